@@ -1,0 +1,2 @@
+//! Relay cost: see README.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Certificates for trials: `fanal certs` (AUTH).

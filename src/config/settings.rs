@@ -1,0 +1,397 @@
+//! Checked settings. Plain data: cheap to share behind an `Arc`, replaced whole
+//! at a reload.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::civil::Date;
+
+use crate::proto::ids::{CameraId, CentreId, CommuneId, Sha256};
+use crate::reason::Reason;
+use crate::secret::Secret;
+
+/// A gateway's settings (`gateway.toml`).
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// The commune's id, also in its certificate.
+    pub commune: CommuneId,
+    /// Its name for people.
+    pub name: String,
+    /// Whom to call, for people; shown when the commune is offline or refuses.
+    pub contact: Option<String>,
+    /// Where the journal and the rest of the state live.
+    pub state_dir: PathBuf,
+    /// Where metrics and health are served.
+    pub metrics: SocketAddr,
+    /// The local socket of `fanal relays`, `cut`, `allow`.
+    pub socket: PathBuf,
+    /// Certificate, key and authority of the link.
+    pub tls: Tls,
+    /// The agreements, in the file's order.
+    pub agreements: Vec<Agreement>,
+    /// The commune's uplink.
+    pub uplink: Uplink,
+    /// Cameras and recorders that allow few sessions.
+    pub hosts: Vec<Host>,
+    /// The cameras, invalid ones too, by id.
+    pub cameras: BTreeMap<CameraId, Camera>,
+    /// The grounds known here: fanal's list and `[[ground]]`.
+    pub grounds: BTreeMap<String, Ground>,
+    /// What is odd but no error, for the log, `fanal check` and `/ready`.
+    pub warnings: Vec<String>,
+}
+
+/// Certificate, key and authority of one end of a link.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Own certificate chain (PEM), leaf first.
+    pub certificate: PathBuf,
+    /// Own private key (PEM).
+    pub key: PathBuf,
+    /// Who signs the peers' certificates (PEM).
+    pub authority: PathBuf,
+    /// Revocation list of that authority (PEM).
+    pub revoked: Option<PathBuf>,
+}
+
+/// A convention with a centre: who may see what, when and why.
+#[derive(Clone, Debug)]
+pub struct Agreement {
+    /// The convention's reference, for the journal.
+    pub reference: String,
+    /// The centre.
+    pub centre: CentreId,
+    /// Where the centre's receiver listens: `host:port`, tried in turn.
+    pub addresses: Vec<String>,
+    /// First day in force, Europe/Paris.
+    pub from: Date,
+    /// Last day in force, Europe/Paris, inclusive.
+    pub until: Date,
+    /// Who signs the operators' designations (PEM), and its text.
+    pub designation_authority: PathBuf,
+    /// Revocation list of that authority (PEM).
+    pub revoked: Option<PathBuf>,
+    /// Whether a missing or outdated revocation list refuses.
+    pub require_fresh_revocation: bool,
+    /// Units that may ask; empty: any.
+    pub units: Vec<String>,
+    /// Covered cameras: ids and groups, `*` as a wildcard.
+    pub cameras: Vec<String>,
+    /// Not covered all the same.
+    pub except: Vec<String>,
+    /// When, Europe/Paris; empty: always. Checked text such as `mon-fri 08:00-20:00`.
+    pub hours: Vec<Hours>,
+    /// Allowed grounds.
+    pub grounds: Vec<String>,
+    /// Longest duration of one request.
+    pub max_duration: Duration,
+    /// Longest life of a grant with all its renewals.
+    pub max_total: Duration,
+    /// How many cameras at once.
+    pub max_relays: u32,
+    /// Longest validity of a designation.
+    pub max_designation: Duration,
+    /// Whether stills may be taken.
+    pub snapshots: bool,
+    /// Whether VMS accounts of the centre may see the pictures.
+    pub vms: bool,
+    /// Who approves.
+    pub approval: Approval,
+    /// How long a request waits for approval.
+    pub approval_timeout: Duration,
+    /// Grounds that need no approval.
+    pub approval_exempt: Vec<String>,
+    /// Own identity towards this centre, where it differs.
+    pub tls: Tls,
+    /// SHA-256 of this agreement's settings in a canonical form, for the journal.
+    pub settings_hash: Sha256,
+}
+
+/// Who approves a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approval {
+    /// The agreement's rules alone.
+    Automatic,
+    /// Somebody at the commune, each time.
+    Commune,
+}
+
+/// A weekly window, Europe/Paris. A window that ends at or before its start runs into the next day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hours {
+    /// Days on which it starts, Monday first.
+    pub days: [bool; 7],
+    /// Start, minutes after midnight.
+    pub start: u16,
+    /// End, minutes after midnight, exclusive; 1440 is the end of the day.
+    pub end: u16,
+}
+
+/// The commune's uplink.
+#[derive(Clone, Debug)]
+pub struct Uplink {
+    /// Bits per second fanal may use; `None`: as much as there is.
+    pub max_bitrate: Option<u64>,
+    /// Bits per second below which a relay is not worth starting.
+    pub min_per_relay: u64,
+}
+
+/// An address that allows few sessions.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Host name or address as in the cameras' URLs.
+    pub address: String,
+    /// Sessions at once; `None`: no limit.
+    pub max_sessions: Option<u32>,
+    /// Pause between two starts.
+    pub start_interval: Duration,
+}
+
+/// A camera, or an entry that should have been one.
+#[derive(Clone, Debug)]
+pub struct Camera {
+    /// Its id.
+    pub id: CameraId,
+    /// Its name for people.
+    pub name: String,
+    /// Its groups.
+    pub groups: Vec<String>,
+    /// How to open it; `Err` says what is wrong with the entry (`camera_invalid`).
+    pub streams: Result<Streams, String>,
+    /// Latitude and longitude in degrees.
+    pub position: Option<[f64; 2]>,
+    /// Where it looks, degrees from north.
+    pub bearing: Option<f64>,
+    /// Its horizontal angle, degrees.
+    pub field_of_view: Option<f64>,
+    /// Cameras nearby: `camera` or `commune/camera`.
+    pub neighbours: Vec<String>,
+    /// Whether somebody has verified the privacy masks in the camera itself.
+    pub mask_verified: bool,
+}
+
+/// How to open a camera.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    /// RTSP URL of the full picture, without credentials.
+    pub main: url::Url,
+    /// RTSP URL of the smaller picture, without credentials.
+    pub sub: Option<url::Url>,
+    /// User name and password.
+    pub credential: Option<Credential>,
+    /// TCP (interleaved) or UDP.
+    pub transport: Transport,
+    /// How long a start may take, to the first key frame.
+    pub start_timeout: Duration,
+    /// How long the session stays after the last viewer.
+    pub close_after: Duration,
+    /// Kept open for a faster start; nothing leaves the LAN.
+    pub warm: bool,
+}
+
+/// A camera's user name and password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: Secret,
+    /// Whether Basic may be used; otherwise only Digest answers.
+    pub basic: bool,
+}
+
+/// How RTP comes from a camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Interleaved in the RTSP connection.
+    Tcp,
+    /// Its own datagrams, on the LAN.
+    Udp,
+}
+
+/// Grounds with their labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ground {
+    /// French label.
+    pub fr: String,
+    /// English label.
+    pub en: String,
+}
+
+/// A receiver's settings (`receiver.toml`).
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// The centre's id, also in its certificate.
+    pub centre: CentreId,
+    /// Its name for people.
+    pub name: String,
+    /// Where the journal and the rest of the state live.
+    pub state_dir: PathBuf,
+    /// Where metrics and health are served.
+    pub metrics: SocketAddr,
+    /// Certificate, key and authority of the links.
+    pub tls: Tls,
+    /// Where gateways come in.
+    pub link_listen: Vec<SocketAddr>,
+    /// The communes that may connect.
+    pub communes: BTreeMap<CommuneId, Commune>,
+    /// The console and API.
+    pub console: Console,
+    /// RTSP for players.
+    pub rtsp: Rtsp,
+    /// Who signs operators' designations; several authorities in turn.
+    pub operators: Vec<Operators>,
+    /// VMS accounts.
+    pub accounts: Vec<Account>,
+    /// What is odd but no error.
+    pub warnings: Vec<String>,
+}
+
+/// A commune that may connect.
+#[derive(Clone, Debug)]
+pub struct Commune {
+    /// Its id.
+    pub id: CommuneId,
+    /// Own identity and the authority towards this commune, where it differs.
+    pub tls: Tls,
+}
+
+/// The console and API.
+#[derive(Clone, Debug)]
+pub struct Console {
+    /// Where.
+    pub listen: SocketAddr,
+    /// Certificate and key; needed off loopback unless `plain`.
+    pub tls: Option<ServerTls>,
+    /// Plain HTTP off loopback, on purpose.
+    pub plain: bool,
+    /// Host names and addresses by which it may be called, besides loopback.
+    pub hosts: Vec<String>,
+    /// Addresses for the search (Base Adresse Nationale).
+    pub addresses: Option<PathBuf>,
+}
+
+/// A server's own certificate and key, without client authentication.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// Certificate chain (PEM), leaf first.
+    pub certificate: PathBuf,
+    /// Private key (PEM).
+    pub key: PathBuf,
+}
+
+/// RTSP for players.
+#[derive(Clone, Debug)]
+pub struct Rtsp {
+    /// Clear RTSP.
+    pub listen: Option<SocketAddr>,
+    /// RTSPS.
+    pub tls_listen: Option<SocketAddr>,
+    /// Certificate and key of RTSPS.
+    pub tls: Option<ServerTls>,
+    /// `host:port` in URLs; `None`: the address it listens on.
+    pub address: Option<String>,
+    /// Clear RTSP off loopback, on purpose.
+    pub plain: bool,
+}
+
+/// A designation authority, as the centre knows it.
+#[derive(Clone, Debug)]
+pub struct Operators {
+    /// Certificate (PEM).
+    pub designation_authority: PathBuf,
+    /// Revocation list (PEM); newer ones are passed to the gateways.
+    pub revoked: Option<PathBuf>,
+}
+
+/// A VMS account.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Name in the journal: `vms:NAME`.
+    pub name: String,
+    /// RTSP user.
+    pub username: String,
+    /// RTSP password.
+    pub password: Secret,
+    /// Networks it may come from, `10.0.0.0/8`; empty: any.
+    pub from: Vec<String>,
+    /// Communes it may see; empty: all.
+    pub communes: Vec<CommuneId>,
+}
+
+impl Agreement {
+    /// Whether these patterns (ids and groups, `*` as a wildcard) cover the camera.
+    pub fn matches(patterns: &[String], camera: &Camera) -> bool {
+        patterns.iter().any(|pattern| {
+            wildcard(pattern, camera.id.as_str())
+                || camera.groups.iter().any(|group| wildcard(pattern, group))
+        })
+    }
+
+    /// Whether the agreement covers the camera at all, whatever the hour.
+    pub fn covers(&self, camera: &Camera) -> bool {
+        Self::matches(&self.cameras, camera) && !Self::matches(&self.except, camera)
+    }
+}
+
+impl Camera {
+    /// Why this camera can't be relayed under any agreement, if so.
+    pub fn unusable(&self) -> Option<Reason> {
+        if self.streams.is_err() {
+            Some(Reason::CameraInvalid)
+        } else if !self.mask_verified {
+            Some(Reason::MaskNotVerified)
+        } else {
+            None
+        }
+    }
+}
+
+/// Matches `*` against any run of characters, the rest literally.
+fn wildcard(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else {
+        return rest.is_empty();
+    };
+    for part in middle {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.len() >= last.len() && rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wildcard;
+
+    #[test]
+    fn wildcards() {
+        for (pattern, text) in [
+            ("*", ""),
+            ("*", "a"),
+            ("ecole-*", "ecole-1"),
+            ("*-nord", "quai-nord"),
+            ("a*b*c", "a-b-b-c"),
+            ("ab", "ab"),
+        ] {
+            assert!(wildcard(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("", "a"),
+            ("a", "ab"),
+            ("ecole-*", "ecole"),
+            ("a*b*c", "ac"),
+            ("ab*ba", "aba"),
+        ] {
+            assert!(!wildcard(pattern, text), "{pattern} {text}");
+        }
+    }
+}

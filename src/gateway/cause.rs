@@ -1,0 +1,1 @@
+//! Why a camera failed: retina's errors to reasons (CAMERAS).

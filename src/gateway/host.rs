@@ -1,0 +1,1 @@
+//! Session limits and paced starts per address, and the hold after a 401 (CAMERAS).

@@ -1,0 +1,9 @@
+//! The gateway: the commune's daemon. Checks, journals, and only then relays.
+//!
+//! Two threads with current-thread runtimes and the journal's own. *frames*:
+//! links, cameras, relays. *control*: decisions, metrics, socket, config.
+
+pub mod camera;
+pub mod cause;
+pub mod host;
+pub mod probe;

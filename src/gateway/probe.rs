@@ -1,0 +1,1 @@
+//! Tries a camera for `fanal check --cameras` (CAMERAS).

@@ -1,0 +1,1 @@
+//! HTTP servers with limits on everything (CONFIG: metrics and health; RECEIVER: API).

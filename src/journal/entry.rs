@@ -1,0 +1,251 @@
+//! What stands in a journal entry's body. `v` and `salt` are added by the
+//! writer. Never a picture, never the incident's content, never a secret.
+
+use serde::{Deserialize, Serialize};
+
+use crate::proto::ids::{
+    CameraId, CentreId, CommuneId, GrantId, Incident, RelayId, RequestId, Sha256,
+};
+use crate::proto::statement::{RefusedCamera, Viewing};
+use crate::reason::{Reason, Refusal};
+
+/// Version of the bodies.
+pub const VERSION: u32 = 1;
+
+/// An entry's body. Unknown kinds and fields of a newer version are kept as
+/// they are by readers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Entry {
+    /// The daemon started, with these settings.
+    Started {
+        /// Commune's or centre's id.
+        by: String,
+        /// fanal's version.
+        version: String,
+        /// SHA-256 of the settings file.
+        settings: Sha256,
+        /// Own link certificate chain (PEM): certificates are kept in the journal.
+        certificate: String,
+    },
+    /// The daemon stopped in order.
+    Stopped {},
+    /// New settings are in force, or were refused (`error`).
+    Reloaded {
+        /// SHA-256 of the settings file.
+        settings: Sha256,
+        /// Why the file was refused; the old settings stay.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// A grant or its renewal: at the gateway before the camera opens, at the
+    /// receiver before a viewer gets a frame.
+    Grant(Box<GrantEntry>),
+    /// A request that verified was refused whole.
+    Refused {
+        /// The request verbatim.
+        request: String,
+        /// Its id.
+        jti: RequestId,
+        /// The peer: the centre at the gateway, the commune at the receiver.
+        peer: String,
+        /// Who signed.
+        operator: Operator,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
+    },
+    /// Requests that did not verify, counted; never stored. One line a minute at most.
+    Unverified {
+        /// The peer they came from.
+        peer: String,
+        /// How many.
+        count: u64,
+        /// The last one's reason.
+        reason: Reason,
+    },
+    /// At the gateway: the centre's head that covers its entry of the grant.
+    Confirmed {
+        /// The grant.
+        grant: GrantId,
+        /// The centre.
+        centre: CentreId,
+        /// Its head statement, verbatim.
+        head: String,
+    },
+    /// A relay goes on after a restart, under the same grant.
+    Resumed {
+        /// The grant.
+        grant: GrantId,
+    },
+    /// A grant ended. It acted first: `at` is the true time.
+    Ended {
+        /// The grant.
+        grant: GrantId,
+        /// Why.
+        reason: Reason,
+        /// When, RFC 3339.
+        at: String,
+        /// Who, where a person did it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    /// The commune cut a scope.
+    Cut {
+        /// What: `grant:ID`, `camera:ID`, `centre:ID` or `all`.
+        scope: String,
+        /// Until when the same is refused, RFC 3339.
+        until: String,
+        /// Who: the socket peer.
+        by: String,
+    },
+    /// The commune lifted a cut.
+    Allowed {
+        /// What.
+        scope: String,
+        /// Who: the socket peer.
+        by: String,
+    },
+    /// At the receiver: somebody began to watch.
+    ViewingStarted {
+        /// The grant.
+        grant: GrantId,
+        /// The commune.
+        commune: CommuneId,
+        /// The camera.
+        camera: CameraId,
+        /// Who: the operator's number, or `vms:NAME`.
+        who: String,
+        /// How: `rtsp`, `live`.
+        how: String,
+        /// From where.
+        from: String,
+    },
+    /// At the receiver: the same stopped watching.
+    ViewingEnded {
+        /// Number of the line that holds its start.
+        start: u64,
+        /// The grant.
+        grant: GrantId,
+        /// Why.
+        reason: Reason,
+        /// When, RFC 3339.
+        at: String,
+    },
+    /// At the gateway: the centre's signed list of viewings at a grant's end.
+    Viewings {
+        /// The grant.
+        grant: GrantId,
+        /// The statement, verbatim.
+        statement: String,
+        /// What it says.
+        viewings: Vec<Viewing>,
+    },
+    /// A peer's journal head, kept from the first day.
+    PeerHead {
+        /// The commune's or centre's id.
+        peer: String,
+        /// The head statement, verbatim.
+        head: String,
+    },
+    /// A peer's journal contradicts a head its owner signed.
+    PeerContradiction {
+        /// The commune's or centre's id.
+        peer: String,
+        /// What does not fit.
+        detail: String,
+        /// The head it contradicts, verbatim.
+        head: String,
+    },
+    /// A newer revocation list is in force.
+    Revocation {
+        /// The authority's key identifier or name.
+        authority: String,
+        /// The list's number.
+        number: String,
+        /// SHA-256 of the list.
+        list: Sha256,
+    },
+    /// An unterminated last line was cut off at recovery.
+    TornLine {
+        /// SHA-256 of the bytes that were cut.
+        hash: Sha256,
+        /// How many.
+        bytes: u64,
+    },
+    /// A new journal begins after a failed fsync; it names the old one's head.
+    Continues {
+        /// The old journal's id.
+        journal: String,
+        /// Its last known line.
+        seq: u64,
+        /// That line's link.
+        link: Sha256,
+    },
+    /// An administrator accepted a clock behind the journal's newest time.
+    ClockAccepted {
+        /// The newest time before, RFC 3339.
+        newest: String,
+        /// Who.
+        by: String,
+    },
+}
+
+/// Who signed a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    /// Common name.
+    pub name: String,
+    /// Service number.
+    pub number: String,
+    /// Unit.
+    pub unit: String,
+}
+
+/// A grant's or renewal's entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GrantEntry {
+    /// The grant's id; a renewal keeps it.
+    pub grant: GrantId,
+    /// The request verbatim.
+    pub request: String,
+    /// Its id.
+    pub jti: RequestId,
+    /// The gateway's signed grant, verbatim; at the receiver only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
+    /// The commune.
+    pub commune: CommuneId,
+    /// The centre.
+    pub centre: CentreId,
+    /// Who signed.
+    pub operator: Operator,
+    /// Why.
+    pub grounds: String,
+    /// The intervention.
+    pub incident: Incident,
+    /// Recipients: the unit and who else is present.
+    pub recipients: Vec<String>,
+    /// What is granted, and under which relay numbers at the gateway.
+    pub granted: Vec<CameraId>,
+    /// What is not.
+    pub refused: Vec<RefusedCamera>,
+    /// Whether a live grant is carried on.
+    pub renewal: bool,
+    /// When the grant first began, seconds since the epoch.
+    pub first_start: i64,
+    /// From when, seconds since the epoch.
+    pub start: i64,
+    /// Until when, seconds since the epoch.
+    pub expires: i64,
+    /// The agreement's reference and the hash of its settings.
+    pub agreement: String,
+    /// SHA-256 of the agreement's settings.
+    pub settings: Sha256,
+    /// The newest head held of the peer, verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_head: Option<String>,
+}
+
+/// The id of a relay in the journal, where it helps.
+pub type Relay = RelayId;

@@ -1,0 +1,55 @@
+//! The journal: append-only JSON Lines by month, hash-chained, fsynced, signed
+//! (INTERFACES 9).
+//!
+//! [`writer`] has a thread of its own and is the only maker of a [`Receipt`].
+
+pub mod entry;
+pub mod reader;
+pub mod recover;
+pub mod verify;
+pub mod writer;
+
+use crate::clock::Wall;
+use crate::proto::ids::Sha256;
+
+/// Proof that an entry is durable: made only by the writer, after fsync returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub(in crate::journal) seq: u64,
+    pub(in crate::journal) link: Sha256,
+    pub(in crate::journal) time: Wall,
+    pub(in crate::journal) head: String,
+}
+
+impl Receipt {
+    /// Number of the line.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The line's link.
+    pub fn link(&self) -> Sha256 {
+        self.link
+    }
+
+    /// The time written in the line.
+    pub fn time(&self) -> Wall {
+        self.time
+    }
+
+    /// A head statement (`fanal-head+jwt`) that covers the line, signed after fsync.
+    pub fn head(&self) -> &str {
+        &self.head
+    }
+
+    /// A receipt without a journal, for the tests of pure decisions.
+    #[cfg(test)]
+    pub(crate) fn for_test(seq: u64) -> Self {
+        Self {
+            seq,
+            link: Sha256::ZERO,
+            time: Wall(0),
+            head: format!("head-{seq}"),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Reads a journal or a copy of one (JOURNAL).

@@ -1,0 +1,1 @@
+//! Recovers a journal at start (JOURNAL).

@@ -1,0 +1,1 @@
+//! Verifies a journal: chain, order, heads (JOURNAL).

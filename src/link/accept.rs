@@ -1,0 +1,1 @@
+//! Accepts gateways at the receiver (LINK).

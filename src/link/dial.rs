@@ -1,0 +1,1 @@
+//! Dials the centres from the gateway, with backoff (LINK).

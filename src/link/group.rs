@@ -1,0 +1,1 @@
+//! One group of pictures on one unidirectional stream: writer and reader (LINK).

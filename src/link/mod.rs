@@ -1,0 +1,75 @@
+//! The link: QUIC v1 (ALPN `fanal/1`) with mutual TLS 1.3 between a gateway and
+//! a receiver. The gateway dials out. One bidirectional control stream, one
+//! unidirectional stream per group of pictures.
+//!
+//! All of it runs on the *frames* runtime; the control plane sends commands and
+//! gets [`Event`]s over bounded channels.
+
+pub mod accept;
+pub mod control;
+pub mod dial;
+pub mod endpoint;
+pub mod group;
+pub mod relay;
+pub mod stats;
+pub mod tls;
+
+use std::time::Duration;
+
+/// What a link tells the control plane. `M` is what the peer sends.
+#[derive(Debug)]
+pub enum Event<M> {
+    /// A link to this peer is up; an older one, if any, is gone.
+    Up {
+        /// The peer's pinned name.
+        peer: String,
+        /// +1 for each link of this process: tells old events from new.
+        session: u64,
+        /// The link.
+        link: Link,
+    },
+    /// The peer sent a control message.
+    Message {
+        /// The peer's name.
+        peer: String,
+        /// Which link.
+        session: u64,
+        /// The message.
+        message: M,
+    },
+    /// The link is down.
+    Down {
+        /// The peer's name.
+        peer: String,
+        /// Which link.
+        session: u64,
+        /// Why, for people.
+        cause: String,
+    },
+}
+
+/// A live link: a handle, cheap to clone, usable from any thread.
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub(crate) connection: quinn::Connection,
+    pub(crate) control: control::Sender,
+}
+
+impl Link {
+    /// Queues a control message; the queue is bounded in bytes, and a peer that
+    /// lets it fill loses its link (`protocol_error`).
+    pub fn send<M: serde::Serialize>(&self, message: &M) {
+        self.control.send(message);
+    }
+
+    /// Round-trip time now.
+    pub fn rtt(&self) -> Duration {
+        self.connection.rtt()
+    }
+
+    /// Closes the link, telling the peer why.
+    pub fn close(&self, reason: crate::reason::Reason) {
+        self.connection
+            .close(reason.number().into(), reason.code().as_bytes());
+    }
+}

@@ -1,0 +1,1 @@
+//! What QUIC knows of a link (LINK).

@@ -1,0 +1,1 @@
+//! Codec configurations: avcC, hvcC, RFC 6381 strings (MEDIA).

@@ -1,0 +1,1 @@
+//! JPEG (ITU-T T.81): segments, quantisation tables (MEDIA).

@@ -1,0 +1,11 @@
+//! What the bytes of a picture mean: access units, codecs, time lines, groups
+//! of pictures. Pure.
+
+pub mod config;
+pub mod h264;
+pub mod h265;
+pub mod jpeg;
+pub mod kept;
+pub mod queue;
+pub mod timeline;
+pub mod unit;

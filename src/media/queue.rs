@@ -1,0 +1,1 @@
+//! Queues of frames, bounded in bytes, key-frame-aware (LINK).

@@ -1,0 +1,1 @@
+//! Time lines: rebasing RTP time onto the relay's own (CAMERAS).

@@ -1,0 +1,1 @@
+//! The life of a camera session: idle, starting, live, closing. Pure (CAMERAS).

@@ -1,0 +1,1 @@
+//! The journal's hash chain: digest, link, prev, seq. Pure (JOURNAL).

@@ -1,0 +1,1 @@
+//! The bytes of a media stream: group header, unit header. Pure, with golden examples (LINK).

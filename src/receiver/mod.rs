@@ -1,0 +1,4 @@
+//! The receiver: the centre's daemon. Makes the same check as the gateway, adds
+//! no authority, and serves what it gets to operators and players.
+
+pub mod hub;

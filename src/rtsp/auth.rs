@@ -1,0 +1,1 @@
+//! Digest (MD5, SHA-256) for players (MEDIA).

@@ -1,0 +1,1 @@
+//! RTP in the RTSP connection (MEDIA).

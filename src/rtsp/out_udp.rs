@@ -1,0 +1,1 @@
+//! RTP in datagrams, to the TCP peer's address only (MEDIA).

@@ -1,0 +1,1 @@
+//! H.264 packetisation (RFC 6184) (MEDIA).

@@ -1,0 +1,1 @@
+//! H.265 packetisation (RFC 7798) (MEDIA).

@@ -1,0 +1,1 @@
+//! JPEG packetisation (RFC 2435) (MEDIA).

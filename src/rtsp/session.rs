@@ -1,0 +1,1 @@
+//! The protocol, pure: requests in, answers out (MEDIA).
