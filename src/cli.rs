@@ -1,8 +1,140 @@
-//! The command line (CONFIG).
+//! The command line: one binary, one file in [`crate::commands`] for each command.
+//!
+//! Exit status: 0 done, 1 failed or refused, 2 wrong usage or settings. Data
+//! goes to stdout, logs to stderr.
 
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::commands;
+
+/// On-demand video relay between a commune's cameras and an operations centre.
+///
+/// Nothing is relayed without a signed request that the commune's own machine
+/// has checked and written down.
+#[derive(Debug, Parser)]
+#[command(name = "fanal", version, propagate_version = true, after_help = EXAMPLE)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    /// What to log on stderr: error, warn, info, debug, trace, or a filter such
+    /// as fanal=debug,retina=warn [default: RUST_LOG, else info for daemons and warn for the rest]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<String>,
+    /// How logs are written
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLE: &str = "Example: see it all on this machine, nothing to set up:
+  fanal demo
+
+Exit status: 0 done, 1 failed or refused, 2 wrong usage or settings.";
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+// Each builder of a command adds its line here and in `run`.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a daemon's settings, and with --cameras each camera
+    Check(commands::check::CheckArgs),
+}
+
+impl Command {
+    /// Daemons tell what they do; other commands speak on stdout.
+    fn default_level(&self) -> &'static str {
+        match self {
+            Self::Check(_) => "warn",
+        }
+    }
+
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Check(args) => commands::check::run(args),
+        }
+    }
+}
+
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
-    ExitCode::from(2)
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap writes them to stdout.
+            let status = if error.use_stderr() { 2 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    if let Err(error) = start_logs(&cli) {
+        print_error(&error);
+        return ExitCode::from(2);
+    }
+    match cli.command.run() {
+        Ok(status) => status,
+        Err(error) => {
+            print_error(&error);
+            let usage = error.chain().any(|cause| cause.is::<commands::Usage>());
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn start_logs(cli: &Cli) -> anyhow::Result<()> {
+    let filter = match (&cli.log, std::env::var("RUST_LOG")) {
+        (Some(level), _) => EnvFilter::try_new(level),
+        (None, Ok(level)) if !level.is_empty() => EnvFilter::try_new(level),
+        (None, _) => EnvFilter::try_new(cli.command.default_level()),
+    }
+    .map_err(|error| commands::Usage(format!("log level not understood: {error}")))?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    let started = match cli.log_format {
+        LogFormat::Text => logs.try_init(),
+        LogFormat::Json => logs.json().try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("logs can't be started: {error}"))
+}
+
+#[allow(clippy::print_stderr)]
+fn print_error(error: &anyhow::Error) {
+    eprintln!("fanal: {error:#}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        let mut waiting: Vec<clap::Command> = vec![Cli::command()];
+        while let Some(command) = waiting.pop() {
+            let leaf = !command.has_subcommands();
+            let help = command.get_after_help().map(ToString::to_string);
+            assert!(
+                !leaf || help.is_some_and(|help| help.contains("fanal ")),
+                "{} has no example in after_help",
+                command.get_name()
+            );
+            waiting.extend(command.get_subcommands().cloned());
+        }
+    }
 }

@@ -1,1 +1,9 @@
-//! One file per row of the command table (CONFIG).
+//! One file per row of the command table: `XArgs` (clap) and
+//! `run(XArgs) -> anyhow::Result<ExitCode>`, wired in [`crate::cli`].
+
+pub mod check;
+
+/// Wrong usage or wrong settings: the cause of exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);

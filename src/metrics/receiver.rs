@@ -1,0 +1,247 @@
+//! The receiver's metrics.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use super::register::Register;
+use super::{Journal, encode, first_end, free_bytes};
+use crate::config::settings;
+use crate::proto::ids::{CameraId, CommuneId};
+use crate::reason::Reason;
+
+/// The receiver's metrics (`fanal_receiver_…`).
+#[derive(Debug)]
+pub struct Receiver {
+    registry: Registry,
+    /// Where `state_free_bytes` looks; set by [`Receiver::apply`].
+    state_dir: Mutex<Option<PathBuf>>,
+    /// 1 if the running settings are those of the file; 0 after a reload that was refused.
+    pub config_last_reload_successful: IntGauge,
+    /// Free bytes on the file system of `state_dir`; read at each scrape.
+    pub state_free_bytes: IntGauge,
+    /// Journal entries made durable.
+    pub journal_entries_total: IntCounter,
+    /// Journal entries that could not be made durable.
+    pub journal_errors_total: IntCounter,
+    /// 1 while the journal verifies.
+    pub journal_intact: IntGauge,
+    /// `use`: `link`, `link_authority`, `designation_authority`, `console`, `rtsp`.
+    pub certificate_expiry_timestamp_seconds: IntGaugeVec,
+    /// `commune`: 1 while its gateway is linked.
+    pub link_up: IntGaugeVec,
+    /// Live grants.
+    pub grants_active: IntGauge,
+    /// `outcome` (`granted`, `refused`), `reason` (empty when `granted`).
+    pub requests_total: IntCounterVec,
+    /// Cameras coming in.
+    pub relays_active: IntGauge,
+    /// `commune`, `camera`: bytes of pictures received.
+    pub relay_bytes_total: IntCounterVec,
+    /// `commune`, `camera`: pictures received.
+    pub frames_total: IntCounterVec,
+    /// From a request's arrival to the first complete key frame.
+    pub first_picture_seconds: Histogram,
+    /// From a picture's arrival at the gateway to its arrival here, clock offset taken out.
+    pub transit_seconds: Histogram,
+    /// `kind`: see [`ViewerKind`].
+    pub viewers: IntGaugeVec,
+    /// `kind`: jumps of slow viewers to the next key frame.
+    pub viewer_skips_total: IntCounterVec,
+    /// `commune`, `camera`: how old the newest picture is.
+    pub newest_frame_age_seconds: GaugeVec,
+}
+
+/// How somebody watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewerKind {
+    /// RTSP or RTSPS, interleaved in the TCP connection.
+    RtspTcp,
+    /// RTSP with RTP over UDP.
+    RtspUdp,
+    /// The API's WebSocket.
+    Live,
+}
+
+impl ViewerKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::RtspTcp, Self::RtspUdp, Self::Live];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RtspTcp => "rtsp_tcp",
+            Self::RtspUdp => "rtsp_udp",
+            Self::Live => "live",
+        }
+    }
+}
+
+/// Why a request is refused, by the receiver itself or by the gateway behind it.
+const REFUSALS: &[Reason] = &[
+    Reason::MalformedRequest,
+    Reason::BadSignature,
+    Reason::StaleRequest,
+    Reason::ReplayedRequest,
+    Reason::WrongAudience,
+    Reason::OperatorNotDesignated,
+    Reason::DesignationExpired,
+    Reason::DesignationRevoked,
+    Reason::RevocationUnknown,
+    Reason::NoAgreement,
+    Reason::AgreementNotInForce,
+    Reason::CameraUnknown,
+    Reason::CameraNotCovered,
+    Reason::CameraInvalid,
+    Reason::MaskNotVerified,
+    Reason::GroundsNotAllowed,
+    Reason::IncidentMissing,
+    Reason::DurationTooLong,
+    Reason::TooManyRelays,
+    Reason::UplinkFull,
+    Reason::CommuneRefused,
+    Reason::ApprovalTimedOut,
+    Reason::JournalUnavailable,
+    Reason::CentreUnconfirmed,
+    Reason::ClockWrong,
+    Reason::CommuneUnknown,
+    Reason::CommuneOffline,
+    Reason::GrantUnknown,
+    Reason::LinkLost,
+    Reason::TooManyAttempts,
+    Reason::ShuttingDown,
+    Reason::ProtocolError,
+    Reason::Internal,
+];
+
+const FIRST_PICTURE_BUCKETS: &[f64] = &[
+    0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0,
+];
+
+const TRANSIT_BUCKETS: &[f64] = &[
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+];
+
+impl Receiver {
+    /// All metrics in a registry of their own, the known series at 0.
+    ///
+    /// # Errors
+    /// Two metrics of one name: a mistake in this file, found by its test.
+    pub fn new<'a>(
+        communes: impl IntoIterator<Item = &'a CommuneId>,
+    ) -> Result<Self, prometheus::Error> {
+        let made = Self::register()?;
+        for commune in communes {
+            made.link_up.with_label_values(&[commune.as_str()]);
+        }
+        made.requests_total.with_label_values(&["granted", ""]);
+        for reason in REFUSALS {
+            made.requests_total
+                .with_label_values(&["refused", reason.code()]);
+        }
+        for kind in ViewerKind::ALL {
+            made.viewers.with_label_values(&[kind.as_str()]);
+            made.viewer_skips_total.with_label_values(&[kind.as_str()]);
+        }
+        for purpose in ["link", "link_authority", "designation_authority"] {
+            made.certificate_expiry_timestamp_seconds
+                .with_label_values(&[purpose]);
+        }
+        Ok(made)
+    }
+
+    #[rustfmt::skip] // a table: one line for each metric
+    fn register() -> Result<Self, prometheus::Error> {
+        let r = Register::new("fanal_receiver_")?;
+        Ok(Self {
+            state_dir: Mutex::new(None),
+            config_last_reload_successful: r.gauge("config_last_reload_successful", "1 if the settings that run are those of the file.")?,
+            state_free_bytes: r.gauge("state_free_bytes", "Free bytes on the file system of state_dir.")?,
+            journal_entries_total: r.counter("journal_entries_total", "Journal entries made durable.")?,
+            journal_errors_total: r.counter("journal_errors_total", "Journal entries that could not be made durable.")?,
+            journal_intact: r.gauge("journal_intact", "1 while the journal verifies.")?,
+            certificate_expiry_timestamp_seconds: r.gauges("certificate_expiry_timestamp_seconds", &["use"], "When the first of these certificates ends, since the epoch.")?,
+            link_up: r.gauges("link_up", &["commune"], "1 while this commune's gateway is linked.")?,
+            grants_active: r.gauge("grants_active", "Live grants.")?,
+            requests_total: r.counters("requests_total", &["outcome", "reason"], "Requests answered.")?,
+            relays_active: r.gauge("relays_active", "Cameras coming in.")?,
+            relay_bytes_total: r.counters("relay_bytes_total", &["commune", "camera"], "Bytes of pictures received.")?,
+            frames_total: r.counters("frames_total", &["commune", "camera"], "Pictures received.")?,
+            first_picture_seconds: r.histogram("first_picture_seconds", FIRST_PICTURE_BUCKETS, "From a request to its first complete key frame.")?,
+            transit_seconds: r.histogram("transit_seconds", TRANSIT_BUCKETS, "From a picture's arrival at the gateway to its arrival here, clock offset taken out.")?,
+            viewers: r.gauges("viewers", &["kind"], "Viewers connected.")?,
+            viewer_skips_total: r.counters("viewer_skips_total", &["kind"], "Jumps of slow viewers to the next key frame.")?,
+            newest_frame_age_seconds: r.real_gauges("newest_frame_age_seconds", &["commune", "camera"], "How long ago the newest picture came.")?,
+            registry: r.registry,
+        })
+    }
+
+    /// Follows new settings, at the start and after each reload: communes, where
+    /// the free space is measured, when certificates end.
+    pub fn apply(&self, settings: &settings::Receiver) {
+        for commune in settings.communes.keys() {
+            self.link_up.with_label_values(&[commune.as_str()]);
+        }
+        if let Ok(mut directory) = self.state_dir.lock() {
+            *directory = Some(settings.state_dir.clone());
+        }
+        let links =
+            || std::iter::once(&settings.tls).chain(settings.communes.values().map(|c| &c.tls));
+        let ends = &self.certificate_expiry_timestamp_seconds;
+        first_end(ends, "link", links().map(|tls| &tls.certificate));
+        first_end(ends, "link_authority", links().map(|tls| &tls.authority));
+        first_end(
+            ends,
+            "designation_authority",
+            settings.operators.iter().map(|o| &o.designation_authority),
+        );
+        if let Some(tls) = &settings.console.tls {
+            first_end(ends, "console", std::iter::once(&tls.certificate));
+        }
+        if let Some(tls) = &settings.rtsp.tls {
+            first_end(ends, "rtsp", std::iter::once(&tls.certificate));
+        }
+    }
+
+    /// Counts an answered request; `Err`: why it was refused.
+    pub fn count_request(&self, outcome: Result<(), Reason>) {
+        let (outcome, reason) = match outcome {
+            Ok(()) => ("granted", ""),
+            Err(reason) => ("refused", reason.code()),
+        };
+        self.requests_total
+            .with_label_values(&[outcome, reason])
+            .inc();
+    }
+
+    /// Removes the series of a camera that is no longer relayed.
+    pub fn forget_camera(&self, commune: &CommuneId, camera: &CameraId) {
+        let labels = [commune.as_str(), camera.as_str()];
+        // An error says that there was no such series: nothing to remove.
+        let _ = self.relay_bytes_total.remove_label_values(&labels);
+        let _ = self.frames_total.remove_label_values(&labels);
+        let _ = self.newest_frame_age_seconds.remove_label_values(&labels);
+    }
+
+    /// The journal's counters.
+    pub fn journal(&self) -> Journal {
+        Journal {
+            entries_total: self.journal_entries_total.clone(),
+            errors_total: self.journal_errors_total.clone(),
+            intact: self.journal_intact.clone(),
+        }
+    }
+
+    /// All series in the text format.
+    ///
+    /// # Errors
+    /// The encoder found a metric it can't write.
+    pub fn encode(&self) -> Result<String, prometheus::Error> {
+        let directory = self.state_dir.lock().ok().and_then(|dir| dir.clone());
+        if let Some(free) = directory.as_deref().and_then(free_bytes) {
+            self.state_free_bytes.set(free);
+        }
+        encode(&self.registry)
+    }
+}

@@ -1,0 +1,1 @@
+//! `/metrics`, `/health` and `/ready`, on their own listener.
