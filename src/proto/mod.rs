@@ -15,4 +15,6 @@ pub mod ids;
 pub mod jws;
 pub mod replay;
 pub mod statement;
+pub mod text;
+pub mod trust;
 pub mod wire;

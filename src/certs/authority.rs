@@ -1,0 +1,419 @@
+//! An authority: its certificate and key, and the list of what it revoked.
+
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PublicKeyData, RevokedCertParams, SerialNumber, SubjectPublicKeyInfo,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer,
+};
+use x509_parser::prelude::FromDer;
+
+use super::{Error, Identity, Validity};
+use crate::clock::Wall;
+use crate::proto::{jws, text, trust};
+use crate::secret::Secret;
+
+/// What an authority is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Machines: gateways and receivers.
+    Link,
+    /// Operators.
+    Designation,
+}
+
+impl Kind {
+    /// Both, in the order in which they are made.
+    pub const ALL: [Self; 2] = [Self::Link, Self::Designation];
+
+    /// `link` or `designation`, as in file names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Link => "link",
+            Self::Designation => "designation",
+        }
+    }
+}
+
+/// An operator as the designation names him.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Service number (`serialNumber`).
+    pub number: String,
+    /// Name (`CN`).
+    pub name: String,
+    /// Unit (`OU`).
+    pub unit: String,
+}
+
+/// How long a list is current: after that gateways give an alert.
+pub const LIST_LIFE: Duration = Duration::from_secs(92 * 24 * 3600);
+
+/// An authority with its key.
+pub struct Authority {
+    kind: Kind,
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+    revoked: Vec<Revoked>,
+    number: u64,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority")
+            .field("kind", &self.kind)
+            .field("number", &self.number)
+            .field("revoked", &self.revoked.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Revoked {
+    serial: Vec<u8>,
+    at: Wall,
+}
+
+impl Authority {
+    /// A new authority. Its name ends in random digits, so that two authorities
+    /// never share one (lists are found by the name of their issuer).
+    pub fn make(kind: Kind, validity: Validity) -> Result<Self, Error> {
+        let key = new_key()?;
+        let mark: String = random::<4>()?.iter().map(|b| format!("{b:02x}")).collect();
+        let mut params = params(validity)?;
+        params.distinguished_name.push(
+            DnType::CommonName,
+            format!("fanal {} authority {mark}", kind.as_str()),
+        );
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.use_authority_key_identifier_extension = false;
+        let certificate = params.self_signed(&key).map_err(signing("an authority"))?;
+        Ok(Self {
+            kind,
+            certificate: certificate.pem(),
+            issuer: Issuer::new(params, key),
+            revoked: Vec::new(),
+            number: 0,
+        })
+    }
+
+    /// An authority from PEM texts; `list` is its newest revocation list.
+    pub fn from_pem(kind: Kind, certificate: &str, key: &str, list: &str) -> Result<Self, Error> {
+        let key = KeyPair::from_pem(key).map_err(|error| Error::Unreadable {
+            what: "the authority's key",
+            cause: error.to_string(),
+        })?;
+        let issuer = Issuer::from_ca_cert_pem(certificate, key)
+            .map_err(|error| unreadable("the authority's certificate")(&error))?;
+        let (number, revoked) = read_list(list)?;
+        Ok(Self {
+            kind,
+            certificate: certificate.to_owned(),
+            issuer,
+            revoked,
+            number,
+        })
+    }
+
+    /// What it is for.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its certificate, PEM.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Its key, PKCS #8 in PEM.
+    pub fn key(&self) -> Secret {
+        Secret::new(self.issuer.key().serialize_pem())
+    }
+
+    /// A machine's certificate for the link: SAN DNS = `id`, client and server.
+    pub fn machine(&self, id: &str, validity: Validity) -> Result<Identity, Error> {
+        let mut params = params(validity)?;
+        params.distinguished_name.push(DnType::CommonName, id);
+        let name = id.try_into().map_err(|_| Error::Name {
+            what: "id",
+            value: id.to_owned(),
+            wrong: "must match [a-z0-9][a-z0-9-]{0,62}",
+        })?;
+        params.subject_alt_names = vec![rcgen::SanType::DnsName(name)];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let key = new_key()?;
+        Ok(Identity {
+            certificate: self.sign(&params, &key)?,
+            key: Secret::new(key.serialize_pem()),
+        })
+    }
+
+    /// An operator's designation with a new key.
+    pub fn operator(&self, person: &Person, validity: Validity) -> Result<Identity, Error> {
+        let key = new_key()?;
+        Ok(Identity {
+            certificate: self.sign(&operator_params(person, validity)?, &key)?,
+            key: Secret::new(key.serialize_pem()),
+        })
+    }
+
+    /// An operator's designation for the key of a PKCS #10 request (PEM): the
+    /// operator's machine keeps its key to itself. Only the public key is taken
+    /// from the request; its subject and extensions are not looked at.
+    pub fn operator_from_request(
+        &self,
+        person: &Person,
+        validity: Validity,
+        request: &str,
+    ) -> Result<String, Error> {
+        self.sign(
+            &operator_params(person, validity)?,
+            &requested_key(request)?,
+        )
+    }
+
+    /// Whether this authority signed the certificate (PEM).
+    pub fn issued(&self, certificate: &str) -> Result<bool, Error> {
+        let der = first_certificate(certificate)?;
+        let leaf = webpki::EndEntityCert::try_from(&der)
+            .map_err(|error| unreadable("the certificate")(&error))?;
+        let own = first_certificate(&self.certificate)?;
+        let anchor = webpki::anchor_from_trusted_cert(&own)
+            .map_err(|error| unreadable("the authority's certificate")(&error))?;
+        // An expired certificate may be revoked too: the time is its own.
+        let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&der)
+            .map_err(|error| unreadable("the certificate")(&error))?;
+        let begins = u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or(0);
+        Ok(leaf
+            .verify_for_usage(
+                trust::ALGORITHMS,
+                &[anchor],
+                &[],
+                rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(begins)),
+                trust::AnyUsage,
+                None,
+                None,
+            )
+            .is_ok())
+    }
+
+    /// Revokes a certificate (PEM) that it signed. [`Authority::list`] then gives the new list.
+    /// Revoking twice keeps the first time.
+    pub fn revoke(&mut self, certificate: &str, now: Wall) -> Result<(), Error> {
+        if !self.issued(certificate)? {
+            return Err(Error::Foreign);
+        }
+        let der = first_certificate(certificate)?;
+        let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&der)
+            .map_err(|error| unreadable("the certificate")(&error))?;
+        let serial = parsed.raw_serial().to_vec();
+        if !self.revoked.iter().any(|entry| entry.serial == serial) {
+            self.revoked.push(Revoked { serial, at: now });
+        }
+        Ok(())
+    }
+
+    /// Signs a new revocation list (PEM), numbered one more than the one before.
+    pub fn list(&mut self, now: Wall) -> Result<String, Error> {
+        self.list_until(now, now.plus(LIST_LIFE))
+    }
+
+    /// The same with another `nextUpdate`.
+    pub fn list_until(&mut self, now: Wall, next_update: Wall) -> Result<String, Error> {
+        let number = self.number.saturating_add(1);
+        let revoked_certs = self
+            .revoked
+            .iter()
+            .map(|entry| {
+                Ok(RevokedCertParams {
+                    serial_number: SerialNumber::from_slice(&entry.serial),
+                    revocation_time: date(entry.at)?,
+                    reason_code: None,
+                    invalidity_date: None,
+                })
+            })
+            .collect::<Result<_, Error>>()?;
+        let list = CertificateRevocationListParams {
+            this_update: date(now)?,
+            next_update: date(next_update)?,
+            crl_number: SerialNumber::from_slice(&minimal(number)),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let pem = list
+            .signed_by(&self.issuer)
+            .and_then(|list| list.pem())
+            .map_err(signing("a revocation list"))?;
+        self.number = number;
+        Ok(pem)
+    }
+
+    fn sign(&self, params: &CertificateParams, key: &impl PublicKeyData) -> Result<String, Error> {
+        params
+            .signed_by(key, &self.issuer)
+            .map(|certificate| certificate.pem())
+            .map_err(signing("a certificate"))
+    }
+}
+
+/// Checks a service number, which is also a file name: `[A-Za-z0-9][A-Za-z0-9._-]{0,62}`.
+pub fn check_number(number: &str) -> Result<(), Error> {
+    let safe = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    if number.len() <= 63
+        && number.bytes().all(safe)
+        && number
+            .bytes()
+            .next()
+            .is_some_and(|c| c.is_ascii_alphanumeric())
+    {
+        return Ok(());
+    }
+    Err(Error::Name {
+        what: "service number",
+        value: number.chars().take(80).collect(),
+        wrong: "must match [A-Za-z0-9][A-Za-z0-9._-]{0,62}",
+    })
+}
+
+fn operator_params(person: &Person, validity: Validity) -> Result<CertificateParams, Error> {
+    check_number(&person.number)?;
+    for (what, value) in [("name", &person.name), ("unit", &person.unit)] {
+        text::check(value).map_err(|wrong| Error::Name {
+            what,
+            value: value.chars().take(80).collect(),
+            wrong,
+        })?;
+    }
+    let mut params = params(validity)?;
+    let name = &mut params.distinguished_name;
+    name.push(DnType::CommonName, person.name.as_str());
+    name.push(DnType::OrganizationalUnitName, person.unit.as_str());
+    // X.520 wants a PrintableString here, which knows no underscore.
+    let number = match person.number.as_str().try_into() {
+        Ok(printable) => DnValue::PrintableString(printable),
+        Err(_) => DnValue::Utf8String(person.number.clone()),
+    };
+    name.push(DnType::CustomDnType(vec![2, 5, 4, 5]), number);
+    Ok(params)
+}
+
+/// What all certificates share: an empty subject, a random serial number.
+fn params(validity: Validity) -> Result<CertificateParams, Error> {
+    if validity.until.seconds() <= validity.from.seconds() {
+        return Err(Error::Validity);
+    }
+    let mut serial = random::<16>()?;
+    // Positive and always of the same length.
+    serial[0] = serial[0] & 0x7f | 0x40;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.not_before = date(validity.from)?;
+    params.not_after = date(validity.until)?;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+fn new_key() -> Result<KeyPair, Error> {
+    KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(signing("a key"))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Error::Signing {
+        what: "a random number",
+        cause: error.to_string(),
+    })?;
+    Ok(bytes)
+}
+
+/// The public key of a PKCS #10 request whose signature proves that the sender has it.
+fn requested_key(request: &str) -> Result<SubjectPublicKeyInfo, Error> {
+    let what = "the signing request";
+    let der = CertificateSigningRequestDer::from_pem_slice(request.as_bytes())
+        .map_err(|error| unreadable(what)(&error))?;
+    let (_, parsed) = x509_parser::certification_request::X509CertificationRequest::from_der(&der)
+        .map_err(|error| unreadable(what)(&error))?;
+    let info = &parsed.certification_request_info;
+    if jws::Algorithm::of_key(info.subject_pki.raw).is_none() {
+        return Err(Error::Unreadable {
+            what,
+            cause: "its key must be P-256 or Ed25519".to_owned(),
+        });
+    }
+    parsed.verify_signature().map_err(|_| Error::Unreadable {
+        what,
+        cause: "its signature does not match its key".to_owned(),
+    })?;
+    SubjectPublicKeyInfo::from_der(info.subject_pki.raw).map_err(|error| unreadable(what)(&error))
+}
+
+fn first_certificate(pem: &str) -> Result<CertificateDer<'static>, Error> {
+    CertificateDer::from_pem_slice(pem.as_bytes())
+        .map_err(|error| unreadable("the certificate")(&error))
+}
+
+/// The number and entries of a list of ours.
+fn read_list(pem: &str) -> Result<(u64, Vec<Revoked>), Error> {
+    let what = "the revocation list";
+    let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes())
+        .map_err(|error| unreadable(what)(&error))?;
+    let (_, list) = x509_parser::revocation_list::CertificateRevocationList::from_der(&der)
+        .map_err(|error| unreadable(what)(&error))?;
+    let number = list
+        .crl_number()
+        .and_then(|number| u64::try_from(number).ok())
+        .ok_or_else(|| Error::Unreadable {
+            what,
+            cause: "it has no number, or one that is too large".to_owned(),
+        })?;
+    let revoked = list
+        .iter_revoked_certificates()
+        .map(|entry| Revoked {
+            serial: entry.raw_serial().to_vec(),
+            at: Wall::from_seconds(entry.revocation_date.timestamp()),
+        })
+        .collect();
+    Ok((number, revoked))
+}
+
+fn signing(what: &'static str) -> impl Fn(rcgen::Error) -> Error {
+    move |error| Error::Signing {
+        what,
+        cause: error.to_string(),
+    }
+}
+
+fn unreadable(what: &'static str) -> impl Fn(&dyn std::fmt::Display) -> Error {
+    move |error| Error::Unreadable {
+        what,
+        cause: error.to_string(),
+    }
+}
+
+/// A number's bytes without leading zeros, as DER wants it.
+fn minimal(number: u64) -> Vec<u8> {
+    let bytes = number.to_be_bytes();
+    let zeros = usize::try_from(number.leading_zeros() / 8).unwrap_or(0);
+    bytes[zeros.min(7)..].to_vec()
+}
+
+/// rcgen's kind of time, whole seconds; between 1970 and 2500.
+fn date(at: Wall) -> Result<time::OffsetDateTime, Error> {
+    let seconds = u64::try_from(at.seconds()).map_err(|_| Error::Validity)?;
+    if seconds > 16_725_225_600 {
+        return Err(Error::Validity);
+    }
+    Ok(rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds))
+}

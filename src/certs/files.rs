@@ -1,0 +1,1 @@
+//! A directory of certificates, keys and lists, as `fanal certs` keeps it (AUTH).
