@@ -1,2 +1,3 @@
 //! Integration tests on real sockets: one binary, one module for each subject.
 #![allow(missing_docs, clippy::unwrap_used)]
+mod http;

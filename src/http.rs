@@ -1,1 +1,0 @@
-//! HTTP servers with limits on everything (CONFIG: metrics and health; RECEIVER: API).
