@@ -173,6 +173,15 @@ pub enum Entry {
         /// How many.
         bytes: u64,
     },
+    /// The journal could not be written for a time; now it can again.
+    Interrupted {
+        /// Since when, RFC 3339.
+        since: String,
+        /// What failed first.
+        error: String,
+        /// How many entries were refused meanwhile; none of them is in the journal.
+        refused: u64,
+    },
     /// A new journal begins after a failed fsync; it names the old one's head.
     Continues {
         /// The old journal's id.

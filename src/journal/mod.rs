@@ -4,10 +4,17 @@
 //! [`writer`] has a thread of its own and is the only maker of a [`Receipt`].
 
 pub mod entry;
+pub mod log;
 pub mod reader;
 pub mod recover;
+pub mod store;
 pub mod verify;
 pub mod writer;
+
+use std::fs::File;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::clock::Wall;
 use crate::proto::ids::Sha256;
@@ -51,5 +58,32 @@ impl Receipt {
             time: Wall(0),
             head: format!("head-{seq}"),
         }
+    }
+}
+
+/// A `state_dir` that no other daemon works in. The lock is the system's
+/// (`flock`) and goes with the process, however it ends.
+#[derive(Debug)]
+pub(in crate::journal) struct LockedDirectory {
+    _file: File,
+}
+
+impl LockedDirectory {
+    /// Takes the lock, or says who may have it.
+    pub(in crate::journal) fn lock(directory: &Path) -> Result<Self, writer::Error> {
+        let name = directory.display();
+        let file = File::open(directory).map_err(|error| {
+            writer::Error(format!(
+                "state_dir {name}: {error}; make the directory and give it to the daemon's user"
+            ))
+        })?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            writer::Error(if error == rustix::io::Errno::WOULDBLOCK {
+                format!("state_dir {name} is in use by another fanal; stop that one or set another state_dir")
+            } else {
+                format!("locking state_dir {name}: {error}")
+            })
+        })?;
+        Ok(Self { _file: file })
     }
 }

@@ -1,1 +1,393 @@
-//! Recovers a journal at start (JOURNAL).
+//! Reads the own journal at start: checks every line, finds where to go on,
+//! and keeps what is still in force, in bounded memory.
+//!
+//! Only one thing is mended: a last line without its newline, which a crash in
+//! the middle of a write leaves behind. Anything else that is wrong refuses the
+//! start, for nobody can tell a fault of the disk from somebody's hand.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::entry::Entry;
+use super::reader::{self, Content, Lines, Place};
+use super::store::{Month, Store};
+use crate::clock::Wall;
+use crate::proto::chain::{End, LINE_LIMIT, Line};
+use crate::proto::ids::{GrantId, Sha256};
+
+/// Every entry this young is kept: the longest grant, twice.
+pub const KEPT: Duration = Duration::from_secs(48 * 3600);
+/// Refusals are kept this long: their `jti` must not come again, and the
+/// freshness of a request makes older ones impossible.
+pub const REFUSALS_KEPT: Duration = Duration::from_secs(15 * 60);
+/// Above this much the entries of ended grants are let go first.
+pub const KEPT_BYTES: usize = 32 * 1024 * 1024;
+/// So many body-less lines are kept at hand for peers.
+pub const RECENT_LINES: usize = 1024;
+
+/// Why the journal can't be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read.
+    #[error("reading {file}: {source}")]
+    Read {
+        /// Which, or the directory.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A line is not what was written.
+    #[error(
+        "{file} line {line} (seq {seq} expected): {what}; the journal was changed from outside or \
+         the disk is faulty: look with `fanal journal verify`, put the file back from a copy, or \
+         move the directory away to begin a new journal"
+    )]
+    Changed {
+        /// Its file.
+        file: String,
+        /// Its line there.
+        line: u64,
+        /// The number that belongs there.
+        seq: u64,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// A line that was read or written: where it is, to compare with later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// Its file.
+    pub month: Month,
+    /// Its first byte.
+    pub offset: u64,
+    /// Its bytes, newline included.
+    pub bytes: usize,
+    /// Their hash.
+    pub hash: Sha256,
+}
+
+/// What the journal holds.
+#[derive(Debug)]
+pub struct Found {
+    /// The newest file and its length up to the last newline.
+    pub file: Option<(Month, u64)>,
+    /// Where the chain ends.
+    pub end: End,
+    /// The last line.
+    pub last: Option<Last>,
+    /// The journal's id.
+    pub journal: Option<String>,
+    /// The newest time written since a clock was last accepted.
+    pub newest: Option<Wall>,
+    /// An unterminated last line: its hash and bytes.
+    pub torn: Option<(Sha256, u64)>,
+    /// What still matters, oldest first.
+    pub entries: Vec<(u64, Wall, Entry)>,
+    /// The last body-less lines, with their number.
+    pub recent: Recent,
+    /// How many lines there are.
+    pub lines: u64,
+}
+
+/// Reads it all.
+pub fn recover(store: &mut dyn Store) -> Result<Found, Error> {
+    let months = store.months().map_err(|source| Error::Read {
+        file: "the journal's directory".to_owned(),
+        source,
+    })?;
+    let mut walk = Walk {
+        found: Found {
+            file: None,
+            end: End::START,
+            last: None,
+            journal: None,
+            newest: None,
+            torn: None,
+            entries: Vec::new(),
+            recent: VecDeque::new(),
+            lines: 0,
+        },
+        kept: Kept::since(newest_time(store, &months)),
+    };
+    for (index, month) in months.iter().enumerate() {
+        walk.file(store, *month, index + 1 == months.len())?;
+    }
+    walk.found.entries = walk.kept.finish();
+    Ok(walk.found)
+}
+
+/// The time of the last line that can be read, without reading all the rest.
+fn newest_time(store: &mut dyn Store, months: &[Month]) -> Option<Wall> {
+    let last = months.iter().rev().find_map(|month| {
+        let length = store.len(*month).ok().filter(|length| *length > 0)?;
+        let bytes = length.min(2 * LINE_LIMIT as u64 + 2);
+        let tail = store.read_at(*month, length - bytes, usize::try_from(bytes).ok()?);
+        tail.ok()
+    })?;
+    let mut lines = last.rsplit(|byte| *byte == b'\n');
+    lines.find_map(|line| Some(Line::parse(line).ok()?.header.time))
+}
+
+struct Walk {
+    found: Found,
+    kept: Kept,
+}
+
+impl Walk {
+    fn file(&mut self, store: &mut dyn Store, month: Month, newest: bool) -> Result<(), Error> {
+        let file = month.file_name();
+        let read = |source| Error::Read {
+            file: file.clone(),
+            source,
+        };
+        let mut lines = Lines::new(store.read(month).map_err(read)?);
+        self.found.file = Some((month, 0));
+        loop {
+            let next = lines.next_line().map_err(read)?;
+            let Some((place, content)) = next else {
+                return Ok(());
+            };
+            let changed = |walk: &Self, what: String| Error::Changed {
+                file: file.clone(),
+                line: place.number,
+                seq: walk.found.end.seq + 1,
+                what,
+            };
+            let line = match content {
+                Content::Line(line) => line,
+                Content::Unterminated(hash) if newest => {
+                    self.found.torn = Some((hash, place.bytes));
+                    return Ok(());
+                }
+                Content::Unterminated(_) => {
+                    let what = "it has no end, and a newer file follows".to_owned();
+                    return Err(changed(self, what));
+                }
+                Content::TooLong => {
+                    let what = format!("it is longer than {LINE_LIMIT} bytes");
+                    return Err(changed(self, what));
+                }
+            };
+            self.line(month, place, line)
+                .map_err(|what| changed(self, what))?;
+            self.found.file = Some((month, place.offset + place.bytes));
+        }
+    }
+
+    fn line(&mut self, month: Month, place: Place, bytes: &[u8]) -> Result<(), String> {
+        let line = Line::parse(bytes).map_err(|error| error.to_string())?;
+        let body = line
+            .body
+            .ok_or("its body is left out, as only copies for peers may")?;
+        // A line that begins a new journal continues one whose end was lost.
+        let begins = line.header.seq == 1 && line.header.prev == Sha256::ZERO;
+        let from = if begins && self.found.end.seq > 0 {
+            match reader::entry(body)? {
+                Some(Entry::Continues { journal, .. })
+                    if Some(&journal) == self.found.journal.as_ref() =>
+                {
+                    End::START
+                }
+                _ => self.found.end,
+            }
+        } else {
+            self.found.end
+        };
+        self.found.end = from.follow(&line).map_err(|broken| broken.to_string())?;
+        if self.found.end.seq == 1 {
+            let id = reader::frame(body)?.journal;
+            self.found.journal = Some(id.ok_or("the first line does not name the journal")?);
+            self.found.recent.clear();
+        }
+        let mut whole = bytes.to_vec();
+        whole.push(b'\n');
+        self.found.last = Some(Last {
+            month,
+            offset: place.offset,
+            bytes: whole.len(),
+            hash: Sha256::of(&whole),
+        });
+        self.found.lines += 1;
+        remember(
+            &mut self.found.recent,
+            line.header.seq,
+            line.header.without_body(),
+        );
+        let time = line.header.time;
+        let newest = self.found.newest.map_or(time, |newest| newest.max(time));
+        self.found.newest = Some(newest);
+        if self.kept.wants(time, body)
+            && let Some(entry) = reader::entry(body)?
+        {
+            if matches!(entry, Entry::ClockAccepted { .. }) {
+                self.found.newest = Some(time);
+            }
+            self.kept.take(line.header.seq, time, entry, body.len());
+        }
+        Ok(())
+    }
+}
+
+/// Body-less lines with their number, oldest first; at most [`RECENT_LINES`].
+pub type Recent = VecDeque<(u64, Arc<str>)>;
+
+/// Adds a body-less line to those kept at hand.
+pub fn remember(recent: &mut Recent, seq: u64, line: String) {
+    if recent.len() == RECENT_LINES {
+        recent.pop_front();
+    }
+    recent.push_back((seq, line.into()));
+}
+
+/// An entry with its place in the order of all.
+struct Item {
+    order: u64,
+    seq: u64,
+    time: Wall,
+    entry: Entry,
+    bytes: usize,
+}
+
+/// What still matters.
+struct Kept {
+    /// Older entries are kept only while in force.
+    since: Option<Wall>,
+    order: u64,
+    /// Of the last [`KEPT`].
+    young: VecDeque<Item>,
+    young_bytes: usize,
+    /// Above so many bytes the next clearing is due.
+    clear_above: usize,
+    /// The newest of each thing that stays in force whatever its age: cuts,
+    /// peers' heads, revocation lists.
+    latest: BTreeMap<String, Item>,
+}
+
+impl Kept {
+    fn since(newest: Option<Wall>) -> Self {
+        Self {
+            since: newest.map(|newest| Wall(newest.0.saturating_sub(micros(KEPT)))),
+            order: 0,
+            young: VecDeque::new(),
+            young_bytes: 0,
+            clear_above: KEPT_BYTES,
+            latest: BTreeMap::new(),
+        }
+    }
+
+    fn is_young(&self, time: Wall) -> bool {
+        self.since.is_none_or(|since| time >= since)
+    }
+
+    /// Whether the body is worth reading. Old ones are told by the kind that our
+    /// writer puts near the start, so that years of journal cost little.
+    fn wants(&self, time: Wall, body: &[u8]) -> bool {
+        const LASTING: [&str; 6] = [
+            r#""kind":"cut""#,
+            r#""kind":"allowed""#,
+            r#""kind":"confirmed""#,
+            r#""kind":"peer_head""#,
+            r#""kind":"revocation""#,
+            r#""kind":"clock_accepted""#,
+        ];
+        let start = &body[..body.len().min(200)];
+        let has = |text: &str| {
+            start
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        };
+        self.is_young(time) || LASTING.iter().any(|kind| has(kind)) || !has(r#""kind":"#)
+    }
+
+    fn take(&mut self, seq: u64, time: Wall, entry: Entry, bytes: usize) {
+        self.order += 1;
+        let lasting = match &entry {
+            Entry::Cut { scope, .. } => Some(format!("cut {scope}")),
+            Entry::Allowed { scope, .. } => {
+                // Lifted: neither it nor the cut has to be known once it is old.
+                self.latest.remove(&format!("cut {scope}"));
+                None
+            }
+            Entry::Confirmed { centre, .. } => Some(format!("head {centre}")),
+            Entry::PeerHead { peer, .. } => Some(format!("head {peer}")),
+            Entry::Revocation { authority, .. } => Some(format!("list {authority}")),
+            _ => None,
+        };
+        let item = Item {
+            order: self.order,
+            seq,
+            time,
+            entry,
+            bytes,
+        };
+        if self.is_young(time) {
+            if let Some(key) = lasting {
+                self.latest.remove(&key);
+            }
+            self.young_bytes += item.bytes;
+            self.young.push_back(item);
+            if self.young_bytes > self.clear_above {
+                self.let_go(time);
+                self.clear_above = KEPT_BYTES.max(2 * self.young_bytes);
+            }
+        } else if let Some(key) = lasting {
+            self.latest.insert(key, item);
+        }
+    }
+
+    /// Drops what can no longer matter: ended grants, and refusals too old to be replayed.
+    fn let_go(&mut self, now: Wall) {
+        let horizon = Wall(now.0.saturating_sub(micros(REFUSALS_KEPT)));
+        let ended: BTreeSet<GrantId> = self
+            .young
+            .iter()
+            .filter_map(|item| match item.entry {
+                Entry::Ended { grant, .. } if item.time < horizon => Some(grant),
+                _ => None,
+            })
+            .collect();
+        self.young.retain(|item| {
+            let over = grant_of(&item.entry).is_some_and(|grant| ended.contains(&grant));
+            let passing = matches!(
+                item.entry,
+                Entry::Refused { .. }
+                    | Entry::Unverified { .. }
+                    | Entry::Started { .. }
+                    | Entry::Stopped {}
+                    | Entry::Reloaded { .. }
+            );
+            !over && !(passing && item.time < horizon)
+        });
+        self.young_bytes = self.young.iter().map(|item| item.bytes).sum();
+    }
+
+    fn finish(self) -> Vec<(u64, Wall, Entry)> {
+        let mut items: Vec<Item> = self.latest.into_values().chain(self.young).collect();
+        items.sort_by_key(|item| item.order);
+        items
+            .into_iter()
+            .map(|item| (item.seq, item.time, item.entry))
+            .collect()
+    }
+}
+
+/// The grant an entry is about.
+pub fn grant_of(entry: &Entry) -> Option<GrantId> {
+    match entry {
+        Entry::Grant(entry) => Some(entry.grant),
+        Entry::Confirmed { grant, .. }
+        | Entry::Resumed { grant }
+        | Entry::Ended { grant, .. }
+        | Entry::ViewingStarted { grant, .. }
+        | Entry::ViewingEnded { grant, .. }
+        | Entry::Viewings { grant, .. } => Some(*grant),
+        _ => None,
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

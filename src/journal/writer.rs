@@ -1,12 +1,42 @@
 //! Writes the journal: own thread, group commit, fsync.
+//!
+//! | queue | bound | when full |
+//! |---|---|---|
+//! | entries to be written | [`QUEUE_BYTES`], an entry counting at least [`LEAST_CHARGE`] | the caller waits, at most [`APPEND_TIMEOUT`] |
+//!
+//! Everything that is queued when the thread is free is written with one write
+//! and one fsync. After a failure appends are refused until a write succeeds;
+//! the thread tries by itself every [`RETRY_EVERY`], so a disk that was full
+//! needs nothing but room.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use super::Receipt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
 use super::entry::Entry;
+use super::log::{self, Log, Parts};
+use super::reader::{Content, Lines};
+use super::recover::Recent;
+use super::store::{Disk, Store};
+use super::{LockedDirectory, Receipt};
 use crate::clock::{Clock, Wall};
+use crate::proto::chain::{LINE_LIMIT, Line};
 use crate::proto::jws::Signer;
+use crate::proto::statement::HEAD_TYPE;
+
+/// Most bytes of entries that wait to be written.
+pub const QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// What the smallest entry counts for, which bounds their number too.
+pub const LEAST_CHARGE: usize = 4 * 1024;
+/// How long an append waits for the disk. The entry may become durable all the
+/// same; whoever asked must treat it as refused.
+pub const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a journal that can't be written is tried again.
+pub const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// What the writer needs.
 #[derive(Debug)]
@@ -24,51 +54,371 @@ pub struct Options {
 /// What the journal held at start, for the machines to go on from.
 #[derive(Debug)]
 pub struct Recovered {
-    /// All entries of the last `24 h + 2 months' files` that could matter, oldest first.
+    /// Number, time and entry of all that still matters, oldest first: every
+    /// entry of the 48 h before the journal's newest line (ended grants and old
+    /// refusals may be missing where they are very many), and whatever older one
+    /// is in force by its kind: the newest cut of each scope that was not
+    /// allowed again (`until` may be past), the newest head of each peer
+    /// (`PeerHead` or `Confirmed`), the newest revocation list of each authority.
     pub entries: Vec<(u64, Wall, Entry)>,
-    /// The newest time in the journal: a clock behind it is wrong.
+    /// The newest time in the journal since a clock was last accepted: a clock
+    /// behind it is wrong.
     pub newest: Option<Wall>,
-    /// The newest head, signed again.
+    /// The newest head, signed again; none in an empty journal.
     pub head: Option<String>,
 }
 
+/// Figures for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Lines in the journal.
+    pub entries: u64,
+    /// Commits that failed since the start.
+    pub errors: u64,
+    /// Whether all that was ever durable is still there.
+    pub intact: bool,
+}
+
 /// A handle to the writer's thread. Cheap to clone; the thread ends with the last one.
-#[derive(Clone, Debug)]
-pub struct Writer {}
+#[derive(Clone)]
+pub struct Writer {
+    jobs: mpsc::SyncSender<Job>,
+    room: Arc<Semaphore>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
 
 /// Why the journal could not be opened or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("journal: {0}")]
 pub struct Error(pub String);
 
+struct Append {
+    body: Vec<u8>,
+    /// Held until the entry is written.
+    room: OwnedSemaphorePermit,
+    reply: oneshot::Sender<Result<Receipt, Error>>,
+}
+
+enum Job {
+    Append(Append),
+    Close,
+}
+
+/// What the thread tells the handles.
+struct Shared {
+    directory: PathBuf,
+    state: Mutex<State>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Clone)]
+struct State {
+    head: Option<String>,
+    /// Number and text of the last body-less lines, all durable.
+    recent: Recent,
+    journal: Option<String>,
+    health: Result<(), String>,
+    stats: Stats,
+}
+
 impl Writer {
-    /// Opens or creates the journal, recovers it, and starts the thread.
-    pub fn open(_options: Options) -> Result<(Self, Recovered), Error> {
-        todo!("JOURNAL")
+    /// Opens or creates the journal, recovers it, and starts the thread. Reads
+    /// every line there is, so it is for the start of a daemon, not for a task.
+    ///
+    /// A journal that is whole but can't be written (a full disk) opens; then
+    /// [`Writer::health`] says why and appends are refused until it can be.
+    pub fn open(options: Options) -> Result<(Self, Recovered), Error> {
+        let lock = LockedDirectory::lock(&options.state_dir)?;
+        let directory = options.state_dir.join("journal");
+        let store = Disk::create(&directory)
+            .map_err(|error| Error(format!("making {}: {error}", directory.display())))?;
+        let signer = options.signer;
+        let parts = Parts {
+            store: Box::new(store),
+            owner: options.owner,
+            clock: options.clock,
+            random: Box::new(|bytes| getrandom::fill(bytes).map_err(std::io::Error::other)),
+            sign: Box::new(move |claims| signer.sign(HEAD_TYPE, claims)),
+        };
+        Self::start(parts, directory, Some(lock))
     }
 
-    /// Appends an entry; returns once it is durable.
-    pub async fn append(&self, _entry: Entry) -> Result<Receipt, Error> {
-        todo!("JOURNAL")
+    /// Starts the thread on any store.
+    fn start(
+        parts: Parts,
+        directory: PathBuf,
+        lock: Option<LockedDirectory>,
+    ) -> Result<(Self, Recovered), Error> {
+        let (log, entries, newest) =
+            Log::open(parts).map_err(|error| Error(format!("{}: {error}", directory.display())))?;
+        let recovered = Recovered {
+            entries,
+            newest,
+            head: log.head().map(str::to_owned),
+        };
+        let shared = Arc::new(Shared {
+            directory,
+            state: Mutex::new(State {
+                head: None,
+                recent: log.recent().clone(),
+                journal: None,
+                health: Ok(()),
+                stats: Stats {
+                    entries: 0,
+                    errors: 0,
+                    intact: true,
+                },
+            }),
+            thread: Mutex::new(None),
+        });
+        shared.publish(&log);
+        let (jobs, queue) = mpsc::sync_channel(QUEUE_BYTES / LEAST_CHARGE + 1);
+        let thread = std::thread::Builder::new().name("journal".to_owned());
+        let thread = thread.spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                run(log, &queue, &shared);
+                // Handles that are left find the queue closed, and the next
+                // daemon the directory free.
+                drop(queue);
+                drop(lock);
+            }
+        });
+        let thread = thread.map_err(|error| Error(format!("starting its thread: {error}")))?;
+        *lock_of(&shared.thread) = Some(thread);
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES));
+        Ok((Self { jobs, room, shared }, recovered))
+    }
+
+    /// Appends an entry; returns once it is durable. If the future is dropped,
+    /// the entry may still be written.
+    pub async fn append(&self, entry: Entry) -> Result<Receipt, Error> {
+        let body = log::encode(&entry).map_err(Error)?;
+        if body.len() + log::OVERHEAD > LINE_LIMIT {
+            let bytes = body.len();
+            return Err(Error(format!(
+                "an entry of {bytes} bytes is over the limit"
+            )));
+        }
+        let written = self.enqueue(body);
+        tokio::time::timeout(APPEND_TIMEOUT, written)
+            .await
+            .unwrap_or_else(|_| {
+                let seconds = APPEND_TIMEOUT.as_secs();
+                Err(Error(format!("the disk did not answer within {seconds} s")))
+            })
+    }
+
+    async fn enqueue(&self, body: Vec<u8>) -> Result<Receipt, Error> {
+        let ended = || Error("the journal is closed".to_owned());
+        let charge = u32::try_from(body.len().max(LEAST_CHARGE)).map_err(|_| ended())?;
+        let room = Arc::clone(&self.room).acquire_many_owned(charge).await;
+        let (reply, written) = oneshot::channel();
+        let job = Job::Append(Append {
+            body,
+            room: room.map_err(|_| ended())?,
+            reply,
+        });
+        // The room bounds the number of jobs to what the queue holds.
+        self.jobs.try_send(job).map_err(|_| ended())?;
+        written.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// The newest durable line's head statement.
     pub fn head(&self) -> Option<String> {
-        todo!("JOURNAL")
+        self.shared.state().head.clone()
     }
 
-    /// The body-less lines after `seq`, oldest first, at most `limit`.
-    pub fn lines_after(&self, _seq: u64, _limit: usize) -> Vec<String> {
-        todo!("JOURNAL")
+    /// The journal's id, once it has a line.
+    pub fn journal(&self) -> Option<String> {
+        self.shared.state().journal.clone()
+    }
+
+    /// The body-less lines after `seq`, oldest first, at most `limit`. All are
+    /// durable. Lines older than the last thousand are read from the files,
+    /// which takes its time.
+    pub fn lines_after(&self, seq: u64, limit: usize) -> Vec<String> {
+        let (from_memory, newest) = {
+            let state = self.shared.state();
+            let first = state.recent.front().map(|(first, _)| *first);
+            let newest = state.recent.back().map_or(0, |(newest, _)| *newest);
+            let all_there = first.is_none_or(|first| first <= seq.saturating_add(1));
+            let lines = all_there.then(|| {
+                let after = state.recent.iter().filter(|(number, _)| *number > seq);
+                after
+                    .take(limit)
+                    .map(|(_, line)| line.to_string())
+                    .collect()
+            });
+            (lines, newest)
+        };
+        if let Some(lines) = from_memory {
+            return lines;
+        }
+        let range = Range {
+            after: seq,
+            newest,
+            limit,
+        };
+        read_lines(&self.shared.directory, &range).unwrap_or_else(|error| {
+            tracing::warn!(%error, "journal: reading lines for a peer");
+            Vec::new()
+        })
     }
 
     /// Whether the last write succeeded, and if not why.
     pub fn health(&self) -> Result<(), String> {
-        todo!("JOURNAL")
+        let ended = lock_of(&self.shared.thread)
+            .as_ref()
+            .is_none_or(JoinHandle::is_finished);
+        if ended {
+            return Err("the journal's thread has ended".to_owned());
+        }
+        self.shared.state().health.clone()
     }
 
-    /// Flushes, ends the thread and waits for it.
-    pub async fn close(self) {
-        todo!("JOURNAL")
+    /// Figures for metrics.
+    pub fn stats(&self) -> Stats {
+        self.shared.state().stats
     }
+
+    /// Writes what is queued, ends the thread and waits for it. Then `state_dir`
+    /// is free again, and other handles' appends are refused.
+    pub async fn close(self) {
+        let thread = lock_of(&self.shared.thread).take();
+        // Room for everything: nothing is queued any more, and nothing comes after.
+        let all = u32::try_from(QUEUE_BYTES).unwrap_or(u32::MAX);
+        let emptied = tokio::time::timeout(APPEND_TIMEOUT, self.room.acquire_many(all)).await;
+        if emptied.is_err() {
+            tracing::error!("journal: entries are left unwritten, the disk does not answer");
+        }
+        self.room.close();
+        if self.jobs.try_send(Job::Close).is_err() {
+            return;
+        }
+        if let Some(thread) = thread {
+            let joined = tokio::task::spawn_blocking(move || thread.join());
+            if tokio::time::timeout(APPEND_TIMEOUT, joined).await.is_err() {
+                tracing::error!("journal: its thread does not end, the disk does not answer");
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock_of(&self.state)
+    }
+
+    fn publish(&self, log: &Log) {
+        let mut state = self.state();
+        state.head = log.head().map(str::to_owned);
+        state.journal = log.journal().map(str::to_owned);
+        state.health = log.health();
+        state.stats.entries = log.lines();
+        state.stats.intact = log.is_intact();
+        state.stats.errors += u64::from(state.health.is_err());
+        state.recent.clone_from(log.recent());
+    }
+}
+
+fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread: takes what is queued, writes it, answers.
+fn run(mut log: Log, queue: &mpsc::Receiver<Job>, shared: &Shared) {
+    loop {
+        let first = if log.health().is_ok() {
+            queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            queue.recv_timeout(RETRY_EVERY)
+        };
+        let mut batch = Vec::new();
+        let mut closing = false;
+        match first {
+            Ok(Job::Append(append)) => batch.push(append),
+            Ok(Job::Close) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                log.retry();
+                shared.publish(&log);
+                continue;
+            }
+        }
+        while !closing && let Ok(job) = queue.try_recv() {
+            match job {
+                Job::Append(append) => batch.push(append),
+                Job::Close => closing = true,
+            }
+        }
+        commit(&mut log, batch, shared);
+        if closing {
+            return;
+        }
+    }
+}
+
+fn commit(log: &mut Log, batch: Vec<Append>, shared: &Shared) {
+    let (bodies, replies): (Vec<_>, Vec<_>) = batch
+        .into_iter()
+        .map(|append| (append.body, (append.reply, append.room)))
+        .unzip();
+    let outcome = log.commit(&bodies);
+    shared.publish(log);
+    // Whoever asked may be gone: then nobody hears the answer.
+    match outcome {
+        Ok(committed) => {
+            for ((reply, _), (seq, link)) in replies.into_iter().zip(committed.lines) {
+                let _ = reply.send(Ok(Receipt {
+                    seq,
+                    link,
+                    time: committed.time,
+                    head: committed.head.clone(),
+                }));
+            }
+        }
+        Err(error) => {
+            for (reply, _) in replies {
+                let _ = reply.send(Err(Error(error.clone())));
+            }
+        }
+    }
+}
+
+/// Which lines are wanted.
+struct Range {
+    after: u64,
+    newest: u64,
+    limit: usize,
+}
+
+/// Reads body-less lines of the newest journal in the files.
+fn read_lines(directory: &Path, range: &Range) -> std::io::Result<Vec<String>> {
+    let mut store = Disk::existing(directory)?;
+    let mut found: Vec<String> = Vec::new();
+    for month in store.months()? {
+        let mut lines = Lines::new(store.read(month)?);
+        while let Some((_, content)) = lines.next_line()? {
+            let Content::Line(bytes) = content else {
+                continue;
+            };
+            let Ok(line) = Line::parse(bytes) else {
+                continue;
+            };
+            if line.header.seq == 1 {
+                found.clear();
+            }
+            let wanted = line.header.seq > range.after && line.header.seq <= range.newest;
+            if wanted && found.len() < range.limit {
+                found.push(line.header.without_body());
+            }
+        }
+    }
+    Ok(found)
 }
