@@ -6,6 +6,7 @@ pub mod h264;
 pub mod h265;
 pub mod jpeg;
 pub mod kept;
+pub mod nal;
 pub mod queue;
 pub mod timeline;
 pub mod unit;
