@@ -258,7 +258,8 @@ mod tests {
         for bad in ["", "-a", "A", "a_b", "é", " a", &"x".repeat(64)] {
             assert!(CameraId::new(bad).is_err(), "{bad}");
         }
-        assert!(Incident::new("2026/11-23_4").is_err());
+        assert!(Incident::new("2026 11").is_err());
+        assert!(Incident::new("2026/11-23_4").is_ok());
         assert!(Incident::new("COG-13/2026.42").is_ok());
     }
 
