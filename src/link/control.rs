@@ -1,12 +1,193 @@
-//! The control stream: length-prefixed JSON messages (LINK).
+//! The control stream: JSON messages, each behind its length.
+//!
+//! One bidirectional stream, opened by the gateway, with the highest priority.
+//! A message is a length in four bytes, big-endian, and as many bytes of JSON,
+//! at most [`MESSAGE_LIMIT`]. A length of zero carries nothing: the gateway
+//! opens the stream with one, which the receiver answers with another, so that
+//! both know the other to be there and accepted before either says anything.
 
-/// Queues control messages.
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use crate::proto::control::MESSAGE_LIMIT;
+use crate::reason::Reason;
+
+/// Bytes of messages that may wait for a peer to take them.
+pub const QUEUE_LIMIT: usize = 8 * 1024 * 1024;
+
+/// Queues control messages; usable from any thread, never waits.
 #[derive(Clone, Debug)]
-pub struct Sender {}
+pub struct Sender {
+    queue: Arc<Queue>,
+    connection: quinn::Connection,
+}
+
+#[derive(Debug)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One message with its length before it; `None` where it is over its limit.
+fn frame<M: Serialize>(message: &M) -> Option<Bytes> {
+    let mut writer = BytesMut::with_capacity(256).writer();
+    writer.get_mut().put_u32(0);
+    if let Err(error) = serde_json::to_writer(&mut writer, message) {
+        tracing::error!(%error, "control message can't be written");
+        return None;
+    }
+    let mut bytes = writer.into_inner();
+    let length = bytes.len() - 4;
+    if length > MESSAGE_LIMIT {
+        tracing::error!(length, limit = MESSAGE_LIMIT, "control message is too long");
+        return None;
+    }
+    bytes[..4].copy_from_slice(&(length as u32).to_be_bytes());
+    Some(bytes.freeze())
+}
 
 impl Sender {
-    /// Queues a message.
-    pub fn send<M: serde::Serialize>(&self, _message: &M) {
-        todo!("LINK")
+    /// A queue for this connection's messages.
+    pub(super) fn new(connection: quinn::Connection) -> Self {
+        Self {
+            queue: Arc::new(Queue {
+                waiting: Mutex::default(),
+                filled: Notify::new(),
+            }),
+            connection,
+        }
+    }
+
+    /// Queues a message. A peer that lets [`QUEUE_LIMIT`] fill loses its link.
+    pub fn send<M: Serialize>(&self, message: &M) {
+        if let Some(bytes) = frame(message) {
+            self.push(bytes);
+        }
+    }
+
+    fn push(&self, bytes: Bytes) {
+        let mut waiting = self.queue.lock();
+        if waiting.bytes + bytes.len() > QUEUE_LIMIT {
+            drop(waiting);
+            tracing::warn!("the peer takes no control messages; closing its link");
+            self.connection.close(
+                Reason::ProtocolError.number().into(),
+                b"control messages are not taken",
+            );
+            return;
+        }
+        waiting.bytes += bytes.len();
+        waiting.messages.push_back(bytes);
+        drop(waiting);
+        self.queue.filled.notify_one();
+    }
+
+    /// Writes what is queued for as long as the stream lives.
+    pub(super) async fn write(&self, mut stream: quinn::SendStream) -> quinn::WriteError {
+        loop {
+            let message = {
+                let mut waiting = self.queue.lock();
+                let message = waiting.messages.pop_front();
+                waiting.bytes -= message.as_ref().map_or(0, Bytes::len);
+                message
+            };
+            match message {
+                Some(message) => {
+                    if let Err(error) = stream.write_chunk(message).await {
+                        return error;
+                    }
+                }
+                None => self.queue.filled.notified().await,
+            }
+        }
+    }
+}
+
+/// What ends the reading of control messages.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The stream or the link ended.
+    #[error("control stream: {0}")]
+    Stream(#[from] quinn::ReadExactError),
+    /// The message is over its limit.
+    #[error("control message of {0} bytes, at most {MESSAGE_LIMIT} allowed")]
+    TooLong(usize),
+    /// Not JSON, or a known type without its fields.
+    #[error("control message can't be read: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// Reads control messages.
+#[derive(Debug)]
+pub struct Receiver {
+    stream: quinn::RecvStream,
+}
+
+impl Receiver {
+    /// Reads from this stream.
+    pub(super) const fn new(stream: quinn::RecvStream) -> Self {
+        Self { stream }
+    }
+
+    /// The next frame's bytes, empty ones too. Not cancel-safe.
+    pub(super) async fn frame(&mut self) -> Result<Vec<u8>, ReadError> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).await?;
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        if length > MESSAGE_LIMIT {
+            return Err(ReadError::TooLong(length));
+        }
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    /// The next message; types this version does not know come as their
+    /// `Unknown`. Not cancel-safe.
+    pub(super) async fn message<M: DeserializeOwned>(&mut self) -> Result<M, ReadError> {
+        loop {
+            let frame = self.frame().await?;
+            if !frame.is_empty() {
+                return Ok(serde_json::from_slice(&frame)?);
+            }
+        }
+    }
+}
+
+/// The empty frame that opens the stream, and answers its opening.
+pub(super) const OPENING: [u8; 4] = [0; 4];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_its_length_before_it() {
+        let bytes = frame(&serde_json::json!({"type": "time", "echo": 1})).unwrap();
+        assert_eq!(bytes[..4], [0, 0, 0, 24]);
+        assert_eq!(&bytes[4..], br#"{"echo":1,"type":"time"}"#);
+    }
+
+    #[test]
+    fn a_message_over_its_limit_is_not_sent() {
+        assert!(frame(&"x".repeat(MESSAGE_LIMIT)).is_none());
+        assert!(frame(&"x".repeat(MESSAGE_LIMIT - 2)).is_some());
     }
 }

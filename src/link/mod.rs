@@ -10,10 +10,14 @@ pub mod control;
 pub mod dial;
 pub mod endpoint;
 pub mod group;
+pub mod priority;
 pub mod relay;
+mod session;
 pub mod stats;
 pub mod tls;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// What a link tells the control plane. `M` is what the peer sends.
@@ -53,9 +57,43 @@ pub enum Event<M> {
 pub struct Link {
     pub(crate) connection: quinn::Connection,
     pub(crate) control: control::Sender,
+    clock_offset: Arc<AtomicI64>,
 }
 
 impl Link {
+    fn new(connection: quinn::Connection) -> Self {
+        Self {
+            control: control::Sender::new(connection.clone()),
+            connection,
+            clock_offset: Arc::default(),
+        }
+    }
+
+    /// The peer's clock minus ours, in microseconds, as last measured; 0 until
+    /// it is. Told, never followed.
+    pub fn clock_offset_us(&self) -> i64 {
+        self.clock_offset.load(Ordering::Relaxed)
+    }
+
+    fn set_clock_offset(&self, offset_us: i64) {
+        self.clock_offset.store(offset_us, Ordering::Relaxed);
+    }
+
+    /// What QUIC knows of the link now.
+    pub fn stats(&self) -> stats::Snapshot {
+        stats::Snapshot::of(&self.connection)
+    }
+
+    /// The key exchange that was negotiated, such as `X25519MLKEM768`.
+    pub fn key_exchange(&self) -> String {
+        stats::key_exchange(&self.connection)
+    }
+
+    /// Where the peer is.
+    pub fn peer_address(&self) -> std::net::SocketAddr {
+        self.connection.remote_address()
+    }
+
     /// Queues a control message; the queue is bounded in bytes, and a peer that
     /// lets it fill loses its link (`protocol_error`).
     pub fn send<M: serde::Serialize>(&self, message: &M) {

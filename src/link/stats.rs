@@ -1,1 +1,112 @@
-//! What QUIC knows of a link (LINK).
+//! What QUIC knows of a link, and the gateway's metrics of it.
+
+use std::time::Duration;
+
+use crate::metrics;
+
+/// A link's figures now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Round-trip time, smoothed.
+    pub rtt: Duration,
+    /// Congestion window in bytes.
+    pub window: u64,
+    /// Largest datagram in bytes, as discovered.
+    pub mtu: u16,
+    /// Packets lost since the link is up.
+    pub lost: u64,
+    /// Datagrams sent since the link is up.
+    pub datagrams: u64,
+    /// Send calls for them: far fewer with segmentation offload.
+    pub sends: u64,
+    /// Bytes sent, with all headers above UDP's.
+    pub sent_bytes: u64,
+    /// Bytes received, with all headers above UDP's.
+    pub received_bytes: u64,
+}
+
+impl Snapshot {
+    /// Reads a connection's figures.
+    pub fn of(connection: &quinn::Connection) -> Self {
+        let stats = connection.stats();
+        Self {
+            rtt: stats.path.rtt,
+            window: stats.path.cwnd,
+            mtu: stats.path.current_mtu,
+            lost: stats.path.lost_packets,
+            datagrams: stats.udp_tx.datagrams,
+            sends: stats.udp_tx.ios,
+            sent_bytes: stats.udp_tx.bytes,
+            received_bytes: stats.udp_rx.bytes,
+        }
+    }
+}
+
+/// The key exchange that was negotiated, such as `X25519MLKEM768`; empty where
+/// the connection does not say.
+pub fn key_exchange(connection: &quinn::Connection) -> String {
+    connection
+        .handshake_data()
+        .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok())
+        .map(|data| format!("{:?}", data.negotiated_key_exchange_group))
+        .unwrap_or_default()
+}
+
+/// Keeps the gateway's metrics of one link; they fall to 0 with it.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    metrics: std::sync::Arc<metrics::Gateway>,
+    centre: String,
+    last: Option<Snapshot>,
+}
+
+impl Recorder {
+    /// A link to this centre is up.
+    pub(super) fn new(metrics: std::sync::Arc<metrics::Gateway>, centre: &str) -> Self {
+        metrics.link_up.with_label_values(&[centre]).set(1);
+        metrics
+            .link_transport
+            .with_label_values(&[centre, "udp"])
+            .set(1);
+        Self {
+            metrics,
+            centre: centre.to_owned(),
+            last: None,
+        }
+    }
+
+    /// Takes the figures of this second.
+    pub(super) fn record(&mut self, now: Snapshot) {
+        let labels = [self.centre.as_str()];
+        let before = self.last.replace(now);
+        self.metrics
+            .link_rtt_seconds
+            .with_label_values(&labels)
+            .set(now.rtt.as_secs_f64());
+        self.metrics
+            .link_lost_packets_total
+            .with_label_values(&labels)
+            .inc_by(now.lost.saturating_sub(before.map_or(0, |b| b.lost)));
+        let sends = now.sends.saturating_sub(before.map_or(0, |b| b.sends));
+        let datagrams = now
+            .datagrams
+            .saturating_sub(before.map_or(0, |b| b.datagrams));
+        if sends > 0 {
+            #[allow(clippy::cast_precision_loss)] // a second's datagrams are far below 2^53
+            self.metrics
+                .link_datagrams_per_send
+                .set(datagrams as f64 / sends as f64);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let centre = self.centre.as_str();
+        self.metrics.link_up.with_label_values(&[centre]).set(0);
+        self.metrics
+            .link_transport
+            .with_label_values(&[centre, "udp"])
+            .set(0);
+    }
+}

@@ -160,6 +160,9 @@ pub enum ToGateway {
     Time {
         /// Comes back as it is.
         echo: u64,
+        /// The receiver's wall clock, µs since the epoch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wall: Option<i64>,
     },
     /// A type this version does not know.
     #[serde(other)]

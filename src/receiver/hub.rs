@@ -107,6 +107,11 @@ impl Hub {
         todo!("LINK")
     }
 
+    /// The commune has a new link, which may open as many streams as its relays need.
+    pub(crate) fn link_up(&self, _commune: &CommuneId, _link: &crate::link::Link) {
+        todo!("LINK")
+    }
+
     /// The commune's link is gone: viewers stay, groups of it are over.
     pub fn link_down(&self, _commune: &CommuneId) {
         todo!("LINK")
