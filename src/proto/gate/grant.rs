@@ -1,0 +1,727 @@
+//! Live grants and their relays: how they begin, narrow and end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{CONFIRM_TIMEOUT, Command, Gate, Permit};
+use crate::clock::{Boot, Now, Wall};
+use crate::journal::Receipt;
+use crate::journal::entry::Entry;
+use crate::proto::agreement::Renewal;
+use crate::proto::control::{RelayState, ToReceiver};
+use crate::proto::designation::Verified;
+use crate::proto::ids::{CameraId, CentreId, GrantId, Profile, ProfileWish, RelayId, Sha256};
+use crate::proto::statement::{RequestClaims, VIEWINGS_TYPE, ViewingsClaims};
+use crate::reason::{Reason, Refusal};
+
+/// How long past its time an ended grant is remembered, for late viewings and
+/// for telling a centre that was away.
+pub(super) const ENDED_KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// Most ended grants remembered.
+const ENDED_LIMIT: usize = 4_096;
+/// Lists of viewings taken for one grant: a centre may send one again.
+const VIEWINGS_LIMIT: u8 = 4;
+
+/// What was granted, as recorded.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) centre: CentreId,
+    /// The agreement's reference.
+    pub(super) agreement: String,
+    pub(super) settings: Sha256,
+    pub(super) granted: Vec<CameraId>,
+    pub(super) first_start: Wall,
+    pub(super) start: Wall,
+    pub(super) expires: Wall,
+    pub(super) deadline: Boot,
+    /// Journal and number of the newest head held of the centre when it was
+    /// recorded: a head that confirms must be newer.
+    pub(super) head_held: Option<(String, u64)>,
+    pub(super) request: Verified<RequestClaims>,
+}
+
+impl Terms {
+    pub(super) fn claims(&self) -> &RequestClaims {
+        self.request.claims()
+    }
+
+    /// Time left by both clocks.
+    fn left(&self, now: Now) -> Duration {
+        self.expires
+            .since(now.wall)
+            .min(self.deadline.since(now.boot))
+    }
+}
+
+/// A recorded grant.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) terms: Terms,
+    pub(super) proof: String,
+    receipt: Receipt,
+    /// `None` once the centre has confirmed.
+    pub(super) confirmation: Option<Confirmation>,
+}
+
+/// The wait for the centre's head; it runs while the link is up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Confirmation {
+    left: Duration,
+    since: Option<Boot>,
+}
+
+impl Confirmation {
+    fn new(linked: bool, now: Now) -> Self {
+        Self {
+            left: CONFIRM_TIMEOUT,
+            since: linked.then_some(now.boot),
+        }
+    }
+
+    pub(super) fn link_up(&mut self, now: Now) {
+        self.since.get_or_insert(now.boot);
+    }
+
+    pub(super) fn link_down(&mut self, now: Now) {
+        if let Some(since) = self.since.take() {
+            self.left = self.left.saturating_sub(now.boot.since(since));
+        }
+    }
+
+    fn due(&self) -> Option<Boot> {
+        self.since.map(|since| since.plus(self.left))
+    }
+}
+
+impl Live {
+    /// When it ends by itself if nothing happens.
+    pub(super) fn due(&self) -> Boot {
+        let unconfirmed = self.confirmation.and_then(|wait| wait.due());
+        unconfirmed.map_or(self.terms.deadline, |at| at.min(self.terms.deadline))
+    }
+}
+
+/// A grant of before the restart whose `Resumed` line is not durable yet.
+#[derive(Debug)]
+pub(super) struct Resuming {
+    pub(super) terms: Terms,
+    pub(super) confirmed: bool,
+}
+
+/// A grant that is over.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    pub(super) centre: CentreId,
+    pub(super) refusal: Refusal,
+    pub(super) expires: Wall,
+    pub(super) viewings: u8,
+}
+
+/// One camera on its way to one centre, shared by grants.
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) id: RelayId,
+    pub(super) profile: Profile,
+    pub(super) grants: BTreeSet<GrantId>,
+    pub(super) state: RelayState,
+    pub(super) refusal: Option<Refusal>,
+}
+
+impl Relay {
+    pub(super) fn message(&self, camera: &CameraId) -> ToReceiver {
+        ToReceiver::Relay {
+            relay: self.id,
+            camera: camera.clone(),
+            state: self.state,
+            refusal: self.refusal.clone(),
+            profile: self.profile,
+        }
+    }
+}
+
+/// What is left of a grant after a review.
+pub(super) struct Standing {
+    pub(super) granted: Vec<CameraId>,
+    pub(super) expires: Wall,
+}
+
+/// One camera of one grant, for `fanal relays`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The grant.
+    pub grant: GrantId,
+    /// The camera.
+    pub camera: CameraId,
+    /// The centre that gets it.
+    pub centre: CentreId,
+    /// The relay's number on the link.
+    pub relay: RelayId,
+    /// Who signed.
+    pub operator: crate::journal::entry::Operator,
+    /// The intervention.
+    pub incident: crate::proto::ids::Incident,
+    /// Why.
+    pub grounds: String,
+    /// Since when, by the wall clock.
+    pub since: Wall,
+    /// Until when, by the wall clock.
+    pub until: Wall,
+    /// How long it goes on.
+    pub left: Duration,
+    /// How the camera is.
+    pub state: RelayState,
+    /// Why it is not live.
+    pub refusal: Option<Refusal>,
+}
+
+impl Gate {
+    /// Every camera of every live grant.
+    pub fn rows(&self, now: Now) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (grant, live) in &self.grants {
+            let terms = &live.terms;
+            for camera in &terms.granted {
+                let Some(relay) = self.relays.get(&(terms.centre.clone(), camera.clone())) else {
+                    continue;
+                };
+                rows.push(Row {
+                    grant: *grant,
+                    camera: camera.clone(),
+                    centre: terms.centre.clone(),
+                    relay: relay.id,
+                    operator: terms.request.designation().operator.clone(),
+                    incident: terms.claims().incident.clone(),
+                    grounds: terms.claims().grounds.clone(),
+                    since: terms.first_start,
+                    until: terms.expires,
+                    left: terms.left(now),
+                    state: relay.state,
+                    refusal: relay.refusal.clone(),
+                });
+            }
+        }
+        rows
+    }
+
+    /// Puts a recorded grant or renewal in force.
+    pub(super) fn install(
+        &mut self,
+        grant: GrantId,
+        terms: Terms,
+        proof: String,
+        receipt: Receipt,
+        now: Now,
+    ) {
+        let linked = self.links.contains_key(&terms.centre);
+        let confirmation = Some(Confirmation::new(linked, now));
+        let live = Live {
+            terms,
+            proof,
+            receipt,
+            confirmation,
+        };
+        let wanted = live.terms.granted.clone();
+        let before = self.grants.insert(grant, live);
+        for camera in wanted {
+            self.join(grant, &camera);
+        }
+        // After joining: a camera that stays must not be closed in between.
+        if let Some(before) = before {
+            let terms = &before.terms;
+            for camera in &terms.granted {
+                let stays = self
+                    .grants
+                    .get(&grant)
+                    .is_some_and(|live| live.terms.granted.contains(camera));
+                if !stays {
+                    self.detach(grant, &terms.centre, camera, Reason::GrantReleased);
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, grant: GrantId, camera: &CameraId) {
+        let Some(live) = self.grants.get(&grant) else {
+            return;
+        };
+        let centre = live.terms.centre.clone();
+        let key = (centre.clone(), camera.clone());
+        if let Some(relay) = self.relays.get_mut(&key) {
+            relay.grants.insert(grant);
+            return;
+        }
+        let permit = Permit::new(grant, &live.terms.request, &live.receipt);
+        let profile = self.profile(live.terms.claims().profile, camera);
+        let id = RelayId(self.next_relay);
+        self.next_relay = self.next_relay.wrapping_add(1);
+        self.relays.insert(
+            key,
+            Relay {
+                id,
+                profile,
+                grants: BTreeSet::from([grant]),
+                state: RelayState::Starting,
+                refusal: None,
+            },
+        );
+        self.commands.push_back(Command::StartRelay {
+            permit,
+            centre,
+            relay: id,
+            camera: camera.clone(),
+            profile,
+        });
+    }
+
+    /// The stream that serves a wish. A camera without a smaller one shows the full one.
+    fn profile(&self, wish: ProfileWish, camera: &CameraId) -> Profile {
+        let camera = self.rules.settings.cameras.get(camera);
+        let sub = camera
+            .and_then(|camera| camera.streams.as_ref().ok())
+            .is_some_and(|streams| streams.sub.is_some());
+        match wish {
+            ProfileWish::Sub if sub => Profile::Sub,
+            ProfileWish::Auto | ProfileWish::Main | ProfileWish::Sub => Profile::Main,
+        }
+    }
+
+    /// Takes a grant off a relay; the relay of nobody stops at once.
+    fn detach(&mut self, grant: GrantId, centre: &CentreId, camera: &CameraId, reason: Reason) {
+        let key = (centre.clone(), camera.clone());
+        let Some(relay) = self.relays.get_mut(&key) else {
+            return;
+        };
+        relay.grants.remove(&grant);
+        if relay.grants.is_empty() {
+            let relay = relay.id;
+            self.relays.remove(&key);
+            let (centre, camera) = key;
+            self.commands.push_back(Command::StopRelay {
+                centre,
+                relay,
+                camera,
+                reason,
+            });
+        }
+    }
+
+    /// Ends a grant, wherever it stands: acts, tells, journals.
+    pub(super) fn end(&mut self, grant: GrantId, refusal: Refusal, by: Option<String>, now: Now) {
+        let terms = match self.grants.remove(&grant) {
+            Some(live) => live.terms,
+            None => match self.resuming.remove(&grant) {
+                Some(resuming) => resuming.terms,
+                None => return,
+            },
+        };
+        for camera in &terms.granted {
+            self.detach(grant, &terms.centre, camera, refusal.reason);
+        }
+        self.send(
+            &terms.centre,
+            ToReceiver::Ended {
+                grant,
+                refusal: refusal.clone(),
+                head: None,
+            },
+        );
+        self.note_end(grant, &terms, &refusal, by, now);
+    }
+
+    /// Journals an end and remembers it.
+    pub(super) fn note_end(
+        &mut self,
+        grant: GrantId,
+        terms: &Terms,
+        refusal: &Refusal,
+        by: Option<String>,
+        now: Now,
+    ) {
+        let ended = Ended {
+            centre: terms.centre.clone(),
+            refusal: refusal.clone(),
+            expires: terms.expires,
+            viewings: 0,
+        };
+        self.remember_end(grant, ended);
+        self.owe_entry(
+            Entry::Ended {
+                grant,
+                reason: refusal.reason,
+                at: now.wall.rfc3339(),
+                by,
+            },
+            Some(terms.centre.clone()),
+        );
+    }
+
+    pub(super) fn remember_end(&mut self, grant: GrantId, ended: Ended) {
+        if self.ended.len() >= ENDED_LIMIT {
+            let oldest = self.ended.iter().min_by_key(|(_, ended)| ended.expires);
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                self.ended.remove(&oldest);
+            }
+        }
+        self.ended.insert(grant, ended);
+    }
+
+    /// Takes one camera from a grant; a grant without cameras ends.
+    pub(super) fn drop_camera(
+        &mut self,
+        grant: GrantId,
+        camera: &CameraId,
+        refusal: &Refusal,
+        by: Option<String>,
+        now: Now,
+    ) {
+        let terms = match self.grants.get_mut(&grant) {
+            Some(live) => &mut live.terms,
+            None => match self.resuming.get_mut(&grant) {
+                Some(resuming) => &mut resuming.terms,
+                None => return,
+            },
+        };
+        if !terms.granted.contains(camera) {
+            return;
+        }
+        if terms.granted.len() == 1 {
+            return self.end(grant, refusal.clone(), by, now);
+        }
+        terms.granted.retain(|granted| granted != camera);
+        let centre = terms.centre.clone();
+        let key = (centre.clone(), camera.clone());
+        let told = self.relays.get(&key).map(|relay| (relay.id, relay.profile));
+        self.detach(grant, &centre, camera, refusal.reason);
+        if let (Some((relay, profile)), false) = (told, self.relays.contains_key(&key)) {
+            self.send(
+                &centre,
+                ToReceiver::Relay {
+                    relay,
+                    camera: camera.clone(),
+                    state: RelayState::Ended,
+                    refusal: Some(refusal.clone()),
+                    profile,
+                },
+            );
+        }
+    }
+
+    /// Ends what has no time left and what no centre confirmed.
+    pub(super) fn end_expired(&mut self, now: Now) {
+        let over = |terms: &Terms| terms.left(now).is_zero();
+        let live = self.grants.iter().filter(|(_, live)| over(&live.terms));
+        let resuming = self.resuming.iter().filter(|(_, held)| over(&held.terms));
+        let expired: Vec<(GrantId, Refusal)> = live
+            .map(|(id, live)| (*id, expired(&live.terms)))
+            .chain(resuming.map(|(id, held)| (*id, expired(&held.terms))))
+            .collect();
+        for (grant, refusal) in expired {
+            self.end(grant, refusal, None, now);
+        }
+        let unconfirmed: Vec<(GrantId, CentreId)> = self
+            .grants
+            .iter()
+            .filter(|(_, live)| {
+                let due = live.confirmation.and_then(|wait| wait.due());
+                due.is_some_and(|at| at <= now.boot)
+            })
+            .map(|(id, live)| (*id, live.terms.centre.clone()))
+            .collect();
+        for (grant, centre) in unconfirmed {
+            let detail = format!(
+                "{centre} did not confirm within {} s that it recorded the grant",
+                CONFIRM_TIMEOUT.as_secs()
+            );
+            self.end(
+                grant,
+                Refusal::new(Reason::CentreUnconfirmed, detail),
+                None,
+                now,
+            );
+        }
+    }
+
+    /// Judges all that lives anew: after a reload or a revocation.
+    pub(super) fn review(&mut self, now: Now) {
+        self.generation += 1;
+        let live = self
+            .grants
+            .iter()
+            .map(|(id, live)| (*id, live.terms.clone()));
+        let resuming = self.resuming.iter();
+        let all: Vec<(GrantId, Terms)> = live
+            .chain(resuming.map(|(id, held)| (*id, held.terms.clone())))
+            .collect();
+        for (grant, terms) in all {
+            match self.review_terms(grant, &terms, false, now) {
+                Err(refusal) => self.end(grant, refusal, None, now),
+                Ok(standing) => self.narrow(grant, &terms, &standing, now),
+            }
+        }
+    }
+
+    pub(super) fn narrow(&mut self, grant: GrantId, before: &Terms, standing: &Standing, now: Now) {
+        for camera in &before.granted {
+            if !standing.granted.contains(camera) {
+                let refusal = Refusal::new(
+                    Reason::AgreementChanged,
+                    format!("the agreement no longer covers {camera}"),
+                );
+                self.drop_camera(grant, camera, &refusal, None, now);
+            }
+        }
+        let terms = match self.grants.get_mut(&grant) {
+            Some(live) => &mut live.terms,
+            None => match self.resuming.get_mut(&grant) {
+                Some(resuming) => &mut resuming.terms,
+                None => return,
+            },
+        };
+        if standing.expires < terms.expires {
+            terms.expires = standing.expires;
+            let left = standing.expires.since(now.wall);
+            terms.deadline = terms.deadline.min(now.boot.plus(left));
+        }
+    }
+
+    /// What today's rules leave of a grant. `new`: cuts and approval count, as
+    /// for a request; they do not take from a grant that lives.
+    pub(super) fn review_terms(
+        &self,
+        grant: GrantId,
+        terms: &Terms,
+        new: bool,
+        now: Now,
+    ) -> Result<Standing, Refusal> {
+        let verified = self
+            .verify(&terms.centre, terms.request.text(), now)
+            .map_err(changed)?;
+        let left = u32::try_from(terms.left(now).as_secs()).unwrap_or(u32::MAX);
+        let question = super::request::Question {
+            centre: &terms.centre,
+            cameras: &terms.granted,
+            duration: left.max(1),
+            except: Some(grant),
+            renewal: Some(Renewal {
+                first_start: terms.first_start,
+            }),
+            new,
+        };
+        let examined = self
+            .examine(&question, verified, now)
+            .map_err(|denied| changed(denied.refusal))?;
+        // `left` is in whole seconds: only a real cut of time counts.
+        let shortened = examined.verdict.expires.plus(Duration::from_secs(1)) < terms.expires;
+        Ok(Standing {
+            granted: examined.verdict.granted,
+            expires: if shortened {
+                examined.verdict.expires
+            } else {
+                terms.expires
+            },
+        })
+    }
+
+    /// The journal's answer to a resumption.
+    pub(super) fn resumed(&mut self, grant: GrantId, result: Result<Receipt, String>, now: Now) {
+        let receipt = match result {
+            Ok(receipt) => receipt,
+            Err(cause) => {
+                tracing::error!(%cause, %grant, "a grant can't resume: the journal can't be written");
+                self.resume_again.insert(grant);
+                self.owed_retry
+                    .get_or_insert_with(|| now.boot.plus(super::OWED_RETRY));
+                return;
+            }
+        };
+        if self.stopping {
+            return;
+        }
+        // Gone: it was ended while the line was written, and that is journalled.
+        let Some(held) = self.resuming.remove(&grant) else {
+            return;
+        };
+        let proof = self.proof(grant, &held.terms, &[], &receipt);
+        let centre = held.terms.centre.clone();
+        self.install(grant, held.terms, proof, receipt, now);
+        if held.confirmed
+            && let Some(live) = self.grants.get_mut(&grant)
+        {
+            live.confirmation = None;
+        }
+        if self.links.contains_key(&centre) {
+            self.send_resume(grant);
+        }
+    }
+
+    /// Tells the centre that a grant goes on.
+    pub(super) fn send_resume(&mut self, grant: GrantId) {
+        let Some(live) = self.grants.get(&grant) else {
+            return;
+        };
+        let centre = live.terms.centre.clone();
+        let message = ToReceiver::Resume {
+            request: live.terms.request.text().to_owned(),
+            proof: live.proof.clone(),
+            relays: self.relays_of(grant),
+        };
+        self.send(&centre, message);
+    }
+
+    /// The centre's entry of a grant is durable.
+    pub(super) fn handle_confirm(
+        &mut self,
+        centre: &CentreId,
+        grant: GrantId,
+        request: Sha256,
+        head: &str,
+        now: Now,
+    ) {
+        let Some(live) = self.grants.get(&grant) else {
+            return;
+        };
+        let due = &live.terms.centre == centre
+            && live.terms.request.hash() == request
+            && live.confirmation.is_some();
+        if !due {
+            return;
+        }
+        let held = live.terms.head_held.clone();
+        let claims = match self.take_head(centre, head, now) {
+            Ok(claims) => claims,
+            Err(refusal) => {
+                tracing::warn!(%centre, %grant, %refusal, "a confirmation is not valid");
+                return;
+            }
+        };
+        if held.is_some_and(|(journal, seq)| journal == claims.journal && claims.seq <= seq) {
+            tracing::warn!(%centre, %grant, "a confirmation names a head of before the grant");
+            return;
+        }
+        if let Some(live) = self.grants.get_mut(&grant) {
+            live.confirmation = None;
+        }
+        self.owe_entry(
+            Entry::Confirmed {
+                grant,
+                centre: centre.clone(),
+                head: head.to_owned(),
+            },
+            None,
+        );
+    }
+
+    /// An operator gives a grant back. Whoever asks, it only narrows.
+    pub(super) fn handle_release(
+        &mut self,
+        centre: &CentreId,
+        grant: GrantId,
+        by: String,
+        now: Now,
+    ) {
+        let of_centre = self
+            .grants
+            .get(&grant)
+            .is_some_and(|live| &live.terms.centre == centre);
+        if of_centre {
+            let by: String = by.chars().take(128).collect();
+            let refusal = Refusal::new(Reason::GrantReleased, format!("released by {by}"));
+            self.end(grant, refusal, Some(by), now);
+        }
+    }
+
+    pub(super) fn handle_focus(&mut self, centre: &CentreId, relays: &[RelayId]) {
+        let held: BTreeSet<RelayId> = self
+            .relays
+            .iter()
+            .filter(|((of, _), _)| of == centre)
+            .map(|(_, relay)| relay.id)
+            .collect();
+        let relays = relays
+            .iter()
+            .copied()
+            .filter(|relay| held.contains(relay))
+            .take(held.len())
+            .collect();
+        self.commands.push_back(Command::Focus {
+            centre: centre.clone(),
+            relays,
+        });
+    }
+
+    pub(super) fn handle_key_frame(&mut self, centre: &CentreId, relay: RelayId) {
+        let found = self
+            .relays
+            .iter()
+            .find(|((of, _), held)| of == centre && held.id == relay);
+        if let Some(((_, camera), held)) = found {
+            self.commands.push_back(Command::WantKeyFrame {
+                camera: camera.clone(),
+                profile: held.profile,
+            });
+        }
+    }
+
+    /// The centre's signed list of who watched.
+    pub(super) fn handle_viewings(&mut self, centre: &CentreId, statement: &str, now: Now) {
+        let Some(held) = self.rules.centres.get(centre) else {
+            return;
+        };
+        let looked = held.authority.verify::<ViewingsClaims>(
+            statement,
+            VIEWINGS_TYPE,
+            centre.as_str(),
+            now.wall,
+        );
+        let claims = match looked {
+            Ok(claims) => claims,
+            Err(refusal) => {
+                tracing::warn!(%centre, %refusal, "a list of viewings is not valid");
+                return;
+            }
+        };
+        let ours = &claims.iss == centre && claims.aud == self.rules.settings.commune;
+        let Some(ended) = self.ended.get_mut(&claims.grant) else {
+            return;
+        };
+        if !ours || &ended.centre != centre || ended.viewings >= VIEWINGS_LIMIT {
+            return;
+        }
+        ended.viewings += 1;
+        self.owe_entry(
+            Entry::Viewings {
+                grant: claims.grant,
+                statement: statement.to_owned(),
+                viewings: claims.viewings,
+            },
+            None,
+        );
+    }
+}
+
+/// Why a grant can't stand any more, where a request would be refused so.
+pub(super) fn changed(refusal: Refusal) -> Refusal {
+    match refusal.reason {
+        Reason::DesignationRevoked
+        | Reason::DesignationExpired
+        | Reason::RevocationUnknown
+        | Reason::CommuneRefused => refusal,
+        _ => Refusal::new(
+            Reason::AgreementChanged,
+            format!("{}: {}", refusal.reason, refusal.detail),
+        ),
+    }
+}
+
+/// Why a grant's time is up.
+fn expired(terms: &Terms) -> Refusal {
+    let not_after = terms.request.designation().not_after;
+    if not_after.seconds() <= terms.expires.seconds() {
+        Refusal::new(
+            Reason::GrantExpired,
+            "the operator's designation ended, and the grant with it",
+        )
+    } else {
+        Reason::GrantExpired.into()
+    }
+}

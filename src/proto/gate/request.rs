@@ -1,0 +1,701 @@
+//! The check of a request, from its first character to its grant.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::grant::{Standing, Terms};
+use super::{Gate, Pending, UNVERIFIED_PER_SECOND};
+use crate::clock::{Boot, Now, Wall};
+use crate::config::settings::{Agreement, Approval};
+use crate::journal::Receipt;
+use crate::journal::entry::{Entry, GrantEntry};
+use crate::proto::agreement::{Renewal, Verdict, judge};
+use crate::proto::control::ToReceiver;
+use crate::proto::designation::{Rules, Verified, verify_request};
+use crate::proto::ids::{CameraId, CentreId, GrantId, RelayId, Sha256};
+use crate::proto::statement::{
+    FRESH_SECONDS, GRANT_TYPE, GrantClaims, RefusedCamera, RequestClaims,
+};
+use crate::reason::{Reason, Refusal};
+
+/// How long a refused request is remembered as written: longer than it can be fresh.
+pub(super) const REMEMBERED: Duration = Duration::from_secs(600);
+/// Most refused requests remembered as written.
+const REMEMBERED_LIMIT: usize = 65_536;
+
+/// Random values of a request, drawn by the driver.
+#[derive(Clone, Copy, Debug)]
+pub struct Fresh {
+    /// The id of the grant, should it be granted.
+    pub grant: GrantId,
+}
+
+/// A grant or renewal on its way through the journal.
+#[derive(Debug)]
+pub(super) struct Recording {
+    pub(super) grant: GrantId,
+    pub(super) terms: Terms,
+    renewal: bool,
+    refused: Vec<RefusedCamera>,
+    id: u64,
+    session: u64,
+    generation: u64,
+}
+
+/// An answer that refuses.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) centre: CentreId,
+    id: u64,
+    session: u64,
+    refusal: Refusal,
+    cameras: Vec<RefusedCamera>,
+}
+
+/// What an agreement that fits says.
+pub(super) struct Examined {
+    pub(super) verified: Verified<RequestClaims>,
+    pub(super) agreement: String,
+    pub(super) settings: Sha256,
+    pub(super) verdict: Verdict,
+}
+
+/// What is asked of the agreements.
+pub(super) struct Question<'a> {
+    pub(super) centre: &'a CentreId,
+    pub(super) cameras: &'a [CameraId],
+    /// Seconds.
+    pub(super) duration: u32,
+    /// The grant whose own cameras do not count.
+    pub(super) except: Option<GrantId>,
+    pub(super) renewal: Option<Renewal>,
+    /// Cuts and approval count.
+    pub(super) new: bool,
+}
+
+/// A request that no agreement allows; `verified` where one knows its signer.
+pub(super) struct Denied {
+    pub(super) verified: Option<Verified<RequestClaims>>,
+    pub(super) refusal: Refusal,
+    pub(super) cameras: Vec<RefusedCamera>,
+}
+
+impl Denied {
+    fn new(verified: Option<Verified<RequestClaims>>, refusal: impl Into<Refusal>) -> Self {
+        Self {
+            verified,
+            refusal: refusal.into(),
+            cameras: Vec::new(),
+        }
+    }
+}
+
+/// How far a refused request got: the answer names the furthest.
+fn stage(reason: Reason) -> u8 {
+    match reason {
+        Reason::MalformedRequest => 0,
+        Reason::BadSignature => 1,
+        Reason::OperatorNotDesignated => 2,
+        Reason::RevocationUnknown => 3,
+        Reason::DesignationExpired => 4,
+        Reason::DesignationRevoked => 5,
+        Reason::IncidentMissing => 6,
+        Reason::NoAgreement => 7,
+        Reason::AgreementNotInForce => 8,
+        Reason::GroundsNotAllowed => 9,
+        Reason::DurationTooLong => 10,
+        _ => 11,
+    }
+}
+
+impl Gate {
+    pub(super) fn handle_request(
+        &mut self,
+        centre: &CentreId,
+        id: u64,
+        text: &str,
+        fresh: Fresh,
+        now: Now,
+    ) {
+        let session = self.links.get(centre).map_or(0, |up| up.session);
+        let answer = |denied: Denied| Answer {
+            centre: centre.clone(),
+            id,
+            session,
+            refusal: denied.refusal,
+            cameras: denied.cameras,
+        };
+        if self.stopping {
+            let denied = Denied::new(None, Reason::ShuttingDown);
+            return self.answer(answer(denied), None);
+        }
+        let peer = self.peers.entry(centre.clone()).or_default();
+        if !peer.may_look(UNVERIFIED_PER_SECOND, now) {
+            peer.count_unverified(Reason::TooManyAttempts, now);
+            let denied = Denied::new(None, Reason::TooManyAttempts);
+            return self.answer(answer(denied), None);
+        }
+        let (recording, verified) = match self.check(centre, text, fresh, now) {
+            Ok(granted) => granted,
+            Err(denied) => return self.deny(denied, answer, text, now),
+        };
+        let recording = Recording {
+            id,
+            session,
+            ..recording
+        };
+        let entry = self.grant_entry(&recording, &verified);
+        self.record(
+            Box::new(Entry::Grant(Box::new(entry))),
+            Pending::Grant(Box::new(recording)),
+        );
+    }
+
+    /// Refuses: what verified is journalled, once; what did not is counted.
+    fn deny(&mut self, denied: Denied, answer: impl Fn(Denied) -> Answer, text: &str, now: Now) {
+        let Some(verified) = denied.verified.clone() else {
+            let answer = answer(denied);
+            let peer = self.peers.entry(answer.centre.clone()).or_default();
+            peer.count_looked(now);
+            peer.count_unverified(answer.refusal.reason, now);
+            return self.answer(answer, None);
+        };
+        let answer = answer(denied);
+        let jti = verified.claims().jti;
+        let known = self.written_refusals.contains_key(&jti);
+        if known || self.written_refusals.len() >= REMEMBERED_LIMIT {
+            // It stands in the journal; again and again would only fill the disk.
+            let peer = self.peers.entry(answer.centre.clone()).or_default();
+            peer.count_looked(now);
+            peer.count_unverified(answer.refusal.reason, now);
+            return self.answer(answer, None);
+        }
+        self.written_refusals.insert(jti, now.boot);
+        let entry = Box::new(Entry::Refused {
+            request: text.to_owned(),
+            jti,
+            peer: answer.centre.to_string(),
+            operator: verified.designation().operator.clone(),
+            refusal: answer.refusal.clone(),
+        });
+        self.record(entry.clone(), Pending::Refusal(Box::new(answer), entry));
+    }
+
+    /// Tells a refusal.
+    pub(super) fn answer(&mut self, answer: Answer, head: Option<String>) {
+        self.commands.push_back(super::Command::Count {
+            centre: answer.centre.clone(),
+            refused: Some(answer.refusal.reason),
+        });
+        let current = self.links.get(&answer.centre).map(|up| up.session);
+        if current == Some(answer.session) {
+            self.send(
+                &answer.centre,
+                ToReceiver::Refused {
+                    id: answer.id,
+                    refusal: answer.refusal,
+                    cameras: answer.cameras,
+                    head,
+                },
+            );
+        }
+    }
+
+    /// The whole check of a new request.
+    fn check(
+        &mut self,
+        centre: &CentreId,
+        text: &str,
+        fresh: Fresh,
+        now: Now,
+    ) -> Result<(Recording, Verified<RequestClaims>), Denied> {
+        let clock = self.clock_behind(now).map(|behind| {
+            let detail = format!(
+                "the clock of {} stands {} s behind its journal",
+                self.rules.settings.commune,
+                behind.as_secs()
+            );
+            Refusal::new(Reason::ClockWrong, detail)
+        });
+        let verified = self.verify(centre, text, now).map_err(|refusal| {
+            // With a wrong clock, what it says of validity is worth nothing.
+            Denied::new(None, clock.clone().unwrap_or(refusal))
+        })?;
+        let first = verified.values().next().cloned();
+        let Some(first) = first else {
+            return Err(Denied::new(None, Reason::NoAgreement));
+        };
+        let claims = first.claims().clone();
+        let deny = |refusal: Refusal| Denied::new(Some(first.clone()), refusal);
+        let unused = self
+            .used
+            .mark(claims.jti, Wall::from_seconds(claims.iat), now.wall);
+        if let Some(clock) = clock {
+            return Err(deny(clock));
+        }
+        if !unused {
+            return Err(deny(Reason::ReplayedRequest.into()));
+        }
+        self.check_envelope(centre, &claims, now).map_err(deny)?;
+        if self.pending.len() >= super::PENDING_LIMIT || !self.owed.is_empty() {
+            let detail = format!(
+                "the journal of {} can't be written",
+                self.rules.settings.commune
+            );
+            return Err(deny(Refusal::new(Reason::JournalUnavailable, detail)));
+        }
+        let first_start = match claims.renews {
+            None => now.wall,
+            Some(renewed) => self.renewable(centre, renewed, &first).map_err(deny)?,
+        };
+        if claims.renews.is_none() && self.grants.len() >= super::GRANT_LIMIT {
+            return Err(deny(Refusal::new(
+                Reason::TooManyRelays,
+                "too many grants live at this commune",
+            )));
+        }
+        let question = Question {
+            centre,
+            cameras: &claims.cameras,
+            duration: claims.duration,
+            except: claims.renews,
+            renewal: claims.renews.map(|_| Renewal { first_start }),
+            new: true,
+        };
+        let examined = self.examine(&question, verified, now)?;
+        self.terms(centre, examined, fresh, first_start, now)
+            .map_err(deny)
+    }
+
+    /// Verifies under each agreement with the centre, by its number in the file.
+    pub(super) fn verify(
+        &self,
+        centre: &CentreId,
+        text: &str,
+        now: Now,
+    ) -> Result<BTreeMap<usize, Verified<RequestClaims>>, Refusal> {
+        let mut found = BTreeMap::new();
+        let mut best = Refusal::from(Reason::NoAgreement);
+        let mut furthest = None;
+        for (number, agreement) in self.rules.settings.agreements.iter().enumerate() {
+            let Some(authority) = self.rules.authorities.get(number) else {
+                continue;
+            };
+            if &agreement.centre != centre {
+                continue;
+            }
+            let rules = Rules {
+                max_designation: Some(agreement.max_designation),
+                require_fresh_revocation: agreement.require_fresh_revocation,
+            };
+            match verify_request(text, authority, rules, now.wall) {
+                Ok(verified) => {
+                    found.insert(number, verified);
+                }
+                Err(refusal) if furthest < Some(stage(refusal.reason)) => {
+                    furthest = Some(stage(refusal.reason));
+                    best = refusal;
+                }
+                Err(_) => {}
+            }
+        }
+        if found.is_empty() {
+            Err(best)
+        } else {
+            Ok(found)
+        }
+    }
+
+    /// For whom, through whom, when.
+    fn check_envelope(
+        &self,
+        centre: &CentreId,
+        claims: &RequestClaims,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let commune = &self.rules.settings.commune;
+        if &claims.aud != commune || &claims.centre != centre {
+            let detail = format!(
+                "the request is for {} through {}, not for {commune} through {centre}",
+                claims.aud, claims.centre
+            );
+            return Err(Refusal::new(Reason::WrongAudience, detail));
+        }
+        let late = now.wall.seconds().saturating_sub(claims.iat);
+        if late.abs() > FRESH_SECONDS {
+            let way = if late > 0 { "behind" } else { "ahead of" };
+            let detail = format!(
+                "the clock of the operator's machine (or the request) is {} s {way} the clock of {commune}",
+                late.unsigned_abs()
+            );
+            return Err(Refusal::new(Reason::StaleRequest, detail));
+        }
+        Ok(())
+    }
+
+    /// When the grant to renew began, if this request may carry it on.
+    fn renewable(
+        &self,
+        centre: &CentreId,
+        renewed: GrantId,
+        request: &Verified<RequestClaims>,
+    ) -> Result<Wall, Refusal> {
+        let Some(live) = self.grants.get(&renewed) else {
+            return Err(Refusal::new(
+                Reason::GrantUnknown,
+                format!("grant {renewed} is not live"),
+            ));
+        };
+        let terms = &live.terms;
+        let same = &terms.centre == centre
+            && terms.claims().incident == request.claims().incident
+            && terms.request.designation().operator.unit == request.designation().operator.unit;
+        if same {
+            Ok(terms.first_start)
+        } else {
+            // Not a word of whose it is: another unit need not know.
+            Err(Refusal::new(
+                Reason::GrantUnknown,
+                format!("grant {renewed} is not one of this unit and incident"),
+            ))
+        }
+    }
+
+    /// The best verdict of the agreements under which a request verified.
+    pub(super) fn examine(
+        &self,
+        question: &Question<'_>,
+        verified: BTreeMap<usize, Verified<RequestClaims>>,
+        now: Now,
+    ) -> Result<Examined, Denied> {
+        let mut best: Option<Examined> = None;
+        let mut worst: Option<Denied> = None;
+        for (number, verified) in verified {
+            let Some(agreement) = self.rules.settings.agreements.get(number) else {
+                continue;
+            };
+            let judged = self.judge_under(agreement, question, &verified, now);
+            match judged {
+                Ok(verdict) => {
+                    let better = best.as_ref().is_none_or(|best| {
+                        (verdict.granted.len(), verdict.expires)
+                            > (best.verdict.granted.len(), best.verdict.expires)
+                    });
+                    if better {
+                        best = Some(Examined {
+                            verified,
+                            agreement: agreement.reference.clone(),
+                            settings: agreement.settings_hash,
+                            verdict,
+                        });
+                    }
+                }
+                Err((refusal, cameras)) => {
+                    let further = worst
+                        .as_ref()
+                        .is_none_or(|worst| stage(refusal.reason) > stage(worst.refusal.reason));
+                    if further {
+                        worst = Some(Denied {
+                            verified: Some(verified),
+                            refusal,
+                            cameras,
+                        });
+                    }
+                }
+            }
+        }
+        best.ok_or_else(|| worst.unwrap_or_else(|| Denied::new(None, Reason::NoAgreement)))
+    }
+
+    /// One agreement's verdict, cuts and approval included.
+    fn judge_under(
+        &self,
+        agreement: &Agreement,
+        question: &Question<'_>,
+        verified: &Verified<RequestClaims>,
+        now: Now,
+    ) -> Result<Verdict, (Refusal, Vec<RefusedCamera>)> {
+        let (centre, new) = (question.centre, question.new);
+        if let (true, Some(refusal)) = (new, self.blocked_whole(centre)) {
+            return Err((refusal, Vec::new()));
+        }
+        let operator = &verified.designation().operator;
+        let incident = &verified.claims().incident;
+        let mut claims = RequestClaims {
+            cameras: question.cameras.to_vec(),
+            duration: question.duration,
+            ..verified.claims().clone()
+        };
+        let mut cut = Vec::new();
+        claims.cameras.retain(|camera| {
+            let blocked = new.then(|| self.blocked_camera(centre, incident, operator, camera));
+            match blocked.flatten() {
+                None => true,
+                Some(refusal) => {
+                    cut.push(RefusedCamera {
+                        camera: camera.clone(),
+                        refusal,
+                    });
+                    false
+                }
+            }
+        });
+        if let (true, Some(first)) = (claims.cameras.is_empty(), cut.first()) {
+            return Err((first.refusal.clone(), cut));
+        }
+        let in_use = self.cameras_in_use(centre, &agreement.reference, question.except);
+        let camera = |id: &CameraId| self.rules.settings.cameras.get(id).cloned();
+        let mut verdict = judge(
+            agreement,
+            &claims,
+            &operator.unit,
+            &camera,
+            &in_use,
+            question.renewal,
+            now.wall,
+        )
+        .map_err(|refusal| (refusal, cut.clone()))?;
+        verdict.refused.extend(cut);
+        let exempt = agreement.approval_exempt.contains(&claims.grounds);
+        if new && agreement.approval == Approval::Commune && !exempt {
+            let refusal = Refusal::new(
+                Reason::CommuneRefused,
+                "the commune wants to approve each request itself, and approval is not available in this version of fanal: call its contact",
+            );
+            return Err((refusal, Vec::new()));
+        }
+        Ok(verdict)
+    }
+
+    /// The terms that will be recorded.
+    fn terms(
+        &self,
+        centre: &CentreId,
+        examined: Examined,
+        fresh: Fresh,
+        first_start: Wall,
+        now: Now,
+    ) -> Result<(Recording, Verified<RequestClaims>), Refusal> {
+        let Examined {
+            verified,
+            agreement,
+            settings,
+            verdict,
+        } = examined;
+        let not_after = verified.designation().not_after;
+        let expires = Wall::from_seconds(verdict.expires.min(not_after).seconds());
+        if expires <= now.wall {
+            let reason = if not_after < verdict.expires {
+                Reason::DesignationExpired
+            } else {
+                Reason::AgreementNotInForce
+            };
+            return Err(Refusal::new(reason, "no whole second is left of it"));
+        }
+        let renews = verified.claims().renews;
+        let terms = Terms {
+            centre: centre.clone(),
+            agreement,
+            settings,
+            granted: verdict.granted,
+            first_start,
+            start: now.wall,
+            expires,
+            deadline: now.boot.plus(expires.since(now.wall)),
+            head_held: self
+                .peers
+                .get(centre)
+                .and_then(super::link::Peer::head_number),
+            request: verified.clone(),
+        };
+        let recording = Recording {
+            grant: renews.unwrap_or(fresh.grant),
+            terms,
+            renewal: renews.is_some(),
+            refused: verdict.refused,
+            id: 0,
+            session: 0,
+            generation: self.generation,
+        };
+        Ok((recording, verified))
+    }
+
+    fn grant_entry(&self, recording: &Recording, verified: &Verified<RequestClaims>) -> GrantEntry {
+        let claims = verified.claims();
+        let operator = verified.designation().operator.clone();
+        let terms = &recording.terms;
+        let mut recipients = vec![operator.unit.clone()];
+        recipients.extend(claims.present.iter().cloned());
+        GrantEntry {
+            grant: recording.grant,
+            request: verified.text().to_owned(),
+            jti: claims.jti,
+            proof: None,
+            commune: self.rules.settings.commune.clone(),
+            centre: terms.centre.clone(),
+            operator,
+            grounds: claims.grounds.clone(),
+            incident: claims.incident.clone(),
+            recipients,
+            granted: terms.granted.clone(),
+            refused: recording.refused.clone(),
+            renewal: recording.renewal,
+            first_start: terms.first_start.seconds(),
+            start: terms.start.seconds(),
+            expires: terms.expires.seconds(),
+            agreement: terms.agreement.clone(),
+            settings: terms.settings,
+            peer_head: self
+                .peers
+                .get(&terms.centre)
+                .and_then(|peer| peer.head_text().map(str::to_owned)),
+        }
+    }
+
+    /// The journal's answer to a grant: the point at which it is granted.
+    pub(super) fn grant_recorded(
+        &mut self,
+        recording: Recording,
+        result: Result<Receipt, String>,
+        now: Now,
+    ) {
+        let refuse = |refusal: Refusal| Answer {
+            centre: recording.terms.centre.clone(),
+            id: recording.id,
+            session: recording.session,
+            refusal,
+            cameras: Vec::new(),
+        };
+        let receipt = match result {
+            Ok(receipt) => receipt,
+            Err(cause) => {
+                tracing::error!(%cause, "a grant could not be recorded");
+                let detail = format!(
+                    "the journal of {} can't be written",
+                    self.rules.settings.commune
+                );
+                let answer = refuse(Refusal::new(Reason::JournalUnavailable, detail));
+                return self.answer(answer, None);
+            }
+        };
+        let standing = self.still_standing(&recording, now);
+        match standing {
+            Ok(standing) => self.granted(recording, standing, receipt, now),
+            Err(refusal) => {
+                let head = self.head_for(&recording.terms.centre, receipt.head());
+                // A renewal leaves the grant as it was, unless that ended and was
+                // journalled as ended already.
+                if !recording.renewal {
+                    self.note_end(recording.grant, &recording.terms, &refusal, None, now);
+                }
+                let answer = refuse(refusal);
+                self.answer(answer, Some(head));
+            }
+        }
+    }
+
+    /// What is left of a verdict once it is recorded: cuts, reloads, revocations
+    /// and a lost link may have come between.
+    fn still_standing(&self, recording: &Recording, now: Now) -> Result<Standing, Refusal> {
+        let terms = &recording.terms;
+        let up = self.links.get(&terms.centre);
+        if self.stopping {
+            return Err(Reason::ShuttingDown.into());
+        }
+        if recording.renewal && !self.grants.contains_key(&recording.grant) {
+            let ended = self.ended.get(&recording.grant);
+            return Err(ended.map_or(Reason::GrantUnknown.into(), |ended| ended.refusal.clone()));
+        }
+        if !recording.renewal && up.is_none_or(|up| up.session != recording.session) {
+            return Err(Refusal::new(
+                Reason::LinkLost,
+                "the link was lost before the grant could be told",
+            ));
+        }
+        if terms.expires <= now.wall || terms.deadline <= now.boot {
+            return Err(Reason::GrantExpired.into());
+        }
+        if recording.generation == self.generation {
+            return Ok(Standing {
+                granted: terms.granted.clone(),
+                expires: terms.expires,
+            });
+        }
+        self.review_terms(recording.grant, terms, true, now)
+    }
+
+    fn granted(
+        &mut self,
+        mut recording: Recording,
+        standing: Standing,
+        receipt: Receipt,
+        now: Now,
+    ) {
+        recording.terms.granted = standing.granted;
+        if standing.expires < recording.terms.expires {
+            recording.terms.expires = standing.expires;
+            let left = standing.expires.since(now.wall);
+            recording.terms.deadline = now.boot.plus(left);
+        }
+        let (grant, id) = (recording.grant, recording.id);
+        let (centre, session) = (recording.terms.centre.clone(), recording.session);
+        let proof = self.proof(grant, &recording.terms, &recording.refused, &receipt);
+        self.install(grant, recording.terms, proof.clone(), receipt, now);
+        self.commands.push_back(super::Command::Count {
+            centre: centre.clone(),
+            refused: None,
+        });
+        if self.links.get(&centre).map(|up| up.session) == Some(session) {
+            let relays = self.relays_of(grant);
+            self.send(&centre, ToReceiver::Granted { id, proof, relays });
+        }
+    }
+
+    /// The signed grant.
+    pub(super) fn proof(
+        &self,
+        grant: GrantId,
+        terms: &Terms,
+        refused: &[RefusedCamera],
+        receipt: &Receipt,
+    ) -> String {
+        let claims = GrantClaims {
+            iss: self.rules.settings.commune.clone(),
+            aud: terms.centre.clone(),
+            grant,
+            request: terms.request.hash(),
+            granted: terms.granted.clone(),
+            refused: refused.to_vec(),
+            start: terms.start.seconds(),
+            expires: terms.expires.seconds(),
+            head: self.head_for(&terms.centre, receipt.head()),
+        };
+        self.rules
+            .centres
+            .get(&terms.centre)
+            .map_or_else(String::new, |centre| {
+                centre.signer.sign(GRANT_TYPE, &claims)
+            })
+    }
+
+    /// How each camera of a grant travels.
+    pub(super) fn relays_of(&self, grant: GrantId) -> BTreeMap<CameraId, RelayId> {
+        self.relays
+            .iter()
+            .filter(|(_, relay)| relay.grants.contains(&grant))
+            .map(|((_, camera), relay)| (camera.clone(), relay.id))
+            .collect()
+    }
+
+    /// Remembers a request of before the restart as used.
+    pub(super) fn mark_used(&mut self, id: crate::proto::ids::RequestId, iat: Wall, now: Now) {
+        self.used.mark(id, iat, now.wall);
+    }
+
+    /// Remembers that a refusal stands in the journal.
+    pub(super) fn mark_written(&mut self, id: crate::proto::ids::RequestId, at: Boot) {
+        if self.written_refusals.len() < REMEMBERED_LIMIT {
+            self.written_refusals.insert(id, at);
+        }
+    }
+}
