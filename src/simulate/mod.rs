@@ -1,1 +1,5 @@
 //! Simulated cameras (MEDIA).
+
+pub mod encoder;
+mod font;
+pub mod scene;
