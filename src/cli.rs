@@ -45,6 +45,8 @@ enum LogFormat {
 // Each builder of a command adds its line here and in `run`.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make authorities, certificates and revocation lists
+    Certs(commands::certs::CertsArgs),
     /// Check a daemon's settings, and with --cameras each camera
     Check(commands::check::CheckArgs),
 }
@@ -53,12 +55,13 @@ impl Command {
     /// Daemons tell what they do; other commands speak on stdout.
     fn default_level(&self) -> &'static str {
         match self {
-            Self::Check(_) => "warn",
+            Self::Certs(_) | Self::Check(_) => "warn",
         }
     }
 
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Certs(args) => commands::certs::run(args),
             Self::Check(args) => commands::check::run(args),
         }
     }

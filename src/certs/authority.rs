@@ -359,6 +359,18 @@ fn requested_key(request: &str) -> Result<SubjectPublicKeyInfo, Error> {
     SubjectPublicKeyInfo::from_der(info.subject_pki.raw).map_err(|error| unreadable(what)(&error))
 }
 
+/// The serial number of a certificate (PEM), in hexadecimal.
+pub fn serial(certificate: &str) -> Result<String, Error> {
+    let der = first_certificate(certificate)?;
+    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&der)
+        .map_err(|error| unreadable("the certificate")(&error))?;
+    Ok(parsed
+        .raw_serial()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
 fn first_certificate(pem: &str) -> Result<CertificateDer<'static>, Error> {
     CertificateDer::from_pem_slice(pem.as_bytes())
         .map_err(|error| unreadable("the certificate")(&error))

@@ -1,6 +1,7 @@
 //! One file per row of the command table: `XArgs` (clap) and
 //! `run(XArgs) -> anyhow::Result<ExitCode>`, wired in [`crate::cli`].
 
+pub mod certs;
 pub mod check;
 
 /// Wrong usage or wrong settings: the cause of exit status 2.

@@ -1,0 +1,249 @@
+//! What `fanal certs` leaves behind in a directory.
+
+use std::os::unix::fs::PermissionsExt;
+
+use x509_parser::prelude::FromDer;
+
+use super::*;
+use crate::proto::designation;
+use crate::proto::jws::Signer;
+use crate::proto::trust::Anchors;
+
+const NOW: Wall = Wall::from_seconds(1_763_864_381);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A directory that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let name = format!("fanal-certs-{}", uuid::Uuid::now_v7());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).unwrap()
+    }
+
+    fn mode(&self, name: &str) -> u32 {
+        let metadata = std::fs::metadata(self.0.join(name)).unwrap();
+        metadata.permissions().mode() & 0o777
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn person() -> Person {
+    Person {
+        number: "13-4567".to_owned(),
+        name: "Adjudant Martin".to_owned(),
+        unit: "CORG 13".to_owned(),
+    }
+}
+
+#[test]
+fn a_directory_holds_what_the_interface_names() {
+    let scratch = Scratch::new();
+    let dir = Directory::new(&scratch.0);
+    dir.init(None, NOW).unwrap();
+    dir.machine("berre-l-etang", MACHINE_LIFE, false, NOW)
+        .unwrap();
+    dir.operator(&person(), WEEK, None, false, NOW).unwrap();
+    for (name, mode) in [
+        ("link-ca.pem", 0o644),
+        ("link-ca.key", 0o600),
+        ("designation-ca.pem", 0o644),
+        ("designation-ca.key", 0o600),
+        ("link.crl.pem", 0o644),
+        ("designation.crl.pem", 0o644),
+        ("berre-l-etang.pem", 0o644),
+        ("berre-l-etang.key", 0o600),
+        ("13-4567.pem", 0o644),
+        ("13-4567.key", 0o600),
+    ] {
+        assert_eq!(scratch.mode(name), mode, "{name}");
+    }
+    let signer = |name: &str| {
+        let file = |end: &str| scratch.text(&format!("{name}.{end}"));
+        Signer::from_pem(&file("key"), &file("pem")).unwrap()
+    };
+    let link = Anchors::from_pem(
+        &scratch.text("link-ca.pem"),
+        &[&scratch.text("link.crl.pem")],
+    );
+    let server = webpki::KeyUsage::required(&[0x2b, 6, 1, 5, 5, 7, 3, 1]);
+    let chain = signer("berre-l-etang");
+    link.unwrap()
+        .verify(chain.chain(), NOW, server, true)
+        .unwrap();
+    // A designation lasts exactly as long as was asked for.
+    let leaf = signer("13-4567").chain()[0].clone();
+    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&leaf).unwrap();
+    let (from, until) = (parsed.validity().not_before, parsed.validity().not_after);
+    assert_eq!(until.timestamp() - from.timestamp(), 7 * 24 * 3600);
+    assert_eq!(from.timestamp(), NOW.seconds() - 60);
+}
+
+#[test]
+fn nothing_is_overwritten_silently() {
+    let scratch = Scratch::new();
+    let dir = Directory::new(&scratch.0);
+    dir.init(Some(Kind::Designation), NOW).unwrap();
+    assert!(!scratch.0.join("link-ca.pem").exists());
+    assert!(matches!(dir.init(None, NOW), Err(Error::Exists(_))));
+    assert!(
+        !scratch.0.join("link-ca.pem").exists(),
+        "checked before anything is written"
+    );
+    dir.init(Some(Kind::Link), NOW).unwrap();
+
+    dir.operator(&person(), WEEK, None, false, NOW).unwrap();
+    let first = scratch.text("13-4567.pem");
+    let again = dir.operator(&person(), WEEK, None, false, NOW);
+    assert!(matches!(again, Err(Error::Exists(_))));
+    assert_eq!(scratch.text("13-4567.pem"), first);
+    dir.operator(&person(), WEEK, None, true, NOW).unwrap();
+    let kept = format!(
+        "13-4567.replaced-{}.pem",
+        authority::serial(&first).unwrap()
+    );
+    assert_eq!(scratch.text(&kept), first);
+    assert_eq!(scratch.mode("13-4567.key"), 0o600);
+    dir.revoke(&scratch.0.join(kept), NOW).unwrap();
+}
+
+#[test]
+fn revoking_adds_to_the_list_and_counts_up() {
+    let scratch = Scratch::new();
+    let dir = Directory::new(&scratch.0);
+    dir.init(None, NOW).unwrap();
+    let mut authority = designation::Authority::from_pem(
+        &scratch.text("designation-ca.pem"),
+        &[&scratch.text("designation.crl.pem")],
+    )
+    .unwrap();
+    assert_eq!(authority.list().unwrap().number, "1");
+    for (number, expected) in [("a", "2"), ("b", "3")] {
+        let person = Person {
+            number: number.to_owned(),
+            ..person()
+        };
+        dir.operator(&person, WEEK, None, false, NOW).unwrap();
+        let list = dir
+            .revoke(Path::new(&format!("{number}.pem")), NOW)
+            .unwrap();
+        assert_eq!(list, scratch.0.join("designation.crl.pem"));
+        let taken = authority
+            .update(&scratch.text("designation.crl.pem"))
+            .unwrap()
+            .unwrap();
+        assert_eq!(taken.number, expected);
+    }
+    let der = rustls::pki_types::pem::PemObject::from_pem_slice(
+        scratch.text("designation.crl.pem").as_bytes(),
+    );
+    let der: rustls::pki_types::CertificateRevocationListDer<'_> = der.unwrap();
+    let (_, list) =
+        x509_parser::revocation_list::CertificateRevocationList::from_der(&der).unwrap();
+    assert_eq!(list.iter_revoked_certificates().count(), 2);
+    dir.renew_lists(Some(Kind::Designation), NOW).unwrap();
+    let taken = authority
+        .update(&scratch.text("designation.crl.pem"))
+        .unwrap()
+        .unwrap();
+    assert_eq!(taken.number, "4");
+    // A lost list would lose revocations.
+    std::fs::remove_file(scratch.0.join("designation.crl.pem")).unwrap();
+    assert!(dir.renew_lists(Some(Kind::Designation), NOW).is_err());
+    let foreign = dir.revoke(Path::new("link-ca.pem"), NOW);
+    assert!(foreign.is_err());
+}
+
+#[test]
+fn a_request_gives_its_public_key_and_nothing_else() {
+    let scratch = Scratch::new();
+    let dir = Directory::new(&scratch.0);
+    dir.init(None, NOW).unwrap();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let mut wish = rcgen::CertificateParams::new(vec!["berre-l-etang".to_owned()]).unwrap();
+    wish.distinguished_name
+        .push(rcgen::DnType::CommonName, "General");
+    let csr = wish.serialize_request(&key).unwrap().pem().unwrap();
+    let written = dir
+        .operator(&person(), WEEK, Some(&csr), false, NOW)
+        .unwrap();
+    assert_eq!(written, [scratch.0.join("13-4567.pem")]);
+    assert!(!scratch.0.join("13-4567.key").exists());
+    let signer = Signer::from_pem(&key.serialize_pem(), &scratch.text("13-4567.pem")).unwrap();
+    let (_, leaf) =
+        x509_parser::certificate::X509Certificate::from_der(&signer.chain()[0]).unwrap();
+    assert!(leaf.subject_alternative_name().unwrap().is_none());
+    let names: Vec<_> = leaf
+        .subject()
+        .iter_common_name()
+        .map(|cn| cn.as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["Adjudant Martin"]);
+
+    // Any change breaks its signature; other keys are refused.
+    let changed = csr.replacen("MI", "MJ", 1);
+    let other = Person {
+        number: "x".to_owned(),
+        ..person()
+    };
+    assert!(
+        dir.operator(&other, WEEK, Some(&changed), false, NOW)
+            .is_err()
+    );
+    let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let csr = wish.serialize_request(&p384).unwrap().pem().unwrap();
+    let refused = dir
+        .operator(&other, WEEK, Some(&csr), false, NOW)
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("P-256 or Ed25519"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn names_are_safe_as_file_names() {
+    let scratch = Scratch::new();
+    let dir = Directory::new(&scratch.0);
+    dir.init(None, NOW).unwrap();
+    for number in [
+        "",
+        "..",
+        "../x",
+        "a/b",
+        ".hidden",
+        "-a",
+        "é",
+        "link-ca",
+        "designation.crl",
+        "Link.CRL",
+    ] {
+        let person = Person {
+            number: number.to_owned(),
+            ..person()
+        };
+        let refused = dir.operator(&person, WEEK, None, true, NOW);
+        assert!(matches!(refused, Err(Error::Name { .. })), "{number}");
+    }
+    for id in ["", "Berre", "a.b", "../a", "a-", "link-ca"] {
+        let refused = dir.machine(id, MACHINE_LIFE, true, NOW);
+        assert!(matches!(refused, Err(Error::Name { .. })), "{id}");
+    }
+    for (name, unit) in [("", "CORG 13"), ("a\u{202e}b", "CORG 13"), ("a", "b\n")] {
+        let person = Person {
+            name: name.to_owned(),
+            unit: unit.to_owned(),
+            ..person()
+        };
+        assert!(dir.operator(&person, WEEK, None, false, NOW).is_err());
+    }
+}
