@@ -120,6 +120,7 @@ impl Log {
     pub fn open(
         mut parts: Parts,
     ) -> Result<(Self, Vec<(u64, Wall, Entry)>, Option<Wall>), recover::Error> {
+        let persisted = persist(parts.store.as_mut());
         let found = recover::recover(parts.store.as_mut())?;
         let torn = found.torn;
         let mut log = Self {
@@ -137,7 +138,7 @@ impl Log {
             fault: None,
             intact: true,
         };
-        let mut readied = log.settle();
+        let mut readied = persisted.map(|()| drop(log.sign_head()));
         if let Some((hash, bytes)) = torn {
             tracing::warn!(
                 %hash, bytes,
@@ -148,6 +149,7 @@ impl Log {
             readied = readied.and_then(|()| log.write(&[]).map(drop));
         }
         if let Err(error) = readied {
+            log.dirty = true;
             log.failed(&error, 0);
         }
         Ok((log, found.entries, found.newest))
@@ -210,25 +212,6 @@ impl Log {
     /// The journal's id, once it has a first line.
     pub fn journal(&self) -> Option<&str> {
         self.journal.as_deref()
-    }
-
-    /// After recovery: a crash may have left lines in the system's memory alone,
-    /// and a head must not cover what is not durable.
-    fn settle(&mut self) -> Result<(), String> {
-        if let Some((month, _)) = self.file {
-            self.sync(month)?;
-        }
-        if let Some(last) = self.last
-            && Some(last.month) != self.file.map(|(month, _)| month)
-        {
-            self.sync(last.month)?;
-        }
-        if self.file.is_some() {
-            let synced = self.parts.store.sync_directory();
-            synced.map_err(|error| format!("fsync of the journal's directory: {error}"))?;
-        }
-        self.sign_head();
-        Ok(())
     }
 
     /// Writes the lines and waits until they are durable.
@@ -511,6 +494,21 @@ impl Log {
     }
 }
 
+/// Makes durable what a process that was killed may have left in the system's
+/// memory alone, and drops that memory: after an fsync that failed it may show
+/// lines that no later fsync writes. A head must cover what is on the disk.
+fn persist(store: &mut dyn Store) -> Result<(), String> {
+    let listed = store.months();
+    let months = listed.map_err(|error| explain("reading", "the journal's directory", &error))?;
+    // Older files were durable before a newer one was made; one more costs little.
+    for month in months.iter().rev().take(2) {
+        let done = store.sync(*month).and_then(|()| store.forget(*month));
+        done.map_err(|error| explain("fsync of", &month.file_name(), &error))?;
+    }
+    let synced = store.sync_directory();
+    synced.map_err(|error| explain("fsync of", "the journal's directory", &error))
+}
+
 /// An entry as JSON, without what the log adds.
 pub fn encode(entry: &Entry) -> Result<Vec<u8>, String> {
     serde_json::to_vec(entry).map_err(|error| format!("an entry can't be written as JSON: {error}"))
@@ -520,7 +518,7 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>, String> {
 fn dress(body: &[u8], salt: &str, journal: Option<&str>) -> Vec<u8> {
     let mut dressed = format!(r#"{{"v":{VERSION},"#).into_bytes();
     if let Some(journal) = journal {
-        dressed.extend_from_slice(format!(r#""journal":"{journal}","#).as_bytes());
+        dressed.extend_from_slice(format!(r#""journal_id":"{journal}","#).as_bytes());
     }
     dressed.extend_from_slice(format!(r#""salt":"{salt}","#).as_bytes());
     dressed.extend_from_slice(body.strip_prefix(b"{").unwrap_or(body));

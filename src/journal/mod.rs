@@ -7,6 +7,8 @@ pub mod entry;
 pub mod log;
 pub mod reader;
 pub mod recover;
+#[cfg(test)]
+pub(crate) mod sim;
 pub mod store;
 pub mod verify;
 pub mod writer;

@@ -131,7 +131,7 @@ pub struct Frame {
     pub kind: String,
     /// The journal's id, in the first line alone.
     #[serde(default)]
-    pub journal: Option<String>,
+    pub journal_id: Option<String>,
 }
 
 /// What every body carries, from its bytes.

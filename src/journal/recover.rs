@@ -198,7 +198,7 @@ impl Walk {
         };
         self.found.end = from.follow(&line).map_err(|broken| broken.to_string())?;
         if self.found.end.seq == 1 {
-            let id = reader::frame(body)?.journal;
+            let id = reader::frame(body)?.journal_id;
             self.found.journal = Some(id.ok_or("the first line does not name the journal")?);
             self.found.recent.clear();
         }
