@@ -1,0 +1,289 @@
+//! `receiver.toml`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use super::gateway::{Password, metrics, password, state_dir};
+use super::pem::{self, RawTls};
+use super::problem::Reading;
+use super::section::{Root, Section};
+use super::settings::{Account, Commune, Console, Operators, Receiver, Rtsp, Tls};
+use super::{raw, values};
+use crate::proto::ids::{CentreId, CommuneId};
+
+/// Checks the whole file.
+pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Receiver> {
+    let tls = root.section::<raw::Tls>("tls", reading);
+    let link = root.section::<raw::Link>("link", reading);
+    let console = root.section::<raw::Console>("console", reading);
+    let accounts = root.nested_entries::<raw::Account>("rtsp", "account", reading);
+    let rtsp = root.section::<raw::Rtsp>("rtsp", reading);
+    let communes = root.strict_entries::<raw::Commune>("commune", reading);
+    let operators = root.strict_entries::<raw::Operators>("operators", reading);
+    let Section { raw, at } = root.rest::<raw::Receiver>(reading)?;
+
+    let centre = reading.required(&at, "centre", raw.centre, |id| {
+        CentreId::new(id).map_err(|error| format!("{error}; correct it"))
+    });
+    let name = reading.optional(&at, "name", raw.name, |name| values::text(&name));
+    let state_dir = state_dir(&at, raw.state_dir, reading);
+    let metrics = metrics(
+        &at,
+        raw.metrics,
+        raw.metrics_plain,
+        "127.0.0.1:9999",
+        reading,
+    );
+    let own_id = centre.as_ref().map(CentreId::as_str);
+    let tls = pem::tls(tls.raw, &tls.at, own_id, reading);
+    let link_listen = link_listen(link, reading);
+    let console = console_of(console, reading);
+    let rtsp = rtsp_of(rtsp, reading);
+    let communes = communes_of(communes, tls.as_ref(), own_id, reading);
+    let operators = operators_of(operators, reading);
+    let accounts = accounts_of(accounts, &communes, reading);
+    let centre = centre?;
+    Some(Receiver {
+        name: name.unwrap_or_else(|| centre.to_string()),
+        state_dir: state_dir?,
+        metrics: metrics?,
+        tls: tls?,
+        link_listen,
+        communes,
+        console: console?,
+        rtsp: rtsp?,
+        operators,
+        accounts,
+        warnings: reading.take_warnings(),
+        centre,
+    })
+}
+
+fn link_listen(section: Section<raw::Link>, reading: &mut Reading<'_>) -> Vec<SocketAddr> {
+    let Section { raw, at } = section;
+    let written = raw
+        .listen
+        .unwrap_or_else(|| vec!["0.0.0.0:4433".to_owned()]);
+    if written.is_empty() {
+        reading.error(
+            at.of("listen"),
+            "listen: none; name where gateways come in, such as [\"0.0.0.0:4433\"]",
+        );
+    }
+    reading.list(&at, "listen", Some(written), values::listen)
+}
+
+fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Option<Console> {
+    let Section { raw, at } = section;
+    let listen = raw.listen.unwrap_or_else(|| "127.0.0.1:8889".to_owned());
+    let listen = reading.checked(at.of("listen"), "listen", values::listen(&listen));
+    let tls = pem::server(raw.certificate, raw.key, &at, reading);
+    let plain = raw.plain.unwrap_or(false);
+    if listen.is_some_and(|listen| !listen.ip().is_loopback()) && tls.is_none() && !plain {
+        reading.error(
+            at.of("listen"),
+            "[console] listen: plain HTTP off loopback; give certificate and key, or set plain = true where something else protects it",
+        );
+    }
+    let addresses = reading.optional_path(&at, "addresses", raw.addresses);
+    if let Some(path) = addresses
+        .as_ref()
+        .filter(|path| reading.files.mode(path).is_none())
+    {
+        let path = path.display();
+        reading.error(
+            at.of("addresses"),
+            format!("addresses: there is no {path}; correct the path or remove the key"),
+        );
+    }
+    let hosts = reading.list(&at, "hosts", raw.hosts, |host| {
+        let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+            if port.parse::<u16>().is_ok() {
+                name
+            } else {
+                host
+            }
+        });
+        if values::is_host(name) {
+            Ok(host.to_owned())
+        } else {
+            Err(format!(
+                "{host:?} is no host name; write such as \"corg13.example\""
+            ))
+        }
+    });
+    Some(Console {
+        listen: listen?,
+        tls,
+        plain,
+        hosts,
+        addresses,
+    })
+}
+
+fn rtsp_of(section: Section<raw::Rtsp>, reading: &mut Reading<'_>) -> Option<Rtsp> {
+    let Section { raw, at } = section;
+    let listen = raw.listen.unwrap_or_else(|| "127.0.0.1:8554".to_owned());
+    // An empty text switches clear RTSP off.
+    let listen = if listen.is_empty() {
+        None
+    } else {
+        Some(reading.checked(at.of("listen"), "listen", values::listen(&listen))?)
+    };
+    let tls_listen = reading.optional(&at, "tls_listen", raw.tls_listen, |address| {
+        values::listen(&address)
+    });
+    let tls = pem::server(raw.certificate, raw.key, &at, reading);
+    let plain = raw.plain.unwrap_or(false);
+    if listen.is_some_and(|listen| !listen.ip().is_loopback()) && !plain {
+        reading.error(
+            at.of("listen"),
+            "[rtsp] listen: clear RTSP off loopback; use tls_listen with certificate and key, or set plain = true where the network is trusted",
+        );
+    }
+    if tls_listen.is_some() != tls.is_some() {
+        let line = at.of("tls_listen").max(at.of("certificate"));
+        reading.error(
+            line,
+            "[rtsp] tls_listen, certificate and key go together; give all three or none",
+        );
+    }
+    if listen.is_none() && tls_listen.is_none() {
+        reading.error(
+            at.of("listen"),
+            "[rtsp] neither listen nor tls_listen; players could not connect: give one",
+        );
+    }
+    let address = reading.optional(&at, "address", raw.address, |address| {
+        values::host_port(&address)
+    });
+    Some(Rtsp {
+        listen,
+        tls_listen,
+        tls,
+        address,
+        plain,
+    })
+}
+
+fn communes_of(
+    entries: Vec<Section<raw::Commune>>,
+    tls: Option<&Tls>,
+    own_id: Option<&str>,
+    reading: &mut Reading<'_>,
+) -> BTreeMap<CommuneId, Commune> {
+    let mut communes = BTreeMap::new();
+    if entries.is_empty() {
+        reading.warn(
+            1,
+            "there is no [[commune]]: no gateway may connect; add one",
+        );
+    }
+    for Section { raw, at } in entries {
+        let id = reading.required(&at, "id", raw.id, |id| {
+            CommuneId::new(id).map_err(|error| format!("{error}; correct it"))
+        });
+        let own = RawTls {
+            certificate: raw.certificate.as_ref(),
+            key: raw.key.as_ref(),
+            authority: raw.authority.as_ref(),
+        };
+        let tls = tls.map(|base| pem::overridden(base, &own, &at, own_id, reading));
+        let (Some(id), Some(tls)) = (id, tls) else {
+            continue;
+        };
+        let commune = Commune {
+            id: id.clone(),
+            tls,
+        };
+        if communes.insert(id.clone(), commune).is_some() {
+            reading.error(
+                at.of("id"),
+                format!("two [[commune]] have the id {id}; keep one"),
+            );
+        }
+    }
+    communes
+}
+
+fn operators_of(
+    entries: Vec<Section<raw::Operators>>,
+    reading: &mut Reading<'_>,
+) -> Vec<Operators> {
+    if entries.is_empty() {
+        reading.error(1, "there is no [[operators]]: no operator could be known; add one with its designation_authority");
+    }
+    let mut operators = Vec::new();
+    for Section { raw, at } in entries {
+        let key = "designation_authority";
+        let authority = reading.required_path(&at, key, raw.designation_authority);
+        if let Some(path) = &authority {
+            pem::authority_hash(path, at.of(key), key, reading);
+        }
+        let revoked = reading.optional_path(&at, "revoked", raw.revoked);
+        if let Some(path) = &revoked {
+            pem::check_crl(path, at.of("revoked"), reading);
+        }
+        if let Some(designation_authority) = authority {
+            operators.push(Operators {
+                designation_authority,
+                revoked,
+            });
+        }
+    }
+    operators
+}
+
+fn accounts_of(
+    entries: Vec<Section<raw::Account>>,
+    communes: &BTreeMap<CommuneId, Commune>,
+    reading: &mut Reading<'_>,
+) -> Vec<Account> {
+    let mut accounts = Vec::new();
+    let mut users = BTreeSet::new();
+    for Section { raw, at } in entries {
+        let name = reading.required(&at, "name", raw.name, |name| values::text(&name));
+        let username = reading.required(&at, "username", raw.username, |user| user_name(&user));
+        if let Some(user) = &username
+            && !users.insert(user.clone())
+        {
+            reading.error(
+                at.of("username"),
+                format!("two accounts have the username {user:?}; rename one"),
+            );
+        }
+        let secret = Password {
+            file: raw.password_file,
+            variable: raw.password_env,
+            inline: raw.password.is_some(),
+        };
+        let password = password(secret, &at, reading);
+        let from = reading.list(&at, "from", raw.from, values::network);
+        let communes = reading.list(&at, "communes", raw.communes, |id| {
+            let known = communes.keys().find(|commune| commune.as_str() == id);
+            known.cloned().ok_or_else(|| {
+                format!("there is no [[commune]] {id:?}; add it or correct the name")
+            })
+        });
+        if let (Some(name), Some(username), Some(password)) = (name, username, password) {
+            accounts.push(Account {
+                name,
+                username,
+                password,
+                from,
+                communes,
+            });
+        }
+    }
+    accounts
+}
+
+/// RTSP user names: no colon (Basic and Digest forbid it), and no grant's id.
+fn user_name(written: &str) -> Result<String, String> {
+    if written.contains([':', '"', '\\']) || written.parse::<uuid::Uuid>().is_ok() {
+        return Err(format!(
+            "{written:?} is no user name; use letters and digits, and not the form of a grant's id"
+        ));
+    }
+    values::text(written)
+}
