@@ -11,6 +11,7 @@
 //! up for every frame.
 
 mod gateway;
+pub mod health;
 mod receiver;
 mod register;
 pub mod serve;

@@ -1,0 +1,146 @@
+//! What a daemon knows of its own health: a short list of named checks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// The outcome of one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// How it stands.
+    pub state: State,
+    /// What was found, in English, without secrets.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// What to do about it; empty when all is well.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mend: String,
+}
+
+/// How a check stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// All is well.
+    Ok,
+    /// Something is to be mended, but the daemon does its work.
+    Warning,
+    /// The daemon can't do its work.
+    Failed,
+}
+
+impl Check {
+    /// All is well.
+    pub fn ok(detail: impl Into<String>) -> Self {
+        Self {
+            state: State::Ok,
+            detail: detail.into(),
+            mend: String::new(),
+        }
+    }
+
+    /// Something is to be mended, but the daemon does its work.
+    pub fn warning(detail: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            state: State::Warning,
+            detail: detail.into(),
+            mend: mend.into(),
+        }
+    }
+
+    /// The daemon can't do its work.
+    pub fn failed(detail: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            state: State::Failed,
+            detail: detail.into(),
+            mend: mend.into(),
+        }
+    }
+}
+
+/// The list, shared between those who know and `/ready`. A daemon is ready while
+/// no check has failed. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Checks(Arc<Mutex<BTreeMap<&'static str, Check>>>);
+
+impl Checks {
+    /// A list on which these checks have failed until somebody says otherwise.
+    pub fn expecting(names: &[&'static str]) -> Self {
+        let checks = Self::default();
+        for name in names {
+            checks.set(
+                name,
+                Check::failed("not known yet", "wait for the start to end"),
+            );
+        }
+        checks
+    }
+
+    /// Sets the outcome of a check.
+    pub fn set(&self, name: &'static str, check: Check) {
+        let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.insert(name, check);
+    }
+
+    /// Takes a check off the list.
+    pub fn remove(&self, name: &'static str) {
+        let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.remove(name);
+    }
+
+    /// Whether no check has failed, and the list as it stands now.
+    pub fn report(&self) -> Report {
+        let checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Report {
+            ready: checks.values().all(|check| check.state != State::Failed),
+            checks: checks
+                .iter()
+                .map(|(name, check)| Named {
+                    name,
+                    check: check.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The body of `/ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether the daemon does its work.
+    pub ready: bool,
+    /// Each check, by name.
+    pub checks: Vec<Named>,
+}
+
+/// One check in the body of `/ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// Which.
+    pub name: &'static str,
+    /// Its outcome.
+    #[serde(flatten)]
+    pub check: Check,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_only_when_nothing_has_failed() {
+        let checks = Checks::expecting(&["journal", "link"]);
+        assert!(!checks.report().ready);
+        checks.set("journal", Check::ok("writable"));
+        assert!(!checks.report().ready);
+        checks.set("link", Check::ok("corg-13"));
+        checks.set("cameras", Check::warning("1 invalid", "see the log"));
+        let report = checks.report();
+        assert!(report.ready);
+        assert_eq!(
+            serde_json::to_value(report).unwrap()["checks"][0],
+            serde_json::json!({"name": "cameras", "state": "warning", "detail": "1 invalid", "mend": "see the log"})
+        );
+    }
+}
