@@ -308,7 +308,11 @@ impl Kept {
             Entry::Cut { scope, .. } => Some(format!("cut {scope}")),
             Entry::Allowed { scope, .. } => {
                 // Lifted: neither it nor the cut has to be known once it is old.
-                self.latest.remove(&format!("cut {scope}"));
+                // `all` lifts every cut.
+                let lifted = format!("cut {scope}");
+                self.latest.retain(|key, _| {
+                    *key != lifted && !(scope == "all" && key.starts_with("cut "))
+                });
                 None
             }
             Entry::Confirmed { centre, .. } => Some(format!("head {centre}")),
@@ -391,3 +395,6 @@ pub fn grant_of(entry: &Entry) -> Option<GrantId> {
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

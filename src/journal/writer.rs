@@ -422,3 +422,6 @@ fn read_lines(directory: &Path, range: &Range) -> std::io::Result<Vec<String>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+use super::*;
+use crate::journal::log::encode;
+use crate::journal::sim::Sim;
+use crate::proto::chain::LINE_LIMIT;
+use crate::proto::ids::CentreId;
+use crate::reason::Reason;
+
+const START: Wall = Wall::from_seconds(1_795_996_800);
+
+fn grant(number: u128) -> GrantId {
+    GrantId(uuid::Uuid::from_u128(number))
+}
+
+fn after(hours: u64) -> Wall {
+    START.plus(Duration::from_secs(hours * 3600))
+}
+
+/// The lines of a journal with these entries.
+fn lines(entries: &[(Wall, Entry)]) -> Vec<Vec<u8>> {
+    let mut end = End::START;
+    let mut lines = Vec::new();
+    for (time, entry) in entries {
+        let text = encode(entry).unwrap();
+        let id = if end.seq == 0 {
+            r#""journal_id":"00ff","#
+        } else {
+            ""
+        };
+        let mut body = format!(r#"{{"v":1,{id}"salt":"00","#).into_bytes();
+        body.extend_from_slice(&text[1..]);
+        let header = end.next(*time, &body);
+        end = End {
+            seq: header.seq,
+            link: header.link(),
+        };
+        let mut line = header.with_body(&body);
+        line.push(b'\n');
+        lines.push(line);
+    }
+    lines
+}
+
+/// A disk with these lines, each in the file of its month.
+fn disk(lines: &[Vec<u8>]) -> Sim {
+    let mut months: BTreeMap<Month, Vec<u8>> = BTreeMap::new();
+    for line in lines {
+        let time = Line::parse(&line[..line.len() - 1]).unwrap().header.time;
+        months.entry(Month::of(time)).or_default().extend(line);
+    }
+    let sim = Sim::default();
+    for (month, content) in months {
+        sim.replace(month, &content);
+    }
+    sim
+}
+
+fn ended(number: u128) -> Entry {
+    Entry::Ended {
+        grant: grant(number),
+        reason: Reason::GrantExpired,
+        at: START.rfc3339(),
+        by: None,
+    }
+}
+
+fn cut(scope: &str) -> Entry {
+    Entry::Cut {
+        scope: scope.to_owned(),
+        until: after(99_999).rfc3339(),
+        by: "root".to_owned(),
+    }
+}
+
+fn allowed(scope: &str) -> Entry {
+    Entry::Allowed {
+        scope: scope.to_owned(),
+        by: "root".to_owned(),
+    }
+}
+
+fn head(peer: &str, head: &str) -> Entry {
+    Entry::PeerHead {
+        peer: peer.to_owned(),
+        head: head.to_owned(),
+    }
+}
+
+#[test]
+fn young_entries_are_kept_and_of_old_ones_only_what_is_in_force() {
+    let confirmed = Entry::Confirmed {
+        grant: grant(1),
+        centre: CentreId::new("corg-83").unwrap(),
+        head: "c1".to_owned(),
+    };
+    let list = Entry::Revocation {
+        authority: "CA".to_owned(),
+        number: "7".to_owned(),
+        list: Sha256::ZERO,
+    };
+    let entries = [
+        (after(0), head("corg-13", "h1")),
+        (after(0), Entry::Resumed { grant: grant(1) }),
+        (after(1), cut("camera:a")),
+        (after(1), cut("camera:b")),
+        (after(2), allowed("camera:a")),
+        (after(3), list.clone()),
+        (after(4), head("corg-13", "h2")),
+        (after(4), confirmed.clone()),
+        (after(5), ended(1)),
+        (after(900), Entry::Resumed { grant: grant(2) }),
+        (after(940), ended(2)),
+    ];
+    let found = recover(&mut disk(&lines(&entries))).unwrap();
+    let kept: Vec<Entry> = found.entries.into_iter().map(|(_, _, e)| e).collect();
+    let expected = [
+        cut("camera:b"),
+        list,
+        head("corg-13", "h2"),
+        confirmed,
+        Entry::Resumed { grant: grant(2) },
+        ended(2),
+    ];
+    assert_eq!(kept, expected);
+    assert_eq!(found.end.seq, 11);
+    assert_eq!(found.lines, 11);
+    assert_eq!(found.journal.as_deref(), Some("00ff"));
+    assert_eq!(found.newest, Some(after(940)));
+    assert_eq!(found.recent.len(), 11);
+}
+
+#[test]
+fn lifting_everything_lifts_each_cut() {
+    let entries = [
+        (after(0), cut("camera:a")),
+        (after(0), cut("centre:corg-13")),
+        (after(0), allowed("all")),
+        (after(900), Entry::Stopped {}),
+    ];
+    let found = recover(&mut disk(&lines(&entries))).unwrap();
+    assert_eq!(found.entries.len(), 1);
+}
+
+#[test]
+fn an_accepted_clock_sets_the_newest_time() {
+    let accepted = Entry::ClockAccepted {
+        newest: after(50).rfc3339(),
+        by: "root".to_owned(),
+    };
+    let entries = [
+        (after(50), Entry::Stopped {}),
+        (after(1), accepted),
+        (after(2), Entry::Stopped {}),
+    ];
+    // A clock gone back stays in the newer file.
+    let sim = Sim::default();
+    sim.replace(Month::of(after(50)), &lines(&entries).concat());
+    let found = recover(&mut sim.clone()).unwrap();
+    assert_eq!(found.newest, Some(after(2)));
+}
+
+#[test]
+fn many_ended_grants_are_let_go_and_live_ones_are_not() {
+    let long = |number: u128| Entry::Viewings {
+        grant: grant(number),
+        statement: "x".repeat(900_000),
+        viewings: Vec::new(),
+    };
+    let mut entries = Vec::new();
+    for number in 0..80 {
+        let time = START.plus(Duration::from_secs(1200) * u32::try_from(number).unwrap());
+        entries.push((time, long(number)));
+        if number != 3 {
+            entries.push((time, ended(number)));
+        }
+    }
+    let found = recover(&mut disk(&lines(&entries))).unwrap();
+    let bytes: usize = found
+        .entries
+        .iter()
+        .map(|(_, _, entry)| encode(entry).unwrap().len())
+        .sum();
+    assert!(bytes < KEPT_BYTES, "{bytes}");
+    let kept = |number| {
+        let of = |(_, _, entry): &(u64, Wall, Entry)| grant_of(entry) == Some(grant(number));
+        found.entries.iter().any(of)
+    };
+    assert!(kept(3) && kept(79) && !kept(0));
+}
+
+/// Every way a journal can be wrong refuses the start, with file and line.
+#[test]
+fn what_is_wrong_is_named_and_refuses_the_start() {
+    let good = lines(&[
+        (after(0), Entry::Stopped {}),
+        (after(1), ended(1)),
+        (after(2), ended(2)),
+        (after(900), ended(3)),
+        (after(901), ended(4)),
+    ]);
+    type Change = fn(&mut Vec<Vec<u8>>);
+    let changes: [(&str, &str, Change); 9] = [
+        ("2026-11.jsonl line 2 (seq 2", "digest", |lines| {
+            let at = lines[1].len() - 10;
+            lines[1][at] ^= 1;
+        }),
+        ("2026-11.jsonl line 2 (seq 2", "seq is 3", |lines| {
+            lines.remove(1);
+        }),
+        ("2026-11.jsonl line 3 (seq 3", "seq is 2", |lines| {
+            let again = lines[1].clone();
+            lines.insert(2, again);
+        }),
+        ("2026-11.jsonl line 2 (seq 2", "seq is 3", |lines| {
+            lines.swap(1, 2);
+        }),
+        ("2027-01.jsonl line 1 (seq 4", "prev", |lines| {
+            let text = String::from_utf8(lines[2].clone()).unwrap();
+            lines[2] = text.replacen(".000Z", ".001Z", 1).into_bytes();
+        }),
+        ("2026-11.jsonl line 1 (seq 1", "member seq", |lines| {
+            lines[0].insert(0, b' ');
+        }),
+        ("2026-11.jsonl line 1 (seq 1", "left out", |lines| {
+            let line = lines[0].clone();
+            let line = Line::parse(&line[..line.len() - 1]).unwrap();
+            lines[0] = format!("{}\n", line.header.without_body()).into_bytes();
+        }),
+        ("2026-11.jsonl line 3 (seq 3", "no end", |lines| {
+            lines[2].pop();
+        }),
+        ("2026-11.jsonl line 3 (seq 3", "longer", |lines| {
+            lines[2].splice(0..0, vec![b'x'; LINE_LIMIT + 1]);
+        }),
+    ];
+    assert!(recover(&mut disk(&good)).is_ok());
+    for (place, cause, change) in changes {
+        let mut changed = good.clone();
+        change(&mut changed);
+        let sim = Sim::default();
+        // By the original's months: the first three lines are of November.
+        let of_january = |line: &Vec<u8>| String::from_utf8_lossy(line).contains("\"2027-01");
+        let (january, november): (Vec<_>, Vec<_>) = changed.into_iter().partition(of_january);
+        sim.replace(Month::of(after(0)), &november.concat());
+        sim.replace(Month::of(after(900)), &january.concat());
+        let error = recover(&mut sim.clone()).unwrap_err().to_string();
+        assert!(error.contains(place), "{place}: {error}");
+        assert!(error.contains(cause), "{cause}: {error}");
+        assert!(error.contains("fanal journal verify"), "{error}");
+    }
+}

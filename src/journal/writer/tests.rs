@@ -1,0 +1,233 @@
+use std::sync::Condvar;
+
+use super::*;
+use crate::certs::trial::Trial;
+use crate::journal::sim::Sim;
+use crate::journal::store::Month;
+use crate::proto::designation::LinkAuthority;
+use crate::proto::statement::HeadClaims;
+
+const NOW: Wall = Wall::from_seconds(1_795_996_800);
+
+/// A directory that goes when the test ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("fanal-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn options(directory: &Scratch, trial: &Trial) -> Options {
+    let machine = trial.machine("berre-l-etang").unwrap();
+    let signer = Signer::from_pem(machine.key.expose(), &machine.certificate).unwrap();
+    Options {
+        state_dir: directory.0.clone(),
+        owner: "berre-l-etang".to_owned(),
+        signer: Arc::new(signer),
+        clock: Clock::manual(NOW).0,
+    }
+}
+
+/// A store whose fsync of files waits until it is let through.
+struct Gated {
+    sim: Sim,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Store for Gated {
+    fn months(&mut self) -> std::io::Result<Vec<Month>> {
+        self.sim.months()
+    }
+    fn len(&mut self, month: Month) -> std::io::Result<u64> {
+        self.sim.len(month)
+    }
+    fn read(&mut self, month: Month) -> std::io::Result<Box<dyn std::io::Read>> {
+        self.sim.read(month)
+    }
+    fn read_at(&mut self, month: Month, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
+        self.sim.read_at(month, offset, length)
+    }
+    fn create(&mut self, month: Month) -> std::io::Result<()> {
+        self.sim.create(month)
+    }
+    fn write_at(&mut self, month: Month, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.sim.write_at(month, offset, bytes)
+    }
+    fn truncate(&mut self, month: Month, length: u64) -> std::io::Result<()> {
+        self.sim.truncate(month, length)
+    }
+    fn sync(&mut self, month: Month) -> std::io::Result<()> {
+        let (open, changed) = &*self.gate;
+        drop(changed.wait_while(open.lock().unwrap(), |open| !*open));
+        self.sim.sync(month)
+    }
+    fn sync_directory(&mut self) -> std::io::Result<()> {
+        self.sim.sync_directory()
+    }
+    fn forget(&mut self, month: Month) -> std::io::Result<()> {
+        self.sim.forget(month)
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn a_journal_is_written_closed_and_opened_again() {
+    let directory = Scratch::new("again");
+    let trial = Trial::new(NOW).unwrap();
+    let link = LinkAuthority::from_pem(trial.link_authority(), &[]).unwrap();
+    runtime().block_on(async {
+        let (writer, recovered) = Writer::open(options(&directory, &trial)).unwrap();
+        assert_eq!(recovered.head, None);
+        assert_eq!(writer.health(), Ok(()));
+        let receipt = writer.append(Entry::Stopped {}).await.unwrap();
+        assert_eq!((receipt.seq(), receipt.time()), (1, NOW));
+        let claims: HeadClaims = link
+            .verify(receipt.head(), HEAD_TYPE, "berre-l-etang", NOW)
+            .unwrap();
+        assert_eq!((claims.seq, claims.link), (1, receipt.link()));
+        assert_eq!(Some(&claims.journal), writer.journal().as_ref());
+        let receipt = writer.append(Entry::Stopped {}).await.unwrap();
+        assert_eq!(writer.head().as_deref(), Some(receipt.head()));
+        assert_eq!(writer.stats().entries, 2);
+
+        let error = Writer::open(options(&directory, &trial)).unwrap_err();
+        assert!(error.to_string().contains("in use by another"), "{error}");
+
+        let other = writer.clone();
+        writer.close().await;
+        assert!(other.append(Entry::Stopped {}).await.is_err());
+        assert!(other.health().is_err());
+
+        let (writer, recovered) = Writer::open(options(&directory, &trial)).unwrap();
+        assert_eq!(recovered.entries.len(), 2);
+        assert_eq!(recovered.newest, Some(NOW));
+        let again: HeadClaims = link
+            .verify(&recovered.head.unwrap(), HEAD_TYPE, "berre-l-etang", NOW)
+            .unwrap();
+        assert_eq!((again.seq, again.link), (2, receipt.link()));
+        assert_eq!(again.journal, claims.journal);
+        assert_eq!(writer.append(Entry::Stopped {}).await.unwrap().seq(), 3);
+        writer.close().await;
+    });
+}
+
+#[test]
+fn what_is_queued_while_the_disk_is_busy_shares_one_fsync() {
+    let sim = Sim::default();
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let parts = Parts {
+        store: Box::new(Gated {
+            sim: sim.clone(),
+            gate: Arc::clone(&gate),
+        }),
+        owner: "x".to_owned(),
+        clock: Clock::manual(NOW).0,
+        random: Box::new(|bytes| getrandom::fill(bytes).map_err(std::io::Error::other)),
+        sign: Box::new(|head| head.seq.to_string()),
+    };
+    let (writer, _) = Writer::start(parts, PathBuf::new(), None).unwrap();
+    runtime().block_on(async {
+        let mut first = Box::pin(writer.append(Entry::Stopped {}));
+        // It is queued; the thread takes it, alone or with what follows.
+        assert!(futures_util::poll!(&mut first).is_pending());
+        let mut rest: Vec<_> = (0..100)
+            .map(|_| Box::pin(writer.append(Entry::Stopped {})))
+            .collect();
+        for append in &mut rest {
+            assert!(futures_util::poll!(append).is_pending());
+        }
+        assert_eq!(writer.head(), None, "no head before the fsync");
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        assert_eq!(first.await.unwrap().seq(), 1);
+        let receipts = futures_util::future::join_all(rest).await;
+        for (index, receipt) in receipts.into_iter().enumerate() {
+            assert_eq!(receipt.unwrap().seq(), index as u64 + 2);
+        }
+        assert!(sim.syncs() <= 3, "{} fsyncs", sim.syncs());
+        assert_eq!(writer.head().as_deref(), Some("101"));
+        writer.close().await;
+    });
+}
+
+#[test]
+fn entries_over_the_limit_are_refused_and_harm_nothing() {
+    let directory = Scratch::new("limit");
+    let trial = Trial::new(NOW).unwrap();
+    runtime().block_on(async {
+        let (writer, _) = Writer::open(options(&directory, &trial)).unwrap();
+        let by = "x".repeat(LINE_LIMIT);
+        let scope = "all".to_owned();
+        let error = writer.append(Entry::Allowed { scope, by }).await;
+        assert!(error.unwrap_err().to_string().contains("over the limit"));
+        let by = "x".repeat(LINE_LIMIT - 1000);
+        let scope = "all".to_owned();
+        writer.append(Entry::Allowed { scope, by }).await.unwrap();
+        writer.close().await;
+        let (writer, recovered) = Writer::open(options(&directory, &trial)).unwrap();
+        assert_eq!(recovered.entries.len(), 1);
+        writer.close().await;
+    });
+}
+
+#[test]
+fn lines_for_peers_come_from_memory_or_from_the_files() {
+    let directory = Scratch::new("lines");
+    let trial = Trial::new(NOW).unwrap();
+    runtime().block_on(async {
+        let (writer, _) = Writer::open(options(&directory, &trial)).unwrap();
+        let appends: Vec<_> = (0..1100)
+            .map(|_| writer.append(Entry::Stopped {}))
+            .collect();
+        futures_util::future::join_all(appends).await;
+        let last = writer.lines_after(1098, 10);
+        assert_eq!(last.len(), 2);
+        let first = writer.lines_after(0, 10);
+        assert_eq!(first.len(), 10);
+        let line = Line::parse(first[0].as_bytes()).unwrap();
+        assert_eq!((line.header.seq, line.body), (1, None));
+        let all = writer.lines_after(0, 5000);
+        assert_eq!(all.len(), 1100);
+        assert_eq!(all[1098..], last);
+        assert_eq!(writer.lines_after(1100, 10), Vec::<String>::new());
+        writer.close().await;
+    });
+}
+
+#[test]
+fn a_removed_file_is_noticed_and_the_journal_begins_anew() {
+    let directory = Scratch::new("removed");
+    let trial = Trial::new(NOW).unwrap();
+    runtime().block_on(async {
+        let (writer, _) = Writer::open(options(&directory, &trial)).unwrap();
+        writer.append(Entry::Stopped {}).await.unwrap();
+        let journal = writer.journal();
+        let file = directory.0.join("journal/2026-11.jsonl");
+        std::fs::remove_file(&file).unwrap();
+        let error = writer.append(Entry::Stopped {}).await.unwrap_err();
+        assert!(error.to_string().contains("removed"), "{error}");
+        writer.append(Entry::Stopped {}).await.unwrap();
+        assert_ne!(writer.journal(), journal);
+        assert!(!writer.stats().intact);
+        writer.close().await;
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains("continues"), "{text}");
+        assert!(Writer::open(options(&directory, &trial)).is_ok());
+    });
+}
