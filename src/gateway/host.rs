@@ -1,1 +1,291 @@
-//! Session limits and paced starts per address, and the hold after a 401 (CAMERAS).
+//! What cameras of one host share: a limit of sessions, paced starts, and the
+//! hold after a refused password.
+//!
+//! A host is the name or address in the camera's URL: a recorder serves many
+//! cameras, counts their sessions together and locks its account for all of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::cause;
+use crate::config::settings;
+use crate::proto::camera::{Failure, Retry};
+use crate::reason::{Reason, Refusal};
+
+/// Pause between two starts at a host that has no `[[host]]`: 200 cameras of one
+/// recorder asked for at once are opened within two seconds, not in one burst.
+const START_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Logins under way at once once a password has proven right. Recorders lock an
+/// account after five refusals: should the password change, this many are lost.
+const LOGINS: u32 = 3;
+
+/// All hosts. One lock, never held across a wait.
+#[derive(Debug, Default)]
+pub(crate) struct Hosts {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rules: HashMap<String, settings::Host>,
+    hosts: HashMap<String, Host>,
+}
+
+#[derive(Debug)]
+struct Host {
+    sessions: u32,
+    next_start: Instant,
+    /// Wakes lingering streams: another camera of the host needs a session.
+    pressure: Arc<Notify>,
+    /// Wakes those who wait for a session.
+    freed: Arc<Notify>,
+    logins: HashMap<String, Login>,
+}
+
+#[derive(Debug)]
+struct Login {
+    held: Option<Refusal>,
+    proven: bool,
+    turns: Arc<Semaphore>,
+}
+
+/// A session's place at its host; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    hosts: Arc<Hosts>,
+    host: String,
+}
+
+/// The turn to try a password; others wait meanwhile.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    hosts: Arc<Hosts>,
+    host: String,
+    user: String,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Hosts {
+    /// The limits of these settings; passwords are tried anew.
+    pub(crate) fn configure(&self, rules: &[settings::Host]) {
+        let mut state = self.lock();
+        state.rules = rules
+            .iter()
+            .map(|rule| (rule.address.clone(), rule.clone()))
+            .collect();
+        for host in state.hosts.values_mut() {
+            for login in host.logins.values_mut() {
+                login.held = None;
+                login.proven = false;
+            }
+            host.freed.notify_waiters();
+        }
+    }
+
+    /// Waits for room and then for the host's next start. Lingering sessions of
+    /// the host give way; if none does within `patience`, the host is busy.
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        host: &str,
+        patience: Duration,
+        busy_wait: Duration,
+    ) -> Result<Place, Failure> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let (freed, limit) = {
+                let mut state = self.lock();
+                let rule = state.rules.get(host);
+                let limit = rule.and_then(|rule| rule.max_sessions);
+                let interval = rule.map_or(START_INTERVAL, |rule| rule.start_interval);
+                let entry = state.host(host);
+                if limit.is_none_or(|limit| entry.sessions < limit) {
+                    entry.sessions += 1;
+                    let start = entry.next_start.max(Instant::now());
+                    entry.next_start = start + interval;
+                    drop(state);
+                    let place = Place {
+                        hosts: self.clone(),
+                        host: host.to_owned(),
+                    };
+                    tokio::time::sleep_until(start).await;
+                    return Ok(place);
+                }
+                entry.pressure.notify_waiters();
+                (entry.freed.clone(), limit)
+            };
+            // A place freed between the look and the wait is found after 100 ms.
+            let wait = Duration::from_millis(100).min(deadline - Instant::now());
+            if wait.is_zero() {
+                let limit = limit.unwrap_or(0);
+                return Err(cause::busy(
+                    format!(
+                        "its host allows {limit} sessions at once (max_sessions), and all are in use"
+                    ),
+                    busy_wait,
+                ));
+            }
+            // Either way the next round looks again.
+            let _ = tokio::time::timeout(wait, freed.notified()).await;
+        }
+    }
+
+    /// What wakes a lingering stream of this host.
+    pub(crate) fn pressure(&self, host: &str) -> Arc<Notify> {
+        self.lock().host(host).pressure.clone()
+    }
+
+    /// Waits for the turn to log in: one at a time until a password has proven
+    /// right, so that a wrong one is tried once however many cameras have it.
+    pub(crate) async fn login(self: &Arc<Self>, host: &str, user: &str) -> Result<Turn, Failure> {
+        loop {
+            let (turns, wanted) = {
+                let mut state = self.lock();
+                let login = state.host(host).login(user);
+                login.refused()?;
+                (login.turns.clone(), if login.proven { 1 } else { LOGINS })
+            };
+            let Ok(permit) = turns.acquire_many_owned(wanted).await else {
+                return Err(cause::again(Reason::ShuttingDown, ""));
+            };
+            let mut state = self.lock();
+            let login = state.host(host).login(user);
+            login.refused()?;
+            if login.proven || wanted == LOGINS {
+                return Ok(Turn {
+                    hosts: self.clone(),
+                    host: host.to_owned(),
+                    user: user.to_owned(),
+                    _permit: permit,
+                });
+            }
+            // Settings were reloaded meanwhile: the password must prove itself again.
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn host(&mut self, host: &str) -> &mut Host {
+        self.hosts.entry(host.to_owned()).or_insert_with(|| Host {
+            sessions: 0,
+            next_start: Instant::now(),
+            pressure: Arc::default(),
+            freed: Arc::default(),
+            logins: HashMap::new(),
+        })
+    }
+}
+
+impl Host {
+    fn login(&mut self, user: &str) -> &mut Login {
+        self.logins.entry(user.to_owned()).or_insert_with(|| Login {
+            held: None,
+            proven: false,
+            turns: Arc::new(Semaphore::new(LOGINS as usize)),
+        })
+    }
+}
+
+impl Login {
+    fn refused(&self) -> Result<(), Failure> {
+        match &self.held {
+            None => Ok(()),
+            Some(refusal) => Err(Failure {
+                refusal: refusal.clone(),
+                retry: Retry::Hold,
+            }),
+        }
+    }
+}
+
+impl Turn {
+    /// The password is right.
+    pub(crate) fn accepted(self) {
+        let mut state = self.hosts.lock();
+        state.host(&self.host).login(&self.user).proven = true;
+    }
+
+    /// The password was refused: nobody tries it again until settings change.
+    pub(crate) fn refused(self, refusal: &Refusal) {
+        let mut state = self.hosts.lock();
+        let login = state.host(&self.host).login(&self.user);
+        login.proven = false;
+        login.held = Some(refusal.clone());
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.hosts.lock();
+        let host = state.host(&self.host);
+        host.sessions = host.sessions.saturating_sub(1);
+        host.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limited(max: u32) -> Arc<Hosts> {
+        let hosts = Arc::new(Hosts::default());
+        hosts.configure(&[settings::Host {
+            address: "nvr".to_owned(),
+            max_sessions: Some(max),
+            start_interval: Duration::ZERO,
+        }]);
+        hosts
+    }
+
+    #[tokio::test]
+    async fn a_full_host_is_busy_until_a_place_is_free() {
+        let hosts = limited(1);
+        let busy_wait = Duration::from_secs(60);
+        let place = hosts.enter("nvr", Duration::ZERO, busy_wait).await;
+        assert!(place.is_ok());
+        let busy = hosts.enter("nvr", Duration::ZERO, busy_wait).await;
+        let busy = busy
+            .err()
+            .map(|failure| (failure.refusal.reason, failure.retry));
+        assert_eq!(busy, Some((Reason::CameraBusy, Retry::After(busy_wait))));
+        assert!(
+            hosts
+                .enter("other", Duration::ZERO, busy_wait)
+                .await
+                .is_ok()
+        );
+        drop(place);
+        assert!(hosts.enter("nvr", Duration::ZERO, busy_wait).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_refused_password_holds_all_who_wait_with_it() {
+        let hosts = limited(8);
+        let first = hosts.login("nvr", "admin").await.unwrap();
+        let waiting = {
+            let hosts = hosts.clone();
+            tokio::spawn(async move { hosts.login("nvr", "admin").await.map(drop) })
+        };
+        tokio::task::yield_now().await;
+        first.refused(&Reason::CameraUnauthorized.into());
+        let refused = waiting.await.unwrap().err().unwrap();
+        assert_eq!(refused.retry, Retry::Hold);
+        assert!(hosts.login("nvr", "viewer").await.is_ok());
+        hosts.configure(&[]);
+        let turn = hosts.login("nvr", "admin").await.unwrap();
+        turn.accepted();
+        let both = (
+            hosts.login("nvr", "admin").await.is_ok(),
+            hosts.login("nvr", "admin").await.is_ok(),
+        );
+        assert_eq!(both, (true, true));
+    }
+}
