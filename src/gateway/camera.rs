@@ -1,19 +1,40 @@
-//! Pulls cameras with retina, on demand (CAMERAS).
+//! Pulls cameras with retina, on demand.
 //!
-//! One session per stream however many ask; a start is single-flight; the
-//! session closes `close_after` the last relay went.
+//! One session per stream (a camera's main or sub picture) however many ask; a
+//! start is single-flight; the session closes `close_after` the last relay went.
+//! [`crate::proto::camera`] decides, a task per stream that is wanted ([`super::stream`])
+//! carries it out, [`super::session`] speaks RTSP through retina, [`super::host`]
+//! holds what the cameras of one recorder share. A camera that nobody wants has
+//! no task, no session and no memory but its counters.
+//!
+//! | what waits | bound | when full |
+//! |---|---|---|
+//! | pictures | none waits here: each goes to every [`Sink`] at once, which must not block | the sink's queue decides |
+//! | kept group | 16 MiB and 30 s, only while somebody is attached | dropped; the next joiner waits for a key frame |
+//! | who joins and leaves | one entry per relay | – |
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use retina::client::SessionGroup;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::host::Hosts;
+pub use super::session::Limits;
+use super::session::Target;
+use super::stream::{Change, Stream};
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::media::unit::Frame;
-use crate::metrics;
+use crate::metrics::{self, CameraState};
+pub use crate::proto::camera::State;
+use crate::proto::camera::{Phase, Timing};
 use crate::proto::gate::Permit;
 use crate::proto::ids::{CameraId, Profile};
-use crate::reason::Refusal;
+use crate::reason::{Reason, Refusal};
 
 /// Takes what a camera gives. Called on the frames thread; must not block.
 pub trait Sink: Send + Sync {
@@ -23,64 +44,363 @@ pub trait Sink: Send + Sync {
     fn state(&self, state: &State);
 }
 
-/// The state of a camera's stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It is being opened.
-    Starting,
-    /// Frames come.
-    Live,
-    /// It failed and is tried again; why.
-    Retrying(Refusal),
-    /// It is not tried again until settings change (401, codec, 404 stays retrying); why.
-    Failed(Refusal),
-}
-
 /// All cameras of the commune. Lives on the frames thread; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Pool {}
+pub struct Pool {
+    inner: Arc<Inner>,
+}
 
 /// A relay's hold on a camera: the camera closes some time after the last is dropped.
 #[derive(Debug)]
-pub struct Attachment {}
+pub struct Attachment {
+    stream: Arc<Stream>,
+    id: u64,
+}
+
+/// What all streams of the pool share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<metrics::Gateway>,
+    pub(super) limits: Limits,
+    pub(super) hosts: Arc<Hosts>,
+    /// Where the time lines of all streams begin.
+    pub(super) origin: Instant,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    state: Mutex<PoolState>,
+    next_attachment: AtomicU64,
+}
+
+#[derive(Debug)]
+struct PoolState {
+    settings: Arc<settings::Gateway>,
+    /// Warm cameras are kept open.
+    warm: bool,
+    streams: HashMap<(CameraId, Profile), Arc<Stream>>,
+    cameras: HashMap<CameraId, Arc<Counters>>,
+    /// Streams that are not idle, for the metrics.
+    phases: HashMap<(CameraId, Profile), Phase>,
+}
+
+/// What goes on through all sessions of a camera, main and sub.
+#[derive(Default)]
+pub(super) struct Counters {
+    groups: AtomicU64,
+    epochs: AtomicU32,
+    /// Tracks sessions whose TEARDOWN is under way.
+    pub(super) sessions: Arc<SessionGroup>,
+}
+
+impl std::fmt::Debug for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counters")
+            .field("groups", &self.groups)
+            .field("epochs", &self.epochs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Counters {
+    /// The number of the next group of pictures.
+    pub(super) fn next_group(&self) -> u64 {
+        self.groups.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The number of a new epoch.
+    pub(super) fn next_epoch(&self) -> u32 {
+        self.epochs.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
 
 impl Pool {
-    /// A pool over these cameras. Warm cameras are opened by [`Pool::run_warm`]'s owner task.
+    /// A pool over these cameras. Nothing is opened yet; warm cameras are while [`Pool::run_warm`] runs.
     pub fn new(
-        _settings: Arc<settings::Gateway>,
-        _clock: Clock,
-        _metrics: Arc<metrics::Gateway>,
+        settings: Arc<settings::Gateway>,
+        clock: Clock,
+        metrics: Arc<metrics::Gateway>,
     ) -> Self {
-        todo!("CAMERAS")
+        Self::with_limits(settings, clock, metrics, Limits::LAN)
+    }
+
+    /// A pool with other limits than [`Limits::LAN`].
+    pub fn with_limits(
+        settings: Arc<settings::Gateway>,
+        clock: Clock,
+        metrics: Arc<metrics::Gateway>,
+        limits: Limits,
+    ) -> Self {
+        let hosts = Arc::new(Hosts::default());
+        hosts.configure(&settings.hosts);
+        let pool = Self {
+            inner: Arc::new(Inner {
+                clock,
+                metrics,
+                limits,
+                hosts,
+                origin: Instant::now(),
+                tasks: TaskTracker::new(),
+                stop: CancellationToken::new(),
+                state: Mutex::new(PoolState {
+                    settings,
+                    warm: false,
+                    streams: HashMap::new(),
+                    cameras: HashMap::new(),
+                    phases: HashMap::new(),
+                }),
+                next_attachment: AtomicU64::new(1),
+            }),
+        };
+        pool.inner.lock().count(&pool.inner.metrics);
+        pool
     }
 
     /// Attaches a relay's sink to a camera's stream, opening it if need be. The
-    /// kept group, if there is one, is pushed at once (marked kept).
+    /// sink is told the state first; then the kept group, if there is one, is
+    /// pushed (marked kept). A camera without a sub stream gives its main one.
+    ///
+    /// Must be called within the frames runtime.
+    ///
+    /// # Errors
+    /// `camera_unknown`, `camera_invalid`, `shutting_down`.
     pub fn attach(
         &self,
         _permit: &Permit,
-        _camera: &CameraId,
-        _profile: Profile,
-        _sink: Arc<dyn Sink>,
+        camera: &CameraId,
+        profile: Profile,
+        sink: Arc<dyn Sink>,
     ) -> Result<Attachment, Refusal> {
-        todo!("CAMERAS")
+        self.new_dangerous_attachment(camera, profile, sink)
     }
 
-    /// Asks for a key frame soon.
-    pub fn want_key_frame(&self, _camera: &CameraId, _profile: Profile) {
-        todo!("CAMERAS")
+    /// As [`Pool::attach`], without the proof that a recorded grant allows it:
+    /// for trials of the pool alone, where no picture leaves the process.
+    #[doc(hidden)]
+    pub fn new_dangerous_attachment(
+        &self,
+        camera: &CameraId,
+        profile: Profile,
+        sink: Arc<dyn Sink>,
+    ) -> Result<Attachment, Refusal> {
+        if self.inner.stop.is_cancelled() {
+            return Err(Reason::ShuttingDown.into());
+        }
+        let stream = self.inner.lock().stream(camera, profile)?;
+        let id = self.inner.next_attachment.fetch_add(1, Ordering::Relaxed);
+        if stream.join(id, sink) {
+            self.spawn(&stream);
+        }
+        Ok(Attachment { stream, id })
     }
 
-    /// New settings: changed cameras are reopened, held ones tried again.
-    pub fn reload(&self, _settings: Arc<settings::Gateway>) {
-        todo!("CAMERAS")
+    /// Asks for a key frame soon. Where the group of pictures is long and the
+    /// camera is known to begin a session with a key frame, its session is opened
+    /// anew; RTSP knows no other way to ask.
+    pub fn want_key_frame(&self, camera: &CameraId, profile: Profile) {
+        let stream = self.inner.lock().stream(camera, profile);
+        if let Ok(stream) = stream {
+            stream.tell(Change::WantKeyFrame);
+        }
+    }
+
+    /// New settings: changed cameras are reopened, held ones tried again, those
+    /// that are gone or invalid now end (`camera_unknown`, `camera_invalid`).
+    pub fn reload(&self, settings: Arc<settings::Gateway>) {
+        self.inner.hosts.configure(&settings.hosts);
+        let mut state = self.inner.lock();
+        state.settings = settings;
+        for ((camera, profile), stream) in &state.streams {
+            stream.tell(match state.target(camera, *profile) {
+                Ok((target, timing, _)) => Change::Settings(target, timing),
+                Err(refusal) => Change::Stop(refusal),
+            });
+        }
+        let gone: Vec<_> = state
+            .streams
+            .keys()
+            .filter(|(camera, profile)| state.target(camera, *profile).is_err())
+            .cloned()
+            .collect();
+        for key in gone {
+            state.streams.remove(&key);
+        }
+        state.count(&self.inner.metrics);
+        drop(state);
+        self.warm_up();
+    }
+
+    /// Keeps the warm cameras open until [`Pool::shutdown`]; nothing of theirs
+    /// leaves the LAN without a relay.
+    pub async fn run_warm(&self) {
+        self.inner.lock().warm = true;
+        self.warm_up();
+        self.inner.stop.cancelled().await;
     }
 
     /// Closes all sessions with TEARDOWN, within a grace of a few seconds.
     pub async fn shutdown(&self) {
-        todo!("CAMERAS")
+        self.inner.stop.cancel();
+        let streams: Vec<_> = self.inner.lock().streams.values().cloned().collect();
+        for stream in streams {
+            stream.tell(Change::Stop(Reason::ShuttingDown.into()));
+        }
+        self.inner.tasks.close();
+        let grace = self.inner.limits.teardown * 2;
+        if tokio::time::timeout(grace, self.inner.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some cameras did not confirm TEARDOWN in time");
+        }
+    }
+
+    fn warm_up(&self) {
+        let mut state = self.inner.lock();
+        let on = state.warm && !self.inner.stop.is_cancelled();
+        let wanted: Vec<_> = state
+            .settings
+            .cameras
+            .values()
+            .filter_map(|camera| Some((camera.id.clone(), camera.streams.as_ref().ok()?.warm)))
+            .collect();
+        for (camera, warm) in wanted {
+            let known = state.streams.contains_key(&(camera.clone(), Profile::Main));
+            let stream = match state.stream(&camera, Profile::Main) {
+                Ok(stream) if warm || known => stream,
+                Ok(_) | Err(_) => continue,
+            };
+            if stream.warm(warm && on) {
+                self.spawn(&stream);
+            }
+        }
+    }
+
+    fn spawn(&self, stream: &Arc<Stream>) {
+        let task = stream.clone().run(self.inner.clone());
+        self.inner.tasks.spawn(task);
     }
 }
 
-/// Unused until the pool exists.
-pub type Events = mpsc::Receiver<(CameraId, Profile, State)>;
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a stream's phase for the metrics.
+    pub(super) fn note_phase(&self, camera: &CameraId, profile: Profile, phase: Phase) {
+        let mut state = self.lock();
+        let before = state.camera_state(camera);
+        let key = (camera.clone(), profile);
+        if phase == Phase::Idle {
+            state.phases.remove(&key);
+        } else {
+            state.phases.insert(key, phase);
+        }
+        let after = state.camera_state(camera);
+        drop(state);
+        if before != after {
+            let gauge =
+                |state: CameraState| self.metrics.cameras.with_label_values(&[state.as_str()]);
+            gauge(before).dec();
+            gauge(after).inc();
+        }
+    }
+}
+
+impl PoolState {
+    /// The stream that serves this profile, made known if it was not.
+    fn stream(&mut self, camera: &CameraId, profile: Profile) -> Result<Arc<Stream>, Refusal> {
+        let (target, timing, profile) = self.target(camera, profile)?;
+        let key = (camera.clone(), profile);
+        if let Some(stream) = self.streams.get(&key) {
+            return Ok(stream.clone());
+        }
+        let counters = self.cameras.entry(camera.clone()).or_default().clone();
+        let stream = Arc::new(Stream::new(key.clone(), target, timing, counters));
+        self.streams.insert(key, stream.clone());
+        Ok(stream)
+    }
+
+    fn target(
+        &self,
+        camera: &CameraId,
+        profile: Profile,
+    ) -> Result<(Arc<Target>, Settled, Profile), Refusal> {
+        let Some(entry) = self.settings.cameras.get(camera) else {
+            return Err(Reason::CameraUnknown.into());
+        };
+        let Ok(streams) = &entry.streams else {
+            // What is wrong with the entry may name its address: it stays at the commune.
+            return Err(Reason::CameraInvalid.into());
+        };
+        let (url, profile) = match (profile, &streams.sub) {
+            (Profile::Sub, Some(sub)) => (sub, Profile::Sub),
+            (Profile::Sub, None) | (Profile::Main, _) => (&streams.main, Profile::Main),
+        };
+        let target = Target {
+            url: url.clone(),
+            credential: streams.credential.clone(),
+            transport: streams.transport,
+        };
+        let settled = Settled {
+            start_timeout: streams.start_timeout,
+            close_after: streams.close_after,
+        };
+        Ok((Arc::new(target), settled, profile))
+    }
+
+    fn camera_state(&self, camera: &CameraId) -> CameraState {
+        let of = |profile| match self.phases.get(&(camera.clone(), profile)) {
+            None | Some(Phase::Idle) => CameraState::Idle,
+            Some(Phase::Starting) => CameraState::Starting,
+            Some(Phase::Live | Phase::Closing) => CameraState::Live,
+            Some(Phase::Retrying) => CameraState::Retrying,
+            Some(Phase::Held) => CameraState::Failed,
+        };
+        match (self.settings.cameras.get(camera), of(Profile::Main)) {
+            (Some(entry), _) if entry.streams.is_err() => CameraState::Invalid,
+            (_, CameraState::Idle) => of(Profile::Sub),
+            (_, main) => main,
+        }
+    }
+
+    /// Counts the cameras of all states anew.
+    fn count(&self, metrics: &metrics::Gateway) {
+        for state in CameraState::ALL {
+            let count = self
+                .settings
+                .cameras
+                .keys()
+                .filter(|camera| self.camera_state(camera) == state)
+                .count();
+            metrics
+                .cameras
+                .with_label_values(&[state.as_str()])
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// What a camera's settings say about time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settled {
+    start_timeout: std::time::Duration,
+    close_after: std::time::Duration,
+}
+
+impl Settled {
+    /// Together with the pool's own limits.
+    pub(super) const fn timing(self, limits: &Limits) -> Timing {
+        Timing {
+            start_timeout: self.start_timeout,
+            close_after: self.close_after,
+            stall: limits.stall,
+        }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.stream.leave(self.id);
+    }
+}

@@ -97,31 +97,16 @@ impl Hosts {
     ) -> Result<Place, Failure> {
         let deadline = Instant::now() + patience;
         loop {
-            let (freed, limit) = {
-                let mut state = self.lock();
-                let rule = state.rules.get(host);
-                let limit = rule.and_then(|rule| rule.max_sessions);
-                let interval = rule.map_or(START_INTERVAL, |rule| rule.start_interval);
-                let entry = state.host(host);
-                if limit.is_none_or(|limit| entry.sessions < limit) {
-                    entry.sessions += 1;
-                    let start = entry.next_start.max(Instant::now());
-                    entry.next_start = start + interval;
-                    drop(state);
-                    let place = Place {
-                        hosts: self.clone(),
-                        host: host.to_owned(),
-                    };
+            let (freed, limit) = match self.try_enter(host) {
+                Ok((place, start)) => {
                     tokio::time::sleep_until(start).await;
                     return Ok(place);
                 }
-                entry.pressure.notify_waiters();
-                (entry.freed.clone(), limit)
+                Err(full) => full,
             };
             // A place freed between the look and the wait is found after 100 ms.
-            let wait = Duration::from_millis(100).min(deadline - Instant::now());
+            let wait = Duration::from_millis(100).min(deadline.duration_since(Instant::now()));
             if wait.is_zero() {
-                let limit = limit.unwrap_or(0);
                 return Err(cause::busy(
                     format!(
                         "its host allows {limit} sessions at once (max_sessions), and all are in use"
@@ -132,6 +117,27 @@ impl Hosts {
             // Either way the next round looks again.
             let _ = tokio::time::timeout(wait, freed.notified()).await;
         }
+    }
+
+    /// A place and when to start; where there is none: what wakes those who wait, and the limit.
+    fn try_enter(self: &Arc<Self>, host: &str) -> Result<(Place, Instant), (Arc<Notify>, u32)> {
+        let mut state = self.lock();
+        let rule = state.rules.get(host);
+        let limit = rule.and_then(|rule| rule.max_sessions).unwrap_or(u32::MAX);
+        let interval = rule.map_or(START_INTERVAL, |rule| rule.start_interval);
+        let entry = state.host(host);
+        if entry.sessions >= limit {
+            entry.pressure.notify_waiters();
+            return Err((entry.freed.clone(), limit));
+        }
+        entry.sessions += 1;
+        let start = entry.next_start.max(Instant::now());
+        entry.next_start = start + interval;
+        let place = Place {
+            hosts: self.clone(),
+            host: host.to_owned(),
+        };
+        Ok((place, start))
     }
 
     /// What wakes a lingering stream of this host.

@@ -4,6 +4,8 @@
 //! links, cameras, relays. *control*: decisions, metrics, socket, config.
 
 pub mod camera;
-pub mod cause;
-pub mod host;
+mod cause;
+mod host;
 pub mod probe;
+mod session;
+mod stream;

@@ -53,30 +53,6 @@ pub enum Phase {
     Closing,
 }
 
-impl Phase {
-    /// All, in the order of the life cycle: labels of the metric `cameras`.
-    pub const ALL: [Self; 6] = [
-        Self::Idle,
-        Self::Starting,
-        Self::Live,
-        Self::Retrying,
-        Self::Held,
-        Self::Closing,
-    ];
-
-    /// The label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Starting => "starting",
-            Self::Live => "live",
-            Self::Retrying => "retrying",
-            Self::Held => "held",
-            Self::Closing => "closing",
-        }
-    }
-}
-
 /// What may be tried after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {

@@ -1,0 +1,460 @@
+//! One RTSP session with a camera, through retina: opened in steps with a
+//! timeout each, then pictures, then TEARDOWN.
+//!
+//! Only the video track is set up, ever: audio is not asked for (code de la
+//! sécurité intérieure, R253-1).
+
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use retina::client::{
+    Demuxed, InitialTimestampPolicy, PlayOptions, SessionGroup, SessionOptions, SetupOptions,
+    TcpTransportOptions, Transport, UdpTransportOptions,
+};
+use retina::codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame};
+
+use super::cause;
+use super::host::{Hosts, Place};
+use crate::config::settings;
+use crate::media::timeline::TICKS_PER_SECOND;
+use crate::media::unit::{Codec, Configuration, UNIT_LIMIT};
+use crate::proto::camera::{Failure, Step};
+use crate::reason::Reason;
+
+/// The name under which cameras see the gateway.
+const USER_AGENT: &str = concat!("fanal/", env!("CARGO_PKG_VERSION"));
+
+/// How long things may take that no setting names. Tests shorten them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connection and DESCRIBE together.
+    pub describe: Duration,
+    /// SETUP and PLAY together.
+    pub setup: Duration,
+    /// Longest time between two pictures.
+    pub stall: Duration,
+    /// How often a session is looked at though nothing came: retina answers
+    /// nothing and delivers nothing after a request of the camera's until it is
+    /// polled again.
+    pub tick: Duration,
+    /// How long a TEARDOWN is waited for.
+    pub teardown: Duration,
+    /// How long a camera without room for a session is left alone: the usual
+    /// lifetime of a session that was not torn down.
+    pub busy: Duration,
+    /// How long a start waits for another camera of a full host to close.
+    pub place: Duration,
+    /// First wait before a failed camera is tried again.
+    pub retry_floor: Duration,
+    /// Longest wait.
+    pub retry_cap: Duration,
+    /// A session must have lived this long for the wait to begin at the floor again.
+    pub retry_stable: Duration,
+}
+
+impl Limits {
+    /// What is right for cameras on a LAN.
+    pub const LAN: Self = Self {
+        describe: Duration::from_secs(5),
+        setup: Duration::from_secs(5),
+        stall: Duration::from_secs(8),
+        tick: Duration::from_millis(250),
+        teardown: Duration::from_secs(2),
+        busy: Duration::from_secs(60),
+        place: Duration::from_secs(3),
+        retry_floor: Duration::from_secs(1),
+        retry_cap: Duration::from_secs(30),
+        retry_stable: Duration::from_secs(30),
+    };
+}
+
+/// What to open and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) url: url::Url,
+    pub(crate) credential: Option<settings::Credential>,
+    pub(crate) transport: settings::Transport,
+}
+
+impl Target {
+    /// The name or address in the URL: what `[[host]]` goes by.
+    pub(crate) fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+}
+
+/// How far a start has come, seen from outside the future that makes it.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(AtomicU8);
+
+impl Progress {
+    pub(crate) fn reach(&self, step: Step) {
+        self.0.store(step as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn step(&self) -> Step {
+        Step::from_number(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Everything a start needs.
+#[derive(Clone)]
+pub(crate) struct Opening {
+    pub(crate) target: Arc<Target>,
+    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) group: Arc<SessionGroup>,
+    pub(crate) limits: Limits,
+    pub(crate) progress: Arc<Progress>,
+}
+
+/// A session that plays. Dropping it sends TEARDOWN in the background;
+/// [`Session::close`] waits for it.
+pub(crate) struct Session {
+    demuxed: Pin<Box<Demuxed>>,
+    stream: usize,
+    codec: Codec,
+    configuration: Option<Arc<Configuration>>,
+    group: Arc<SessionGroup>,
+    teardown: Duration,
+    _place: Place,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("codec", &self.codec)
+            .field("configuration", &self.configuration)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A picture as it came from the camera.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    /// RTP time, 90 kHz, wrapping.
+    pub(crate) rtp: u32,
+    /// When its last byte came.
+    pub(crate) arrived: Instant,
+    pub(crate) key: bool,
+    /// Leading pictures may need the group before.
+    pub(crate) open_group: bool,
+    pub(crate) disposable: bool,
+    pub(crate) loss_before: bool,
+    pub(crate) data: Bytes,
+    /// What a decoder needs for it; known at the latest with the first key frame.
+    pub(crate) configuration: Option<Arc<Configuration>>,
+}
+
+impl Session {
+    /// Opens a session: waits for the host's turn, then DESCRIBE, SETUP of the
+    /// video track, PLAY.
+    pub(crate) async fn open(opening: Opening) -> Result<Self, Failure> {
+        let limits = opening.limits;
+        let progress = &opening.progress;
+        let target = &opening.target;
+        let place = opening
+            .hosts
+            .enter(target.host(), limits.place, limits.busy)
+            .await?;
+        progress.reach(Step::Connecting);
+        let described = retina::client::Session::describe(target.url.clone(), opening.options());
+        let mut described = match tokio::time::timeout(limits.describe, described).await {
+            Ok(Ok(described)) => described,
+            Ok(Err(error)) => return Err(opening.failed(&error)),
+            Err(_) => return Err(opening.too_slow(limits.describe)),
+        };
+        let (stream, codec) = choose(described.streams())?;
+        let setup = async {
+            progress.reach(Step::SettingUp);
+            let transport = match target.transport {
+                settings::Transport::Tcp => Transport::Tcp(TcpTransportOptions::default()),
+                settings::Transport::Udp => Transport::Udp(UdpTransportOptions::default()),
+            };
+            let options = SetupOptions::default()
+                .transport(transport)
+                .frame_format(FrameFormat::MP4);
+            described.setup(stream, options).await?;
+            progress.reach(Step::Playing);
+            let options =
+                PlayOptions::default().initial_timestamp(InitialTimestampPolicy::Permissive);
+            described.play(options).await
+        };
+        let playing = match tokio::time::timeout(limits.setup, setup).await {
+            Ok(Ok(playing)) => playing,
+            Ok(Err(error)) => return Err(opening.failed(&error)),
+            Err(_) => return Err(opening.too_slow(limits.setup)),
+        };
+        let demuxed = playing.demuxed().map_err(|error| {
+            tracing::debug!(%error, "the camera's stream can't be taken apart");
+            cause::hold(
+                Reason::CodecUnsupported,
+                "its description of the video is not understood; see the gateway's log",
+            )
+        })?;
+        progress.reach(Step::NoPicture);
+        Ok(Self {
+            demuxed: Box::pin(demuxed),
+            stream,
+            codec,
+            configuration: None,
+            group: opening.group.clone(),
+            teardown: limits.teardown,
+            _place: place,
+        })
+    }
+
+    /// The next picture. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Picture, Failure> {
+        loop {
+            match self.demuxed.next().await {
+                Some(Ok(CodecItem::VideoFrame(frame))) => return self.picture(frame),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "session broke");
+                    return Err(cause::ended());
+                }
+                None => return Err(cause::ended()),
+            }
+        }
+    }
+
+    /// Ends the session and waits a little for the camera to confirm it.
+    pub(crate) async fn close(self) {
+        let Self {
+            demuxed,
+            group,
+            teardown,
+            ..
+        } = self;
+        drop(demuxed);
+        await_teardown(&group, teardown).await;
+    }
+
+    fn picture(&mut self, frame: VideoFrame) -> Result<Picture, Failure> {
+        if frame.data().len() > UNIT_LIMIT {
+            return Err(cause::hold(
+                Reason::CodecUnsupported,
+                format!("a picture of more than {UNIT_LIMIT} bytes"),
+            ));
+        }
+        if self.configuration.is_none() || frame.has_new_parameters() {
+            self.refresh();
+        }
+        let key = frame.is_random_access_point();
+        let (open_group, disposable) = match self.codec {
+            Codec::H264 | Codec::Jpeg => (false, frame.is_disposable()),
+            Codec::H265 => {
+                let layers = self.configuration.as_deref().map_or(0, temporal_layers);
+                let kind = H265Picture::of(frame.data());
+                (kind.is_cra(), kind.is_disposable(layers))
+            }
+        };
+        let (ticks, rate) = (
+            frame.timestamp().timestamp(),
+            frame.timestamp().clock_rate(),
+        );
+        Ok(Picture {
+            rtp: to_video_clock(ticks, rate),
+            arrived: frame.end_ctx().received(),
+            key,
+            open_group: key && open_group,
+            disposable: disposable && !key,
+            loss_before: frame.loss() > 0,
+            data: Bytes::from(frame.into_data()),
+            configuration: self.configuration.clone(),
+        })
+    }
+
+    /// Reads the decoder's parameters again; keeps the old ones where they are equal.
+    fn refresh(&mut self) {
+        let parameters = self.demuxed.streams().get(self.stream);
+        let Some(ParametersRef::Video(video)) = parameters.and_then(|s| s.parameters()) else {
+            return;
+        };
+        let (width, height) = video.pixel_dimensions();
+        let record = match self.codec {
+            Codec::H264 | Codec::H265 => Bytes::copy_from_slice(video.extra_data()),
+            Codec::Jpeg => Bytes::new(),
+        };
+        let fresh = Configuration {
+            codec: self.codec,
+            record,
+            width: u16::try_from(width).unwrap_or(0),
+            height: u16::try_from(height).unwrap_or(0),
+        };
+        if self.configuration.as_deref() != Some(&fresh) {
+            self.configuration = Some(Arc::new(fresh));
+        }
+    }
+}
+
+impl Opening {
+    fn options(&self) -> SessionOptions {
+        let credentials = self.target.credential.as_ref();
+        SessionOptions::default()
+            .user_agent(USER_AGENT.to_owned())
+            .session_group(self.group.clone())
+            .creds(credentials.map(|credential| retina::client::Credentials {
+                username: credential.username.clone(),
+                password: credential.password.expose().to_owned(),
+            }))
+    }
+
+    fn failed(&self, error: &retina::Error) -> Failure {
+        tracing::debug!(%error, "the camera could not be opened");
+        cause::from_retina(error, self.progress.step(), self.limits.busy)
+    }
+
+    fn too_slow(&self, timeout: Duration) -> Failure {
+        Failure {
+            refusal: self.progress.step().too_slow(timeout),
+            retry: crate::proto::camera::Retry::Backoff,
+        }
+    }
+}
+
+/// Waits for TEARDOWNs under way in the background, for at most `limit`.
+pub(crate) async fn await_teardown(group: &SessionGroup, limit: Duration) {
+    match tokio::time::timeout(limit, group.await_teardown()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "TEARDOWN failed"),
+        Err(_) => tracing::warn!(
+            "the camera does not confirm TEARDOWN; it may count the session until its timeout"
+        ),
+    }
+}
+
+/// The video track to set up.
+fn choose(streams: &[retina::client::Stream]) -> Result<(usize, Codec), Failure> {
+    let video = || {
+        streams
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.media() == "video")
+    };
+    let known = video().find_map(|(index, stream)| {
+        let codec = match stream.encoding_name() {
+            "h264" => Codec::H264,
+            "h265" => Codec::H265,
+            "jpeg" => Codec::Jpeg,
+            _ => return None,
+        };
+        Some((index, codec))
+    });
+    known.ok_or_else(|| {
+        let names: Vec<String> = video()
+            .take(4)
+            .map(|(_, stream)| printable(stream.encoding_name()))
+            .collect();
+        let detail = if names.is_empty() {
+            "it describes no video track".to_owned()
+        } else {
+            format!("it sends {}", names.join(", "))
+        };
+        cause::hold(Reason::CodecUnsupported, detail)
+    })
+}
+
+/// A short name from the camera, fit for a sentence.
+fn printable(name: &str) -> String {
+    name.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c))
+        .take(24)
+        .collect()
+}
+
+/// A track's time in the video clock of 90 kHz, which nearly all have anyway.
+fn to_video_clock(ticks: i64, rate: NonZeroU32) -> u32 {
+    let rate = i128::from(rate.get());
+    let ticks = i128::from(ticks) * i128::from(TICKS_PER_SECOND) / rate;
+    (ticks & 0xffff_ffff) as u32
+}
+
+/// `numTemporalLayers` of an hvcC record (ISO 14496-15 8.3.3.1.2); 0: unknown.
+fn temporal_layers(configuration: &Configuration) -> u8 {
+    configuration
+        .record
+        .get(21)
+        .map_or(0, |byte| (byte >> 3) & 7)
+}
+
+/// What the first slice of an H.265 picture says of it (ITU-T H.265 7.4.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct H265Picture {
+    unit_type: u8,
+    temporal_id: u8,
+}
+
+impl H265Picture {
+    /// Looks at the first coded slice of length-prefixed NAL units.
+    fn of(mut data: &[u8]) -> Self {
+        let none = Self {
+            unit_type: 63,
+            temporal_id: 0,
+        };
+        while let Some((length, rest)) = data.split_first_chunk::<4>() {
+            let length = u32::from_be_bytes(*length) as usize;
+            let (Some(&[first, second, ..]), Some(next)) = (rest.get(..length), rest.get(length..))
+            else {
+                return none;
+            };
+            let unit_type = (first >> 1) & 0x3f;
+            if unit_type < 32 {
+                return Self {
+                    unit_type,
+                    temporal_id: (second & 7).saturating_sub(1),
+                };
+            }
+            data = next;
+        }
+        none
+    }
+
+    const fn is_cra(self) -> bool {
+        self.unit_type == 21
+    }
+
+    /// A sub-layer non-reference picture (even types below 16) serves no picture
+    /// of its own sub-layer; in the highest sub-layer it serves none at all.
+    const fn is_disposable(self, layers: u8) -> bool {
+        self.unit_type < 16
+            && self.unit_type % 2 == 0
+            && self.temporal_id + 1 >= layers
+            && layers > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h265_pictures_nobody_needs_are_known() {
+        let unit = |unit_type: u8, temporal_id: u8| {
+            let sei = [0, 0, 0, 3, 39 << 1, 1, 0];
+            let slice = [0, 0, 0, 3, unit_type << 1, temporal_id + 1, 0];
+            H265Picture::of(&[sei, slice].concat())
+        };
+        assert!(unit(0, 0).is_disposable(1));
+        assert!(!unit(1, 0).is_disposable(1));
+        assert!(!unit(0, 0).is_disposable(2), "the layer above may need it");
+        assert!(unit(0, 1).is_disposable(2));
+        assert!(!unit(0, 0).is_disposable(0), "unknown layers");
+        assert!(unit(21, 0).is_cra() && !unit(19, 0).is_cra());
+        assert!(!H265Picture::of(&[0, 0, 1]).is_disposable(1));
+        assert!(!H265Picture::of(&[0, 0, 0, 200, 1, 2]).is_disposable(1));
+    }
+
+    #[test]
+    fn odd_clock_rates_are_brought_to_the_video_clock() {
+        let rate = |rate| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
+        assert_eq!(to_video_clock(90_000, rate(90_000)), 90_000);
+        assert_eq!(to_video_clock(1_000, rate(1_000)), 90_000);
+        assert_eq!(to_video_clock(1 << 32, rate(90_000)), 0);
+    }
+}

@@ -1,0 +1,683 @@
+//! The task of one camera stream: carries out what [`Life`] decides, numbers
+//! groups and epochs, places pictures on the relay's time line and hands them on.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::camera::{Counters, Inner, Settled, Sink};
+use super::session::{Opening, Picture, Progress, Session, Target, await_teardown};
+use crate::clock::Boot;
+use crate::media::timeline::Timeline;
+use crate::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFlags};
+use crate::proto::backoff::Backoff;
+use crate::proto::camera::{Command, Failure, Life, Phase, State, Step};
+use crate::proto::ids::{CameraId, Profile};
+use crate::reason::{Reason, Refusal};
+
+/// Largest kept group, bytes.
+const KEPT_BYTES: usize = 16 * 1024 * 1024;
+/// Longest kept group.
+const KEPT_TIME: Duration = Duration::from_secs(30);
+/// A key frame that is due sooner than this is waited for.
+const KEY_FRAME_NEAR: Duration = Duration::from_secs(2);
+/// A session is not opened anew for a key frame more often than this.
+const KEY_FRAME_EVERY: Duration = Duration::from_secs(10);
+
+/// One stream of a camera: known to the pool as soon as it was asked for, with a
+/// task only while it is wanted.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) camera: CameraId,
+    pub(super) profile: Profile,
+    counters: Arc<Counters>,
+    shared: Mutex<Shared>,
+    wake: Notify,
+}
+
+/// What others leave for the task.
+struct Shared {
+    target: Arc<Target>,
+    settled: Settled,
+    /// Goes on through sessions and tasks, so that times never go back.
+    line: Timeline,
+    joining: Vec<(u64, Arc<dyn Sink>)>,
+    leaving: Vec<u64>,
+    changes: VecDeque<Change>,
+    warm: bool,
+    running: bool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("joining", &self.joining.len())
+            .field("leaving", &self.leaving)
+            .field("changes", &self.changes)
+            .field("warm", &self.warm)
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a stream is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A joiner found no kept group.
+    WantKeyFrame,
+    /// Settings were reloaded.
+    Settings(Arc<Target>, Settled),
+    /// It ends for good.
+    Stop(Refusal),
+}
+
+impl Stream {
+    pub(super) fn new(
+        (camera, profile): (CameraId, Profile),
+        target: Arc<Target>,
+        settled: Settled,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            camera,
+            profile,
+            counters,
+            shared: Mutex::new(Shared {
+                target,
+                settled,
+                line: Timeline::new(),
+                joining: Vec::new(),
+                leaving: Vec::new(),
+                changes: VecDeque::new(),
+                warm: false,
+                running: false,
+            }),
+            wake: Notify::new(),
+        }
+    }
+
+    /// A sink joins. `true`: the caller must run the task.
+    #[must_use]
+    pub(super) fn join(&self, id: u64, sink: Arc<dyn Sink>) -> bool {
+        let mut shared = self.lock();
+        shared.joining.push((id, sink));
+        let idle = !std::mem::replace(&mut shared.running, true);
+        drop(shared);
+        self.wake.notify_one();
+        idle
+    }
+
+    /// A sink leaves; nothing is pushed to it once the task has seen it.
+    pub(super) fn leave(&self, id: u64) {
+        self.lock().leaving.push(id);
+        self.wake.notify_one();
+    }
+
+    /// Whether to keep the stream open alone. `true`: the caller must run the task.
+    #[must_use]
+    pub(super) fn warm(&self, warm: bool) -> bool {
+        let mut shared = self.lock();
+        shared.warm = warm;
+        let start = warm && !shared.running;
+        shared.running |= warm;
+        drop(shared);
+        self.wake.notify_one();
+        start
+    }
+
+    /// Tells the task something. What an idle stream must remember is noted.
+    pub(super) fn tell(&self, change: Change) {
+        let mut shared = self.lock();
+        if shared.running {
+            // The same wish twice is one wish: so few kinds wait at a time.
+            if !shared.changes.contains(&change) {
+                shared.changes.push_back(change);
+            }
+            drop(shared);
+            self.wake.notify_one();
+        } else if let Change::Settings(target, settled) = change {
+            shared.target = target;
+            shared.settled = settled;
+        }
+    }
+
+    /// The task. Ends when nobody wants the stream and its session is closed.
+    pub(super) async fn run(self: Arc<Self>, pool: Arc<Inner>) {
+        let mut task = Task::new(self.clone(), pool);
+        loop {
+            task.take_inputs();
+            task.carry_out().await;
+            if task.life.phase() == Phase::Idle && self.rest() {
+                return;
+            }
+            task.wait().await;
+        }
+    }
+
+    /// Ends the task unless something came in meanwhile.
+    fn rest(&self) -> bool {
+        let mut shared = self.lock();
+        let idle = shared.joining.is_empty() && shared.changes.is_empty() && !shared.warm;
+        if idle {
+            shared.leaving.clear();
+            shared.running = false;
+        }
+        idle
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The running part of a stream.
+struct Task {
+    stream: Arc<Stream>,
+    pool: Arc<Inner>,
+    life: Life,
+    sinks: Vec<Attached>,
+    line: Timeline,
+    kept: Kept,
+    session: Option<Session>,
+    opening: Option<Open>,
+    /// From the order to open to the first key frame.
+    start: Option<Start>,
+    ticker: Interval,
+    pressure: Arc<Notify>,
+    /// Phase and whether somebody is attached, as the metrics have it.
+    noted: (Phase, bool),
+    /// Of the session: no picture came yet.
+    fresh: bool,
+    /// The time line was broken: the next group starts an epoch.
+    broken: bool,
+    epoch: u32,
+    configuration: Option<Arc<Configuration>>,
+    keys: KeyFrames,
+}
+
+struct Attached {
+    id: u64,
+    sink: Arc<dyn Sink>,
+    /// It has seen the start of the group that runs.
+    in_group: bool,
+}
+
+type Open = Pin<Box<dyn Future<Output = Result<Session, Failure>> + Send>>;
+
+/// A start under way.
+struct Start {
+    progress: Arc<Progress>,
+    ordered: Instant,
+    /// The machine knows that the start has its turn at the host.
+    begun: bool,
+}
+
+/// What is known of a camera's habit with key frames.
+#[derive(Debug, Default)]
+struct KeyFrames {
+    last: Option<Instant>,
+    interval: Option<Duration>,
+    /// Its sessions begin with a key frame.
+    first: bool,
+    reopened: Option<Instant>,
+}
+
+/// The group that runs, for who joins.
+#[derive(Debug, Default)]
+struct Kept {
+    group: Option<Arc<Group>>,
+    units: Vec<Arc<AccessUnit>>,
+    bytes: usize,
+    started: Option<Instant>,
+}
+
+enum Happened {
+    Woken,
+    Pressed,
+    Opened(Result<Session, Failure>),
+    Came(Result<Picture, Failure>),
+    Ticked,
+}
+
+impl Task {
+    fn new(stream: Arc<Stream>, pool: Arc<Inner>) -> Self {
+        let limits = pool.limits;
+        let backoff = Backoff::new(limits.retry_floor, limits.retry_cap, limits.retry_stable);
+        let shared = stream.lock();
+        let life = Life::new(shared.settled.timing(&limits), false, backoff);
+        let line = shared.line.clone();
+        let pressure = pool.hosts.pressure(shared.target.host());
+        drop(shared);
+        let mut ticker = tokio::time::interval(limits.tick);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            stream,
+            pool,
+            life,
+            sinks: Vec::new(),
+            line,
+            kept: Kept::default(),
+            session: None,
+            opening: None,
+            start: None,
+            ticker,
+            pressure,
+            noted: (Phase::Idle, false),
+            fresh: true,
+            broken: true,
+            epoch: 0,
+            configuration: None,
+            keys: KeyFrames::default(),
+        }
+    }
+
+    fn now(&self) -> Boot {
+        Boot(self.pool.origin.elapsed())
+    }
+
+    fn take_inputs(&mut self) {
+        let now = self.now();
+        let (joining, leaving, changes, warm) = {
+            let mut shared = self.stream.lock();
+            (
+                std::mem::take(&mut shared.joining),
+                std::mem::take(&mut shared.leaving),
+                std::mem::take(&mut shared.changes),
+                shared.warm,
+            )
+        };
+        for (id, sink) in joining {
+            self.join(id, sink);
+        }
+        for id in leaving {
+            let before = self.sinks.len();
+            self.sinks.retain(|attached| attached.id != id);
+            if self.sinks.len() < before {
+                self.life.handle_detach(now);
+            }
+        }
+        if self.sinks.is_empty() {
+            self.kept.clear();
+        }
+        self.life.handle_warm(now, warm);
+        for change in changes {
+            self.change(change);
+        }
+        self.note_start(now);
+        while self.life.poll_timeout().is_some_and(|at| at <= now) {
+            let start = self.start.as_ref();
+            let step = start.map_or(Step::NoKeyFrame, |start| start.progress.step());
+            if self.life.phase() == Phase::Starting {
+                self.count_failure(step.too_slow(Duration::ZERO).reason);
+            }
+            self.life.handle_timeout(now, step, random());
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::WantKeyFrame => self.want_key_frame(),
+            Change::Settings(target, settled) => {
+                let changed = {
+                    let mut shared = self.stream.lock();
+                    let changed = shared.target != target;
+                    shared.target = target;
+                    shared.settled = settled;
+                    changed
+                };
+                self.life.handle_timing(settled.timing(&self.pool.limits));
+                if changed || matches!(self.life.phase(), Phase::Held | Phase::Retrying) {
+                    self.life.handle_reopen();
+                }
+            }
+            Change::Stop(refusal) => {
+                self.stream.lock().warm = false;
+                self.life.handle_stop(refusal);
+            }
+        }
+    }
+
+    /// A start's time runs from its turn at the host.
+    fn note_start(&mut self, now: Boot) {
+        if let Some(start) = &mut self.start
+            && !start.begun
+            && start.progress.step() > Step::Waiting
+        {
+            start.begun = true;
+            self.life.handle_started(now);
+        }
+    }
+
+    /// The state first, then the kept group.
+    fn join(&mut self, id: u64, sink: Arc<dyn Sink>) {
+        sink.state(&self.life.state());
+        let in_group = self.kept.give(&*sink);
+        self.sinks.push(Attached { id, sink, in_group });
+        self.life.handle_attach();
+        if !in_group && self.life.phase() == Phase::Live {
+            self.want_key_frame();
+        }
+    }
+
+    async fn carry_out(&mut self) {
+        while let Some(command) = self.life.poll_command() {
+            match command {
+                Command::Open => self.open(),
+                Command::Close => self.close().await,
+                Command::Tell(state) => self.tell(&state),
+            }
+        }
+        self.note_phase();
+    }
+
+    fn open(&mut self) {
+        let progress = Arc::new(Progress::default());
+        let opening = Opening {
+            target: self.stream.lock().target.clone(),
+            hosts: self.pool.hosts.clone(),
+            group: self.stream.counters.sessions.clone(),
+            limits: self.pool.limits,
+            progress: progress.clone(),
+        };
+        self.pressure = self.pool.hosts.pressure(opening.target.host());
+        self.opening = Some(Box::pin(Session::open(opening)));
+        self.start = Some(Start {
+            progress,
+            ordered: Instant::now(),
+            begun: false,
+        });
+        self.fresh = true;
+    }
+
+    async fn close(&mut self) {
+        self.kept.clear();
+        let limit = self.pool.limits.teardown;
+        self.start = None;
+        if let Some(session) = self.session.take() {
+            session.close().await;
+        } else if self.opening.take().is_some() {
+            await_teardown(&self.stream.counters.sessions, limit).await;
+        }
+        self.store_line();
+    }
+
+    /// Leaves the time line where the next task finds it.
+    fn store_line(&mut self) {
+        self.line.restart();
+        self.broken = true;
+        self.stream.lock().line = self.line.clone();
+    }
+
+    fn tell(&self, state: &State) {
+        match state {
+            State::Retrying(refusal) | State::Failed(refusal) => {
+                tracing::warn!(camera = %self.stream.camera, profile = self.stream.profile.as_str(), %refusal, "camera failed");
+            }
+            State::Starting | State::Live => {
+                tracing::info!(camera = %self.stream.camera, profile = self.stream.profile.as_str(), ?state, "camera");
+            }
+        }
+        for attached in &self.sinks {
+            attached.sink.state(state);
+        }
+    }
+
+    fn note_phase(&mut self) {
+        let phase = self.life.phase();
+        let noted = (phase, !self.sinks.is_empty());
+        if std::mem::replace(&mut self.noted, noted) == noted {
+            return;
+        }
+        let camera = &self.stream.camera;
+        self.pool.note_phase(camera, self.stream.profile, phase);
+        let labels = [camera.as_str()];
+        let up = &self.pool.metrics.camera_up;
+        if self.sinks.is_empty() {
+            // An error says that there was no such series.
+            let _ = up.remove_label_values(&labels);
+        } else {
+            up.with_label_values(&labels)
+                .set(i64::from(phase == Phase::Live));
+        }
+    }
+
+    fn count_failure(&self, reason: Reason) {
+        self.pool.metrics.count_camera_start(Err(reason));
+    }
+
+    async fn wait(&mut self) {
+        match self.happening().await {
+            Happened::Woken | Happened::Ticked => {}
+            Happened::Pressed => self.life.handle_pressure(),
+            Happened::Opened(Ok(session)) => {
+                let now = self.now();
+                self.note_start(now);
+                self.opening = None;
+                self.session = Some(session);
+                self.configuration = None;
+            }
+            Happened::Came(Ok(picture)) => self.hand_on(picture),
+            Happened::Opened(Err(failure)) | Happened::Came(Err(failure)) => {
+                if self.start.is_some() {
+                    self.count_failure(failure.refusal.reason);
+                }
+                self.failed(failure).await;
+            }
+        }
+    }
+
+    async fn failed(&mut self, failure: Failure) {
+        self.close().await;
+        let now = self.now();
+        self.life.handle_failure(now, failure, random());
+    }
+
+    /// Waits for the next thing to happen. Cancel-safe in all its parts.
+    async fn happening(&mut self) -> Happened {
+        let lingering = self.life.phase() == Phase::Closing;
+        tokio::select! {
+            biased;
+            () = self.stream.wake.notified() => Happened::Woken,
+            () = self.pressure.notified(), if lingering => Happened::Pressed,
+            opened = opened(self.opening.as_mut()) => Happened::Opened(opened),
+            came = next(self.session.as_mut()) => Happened::Came(came),
+            _ = self.ticker.tick() => Happened::Ticked,
+        }
+    }
+
+    fn hand_on(&mut self, picture: Picture) {
+        let now = self.now();
+        let first = std::mem::replace(&mut self.fresh, false);
+        if first {
+            self.keys.first = picture.key;
+            if let Some(start) = &self.start {
+                start.progress.reach(Step::NoKeyFrame);
+            }
+        }
+        let age = picture.arrived.elapsed();
+        let arrival = self.pool.origin.elapsed().saturating_sub(age);
+        let placed = self.line.place(picture.rtp, arrival, picture.key);
+        self.broken |= placed.broken;
+        let known = picture.configuration.as_ref();
+        let starts = picture.key && known.is_some();
+        if self.life.phase() == Phase::Starting && starts {
+            self.count_success();
+        }
+        if let (true, Some(configuration)) = (starts, known) {
+            self.begin_group(configuration, picture.open_group);
+        }
+        self.life.handle_picture(now, starts);
+        if self.configuration.is_none() {
+            return; // No key frame yet: nothing can be decoded.
+        }
+        let captured = self.pool.clock.now().wall.0 - i64::try_from(age.as_micros()).unwrap_or(0);
+        let unit = Arc::new(AccessUnit {
+            flags: UnitFlags {
+                key: picture.key,
+                disposable: picture.disposable,
+                loss_before: picture.loss_before,
+            },
+            pts: placed.pts,
+            captured,
+            data: picture.data,
+        });
+        if !self.sinks.is_empty() {
+            self.kept.add(&unit);
+        }
+        let frame = Frame::Unit(unit);
+        for attached in self.sinks.iter().filter(|attached| attached.in_group) {
+            attached.sink.push(&frame);
+        }
+    }
+
+    fn count_success(&mut self) {
+        let took = self.start.take().map(|start| start.ordered.elapsed());
+        self.pool.metrics.count_camera_start(Ok(()));
+        if let Some(took) = took {
+            self.pool
+                .metrics
+                .camera_start_seconds
+                .observe(took.as_secs_f64());
+        }
+    }
+
+    fn begin_group(&mut self, configuration: &Arc<Configuration>, open: bool) {
+        let changed = self
+            .configuration
+            .as_ref()
+            .is_none_or(|known| known != configuration);
+        let first_of_epoch = std::mem::replace(&mut self.broken, false) || changed;
+        if first_of_epoch {
+            self.epoch = self.stream.counters.next_epoch();
+            self.configuration = Some(configuration.clone());
+        }
+        self.keys.note();
+        let group = Arc::new(Group {
+            number: self.stream.counters.next_group(),
+            epoch: self.epoch,
+            first_of_epoch,
+            open,
+            kept: false,
+            profile: self.stream.profile,
+            configuration: configuration.clone(),
+        });
+        self.kept.begin(group.clone());
+        let frame = Frame::Group(group);
+        for attached in &mut self.sinks {
+            attached.in_group = true;
+            attached.sink.push(&frame);
+        }
+    }
+
+    fn want_key_frame(&mut self) {
+        let motion = self
+            .configuration
+            .as_ref()
+            .is_some_and(|configuration| configuration.codec != Codec::Jpeg);
+        if motion && self.life.phase() == Phase::Live && self.keys.is_far() {
+            if self.keys.first {
+                tracing::info!(camera = %self.stream.camera, "opened anew for a key frame");
+                self.keys.reopened = Some(Instant::now());
+                self.life.handle_reopen();
+            } else {
+                tracing::info!(camera = %self.stream.camera, "a key frame is wanted, and the camera does not begin its sessions with one; shorten its key frame interval");
+            }
+        }
+    }
+}
+
+impl KeyFrames {
+    fn note(&mut self) {
+        let now = Instant::now();
+        self.interval = self.last.map(|last| now - last);
+        self.last = Some(now);
+    }
+
+    /// Whether the next key frame is so far away that opening anew gives one sooner.
+    fn is_far(&self) -> bool {
+        let Some(last) = self.last else {
+            return false;
+        };
+        let age = last.elapsed();
+        let rested = self
+            .reopened
+            .is_none_or(|reopened| reopened.elapsed() >= KEY_FRAME_EVERY);
+        let due = self.interval.is_some_and(|interval| {
+            interval.saturating_sub(age) <= KEY_FRAME_NEAR && age < interval * 2
+        });
+        rested && !due && age >= KEY_FRAME_NEAR
+    }
+}
+
+impl Kept {
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn begin(&mut self, group: Arc<Group>) {
+        self.units.clear();
+        self.bytes = 0;
+        self.started = Some(Instant::now());
+        self.group = Some(group);
+    }
+
+    /// Keeps another picture; a group that grew too large or long is dropped whole.
+    fn add(&mut self, unit: &Arc<AccessUnit>) {
+        let Some(started) = self.started else {
+            return;
+        };
+        if self.units.is_empty() && !unit.flags.key {
+            // Nobody was attached at the group's start: it can't be given.
+            self.clear();
+            return;
+        }
+        self.bytes += unit.data.len();
+        if self.bytes > KEPT_BYTES || started.elapsed() > KEPT_TIME {
+            self.clear();
+        } else {
+            self.units.push(unit.clone());
+        }
+    }
+
+    /// Gives all to one who joins; `false`: there is nothing.
+    fn give(&self, sink: &dyn Sink) -> bool {
+        let Some(group) = self.group.as_ref().filter(|_| !self.units.is_empty()) else {
+            return false;
+        };
+        sink.push(&Frame::Group(Arc::new(Group {
+            kept: true,
+            ..Group::clone(group)
+        })));
+        for unit in &self.units {
+            sink.push(&Frame::Unit(unit.clone()));
+        }
+        true
+    }
+}
+
+/// The session being opened; never, where there is none.
+async fn opened(opening: Option<&mut Open>) -> Result<Session, Failure> {
+    match opening {
+        Some(opening) => opening.await,
+        None => poll_fn(|_| Poll::Pending).await,
+    }
+}
+
+/// The session's next picture; never, where there is none.
+async fn next(session: Option<&mut Session>) -> Result<Picture, Failure> {
+    match session {
+        Some(session) => session.next().await,
+        None => poll_fn(|_| Poll::Pending).await,
+    }
+}
+
+/// A number in 0..1 for jitter; the middle where the system has no randomness.
+fn random() -> f64 {
+    getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
+}
