@@ -356,7 +356,9 @@ impl Task {
 
     /// The state first, then the kept group.
     fn join(&mut self, id: u64, sink: Arc<dyn Sink>) {
-        sink.state(&self.life.state());
+        if self.life.phase() != Phase::Idle {
+            sink.state(&self.life.state());
+        }
         let in_group = self.kept.give(&*sink);
         self.sinks.push(Attached { id, sink, in_group });
         self.life.handle_attach();
