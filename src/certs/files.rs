@@ -29,8 +29,8 @@ pub const MACHINE_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Largest file that is read: lists grow, certificates and keys are small.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
-/// How long before it is made a machine's certificate is valid, for clocks that differ.
-const MACHINE_BEFORE: Duration = Duration::from_secs(3600);
+/// How long before it is made a certificate is valid, for clocks that differ.
+const CLOCKS: Duration = Duration::from_secs(3600);
 /// The same for a designation at most; a hundredth of its life if that is less.
 const DESIGNATION_BEFORE: Duration = Duration::from_secs(60);
 
@@ -63,7 +63,8 @@ impl Directory {
         refuse_existing(paths)?;
         let mut written = Vec::new();
         for kind in kinds {
-            let mut authority = Authority::make(kind, Validity::lasting(now, AUTHORITY_LIFE))?;
+            let mut authority =
+                Authority::make(kind, Validity::lasting(before(now, CLOCKS), AUTHORITY_LIFE))?;
             let list = authority.list(now)?;
             let [certificate, key, list_file] = self.authority_files(kind);
             write_new(&key, authority.key().expose(), PRIVATE)?;
@@ -89,7 +90,7 @@ impl Directory {
         }
         let (authority, _lock) = self.authority(Kind::Link)?;
         let validity = Validity {
-            from: before(now, MACHINE_BEFORE),
+            from: before(now, CLOCKS),
             until: now.plus(lasting),
         };
         let Identity {

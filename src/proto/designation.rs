@@ -429,3 +429,6 @@ fn check_token_times(claims: &TokenClaims, now: Wall) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -308,3 +308,6 @@ fn parse_object<T: DeserializeOwned>(json: &[u8], what: &str) -> Result<T, Refus
 fn malformed(detail: impl Into<String>) -> Refusal {
     Refusal::new(Reason::MalformedRequest, detail)
 }
+
+#[cfg(test)]
+mod tests;
