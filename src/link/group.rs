@@ -1,1 +1,223 @@
-//! One group of pictures on one unidirectional stream: writer and reader (LINK).
+//! One group of pictures on one unidirectional stream: its writer and reader.
+//! The bytes are those of [`crate::proto::wire`].
+
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::media::unit::AccessUnit;
+use crate::proto::wire::{
+    self, ABANDONED, DecodeError, Fixed, GROUP_HEADER, GroupHeader, UNIT_HEADER, UnitHeader,
+};
+
+/// Writes a group. Dropped without [`GroupWriter::finish`] it resets the stream:
+/// quinn would finish it and go on sending what it has buffered, and a cancelled
+/// relay would send pictures that nobody may see any more.
+#[derive(Debug)]
+pub struct GroupWriter {
+    stream: quinn::SendStream,
+    /// What is not yet handed over of headers and unit.
+    pending: [Bytes; 2],
+    header: Option<Bytes>,
+    is_reset: bool,
+}
+
+impl GroupWriter {
+    /// A writer on a new stream, with this priority.
+    pub fn new(stream: quinn::SendStream, header: &GroupHeader, priority: i32) -> Self {
+        let writer = Self {
+            stream,
+            pending: [Bytes::new(), Bytes::new()],
+            header: Some(header.encode()),
+            is_reset: false,
+        };
+        writer.set_priority(priority);
+        writer
+    }
+
+    /// Changes the priority; a raise takes effect when the stream is next served.
+    pub fn set_priority(&self, priority: i32) {
+        // An error says that the stream is gone: nothing to order.
+        let _ = self.stream.set_priority(priority);
+    }
+
+    /// Takes the next unit. The one before must be written.
+    pub fn take(&mut self, unit: &AccessUnit) {
+        debug_assert!(self.is_written());
+        let unit_header = UnitHeader::encode(unit);
+        let head = match self.header.take() {
+            Some(header) => {
+                let mut head = BytesMut::with_capacity(header.len() + UNIT_HEADER);
+                head.extend_from_slice(&header);
+                head.extend_from_slice(&unit_header);
+                head.freeze()
+            }
+            None => Bytes::copy_from_slice(&unit_header),
+        };
+        self.pending = [head, unit.data.clone()];
+    }
+
+    /// Whether all that was taken is handed over to quinn.
+    pub fn is_written(&self) -> bool {
+        self.pending.iter().all(Bytes::is_empty)
+    }
+
+    /// Hands over what was taken, without copying; gives the number of bytes
+    /// once all of them went in this call or earlier ones.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), quinn::WriteError>> {
+        loop {
+            let start = usize::from(self.pending[0].is_empty());
+            if self.is_written() {
+                return Poll::Ready(Ok(()));
+            }
+            // Made anew for each poll: quinn documents that as cancel-safe, and
+            // remembers the waker by stream.
+            match pin!(self.stream.write_chunks(&mut self.pending[start..])).poll(cx) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The group is complete. The writer must be kept until the grace is over,
+    /// for dropping it resets what the peer has not acknowledged.
+    pub fn finish(&mut self) {
+        // An error says that the peer stopped the stream.
+        let _ = self.stream.finish();
+    }
+
+    /// Gives the group up at once: nothing of it is sent any more. Says whether
+    /// there was something to give up.
+    pub fn reset(&mut self, code: u32) -> bool {
+        self.is_reset = true;
+        self.stream.reset(code.into()).is_ok()
+    }
+}
+
+impl Drop for GroupWriter {
+    fn drop(&mut self) {
+        if !self.is_reset {
+            self.reset(ABANDONED);
+        }
+    }
+}
+
+/// Why a group's stream can't be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Not the bytes of a group.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The stream ended within a header or unit.
+    #[error("group stream ended half way")]
+    Truncated,
+    /// Reset by the sender, or the link is gone.
+    #[error("group stream: {0}")]
+    Stream(#[from] quinn::ReadError),
+}
+
+/// Chunks taken from quinn at a time.
+const CHUNKS: usize = 32;
+
+/// Reads a group: each unit into one buffer of its exact size. quinn's chunks
+/// are slices of receive batches; kept, they would pin other cameras' bytes.
+#[derive(Debug)]
+pub struct GroupReader {
+    stream: quinn::RecvStream,
+    chunks: [Bytes; CHUNKS],
+    /// Chunks filled, and the first of them that is not used up.
+    filled: usize,
+    at: usize,
+}
+
+impl GroupReader {
+    /// Reads from this stream.
+    pub fn new(stream: quinn::RecvStream) -> Self {
+        Self {
+            stream,
+            chunks: [const { Bytes::new() }; CHUNKS],
+            filled: 0,
+            at: 0,
+        }
+    }
+
+    /// Reads the group header; what a newer version appends is skipped.
+    pub async fn header(&mut self) -> Result<GroupHeader, ReadError> {
+        let mut fixed = [0; GROUP_HEADER];
+        self.fill(&mut fixed[..2]).await?;
+        let length = wire::header_length([fixed[0], fixed[1]])?;
+        self.fill(&mut fixed[2..]).await?;
+        let mut rest = [0; u8::MAX as usize];
+        self.fill(&mut rest[..length - GROUP_HEADER]).await?;
+        let fixed = Fixed::decode(&fixed)?;
+        let record = self.exact(fixed.configuration).await?;
+        Ok(fixed.with_record(record))
+    }
+
+    /// The next unit; `None` where the group is complete. Not cancel-safe.
+    pub async fn unit(&mut self) -> Result<Option<AccessUnit>, ReadError> {
+        if self.at == self.filled && !self.more().await? {
+            return Ok(None);
+        }
+        let mut header = [0; UNIT_HEADER];
+        self.fill(&mut header).await?;
+        let header = UnitHeader::decode(&header)?;
+        let data = self.exact(header.length).await?;
+        Ok(Some(header.with_data(data)))
+    }
+
+    /// Tells the sender to stop, and why; what is buffered is thrown away.
+    pub fn stop(&mut self, code: u32) {
+        // An error says that the stream is over already.
+        let _ = self.stream.stop(code.into());
+    }
+
+    /// Bytes of an exact size in a buffer of that size.
+    async fn exact(&mut self, length: usize) -> Result<Bytes, ReadError> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            if self.at == self.filled && !self.more().await? {
+                return Err(ReadError::Truncated);
+            }
+            let chunk = &mut self.chunks[self.at];
+            let piece = chunk.split_to(chunk.len().min(length - bytes.len()));
+            bytes.extend_from_slice(&piece);
+            if chunk.is_empty() {
+                self.at += 1;
+            }
+        }
+        Ok(Bytes::from(bytes))
+    }
+
+    async fn fill(&mut self, mut buffer: &mut [u8]) -> Result<(), ReadError> {
+        while !buffer.is_empty() {
+            if self.at == self.filled && !self.more().await? {
+                return Err(ReadError::Truncated);
+            }
+            let chunk = &mut self.chunks[self.at];
+            let piece = chunk.split_to(chunk.len().min(buffer.len()));
+            let (now, rest) = buffer.split_at_mut(piece.len());
+            now.copy_from_slice(&piece);
+            buffer = rest;
+            if chunk.is_empty() {
+                self.at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes more chunks; false at the end of the stream.
+    async fn more(&mut self) -> Result<bool, ReadError> {
+        self.at = 0;
+        self.filled = 0;
+        match self.stream.read_chunks(&mut self.chunks).await? {
+            Some(filled) => {
+                self.filled = filled;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What the bytes of a picture mean: access units, codecs, time lines, groups
 //! of pictures. Pure.
 
+pub mod backlog;
 pub mod config;
 pub mod h264;
 pub mod h265;

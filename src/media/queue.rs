@@ -1,1 +1,310 @@
-//! Queues of frames, bounded in bytes, key-frame-aware (LINK).
+//! One viewer's queue of pictures: bounded in bytes and in time. A viewer that
+//! does not keep up jumps to the newest key frame and harms nobody else.
+
+use std::collections::VecDeque;
+
+use super::unit::AccessUnit;
+
+/// Bytes that may wait for one viewer.
+pub const VIEWER_BYTES: usize = 8 * 1024 * 1024;
+/// How old (µs between arrivals) the oldest waiting picture may be when there is
+/// a newer key frame to jump to.
+pub const VIEWER_SPAN: i64 = 1_500_000;
+
+/// What a viewer gets next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next<T> {
+    /// A picture.
+    Picture(T),
+    /// Pictures were left out; a key frame follows.
+    Skipped,
+}
+
+/// What became of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It waits for the viewer.
+    Queued,
+    /// It is of no use to this viewer: no key frame before it, or a leading
+    /// picture whose references are missing.
+    Useless,
+    /// The viewer was slow: older pictures, perhaps this one too, were left out.
+    Skipped,
+}
+
+/// How a picture stands in its stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// A leading picture that needs the group before (H.265 RASL).
+    pub skipped_leading: bool,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    picture: T,
+    bytes: usize,
+    key: bool,
+    captured: i64,
+}
+
+/// A queue of pictures for one viewer. `T` is what is delivered for each.
+#[derive(Debug)]
+pub struct Queue<T> {
+    waiting: VecDeque<Waiting<T>>,
+    bytes: usize,
+    /// Nothing is of use before the next key frame.
+    wants_key: bool,
+    /// Decoding starts at the last key frame: its skipped leading pictures are useless.
+    starts_here: bool,
+    /// The viewer has yet to be told that pictures were left out.
+    skipped: bool,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Queue<T> {
+    /// For a viewer that has nothing yet: a key frame comes first.
+    pub const fn new() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            wants_key: true,
+            starts_here: false,
+            skipped: false,
+        }
+    }
+
+    /// For a viewer that was given the kept group: what follows it is of use.
+    pub fn after_kept() -> Self {
+        Self {
+            wants_key: false,
+            starts_here: true,
+            ..Self::new()
+        }
+    }
+
+    /// Pictures are missing in the stream itself: nothing is of use before the
+    /// next key frame.
+    pub fn gap(&mut self) {
+        self.wants_key = true;
+    }
+
+    /// The next picture of the stream.
+    pub fn push(&mut self, unit: &AccessUnit, place: Place, picture: T) -> Pushed {
+        if unit.flags.key {
+            self.starts_here = self.wants_key;
+            self.wants_key = false;
+        } else if self.wants_key || (self.starts_here && place.skipped_leading) {
+            return Pushed::Useless;
+        }
+        self.bytes += unit.data.len();
+        self.waiting.push_back(Waiting {
+            picture,
+            bytes: unit.data.len(),
+            key: unit.flags.key,
+            captured: unit.captured,
+        });
+        if self.make_room(unit.captured) {
+            Pushed::Skipped
+        } else {
+            Pushed::Queued
+        }
+    }
+
+    /// Whether something had to be left out.
+    fn make_room(&mut self, now: i64) -> bool {
+        let oldest = self.waiting.front().map_or(now, |first| first.captured);
+        let is_full = self.bytes > VIEWER_BYTES;
+        if !is_full && now.saturating_sub(oldest) <= VIEWER_SPAN {
+            return false;
+        }
+        let newest_key = self.waiting.iter().rposition(|waiting| waiting.key);
+        match newest_key {
+            Some(at) if at > 0 => self.drop_first(at),
+            // Too old, but there is nothing newer to jump to.
+            _ if !is_full => return false,
+            _ => {}
+        }
+        if self.bytes > VIEWER_BYTES {
+            self.drop_first(self.waiting.len());
+            self.wants_key = true;
+        }
+        self.starts_here = true;
+        self.skipped = true;
+        true
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        for waiting in self.waiting.drain(..count) {
+            self.bytes -= waiting.bytes;
+        }
+    }
+
+    /// What the viewer gets next.
+    pub fn pop(&mut self) -> Option<Next<T>> {
+        if self.skipped && !self.waiting.is_empty() {
+            self.skipped = false;
+            return Some(Next::Skipped);
+        }
+        let waiting = self.waiting.pop_front()?;
+        self.bytes -= waiting.bytes;
+        Some(Next::Picture(waiting.picture))
+    }
+
+    /// Bytes of pictures that wait.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::media::unit::{Codec, Configuration, Group, UnitFlags};
+    use crate::proto::ids::Profile;
+
+    /// A group of no picture yet.
+    pub(in crate::media) fn group(number: u64) -> Arc<Group> {
+        Arc::new(Group {
+            number,
+            epoch: 1,
+            first_of_epoch: false,
+            open: false,
+            kept: false,
+            profile: Profile::Main,
+            configuration: Arc::new(Configuration {
+                codec: Codec::H264,
+                record: Bytes::new(),
+                width: 0,
+                height: 0,
+            }),
+        })
+    }
+
+    /// A picture of so many bytes that came at that time (µs).
+    pub(in crate::media) fn unit(bytes: usize, captured: i64) -> Arc<AccessUnit> {
+        Arc::new(AccessUnit {
+            flags: UnitFlags::default(),
+            pts: captured * 9 / 100,
+            captured,
+            data: Bytes::from(vec![0; bytes]),
+        })
+    }
+
+    /// A key frame.
+    pub(in crate::media) fn key(bytes: usize, captured: i64) -> Arc<AccessUnit> {
+        let mut key = AccessUnit::clone(&unit(bytes, captured));
+        key.flags.key = true;
+        Arc::new(key)
+    }
+
+    const TRAILING: Place = Place {
+        skipped_leading: false,
+    };
+    const LEADING: Place = Place {
+        skipped_leading: true,
+    };
+
+    fn drain(queue: &mut Queue<i64>) -> Vec<Next<i64>> {
+        std::iter::from_fn(|| queue.pop()).collect()
+    }
+
+    #[test]
+    fn a_viewer_begins_at_a_key_frame() {
+        let mut queue = Queue::new();
+        assert_eq!(queue.push(&unit(1, 0), TRAILING, 0), Pushed::Useless);
+        assert_eq!(queue.push(&key(1, 1), TRAILING, 1), Pushed::Queued);
+        assert_eq!(queue.push(&unit(1, 2), TRAILING, 2), Pushed::Queued);
+        assert_eq!(drain(&mut queue), [Next::Picture(1), Next::Picture(2)]);
+    }
+
+    #[test]
+    fn leading_pictures_are_dropped_where_decoding_starts() {
+        let mut queue = Queue::new();
+        queue.push(&key(1, 0), TRAILING, 0);
+        assert_eq!(queue.push(&unit(1, 1), LEADING, 1), Pushed::Useless);
+        queue.push(&unit(1, 2), TRAILING, 2);
+        queue.push(&key(1, 3), TRAILING, 3);
+        assert_eq!(queue.push(&unit(1, 4), LEADING, 4), Pushed::Queued);
+        queue.gap();
+        assert_eq!(queue.push(&unit(1, 5), TRAILING, 5), Pushed::Useless);
+        queue.push(&key(1, 6), TRAILING, 6);
+        assert_eq!(queue.push(&unit(1, 7), LEADING, 7), Pushed::Useless);
+        let mut queue = Queue::after_kept();
+        assert_eq!(queue.push(&unit(1, 1), LEADING, 1), Pushed::Useless);
+        assert_eq!(queue.push(&unit(1, 2), TRAILING, 2), Pushed::Queued);
+    }
+
+    #[test]
+    fn a_slow_viewer_jumps_to_the_newest_key_frame_in_the_queue() {
+        let mut queue = Queue::new();
+        queue.push(&key(1, 0), TRAILING, 0);
+        queue.push(&unit(1, 500_000), TRAILING, 1);
+        queue.push(&key(1, 1_000_000), TRAILING, 2);
+        assert_eq!(
+            queue.push(&unit(1, 1_600_000), TRAILING, 3),
+            Pushed::Skipped
+        );
+        assert_eq!(
+            drain(&mut queue),
+            [Next::Skipped, Next::Picture(2), Next::Picture(3)]
+        );
+    }
+
+    #[test]
+    fn within_a_long_group_only_bytes_count() {
+        let mut queue = Queue::new();
+        queue.push(&key(1, 0), TRAILING, 0);
+        assert_eq!(queue.push(&unit(1, 9_000_000), TRAILING, 1), Pushed::Queued);
+        assert_eq!(
+            queue.push(&unit(VIEWER_BYTES, 9_000_001), TRAILING, 2),
+            Pushed::Skipped
+        );
+        assert_eq!(queue.bytes(), 0);
+        assert_eq!(
+            queue.push(&unit(1, 9_000_002), TRAILING, 3),
+            Pushed::Useless
+        );
+        assert_eq!(drain(&mut queue), []);
+        queue.push(&key(1, 9_000_003), TRAILING, 4);
+        assert_eq!(drain(&mut queue), [Next::Skipped, Next::Picture(4)]);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_stay_bounded_and_a_skip_is_followed_by_a_key_frame(
+            steps in proptest::collection::vec((0..4_u8, 1..VIEWER_BYTES / 3), 1..200)
+        ) {
+            let mut queue = Queue::new();
+            let mut keys = std::collections::BTreeSet::new();
+            let mut after_skip = true;
+            for (n, (step, bytes)) in steps.into_iter().enumerate() {
+                let n = i64::try_from(n).unwrap();
+                if step == 0 {
+                    match queue.pop() {
+                        Some(Next::Skipped) => after_skip = true,
+                        Some(Next::Picture(picture)) => {
+                            prop_assert!(!after_skip || keys.contains(&picture));
+                            after_skip = false;
+                        }
+                        None => {}
+                    }
+                } else {
+                    let unit = if step == 1 { key(bytes, n) } else { unit(bytes, n) };
+                    if step == 1 { keys.insert(n); }
+                    queue.push(&unit, TRAILING, n);
+                }
+                prop_assert!(queue.bytes() <= VIEWER_BYTES);
+            }
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! What of one relay still waits for the link: newest group first, bounded in
+//! bytes and in time. Pure: streams are an opaque `W`, time is passed in.
+//!
+//! The rules, in order:
+//!
+//! * the newest group goes first; a group that a newer one follows has a grace
+//!   for its tail, then its stream is reset;
+//! * a group of which nothing was sent goes as soon as a newer one comes;
+//! * pictures that nothing needs are dropped once they wait for 300 ms;
+//! * once pictures wait for 700 ms the rest of the group is dropped: what was
+//!   sent stays good, and the next key frame takes over;
+//! * a key frame that is on its way is let through for up to 3 s, else a link
+//!   too narrow for one per group would never show a picture;
+//! * MJPEG: every picture is a group; of those that wait only the newest stays.
+//!
+//! A picture's age is counted from the moment it is handed in, which is when its
+//! last byte arrived: never from its presentation time, and not from `captured`,
+//! which would make kept groups late and follow a wall clock that is set.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::unit::{AccessUnit, Codec, Group};
+use crate::clock::Boot;
+
+/// Bytes of pictures that one relay may have waiting.
+pub const BACKLOG_BYTES: usize = 16 * 1024 * 1024;
+/// Age from which disposable pictures are dropped.
+pub const DROP_AFTER: Duration = Duration::from_millis(300);
+/// Age from which the rest of a group is dropped.
+pub const JUMP_AFTER: Duration = Duration::from_millis(700);
+/// How long a key frame that has begun is let through.
+pub const KEY_PATIENCE: Duration = Duration::from_secs(3);
+
+/// One group on its way.
+#[derive(Debug)]
+pub struct Entry<W> {
+    /// The group.
+    pub group: Arc<Group>,
+    /// Its stream, once it is open.
+    pub writer: Option<W>,
+    units: VecDeque<(Arc<AccessUnit>, Boot)>,
+    /// Since when the unit that is being written waits.
+    writing: Option<Boot>,
+    /// The key frame is out of our hands.
+    key_out: bool,
+    /// No more pictures come.
+    complete: bool,
+    /// Pictures were dropped at its end: it must not look complete.
+    truncated: bool,
+    /// When a newer group came.
+    superseded: Option<Boot>,
+}
+
+impl<W> Entry<W> {
+    /// The next picture to write; afterwards [`Entry::written`] is due.
+    pub fn take_unit(&mut self) -> Option<Arc<AccessUnit>> {
+        let (unit, since) = self.units.pop_front()?;
+        self.writing = Some(since);
+        Some(unit)
+    }
+
+    /// The picture last taken is out of our hands.
+    pub fn written(&mut self) {
+        self.writing = None;
+        self.key_out = true;
+    }
+
+    /// Since when its oldest picture waits.
+    fn waits_since(&self) -> Option<Boot> {
+        self.writing
+            .or_else(|| self.units.front().map(|(_, since)| *since))
+    }
+
+    fn bytes(&self) -> usize {
+        self.units.iter().map(|(unit, _)| unit.data.len()).sum()
+    }
+
+    /// When it is given up, if a newer group has come.
+    fn given_up_at(&self, grace: Duration) -> Option<Boot> {
+        let end = self.superseded?.plus(grace);
+        match self.waits_since() {
+            Some(since) if self.key_under_way() => Some(end.max(since.plus(KEY_PATIENCE))),
+            _ => Some(end),
+        }
+    }
+
+    /// Its key frame has begun and is not through.
+    fn key_under_way(&self) -> bool {
+        self.writer.is_some() && !self.key_out
+    }
+}
+
+/// What to do next for the entry at this index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Open a stream for it.
+    Open(usize),
+    /// Go on writing.
+    Write(usize),
+    /// All is written: finish the stream and take the entry out.
+    Finish(usize),
+}
+
+/// What became late.
+#[derive(Debug)]
+pub struct Expired<W> {
+    /// Streams to reset: their groups are given up.
+    pub reset: Vec<W>,
+    /// Groups given up of which nothing was sent.
+    pub unsent: u32,
+    /// The newest group lost its end: the picture stands still until the next key frame.
+    pub late: bool,
+    /// Pictures dropped.
+    pub dropped: u32,
+}
+
+/// The groups of one relay that are on their way, oldest first.
+#[derive(Debug)]
+pub struct Backlog<W> {
+    entries: VecDeque<Entry<W>>,
+    bytes: usize,
+    /// Groups dropped because a newer one came before anything of them was sent.
+    replaced: u32,
+}
+
+impl<W> Default for Backlog<W> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<W> Backlog<W> {
+    /// Nothing waits.
+    pub const fn new() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            replaced: 0,
+        }
+    }
+
+    /// A group begins; those before it are superseded. `lower` is called for
+    /// each of their streams.
+    pub fn start(&mut self, group: Arc<Group>, now: Boot, lower: impl Fn(&mut W)) {
+        // Nothing of these was sent, and the new key frame replaces them.
+        let unsent: usize = self.count(|entry| entry.writer.is_none(), Entry::bytes);
+        self.bytes -= unsent;
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.writer.is_some());
+        self.replaced += (before - self.entries.len()) as u32;
+        for entry in &mut self.entries {
+            entry.complete = true;
+            entry.superseded.get_or_insert(now);
+            if let (Some(writer), false) = (&mut entry.writer, !entry.key_out) {
+                lower(writer);
+            }
+        }
+        self.entries.push_back(Entry {
+            group,
+            writer: None,
+            units: VecDeque::new(),
+            writing: None,
+            key_out: false,
+            complete: false,
+            truncated: false,
+            superseded: None,
+        });
+    }
+
+    fn count(&self, which: impl Fn(&Entry<W>) -> bool, what: impl Fn(&Entry<W>) -> usize) -> usize {
+        self.entries
+            .iter()
+            .filter(|entry| which(entry))
+            .map(what)
+            .sum()
+    }
+
+    /// The next picture of the newest group. Pictures without a group, and of a
+    /// group whose end was dropped, are of no use.
+    pub fn push(&mut self, unit: Arc<AccessUnit>, now: Boot) -> bool {
+        let Some(entry) = self.entries.back_mut() else {
+            return false;
+        };
+        if entry.truncated || entry.complete {
+            return false;
+        }
+        if entry.group.configuration.codec == Codec::Jpeg {
+            entry.complete = true;
+        }
+        self.bytes += unit.data.len();
+        entry.units.push_back((unit, now));
+        true
+    }
+
+    /// What to do next, newest group first; the first `blocked` steps, which
+    /// can't go on now, are left out.
+    pub fn nth(&self, blocked: usize) -> Option<Step> {
+        let patient = self.entries.iter().rev().skip(1).any(Entry::key_under_way);
+        self.entries
+            .iter()
+            .enumerate()
+            .rev()
+            .filter_map(|(at, entry)| {
+                let is_last = at + 1 == self.entries.len();
+                match (&entry.writer, entry.waits_since()) {
+                    (None, Some(_)) if !(patient && is_last) => Some(Step::Open(at)),
+                    (Some(_), Some(_)) if !entry.truncated => Some(Step::Write(at)),
+                    (Some(_), None) if entry.complete && !entry.truncated => Some(Step::Finish(at)),
+                    _ => None,
+                }
+            })
+            .nth(blocked)
+    }
+
+    /// An entry.
+    pub fn entry(&mut self, at: usize) -> Option<&mut Entry<W>> {
+        self.entries.get_mut(at)
+    }
+
+    /// The stream of the newest group, if it is open.
+    pub fn newest_writer(&mut self) -> Option<&mut W> {
+        self.entries.back_mut()?.writer.as_mut()
+    }
+
+    /// Takes the next unit of an entry to be written.
+    pub fn take_unit(&mut self, at: usize) -> Option<Arc<AccessUnit>> {
+        let unit = self.entries.get_mut(at)?.take_unit()?;
+        self.bytes -= unit.data.len();
+        Some(unit)
+    }
+
+    /// Takes out an entry whose stream is finished or broken.
+    pub fn remove(&mut self, at: usize) -> Option<Entry<W>> {
+        let entry = self.entries.remove(at)?;
+        self.bytes -= entry.bytes();
+        Some(entry)
+    }
+
+    /// The stream of an entry is of no use any more (the peer stopped it): its
+    /// pictures are dropped until the next group.
+    pub fn refuse(&mut self, at: usize) -> Option<W> {
+        let entry = self.entries.get_mut(at)?;
+        self.bytes -= entry.bytes();
+        entry.units.clear();
+        entry.writing = None;
+        entry.truncated = true;
+        entry.writer.take()
+    }
+
+    /// Drops what is late.
+    pub fn expire(&mut self, now: Boot, grace: Duration) -> Expired<W> {
+        let mut expired = Expired {
+            reset: Vec::new(),
+            unsent: std::mem::take(&mut self.replaced),
+            late: false,
+            dropped: 0,
+        };
+        let mut at = 0;
+        while let Some(entry) = self.entries.get(at) {
+            if entry.given_up_at(grace).is_none_or(|end| now < end) {
+                at += 1;
+                continue;
+            }
+            if let Some(entry) = self.remove(at) {
+                expired.reset.extend(entry.writer);
+            }
+        }
+        self.expire_newest(now, &mut expired);
+        expired
+    }
+
+    fn expire_newest(&mut self, now: Boot, expired: &mut Expired<W>) {
+        let is_over = self.bytes > BACKLOG_BYTES;
+        let Some(entry) = self.entries.back_mut() else {
+            return;
+        };
+        let age = |entry: &Entry<W>| {
+            entry
+                .waits_since()
+                .map_or(Duration::ZERO, |since| now.since(since))
+        };
+        let before = entry.bytes();
+        if age(entry) >= DROP_AFTER {
+            // The key frame is never disposable, so an unsent group keeps its head.
+            let units = entry.units.len();
+            entry
+                .units
+                .retain(|(unit, since)| !unit.flags.disposable || now.since(*since) < DROP_AFTER);
+            expired.dropped += (units - entry.units.len()) as u32;
+        }
+        let limit = if entry.key_out {
+            JUMP_AFTER
+        } else {
+            KEY_PATIENCE
+        };
+        let is_late = age(entry) >= limit || is_over;
+        if is_late && !entry.truncated {
+            expired.dropped += entry.units.len() as u32;
+            expired.late = true;
+            entry.units.clear();
+            entry.truncated = true;
+            if !entry.key_out {
+                // Not even its key frame is through: there is nothing to keep.
+                entry.writing = None;
+                match entry.writer.take() {
+                    Some(writer) => expired.reset.push(writer),
+                    None => expired.unsent += 1,
+                }
+            }
+        }
+        self.bytes -= before - self.entries.back().map_or(0, Entry::bytes);
+    }
+
+    /// When [`Backlog::expire`] should be called next.
+    pub fn deadline(&self, grace: Duration) -> Option<Boot> {
+        let mut deadline: Option<Boot> = None;
+        let mut consider = |at: Boot| {
+            deadline = Some(deadline.map_or(at, |known| known.min(at)));
+        };
+        for entry in &self.entries {
+            if let Some(end) = entry.given_up_at(grace) {
+                consider(end);
+            }
+        }
+        if let Some(entry) = self.entries.back().filter(|entry| !entry.truncated) {
+            if let Some(since) = entry.waits_since() {
+                let limit = if entry.key_out {
+                    JUMP_AFTER
+                } else {
+                    KEY_PATIENCE
+                };
+                consider(since.plus(limit));
+            }
+            let disposable = entry.units.iter().find(|(unit, _)| unit.flags.disposable);
+            if let Some((_, since)) = disposable {
+                consider(since.plus(DROP_AFTER));
+            }
+        }
+        deadline
+    }
+
+    /// Takes everything out, for a reset of all.
+    pub fn drain(&mut self) -> Vec<W> {
+        self.bytes = 0;
+        self.entries
+            .drain(..)
+            .filter_map(|entry| entry.writer)
+            .collect()
+    }
+
+    /// Bytes of pictures that wait.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;
