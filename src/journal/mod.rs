@@ -61,6 +61,15 @@ impl Receipt {
             head: format!("head-{seq}"),
         }
     }
+
+    /// The same, written at this time.
+    #[cfg(test)]
+    pub(crate) fn for_test_at(seq: u64, time: Wall) -> Self {
+        Self {
+            time,
+            ..Self::for_test(seq)
+        }
+    }
 }
 
 /// A `state_dir` that no other daemon works in. The lock is the system's

@@ -17,8 +17,10 @@ mod cut;
 mod grant;
 mod heads;
 mod link;
+mod record;
 mod recover;
 mod request;
+mod review;
 #[cfg(test)]
 mod tests;
 
@@ -198,7 +200,7 @@ pub enum Command {
 #[derive(Debug)]
 enum Pending {
     /// A grant or renewal.
-    Grant(Box<request::Recording>),
+    Grant(Box<record::Recording>),
     /// A refusal that is told once it is recorded.
     Refusal(Box<request::Answer>, Box<Entry>),
     /// Grants that go on after a restart.

@@ -10,6 +10,10 @@ use crate::journal::entry::{Entry, Operator};
 use crate::proto::ids::{CameraId, CentreId, GrantId, Incident};
 use crate::reason::{Reason, Refusal};
 
+/// The longest that the cut of a grant may hold: what the grant was is told by its
+/// entry, which a restart finds for two days.
+const GRANT_BLOCK_LIMIT: Duration = Duration::from_secs(24 * 3_600);
+
 /// What a cut covers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
@@ -66,7 +70,10 @@ pub enum CutError {
     #[error("the settings have no agreement with centre {0}")]
     CentreUnknown(CentreId),
     /// The block is out of bounds.
-    #[error("a cut can hold for {} days at most", BLOCK_LIMIT.as_secs() / 86_400)]
+    #[error(
+        "a cut can hold for {} days at most, that of a grant for {} h: cut the camera or the centre",
+        BLOCK_LIMIT.as_secs() / 86_400, GRANT_BLOCK_LIMIT.as_secs() / 3_600
+    )]
     BlockTooLong,
 }
 
@@ -105,7 +112,11 @@ impl Gate {
         by: &str,
         now: Now,
     ) -> Result<CutDone, CutError> {
-        if block > BLOCK_LIMIT {
+        let limit = match scope {
+            Scope::Grant(_) => GRANT_BLOCK_LIMIT,
+            Scope::Camera(_) | Scope::Centre(_) | Scope::All => BLOCK_LIMIT,
+        };
+        if block > limit {
             return Err(CutError::BlockTooLong);
         }
         self.known(scope)?;

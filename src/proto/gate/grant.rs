@@ -7,7 +7,6 @@ use super::{CONFIRM_TIMEOUT, Command, Gate, Permit};
 use crate::clock::{Boot, Now, Wall};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
-use crate::proto::agreement::Renewal;
 use crate::proto::control::{RelayState, ToReceiver};
 use crate::proto::designation::Verified;
 use crate::proto::ids::{CameraId, CentreId, GrantId, Profile, ProfileWish, RelayId, Sha256};
@@ -46,7 +45,7 @@ impl Terms {
     }
 
     /// Time left by both clocks.
-    fn left(&self, now: Now) -> Duration {
+    pub(super) fn left(&self, now: Now) -> Duration {
         self.expires
             .since(now.wall)
             .min(self.deadline.since(now.boot))
@@ -137,12 +136,6 @@ impl Relay {
             profile: self.profile,
         }
     }
-}
-
-/// What is left of a grant after a review.
-pub(super) struct Standing {
-    pub(super) granted: Vec<CameraId>,
-    pub(super) expires: Wall,
 }
 
 /// One camera of one grant, for `fanal relays`.
@@ -441,87 +434,6 @@ impl Gate {
         }
     }
 
-    /// Judges all that lives anew: after a reload or a revocation.
-    pub(super) fn review(&mut self, now: Now) {
-        self.generation += 1;
-        let live = self
-            .grants
-            .iter()
-            .map(|(id, live)| (*id, live.terms.clone()));
-        let resuming = self.resuming.iter();
-        let all: Vec<(GrantId, Terms)> = live
-            .chain(resuming.map(|(id, held)| (*id, held.terms.clone())))
-            .collect();
-        for (grant, terms) in all {
-            match self.review_terms(grant, &terms, false, now) {
-                Err(refusal) => self.end(grant, refusal, None, now),
-                Ok(standing) => self.narrow(grant, &terms, &standing, now),
-            }
-        }
-    }
-
-    pub(super) fn narrow(&mut self, grant: GrantId, before: &Terms, standing: &Standing, now: Now) {
-        for camera in &before.granted {
-            if !standing.granted.contains(camera) {
-                let refusal = Refusal::new(
-                    Reason::AgreementChanged,
-                    format!("the agreement no longer covers {camera}"),
-                );
-                self.drop_camera(grant, camera, &refusal, None, now);
-            }
-        }
-        let terms = match self.grants.get_mut(&grant) {
-            Some(live) => &mut live.terms,
-            None => match self.resuming.get_mut(&grant) {
-                Some(resuming) => &mut resuming.terms,
-                None => return,
-            },
-        };
-        if standing.expires < terms.expires {
-            terms.expires = standing.expires;
-            let left = standing.expires.since(now.wall);
-            terms.deadline = terms.deadline.min(now.boot.plus(left));
-        }
-    }
-
-    /// What today's rules leave of a grant. `new`: cuts and approval count, as
-    /// for a request; they do not take from a grant that lives.
-    pub(super) fn review_terms(
-        &self,
-        grant: GrantId,
-        terms: &Terms,
-        new: bool,
-        now: Now,
-    ) -> Result<Standing, Refusal> {
-        let verified = self
-            .verify(&terms.centre, terms.request.text(), now)
-            .map_err(changed)?;
-        let left = u32::try_from(terms.left(now).as_secs()).unwrap_or(u32::MAX);
-        let question = super::request::Question {
-            centre: &terms.centre,
-            cameras: &terms.granted,
-            duration: left.max(1),
-            except: Some(grant),
-            renewal: Some(Renewal {
-                first_start: terms.first_start,
-            }),
-            new,
-        };
-        let examined = self
-            .examine(&question, verified, now)
-            .map_err(|denied| changed(denied.refusal))?;
-        // `left` is in whole seconds: only a real cut of time counts.
-        let shortened = examined.verdict.expires.plus(Duration::from_secs(1)) < terms.expires;
-        Ok(Standing {
-            granted: examined.verdict.granted,
-            expires: if shortened {
-                examined.verdict.expires
-            } else {
-                terms.expires
-            },
-        })
-    }
-
     /// The journal's answer to a resumption.
     pub(super) fn resumed(&mut self, grant: GrantId, result: Result<Receipt, String>, now: Now) {
         let receipt = match result {
@@ -696,20 +608,6 @@ impl Gate {
             },
             None,
         );
-    }
-}
-
-/// Why a grant can't stand any more, where a request would be refused so.
-pub(super) fn changed(refusal: Refusal) -> Refusal {
-    match refusal.reason {
-        Reason::DesignationRevoked
-        | Reason::DesignationExpired
-        | Reason::RevocationUnknown
-        | Reason::CommuneRefused => refusal,
-        _ => Refusal::new(
-            Reason::AgreementChanged,
-            format!("{}: {}", refusal.reason, refusal.detail),
-        ),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Gate, UNVERIFIED_PER_SECOND};
 use crate::clock::{Boot, Now};
 use crate::journal::entry::Entry;
+use crate::proto::chain::{End, Line};
 use crate::proto::control::Heads;
 use crate::proto::ids::CentreId;
 use crate::proto::statement::{HEAD_TYPE, HeadClaims};
@@ -199,6 +200,40 @@ impl Gate {
 }
 
 /// Whether the lines lead from the head held to the new one, as far as they go.
-fn check_lines(_before: &HeadClaims, _after: &HeadClaims, _lines: &[String]) -> Result<(), String> {
+/// What can't be read proves nothing and is left to the log.
+fn check_lines(before: &HeadClaims, after: &HeadClaims, lines: &[String]) -> Result<(), String> {
+    if before.journal != after.journal {
+        return Ok(());
+    }
+    let mut end = End {
+        seq: before.seq,
+        link: before.link,
+    };
+    for text in lines {
+        let Ok(line) = Line::parse(text.as_bytes()) else {
+            tracing::warn!("a line of the centre's journal can't be read");
+            return Ok(());
+        };
+        let number = line.header.seq;
+        if number < before.seq {
+            continue;
+        }
+        if number == before.seq {
+            if line.link != before.link {
+                return Err(format!("line {number} is not the one its head covers"));
+            }
+            continue;
+        }
+        // A gap leaves the chain unproven, which convicts nobody.
+        if number != end.seq.saturating_add(1) {
+            return Ok(());
+        }
+        end = end
+            .follow(&line)
+            .map_err(|cause| format!("line {number} does not follow line {}: {cause}", end.seq))?;
+        if number == after.seq && line.link != after.link {
+            return Err(format!("line {number} is not the one the new head covers"));
+        }
+    }
     Ok(())
 }

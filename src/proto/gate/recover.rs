@@ -185,7 +185,7 @@ impl Gate {
         let verified = match self.verify(&entry.centre, &entry.request, now) {
             Ok(verified) => verified,
             Err(refusal) => {
-                let refusal = super::grant::changed(refusal);
+                let refusal = super::review::changed(refusal);
                 return self.note_past_end(grant, entry, refusal, None, now);
             }
         };

@@ -1,0 +1,201 @@
+//! A grant on its way through the journal, and the moment at which it is granted.
+
+use std::collections::BTreeMap;
+
+use super::Gate;
+use super::grant::Terms;
+use super::request::Answer;
+use super::review::Standing;
+use crate::clock::Now;
+use crate::journal::Receipt;
+use crate::journal::entry::GrantEntry;
+use crate::proto::control::ToReceiver;
+use crate::proto::designation::Verified;
+use crate::proto::ids::{CameraId, GrantId, RelayId};
+use crate::proto::statement::{GRANT_TYPE, GrantClaims, RefusedCamera, RequestClaims};
+use crate::reason::{Reason, Refusal};
+
+/// A grant or renewal on its way through the journal.
+#[derive(Debug)]
+pub(super) struct Recording {
+    pub(super) grant: GrantId,
+    pub(super) terms: Terms,
+    pub(super) renewal: bool,
+    pub(super) refused: Vec<RefusedCamera>,
+    pub(super) id: u64,
+    pub(super) session: u64,
+    pub(super) generation: u64,
+}
+
+impl Gate {
+    pub(super) fn grant_entry(
+        &self,
+        recording: &Recording,
+        verified: &Verified<RequestClaims>,
+    ) -> GrantEntry {
+        let claims = verified.claims();
+        let operator = verified.designation().operator.clone();
+        let terms = &recording.terms;
+        let mut recipients = vec![operator.unit.clone()];
+        recipients.extend(claims.present.iter().cloned());
+        GrantEntry {
+            grant: recording.grant,
+            request: verified.text().to_owned(),
+            jti: claims.jti,
+            proof: None,
+            commune: self.rules.settings.commune.clone(),
+            centre: terms.centre.clone(),
+            operator,
+            grounds: claims.grounds.clone(),
+            incident: claims.incident.clone(),
+            recipients,
+            granted: terms.granted.clone(),
+            refused: recording.refused.clone(),
+            renewal: recording.renewal,
+            first_start: terms.first_start.seconds(),
+            start: terms.start.seconds(),
+            expires: terms.expires.seconds(),
+            agreement: terms.agreement.clone(),
+            settings: terms.settings,
+            peer_head: self
+                .peers
+                .get(&terms.centre)
+                .and_then(|peer| peer.head_text().map(str::to_owned)),
+        }
+    }
+
+    /// The journal's answer to a grant: the point at which it is granted.
+    pub(super) fn grant_recorded(
+        &mut self,
+        recording: Recording,
+        result: Result<Receipt, String>,
+        now: Now,
+    ) {
+        let refuse = |refusal: Refusal| Answer {
+            centre: recording.terms.centre.clone(),
+            id: recording.id,
+            session: recording.session,
+            refusal,
+            cameras: Vec::new(),
+        };
+        let receipt = match result {
+            Ok(receipt) => receipt,
+            Err(cause) => {
+                tracing::error!(%cause, "a grant could not be recorded");
+                let detail = format!(
+                    "the journal of {} can't be written",
+                    self.rules.settings.commune
+                );
+                let answer = refuse(Refusal::new(Reason::JournalUnavailable, detail));
+                return self.answer(answer, None);
+            }
+        };
+        let standing = self.still_standing(&recording, now);
+        match standing {
+            Ok(standing) => self.granted(recording, standing, receipt, now),
+            Err(refusal) => {
+                let head = self.head_for(&recording.terms.centre, receipt.head());
+                // A renewal leaves the grant as it was, unless that ended and was
+                // journalled as ended already.
+                if !recording.renewal {
+                    self.note_end(recording.grant, &recording.terms, &refusal, None, now);
+                }
+                let answer = refuse(refusal);
+                self.answer(answer, Some(head));
+            }
+        }
+    }
+
+    /// What is left of a verdict once it is recorded: cuts, reloads, revocations
+    /// and a lost link may have come between.
+    fn still_standing(&self, recording: &Recording, now: Now) -> Result<Standing, Refusal> {
+        let terms = &recording.terms;
+        let up = self.links.get(&terms.centre);
+        if self.stopping {
+            return Err(Reason::ShuttingDown.into());
+        }
+        if recording.renewal && !self.grants.contains_key(&recording.grant) {
+            let ended = self.ended.get(&recording.grant);
+            return Err(ended.map_or(Reason::GrantUnknown.into(), |ended| ended.refusal.clone()));
+        }
+        if !recording.renewal && up.is_none_or(|up| up.session != recording.session) {
+            return Err(Refusal::new(
+                Reason::LinkLost,
+                "the link was lost before the grant could be told",
+            ));
+        }
+        if terms.expires <= now.wall || terms.deadline <= now.boot {
+            return Err(Reason::GrantExpired.into());
+        }
+        if recording.generation == self.generation {
+            return Ok(Standing {
+                granted: terms.granted.clone(),
+                expires: terms.expires,
+            });
+        }
+        self.review_terms(recording.grant, terms, true, now)
+    }
+
+    fn granted(
+        &mut self,
+        mut recording: Recording,
+        standing: Standing,
+        receipt: Receipt,
+        now: Now,
+    ) {
+        recording.terms.granted = standing.granted;
+        if standing.expires < recording.terms.expires {
+            recording.terms.expires = standing.expires;
+            let left = standing.expires.since(now.wall);
+            recording.terms.deadline = now.boot.plus(left);
+        }
+        let (grant, id) = (recording.grant, recording.id);
+        let (centre, session) = (recording.terms.centre.clone(), recording.session);
+        let proof = self.proof(grant, &recording.terms, &recording.refused, &receipt);
+        self.install(grant, recording.terms, proof.clone(), receipt, now);
+        self.commands.push_back(super::Command::Count {
+            centre: centre.clone(),
+            refused: None,
+        });
+        if self.links.get(&centre).map(|up| up.session) == Some(session) {
+            let relays = self.relays_of(grant);
+            self.send(&centre, ToReceiver::Granted { id, proof, relays });
+        }
+    }
+
+    /// The signed grant.
+    pub(super) fn proof(
+        &self,
+        grant: GrantId,
+        terms: &Terms,
+        refused: &[RefusedCamera],
+        receipt: &Receipt,
+    ) -> String {
+        let claims = GrantClaims {
+            iss: self.rules.settings.commune.clone(),
+            aud: terms.centre.clone(),
+            grant,
+            request: terms.request.hash(),
+            granted: terms.granted.clone(),
+            refused: refused.to_vec(),
+            start: terms.start.seconds(),
+            expires: terms.expires.seconds(),
+            head: self.head_for(&terms.centre, receipt.head()),
+        };
+        self.rules
+            .centres
+            .get(&terms.centre)
+            .map_or_else(String::new, |centre| {
+                centre.signer.sign(GRANT_TYPE, &claims)
+            })
+    }
+
+    /// How each camera of a grant travels.
+    pub(super) fn relays_of(&self, grant: GrantId) -> BTreeMap<CameraId, RelayId> {
+        self.relays
+            .iter()
+            .filter(|(_, relay)| relay.grants.contains(&grant))
+            .map(|((_, camera), relay)| (camera.clone(), relay.id))
+            .collect()
+    }
+}
