@@ -12,8 +12,10 @@ use crate::reason::Reason;
 use crate::secret::Secret;
 
 pub mod auth;
-pub mod out_tcp;
-pub mod out_udp;
+mod connection;
+pub mod message;
+mod out_tcp;
+mod out_udp;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
@@ -43,7 +45,7 @@ pub trait Library: Send + Sync + 'static {
 }
 
 /// Who asks for what.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenRequest {
     /// The user, already authenticated; empty where the library is open.
     pub user: String,

@@ -1,1 +1,136 @@
-//! RTP in datagrams, to the TCP peer's address only (MEDIA).
+//! RTP and RTCP in datagrams, to the TCP peer's address only.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, sleep_until};
+
+use super::out_tcp::SEND_BUFFER;
+use super::rtp::Packetised;
+
+/// Packets sent at once; a key frame in one burst overruns players' socket buffers.
+const BURST: usize = 16;
+
+/// Pause after [`BURST`] packets: some 90 to 180 Mbit/s.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// How often a pair of neighbouring ports is tried.
+const PAIR_ATTEMPTS: usize = 16;
+
+/// A viewer's pair of sockets, and the packets of the picture on its way.
+#[derive(Debug)]
+pub(super) struct Sender {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    pending: VecDeque<Bytes>,
+    resume_at: Instant,
+}
+
+impl Sender {
+    /// Binds an even port and the next (RFC 3550 11) on `local`, for the client's
+    /// ports at `peer`. Datagrams of others are not even seen.
+    pub(super) async fn bind(
+        local: IpAddr,
+        peer: IpAddr,
+        (rtp_port, rtcp_port): (u16, u16),
+    ) -> io::Result<Self> {
+        let (rtp, rtcp) = bind_pair(local).await?;
+        rtp.connect(SocketAddr::new(peer, rtp_port)).await?;
+        rtcp.connect(SocketAddr::new(peer, rtcp_port)).await?;
+        // A smaller buffer only costs packets in bursts.
+        let _ = SockRef::from(&rtp).set_send_buffer_size(SEND_BUFFER);
+        Ok(Self {
+            rtp,
+            rtcp,
+            pending: VecDeque::new(),
+            resume_at: Instant::now(),
+        })
+    }
+
+    /// Our ports of RTP and RTCP.
+    pub(super) fn ports(&self) -> io::Result<(u16, u16)> {
+        Ok((
+            self.rtp.local_addr()?.port(),
+            self.rtcp.local_addr()?.port(),
+        ))
+    }
+
+    /// Queues a picture's packets.
+    pub(super) fn push(&mut self, packets: &Packetised) {
+        self.pending.extend(packets.iter());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Forgets what was not sent yet.
+    pub(super) fn clear(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Sends a report; lost where the socket is full, another follows.
+    pub(super) fn report(&self, report: &[u8]) {
+        let _ = self.rtcp.try_send(report);
+    }
+
+    /// Sends what is queued, in paced bursts. Cancel-safe.
+    pub(super) async fn flush(&mut self) {
+        while !self.pending.is_empty() {
+            sleep_until(self.resume_at).await;
+            for _ in 0..BURST {
+                let Some(packet) = self.pending.front() else {
+                    return;
+                };
+                match self.rtp.try_send(packet) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        // An error shows again at the next packet.
+                        let _ = self.rtp.writable().await;
+                        break;
+                    }
+                    // The answer to an earlier packet (nobody listens there any
+                    // more): who is gone is told by the signs of life.
+                    Err(_) => {}
+                }
+                self.pending.pop_front();
+            }
+            self.resume_at = Instant::now() + PAUSE;
+        }
+    }
+
+    /// Returns when the viewer gave a sign of life. Cancel-safe.
+    pub(super) async fn heard(&self) {
+        let mut space = [0; 64];
+        let mut other = [0; 64];
+        loop {
+            // Longer datagrams are cut short, which is no error here.
+            let heard = tokio::select! {
+                heard = self.rtcp.recv(&mut space) => heard,
+                heard = self.rtp.recv(&mut other) => heard,
+            };
+            if heard.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+async fn bind_pair(local: IpAddr) -> io::Result<(UdpSocket, UdpSocket)> {
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..PAIR_ATTEMPTS {
+        let one = UdpSocket::bind(SocketAddr::new(local, 0)).await?;
+        let port = one.local_addr()?.port();
+        match UdpSocket::bind(SocketAddr::new(local, port ^ 1)).await {
+            Ok(other) if port % 2 == 0 => return Ok((one, other)),
+            Ok(other) => return Ok((other, one)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,1 +1,339 @@
-//! Sockets, limits, TLS (MEDIA).
+//! Sockets, limits, TLS: who may connect, and how many.
+//!
+//! | bound | value | when reached |
+//! |---|---|---|
+//! | connections in all | [`Limits::connections`] | new ones are closed at once |
+//! | connections of an address | [`Limits::per_address`] | new ones are closed at once |
+//! | TLS handshake | 10 s | closed |
+//! | first request, and any request begun | 10 s | closed |
+//! | silence without a picture | 60 s | closed |
+//! | request, interleaved packet | 16 KiB, 8 KiB | closed |
+//! | answers that wait to be taken | 64 KiB | nothing more is read |
+//! | pictures that wait to be taken | one; the subscription's queue does the skipping | |
+//! | a viewer that takes nothing | 20 s | closed |
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::Library;
+use super::auth::Attempts;
+use super::connection::{Connection, Peer};
+use super::out_tcp::SEND_BUFFER;
+use crate::clock::Clock;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause after a failed accept (out of descriptors, as a rule).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long connections may take to say good-bye.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Address; port 0: any.
+    pub address: SocketAddr,
+    /// RTSPS; `None`: clear RTSP.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// How many connections are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// In all.
+    pub connections: usize,
+    /// From one address; a VMS opens one for each camera it shows.
+    pub per_address: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1_024,
+            per_address: 256,
+        }
+    }
+}
+
+/// What a server is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen; at least one.
+    pub listen: Vec<Listen>,
+    /// How many connections are taken.
+    pub limits: Limits,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Who is told of sessions.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// What happened to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// SETUP was answered.
+    SetUp,
+    /// PLAY was answered.
+    Playing,
+    /// A request that only keeps the session alive.
+    KeepAlive,
+    /// The client ended it as it should.
+    TearDown,
+    /// It ended in another way: the connection broke, or the picture is over.
+    Gone,
+}
+
+/// Is told of sessions; must not block.
+pub trait Observer: Send + Sync + std::fmt::Debug {
+    /// Something happened to a session on this path.
+    fn notice(&self, path: &str, notice: Notice);
+}
+
+/// A bound server. Nothing is answered before [`Server::run`].
+#[allow(missing_debug_implementations)] // libraries have none
+pub struct Server {
+    listeners: Vec<(TcpListener, Option<TlsAcceptor>)>,
+    shared: Arc<Shared>,
+}
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) library: Arc<dyn Library>,
+    pub(super) clock: Clock,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) token: CancellationToken,
+    pub(super) sent_bytes: Arc<AtomicU64>,
+    attempts: Mutex<Attempts>,
+    permits: Arc<Semaphore>,
+    per_address: usize,
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Shared {
+    /// Wrong credentials so far. The lock is held for a look or a change only.
+    pub(super) fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn notice(&self, path: &str, notice: Notice) {
+        if let Some(observer) = &self.observer {
+            observer.notice(path, notice);
+        }
+    }
+
+    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
+        let all = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        let mut addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let count = addresses.entry(address).or_insert(0);
+        if *count >= self.per_address {
+            return None;
+        }
+        *count += 1;
+        Some(Permit {
+            _all: all,
+            address,
+            shared: Arc::clone(self),
+        })
+    }
+}
+
+/// A connection's place among the admitted; given back when dropped.
+struct Permit {
+    _all: OwnedSemaphorePermit,
+    address: IpAddr,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut addresses = self
+            .shared
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Binds all listeners.
+    pub async fn bind(options: Options, library: Arc<dyn Library>) -> io::Result<Self> {
+        let mut listeners = Vec::with_capacity(options.listen.len());
+        for listen in options.listen {
+            let listener = TcpListener::bind(listen.address).await.map_err(|error| {
+                let address = listen.address;
+                io::Error::new(
+                    error.kind(),
+                    format!("can't listen for RTSP on {address}: {error}"),
+                )
+            })?;
+            listeners.push((listener, listen.tls.map(TlsAcceptor::from)));
+        }
+        Ok(Self {
+            listeners,
+            shared: Arc::new(Shared {
+                library,
+                clock: options.clock,
+                observer: options.observer,
+                token: CancellationToken::new(),
+                sent_bytes: Arc::new(AtomicU64::new(0)),
+                attempts: Mutex::new(Attempts::default()),
+                permits: Arc::new(Semaphore::new(options.limits.connections)),
+                per_address: options.limits.per_address,
+                addresses: Mutex::new(HashMap::new()),
+            }),
+        })
+    }
+
+    /// Where it listens, in the order of the options.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        let addresses = self
+            .listeners
+            .iter()
+            .map(|(listener, _)| listener.local_addr());
+        addresses.filter_map(Result::ok).collect()
+    }
+
+    /// Counts bytes of pictures handed to viewers' sockets.
+    pub fn sent_bytes(&self) -> SentBytes {
+        SentBytes(Arc::clone(&self.shared.sent_bytes))
+    }
+
+    /// Serves until `token` is cancelled; then says good-bye to all viewers
+    /// (`shutting_down`) and returns.
+    pub async fn run(self, token: CancellationToken) {
+        let Self { listeners, shared } = self;
+        let stop = shared.token.clone();
+        let serving = join_all(
+            listeners
+                .into_iter()
+                .map(|(listener, tls)| accept(listener, tls, Arc::clone(&shared))),
+        );
+        let stopping = async {
+            token.cancelled().await;
+            stop.cancel();
+        };
+        // Also when this future is dropped, connections end with their JoinSet.
+        tokio::join!(serving, stopping);
+    }
+}
+
+/// Reads the number of bytes sent by a [`Server`].
+#[derive(Clone, Debug)]
+pub struct SentBytes(Arc<AtomicU64>);
+
+impl SentBytes {
+    /// Bytes so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.token.cancelled() => break,
+            accepted = listener.accept() => accepted,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "an RTSP connection's task failed");
+                }
+                continue;
+            }
+        };
+        match accepted {
+            Ok((stream, address)) => match shared.admit(address.ip()) {
+                Some(permit) => {
+                    let serving = serve(stream, address, tls.clone(), Arc::clone(&shared));
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(permit);
+                    });
+                }
+                None => tracing::warn!(%address, "too many RTSP connections, one more refused"),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "can't accept an RTSP connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(STOP_GRACE, ended).await.is_err() {
+        tracing::warn!("RTSP connections did not end in time and are cut");
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    shared: Arc<Shared>,
+) {
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    // Without these, pictures are late; not worth refusing the viewer.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+    let peer = Peer {
+        address,
+        local: local.ip(),
+        encrypted: tls.is_some(),
+    };
+    let outcome = match tls {
+        None => run(stream, peer, shared).await,
+        Some(acceptor) => {
+            let token = shared.token.clone();
+            let handshake = tokio::select! {
+                biased;
+                () = token.cancelled() => return,
+                handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => handshake,
+            };
+            match handshake {
+                Ok(Ok(stream)) => run(stream, peer, shared).await,
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+    };
+    match outcome {
+        Ok(()) => tracing::debug!(peer = %address, "RTSP connection ended"),
+        Err(error) => tracing::debug!(peer = %address, %error, "RTSP connection ended"),
+    }
+}
+
+async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    peer: Peer,
+    shared: Arc<Shared>,
+) -> io::Result<()> {
+    Connection::new(stream, peer, shared)?.run().await
+}

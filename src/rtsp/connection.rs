@@ -1,0 +1,519 @@
+//! One connection: carries out what [`session::Machine`](super::session::Machine)
+//! decides. One task does it all, so nothing of a viewer outlives its connection.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rtsp_types::{Method, Request};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::message::{self, Incoming, ReadError, Reply};
+use super::out_tcp::{Io, Output, drive};
+use super::out_udp::Sender;
+use super::rtcp::{REPORT_INTERVAL, Sent};
+use super::server::{Notice, Shared};
+use super::session::{Context, Machine, Step, TIMEOUT_SECONDS, Transport};
+use super::{Event, OpenError, OpenRequest, Source, Subscription};
+use crate::reason::Reason;
+
+/// How long the first request, or one that has begun, may take to come in.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Silence after which a session is over; a little more than is told.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(TIMEOUT_SECONDS + 5);
+
+/// How long a viewer may take nothing at all.
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long the last bytes may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the peer may take to close its side after ours.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long a library may take to open a picture, whatever it promised.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long PLAY waits for the first packet, to tell its number in `RTP-Info`.
+const FIRST_PACKET_WAIT: Duration = Duration::from_millis(200);
+
+/// Answers that may wait before nothing more is read, in bytes.
+const ANSWERS_LIMIT: usize = 64 * 1024;
+
+/// Input held at most: a request, or an interleaved packet.
+const INPUT_LIMIT: usize = message::REQUEST_LIMIT + 1_024;
+
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    /// Our address, as the peer sees it.
+    pub(super) local: IpAddr,
+    /// Over TLS.
+    pub(super) encrypted: bool,
+}
+
+pub(super) struct Connection<S> {
+    stream: S,
+    input: BytesMut,
+    output: Output,
+    peer: Peer,
+    shared: Arc<Shared>,
+    machine: Machine,
+    source: Option<Arc<dyn Source>>,
+    viewing: Option<Viewing>,
+    udp: Option<Sender>,
+    /// The path of the session the observer knows of.
+    session_path: Option<String>,
+    /// Last sign of life: a whole message, RTCP, or being taken in.
+    heard: Instant,
+    /// Since when a message is in parts, or the first one has not begun.
+    partial_since: Option<Instant>,
+    /// Nothing more is done but to write what waits, until then.
+    closing: Option<Instant>,
+}
+
+/// A picture on its way to the viewer.
+struct Viewing {
+    subscription: Box<dyn Subscription>,
+    sent: Sent,
+    reported: Option<Instant>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub(super) fn new(stream: S, peer: Peer, shared: Arc<Shared>) -> io::Result<Self> {
+        let now = Instant::now();
+        let boot = shared.clock.now().boot;
+        Ok(Self {
+            stream,
+            input: BytesMut::new(),
+            output: Output::new(now),
+            machine: Machine::new(peer.address, peer.encrypted, random()?, boot),
+            peer,
+            shared,
+            source: None,
+            viewing: None,
+            udp: None,
+            session_path: None,
+            heard: now,
+            partial_since: Some(now),
+            closing: None,
+        })
+    }
+
+    /// Serves the connection to its end.
+    pub(super) async fn run(mut self) -> io::Result<()> {
+        let served = self.serve().await;
+        self.forget_session(Notice::Gone);
+        // The peer may be gone, and then there is nobody to say good-bye to.
+        let farewell = async {
+            if self.stream.shutdown().await.is_ok() {
+                drain(&mut self.stream).await;
+            }
+        };
+        let _ = timeout(FAREWELL_TIMEOUT, farewell).await;
+        served
+    }
+
+    async fn serve(&mut self) -> io::Result<()> {
+        let token = self.shared.token.clone();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if self.closing.is_none() {
+                self.take_messages().await?;
+            }
+            if self.closing.is_some() && self.output.is_empty() {
+                return Ok(());
+            }
+            let closing = self.closing.is_some();
+            let limit = if closing || self.output.bytes() >= ANSWERS_LIMIT {
+                0
+            } else {
+                INPUT_LIMIT
+            };
+            let udp_idle = self.udp.as_ref().is_none_or(Sender::is_empty);
+            let ready = self.output.is_empty() && udp_idle && !closing;
+            tokio::select! {
+                biased;
+                () = token.cancelled(), if !closing => self.end(Reason::ShuttingDown),
+                done = drive(&mut self.stream, &mut self.input, limit, &mut self.output) => {
+                    if done? == Io::Read(0) {
+                        return Ok(());
+                    }
+                }
+                event = next(&mut self.viewing), if ready => self.take_event(event),
+                heard = exchange(&mut self.udp) => {
+                    if heard {
+                        self.heard = Instant::now();
+                    }
+                }
+                _ = tick.tick() => self.look_at_deadlines()?,
+            }
+        }
+    }
+
+    /// Handles the messages that are there in whole.
+    async fn take_messages(&mut self) -> io::Result<()> {
+        while self.output.bytes() < ANSWERS_LIMIT && self.closing.is_none() {
+            let taken = match message::take(&mut self.input) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    self.refuse(error);
+                    return Ok(());
+                }
+            };
+            let Some(incoming) = taken else {
+                if !self.input.is_empty() {
+                    self.partial_since.get_or_insert_with(Instant::now);
+                }
+                return Ok(());
+            };
+            self.heard = Instant::now();
+            self.partial_since = None;
+            if let Incoming::Request(request) = incoming {
+                self.take_request(&request).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, error: ReadError) {
+        tracing::debug!(peer = %self.peer.address, %error, "RTSP input refused");
+        let status = match error {
+            ReadError::Malformed => 400,
+            ReadError::TooLarge => 413,
+        };
+        self.send(&Reply::new(status, None));
+        self.close();
+    }
+
+    async fn take_request(&mut self, request: &Request<Vec<u8>>) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let now = shared.clock.now().boot;
+        let address = self.peer.address.ip();
+        let blocked = shared.attempts().blocked(address, now);
+        let step = self.machine.handle(
+            request,
+            &Context {
+                now,
+                random: random()?,
+                password: &|user, path| shared.library.password(user, path),
+                open: shared.library.is_open(),
+                blocked,
+            },
+        );
+        if self.machine.take_wrong_credentials() {
+            shared.attempts().failed(address, now);
+            tracing::info!(peer = %address, "wrong credentials for RTSP");
+        }
+        if let (Some(path), Method::Options | Method::GetParameter | Method::SetParameter) =
+            (&self.session_path, request.method())
+        {
+            shared.notice(path, Notice::KeepAlive);
+        }
+        self.carry_out(step).await?;
+        self.note_session();
+        Ok(())
+    }
+
+    /// Tells the observer of a session that was set up.
+    fn note_session(&mut self) {
+        if self.machine.has_session() && self.session_path.is_none() {
+            self.session_path = self.machine.path().map(str::to_owned);
+            if let Some(path) = &self.session_path {
+                self.shared.notice(path, Notice::SetUp);
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, first: Step) -> io::Result<()> {
+        let mut step = first;
+        loop {
+            step = match step {
+                Step::Reply(reply) => {
+                    self.send(&reply);
+                    return Ok(());
+                }
+                Step::Close(reply) => {
+                    self.send(&reply);
+                    self.close();
+                    return Ok(());
+                }
+                Step::Stop(reply) => {
+                    self.stop();
+                    self.send(&reply);
+                    return Ok(());
+                }
+                Step::Teardown(reply) => {
+                    self.stop();
+                    self.udp = None;
+                    self.source = None;
+                    self.send(&reply);
+                    self.forget_session(Notice::TearDown);
+                    return Ok(());
+                }
+                Step::Play => return self.play().await,
+                Step::Bind(transport) => {
+                    let ports = self.bind(transport).await;
+                    self.machine.bound(ports)
+                }
+                Step::Open(request) => {
+                    let outcome = self.open(request).await?;
+                    self.opened(outcome)
+                }
+            };
+        }
+    }
+
+    fn opened(&mut self, outcome: Result<Arc<dyn Source>, OpenError>) -> Step {
+        match outcome {
+            Ok(source) => {
+                let configuration = source.configuration();
+                self.source = Some(source);
+                self.machine.opened(Ok(&configuration))
+            }
+            Err(error) => self.machine.opened(Err(error)),
+        }
+    }
+
+    /// Waits for the library while still reading, so that a player that goes away
+    /// is noticed.
+    async fn open(
+        &mut self,
+        request: OpenRequest,
+    ) -> io::Result<Result<Arc<dyn Source>, OpenError>> {
+        let library = Arc::clone(&self.shared.library);
+        let token = self.shared.token.clone();
+        let mut opening = library.open(request);
+        let deadline = tokio::time::sleep(OPEN_TIMEOUT);
+        tokio::pin!(deadline);
+        let unavailable = |reason| {
+            Err(OpenError {
+                status: 503,
+                reason: Some(reason),
+            })
+        };
+        loop {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => return Ok(unavailable(Reason::ShuttingDown)),
+                outcome = &mut opening => return Ok(outcome),
+                () = &mut deadline => return Ok(unavailable(Reason::Internal)),
+                done = drive(&mut self.stream, &mut self.input, INPUT_LIMIT, &mut self.output) => {
+                    if done? == Io::Read(0) {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn bind(&mut self, transport: Transport) -> Option<(u16, u16)> {
+        let Transport::Udp { rtp, rtcp } = transport else {
+            return None;
+        };
+        let bound = Sender::bind(self.peer.local, self.peer.address.ip(), (rtp, rtcp)).await;
+        let sender = bound
+            .inspect_err(|error| tracing::warn!(%error, "can't bind UDP ports for a viewer"))
+            .ok()?;
+        let ports = sender.ports().ok()?;
+        self.udp = Some(sender);
+        Some(ports)
+    }
+
+    async fn play(&mut self) -> io::Result<()> {
+        let Some(source) = &self.source else {
+            self.send(&Reply::new(500, None));
+            self.close();
+            return Ok(());
+        };
+        let mut subscription = source.subscribe();
+        let first = timeout(FIRST_PACKET_WAIT, subscription.next()).await.ok();
+        let known = match &first {
+            Some(Event::Unit { packets, .. }) => Some((packets.first_sequence, packets.timestamp)),
+            _ => None,
+        };
+        let reply = self.machine.playing(known);
+        self.send(&reply);
+        self.viewing = Some(Viewing {
+            subscription,
+            sent: Sent::default(),
+            reported: None,
+        });
+        self.note_session();
+        if let Some(path) = &self.session_path {
+            self.shared.notice(path, Notice::Playing);
+        }
+        if let Some(event) = first {
+            self.take_event(event);
+        }
+        Ok(())
+    }
+
+    fn take_event(&mut self, event: Event) {
+        match event {
+            Event::Unit { packets, kept, .. } => {
+                let Some(viewing) = &mut self.viewing else {
+                    return;
+                };
+                let now = Instant::now();
+                viewing.sent.note(&packets, kept, now);
+                let size = packets.interleaved.len() as u64;
+                self.shared.sent_bytes.fetch_add(size, Ordering::Relaxed);
+                match (self.machine.transport(), &mut self.udp) {
+                    (Some(Transport::Udp { .. }), Some(udp)) => udp.push(&packets),
+                    (Some(Transport::Interleaved { rtp, .. }), _) => {
+                        self.output.push(packets.for_channel(rtp), now);
+                    }
+                    _ => {}
+                }
+                let due = viewing
+                    .reported
+                    .is_none_or(|at| now.saturating_duration_since(at) >= REPORT_INTERVAL);
+                if due && let Some(report) = viewing.sent.report(now, self.shared.clock.now().wall)
+                {
+                    viewing.reported = Some(now);
+                    self.send_rtcp(&report);
+                }
+            }
+            // The gap in the sequence numbers tells it.
+            Event::Skipped => {}
+            Event::End(reason) => self.end(reason),
+        }
+    }
+
+    /// The picture is over: BYE, and the connection closes.
+    fn end(&mut self, reason: Reason) {
+        let wall = self.shared.clock.now().wall;
+        let bye = self
+            .viewing
+            .as_ref()
+            .and_then(|viewing| viewing.sent.bye(reason, Instant::now(), wall));
+        if let Some(bye) = bye {
+            self.send_rtcp(&bye);
+        }
+        if let Some(path) = self.machine.path()
+            && self.viewing.is_some()
+        {
+            tracing::info!(peer = %self.peer.address, path, %reason, "RTSP picture ended");
+        }
+        self.stop();
+        self.machine.end();
+        self.close();
+    }
+
+    fn send_rtcp(&mut self, report: &[u8]) {
+        match (self.machine.transport(), &self.udp) {
+            (Some(Transport::Udp { .. }), Some(udp)) => udp.report(report),
+            (Some(Transport::Interleaved { rtcp, .. }), _) => {
+                let mut framed = BytesMut::with_capacity(4 + report.len());
+                framed.put_u8(b'$');
+                framed.put_u8(rtcp);
+                framed.put_u16(report.len() as u16);
+                framed.put_slice(report);
+                self.output.push(framed.freeze(), Instant::now());
+            }
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, reply: &Reply) {
+        let bytes: Bytes = reply.to_bytes();
+        self.output.push(bytes, Instant::now());
+    }
+
+    /// Ends the viewing: its subscription is dropped.
+    fn stop(&mut self) {
+        self.viewing = None;
+        if let Some(udp) = &mut self.udp {
+            udp.clear();
+        }
+    }
+
+    fn close(&mut self) {
+        self.viewing = None;
+        self.closing
+            .get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
+    }
+
+    fn forget_session(&mut self, notice: Notice) {
+        if let Some(path) = self.session_path.take() {
+            self.shared.notice(&path, notice);
+        }
+    }
+
+    fn look_at_deadlines(&self) -> io::Result<()> {
+        let now = Instant::now();
+        let late = |what: &str| Err(io::Error::new(io::ErrorKind::TimedOut, what));
+        if self.closing.is_some_and(|until| now >= until) {
+            return late("the peer did not take the last bytes");
+        }
+        if self.output.stalled_for(now) >= STALL_TIMEOUT {
+            return late("the viewer has stopped taking pictures");
+        }
+        let silence = now.saturating_duration_since(self.heard);
+        // Over TCP, taking the pictures is sign of life enough: not all players
+        // send keep-alives.
+        let alive = self.viewing.is_some() && self.udp.is_none();
+        if silence >= SESSION_TIMEOUT && !alive {
+            return late("no sign of life");
+        }
+        let partial = self
+            .partial_since
+            .map(|since| now.saturating_duration_since(since));
+        if partial.is_some_and(|since| since >= REQUEST_TIMEOUT) {
+            return late("a request took too long to come in");
+        }
+        Ok(())
+    }
+}
+
+fn random() -> io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| io::Error::other(format!("the system gives no random bytes: {error}")))?;
+    Ok(bytes)
+}
+
+async fn next(viewing: &mut Option<Viewing>) -> Event {
+    match viewing {
+        Some(viewing) => viewing.subscription.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sends the datagrams that wait or, where none does, waits for a sign of life;
+/// whether it was one.
+async fn exchange(udp: &mut Option<Sender>) -> bool {
+    match udp {
+        Some(udp) if udp.is_empty() => {
+            udp.heard().await;
+            true
+        }
+        Some(udp) => {
+            udp.flush().await;
+            false
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads on for a moment after our side is shut: closing a socket with unread
+/// bytes resets the connection, and the peer might lose our last ones.
+async fn drain<S: AsyncRead + Unpin>(stream: &mut S) {
+    let mut space = [0; 1_024];
+    for _ in 0..64 {
+        if !matches!(stream.read(&mut space).await, Ok(1..)) {
+            return;
+        }
+    }
+}
