@@ -15,6 +15,8 @@
 //! [`simulate`] holds the simulated cameras, [`demo`] puts it all together on
 //! one machine, [`commands`] has a file for each row of the command table.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod certs;
 pub mod cli;
 pub mod clock;

@@ -43,55 +43,55 @@ macro_rules! reasons {
 }
 
 reasons! {
-    MalformedRequest = 1, "malformed_request", 403, "the request is not in the agreed form; update the program that made it", "la demande n'a pas la forme convenue ; mettez à jour le programme qui l'a faite";
-    BadSignature = 2, "bad_signature", 403, "the signature does not match; sign again with the key of the designation", "la signature ne correspond pas ; signez à nouveau avec la clé de la désignation";
-    StaleRequest = 3, "stale_request", 403, "the request is more than 60 s from the gateway's clock; set the clock of the workstation and sign again", "la demande s'écarte de plus de 60 s de l'horloge de la commune ; réglez l'horloge du poste et signez à nouveau";
+    MalformedRequest = 1, "malformed_request", 403, "the request is not in the agreed form; update the program that made it", "la demande n'a pas la forme convenue ; mettez à jour le programme qui l'a établie";
+    BadSignature = 2, "bad_signature", 403, "the signature does not match; sign again with the key that belongs to the designation", "la signature ne correspond pas ; signez de nouveau avec la clé qui va avec la désignation";
+    StaleRequest = 3, "stale_request", 403, "the request is more than 60 s from the gateway's clock; set the clock of the workstation and sign again", "la demande s'écarte de plus de 60 s de l'horloge de la commune ; mettez le poste à l'heure et signez de nouveau";
     ReplayedRequest = 4, "replayed_request", 403, "this request was used already; sign a new one", "cette demande a déjà servi ; signez-en une nouvelle";
-    WrongAudience = 5, "wrong_audience", 403, "the request names another commune or centre than the one that received it", "la demande vise une autre commune ou un autre centre que celui qui l'a reçue";
-    OperatorNotDesignated = 6, "operator_not_designated", 403, "the operator's certificate is not signed by the agreement's designation authority, or is not of the agreed form; ask the unit's commander for a designation", "le certificat de l'opérateur n'est pas signé par l'autorité de désignation de la convention, ou n'a pas la forme convenue ; demandez une désignation au commandant d'unité";
-    DesignationExpired = 7, "designation_expired", 403, "the designation is not valid at this time; ask for a new one", "la désignation n'est pas valable à cette heure ; demandez-en une nouvelle";
-    DesignationRevoked = 8, "designation_revoked", 403, "the designation was revoked by its authority", "la désignation a été révoquée par son autorité";
-    RevocationUnknown = 9, "revocation_unknown", 403, "the list of revoked designations is missing or too old, and a fresh one is required; publish a new list", "la liste des désignations révoquées manque ou est trop ancienne, et une liste à jour est exigée ; publiez-en une nouvelle";
-    NoAgreement = 10, "no_agreement", 403, "the commune has no agreement with this centre and unit", "la commune n'a pas de convention avec ce centre et cette unité";
-    AgreementNotInForce = 11, "agreement_not_in_force", 403, "the agreement is not in force today or at this hour", "la convention n'est pas en vigueur à cette date ou à cette heure";
-    AgreementChanged = 12, "agreement_changed", 403, "the commune changed the agreement's settings, which no longer allow this", "la commune a modifié les réglages de la convention, qui ne le permettent plus";
+    WrongAudience = 5, "wrong_audience", 403, "the request names another commune or centre than the one that received it; sign a new one for the right place", "la demande est adressée à une autre commune ou à un autre centre que celui qui l'a reçue ; signez-en une nouvelle au bon destinataire";
+    OperatorNotDesignated = 6, "operator_not_designated", 403, "the certificate is not signed by the agreement's designation authority, or is not of the agreed form; ask the unit's commander for a designation", "le certificat n'est pas signé par l'autorité de désignation de la convention, ou n'a pas la forme convenue ; demandez une désignation au commandant de l'unité";
+    DesignationExpired = 7, "designation_expired", 403, "the designation is not valid at this time; ask the unit's commander for a new one", "la désignation n'est pas valable à cette date ; demandez-en une nouvelle au commandant de l'unité";
+    DesignationRevoked = 8, "designation_revoked", 403, "the designation was revoked by its authority; ask the unit's commander", "la désignation a été révoquée par son autorité ; adressez-vous au commandant de l'unité";
+    RevocationUnknown = 9, "revocation_unknown", 403, "the list of revoked designations is missing or too old, and a current one is required; its authority must publish a new one", "la liste des désignations révoquées manque ou est périmée, alors qu'une liste à jour est exigée ; son autorité doit en publier une nouvelle";
+    NoAgreement = 10, "no_agreement", 403, "the commune has no agreement with this centre for this unit; the commune and the centre must conclude one", "la commune n'a pas de convention avec ce centre pour cette unité ; il faut d'abord en conclure une";
+    AgreementNotInForce = 11, "agreement_not_in_force", 403, "the agreement is not in force on this day or at this hour; ask within its dates and hours", "la convention n'est pas en vigueur à cette date ou à cette heure ; faites la demande dans les dates et heures qu'elle prévoit";
+    AgreementChanged = 12, "agreement_changed", 403, "the commune changed the agreement's settings, which no longer allow this; sign a new request for what they allow", "la commune a modifié les réglages de la convention, qui ne permettent plus ce relais ; signez une nouvelle demande dans les limites prévues";
     CameraUnknown = 13, "camera_unknown", 403, "the commune has no camera of that name; look it up in the list", "la commune n'a pas de caméra de ce nom ; cherchez-la dans la liste";
-    CameraNotCovered = 14, "camera_not_covered", 403, "the agreement does not cover this camera", "la convention ne couvre pas cette caméra";
+    CameraNotCovered = 14, "camera_not_covered", 403, "the agreement does not cover this camera; choose another from the list", "la convention ne couvre pas cette caméra ; choisissez-en une autre dans la liste";
     CameraInvalid = 15, "camera_invalid", 403, "the camera's settings at the commune are wrong; the commune's technician must mend them", "les réglages de la caméra à la commune sont erronés ; le technicien de la commune doit les corriger";
-    MaskNotVerified = 16, "mask_not_verified", 403, "nobody has verified this camera's privacy masks; the commune must do so first", "personne n'a vérifié les masques de cette caméra ; la commune doit d'abord le faire";
-    GroundsNotAllowed = 17, "grounds_not_allowed", 403, "the agreement does not allow these grounds", "la convention ne prévoit pas ce motif";
-    IncidentMissing = 18, "incident_missing", 403, "a request must name the incident it serves", "une demande doit nommer l'intervention qu'elle sert";
+    MaskNotVerified = 16, "mask_not_verified", 403, "nobody has verified this camera's privacy masks; the commune must do so first", "les masques de confidentialité de cette caméra n'ont pas été vérifiés ; la commune doit le faire d'abord";
+    GroundsNotAllowed = 17, "grounds_not_allowed", 403, "the agreement does not allow these grounds; choose one that it names", "la convention n'admet pas ce motif ; choisissez l'un de ceux qu'elle prévoit";
+    IncidentMissing = 18, "incident_missing", 403, "a request must name the incident it serves; give its reference", "la demande doit désigner l'intervention pour laquelle elle est faite ; indiquez sa référence";
     DurationTooLong = 19, "duration_too_long", 403, "the duration is longer than the agreement allows; ask for less", "la durée dépasse ce que permet la convention ; demandez moins";
-    TooManyRelays = 20, "too_many_relays", 403, "the agreement's number of cameras at once is reached; release one first", "le nombre de caméras simultanées de la convention est atteint ; libérez-en une d'abord";
-    UplinkFull = 21, "uplink_full", 403, "the commune's link is full; release a camera first", "la liaison de la commune est pleine ; libérez d'abord une caméra";
+    TooManyRelays = 20, "too_many_relays", 403, "the agreement's number of cameras at once is reached; release one first", "le nombre de caméras simultanées prévu par la convention est atteint ; libérez-en une d'abord";
+    UplinkFull = 21, "uplink_full", 403, "the commune's uplink is full; release a camera first", "la liaison montante de la commune est saturée ; libérez d'abord une caméra";
     CommuneRefused = 22, "commune_refused", 403, "the commune refuses this for now; call its contact", "la commune refuse pour l'instant ; appelez son contact";
-    ApprovalPending = 23, "approval_pending", 403, "the commune must approve first", "la commune doit d'abord approuver";
-    ApprovalTimedOut = 24, "approval_timed_out", 403, "nobody at the commune approved in time; call its contact", "personne à la commune n'a approuvé à temps ; appelez son contact";
-    JournalUnavailable = 25, "journal_unavailable", 503, "the journal can't be written, so nothing may be shown; the administrator of that side must make room or mend the disk", "le journal ne peut être écrit, rien ne peut donc être montré ; l'administrateur de ce côté doit libérer de la place ou réparer le disque";
-    CentreUnconfirmed = 26, "centre_unconfirmed", 503, "the centre did not confirm in time that it recorded the grant; ask again", "le centre n'a pas confirmé à temps avoir consigné l'autorisation ; redemandez";
-    ClockWrong = 27, "clock_wrong", 503, "a clock stands behind what the journal recorded; its administrator must set it, or accept it", "une horloge retarde sur ce que le journal a consigné ; son administrateur doit la régler ou l'accepter";
-    CommuneUnknown = 28, "commune_unknown", 403, "this centre knows no commune of that name", "ce centre ne connaît pas de commune de ce nom";
+    ApprovalPending = 23, "approval_pending", 403, "somebody at the commune must approve first; wait, or call its contact", "quelqu'un à la commune doit d'abord approuver ; patientez ou appelez son contact";
+    ApprovalTimedOut = 24, "approval_timed_out", 403, "nobody at the commune approved in time; call its contact and sign a new request", "personne à la commune n'a approuvé à temps ; appelez son contact et signez une nouvelle demande";
+    JournalUnavailable = 25, "journal_unavailable", 503, "the journal can't be written, so nothing may be shown; the administrator of that side must make room or mend the disk", "le journal ne peut pas être écrit, donc rien ne peut être montré ; l'administrateur de ce côté doit faire de la place ou réparer le disque";
+    CentreUnconfirmed = 26, "centre_unconfirmed", 503, "the centre did not confirm in time that it recorded the grant; sign a new request", "le centre n'a pas confirmé à temps qu'il a consigné l'autorisation ; signez une nouvelle demande";
+    ClockWrong = 27, "clock_wrong", 503, "a clock is behind what the journal recorded; its administrator must set it, or accept it", "une horloge est en retard sur ce que le journal a consigné ; son administrateur doit la régler ou l'accepter";
+    CommuneUnknown = 28, "commune_unknown", 403, "this centre knows no commune of that name; look it up in the list", "ce centre ne connaît aucune commune de ce nom ; cherchez-la dans la liste";
     CommuneOffline = 29, "commune_offline", 503, "the commune's gateway is not connected; call its contact", "la passerelle de la commune n'est pas connectée ; appelez son contact";
-    CameraUnreachable = 30, "camera_unreachable", 503, "the camera does not answer on its network; check its power, cable and address", "la caméra ne répond pas sur son réseau ; vérifiez alimentation, câble et adresse";
-    CameraRefused = 31, "camera_refused", 503, "the camera refused the connection or the session; check its address, port and settings", "la caméra a refusé la connexion ou la session ; vérifiez adresse, port et réglages";
-    CameraUnauthorized = 32, "camera_unauthorized", 503, "the camera refused the user name or password; nothing more is tried until the settings change, lest the account be locked", "la caméra a refusé l'identifiant ou le mot de passe ; rien n'est retenté avant un changement de réglage, pour ne pas bloquer le compte";
-    CameraBusy = 33, "camera_busy", 503, "the camera or recorder allows no more sessions; close another viewer of it, or set max_sessions", "la caméra ou l'enregistreur n'admet plus de session ; fermez un autre client, ou réglez max_sessions";
+    CameraUnreachable = 30, "camera_unreachable", 503, "the camera does not answer on its network; check its power, cable and address", "la caméra ne répond pas sur son réseau ; vérifiez son alimentation, son câble et son adresse";
+    CameraRefused = 31, "camera_refused", 503, "the camera refused the connection or the session; check its address, port and settings", "la caméra a refusé la connexion ou la session ; vérifiez son adresse, son port et ses réglages";
+    CameraUnauthorized = 32, "camera_unauthorized", 503, "the camera refused the user name or password; correct them: nothing more is tried until the settings change, lest the account be locked", "la caméra a refusé l'identifiant ou le mot de passe ; corrigez-les : rien n'est retenté d'ici là, pour ne pas bloquer le compte";
+    CameraBusy = 33, "camera_busy", 503, "the camera or recorder allows no more sessions; close another viewer of it, or set max_sessions", "la caméra ou l'enregistreur n'accepte plus de session ; fermez un autre lecteur, ou réglez max_sessions";
     CameraNotFound = 34, "camera_not_found", 503, "the camera has no stream at that path; check its URL", "la caméra n'a pas de flux à ce chemin ; vérifiez son URL";
-    CameraNoKeyFrame = 35, "camera_no_key_frame", 503, "the camera sends video but no key frame in time; shorten its key frame interval", "la caméra envoie de la vidéo mais pas d'image clé à temps ; raccourcissez l'intervalle entre images clés";
-    CameraStalled = 36, "camera_stalled", 503, "the camera stopped sending; it is opened again by itself", "la caméra a cessé d'émettre ; elle est rouverte d'elle-même";
-    CodecUnsupported = 37, "codec_unsupported", 503, "the camera sends a codec that can't be relayed; set it to H.264, H.265 or MJPEG", "la caméra émet un codec qui ne peut être relayé ; réglez-la en H.264, H.265 ou MJPEG";
-    StreamChanged = 38, "stream_changed", 503, "the camera changed its codec; open the picture again", "la caméra a changé de codec ; rouvrez l'image";
-    GrantUnknown = 39, "grant_unknown", 404, "there is no such grant", "cette autorisation n'existe pas";
-    GrantExpired = 40, "grant_expired", 403, "the grant's time is up; sign a new request if the incident goes on", "le temps de l'autorisation est écoulé ; signez une nouvelle demande si l'intervention continue";
-    GrantReleased = 41, "grant_released", 403, "the grant was released by an operator", "l'autorisation a été rendue par un opérateur";
+    CameraNoKeyFrame = 35, "camera_no_key_frame", 503, "the camera sends video but no key frame in time; shorten its key frame interval", "la caméra envoie de la vidéo mais pas d'image clé à temps ; réduisez l'intervalle entre images clés";
+    CameraStalled = 36, "camera_stalled", 503, "the camera stopped sending; it is opened again by itself, wait a moment", "la caméra a cessé d'émettre ; elle est rouverte automatiquement, patientez";
+    CodecUnsupported = 37, "codec_unsupported", 503, "the camera sends a codec that can't be relayed; set it to H.264, H.265 or MJPEG", "la caméra émet dans un format qui ne peut pas être relayé ; réglez-la en H.264, H.265 ou MJPEG";
+    StreamChanged = 38, "stream_changed", 503, "the camera changed its codec; open the picture again", "la caméra a changé de format vidéo ; rouvrez l'image";
+    GrantUnknown = 39, "grant_unknown", 404, "there is no such grant; look it up in the list of grants, or sign a new request", "cette autorisation n'existe pas ; cherchez-la dans la liste, ou signez une nouvelle demande";
+    GrantExpired = 40, "grant_expired", 403, "the grant's time is up; sign a new request if the incident goes on", "l'autorisation a expiré ; signez une nouvelle demande si l'intervention continue";
+    GrantReleased = 41, "grant_released", 403, "the grant was released by an operator; sign a new request if the incident goes on", "un opérateur a mis fin à l'autorisation ; signez une nouvelle demande si l'intervention continue";
     GrantCut = 42, "grant_cut", 403, "the commune cut this relay; call its contact", "la commune a coupé ce relais ; appelez son contact";
-    LinkLost = 43, "link_lost", 503, "the link to the commune is lost; it resumes by itself when the link is back", "la liaison avec la commune est perdue ; tout reprend de soi-même à son retour";
-    TokenInvalid = 44, "token_invalid", 401, "the bearer token is not valid here; sign a new one", "le jeton n'est pas valable ici ; signez-en un nouveau";
-    TokenExpired = 45, "token_expired", 401, "the bearer token has expired; sign a new one", "le jeton a expiré ; signez-en un nouveau";
+    LinkLost = 43, "link_lost", 503, "the link to the commune is lost; it resumes by itself when the link is back", "la liaison avec la commune est perdue ; le relais reprendra de lui-même à son retour";
+    TokenInvalid = 44, "token_invalid", 401, "the bearer token is not valid here; sign a new one", "le jeton d'accès n'est pas valable ici ; signez-en un nouveau";
+    TokenExpired = 45, "token_expired", 401, "the bearer token has expired; sign a new one", "le jeton d'accès a expiré ; signez-en un nouveau";
     TooManyAttempts = 46, "too_many_attempts", 429, "too many attempts; wait a minute", "trop de tentatives ; attendez une minute";
     ShuttingDown = 47, "shutting_down", 503, "the daemon is stopping; ask again when it is back", "le service s'arrête ; redemandez à son retour";
-    ProtocolError = 48, "protocol_error", 502, "the other side broke the protocol; compare the versions and look at its log", "l'autre côté n'a pas respecté le protocole ; comparez les versions et voyez son journal technique";
-    Internal = 49, "internal", 500, "something went wrong here; look at the log", "une erreur s'est produite ici ; voyez le journal technique";
+    ProtocolError = 48, "protocol_error", 502, "the other side broke the protocol; compare the versions and look at its log", "l'autre côté n'a pas respecté le protocole ; comparez les versions et consultez son journal technique";
+    Internal = 49, "internal", 500, "something went wrong here; the administrator should look at the log", "une erreur interne s'est produite ; l'administrateur doit consulter le journal technique";
 }
 
 impl Reason {
@@ -192,7 +192,13 @@ mod tests {
                 Reason::from_number(u64::from(reason.number())),
                 Some(*reason)
             );
-            assert!(!reason.english().is_empty() && !reason.french().is_empty());
+            for sentence in [reason.english(), reason.french()] {
+                assert!((1..=200).contains(&sentence.chars().count()), "{sentence}");
+                assert!(!sentence.ends_with('.'), "{sentence}");
+            }
+            let (english, french) = (reason.english(), reason.french());
+            assert!(english.contains("; "), "{reason} says what to do");
+            assert!(french.contains(" ; "), "{reason} says what to do");
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::certs::Error;
 use crate::certs::authority::{Kind, Person};
 use crate::certs::files::Directory;
 use crate::clock::{Clock, Wall};
+use crate::config::values::parse_duration;
 
 /// Arguments of `fanal certs`.
 #[derive(Debug, Args)]
@@ -185,17 +186,9 @@ fn write(command: CertsCommand, now: Wall) -> anyhow::Result<Vec<PathBuf>> {
     })
 }
 
-/// `7d`, `36h`, `90m`; days of 24 hours.
+/// `7d`, `36h`, `90m`: at least a second, certificates know no less.
 fn duration(written: &str) -> Result<Duration, String> {
-    let span: jiff::Span = written
-        .parse()
-        .map_err(|_| "write it like 7d, 36h or 90m")?;
-    let exact = span
-        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|_| "write it in days, hours, minutes or seconds")?;
-    let duration = Duration::try_from(exact).map_err(|_| "it must be longer than nothing")?;
-    if duration < Duration::from_secs(1) {
-        return Err("it must be at least 1s".to_owned());
-    }
-    Ok(duration)
+    parse_duration(written)
+        .filter(|duration| *duration >= Duration::from_secs(1))
+        .ok_or_else(|| "write it like 7d, 36h or 90m; at least 1s".to_owned())
 }

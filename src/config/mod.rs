@@ -34,7 +34,7 @@ mod raw;
 mod receiver;
 mod section;
 pub mod settings;
-mod values;
+pub(crate) mod values;
 
 #[cfg(test)]
 mod tests;
