@@ -1,24 +1,248 @@
 //! `fanal check`: validates either daemon's file, and tries cameras.
+#![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
+
+use super::Usage;
+use crate::clock::Clock;
+use crate::config::{self, Daemon, Disk, settings};
+
+mod cameras;
+
+/// Certificates that end sooner are pointed out.
+const SOON_DAYS: i64 = 14;
+/// Most cameras tried at once with `--parallel`.
+const PARALLEL_LIMIT: u16 = 256;
 
 /// `fanal check`
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  fanal check --config /etc/fanal/gateway.toml --cameras")]
+#[command(after_help = "Example: check the settings, then try each camera
+  fanal check --config /etc/fanal/gateway.toml
+  fanal check --config /etc/fanal/gateway.toml --cameras
+
+Exit status: 0 all is well, 1 a camera failed, 2 the file is wrong.")]
 pub struct CheckArgs {
     /// The daemon's file: gateway.toml or receiver.toml
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Open each camera once and tell what it sends, or why it does not
+    #[arg(long)]
+    cameras: bool,
+    /// With --cameras: only these
+    #[arg(long = "camera", value_name = "ID", requires = "cameras")]
+    only: Vec<String>,
+    /// With --cameras: how many at once
+    #[arg(long, value_name = "N", default_value_t = 16, requires = "cameras",
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(PARALLEL_LIMIT)))]
+    parallel: u16,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs it.
 ///
 /// # Errors
-/// The file is wrong, or a camera failed.
-pub fn run(_args: CheckArgs) -> anyhow::Result<ExitCode> {
-    todo!("config")
+/// The file is wrong, or `--cameras` was asked for a receiver.
+pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let disk = Disk::reading();
+    let daemon = config::detect(&args.config, &disk).map_err(wrong)?;
+    match daemon {
+        Daemon::Gateway => {
+            let loaded = config::load_gateway_from(&args.config, &disk).map_err(wrong)?;
+            if args.cameras {
+                return cameras::run(&args, loaded.settings);
+            }
+            let ends = gateway_ends(&loaded.settings);
+            let lines = gateway_lines(&loaded.settings);
+            summary(&args, "gateway", &lines, &loaded.settings.warnings, &ends)
+        }
+        Daemon::Receiver => {
+            if args.cameras {
+                let text = "--cameras is for the gateway's file: cameras are the commune's";
+                return Err(Usage(text.to_owned()).into());
+            }
+            let loaded = config::load_receiver_from(&args.config, &disk).map_err(wrong)?;
+            let ends = receiver_ends(&loaded.settings);
+            let lines = receiver_lines(&loaded.settings);
+            summary(&args, "receiver", &lines, &loaded.settings.warnings, &ends)
+        }
+    }
+}
+
+fn wrong(errors: config::Errors) -> Usage {
+    let count = errors.0.len();
+    let plural = if count == 1 { "mistake" } else { "mistakes" };
+    Usage(format!(
+        "the settings are wrong, {count} {plural}:\n{errors}"
+    ))
+}
+
+/// One line of the summary: what, and how it is.
+type Line = (&'static str, String);
+
+fn gateway_lines(settings: &settings::Gateway) -> Vec<Line> {
+    let count = |test: &dyn Fn(&settings::Camera) -> bool| {
+        settings
+            .cameras
+            .values()
+            .filter(|camera| test(camera))
+            .count()
+    };
+    let invalid = count(&|camera| camera.streams.is_err());
+    let unverified = count(&|camera| camera.streams.is_ok() && !camera.mask_verified);
+    let usable = count(&|camera| camera.unusable().is_none());
+    let mut lines = vec![
+        (
+            "commune",
+            format!("{} ({})", settings.commune, settings.name),
+        ),
+        ("state", settings.state_dir.display().to_string()),
+        ("metrics", settings.metrics.to_string()),
+        ("socket", settings.socket.display().to_string()),
+        (
+            "cameras",
+            format!(
+                "{usable} may be relayed, {unverified} wait for mask_verified, {invalid} wrong entries"
+            ),
+        ),
+    ];
+    for agreement in &settings.agreements {
+        let covered = settings
+            .cameras
+            .values()
+            .filter(|camera| camera.unusable().is_none() && agreement.covers(camera));
+        lines.push((
+            "agreement",
+            format!(
+                "{} with {}, {} to {}, covers {} of them",
+                agreement.reference,
+                agreement.centre,
+                agreement.from,
+                agreement.until,
+                covered.count()
+            ),
+        ));
+    }
+    lines
+}
+
+fn receiver_lines(settings: &settings::Receiver) -> Vec<Line> {
+    let list = |items: Vec<String>| {
+        if items.is_empty() {
+            "none".to_owned()
+        } else {
+            items.join(", ")
+        }
+    };
+    let communes = settings.communes.keys().map(ToString::to_string).collect();
+    let links = settings
+        .link_listen
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let rtsp = settings.rtsp.listen.iter().map(ToString::to_string);
+    let rtsps = settings
+        .rtsp
+        .tls_listen
+        .iter()
+        .map(|address| format!("{address} (TLS)"));
+    vec![
+        ("centre", format!("{} ({})", settings.centre, settings.name)),
+        ("state", settings.state_dir.display().to_string()),
+        ("metrics", settings.metrics.to_string()),
+        ("links", list(links)),
+        ("communes", list(communes)),
+        ("console", settings.console.listen.to_string()),
+        ("rtsp", list(rtsp.chain(rtsps).collect())),
+        ("VMS accounts", settings.accounts.len().to_string()),
+    ]
+}
+
+/// A certificate in use and when it ends, seconds since the epoch.
+type End = (PathBuf, i64);
+
+fn gateway_ends(settings: &settings::Gateway) -> Vec<End> {
+    let agreements = || settings.agreements.iter();
+    let links = std::iter::once(&settings.tls).chain(agreements().map(|a| &a.tls));
+    let files = links.flat_map(|tls| [&tls.certificate, &tls.authority]);
+    ends(files.chain(agreements().map(|a| &a.designation_authority)))
+}
+
+fn receiver_ends(settings: &settings::Receiver) -> Vec<End> {
+    let communes = settings.communes.values().map(|commune| &commune.tls);
+    let links = std::iter::once(&settings.tls).chain(communes);
+    let servers = settings.console.tls.iter().chain(&settings.rtsp.tls);
+    let files = links.flat_map(|tls| [&tls.certificate, &tls.authority]);
+    let operators = settings.operators.iter().map(|o| &o.designation_authority);
+    ends(
+        files
+            .chain(operators)
+            .chain(servers.map(|tls| &tls.certificate)),
+    )
+}
+
+fn ends<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Vec<End> {
+    let mut ends: Vec<End> = files
+        .filter_map(|file| Some((file.clone(), crate::metrics::certificate_end(file)?)))
+        .collect();
+    ends.sort();
+    ends.dedup();
+    ends
+}
+
+fn summary(
+    args: &CheckArgs,
+    daemon: &str,
+    lines: &[Line],
+    warnings: &[String],
+    ends: &[End],
+) -> anyhow::Result<ExitCode> {
+    let now = Clock::system().now().wall.seconds();
+    let mut warnings = warnings.to_vec();
+    for (file, end) in ends {
+        let days = (end - now).div_euclid(86_400);
+        let file = file.display();
+        if *end <= now {
+            warnings.push(format!(
+                "{file}: has ended; make a new one with fanal certs"
+            ));
+        } else if days < SOON_DAYS {
+            warnings.push(format!(
+                "{file}: ends in {days} days; make a new one with fanal certs"
+            ));
+        }
+    }
+    if args.json {
+        let fields: Vec<_> = lines
+            .iter()
+            .map(|(what, how)| serde_json::json!({"what": what, "value": how}))
+            .collect();
+        let report = serde_json::json!({
+            "file": args.config, "daemon": daemon, "settings": fields, "warnings": warnings,
+        });
+        let text = serde_json::to_string_pretty(&report).context("report not written as JSON")?;
+        println!("{text}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for warning in &warnings {
+        println!("warning: {warning}");
+    }
+    for (what, how) in lines {
+        println!("{what:12} {how}");
+    }
+    let oddities = match warnings.len() {
+        0 => String::new(),
+        1 => ", with 1 warning".to_owned(),
+        count => format!(", with {count} warnings"),
+    };
+    println!(
+        "{}: the {daemon}'s settings are right{oddities}",
+        args.config.display()
+    );
+    Ok(ExitCode::SUCCESS)
 }

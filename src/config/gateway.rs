@@ -27,7 +27,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
     let grounds = grounds::read(&mut root, reading);
     let agreements = root.strict_entries::<raw::Agreement>("agreement", reading);
     let cameras = root.entries::<raw::Camera>("camera", reading);
-    let Section { raw, at } = root.rest::<raw::Gateway>(reading)?;
+    let Section { raw, at } = root.rest::<raw::Gateway>("gateway.toml", reading)?;
 
     let commune = reading.required(&at, "commune", raw.commune, |id| {
         CommuneId::new(id).map_err(|error| format!("{error}; correct it"))

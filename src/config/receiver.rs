@@ -20,7 +20,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Rec
     let rtsp = root.section::<raw::Rtsp>("rtsp", reading);
     let communes = root.strict_entries::<raw::Commune>("commune", reading);
     let operators = root.strict_entries::<raw::Operators>("operators", reading);
-    let Section { raw, at } = root.rest::<raw::Receiver>(reading)?;
+    let Section { raw, at } = root.rest::<raw::Receiver>("receiver.toml", reading)?;
 
     let centre = reading.required(&at, "centre", raw.centre, |id| {
         CentreId::new(id).map_err(|error| format!("{error}; correct it"))

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::problem::{Errors, Reading};
+use super::raw::KEYS;
 
 /// Most entries of one kind: far above any commune.
 pub(super) const ENTRIES_LIMIT: usize = 10_000;
@@ -173,9 +174,29 @@ impl Root<'_> {
         nested.strict_entries(key, reading)
     }
 
-    /// Reads what is left: the keys at the top.
-    pub(super) fn rest<T: DeserializeOwned>(self, reading: &mut Reading<'_>) -> Option<Section<T>> {
+    /// Reads what is left: the keys at the top, those of [`KEYS`] under this name.
+    /// Unknown ones are told and left out, so that the rest is still checked.
+    pub(super) fn rest<T: DeserializeOwned>(
+        mut self,
+        name: &str,
+        reading: &mut Reading<'_>,
+    ) -> Option<Section<T>> {
         let text = self.text;
+        let known = KEYS.iter().find(|(section, _)| *section == name);
+        let known = known.map_or(&[][..], |(_, keys)| keys);
+        let keys = self.table.keys();
+        let unknown: Vec<(String, u32)> = keys
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+            .map(|key| (key.get_ref().to_string(), line(text, key.span().start)))
+            .collect();
+        for (key, at) in unknown {
+            self.table.remove(key.as_str());
+            let known = known.join(", ");
+            reading.error(
+                at,
+                format!("unknown key `{key}`; correct or remove it; the keys here are {known}"),
+            );
+        }
         let all = Spanned::new(0..0, DeValue::Table(self.table));
         read(text, all)
             .map_err(|error| reading.error(error.line, error.text))

@@ -71,7 +71,7 @@ fn first_end<'a>(
 }
 
 /// When the first certificate of this PEM file ends, seconds since the epoch.
-fn certificate_end(pem: &Path) -> Option<i64> {
+pub(crate) fn certificate_end(pem: &Path) -> Option<i64> {
     // A chain of four is a few kilobytes; more than this is no certificate.
     const CERTIFICATE_FILE_LIMIT: u64 = 256 * 1024;
     if std::fs::metadata(pem).ok()?.len() > CERTIFICATE_FILE_LIMIT {

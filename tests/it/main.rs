@@ -1,5 +1,10 @@
 //! Integration tests on real sockets: one binary, one module for each subject.
 #![allow(missing_docs, clippy::unwrap_used)]
+
 mod camera;
+mod cli;
+mod config;
+mod conventions;
 mod http;
+mod metrics;
 mod scripted;

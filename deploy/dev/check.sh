@@ -1,0 +1,7 @@
+#!/bin/bash
+# What CI checks before the tests, from any directory of the tree.
+set -euo pipefail
+cd "$(git rev-parse --show-toplevel)"
+cargo fmt --check
+CLIPPY_CONF_DIR=deploy/dev cargo clippy --all-targets -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps

@@ -1,0 +1,160 @@
+//! The command line as a person meets it: arguments in, stdout, stderr and
+//! status out, with the built binary.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use fanal::certs::trial::Trial;
+use fanal::clock::Clock;
+
+fn fanal(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fanal"))
+        .args(args)
+        .env_remove("RUST_LOG")
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .output()
+        .unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A directory with a gateway's and a receiver's files, removed at the end.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let unique = format!("fanal-cli-{name}-{}", std::process::id());
+        let place = Self(std::env::temp_dir().join(unique));
+        std::fs::create_dir_all(&place.0).unwrap();
+        let trial = Trial::new(Clock::system().now().wall).unwrap();
+        for id in ["berre-l-etang", "corg-13"] {
+            let identity = trial.machine(id).unwrap();
+            place.put(&format!("{id}.pem"), &identity.certificate);
+            place.put(&format!("{id}.key"), identity.key.expose());
+        }
+        place.put("link-ca.pem", trial.link_authority());
+        place.put("designation-ca.pem", trial.designation_authority());
+        place
+    }
+
+    fn put(&self, name: &str, text: &str) -> String {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const GATEWAY: &str = r#"
+commune = "berre-l-etang"
+[tls]
+certificate = "berre-l-etang.pem"
+key = "berre-l-etang.key"
+authority = "link-ca.pem"
+[[agreement]]
+reference = "Convention"
+centre = "corg-13"
+addresses = ["127.0.0.1:4433"]
+from = 2025-02-13
+until = 2030-02-12
+designation_authority = "designation-ca.pem"
+cameras = ["*"]
+grounds = ["fire"]
+[[camera]]
+id = "quai-nord"
+main = "rtsp://127.0.0.1/main"
+mask_verified = true
+[[camera]]
+id = "mairie"
+main = "http://127.0.0.1/"
+"#;
+
+#[test]
+fn help_version_and_wrong_usage() {
+    let help = fanal(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(out(&help).contains("Usage: fanal"), "{}", out(&help));
+    assert!(out(&help).contains("Example"), "{}", out(&help));
+    assert!(err(&help).is_empty());
+    let version = fanal(&["--version"]);
+    assert_eq!(
+        out(&version),
+        concat!("fanal ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    for wrong in [&[][..], &["nothing"], &["check"], &["check", "--nothing"]] {
+        let output = fanal(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        assert!(out(&output).is_empty(), "{wrong:?}");
+        assert!(!err(&output).is_empty(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn check_says_what_is_right() {
+    let place = Place::new("right");
+    let file = place.put("gateway.toml", GATEWAY);
+    let output = fanal(&["check", "--config", &file]);
+    let text = out(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    for said in [
+        "warning: ",
+        "gateway.toml:22: camera \"mairie\": main: \"http://127.0.0.1/\" is http://, not rtsp://",
+        "1 may be relayed, 0 wait for mask_verified, 1 wrong entries",
+        "Convention with corg-13, 2025-02-13 to 2030-02-12, covers 1 of them",
+        "the gateway's settings are right, with 1 warning",
+    ] {
+        assert!(text.contains(said), "{said} not in\n{text}");
+    }
+    let output = fanal(&["check", "--config", &file, "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["daemon"], "gateway");
+    assert_eq!(report["warnings"].as_array().unwrap().len(), 1);
+
+    let receiver = "centre = \"corg-13\"\n[tls]\ncertificate = \"corg-13.pem\"\nkey = \"corg-13.key\"\n\
+        authority = \"link-ca.pem\"\n[[commune]]\nid = \"berre-l-etang\"\n\
+        [[operators]]\ndesignation_authority = \"designation-ca.pem\"\n";
+    let file = place.put("receiver.toml", receiver);
+    let output = fanal(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(
+        out(&output).contains("the receiver's settings are right\n"),
+        "{}",
+        out(&output)
+    );
+    let output = fanal(&["check", "--config", &file, "--cameras"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains("cameras are the commune's"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn check_says_what_is_wrong_with_line_and_mend() {
+    let place = Place::new("wrong");
+    let wrong = GATEWAY.replacen("until = 2030", "untill = 2030", 1);
+    let file = place.put("gateway.toml", &wrong);
+    let output = fanal(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(out(&output).is_empty());
+    let said = format!("{file}:12: [[agreement]] unknown key `untill`");
+    assert!(err(&output).contains(&said), "{}", err(&output));
+    let missing = place.0.join("none.toml").display().to_string();
+    let output = fanal(&["check", "--config", &missing]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("can't be read"), "{}", err(&output));
+}

@@ -1,0 +1,194 @@
+//! The tree obeys its own rules.
+
+use std::path::{Path, PathBuf};
+
+use fanal::reason::Reason;
+
+fn tree(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// All files below, with their text.
+fn files(directory: &str, end: &str) -> Vec<(String, String)> {
+    let mut waiting = vec![tree(directory)];
+    let mut found = Vec::new();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()));
+        } else if path.to_str().unwrap().ends_with(end) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.push((path.display().to_string(), text));
+        }
+    }
+    assert!(!found.is_empty(), "{directory}");
+    found.sort();
+    found
+}
+
+/// Code without comments and, where they begin, without tests at the end.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let end = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+    text[..end]
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or(line)))
+}
+
+fn sources() -> Vec<(String, String)> {
+    files("src", ".rs")
+}
+
+#[test]
+fn decisions_and_bytes_are_pure() {
+    const IMPURE: &[&str] = &[
+        "tokio::",
+        "quinn::",
+        "retina::",
+        "std::fs",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "SystemTime::now",
+        "Instant::now",
+        "getrandom::",
+        "std::env",
+        "std::thread",
+    ];
+    for (path, text) in [files("src/proto", ".rs"), files("src/media", ".rs")].concat() {
+        for (line, code) in code(&text) {
+            for word in IMPURE {
+                assert!(!code.contains(word), "{path}:{line}: {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn queues_are_bounded_and_tasks_are_owned() {
+    for (path, text) in sources() {
+        for (line, code) in code(&text) {
+            assert!(
+                !code.contains("unbounded_channel"),
+                "{path}:{line}: unbounded"
+            );
+            let owned = !code.trim_start().starts_with("tokio::spawn(")
+                && !code.contains("let _ = tokio::spawn(");
+            assert!(owned, "{path}:{line}: nobody owns this task");
+            assert!(
+                !code.contains("mem::forget"),
+                "{path}:{line}: forgets a value"
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    let whole = [sources(), files("tests", ".rs"), files("deploy", "")].concat();
+    for (path, text) in whole {
+        if path.ends_with("conventions.rs") {
+            continue;
+        }
+        for (index, line) in text.lines().enumerate() {
+            for word in ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!("] {
+                assert!(!line.contains(word), "{path}:{}: {word}", index + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn files_stay_readable() {
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= 700, "{path} has {lines} lines: split it");
+        assert!(
+            text.starts_with("//!"),
+            "{path} does not say what it is for"
+        );
+    }
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let readme = std::fs::read_to_string(tree("README.md")).unwrap();
+    for (file, prefix) in [
+        ("src/metrics/gateway.rs", "fanal_gateway_"),
+        ("src/metrics/receiver.rs", "fanal_receiver_"),
+    ] {
+        let text = std::fs::read_to_string(tree(file)).unwrap();
+        let names: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.trim().split_once(": r."))
+            .filter_map(|(_, call)| call.split('"').nth(1))
+            .collect();
+        assert!(names.len() > 10, "{file}: {names:?}");
+        for name in names {
+            let written = [format!("{prefix}{name}"), format!("`_{name}")];
+            assert!(
+                written.iter().any(|name| readme.contains(name)),
+                "{prefix}{name} is not in README.md"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_reason_is_documented_in_two_languages() {
+    let readme = std::fs::read_to_string(tree("README.md")).unwrap();
+    for reason in Reason::ALL {
+        let code = reason.code();
+        assert!(
+            readme.contains(&format!("`{code}`")),
+            "{code} is not in README.md"
+        );
+        let (english, french) = (reason.english(), reason.french());
+        assert!(english.len() > 10 && french.len() > 10, "{code}");
+        assert_ne!(english, french, "{code}");
+    }
+}
+
+#[test]
+fn no_private_key_is_in_the_tree() {
+    let listed = std::process::Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(tree(""))
+        .output();
+    let Ok(listed) = listed else {
+        eprintln!("skipped: git not found");
+        return;
+    };
+    for name in listed.stdout.split(|byte| *byte == 0) {
+        let name = std::str::from_utf8(name).unwrap();
+        let Ok(bytes) = std::fs::read(tree(name)) else {
+            continue;
+        };
+        let marker: &[u8] = b"PRIVATE KEY-----\n";
+        let found = bytes.windows(marker.len()).any(|window| window == marker);
+        assert!(!found, "{name} holds a private key");
+    }
+}
+
+#[test]
+fn the_top_level_stays_small() {
+    const KNOWN: &[&str] = &[
+        ".ci",
+        ".git",
+        ".gitignore",
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "benches",
+        "certs",
+        "demo-state",
+        "deploy",
+        "src",
+        "target",
+        "tests",
+    ];
+    for entry in std::fs::read_dir(tree("")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(KNOWN.contains(&name.as_str()), "{name} has another home");
+    }
+}
