@@ -107,6 +107,18 @@ impl Hub {
         todo!("LINK")
     }
 
+    /// One camera of a grant is over (the commune cut it, or a renewal leaves it
+    /// out): its viewers under this grant are told why and end.
+    pub fn end_camera(
+        &self,
+        _grant: GrantId,
+        _commune: &CommuneId,
+        _camera: &CameraId,
+        _reason: Reason,
+    ) {
+        todo!("LINK")
+    }
+
     /// The commune has a new link, which may open as many streams as its relays need.
     pub(crate) fn link_up(&self, _commune: &CommuneId, _link: &crate::link::Link) {
         todo!("LINK")
