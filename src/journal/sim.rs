@@ -4,9 +4,58 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use super::entry::Entry;
+use super::log::encode;
 use super::store::{Month, Store};
+use crate::clock::Wall;
+use crate::proto::chain::End;
+
+/// The lines of a journal with these entries.
+pub(crate) fn lines(entries: &[(Wall, Entry)]) -> Vec<Vec<u8>> {
+    let mut end = End::START;
+    let mut lines = Vec::new();
+    for (time, entry) in entries {
+        let text = encode(entry).unwrap();
+        let id = if end.seq == 0 {
+            r#""journal_id":"00ff","#
+        } else {
+            ""
+        };
+        let mut body = format!(r#"{{"v":1,{id}"salt":"00","#).into_bytes();
+        body.extend_from_slice(&text[1..]);
+        let header = end.next(*time, &body);
+        end = End {
+            seq: header.seq,
+            link: header.link(),
+        };
+        let mut line = header.with_body(&body);
+        line.push(b'\n');
+        lines.push(line);
+    }
+    lines
+}
+
+/// A directory for a test, gone when it ends.
+#[derive(Debug)]
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("fanal-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
 
 /// How a step fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::journal::log::encode;
-use crate::journal::sim::Sim;
+use crate::journal::sim::{Sim, lines};
 use crate::proto::chain::LINE_LIMIT;
 use crate::proto::ids::CentreId;
 use crate::reason::Reason;
@@ -13,31 +13,6 @@ fn grant(number: u128) -> GrantId {
 
 fn after(hours: u64) -> Wall {
     START.plus(Duration::from_secs(hours * 3600))
-}
-
-/// The lines of a journal with these entries.
-fn lines(entries: &[(Wall, Entry)]) -> Vec<Vec<u8>> {
-    let mut end = End::START;
-    let mut lines = Vec::new();
-    for (time, entry) in entries {
-        let text = encode(entry).unwrap();
-        let id = if end.seq == 0 {
-            r#""journal_id":"00ff","#
-        } else {
-            ""
-        };
-        let mut body = format!(r#"{{"v":1,{id}"salt":"00","#).into_bytes();
-        body.extend_from_slice(&text[1..]);
-        let header = end.next(*time, &body);
-        end = End {
-            seq: header.seq,
-            link: header.link(),
-        };
-        let mut line = header.with_body(&body);
-        line.push(b'\n');
-        lines.push(line);
-    }
-    lines
 }
 
 /// A disk with these lines, each in the file of its month.

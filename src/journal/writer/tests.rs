@@ -2,30 +2,12 @@ use std::sync::Condvar;
 
 use super::*;
 use crate::certs::trial::Trial;
-use crate::journal::sim::Sim;
+use crate::journal::sim::{Scratch, Sim};
 use crate::journal::store::Month;
 use crate::proto::designation::LinkAuthority;
 use crate::proto::statement::HeadClaims;
 
 const NOW: Wall = Wall::from_seconds(1_795_996_800);
-
-/// A directory that goes when the test ends.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("fanal-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn options(directory: &Scratch, trial: &Trial) -> Options {
     let machine = trial.machine("berre-l-etang").unwrap();
