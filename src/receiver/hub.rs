@@ -1,22 +1,97 @@
-//! The hub: each relayed camera once, to many viewers (LINK).
+//! The hub: each relayed camera once, to many viewers.
 //!
 //! Groups come in from links, viewers hang on cameras under a grant each. The
 //! control plane says which relays are allowed and when grants end.
+//!
+//! | what waits | bound | when full |
+//! |---|---|---|
+//! | streams of a relay that is not allowed yet | 2 s, and the link's windows | STOP_SENDING |
+//! | a viewer's pictures | 8 MiB, 1.5 s where there is a newer key frame | jump to the newest key frame, counted |
+//! | the kept group | 16 MiB, 30 s | dropped until the next |
+//!
+//! The hub keeps `relays_active`, `viewers`, `viewer_skips_total`, `frames_total`,
+//! `relay_bytes_total`, `transit_seconds` and `newest_frame_age_seconds`.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
+use super::camera::Camera;
+use super::outbox::Outbox;
+use super::viewer::Subscription;
 use crate::clock::Clock;
+use crate::link::Link;
+use crate::link::group::{GroupReader, ReadError};
+use crate::media::unit::{Codec, Configuration};
 use crate::metrics;
 use crate::proto::desk::Permit;
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
+use crate::proto::wire::{DecodeError, GroupHeader, SUPERSEDED, UNGRANTED, UNKNOWN_KIND};
 use crate::reason::Reason;
 use crate::rtsp;
 
+/// How long a stream has for its header.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a stream waits for its relay to be allowed: the gateway may open the
+/// camera while our journal still writes.
+const ALLOW_TIMEOUT: Duration = Duration::from_secs(2);
+/// Least time a group waits for the tail of the one before.
+const LEAST_GRACE: Duration = Duration::from_millis(150);
+/// Relays of a commune that ended, whose late streams are refused at once.
+const ENDED_KEPT: usize = 256;
+/// Streams a gateway may open: besides those of its relays, per relay, and more
+/// for one whose every picture is a stream.
+const STREAMS: (u32, u32, u32) = (64, 4, 25);
+
 /// The hub. Cheap to clone, usable from any thread.
 #[derive(Clone, Debug)]
-pub struct Hub {}
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    metrics: Arc<metrics::Receiver>,
+    outbox: Arc<Outbox>,
+    state: Mutex<State>,
+    /// Told when a relay is allowed.
+    allowed: Notify,
+    viewings: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    communes: HashMap<CommuneId, Commune>,
+    grants: HashMap<GrantId, Arc<Grant>>,
+    stopped: Option<Reason>,
+}
+
+#[derive(Debug, Default)]
+struct Commune {
+    link: Option<Link>,
+    cameras: HashMap<CameraId, Arc<Camera>>,
+    relays: HashMap<RelayId, Arc<Camera>>,
+    /// Relays whose every picture is a stream.
+    jpegs: HashSet<RelayId>,
+    ended: VecDeque<RelayId>,
+}
+
+/// A live grant, as far as the hub knows; sources keep it to tell why it ended.
+#[derive(Debug, Default)]
+struct Grant {
+    cameras: Mutex<HashSet<(CommuneId, CameraId)>>,
+    ended: OnceLock<Reason>,
+}
+
+impl Grant {
+    fn cameras(&self) -> MutexGuard<'_, HashSet<(CommuneId, CameraId)>> {
+        self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What the hub tells the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +112,8 @@ pub enum Event {
     },
     /// A viewer began to get pictures.
     ViewingStarted(Viewing),
-    /// A viewer went.
-    ViewingEnded(Viewing, Reason),
+    /// A viewer went: why it was ended, or `None` where it left by itself.
+    ViewingEnded(Viewing, Option<Reason>),
 }
 
 /// One viewer's viewing, as the journal wants it.
@@ -54,7 +129,7 @@ pub struct Viewing {
     pub camera: CameraId,
     /// Who: the operator's number, or `vms:NAME`.
     pub who: String,
-    /// How: `rtsp`, `live`.
+    /// How: `rtsp`, `rtsp_udp`, `live`.
     pub how: &'static str,
     /// From where.
     pub from: String,
@@ -71,7 +146,7 @@ pub struct ViewRequest {
     pub camera: CameraId,
     /// Who: the operator's number, or `vms:NAME`.
     pub who: String,
-    /// How: `rtsp`, `live`.
+    /// How: `rtsp`, `rtsp_udp`, `live`.
     pub how: &'static str,
     /// From where.
     pub from: String,
@@ -81,30 +156,81 @@ pub struct ViewRequest {
 
 impl Hub {
     /// A hub with nothing in it; events go to `events` (bounded; never awaited).
-    pub fn new(
-        _clock: Clock,
-        _metrics: Arc<metrics::Receiver>,
-        _events: mpsc::Sender<Event>,
-    ) -> Self {
-        todo!("LINK")
+    pub fn new(clock: Clock, metrics: Arc<metrics::Receiver>, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                clock,
+                metrics,
+                outbox: Arc::new(Outbox::new(events)),
+                state: Mutex::default(),
+                allowed: Notify::new(),
+                viewings: AtomicU64::new(1),
+            }),
+        }
     }
 
     /// Allows a relay under a recorded grant: its groups are taken from now on.
     /// Called again for each further grant on the same camera and at each resume.
-    pub fn allow(
-        &self,
-        _permit: &Permit,
-        _commune: &CommuneId,
-        _camera: &CameraId,
-        _relay: RelayId,
-    ) {
-        todo!("LINK")
+    pub fn allow(&self, permit: &Permit, commune: &CommuneId, camera: &CameraId, relay: RelayId) {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        if state.stopped.is_some() {
+            return;
+        }
+        let grant = state.grants.entry(permit.grant()).or_default();
+        grant.cameras().insert((commune.clone(), camera.clone()));
+        let place = state.communes.entry(commune.clone()).or_default();
+        let known = place.cameras.entry(camera.clone()).or_insert_with(|| {
+            Arc::new(Camera::new(
+                (commune, camera),
+                relay,
+                (&shared.clock, &shared.metrics, &shared.outbox),
+            ))
+        });
+        let known = Arc::clone(known);
+        let before = known.relay();
+        if before != relay {
+            place.relays.remove(&before);
+            place.jpegs.remove(&before);
+            place.end_relay(before);
+        }
+        place.ended.retain(|ended| *ended != relay);
+        place.relays.insert(relay, Arc::clone(&known));
+        place.permit_streams();
+        known.allow(permit.grant(), relay);
+        shared.count_relays(&state);
+        drop(state);
+        shared.allowed.notify_waiters();
     }
 
     /// Ends a grant: its viewers are told why and end; a camera without a grant
     /// left is forgotten at once, kept group and all.
-    pub fn end_grant(&self, _grant: GrantId, _reason: Reason) {
-        todo!("LINK")
+    pub fn end_grant(&self, grant: GrantId, reason: Reason) {
+        let mut state = self.shared.lock();
+        let Some(ended) = state.grants.remove(&grant) else {
+            return;
+        };
+        // Only this call ends it: it was taken out of the map.
+        let _ = ended.ended.set(reason);
+        let cameras: Vec<_> = ended.cameras().drain().collect();
+        for (commune, camera) in cameras {
+            let Some(place) = state.communes.get_mut(&commune) else {
+                continue;
+            };
+            let Some(known) = place.cameras.get(&camera).map(Arc::clone) else {
+                continue;
+            };
+            if known.end_grant(grant, reason) {
+                let relay = known.relay();
+                place.cameras.remove(&camera);
+                place.relays.remove(&relay);
+                place.jpegs.remove(&relay);
+                place.end_relay(relay);
+                place.permit_streams();
+                self.shared.metrics.forget_camera(&commune, &camera);
+            }
+        }
+        self.shared.count_relays(&state);
     }
 
     /// One camera of a grant is over (the commune cut it, or a renewal leaves it
@@ -120,38 +246,350 @@ impl Hub {
     }
 
     /// The commune has a new link, which may open as many streams as its relays need.
-    pub(crate) fn link_up(&self, _commune: &CommuneId, _link: &crate::link::Link) {
-        todo!("LINK")
+    pub(crate) fn link_up(&self, commune: &CommuneId, link: &Link) {
+        let mut state = self.shared.lock();
+        let place = state.communes.entry(commune.clone()).or_default();
+        place.link = Some(link.clone());
+        place.permit_streams();
     }
 
     /// The commune's link is gone: viewers stay, groups of it are over.
-    pub fn link_down(&self, _commune: &CommuneId) {
-        todo!("LINK")
+    ///
+    /// The groups themselves end with their streams; a link that is up is left
+    /// alone, so a call that comes late does no harm.
+    pub fn link_down(&self, commune: &CommuneId) {
+        let mut state = self.shared.lock();
+        if let Some(place) = state.communes.get_mut(commune) {
+            place
+                .link
+                .take_if(|link| link.connection.close_reason().is_some());
+        }
+    }
+
+    /// Brings the age of each camera's newest picture up to date, and sends
+    /// events that found no room. Called once a second.
+    pub(crate) fn record_ages(&self) {
+        self.shared.outbox.retry();
+        let cameras: Vec<Arc<Camera>> = {
+            let state = self.shared.lock();
+            let communes = state.communes.values();
+            communes
+                .flat_map(|place| place.cameras.values().cloned())
+                .collect()
+        };
+        for camera in cameras {
+            camera.record_age();
+        }
     }
 
     /// A commune's media: takes one unidirectional stream's group. Called by the
     /// link's accept loop on the frames runtime, as a task per stream.
     pub async fn take_group(
         &self,
-        _commune: &CommuneId,
-        _stream: quinn::RecvStream,
-        _clock_offset_us: i64,
+        commune: &CommuneId,
+        stream: quinn::RecvStream,
+        clock_offset_us: i64,
     ) {
-        todo!("LINK")
+        let mut reader = GroupReader::new(stream);
+        let header = match tokio::time::timeout(HEADER_TIMEOUT, reader.header()).await {
+            Ok(Ok(header)) => header,
+            Ok(Err(ReadError::Decode(error))) => {
+                let code = match error {
+                    DecodeError::UnknownKind(_)
+                    | DecodeError::UnknownCodec(_)
+                    | DecodeError::UnknownProfile(_) => UNKNOWN_KIND,
+                    DecodeError::ShortHeader(_)
+                    | DecodeError::ConfigurationTooLong(_)
+                    | DecodeError::UnitLength(_) => Reason::ProtocolError.number(),
+                };
+                reader.stop(code);
+                tracing::warn!(%commune, %error, "stream refused");
+                return;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%commune, %error, "stream without a header");
+                return;
+            }
+            Err(_) => {
+                reader.stop(Reason::ProtocolError.number());
+                tracing::warn!(%commune, "stream without a header in time");
+                return;
+            }
+        };
+        let Some(camera) = self.allowed(commune, header.relay).await else {
+            reader.stop(UNGRANTED);
+            tracing::warn!(%commune, relay = %header.relay, "stream refused: no live grant");
+            return;
+        };
+        if header.group.configuration.codec == Codec::Jpeg {
+            self.expect_jpeg(commune, header.relay);
+            read_picture(&camera, &header, &mut reader, clock_offset_us).await;
+        } else {
+            let grace = LEAST_GRACE.max(3 * self.rtt(commune));
+            read_group(&camera, &header, &mut reader, (grace, clock_offset_us)).await;
+        }
+    }
+
+    /// The camera of an allowed relay; waits a moment for it to be allowed.
+    async fn allowed(&self, commune: &CommuneId, relay: RelayId) -> Option<Arc<Camera>> {
+        let wait = async {
+            loop {
+                let allowed = self.shared.allowed.notified();
+                {
+                    let state = self.shared.lock();
+                    if state.stopped.is_some() {
+                        return None;
+                    }
+                    if let Some(place) = state.communes.get(commune) {
+                        if let Some(camera) = place.relays.get(&relay) {
+                            return Some(Arc::clone(camera));
+                        }
+                        if place.ended.contains(&relay) {
+                            return None;
+                        }
+                    }
+                }
+                allowed.await;
+            }
+        };
+        tokio::time::timeout(ALLOW_TIMEOUT, wait)
+            .await
+            .ok()
+            .flatten()
+    }
+
+    fn rtt(&self, commune: &CommuneId) -> Duration {
+        let state = self.shared.lock();
+        let link = state
+            .communes
+            .get(commune)
+            .and_then(|place| place.link.as_ref());
+        link.map_or(Duration::ZERO, Link::rtt)
+    }
+
+    fn expect_jpeg(&self, commune: &CommuneId, relay: RelayId) {
+        let mut state = self.shared.lock();
+        if let Some(place) = state.communes.get_mut(commune)
+            && place.jpegs.insert(relay)
+        {
+            place.permit_streams();
+        }
     }
 
     /// Opens a camera for a viewer. Waits for the first configuration until
-    /// `timeout`. Fails with `grant_unknown` where the grant does not cover it.
+    /// `timeout`. Fails with `grant_unknown` where the grant does not cover it,
+    /// `camera_no_key_frame` where nothing comes in time.
     pub async fn view(
         &self,
-        _request: ViewRequest,
-        _timeout: std::time::Duration,
+        request: ViewRequest,
+        timeout: Duration,
     ) -> Result<Arc<dyn rtsp::Source>, Reason> {
-        todo!("LINK")
+        let (grant, camera) = {
+            let state = self.shared.lock();
+            if let Some(reason) = state.stopped {
+                return Err(reason);
+            }
+            let grant = state
+                .grants
+                .get(&request.grant)
+                .ok_or(Reason::GrantUnknown)?;
+            let place = (request.commune.clone(), request.camera.clone());
+            if !grant.cameras().contains(&place) {
+                return Err(Reason::GrantUnknown);
+            }
+            let camera = state
+                .communes
+                .get(&request.commune)
+                .and_then(|place| place.cameras.get(&request.camera))
+                .ok_or(Reason::GrantUnknown)?;
+            (Arc::clone(grant), Arc::clone(camera))
+        };
+        let Some(configuration) = camera.configuration(timeout).await else {
+            return Err(grant
+                .ended
+                .get()
+                .copied()
+                .unwrap_or(Reason::CameraNoKeyFrame));
+        };
+        Ok(Arc::new(View {
+            hub: self.clone(),
+            grant,
+            camera,
+            request,
+            configuration,
+        }))
     }
 
     /// Ends all viewers, telling them why.
-    pub fn shutdown(&self, _reason: Reason) {
-        todo!("LINK")
+    pub fn shutdown(&self, reason: Reason) {
+        let mut state = self.shared.lock();
+        state.stopped = Some(reason);
+        for (_, grant) in state.grants.drain() {
+            // Taken out of the map: nobody else ends it.
+            let _ = grant.ended.set(reason);
+        }
+        for place in state.communes.values_mut() {
+            for camera in place.cameras.values() {
+                camera.shut(reason);
+            }
+            place.cameras.clear();
+            place.relays.clear();
+        }
+        self.shared.count_relays(&state);
+        drop(state);
+        self.shared.allowed.notify_waiters();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_relays(&self, state: &State) {
+        let count: usize = state
+            .communes
+            .values()
+            .map(|place| place.relays.len())
+            .sum();
+        self.metrics
+            .relays_active
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+impl Commune {
+    fn end_relay(&mut self, relay: RelayId) {
+        if self.ended.len() == ENDED_KEPT {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(relay);
+    }
+
+    /// Lets the gateway open the streams that its relays need.
+    fn permit_streams(&self) {
+        let (base, each, jpeg) = STREAMS;
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let streams = base
+            .saturating_add(each.saturating_mul(count(self.relays.len())))
+            .saturating_add(jpeg.saturating_mul(count(self.jpegs.len())));
+        if let Some(link) = &self.link {
+            link.connection
+                .set_max_concurrent_uni_streams(streams.into());
+        }
+    }
+}
+
+/// Reads a group whose every picture may need the one before.
+async fn read_group(
+    camera: &Camera,
+    header: &GroupHeader,
+    reader: &mut GroupReader,
+    (grace, offset): (Duration, i64),
+) {
+    let group = &header.group;
+    if !camera.take_turn(group.number, grace).await {
+        reader.stop(SUPERSEDED);
+        return;
+    }
+    let mut is_first = true;
+    let is_complete = loop {
+        match reader.unit().await {
+            Ok(Some(unit)) => {
+                if !camera.take_unit(group, unit, is_first, offset) {
+                    reader.stop(SUPERSEDED);
+                    break false;
+                }
+                is_first = false;
+            }
+            Ok(None) => break true,
+            Err(error) => {
+                if let ReadError::Decode(error) = &error {
+                    reader.stop(Reason::ProtocolError.number());
+                    tracing::warn!(commune = %camera.commune, camera = %camera.id, %error, "group refused");
+                } else {
+                    tracing::debug!(commune = %camera.commune, camera = %camera.id, %error, "group ended short");
+                }
+                break false;
+            }
+        }
+    };
+    camera.end_turn(group.number, is_complete);
+}
+
+/// Reads a group of one picture: the newest that is whole wins.
+async fn read_picture(
+    camera: &Camera,
+    header: &GroupHeader,
+    reader: &mut GroupReader,
+    offset: i64,
+) {
+    match reader.unit().await {
+        Ok(Some(unit)) => {
+            if !camera.take_picture(&header.group, unit, offset) {
+                reader.stop(SUPERSEDED);
+            }
+        }
+        Ok(None) => {}
+        Err(error) => {
+            reader.stop(Reason::ProtocolError.number());
+            tracing::debug!(commune = %camera.commune, camera = %camera.id, %error, "picture ended short");
+        }
+    }
+}
+
+/// One camera as one viewer's grant opens it.
+#[derive(Debug)]
+struct View {
+    hub: Hub,
+    grant: Arc<Grant>,
+    camera: Arc<Camera>,
+    request: ViewRequest,
+    /// What was known when it was opened.
+    configuration: Arc<Configuration>,
+}
+
+impl rtsp::Source for View {
+    fn configuration(&self) -> Arc<Configuration> {
+        self.camera
+            .known_configuration()
+            .unwrap_or_else(|| Arc::clone(&self.configuration))
+    }
+
+    fn subscribe(&self) -> Box<dyn rtsp::Subscription> {
+        let request = &self.request;
+        let viewing = Viewing {
+            number: self.hub.shared.viewings.fetch_add(1, Ordering::Relaxed),
+            grant: request.grant,
+            commune: request.commune.clone(),
+            camera: request.camera.clone(),
+            who: request.who.clone(),
+            how: request.how,
+            from: request.from.clone(),
+        };
+        match self.camera.join(viewing, request.packets) {
+            Some(viewer) => Box::new(Subscription(viewer)),
+            None => Box::new(Over(
+                self.grant
+                    .ended
+                    .get()
+                    .copied()
+                    .unwrap_or(Reason::GrantUnknown),
+            )),
+        }
+    }
+}
+
+/// A subscription to what has ended already.
+#[derive(Debug)]
+struct Over(Reason);
+
+impl rtsp::Subscription for Over {
+    fn next(&mut self) -> std::pin::Pin<Box<dyn Future<Output = rtsp::Event> + Send + '_>> {
+        Box::pin(std::future::ready(rtsp::Event::End(self.0)))
+    }
+
+    fn try_next(&mut self) -> Option<rtsp::Event> {
+        Some(rtsp::Event::End(self.0))
     }
 }

@@ -1,0 +1,431 @@
+//! One relayed camera at the receiver: whose turn it is among its groups, the
+//! kept group, its viewers.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prometheus::IntCounter;
+use tokio::sync::Notify;
+
+use super::hub::{Event, Viewing};
+use super::outbox::Outbox;
+use super::viewer::Viewer;
+use crate::clock::Clock;
+use crate::media::h265::Picture;
+use crate::media::kept::Kept;
+use crate::media::queue::Place;
+use crate::media::unit::{AccessUnit, Codec, Configuration, Group};
+use crate::metrics;
+use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
+use crate::reason::Reason;
+use crate::rtsp::rtp::{Packetised, Packetiser};
+
+/// A camera that at least one grant allows.
+#[derive(Debug)]
+pub(super) struct Camera {
+    pub(super) commune: CommuneId,
+    pub(super) id: CameraId,
+    inner: Mutex<Inner>,
+    /// Told when a group's turn ends, a configuration comes, the camera is closed.
+    changed: Notify,
+    clock: Clock,
+    metrics: Arc<metrics::Receiver>,
+    outbox: Arc<Outbox>,
+    frames: IntCounter,
+    bytes: IntCounter,
+    /// For viewers that want no packets.
+    no_packets: Arc<Packetised>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    relay: RelayId,
+    grants: BTreeSet<GrantId>,
+    turn: Turn,
+    configuration: Option<Arc<Configuration>>,
+    kept: Kept,
+    packetiser: Packetiser,
+    viewers: Vec<Arc<Viewer>>,
+    /// The control plane waits for the first key frame.
+    wants_first: bool,
+    /// A key frame was asked for and has not come.
+    wants_key: bool,
+    /// When the newest picture reached the gateway, by our clock: µs.
+    newest: Option<i64>,
+    /// No grant is left.
+    closed: bool,
+}
+
+/// Which group's pictures are taken.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    current: Option<u64>,
+    /// The current group is over.
+    is_over: bool,
+    /// The current group ended short: what needs it can't be decoded.
+    is_short: bool,
+}
+
+impl Camera {
+    /// A camera that `grant` allows.
+    pub(super) fn new(
+        (commune, id): (&CommuneId, &CameraId),
+        relay: RelayId,
+        (clock, metrics, outbox): (&Clock, &Arc<metrics::Receiver>, &Arc<Outbox>),
+    ) -> Self {
+        let labels = [commune.as_str(), id.as_str()];
+        let mut random = [0; 10];
+        // Without randomness the stream is still good, only guessable.
+        let _ = getrandom::fill(&mut random);
+        Self {
+            commune: commune.clone(),
+            id: id.clone(),
+            inner: Mutex::new(Inner {
+                relay,
+                grants: BTreeSet::new(),
+                turn: Turn::default(),
+                configuration: None,
+                kept: Kept::new(),
+                packetiser: Packetiser::from_random(random),
+                viewers: Vec::new(),
+                wants_first: true,
+                wants_key: false,
+                newest: None,
+                closed: false,
+            }),
+            changed: Notify::new(),
+            clock: clock.clone(),
+            frames: metrics.frames_total.with_label_values(&labels),
+            bytes: metrics.relay_bytes_total.with_label_values(&labels),
+            metrics: Arc::clone(metrics),
+            outbox: Arc::clone(outbox),
+            no_packets: Arc::new(Packetised {
+                interleaved: Bytes::new(),
+                packets: 0,
+                first_sequence: 0,
+                timestamp: 0,
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it travels now.
+    pub(super) fn relay(&self) -> RelayId {
+        self.lock().relay
+    }
+
+    /// A grant allows it, for the first time or again.
+    pub(super) fn allow(&self, grant: GrantId, relay: RelayId) {
+        let mut inner = self.lock();
+        inner.grants.insert(grant);
+        if inner.relay != relay {
+            // A gateway that was started anew counts its groups anew.
+            inner.relay = relay;
+            inner.turn = Turn::default();
+        }
+        if inner.kept.get().is_some() {
+            self.outbox.put(self.first_picture());
+        } else {
+            inner.wants_first = true;
+        }
+    }
+
+    fn first_picture(&self) -> Event {
+        Event::FirstPicture {
+            commune: self.commune.clone(),
+            camera: self.id.clone(),
+        }
+    }
+
+    /// Takes a grant away: its viewers end. Says whether the camera is closed by it.
+    pub(super) fn end_grant(&self, grant: GrantId, reason: Reason) -> bool {
+        let mut inner = self.lock();
+        inner.grants.remove(&grant);
+        inner.viewers.retain(|viewer| {
+            let goes = viewer.viewing.grant == grant;
+            if goes {
+                viewer.end(reason);
+            }
+            !goes
+        });
+        if inner.grants.is_empty() {
+            self.close(inner, reason);
+            return true;
+        }
+        false
+    }
+
+    /// Ends all viewers and forgets everything.
+    pub(super) fn shut(&self, reason: Reason) {
+        self.close(self.lock(), reason);
+    }
+
+    fn close(&self, mut inner: MutexGuard<'_, Inner>, reason: Reason) {
+        inner.closed = true;
+        inner.kept.clear();
+        inner.grants.clear();
+        for viewer in inner.viewers.drain(..) {
+            viewer.end(reason);
+        }
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
+    /// What a decoder needs, once it is known; `None` where the camera closed or
+    /// nothing came in time.
+    pub(super) async fn configuration(&self, timeout: Duration) -> Option<Arc<Configuration>> {
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                {
+                    let inner = self.lock();
+                    if inner.closed {
+                        return None;
+                    }
+                    if let Some(configuration) = &inner.configuration {
+                        return Some(Arc::clone(configuration));
+                    }
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(timeout, wait).await.ok().flatten()
+    }
+
+    /// What a decoder needs now, if it is known.
+    pub(super) fn known_configuration(&self) -> Option<Arc<Configuration>> {
+        self.lock().configuration.clone()
+    }
+
+    /// Adds a viewer, which begins with the kept group. `None` where the grant
+    /// does not allow the camera any more.
+    pub(super) fn join(&self, viewing: Viewing, packets: bool) -> Option<Arc<Viewer>> {
+        let mut inner = self.lock();
+        if inner.closed || !inner.grants.contains(&viewing.grant) {
+            return None;
+        }
+        let burst = self.burst(&inner, packets);
+        if burst.is_empty() && !inner.wants_key {
+            inner.wants_key = true;
+            self.outbox.put(Event::KeyFrameWanted {
+                commune: self.commune.clone(),
+                relay: inner.relay,
+            });
+        }
+        let viewer = Viewer::new(
+            viewing,
+            packets,
+            burst,
+            Arc::clone(&self.outbox),
+            Arc::clone(&self.metrics),
+        );
+        inner.viewers.push(Arc::clone(&viewer));
+        Some(viewer)
+    }
+
+    /// The kept group for one viewer, without the leading pictures that it could
+    /// not decode.
+    fn burst(&self, inner: &Inner, packets: bool) -> VecDeque<(Arc<AccessUnit>, Arc<Packetised>)> {
+        let Some((group, units)) = inner.kept.get() else {
+            return VecDeque::new();
+        };
+        let units: Vec<&Arc<AccessUnit>> = units
+            .iter()
+            .filter(|unit| !place(group, unit).skipped_leading)
+            .collect();
+        if packets {
+            let made = inner
+                .packetiser
+                .kept_burst(units.iter().map(|unit| unit.as_ref()), &group.configuration);
+            units
+                .into_iter()
+                .cloned()
+                .zip(made.into_iter().map(Arc::new))
+                .collect()
+        } else {
+            units
+                .into_iter()
+                .map(|unit| (Arc::clone(unit), Arc::clone(&self.no_packets)))
+                .collect()
+        }
+    }
+
+    /// Waits for a group's turn: until the one before is over, or for `grace`
+    /// from now, after which that one is left behind. False where the group
+    /// comes too late itself, or the camera is closed.
+    pub(super) async fn take_turn(&self, number: u64, grace: Duration) -> bool {
+        let patience = tokio::time::sleep(grace);
+        tokio::pin!(patience);
+        let mut is_patient = true;
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut inner = self.lock();
+                if inner.closed || inner.turn.current.is_some_and(|current| number <= current) {
+                    return false;
+                }
+                if inner.turn.current.is_none() || inner.turn.is_over || !is_patient {
+                    let is_short = inner.turn.is_short || !inner.turn.is_over;
+                    if inner.turn.current.is_some() && is_short {
+                        for viewer in &inner.viewers {
+                            viewer.gap();
+                        }
+                    }
+                    inner.turn = Turn {
+                        current: Some(number),
+                        is_over: false,
+                        is_short: false,
+                    };
+                    return true;
+                }
+            }
+            tokio::select! {
+                () = changed => {}
+                () = &mut patience => is_patient = false,
+            }
+        }
+    }
+
+    /// A picture that is a group of its own, already read: newest wins.
+    pub(super) fn take_picture(&self, group: &Arc<Group>, unit: AccessUnit, offset: i64) -> bool {
+        let mut inner = self.lock();
+        if inner.closed
+            || inner
+                .turn
+                .current
+                .is_some_and(|current| group.number <= current)
+        {
+            return false;
+        }
+        inner.turn = Turn {
+            current: Some(group.number),
+            is_over: true,
+            is_short: false,
+        };
+        self.deliver(inner, group, unit, true, offset);
+        true
+    }
+
+    /// The next picture of a group whose turn it is; false where it is no longer.
+    pub(super) fn take_unit(
+        &self,
+        group: &Arc<Group>,
+        unit: AccessUnit,
+        is_first: bool,
+        offset: i64,
+    ) -> bool {
+        let inner = self.lock();
+        if inner.closed || inner.turn.current != Some(group.number) {
+            return false;
+        }
+        self.deliver(inner, group, unit, is_first, offset);
+        true
+    }
+
+    /// A group is over.
+    pub(super) fn end_turn(&self, number: u64, is_complete: bool) {
+        let mut inner = self.lock();
+        if inner.turn.current == Some(number) {
+            inner.turn.is_over = true;
+            inner.turn.is_short = !is_complete;
+        }
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
+    fn deliver(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        group: &Arc<Group>,
+        unit: AccessUnit,
+        is_first: bool,
+        offset: i64,
+    ) {
+        let unit = Arc::new(unit);
+        if is_first {
+            self.begin(&mut inner, group);
+        }
+        inner.kept.push(&unit);
+        let place = place(group, &unit);
+        let inner = &mut *inner;
+        inner.viewers.retain(|viewer| !viewer.is_over());
+        let packets = if inner.viewers.iter().any(|viewer| viewer.packets) {
+            Arc::new(inner.packetiser.packetise(&unit, &group.configuration))
+        } else {
+            Arc::clone(&self.no_packets)
+        };
+        for viewer in &inner.viewers {
+            viewer.push(&unit, place, &packets);
+        }
+        self.count(inner, group, &unit, offset);
+    }
+
+    /// The first picture of a group is here.
+    fn begin(&self, inner: &mut Inner, group: &Arc<Group>) {
+        inner.kept.start(Arc::clone(group));
+        inner.wants_key = false;
+        if std::mem::take(&mut inner.wants_first) {
+            self.outbox.put(self.first_picture());
+        }
+        self.outbox.retry();
+        let before = inner.configuration.as_ref();
+        if before.is_some_and(|before| *before == group.configuration) {
+            return;
+        }
+        let is_other_codec = before.is_some_and(|before| before.codec != group.configuration.codec);
+        if is_other_codec {
+            // A player can't change codec in mid-play; a page can.
+            inner.viewers.retain(|viewer| {
+                if viewer.packets {
+                    viewer.end(Reason::StreamChanged);
+                }
+                !viewer.packets
+            });
+        }
+        inner.configuration = Some(Arc::clone(&group.configuration));
+        self.changed.notify_waiters();
+    }
+
+    fn count(&self, inner: &mut Inner, group: &Group, unit: &AccessUnit, offset: i64) {
+        self.frames.inc();
+        self.bytes.inc_by(unit.data.len() as u64);
+        let captured = unit.captured.saturating_sub(offset);
+        inner.newest = Some(inner.newest.map_or(captured, |newest| newest.max(captured)));
+        if !group.kept {
+            let transit = self.clock.now().wall.0.saturating_sub(captured).max(0);
+            self.metrics.transit_seconds.observe(seconds(transit));
+        }
+    }
+
+    /// Brings the age of the newest picture up to date.
+    pub(super) fn record_age(&self) {
+        let inner = self.lock();
+        let (Some(newest), false) = (inner.newest, inner.closed) else {
+            return;
+        };
+        let age = self.clock.now().wall.0.saturating_sub(newest).max(0);
+        self.metrics
+            .newest_frame_age_seconds
+            .with_label_values(&[self.commune.as_str(), self.id.as_str()])
+            .set(seconds(age));
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // below 2^53 µs for 285 years
+fn seconds(microseconds: i64) -> f64 {
+    microseconds as f64 / 1e6
+}
+
+/// How a picture stands in its group.
+fn place(group: &Group, unit: &AccessUnit) -> Place {
+    Place {
+        skipped_leading: group.open
+            && group.configuration.codec == Codec::H265
+            && Picture::of(&unit.data) == Picture::SkippedLeading,
+    }
+}

@@ -1,0 +1,214 @@
+//! One viewer of one camera: a bounded queue that the hub fills without ever
+//! waiting, and the subscription that a player's writer empties.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+
+use super::hub::{Event, Viewing};
+use super::outbox::Outbox;
+use crate::media::queue::{Next, Place, Pushed, Queue};
+use crate::media::unit::AccessUnit;
+use crate::metrics::{self, ViewerKind};
+use crate::reason::Reason;
+use crate::rtsp;
+use crate::rtsp::rtp::Packetised;
+
+/// A picture on its way to a viewer.
+type Picture = (Arc<AccessUnit>, Arc<Packetised>);
+
+/// A viewer, as the hub holds it.
+#[derive(Debug)]
+pub(super) struct Viewer {
+    /// Who views what, under which grant.
+    pub(super) viewing: Viewing,
+    /// Whether it wants RTP packets.
+    pub(super) packets: bool,
+    inner: Mutex<Inner>,
+    waker: AtomicWaker,
+    outbox: Arc<Outbox>,
+    metrics: Arc<metrics::Receiver>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// The kept group at joining.
+    burst: VecDeque<Picture>,
+    queue: Queue<Picture>,
+    /// Why it is over.
+    end: Option<Reason>,
+    /// The control plane knows that it gets pictures.
+    started: bool,
+    /// The control plane knows that it is gone.
+    told_end: bool,
+}
+
+impl Viewer {
+    /// A viewer that begins with these pictures of the kept group; without any
+    /// it waits for a key frame.
+    pub(super) fn new(
+        viewing: Viewing,
+        packets: bool,
+        burst: VecDeque<Picture>,
+        outbox: Arc<Outbox>,
+        metrics: Arc<metrics::Receiver>,
+    ) -> Arc<Self> {
+        let viewer = Self {
+            inner: Mutex::new(Inner {
+                queue: if burst.is_empty() {
+                    Queue::new()
+                } else {
+                    Queue::after_kept()
+                },
+                burst,
+                end: None,
+                started: false,
+                told_end: false,
+            }),
+            viewing,
+            packets,
+            waker: AtomicWaker::new(),
+            outbox,
+            metrics,
+        };
+        viewer
+            .metrics
+            .viewers
+            .with_label_values(&[viewer.kind()])
+            .inc();
+        Arc::new(viewer)
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.viewing.how {
+            "live" => ViewerKind::Live.as_str(),
+            "rtsp_udp" => ViewerKind::RtspUdp.as_str(),
+            _ => ViewerKind::RtspTcp.as_str(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next picture of the stream; never waits.
+    pub(super) fn push(&self, unit: &Arc<AccessUnit>, place: Place, packets: &Arc<Packetised>) {
+        let mut inner = self.lock();
+        if inner.end.is_some() {
+            return;
+        }
+        let picture = (Arc::clone(unit), Arc::clone(packets));
+        let pushed = inner.queue.push(unit, place, picture);
+        drop(inner);
+        match pushed {
+            Pushed::Useless => return,
+            Pushed::Queued => {}
+            Pushed::Skipped => self
+                .metrics
+                .viewer_skips_total
+                .with_label_values(&[self.kind()])
+                .inc(),
+        }
+        self.waker.wake();
+    }
+
+    /// Pictures are missing in the stream itself.
+    pub(super) fn gap(&self) {
+        self.lock().queue.gap();
+    }
+
+    /// Ends it: what still waits is thrown away, it learns why.
+    pub(super) fn end(&self, reason: Reason) {
+        let mut inner = self.lock();
+        inner.end.get_or_insert(reason);
+        inner.burst.clear();
+        inner.queue = Queue::new();
+        self.tell_end(&mut inner);
+        drop(inner);
+        self.waker.wake();
+    }
+
+    /// Whether it is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
+    fn tell_end(&self, inner: &mut Inner) {
+        if inner.started && !inner.told_end {
+            inner.told_end = true;
+            self.outbox
+                .put(Event::ViewingEnded(self.viewing.clone(), inner.end));
+        }
+    }
+
+    fn take(&self) -> Option<rtsp::Event> {
+        let mut inner = self.lock();
+        if let Some(reason) = inner.end {
+            return Some(rtsp::Event::End(reason));
+        }
+        let event = match inner.burst.pop_front() {
+            Some((unit, packets)) => rtsp::Event::Unit {
+                unit,
+                packets,
+                kept: true,
+            },
+            None => match inner.queue.pop()? {
+                Next::Skipped => return Some(rtsp::Event::Skipped),
+                Next::Picture((unit, packets)) => rtsp::Event::Unit {
+                    unit,
+                    packets,
+                    kept: false,
+                },
+            },
+        };
+        if !inner.started {
+            // Before the first picture leaves the hub: nobody watches unrecorded.
+            inner.started = true;
+            self.outbox.put(Event::ViewingStarted(self.viewing.clone()));
+        }
+        Some(event)
+    }
+
+    fn poll_take(&self, cx: &mut Context<'_>) -> Poll<rtsp::Event> {
+        if let Some(event) = self.take() {
+            return Poll::Ready(event);
+        }
+        self.waker.register(cx.waker());
+        // Something may have come between the look and the registration.
+        self.take().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// The player went away.
+    fn leave(&self) {
+        let mut inner = self.lock();
+        self.tell_end(&mut inner);
+        inner.end.get_or_insert(Reason::GrantReleased);
+        inner.burst.clear();
+        inner.queue = Queue::new();
+        drop(inner);
+        self.metrics.viewers.with_label_values(&[self.kind()]).dec();
+    }
+}
+
+/// A player's end of a viewer.
+#[derive(Debug)]
+pub(super) struct Subscription(pub(super) Arc<Viewer>);
+
+impl rtsp::Subscription for Subscription {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = rtsp::Event> + Send + '_>> {
+        Box::pin(std::future::poll_fn(|cx| self.0.poll_take(cx)))
+    }
+
+    fn try_next(&mut self) -> Option<rtsp::Event> {
+        self.0.take()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
