@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod camera;
+mod certs;
 mod cli;
 mod config;
 mod conventions;

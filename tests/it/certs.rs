@@ -1,0 +1,143 @@
+//! `fanal certs` from a shell: what it prints, what it leaves, how it exits.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A directory that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("fanal-it-certs-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn certs(inside: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fanal"))
+        .arg("certs")
+        .args(args)
+        .current_dir(inside)
+        .output()
+        .unwrap()
+}
+
+fn printed(output: &Output) -> Vec<&str> {
+    std::str::from_utf8(&output.stdout)
+        .unwrap()
+        .lines()
+        .collect()
+}
+
+const OPERATOR: [&str; 8] = [
+    "operator",
+    "13-4567",
+    "--name",
+    "Adjudant Zoé Ferré",
+    "--unit",
+    "CORG 13",
+    "--dir",
+    "c",
+];
+
+#[test]
+fn prints_the_files_it_wrote() {
+    let scratch = Scratch::new();
+    for (args, expected) in [
+        (
+            &["init", "--dir", "c", "--only", "designation"][..],
+            &[
+                "c/designation-ca.pem",
+                "c/designation-ca.key",
+                "c/designation.crl.pem",
+            ][..],
+        ),
+        (
+            &["init", "--dir", "c", "--only", "link"],
+            &["c/link-ca.pem", "c/link-ca.key", "c/link.crl.pem"],
+        ),
+        (
+            &["gateway", "berre-l-etang", "--dir", "c"],
+            &["c/berre-l-etang.pem", "c/berre-l-etang.key"],
+        ),
+        (
+            &["receiver", "corg-13", "--dir", "c", "--for", "90d"],
+            &["c/corg-13.pem", "c/corg-13.key"],
+        ),
+        (&OPERATOR, &["c/13-4567.pem", "c/13-4567.key"]),
+        (
+            &["revoke", "c/13-4567.pem", "--dir", "c"],
+            &["c/designation.crl.pem"],
+        ),
+        (
+            &["revoke", "corg-13.pem", "--dir", "c"],
+            &["c/link.crl.pem"],
+        ),
+        (
+            &["lists", "--dir", "c"],
+            &["c/link.crl.pem", "c/designation.crl.pem"],
+        ),
+    ] {
+        let output = certs(&scratch.0, args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        assert_eq!(printed(&output), expected, "{args:?}");
+        assert!(
+            expected.iter().all(|file| scratch.0.join(file).is_file()),
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+fn says_what_is_wrong_and_how_to_mend_it() {
+    let scratch = Scratch::new();
+    assert!(certs(&scratch.0, &["init", "--dir", "c"]).status.success());
+    assert!(certs(&scratch.0, &OPERATOR).status.success());
+    std::fs::write(scratch.0.join("no.csr"), "x").unwrap();
+    let mut with_csr = vec!["operator", "1", "--name", "A", "--unit", "B", "--dir", "c"];
+    with_csr.extend(["--csr", "no.csr"]);
+    let too_short = [&OPERATOR[..], &["--for", "0s"]].concat();
+    for (args, status, says) in [
+        (
+            &["init", "--dir", "c"][..],
+            1,
+            "exists and is not overwritten",
+        ),
+        (&OPERATOR, 1, "--replace"),
+        (&too_short, 2, "at least 1s"),
+        (&["gateway", "Berre", "--dir", "c"], 2, "must match"),
+        (
+            &[
+                "operator", "../x", "--name", "A", "--unit", "B", "--dir", "c",
+            ],
+            2,
+            "must match",
+        ),
+        (
+            &["operator", "1", "--name", "", "--unit", "B", "--dir", "c"],
+            2,
+            "name \"\" is empty",
+        ),
+        (
+            &["gateway", "berre", "--dir", "nowhere"],
+            1,
+            "fanal certs init",
+        ),
+        (&["revoke", "none.pem", "--dir", "c"], 1, "none.pem"),
+        (&with_csr, 1, "signing request"),
+        (&["nonsense"], 2, "nonsense"),
+    ] {
+        let output = certs(&scratch.0, args);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {error}");
+        assert!(error.contains(says), "{args:?}: {error}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
