@@ -141,7 +141,10 @@ fn every_reason_is_documented_in_two_languages() {
         );
         for sentence in [reason.english(), reason.french()] {
             assert!(sentence.len() > 10, "{code}: {sentence}");
-            assert!(readme.contains(sentence), "README.md has another sentence for {code}");
+            assert!(
+                readme.contains(sentence),
+                "README.md has another sentence for {code}"
+            );
         }
         assert_ne!(reason.english(), reason.french(), "{code}");
     }
