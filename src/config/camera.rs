@@ -139,9 +139,9 @@ impl<'c, 'r, 'f> Checking<'c, 'r, 'f> {
             .value("name", name, |name| values::text(&name))
             .unwrap_or_else(|| id.to_string());
         let groups = self.raw.groups.take().unwrap_or_default();
-        let groups = self.texts("groups", groups, |group| values::text(group));
+        let groups = self.texts("groups", groups, values::text);
         let neighbours = self.raw.neighbours.take().unwrap_or_default();
-        let neighbours = self.texts("neighbours", neighbours, |near| neighbour(near));
+        let neighbours = self.texts("neighbours", neighbours, neighbour);
         let position = self.raw.position.take();
         let position = self.value("position", position, position_of);
         let bearing = self.raw.bearing;
@@ -216,7 +216,7 @@ impl<'c, 'r, 'f> Checking<'c, 'r, 'f> {
         let sub = self.value("sub", sub, |url| rtsp_url(&url));
         let (main, in_main) = main.map(split).unzip();
         let (sub, in_sub) = sub.map(split).unzip();
-        let in_url = in_main.flatten().or(in_sub.flatten());
+        let in_url = in_main.flatten().or_else(|| in_sub.flatten());
         let credential = self.credential(id, main.as_ref(), in_url);
         let transport = self.raw.transport.take();
         let transport = self

@@ -1,6 +1,7 @@
 //! The grounds that fanal knows, with their labels.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::problem::Reading;
 use super::raw;
@@ -47,14 +48,14 @@ pub(super) fn read(root: &mut Root<'_>, reading: &mut Reading<'_>) -> BTreeMap<S
         let (Some(id), Some(fr), Some(en)) = (id, fr, en) else {
             continue;
         };
-        if grounds.contains_key(&id) {
-            let line = entry.at.of("id");
-            reading.error(
-                line,
-                format!("ground {id:?} is already known; use another id"),
-            );
-        } else {
-            grounds.insert(id, Ground { fr, en });
+        match grounds.entry(id) {
+            Entry::Vacant(place) => {
+                place.insert(Ground { fr, en });
+            }
+            Entry::Occupied(known) => reading.error(
+                entry.at.of("id"),
+                format!("ground {:?} is already known; use another id", known.key()),
+            ),
         }
     }
     grounds

@@ -1,7 +1,7 @@
 //! Certificates, keys and revocation lists that the settings name: there, of
 //! their kind, and fitting each other. Their users read them again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject,
@@ -190,8 +190,8 @@ fn certificates(
 
 /// A certificate and its key: readable, of each other, and of this id.
 fn identity(
-    certificate: &PathBuf,
-    key: &PathBuf,
+    certificate: &Path,
+    key: &Path,
     own_id: Option<&str>,
     at: &Lines,
     reading: &mut Reading<'_>,

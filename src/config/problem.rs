@@ -235,7 +235,7 @@ impl<'a> Reading<'a> {
         if expanded.is_absolute() {
             return Ok(expanded);
         }
-        let directory = self.file.parent().unwrap_or(Path::new(""));
+        let directory = self.file.parent().unwrap_or_else(|| Path::new(""));
         let mut whole = directory.to_owned();
         for part in expanded.components() {
             if part != Component::CurDir {

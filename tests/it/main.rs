@@ -1,5 +1,5 @@
 //! Integration tests on real sockets: one binary, one module for each subject.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 mod camera;
 mod certs;
