@@ -66,7 +66,7 @@ pub(super) struct Inner {
     pub(super) hosts: Arc<Hosts>,
     /// Where the time lines of all streams begin.
     pub(super) origin: Instant,
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
     stop: CancellationToken,
     state: Mutex<PoolState>,
     next_attachment: AtomicU64,

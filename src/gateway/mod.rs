@@ -3,6 +3,7 @@
 //! Two threads with current-thread runtimes and the journal's own. *frames*:
 //! links, cameras, relays. *control*: decisions, metrics, socket, config.
 
+mod adapter;
 pub mod camera;
 mod cause;
 mod host;

@@ -7,7 +7,7 @@
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,13 +17,15 @@ use retina::client::{
     TcpTransportOptions, Transport, UdpTransportOptions,
 };
 use retina::codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame};
+use tokio_util::task::TaskTracker;
 
+use super::adapter::Adapter;
 use super::cause;
 use super::host::{Hosts, Place};
 use crate::config::settings;
 use crate::media::timeline::TICKS_PER_SECOND;
 use crate::media::unit::{Codec, Configuration, UNIT_LIMIT};
-use crate::proto::camera::{Failure, Step};
+use crate::proto::camera::{Failure, Retry, Step};
 use crate::reason::Reason;
 
 /// The name under which cameras see the gateway.
@@ -49,6 +51,10 @@ pub struct Limits {
     pub busy: Duration,
     /// How long a start waits for another camera of a full host to close.
     pub place: Duration,
+    /// A key frame that is due sooner than this is waited for.
+    pub key_frame_near: Duration,
+    /// A session is not opened anew for a key frame more often than this.
+    pub key_frame_every: Duration,
     /// First wait before a failed camera is tried again.
     pub retry_floor: Duration,
     /// Longest wait.
@@ -67,6 +73,8 @@ impl Limits {
         teardown: Duration::from_secs(2),
         busy: Duration::from_secs(60),
         place: Duration::from_secs(3),
+        key_frame_near: Duration::from_secs(2),
+        key_frame_every: Duration::from_secs(10),
         retry_floor: Duration::from_secs(1),
         retry_cap: Duration::from_secs(30),
         retry_stable: Duration::from_secs(30),
@@ -110,6 +118,10 @@ pub(crate) struct Opening {
     pub(crate) group: Arc<SessionGroup>,
     pub(crate) limits: Limits,
     pub(crate) progress: Arc<Progress>,
+    /// The camera is known to need the adapter; set when that turns out.
+    pub(crate) adapted: Arc<AtomicBool>,
+    /// Owns the adapter's task.
+    pub(crate) tasks: TaskTracker,
 }
 
 /// A session that plays. Dropping it sends TEARDOWN in the background;
@@ -121,6 +133,7 @@ pub(crate) struct Session {
     configuration: Option<Arc<Configuration>>,
     group: Arc<SessionGroup>,
     teardown: Duration,
+    adapted: Arc<AtomicBool>,
     _place: Place,
 }
 
@@ -152,51 +165,42 @@ pub(crate) struct Picture {
 
 impl Session {
     /// Opens a session: waits for the host's turn, then DESCRIBE, SETUP of the
-    /// video track, PLAY.
+    /// video track, PLAY. A camera without a user name is first opened by retina
+    /// directly, at no cost for its bytes; one whose answers retina does not bear
+    /// through the [`Adapter`], from then on.
     pub(crate) async fn open(opening: Opening) -> Result<Self, Failure> {
         let limits = opening.limits;
-        let progress = &opening.progress;
-        let target = &opening.target;
         let place = opening
             .hosts
-            .enter(target.host(), limits.place, limits.busy)
+            .enter(opening.target.host(), limits.place, limits.busy)
             .await?;
-        progress.reach(Step::Connecting);
-        let described = retina::client::Session::describe(target.url.clone(), opening.options());
-        let mut described = match tokio::time::timeout(limits.describe, described).await {
-            Ok(Ok(described)) => described,
-            Ok(Err(error)) => return Err(opening.failed(&error)),
-            Err(_) => return Err(opening.too_slow(limits.describe)),
+        let adapted =
+            opening.target.credential.is_some() || opening.adapted.load(Ordering::Relaxed);
+        let (demuxed, stream, codec) = if adapted {
+            opening.open_adapted().await?
+        } else {
+            opening.progress.reach(Step::Connecting);
+            match opening.play(opening.target.url.clone()).await {
+                Ok(playing) => playing,
+                Err(Unopened::Known(failure)) => return Err(failure),
+                Err(Unopened::Retina(error)) => {
+                    tracing::debug!(%error, "retina could not open the camera directly");
+                    match error.status_code() {
+                        Some(status) if status >= 400 => {
+                            let step = opening.progress.step();
+                            return Err(cause::from_status(status, step, limits.busy));
+                        }
+                        Some(_) | None => {}
+                    }
+                    await_teardown(&opening.group, limits.teardown).await;
+                    let opened = opening.open_adapted().await?;
+                    tracing::info!("the camera needs the adapter; see gateway::adapter");
+                    opening.adapted.store(true, Ordering::Relaxed);
+                    opened
+                }
+            }
         };
-        let (stream, codec) = choose(described.streams())?;
-        let setup = async {
-            progress.reach(Step::SettingUp);
-            let transport = match target.transport {
-                settings::Transport::Tcp => Transport::Tcp(TcpTransportOptions::default()),
-                settings::Transport::Udp => Transport::Udp(UdpTransportOptions::default()),
-            };
-            let options = SetupOptions::default()
-                .transport(transport)
-                .frame_format(FrameFormat::MP4);
-            described.setup(stream, options).await?;
-            progress.reach(Step::Playing);
-            let options =
-                PlayOptions::default().initial_timestamp(InitialTimestampPolicy::Permissive);
-            described.play(options).await
-        };
-        let playing = match tokio::time::timeout(limits.setup, setup).await {
-            Ok(Ok(playing)) => playing,
-            Ok(Err(error)) => return Err(opening.failed(&error)),
-            Err(_) => return Err(opening.too_slow(limits.setup)),
-        };
-        let demuxed = playing.demuxed().map_err(|error| {
-            tracing::debug!(%error, "the camera's stream can't be taken apart");
-            cause::hold(
-                Reason::CodecUnsupported,
-                "its description of the video is not understood; see the gateway's log",
-            )
-        })?;
-        progress.reach(Step::NoPicture);
+        opening.progress.reach(Step::NoPicture);
         Ok(Self {
             demuxed: Box::pin(demuxed),
             stream,
@@ -204,6 +208,7 @@ impl Session {
             configuration: None,
             group: opening.group.clone(),
             teardown: limits.teardown,
+            adapted: opening.adapted.clone(),
             _place: place,
         })
     }
@@ -216,6 +221,8 @@ impl Session {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {
                     tracing::debug!(%error, "session broke");
+                    // Perhaps for something that the adapter bears.
+                    self.adapted.store(true, Ordering::Relaxed);
                     return Err(cause::ended());
                 }
                 None => return Err(cause::ended()),
@@ -229,6 +236,7 @@ impl Session {
             demuxed,
             group,
             teardown,
+            _place,
             ..
         } = self;
         drop(demuxed);
@@ -293,27 +301,92 @@ impl Session {
     }
 }
 
+/// Why a session was not opened.
+enum Unopened {
+    /// For this.
+    Known(Failure),
+    /// For what retina says.
+    Retina(retina::Error),
+}
+
 impl Opening {
-    fn options(&self) -> SessionOptions {
-        let credentials = self.target.credential.as_ref();
-        SessionOptions::default()
-            .user_agent(USER_AGENT.to_owned())
-            .session_group(self.group.clone())
-            .creds(credentials.map(|credential| retina::client::Credentials {
-                username: credential.username.clone(),
-                password: credential.password.expose().to_owned(),
-            }))
+    /// Connects by itself and lets retina speak through the adapter.
+    async fn open_adapted(&self) -> Result<(Demuxed, usize, Codec), Failure> {
+        let target = &self.target;
+        let turn = match &target.credential {
+            Some(credential) => {
+                let login = self.hosts.login(target.host(), &credential.username);
+                Some(login.await?)
+            }
+            None => None,
+        };
+        self.progress.reach(Step::Connecting);
+        let connect = Adapter::connect(target, turn, self.limits.busy, &self.tasks);
+        let Ok(adapter) = tokio::time::timeout(self.limits.describe, connect).await else {
+            return Err(self.too_slow(self.limits.describe));
+        };
+        let adapter = adapter?;
+        self.progress.reach(Step::Describing);
+        match self.play(adapter.url()).await {
+            Ok(playing) => Ok(playing),
+            Err(unopened) => {
+                let known = adapter.verdict();
+                Err(known.unwrap_or_else(|| match unopened {
+                    Unopened::Known(failure) => failure,
+                    Unopened::Retina(error) => {
+                        tracing::warn!(%error, "the camera's answers are not understood");
+                        cause::from_retina(&error, self.progress.step(), self.limits.busy)
+                    }
+                }))
+            }
+        }
     }
 
-    fn failed(&self, error: &retina::Error) -> Failure {
-        tracing::debug!(%error, "the camera could not be opened");
-        cause::from_retina(error, self.progress.step(), self.limits.busy)
+    /// DESCRIBE, SETUP of the video track, PLAY.
+    async fn play(&self, url: url::Url) -> Result<(Demuxed, usize, Codec), Unopened> {
+        let limits = &self.limits;
+        let options = SessionOptions::default()
+            .user_agent(USER_AGENT.to_owned())
+            .session_group(self.group.clone());
+        let describe = retina::client::Session::describe(url, options);
+        let mut described = tokio::time::timeout(limits.describe, describe)
+            .await
+            .map_err(|_| Unopened::Known(self.too_slow(limits.describe)))?
+            .map_err(Unopened::Retina)?;
+        let (stream, codec) = choose(described.streams()).map_err(Unopened::Known)?;
+        let setup = async {
+            self.progress.reach(Step::SettingUp);
+            let transport = match self.target.transport {
+                settings::Transport::Tcp => Transport::Tcp(TcpTransportOptions::default()),
+                settings::Transport::Udp => Transport::Udp(UdpTransportOptions::default()),
+            };
+            let options = SetupOptions::default()
+                .transport(transport)
+                .frame_format(FrameFormat::MP4);
+            described.setup(stream, options).await?;
+            self.progress.reach(Step::Playing);
+            let options =
+                PlayOptions::default().initial_timestamp(InitialTimestampPolicy::Permissive);
+            described.play(options).await
+        };
+        let playing = tokio::time::timeout(limits.setup, setup)
+            .await
+            .map_err(|_| Unopened::Known(self.too_slow(limits.setup)))?
+            .map_err(Unopened::Retina)?;
+        let demuxed = playing.demuxed().map_err(|error| {
+            tracing::warn!(%error, "the camera's video is not understood");
+            Unopened::Known(cause::hold(
+                Reason::CodecUnsupported,
+                "its description of the video is not understood; see the gateway's log",
+            ))
+        })?;
+        Ok((demuxed, stream, codec))
     }
 
     fn too_slow(&self, timeout: Duration) -> Failure {
         Failure {
             refusal: self.progress.step().too_slow(timeout),
-            retry: crate::proto::camera::Retry::Backoff,
+            retry: Retry::Backoff,
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::camera::{Counters, Inner, Settled, Sink};
-use super::session::{Opening, Picture, Progress, Session, Target, await_teardown};
+use super::session::{Limits, Opening, Picture, Progress, Session, Target, await_teardown};
 use crate::clock::Boot;
 use crate::media::timeline::Timeline;
 use crate::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFlags};
@@ -25,11 +26,6 @@ use crate::reason::{Reason, Refusal};
 const KEPT_BYTES: usize = 16 * 1024 * 1024;
 /// Longest kept group.
 const KEPT_TIME: Duration = Duration::from_secs(30);
-/// A key frame that is due sooner than this is waited for.
-const KEY_FRAME_NEAR: Duration = Duration::from_secs(2);
-/// A session is not opened anew for a key frame more often than this.
-const KEY_FRAME_EVERY: Duration = Duration::from_secs(10);
-
 /// One stream of a camera: known to the pool as soon as it was asked for, with a
 /// task only while it is wanted.
 #[derive(Debug)]
@@ -37,6 +33,8 @@ pub(super) struct Stream {
     pub(super) camera: CameraId,
     pub(super) profile: Profile,
     counters: Arc<Counters>,
+    /// The camera is known to need the adapter; forgotten when its settings change.
+    adapted: Arc<AtomicBool>,
     shared: Mutex<Shared>,
     wake: Notify,
 }
@@ -45,8 +43,8 @@ pub(super) struct Stream {
 struct Shared {
     target: Arc<Target>,
     settled: Settled,
-    /// Goes on through sessions and tasks, so that times never go back.
-    line: Timeline,
+    /// What the task before left, while none runs.
+    left: Option<(Life, Timeline)>,
     joining: Vec<(u64, Arc<dyn Sink>)>,
     leaving: Vec<u64>,
     changes: VecDeque<Change>,
@@ -88,10 +86,11 @@ impl Stream {
             camera,
             profile,
             counters,
+            adapted: Arc::default(),
             shared: Mutex::new(Shared {
                 target,
                 settled,
-                line: Timeline::new(),
+                left: None,
                 joining: Vec::new(),
                 leaving: Vec::new(),
                 changes: VecDeque::new(),
@@ -144,6 +143,9 @@ impl Stream {
         } else if let Change::Settings(target, settled) = change {
             shared.target = target;
             shared.settled = settled;
+            if let Some((life, _)) = &mut shared.left {
+                life.handle_reopen();
+            }
         }
     }
 
@@ -153,7 +155,7 @@ impl Stream {
         loop {
             task.take_inputs();
             task.carry_out().await;
-            if task.life.phase() == Phase::Idle && self.rest() {
+            if task.life.phase() == Phase::Idle && self.rest(&task) {
                 return;
             }
             task.wait().await;
@@ -161,11 +163,12 @@ impl Stream {
     }
 
     /// Ends the task unless something came in meanwhile.
-    fn rest(&self) -> bool {
+    fn rest(&self, task: &Task) -> bool {
         let mut shared = self.lock();
         let idle = shared.joining.is_empty() && shared.changes.is_empty() && !shared.warm;
         if idle {
             shared.leaving.clear();
+            shared.left = Some((task.life.clone(), task.line.clone()));
             shared.running = false;
         }
         idle
@@ -249,9 +252,13 @@ impl Task {
     fn new(stream: Arc<Stream>, pool: Arc<Inner>) -> Self {
         let limits = pool.limits;
         let backoff = Backoff::new(limits.retry_floor, limits.retry_cap, limits.retry_stable);
-        let shared = stream.lock();
-        let life = Life::new(shared.settled.timing(&limits), false, backoff);
-        let line = shared.line.clone();
+        let mut shared = stream.lock();
+        let timing = shared.settled.timing(&limits);
+        let (mut life, line) = shared
+            .left
+            .take()
+            .unwrap_or_else(|| (Life::new(timing, false, backoff), Timeline::new()));
+        life.handle_timing(timing);
         let pressure = pool.hosts.pressure(shared.target.host());
         drop(shared);
         let mut ticker = tokio::time::interval(limits.tick);
@@ -282,7 +289,6 @@ impl Task {
     }
 
     fn take_inputs(&mut self) {
-        let now = self.now();
         let (joining, leaving, changes, warm) = {
             let mut shared = self.stream.lock();
             (
@@ -292,6 +298,7 @@ impl Task {
                 shared.warm,
             )
         };
+        let now = self.now();
         for (id, sink) in joining {
             self.join(id, sink);
         }
@@ -332,6 +339,9 @@ impl Task {
                     changed
                 };
                 self.life.handle_timing(settled.timing(&self.pool.limits));
+                if changed {
+                    self.stream.adapted.store(false, Ordering::Relaxed);
+                }
                 if changed || matches!(self.life.phase(), Phase::Held | Phase::Retrying) {
                     self.life.handle_reopen();
                 }
@@ -361,7 +371,7 @@ impl Task {
         }
         let in_group = self.kept.give(&*sink);
         self.sinks.push(Attached { id, sink, in_group });
-        self.life.handle_attach();
+        self.life.handle_attach(self.now());
         if !in_group && self.life.phase() == Phase::Live {
             self.want_key_frame();
         }
@@ -386,6 +396,8 @@ impl Task {
             group: self.stream.counters.sessions.clone(),
             limits: self.pool.limits,
             progress: progress.clone(),
+            adapted: self.stream.adapted.clone(),
+            tasks: self.pool.tasks.clone(),
         };
         self.pressure = self.pool.hosts.pressure(opening.target.host());
         self.opening = Some(Box::pin(Session::open(opening)));
@@ -406,14 +418,8 @@ impl Task {
         } else if self.opening.take().is_some() {
             await_teardown(&self.stream.counters.sessions, limit).await;
         }
-        self.store_line();
-    }
-
-    /// Leaves the time line where the next task finds it.
-    fn store_line(&mut self) {
         self.line.restart();
         self.broken = true;
-        self.stream.lock().line = self.line.clone();
     }
 
     fn tell(&self, state: &State) {
@@ -582,7 +588,7 @@ impl Task {
             .configuration
             .as_ref()
             .is_some_and(|configuration| configuration.codec != Codec::Jpeg);
-        if motion && self.life.phase() == Phase::Live && self.keys.is_far() {
+        if motion && self.life.phase() == Phase::Live && self.keys.is_far(&self.pool.limits) {
             if self.keys.first {
                 tracing::info!(camera = %self.stream.camera, "opened anew for a key frame");
                 self.keys.reopened = Some(Instant::now());
@@ -602,18 +608,18 @@ impl KeyFrames {
     }
 
     /// Whether the next key frame is so far away that opening anew gives one sooner.
-    fn is_far(&self) -> bool {
+    fn is_far(&self, limits: &Limits) -> bool {
         let Some(last) = self.last else {
             return false;
         };
         let age = last.elapsed();
         let rested = self
             .reopened
-            .is_none_or(|reopened| reopened.elapsed() >= KEY_FRAME_EVERY);
+            .is_none_or(|reopened| reopened.elapsed() >= limits.key_frame_every);
         let due = self.interval.is_some_and(|interval| {
-            interval.saturating_sub(age) <= KEY_FRAME_NEAR && age < interval * 2
+            interval.saturating_sub(age) <= limits.key_frame_near && age < interval * 2
         });
-        rested && !due && age >= KEY_FRAME_NEAR
+        rested && !due && age >= limits.key_frame_near
     }
 }
 
@@ -682,4 +688,59 @@ async fn next(session: Option<&mut Session>) -> Result<Picture, Failure> {
 /// A number in 0..1 for jitter; the middle where the system has no randomness.
 fn random() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    struct Counter(Mutex<usize>);
+
+    impl Sink for Counter {
+        fn push(&self, _: &Frame) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        }
+        fn state(&self, _: &State) {}
+    }
+
+    fn kept(age: Duration, bytes: usize) -> usize {
+        let mut kept = Kept::default();
+        kept.begin(Arc::new(Group {
+            number: 1,
+            epoch: 1,
+            first_of_epoch: true,
+            open: false,
+            kept: false,
+            profile: Profile::Main,
+            configuration: Arc::new(Configuration {
+                codec: Codec::H264,
+                record: Bytes::new(),
+                width: 0,
+                height: 0,
+            }),
+        }));
+        kept.started = Instant::now().checked_sub(age);
+        for key in [true, false] {
+            kept.add(&Arc::new(AccessUnit {
+                flags: UnitFlags {
+                    key,
+                    ..UnitFlags::default()
+                },
+                pts: 0,
+                captured: 0,
+                data: Bytes::from(vec![0; bytes]),
+            }));
+        }
+        let counter = Counter(Mutex::new(0));
+        kept.give(&counter);
+        counter.0.into_inner().unwrap_or(0)
+    }
+
+    #[test]
+    fn a_kept_group_is_bounded_in_bytes_and_time() {
+        assert_eq!(kept(Duration::ZERO, 1_000), 3);
+        assert_eq!(kept(Duration::ZERO, KEPT_BYTES / 2 + 1), 0);
+        assert_eq!(kept(KEPT_TIME + Duration::from_secs(1), 1_000), 0);
+    }
 }

@@ -113,7 +113,7 @@ impl Step {
         match self {
             Self::Waiting | Self::Connecting => Refusal::new(
                 Reason::CameraUnreachable,
-                format!("no connection within {timeout} s"),
+                format!("no connection and no answer within {timeout} s"),
             ),
             Self::Describing => Refusal::new(
                 Reason::CameraUnreachable,
@@ -177,6 +177,9 @@ pub struct Life {
     backoff: Backoff,
     /// The last failure, shown until the stream is live again.
     failure: Option<Refusal>,
+    /// When the next try would have been, had the last one not gone: who comes
+    /// sooner waits for it, lest asking again and again became a way to storm a camera.
+    resting: Option<(Boot, Refusal)>,
     stopped: bool,
     commands: VecDeque<Command>,
 }
@@ -201,6 +204,7 @@ impl Life {
             linger: None,
             backoff,
             failure: None,
+            resting: None,
             stopped: false,
             commands: VecDeque::new(),
         }
@@ -253,12 +257,10 @@ impl Life {
     }
 
     /// One more is attached. A lingering session is kept; a start under way is shared.
-    pub fn handle_attach(&mut self) {
+    pub fn handle_attach(&mut self, now: Boot) {
         self.attached += 1;
         self.linger = None;
-        if matches!(self.phase, Inner::Idle) {
-            self.open();
-        }
+        self.wake(now);
     }
 
     /// One went.
@@ -269,7 +271,12 @@ impl Life {
                 Inner::Starting { .. } | Inner::Live { .. } => {
                     self.linger = Some(now.plus(self.timing.close_after));
                 }
-                Inner::Retrying { .. } | Inner::Held => self.rest(),
+                Inner::Retrying { at } => {
+                    let failure = self.failure.take();
+                    self.rest();
+                    self.resting = failure.map(|refusal| (at, refusal));
+                }
+                Inner::Held => self.rest(),
                 Inner::Idle => {}
             }
         }
@@ -280,9 +287,7 @@ impl Life {
         self.warm = warm;
         if self.wanted() {
             self.linger = None;
-            if matches!(self.phase, Inner::Idle) {
-                self.open();
-            }
+            self.wake(now);
         } else if self.linger.is_none() {
             self.attached += 1;
             self.handle_detach(now);
@@ -323,6 +328,7 @@ impl Life {
         let wait = self.backoff.failed(up, random);
         if !self.wanted() {
             self.rest();
+            self.resting = Some((now.plus(wait), failure.refusal));
             return;
         }
         self.failure = Some(failure.refusal.clone());
@@ -383,6 +389,7 @@ impl Life {
     /// The session is to be opened anew at once: its settings changed, or the
     /// camera begins with a key frame and one is wanted. A held stream is tried again.
     pub fn handle_reopen(&mut self) {
+        self.resting = None;
         match self.phase {
             Inner::Idle => {}
             Inner::Starting { .. } | Inner::Live { .. } => {
@@ -417,6 +424,22 @@ impl Life {
         self.commands
             .push_back(Command::Tell(State::Failed(refusal)));
         self.rest();
+    }
+
+    /// Opens an idle stream, at once or when its next try is due.
+    fn wake(&mut self, now: Boot) {
+        if !matches!(self.phase, Inner::Idle) || self.stopped {
+            return;
+        }
+        match self.resting.take() {
+            Some((at, refusal)) if at > now => {
+                self.phase = Inner::Retrying { at };
+                self.failure = Some(refusal.clone());
+                self.commands
+                    .push_back(Command::Tell(State::Retrying(refusal)));
+            }
+            Some(_) | None => self.open(),
+        }
     }
 
     const fn wanted(&self) -> bool {

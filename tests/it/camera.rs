@@ -1,6 +1,8 @@
 //! Pulling cameras: the pool against scripted cameras, one test for each thing
 //! that real cameras do.
 
+mod traps;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

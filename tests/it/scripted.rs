@@ -98,11 +98,11 @@ pub fn media_audio() -> String {
     "m=audio 0 RTP/AVP 8\r\na=control:audio\r\na=rtpmap:8 PCMA/8000\r\n".to_owned()
 }
 
-/// One picture in one RTP packet.
+/// One picture: an RTP packet for each NAL unit.
 #[derive(Clone, Debug)]
 pub struct Picture {
     pub rtp: u32,
-    pub nal: Vec<u8>,
+    pub nals: Vec<Vec<u8>>,
 }
 
 impl Picture {
@@ -117,7 +117,20 @@ impl Picture {
     pub fn nal(rtp: u32, header: u8, size: usize) -> Self {
         let mut nal = vec![0x88; size];
         nal[0] = header;
-        Self { rtp, nal }
+        Self {
+            rtp,
+            nals: vec![nal],
+        }
+    }
+
+    /// A key frame behind these parameter sets, `SPS,PPS` in base64.
+    pub fn key_with(rtp: u32, sets: &str) -> Self {
+        let mut nals: Vec<_> = sets
+            .split(',')
+            .map(|s| STANDARD.decode(s).unwrap())
+            .collect();
+        nals.extend(Self::key(rtp).nals);
+        Self { rtp, nals }
     }
 }
 
@@ -291,7 +304,10 @@ impl Connection {
                 biased;
                 request = reader.request() => {
                     let Some(request) = request? else { return Ok(()) };
-                    if let Some(playing) = connection.answer(request).await? {
+                    if request.method.starts_with("RTSP/") {
+                        // An answer to a request of the camera's.
+                        connection.state.seen.send_modify(|seen| seen.push(request));
+                    } else if let Some(playing) = connection.answer(request).await? {
                         orders = Some(playing);
                     }
                 }
@@ -393,8 +409,8 @@ impl Connection {
         let auth = script.auth.as_ref()?;
         let mut nonce = self.state.nonce.lock().unwrap();
         let good = request.headers.get("authorization").is_some_and(|given| {
-            let digest = auth.challenges.iter().filter(|c| c.starts_with("Digest"));
-            let mut digest = digest.flat_map(|c| c.split('\n'));
+            let all = auth.challenges.iter().flat_map(|c| c.split('\n'));
+            let mut digest = all.filter(|c| c.starts_with("Digest"));
             let number = format!("n{}", nonce.0);
             digest.any(|c| check_digest(given, &c.replace("NONCE", &number), auth, request))
                 || given
@@ -431,16 +447,24 @@ impl Connection {
     }
 
     async fn send(&mut self, picture: &Picture) -> std::io::Result<()> {
+        for (i, nal) in picture.nals.iter().enumerate() {
+            let last = i + 1 == picture.nals.len();
+            self.packet(picture.rtp, last, nal).await?;
+        }
+        Ok(())
+    }
+
+    async fn packet(&mut self, rtp: u32, last: bool, nal: &[u8]) -> std::io::Result<()> {
         let sequence = {
             let mut sequence = self.state.sequence.lock().unwrap();
             *sequence = sequence.wrapping_add(1);
             *sequence
         };
-        let mut packet = vec![0x80, 0x80 | 96];
+        let mut packet = vec![0x80, if last { 0x80 | 96 } else { 96 }];
         packet.extend(sequence.to_be_bytes());
-        packet.extend(picture.rtp.to_be_bytes());
+        packet.extend(rtp.to_be_bytes());
         packet.extend([1, 2, 3, 4]);
-        packet.extend(&picture.nal);
+        packet.extend(nal);
         if let Some((socket, to)) = &self.udp {
             socket.send_to(&packet, to).await?;
             return Ok(());

@@ -34,7 +34,7 @@ fn failure(reason: Reason, retry: Retry) -> Failure {
 
 fn live() -> Life {
     let mut life = life();
-    life.handle_attach();
+    life.handle_attach(at(0));
     life.handle_started(at(0));
     life.handle_picture(at(1), true);
     commands(&mut life);
@@ -44,12 +44,12 @@ fn live() -> Life {
 #[test]
 fn a_start_is_shared_and_lives_with_its_first_key_frame() {
     let mut life = life();
-    life.handle_attach();
+    life.handle_attach(at(0));
     assert_eq!(
         commands(&mut life),
         [Command::Tell(State::Starting), Command::Open]
     );
-    life.handle_attach();
+    life.handle_attach(at(0));
     life.handle_started(at(0));
     life.handle_picture(at(1), false);
     assert_eq!(commands(&mut life), []);
@@ -64,7 +64,7 @@ fn the_session_lingers_and_a_new_one_cancels_the_close() {
     let mut life = live();
     life.handle_detach(at(5));
     assert_eq!(life.phase(), Phase::Closing);
-    life.handle_attach();
+    life.handle_attach(at(0));
     life.handle_picture(at(10), false);
     life.handle_timeout(at(15), Step::NoKeyFrame, 0.0);
     assert_eq!(commands(&mut life), []);
@@ -87,7 +87,7 @@ fn a_slow_start_names_how_far_it_came() {
         (Step::NoKeyFrame, Reason::CameraNoKeyFrame),
     ] {
         let mut life = life();
-        life.handle_attach();
+        life.handle_attach(at(0));
         life.handle_started(at(3));
         commands(&mut life);
         assert_eq!(life.poll_timeout(), Some(at(13)));
@@ -107,7 +107,7 @@ fn a_slow_start_names_how_far_it_came() {
 #[test]
 fn waiting_for_a_turn_does_not_count_as_a_slow_start() {
     let mut life = life();
-    life.handle_attach();
+    life.handle_attach(at(0));
     assert_eq!(life.poll_timeout(), None);
 }
 
@@ -163,7 +163,7 @@ fn a_refused_password_is_held_until_settings_change() {
         ))]
     );
     assert_eq!(life.poll_timeout(), None);
-    life.handle_attach();
+    life.handle_attach(at(0));
     assert_eq!(
         commands(&mut life),
         [],
@@ -193,12 +193,33 @@ fn what_nobody_wants_is_not_tried_again() {
 }
 
 #[test]
+fn asking_again_does_not_storm_a_camera_that_failed() {
+    let mut life = live();
+    let busy = failure(Reason::CameraBusy, Retry::After(Duration::from_secs(60)));
+    life.handle_failure(at(2), busy, 0.0);
+    life.handle_detach(at(3));
+    commands(&mut life);
+    life.handle_attach(at(4));
+    assert_eq!(
+        commands(&mut life),
+        [Command::Tell(State::Retrying(Reason::CameraBusy.into()))]
+    );
+    assert_eq!(life.poll_timeout(), Some(at(62)));
+    life.handle_detach(at(5));
+    life.handle_attach(at(63));
+    assert_eq!(
+        commands(&mut life),
+        [Command::Tell(State::Starting), Command::Open]
+    );
+}
+
+#[test]
 fn warm_streams_stay_open_alone() {
     let mut life = life();
     life.handle_warm(at(0), true);
     assert_eq!(life.poll_command(), Some(Command::Tell(State::Starting)));
     assert_eq!(life.poll_command(), Some(Command::Open));
-    life.handle_attach();
+    life.handle_attach(at(0));
     life.handle_detach(at(5));
     assert_eq!(life.phase(), Phase::Starting);
     life.handle_warm(at(6), false);
@@ -258,7 +279,7 @@ proptest! {
         let mut open = false;
         for input in inputs {
             match input {
-                Input::Attach => life.handle_attach(),
+                Input::Attach => life.handle_attach(now),
                 Input::Detach => life.handle_detach(now),
                 Input::Started => life.handle_started(now),
                 Input::Picture(key) => if open { life.handle_picture(now, key) },
