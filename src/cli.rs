@@ -49,13 +49,29 @@ enum Command {
     Certs(commands::certs::CertsArgs),
     /// Check a daemon's settings, and with --cameras each camera
     Check(commands::check::CheckArgs),
+    /// Ask a commune for cameras, as an operator; prints the grant as JSON
+    Request(commands::request::RequestArgs),
+    /// Carry a live grant on, also a colleague's
+    Renew(commands::renew::RenewArgs),
+    /// End a grant before its time
+    Release(commands::release::ReleaseArgs),
+    /// Show a centre's communes and the unit's live grants
+    Status(commands::status::StatusArgs),
+    /// Show or verify a journal or a copy of one
+    Journal(commands::journal::JournalArgs),
 }
 
 impl Command {
     /// Daemons tell what they do; other commands speak on stdout.
     fn default_level(&self) -> &'static str {
         match self {
-            Self::Certs(_) | Self::Check(_) => "warn",
+            Self::Certs(_)
+            | Self::Check(_)
+            | Self::Request(_)
+            | Self::Renew(_)
+            | Self::Release(_)
+            | Self::Status(_)
+            | Self::Journal(_) => "warn",
         }
     }
 
@@ -63,6 +79,11 @@ impl Command {
         match self {
             Self::Certs(args) => commands::certs::run(args),
             Self::Check(args) => commands::check::run(args),
+            Self::Request(args) => commands::request::run(args),
+            Self::Renew(args) => commands::renew::run(args),
+            Self::Release(args) => commands::release::run(args),
+            Self::Status(args) => commands::status::run(args),
+            Self::Journal(args) => commands::journal::run(args),
         }
     }
 }

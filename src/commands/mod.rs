@@ -3,6 +3,12 @@
 
 pub mod certs;
 pub mod check;
+pub mod client;
+pub mod journal;
+pub mod release;
+pub mod renew;
+pub mod request;
+pub mod status;
 
 /// Wrong usage or wrong settings: the cause of exit status 2.
 #[derive(Debug, thiserror::Error)]

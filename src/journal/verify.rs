@@ -138,6 +138,21 @@ impl Report {
     }
 }
 
+impl What {
+    /// The word for it, stable for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Changed(_) | Self::Torn(_) => "changed",
+            Self::Removed { .. } => "removed",
+            Self::Added(_) => "added",
+            Self::Reordered(_) | Self::WrongFile => "reordered",
+            Self::Repeated(_) => "repeated",
+            Self::Contradicts(_) => "contradicts",
+            Self::Statement(_) => "statement",
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} line {}", self.file, self.line)?;

@@ -1,0 +1,319 @@
+//! `fanal journal`: reads and verifies a journal or a copy of one.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod table;
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+
+use super::Usage;
+use crate::clock::Wall;
+use crate::journal::entry::Entry;
+use crate::journal::reader::{self, Content, KINDS, Lines};
+use crate::journal::recover::grant_of;
+use crate::journal::store::{Disk, Month, Store};
+use crate::journal::verify::statements::Authorities;
+use crate::journal::verify::{self, Report};
+use crate::proto::chain::Line;
+use crate::proto::ids::GrantId;
+
+/// Arguments of `fanal journal`.
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    #[command(subcommand)]
+    command: JournalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// Show what a journal or a copy of one holds
+    #[command(after_help = "Example: all about one grant
+  fanal journal show /var/lib/fanal/journal --grant 2f0c9a4e-6a51-4a57-9d0c-5b1f0f3c7d10")]
+    Show(ShowArgs),
+    /// Verify a journal or a copy of one: exit status 0 intact, 1 not
+    #[command(
+        after_help = "Example: the commune's journal, with the heads of it that the centre holds
+  fanal journal verify /var/lib/fanal/journal --with /mnt/corg-13/journal \\
+    --authority link-ca.pem --authority designation-ca.pem
+
+A chain alone can't show that its last lines were cut off: that takes the heads in the other
+side's journal (--with)."
+    )]
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// The directory with the month files: state_dir/journal or a copy
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// The lines as they stand in the files
+    #[arg(long)]
+    json: bool,
+    /// Only what concerns this grant
+    #[arg(long, value_name = "ID")]
+    grant: Option<GrantId>,
+    /// Only this kind of entry; may be given several times
+    #[arg(long = "kind", value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(KINDS))]
+    kinds: Vec<String>,
+    /// Only from this time on: 2026-11-23 or 2026-11-23T02:13:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<Wall>,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// The directory with the month files: state_dir/journal or a copy
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Another journal or copy whose heads of this one must fit; may be given several times
+    #[arg(long, value_name = "DIR")]
+    with: Vec<PathBuf>,
+    /// A link or designation authority (PEM): also check whose keys signed; may be given several times
+    #[arg(long = "authority", value_name = "FILE")]
+    authorities: Vec<PathBuf>,
+    /// Print the findings as JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `fanal journal`.
+pub fn run(args: JournalArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        JournalCommand::Show(args) => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            match show(&args, &mut out).and_then(|()| Ok(out.flush()?)) {
+                // `| head` is no failure.
+                Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+                done => done.map(|()| ExitCode::SUCCESS),
+            }
+        }
+        JournalCommand::Verify(args) => run_verify(&args),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn parse_time(written: &str) -> Result<Wall, String> {
+    let time = written.parse::<jiff::Timestamp>();
+    let date = || written.parse::<jiff::civil::Date>();
+    let time = time.or_else(|_| {
+        let start = date()?.to_zoned(jiff::tz::TimeZone::UTC)?;
+        Ok::<_, jiff::Error>(start.timestamp())
+    });
+    time.map(|time| Wall(time.as_microsecond()))
+        .map_err(|_| "write it like 2026-11-23 or 2026-11-23T02:13:00Z (UTC)".to_owned())
+}
+
+fn show(args: &ShowArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    let name = args.directory.display();
+    let mut store = Disk::existing(&args.directory).with_context(|| name.to_string())?;
+    let mut months = store.months().with_context(|| name.to_string())?;
+    if months.is_empty() {
+        return Err(anyhow!(
+            "{name} holds no month file (YYYY-MM.jsonl); name state_dir/journal or a copy of it"
+        ));
+    }
+    if let Some(since) = args.since {
+        // A clock gone back leaves older times in newer files, never the other way.
+        months.retain(|month| *month >= Month::of(since));
+    }
+    for month in months {
+        let file = month.file_name();
+        let mut lines = Lines::new(store.read(month).with_context(|| file.clone())?);
+        while let Some((place, content)) = lines.next_line().with_context(|| file.clone())? {
+            let line = match content {
+                Content::Line(bytes) => Line::parse(bytes).map_err(|error| error.to_string()),
+                Content::TooLong => Err("it is too long".to_owned()),
+                Content::Unterminated(_) => Err("it has no end".to_owned()),
+            };
+            match (line, content) {
+                (Ok(line), Content::Line(bytes)) => show_line(args, &line, bytes, out)?,
+                (Err(error), _) => eprintln!(
+                    "fanal: {file} line {}: no line of a journal: {error}",
+                    place.number
+                ),
+                (Ok(_), _) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn show_line(
+    args: &ShowArgs,
+    line: &Line<'_>,
+    bytes: &[u8],
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    if args.since.is_some_and(|since| line.header.time < since) {
+        return Ok(());
+    }
+    let frame = line.body.and_then(|body| reader::frame(body).ok());
+    let kind = frame.as_ref().map(|frame| frame.kind.as_str());
+    if !args.kinds.is_empty() && !kind.is_some_and(|kind| args.kinds.iter().any(|k| k == kind)) {
+        return Ok(());
+    }
+    let entry: Option<Entry> = line.body.and_then(|body| reader::entry(body).ok()?);
+    if args.grant.is_some() && entry.as_ref().and_then(grant_of) != args.grant {
+        return Ok(());
+    }
+    if args.json {
+        out.write_all(bytes)?;
+        out.write_all(b"\n")?;
+        return Ok(());
+    }
+    let said = match &entry {
+        Some(entry) => table::say(entry),
+        None if line.body.is_none() => "(left out of this copy)".to_owned(),
+        None => "(not known to this version)".to_owned(),
+    };
+    writeln!(
+        out,
+        "{:>7}  {}  {:<18}  {said}",
+        line.header.seq,
+        line.header.time.rfc3339(),
+        kind.unwrap_or("-"),
+    )?;
+    Ok(())
+}
+
+fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let mut texts = Vec::new();
+    for path in &args.authorities {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path);
+        texts.push(text.map_err(|error| Usage(format!("--authority {shown}: {error}")))?);
+    }
+    let authorities = (!texts.is_empty())
+        .then(|| Authorities::from_pem(texts.iter().map(String::as_str)))
+        .transpose()
+        .map_err(|cause| Usage(format!("--authority: {cause}")))?;
+    let report = verify::verify(&verify::Options {
+        directory: args.directory.clone(),
+        with: args.with.clone(),
+        authorities,
+    })
+    .map_err(|cause| anyhow!(cause))?;
+    if args.json {
+        print_findings(&report)?;
+    } else {
+        print_report(&report);
+    }
+    Ok(if report.is_intact() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
+}
+
+fn print_findings(report: &Report) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    for finding in &report.findings {
+        let json = serde_json::json!({
+            "file": finding.file, "line": finding.line, "seq": finding.seq,
+            "kind": finding.what.kind(), "what": finding.what.to_string(),
+        });
+        serde_json::to_writer(&mut out, &json)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn print_report(report: &Report) {
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    if report.more > 0 {
+        println!("and {} more", report.more);
+    }
+    for journal in &report.journals {
+        println!(
+            "journal {}: ends with line {} of {}, link {}",
+            journal.id.as_deref().unwrap_or("(id left out)"),
+            journal.seq,
+            journal.time.rfc3339(),
+            journal.link,
+        );
+    }
+    println!(
+        "{} files, {} lines ({} without body), {} signed statements, {} heads of others compared",
+        report.files, report.lines, report.without_body, report.statements, report.heads
+    );
+    for note in &report.notes {
+        println!("{note}");
+    }
+    if report.is_intact() {
+        println!("intact");
+    } else {
+        println!("NOT intact");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::sim::{Scratch, lines};
+
+    #[test]
+    fn times_of_the_command_line() {
+        assert_eq!(
+            parse_time("2026-11-23").unwrap().rfc3339(),
+            "2026-11-23T00:00:00.000Z"
+        );
+        assert_eq!(
+            parse_time("2026-11-23T02:13:00+01:00").unwrap().rfc3339(),
+            "2026-11-23T01:13:00.000Z"
+        );
+        assert!(parse_time("yesterday").is_err());
+    }
+
+    fn shown(args: &ShowArgs) -> String {
+        let mut out = Vec::new();
+        show(args, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn shows_a_table_raw_lines_and_what_the_filters_leave() {
+        let directory = Scratch::new("show");
+        let grant = |number| GrantId(uuid::Uuid::from_u128(number));
+        let time = |seconds: i64| Wall::from_seconds(1_795_996_800 + seconds);
+        let written = lines(&[
+            (time(0), Entry::Stopped {}),
+            (time(1), Entry::Resumed { grant: grant(1) }),
+            (time(2), Entry::Resumed { grant: grant(2) }),
+        ]);
+        std::fs::write(directory.0.join("2026-11.jsonl"), written.concat()).unwrap();
+        let mut args = ShowArgs {
+            directory: directory.0.clone(),
+            json: false,
+            grant: None,
+            kinds: Vec::new(),
+            since: None,
+        };
+        assert_eq!(shown(&args).lines().count(), 3);
+        assert!(shown(&args).contains("      2  2026-11-30T00:00:01.000Z  resumed"));
+        args.grant = Some(grant(2));
+        let only = shown(&args);
+        assert!(
+            only.starts_with("      3 ") && only.lines().count() == 1,
+            "{only}"
+        );
+        args.json = true;
+        assert_eq!(shown(&args).as_bytes(), written[2]);
+        args.grant = None;
+        args.kinds = vec!["stopped".to_owned()];
+        assert_eq!(shown(&args).as_bytes(), written[0]);
+        args.kinds.clear();
+        args.since = Some(time(1));
+        assert_eq!(shown(&args).lines().count(), 2);
+    }
+}

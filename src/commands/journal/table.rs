@@ -1,0 +1,102 @@
+//! One entry in one line of a table.
+
+use crate::journal::entry::{Entry, GrantEntry, Operator};
+use crate::proto::ids::CameraId;
+use crate::proto::text::shown;
+
+/// What an entry says, for a person.
+pub(super) fn say(entry: &Entry) -> String {
+    let said = match entry {
+        Entry::Started { by, version, .. } => format!("{by}, fanal {version}"),
+        Entry::Stopped {} => String::new(),
+        Entry::Reloaded { error: None, .. } => "new settings in force".to_owned(),
+        Entry::Reloaded {
+            error: Some(error), ..
+        } => format!("new settings refused: {error}"),
+        Entry::Grant(entry) => grant(entry),
+        Entry::Refused {
+            peer,
+            operator,
+            refusal,
+            ..
+        } => format!("{} through {peer}: {refusal}", person(operator)),
+        Entry::Unverified {
+            peer,
+            count,
+            reason,
+        } => format!("{count} requests through {peer}, last one {reason}"),
+        Entry::Confirmed { grant, centre, .. } => format!("{grant} recorded at {centre}"),
+        Entry::Resumed { grant } => grant.to_string(),
+        Entry::Ended {
+            grant,
+            reason,
+            at,
+            by,
+        } => {
+            let by = by
+                .as_ref()
+                .map(|by| format!(" by {by}"))
+                .unwrap_or_default();
+            format!("{grant} {reason}{by} at {at}")
+        }
+        Entry::Cut { scope, until, by } => format!("{scope} until {until} by {by}"),
+        Entry::Allowed { scope, by } => format!("{scope} by {by}"),
+        Entry::ViewingStarted {
+            grant,
+            commune,
+            camera,
+            who,
+            how,
+            from,
+        } => format!("{grant} {who} sees {commune}/{camera} by {how} from {from}"),
+        Entry::ViewingEnded {
+            start,
+            grant,
+            reason,
+            at,
+        } => format!("{grant} begun at line {start}: {reason} at {at}"),
+        Entry::Viewings {
+            grant, viewings, ..
+        } => format!("{grant} {} viewings told by the centre", viewings.len()),
+        Entry::PeerHead { peer, .. } => peer.clone(),
+        Entry::PeerContradiction { peer, detail, .. } => format!("{peer}: {detail}"),
+        Entry::Revocation {
+            authority, number, ..
+        } => format!("list {number} of {authority}"),
+        Entry::TornLine { hash, bytes } => format!("{bytes} bytes cut, SHA-256 {hash}"),
+        Entry::Interrupted {
+            since,
+            error,
+            refused,
+        } => format!("not writable since {since}, {refused} entries refused: {error}"),
+        Entry::Continues { journal, seq, link } => {
+            format!("journal {journal} after its line {seq}, link {link}")
+        }
+        Entry::ClockAccepted { newest, by } => format!("behind {newest}, accepted by {by}"),
+    };
+    // Names and details come from outside: they must not steer a terminal.
+    shown(&said, 400)
+}
+
+fn grant(entry: &GrantEntry) -> String {
+    let kind = if entry.renewal { "renewal" } else { "grant" };
+    let names: Vec<&str> = entry.granted.iter().map(CameraId::as_str).collect();
+    let refused = match entry.refused.len() {
+        0 => String::new(),
+        count => format!(", {count} refused"),
+    };
+    format!(
+        "{} {kind}: {} of {}, {} for {}, to {}{refused}; {} s",
+        entry.grant,
+        person(&entry.operator),
+        entry.operator.unit,
+        entry.grounds,
+        entry.incident,
+        names.join(" "),
+        entry.expires.saturating_sub(entry.start),
+    )
+}
+
+fn person(operator: &Operator) -> String {
+    format!("{} ({})", operator.name, operator.number)
+}
