@@ -254,7 +254,7 @@ impl<'a> Reading<'a> {
             };
             let value = self.files.variable(name).ok_or_else(|| {
                 let hint = if name == "CREDENTIALS_DIRECTORY" {
-                    "systemd sets it for units with LoadCredential="
+                    "systemd sets it for units with LoadCredential=; by hand, run with CREDENTIALS_DIRECTORY=DIR"
                 } else {
                     "set it in the daemon's environment"
                 };

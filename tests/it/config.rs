@@ -27,7 +27,7 @@ impl WithSecrets {
             ),
             ("link.crl.pem", trial.link_list().to_owned()),
             ("designation.crl.pem", trial.designation_list().to_owned()),
-            ("hik", "a password\n".to_owned()),
+            ("hik.txt", "a password\n".to_owned()),
             ("vms", "another\n".to_owned()),
             ("adresses-13.csv.gz", String::new()),
         ]);
