@@ -59,6 +59,8 @@ enum Command {
     Status(commands::status::StatusArgs),
     /// Show or verify a journal or a copy of one
     Journal(commands::journal::JournalArgs),
+    /// Simulated RTSP cameras for trials and load
+    Simulate(commands::simulate::SimulateArgs),
 }
 
 impl Command {
@@ -71,7 +73,8 @@ impl Command {
             | Self::Renew(_)
             | Self::Release(_)
             | Self::Status(_)
-            | Self::Journal(_) => "warn",
+            | Self::Journal(_)
+            | Self::Simulate(_) => "warn",
         }
     }
 
@@ -84,6 +87,7 @@ impl Command {
             Self::Release(args) => commands::release::run(args),
             Self::Status(args) => commands::status::run(args),
             Self::Journal(args) => commands::journal::run(args),
+            Self::Simulate(args) => commands::simulate::run(args),
         }
     }
 }

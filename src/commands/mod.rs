@@ -8,6 +8,7 @@ pub mod journal;
 pub mod release;
 pub mod renew;
 pub mod request;
+pub mod simulate;
 pub mod status;
 
 /// Wrong usage or wrong settings: the cause of exit status 2.
