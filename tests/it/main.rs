@@ -7,5 +7,6 @@ mod cli;
 mod config;
 mod conventions;
 mod http;
+mod link;
 mod metrics;
 mod scripted;
