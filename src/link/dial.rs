@@ -106,13 +106,8 @@ impl Dialer {
             }
             tokio::select! {
                 () = token.cancelled() => break,
-                Some(_) = tasks.join_next() => {
-                    centres.retain(|_, task| !task.is_finished());
-                    // The settings may name the centre again by now.
-                    if watching.borrow().keys().all(|centre| centres.contains_key(centre)) {
-                        let _ = watching.changed().await;
-                    }
-                }
+                // A centre that was gone and is named again is dialled again.
+                Some(_) = tasks.join_next() => {}
                 _ = watching.changed() => {}
             }
         }

@@ -147,9 +147,12 @@ impl<W> Backlog<W> {
         // Nothing of these was sent, and the new key frame replaces them.
         let unsent: usize = self.count(|entry| entry.writer.is_none(), Entry::bytes);
         self.bytes -= unsent;
-        let before = self.entries.len();
+        let replaced = self.count(
+            |entry| entry.writer.is_none() && !entry.units.is_empty(),
+            |_| 1,
+        );
+        self.replaced += replaced as u32;
         self.entries.retain(|entry| entry.writer.is_some());
-        self.replaced += (before - self.entries.len()) as u32;
         for entry in &mut self.entries {
             entry.complete = true;
             entry.superseded.get_or_insert(now);

@@ -162,6 +162,23 @@ max_designation = "31d"
 
     /// A receiver's end on this address.
     pub(super) fn accept(&self, listen: SocketAddr, clock: &Clock) -> Centre {
+        self.try_accept(listen, clock).unwrap()
+    }
+
+    /// The same on an address whose socket closes about now.
+    pub(super) async fn accept_again(&self, listen: SocketAddr) -> Centre {
+        within(async {
+            loop {
+                match self.try_accept(listen, &Clock::system()) {
+                    Ok(centre) => return centre,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        })
+        .await
+    }
+
+    fn try_accept(&self, listen: SocketAddr, clock: &Clock) -> Result<Centre, endpoint::Error> {
         let settings = self.receiver(listen);
         let (events, receiver) = mpsc::channel(64);
         let (hub_events, _) = mpsc::channel(64);
@@ -174,18 +191,17 @@ max_designation = "31d"
                 events,
                 hub: Hub::new(clock.clone(), metrics, hub_events),
             },
-        )
-        .unwrap();
+        )?;
         let token = CancellationToken::new();
         let address = acceptor.local_addrs()[0];
         let task = tokio::spawn(acceptor.clone().run(token.clone()));
-        Centre {
+        Ok(Centre {
             acceptor,
             address,
             events: receiver,
             token,
             task,
-        }
+        })
     }
 
     /// A gateway's end that dials this address.
