@@ -23,6 +23,7 @@ use super::adapter::Adapter;
 use super::cause;
 use super::host::{Hosts, Place};
 use crate::config::settings;
+use crate::media::h265;
 use crate::media::timeline::TICKS_PER_SECOND;
 use crate::media::unit::{Codec, Configuration, UNIT_LIMIT};
 use crate::proto::camera::{Failure, Retry, Step};
@@ -256,11 +257,10 @@ impl Session {
         let key = frame.is_random_access_point();
         let (open_group, disposable) = match self.codec {
             Codec::H264 | Codec::Jpeg => (false, frame.is_disposable()),
-            Codec::H265 => {
-                let layers = self.configuration.as_deref().map_or(0, temporal_layers);
-                let kind = H265Picture::of(frame.data());
-                (kind.is_cra(), kind.is_disposable(layers))
-            }
+            Codec::H265 => (
+                h265::Picture::of(frame.data()).opens_group(),
+                h265::is_disposable(frame.data(), highest_layer(self.configuration.as_deref())),
+            ),
         };
         let (ticks, rate) = (
             frame.timestamp().timestamp(),
@@ -448,58 +448,13 @@ fn to_video_clock(ticks: i64, rate: NonZeroU32) -> u32 {
     (ticks & 0xffff_ffff) as u32
 }
 
-/// `numTemporalLayers` of an hvcC record (ISO 14496-15 8.3.3.1.2); 0: unknown.
-fn temporal_layers(configuration: &Configuration) -> u8 {
-    configuration
-        .record
-        .get(21)
-        .map_or(0, |byte| (byte >> 3) & 7)
-}
-
-/// What the first slice of an H.265 picture says of it (ITU-T H.265 7.4.2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct H265Picture {
-    unit_type: u8,
-    temporal_id: u8,
-}
-
-impl H265Picture {
-    /// Looks at the first coded slice of length-prefixed NAL units.
-    fn of(mut data: &[u8]) -> Self {
-        let none = Self {
-            unit_type: 63,
-            temporal_id: 0,
-        };
-        while let Some((length, rest)) = data.split_first_chunk::<4>() {
-            let length = u32::from_be_bytes(*length) as usize;
-            let (Some(&[first, second, ..]), Some(next)) = (rest.get(..length), rest.get(length..))
-            else {
-                return none;
-            };
-            let unit_type = (first >> 1) & 0x3f;
-            if unit_type < 32 {
-                return Self {
-                    unit_type,
-                    temporal_id: (second & 7).saturating_sub(1),
-                };
-            }
-            data = next;
-        }
-        none
-    }
-
-    const fn is_cra(self) -> bool {
-        self.unit_type == 21
-    }
-
-    /// A sub-layer non-reference picture (even types below 16) serves no picture
-    /// of its own sub-layer; in the highest sub-layer it serves none at all.
-    const fn is_disposable(self, layers: u8) -> bool {
-        self.unit_type < 16
-            && self.unit_type % 2 == 0
-            && self.temporal_id + 1 >= layers
-            && layers > 0
-    }
+/// The highest sub-layer of an H.265 stream: `numTemporalLayers` of its hvcC
+/// record (ISO 14496-15 8.3.3.1.2) less one; beyond all where it is not known.
+fn highest_layer(configuration: Option<&Configuration>) -> u8 {
+    let layers = configuration
+        .and_then(|configuration| configuration.record.get(21))
+        .map_or(0, |byte| (byte >> 3) & 7);
+    layers.checked_sub(1).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]
@@ -507,20 +462,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn h265_pictures_nobody_needs_are_known() {
-        let unit = |unit_type: u8, temporal_id: u8| {
-            let sei = [0, 0, 0, 3, 39 << 1, 1, 0];
-            let slice = [0, 0, 0, 3, unit_type << 1, temporal_id + 1, 0];
-            H265Picture::of(&[sei, slice].concat())
+    fn unknown_sub_layers_make_nothing_disposable() {
+        let with = |layers: u8| Configuration {
+            codec: Codec::H265,
+            record: [vec![0; 21], vec![layers << 3 | 3]].concat().into(),
+            width: 0,
+            height: 0,
         };
-        assert!(unit(0, 0).is_disposable(1));
-        assert!(!unit(1, 0).is_disposable(1));
-        assert!(!unit(0, 0).is_disposable(2), "the layer above may need it");
-        assert!(unit(0, 1).is_disposable(2));
-        assert!(!unit(0, 0).is_disposable(0), "unknown layers");
-        assert!(unit(21, 0).is_cra() && !unit(19, 0).is_cra());
-        assert!(!H265Picture::of(&[0, 0, 1]).is_disposable(1));
-        assert!(!H265Picture::of(&[0, 0, 0, 200, 1, 2]).is_disposable(1));
+        let picture = [0, 0, 0, 3, 0, 1, 0];
+        let disposable =
+            |known: Option<&Configuration>| h265::is_disposable(&picture, highest_layer(known));
+        assert!(disposable(Some(&with(1))));
+        assert!(!disposable(Some(&with(2))), "the layer above may need it");
+        assert!(!disposable(Some(&with(0))));
+        assert!(!disposable(None));
     }
 
     #[test]

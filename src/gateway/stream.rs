@@ -1,6 +1,8 @@
 //! The task of one camera stream: carries out what [`Life`] decides, numbers
 //! groups and epochs, places pictures on the relay's time line and hands them on.
 
+mod key_frames;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,19 +15,17 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::camera::{Counters, Inner, Settled, Sink};
-use super::session::{Limits, Opening, Picture, Progress, Session, Target, await_teardown};
+use super::session::{Opening, Picture, Progress, Session, Target, await_teardown};
 use crate::clock::Boot;
+use crate::media::kept::Kept;
 use crate::media::timeline::Timeline;
 use crate::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFlags};
 use crate::proto::backoff::Backoff;
 use crate::proto::camera::{Command, Failure, Life, Phase, State, Step};
 use crate::proto::ids::{CameraId, Profile};
 use crate::reason::{Reason, Refusal};
+use key_frames::KeyFrames;
 
-/// Largest kept group, bytes.
-const KEPT_BYTES: usize = 16 * 1024 * 1024;
-/// Longest kept group.
-const KEPT_TIME: Duration = Duration::from_secs(30);
 /// One stream of a camera: known to the pool as soon as it was asked for, with a
 /// task only while it is wanted.
 #[derive(Debug)]
@@ -221,25 +221,6 @@ struct Start {
     begun: bool,
 }
 
-/// What is known of a camera's habit with key frames.
-#[derive(Debug, Default)]
-struct KeyFrames {
-    last: Option<Instant>,
-    interval: Option<Duration>,
-    /// Its sessions begin with a key frame.
-    first: bool,
-    reopened: Option<Instant>,
-}
-
-/// The group that runs, for who joins.
-#[derive(Debug, Default)]
-struct Kept {
-    group: Option<Arc<Group>>,
-    units: Vec<Arc<AccessUnit>>,
-    bytes: usize,
-    started: Option<Instant>,
-}
-
 enum Happened {
     Woken,
     Pressed,
@@ -269,7 +250,7 @@ impl Task {
             life,
             sinks: Vec::new(),
             line,
-            kept: Kept::default(),
+            kept: Kept::new(),
             session: None,
             opening: None,
             start: None,
@@ -369,7 +350,11 @@ impl Task {
         if self.life.phase() != Phase::Idle {
             sink.state(&self.life.state());
         }
-        let in_group = self.kept.give(&*sink);
+        let frames = self.kept.frames();
+        let in_group = !frames.is_empty();
+        for frame in &frames {
+            sink.push(frame);
+        }
         self.sinks.push(Attached { id, sink, in_group });
         self.life.handle_attach(self.now());
         if !in_group && self.life.phase() == Phase::Live {
@@ -535,9 +520,7 @@ impl Task {
             captured,
             data: picture.data,
         });
-        if !self.sinks.is_empty() {
-            self.kept.add(&unit);
-        }
+        self.kept.push(&unit);
         let frame = Frame::Unit(unit);
         for attached in self.sinks.iter().filter(|attached| attached.in_group) {
             attached.sink.push(&frame);
@@ -575,7 +558,9 @@ impl Task {
             profile: self.stream.profile,
             configuration: configuration.clone(),
         });
-        self.kept.begin(group.clone());
+        if !self.sinks.is_empty() {
+            self.kept.start(group.clone());
+        }
         let frame = Frame::Group(group);
         for attached in &mut self.sinks {
             attached.in_group = true;
@@ -591,81 +576,12 @@ impl Task {
         if motion && self.life.phase() == Phase::Live && self.keys.is_far(&self.pool.limits) {
             if self.keys.first {
                 tracing::info!(camera = %self.stream.camera, "opened anew for a key frame");
-                self.keys.reopened = Some(Instant::now());
+                self.keys.reopen();
                 self.life.handle_reopen();
             } else {
                 tracing::info!(camera = %self.stream.camera, "a key frame is wanted, and the camera does not begin its sessions with one; shorten its key frame interval");
             }
         }
-    }
-}
-
-impl KeyFrames {
-    fn note(&mut self) {
-        let now = Instant::now();
-        self.interval = self.last.map(|last| now - last);
-        self.last = Some(now);
-    }
-
-    /// Whether the next key frame is so far away that opening anew gives one sooner.
-    fn is_far(&self, limits: &Limits) -> bool {
-        let Some(last) = self.last else {
-            return false;
-        };
-        let age = last.elapsed();
-        let rested = self
-            .reopened
-            .is_none_or(|reopened| reopened.elapsed() >= limits.key_frame_every);
-        let due = self.interval.is_some_and(|interval| {
-            interval.saturating_sub(age) <= limits.key_frame_near && age < interval * 2
-        });
-        rested && !due && age >= limits.key_frame_near
-    }
-}
-
-impl Kept {
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    fn begin(&mut self, group: Arc<Group>) {
-        self.units.clear();
-        self.bytes = 0;
-        self.started = Some(Instant::now());
-        self.group = Some(group);
-    }
-
-    /// Keeps another picture; a group that grew too large or long is dropped whole.
-    fn add(&mut self, unit: &Arc<AccessUnit>) {
-        let Some(started) = self.started else {
-            return;
-        };
-        if self.units.is_empty() && !unit.flags.key {
-            // Nobody was attached at the group's start: it can't be given.
-            self.clear();
-            return;
-        }
-        self.bytes += unit.data.len();
-        if self.bytes > KEPT_BYTES || started.elapsed() > KEPT_TIME {
-            self.clear();
-        } else {
-            self.units.push(unit.clone());
-        }
-    }
-
-    /// Gives all to one who joins; `false`: there is nothing.
-    fn give(&self, sink: &dyn Sink) -> bool {
-        let Some(group) = self.group.as_ref().filter(|_| !self.units.is_empty()) else {
-            return false;
-        };
-        sink.push(&Frame::Group(Arc::new(Group {
-            kept: true,
-            ..Group::clone(group)
-        })));
-        for unit in &self.units {
-            sink.push(&Frame::Unit(unit.clone()));
-        }
-        true
     }
 }
 
@@ -688,59 +604,4 @@ async fn next(session: Option<&mut Session>) -> Result<Picture, Failure> {
 /// A number in 0..1 for jitter; the middle where the system has no randomness.
 fn random() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-
-    struct Counter(Mutex<usize>);
-
-    impl Sink for Counter {
-        fn push(&self, _: &Frame) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        }
-        fn state(&self, _: &State) {}
-    }
-
-    fn kept(age: Duration, bytes: usize) -> usize {
-        let mut kept = Kept::default();
-        kept.begin(Arc::new(Group {
-            number: 1,
-            epoch: 1,
-            first_of_epoch: true,
-            open: false,
-            kept: false,
-            profile: Profile::Main,
-            configuration: Arc::new(Configuration {
-                codec: Codec::H264,
-                record: Bytes::new(),
-                width: 0,
-                height: 0,
-            }),
-        }));
-        kept.started = Instant::now().checked_sub(age);
-        for key in [true, false] {
-            kept.add(&Arc::new(AccessUnit {
-                flags: UnitFlags {
-                    key,
-                    ..UnitFlags::default()
-                },
-                pts: 0,
-                captured: 0,
-                data: Bytes::from(vec![0; bytes]),
-            }));
-        }
-        let counter = Counter(Mutex::new(0));
-        kept.give(&counter);
-        counter.0.into_inner().unwrap_or(0)
-    }
-
-    #[test]
-    fn a_kept_group_is_bounded_in_bytes_and_time() {
-        assert_eq!(kept(Duration::ZERO, 1_000), 3);
-        assert_eq!(kept(Duration::ZERO, KEPT_BYTES / 2 + 1), 0);
-        assert_eq!(kept(KEPT_TIME + Duration::from_secs(1), 1_000), 0);
-    }
 }
