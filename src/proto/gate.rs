@@ -159,6 +159,17 @@ pub enum Command {
         camera: CameraId,
         /// Which of its streams.
         profile: Profile,
+        /// When it ends at the latest: the latest of its grants' deadlines.
+        until: Boot,
+    },
+    /// A renewal or an end moved the latest of a relay's deadlines.
+    RelayUntil {
+        /// Where it goes.
+        centre: CentreId,
+        /// Its number.
+        relay: RelayId,
+        /// When it ends at the latest.
+        until: Boot,
     },
     /// Detach it at once.
     StopRelay {

@@ -122,6 +122,8 @@ pub(super) struct Relay {
     pub(super) id: RelayId,
     pub(super) profile: Profile,
     pub(super) grants: BTreeSet<GrantId>,
+    /// The latest of its grants' deadlines, as the driver knows it.
+    until: Boot,
     pub(super) state: RelayState,
     pub(super) refusal: Option<Refusal>,
 }
@@ -239,9 +241,10 @@ impl Gate {
         };
         let centre = live.terms.centre.clone();
         let key = (centre.clone(), camera.clone());
+        let until = live.terms.deadline;
         if let Some(relay) = self.relays.get_mut(&key) {
             relay.grants.insert(grant);
-            return;
+            return self.move_until(&centre, camera);
         }
         let permit = Permit::new(grant, &live.terms.request, &live.receipt);
         let profile = self.profile(live.terms.claims().profile, camera);
@@ -253,6 +256,7 @@ impl Gate {
                 id,
                 profile,
                 grants: BTreeSet::from([grant]),
+                until,
                 state: RelayState::Starting,
                 refusal: None,
             },
@@ -263,7 +267,27 @@ impl Gate {
             relay: id,
             camera: camera.clone(),
             profile,
+            until,
         });
+    }
+
+    /// Tells the driver when the latest of a relay's deadlines has moved.
+    pub(super) fn move_until(&mut self, centre: &CentreId, camera: &CameraId) {
+        let Some(relay) = self.relays.get_mut(&(centre.clone(), camera.clone())) else {
+            return;
+        };
+        let grants = relay.grants.iter().filter_map(|id| self.grants.get(id));
+        let Some(until) = grants.map(|live| live.terms.deadline).max() else {
+            return;
+        };
+        if relay.until != until {
+            relay.until = until;
+            self.commands.push_back(Command::RelayUntil {
+                centre: centre.clone(),
+                relay: relay.id,
+                until,
+            });
+        }
     }
 
     /// The stream that serves a wish. A camera without a smaller one shows the full one.
@@ -295,6 +319,8 @@ impl Gate {
                 camera,
                 reason,
             });
+        } else {
+            self.move_until(centre, camera);
         }
     }
 

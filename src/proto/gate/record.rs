@@ -8,7 +8,7 @@ use super::request::Answer;
 use super::review::Standing;
 use crate::clock::Now;
 use crate::journal::Receipt;
-use crate::journal::entry::GrantEntry;
+use crate::journal::entry::{Entry, GrantEntry};
 use crate::proto::control::ToReceiver;
 use crate::proto::designation::Verified;
 use crate::proto::ids::{CameraId, GrantId, RelayId};
@@ -78,32 +78,48 @@ impl Gate {
             refusal,
             cameras: Vec::new(),
         };
-        let receipt = match result {
-            Ok(receipt) => receipt,
+        if recording.renewal {
+            // Who was judged meanwhile reckoned with it as it was being recorded;
+            // what it leaves or takes must not add up to more than is allowed.
+            self.generation += 1;
+        }
+        let (refusal, head) = match result {
             Err(cause) => {
                 tracing::error!(%cause, "a grant could not be recorded");
                 let detail = format!(
                     "the journal of {} can't be written",
                     self.rules.settings.commune
                 );
-                let answer = refuse(Refusal::new(Reason::JournalUnavailable, detail));
-                return self.answer(answer, None);
+                (Refusal::new(Reason::JournalUnavailable, detail), None)
             }
-        };
-        let standing = self.still_standing(&recording, now);
-        match standing {
-            Ok(standing) => self.granted(recording, standing, receipt, now),
-            Err(refusal) => {
-                let head = self.head_for(&recording.terms.centre, receipt.head());
-                // A renewal leaves the grant as it was, unless that ended and was
-                // journalled as ended already.
-                if !recording.renewal {
-                    self.note_end(recording.grant, &recording.terms, &refusal, None, now);
+            Ok(receipt) => match self.still_standing(&recording, now) {
+                Ok(standing) => return self.granted(recording, standing, receipt, now),
+                Err(refusal) => {
+                    let head = self.head_for(&recording.terms.centre, receipt.head());
+                    (refusal, Some(head))
                 }
-                let answer = refuse(refusal);
-                self.answer(answer, Some(head));
-            }
+            },
+        };
+        self.void(&recording, &refusal, now);
+        let answer = refuse(refusal);
+        self.answer(answer, head);
+    }
+
+    /// A recorded grant or renewal is not to be. Even after a failed write the
+    /// entry may stand in the journal: nothing of it must resume at the next start.
+    fn void(&mut self, recording: &Recording, refusal: &Refusal, now: Now) {
+        let terms = &recording.terms;
+        if !recording.renewal {
+            return self.note_end(recording.grant, terms, refusal, None, now);
         }
+        let entry = Entry::Refused {
+            request: terms.request.text().to_owned(),
+            jti: terms.claims().jti,
+            peer: terms.centre.to_string(),
+            operator: terms.request.designation().operator.clone(),
+            refusal: refusal.clone(),
+        };
+        self.owe_entry(entry, None);
     }
 
     /// What is left of a verdict once it is recorded: cuts, reloads, revocations
@@ -127,7 +143,9 @@ impl Gate {
         if terms.expires <= now.wall || terms.deadline <= now.boot {
             return Err(Reason::GrantExpired.into());
         }
-        if recording.generation == self.generation {
+        // The bump of its own answer aside, nothing changed since it was judged.
+        let judged = recording.generation + u64::from(recording.renewal);
+        if judged == self.generation {
             return Ok(Standing {
                 granted: terms.granted.clone(),
                 expires: terms.expires,

@@ -17,6 +17,28 @@ struct Past {
     entry: GrantEntry,
     confirmed: bool,
     cut: Option<(Scope, String)>,
+    /// What a renewal replaced.
+    before: Option<Box<Past>>,
+}
+
+impl Past {
+    fn cut_by(&mut self, id: GrantId, scope: &Scope, by: &str) {
+        let touched = match scope {
+            Scope::Grant(grant) => &id == grant,
+            Scope::Centre(centre) => &self.entry.centre == centre,
+            Scope::All => true,
+            Scope::Camera(camera) => {
+                self.entry.granted.retain(|granted| granted != camera);
+                self.entry.granted.is_empty()
+            }
+        };
+        if touched {
+            self.cut = Some((scope.clone(), by.to_owned()));
+        }
+        if let Some(before) = &mut self.before {
+            before.cut_by(id, scope, by);
+        }
+    }
 }
 
 /// What is gathered while reading.
@@ -61,16 +83,33 @@ impl Gate {
             Entry::Grant(entry) => {
                 self.read_used(entry.jti, &entry.request, time, now);
                 reading.shapes.insert(entry.grant, shape(entry));
+                let mut before = reading.grants.remove(&entry.grant).map(Box::new);
+                if let Some(before) = &mut before {
+                    before.before = None;
+                }
                 let past = Past {
                     entry: (**entry).clone(),
                     confirmed: false,
                     cut: None,
+                    before,
                 };
                 reading.grants.insert(entry.grant, past);
             }
             Entry::Refused { jti, request, .. } => {
                 self.read_used(*jti, request, time, now);
                 self.mark_written(*jti, now.boot);
+                // A renewal that was recorded and refused all the same: the
+                // grant stands as it did before.
+                let voided = reading
+                    .grants
+                    .iter()
+                    .find(|(_, past)| past.entry.renewal && past.entry.jti == *jti);
+                if let Some(grant) = voided.map(|(grant, _)| *grant)
+                    && let Some(past) = reading.grants.remove(&grant)
+                    && let Some(before) = past.before
+                {
+                    reading.grants.insert(grant, *before);
+                }
             }
             Entry::Confirmed {
                 grant,
@@ -132,18 +171,7 @@ impl Gate {
             self.blocks.insert(scope.clone(), block);
         }
         for (id, past) in &mut reading.grants {
-            let touched = match &scope {
-                Scope::Grant(grant) => id == grant,
-                Scope::Centre(centre) => &past.entry.centre == centre,
-                Scope::All => true,
-                Scope::Camera(camera) => {
-                    past.entry.granted.retain(|granted| granted != camera);
-                    past.entry.granted.is_empty()
-                }
-            };
-            if touched {
-                past.cut = Some((scope.clone(), by.to_owned()));
-            }
+            past.cut_by(*id, &scope, by);
         }
     }
 

@@ -57,6 +57,9 @@ impl Gate {
             terms.expires = standing.expires;
             let left = standing.expires.since(now.wall);
             terms.deadline = terms.deadline.min(now.boot.plus(left));
+            for camera in &standing.granted {
+                self.move_until(&before.centre, camera);
+            }
         }
     }
 
@@ -69,9 +72,10 @@ impl Gate {
         new: bool,
         now: Now,
     ) -> Result<Standing, Refusal> {
+        let told = |refusal| if new { refusal } else { changed(refusal) };
         let verified = self
             .verify(&terms.centre, terms.request.text(), now)
-            .map_err(changed)?;
+            .map_err(told)?;
         let left = u32::try_from(terms.left(now).as_secs()).unwrap_or(u32::MAX);
         let question = Question {
             centre: &terms.centre,
@@ -85,7 +89,7 @@ impl Gate {
         };
         let examined = self
             .examine(&question, verified, now)
-            .map_err(|denied| changed(denied.refusal))?;
+            .map_err(|denied| told(denied.refusal))?;
         // `left` is in whole seconds: only a real cut of time counts.
         let shortened = examined.verdict.expires.plus(Duration::from_secs(1)) < terms.expires;
         Ok(Standing {

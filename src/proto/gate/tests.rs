@@ -184,7 +184,7 @@ struct World {
     waiting: VecDeque<(Ticket, Box<Entry>)>,
     journal_works: bool,
     sent: Vec<(CentreId, ToReceiver)>,
-    running: BTreeMap<RelayId, (CentreId, CameraId, GrantId, Profile)>,
+    running: BTreeMap<RelayId, (CentreId, CameraId, Boot, Profile)>,
     stopped: Vec<(RelayId, Reason)>,
     counted: Vec<Option<Reason>>,
     heads_sent: usize,
@@ -393,7 +393,9 @@ impl World {
                     relay,
                     camera,
                     profile,
+                    until,
                 } => {
+                    assert!(until > self.now.boot);
                     // No grant, no video; no journal, no video.
                     assert!(self.journal.iter().any(|(_, _, entry)| match entry {
                         Entry::Grant(entry) =>
@@ -405,8 +407,11 @@ impl World {
                         .values()
                         .any(|(c, k, ..)| (c, k) == (&centre, &camera));
                     assert!(!twice, "one copy per camera on a link");
-                    let start = (centre, camera, permit.grant(), profile);
+                    let start = (centre, camera, until, profile);
                     assert!(self.running.insert(relay, start).is_none());
+                }
+                Command::RelayUntil { relay, until, .. } => {
+                    self.running.get_mut(&relay).unwrap().2 = until;
                 }
                 Command::StopRelay { relay, reason, .. } => {
                     assert!(self.running.remove(&relay).is_some(), "stopped once");

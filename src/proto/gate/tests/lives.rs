@@ -340,3 +340,24 @@ fn of_several_agreements_the_best_counts() {
     let again = world.claims_of(&claims);
     assert!(world.ask(2, &again).is_ok());
 }
+
+#[test]
+fn a_renewal_refused_after_it_was_recorded_does_not_come_back() {
+    let mut world = World::new();
+    let grant = world.granted(&[0]);
+    world.advance(Duration::from_secs(100));
+    let mut claims = world.claims(&[0]);
+    claims.renews = Some(grant);
+    world.sent.clear();
+    world.send_request(0, &claims);
+    let mut changed = settings();
+    changed.agreements[0].max_duration = Duration::from_secs(550);
+    world.gate.handle_settings(rules(changed), world.now);
+    world.settle();
+    assert_eq!(world.answer().unwrap_err().reason, Reason::DurationTooLong);
+    assert_eq!(world.running.len(), 1, "the grant itself goes on");
+    let mut world = world.restarted(Duration::from_secs(1), settings());
+    assert_eq!(world.running.len(), 1);
+    world.advance(Duration::from_secs(500));
+    assert_eq!(world.ended(grant), Some(Reason::GrantExpired));
+}

@@ -235,6 +235,14 @@ impl World {
             .map(|(centre, camera, ..)| (centre.clone(), camera.clone()))
             .collect();
         assert_eq!(covered, running);
+        // The data path's own deadline is the latest of the grants'.
+        for (centre, camera, until, _) in self.running.values() {
+            let held =
+                self.gate.grants.values().filter(|live| {
+                    &live.terms.centre == centre && live.terms.granted.contains(camera)
+                });
+            assert_eq!(held.map(|live| live.terms.deadline).max(), Some(*until));
+        }
         for live in self.gate.grants.values() {
             assert!(live.terms.expires > self.now.wall && live.terms.deadline > self.now.boot);
         }
