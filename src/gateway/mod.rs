@@ -1,12 +1,323 @@
 //! The gateway: the commune's daemon. Checks, journals, and only then relays.
 //!
-//! Two threads with current-thread runtimes and the journal's own. *frames*:
-//! links, cameras, relays. *control*: decisions, metrics, socket, config.
+//! Two threads with current-thread runtimes and the journal's own. *frames*
+//! ([`frames`]): links, cameras, relays. *control* (whoever runs
+//! [`Gateway::run`]): decisions ([`brain`] drives [`crate::proto::gate`]), metrics,
+//! the local socket, settings. Only commands and counters cross.
+//!
+//! The order of a stop: no more requests → relays end and centres are told
+//! (`shutting_down`) → cameras get their TEARDOWN → the journal is written to its
+//! end and closed. Grants are not ended by it: they resume at the next start.
 
 mod adapter;
+mod brain;
 pub mod camera;
 mod cause;
+mod frames;
 mod host;
 pub mod probe;
+mod rules;
 mod session;
+pub mod socket;
 mod stream;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{Loaded, settings};
+use crate::http;
+use crate::journal::entry::Entry;
+use crate::journal::writer::{self, Writer};
+use crate::link;
+use crate::link::dial::Dialer;
+use crate::metrics;
+use crate::metrics::health::Checks;
+use crate::proto::gate::Gate;
+
+/// Reloads that wait.
+const RELOAD_LIMIT: usize = 4;
+
+/// How a gateway is run.
+#[derive(Debug)]
+pub struct Options {
+    /// The time.
+    pub clock: Clock,
+    /// An administrator accepts a clock behind the journal's newest time.
+    pub accept_clock: Option<String>,
+    /// Timeouts of cameras that no setting names.
+    pub camera_limits: camera::Limits,
+}
+
+impl Default for Options {
+    /// As the daemon runs.
+    fn default() -> Self {
+        Self {
+            clock: Clock::system(),
+            accept_clock: None,
+            camera_limits: camera::Limits::LAN,
+        }
+    }
+}
+
+/// Why a gateway could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that the settings name.
+    #[error(transparent)]
+    File(#[from] rules::Error),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] writer::Error),
+    /// Certificates of the link.
+    #[error("link: {0}")]
+    Link(#[from] link::endpoint::Error),
+    /// The socket of `fanal relays`, `cut`, `allow`.
+    #[error("socket {path}: {cause}")]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// Where metrics are served.
+    #[error("metrics on {address}: {cause}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// It ended by itself.
+    #[error("{0}")]
+    Ended(String),
+}
+
+/// Where a gateway listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalAddrs {
+    /// `/metrics`, `/health`, `/ready`.
+    pub metrics: SocketAddr,
+    /// The local socket.
+    pub socket: PathBuf,
+}
+
+/// Asks a running gateway for things. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    reloads: mpsc::Sender<brain::ReloadReply>,
+}
+
+impl Handle {
+    /// Reads the settings file again. A bad file keeps the old settings; the
+    /// error says what is wrong with it. Both are journalled.
+    ///
+    /// # Errors
+    /// The file's mistakes, or that the gateway is not running.
+    pub async fn reload(&self) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        let gone = |_| "the gateway is not running".to_owned();
+        self.reloads.send(reply).await.map_err(|_| gone(()))?;
+        answer.await.map_err(|_| gone(()))?
+    }
+}
+
+/// A gateway that is bound and has recovered its journal, and does nothing yet.
+#[derive(Debug)]
+pub struct Gateway {
+    brain: brain::Parts,
+    inputs: Bound,
+    listener: http::Listener,
+    socket: socket::Socket,
+    addrs: LocalAddrs,
+    handle: Handle,
+    camera_limits: camera::Limits,
+}
+
+/// What is bound of the brain's inputs before the threads start.
+#[derive(Debug)]
+struct Bound {
+    events: mpsc::Receiver<link::Event<crate::proto::control::ToGateway>>,
+    reloads: mpsc::Receiver<brain::ReloadReply>,
+    orders: mpsc::Receiver<frames::Order>,
+}
+
+impl Gateway {
+    /// Reads certificates, locks and recovers the journal, binds metrics and socket.
+    ///
+    /// # Errors
+    /// See [`Error`]: each says what to mend.
+    pub async fn bind(loaded: Loaded<settings::Gateway>, options: Options) -> Result<Self, Error> {
+        let loaded = brain::shared(loaded);
+        let settings = Arc::clone(&loaded.settings);
+        let address = settings.metrics;
+        let listener = http::Listener::bind(address, None)
+            .await
+            .map_err(|cause| Error::Metrics { address, cause })?;
+        let clock = options.clock.clone();
+        let opened = tokio::task::spawn_blocking({
+            let (settings, clock) = (Arc::clone(&settings), clock.clone());
+            move || open(&settings, clock)
+        });
+        let (rules, writer, recovered, certificate) = opened
+            .await
+            .map_err(|error| Error::Ended(error.to_string()))??;
+        let metrics = metrics(&settings)?;
+        let (events, event_receiver) = mpsc::channel(brain::EVENT_LIMIT);
+        let dialer = Dialer::new(
+            &settings,
+            link::dial::Parts {
+                clock: clock.clone(),
+                metrics: Arc::clone(&metrics),
+                events,
+            },
+        )?;
+        let now = clock.now();
+        let first_relay = getrandom::u32().unwrap_or(1);
+        let mut gate = Gate::new(rules, first_relay);
+        gate.handle_note(Entry::Started {
+            by: settings.commune.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            settings: loaded.hash,
+            certificate,
+        });
+        gate.handle_recovered(&recovered.entries, recovered.newest, now);
+        if let Some(by) = options.accept_clock {
+            gate.handle_clock_accepted(by, now);
+        }
+        // Last, for it replaces the socket of a gateway that was killed; by now
+        // the journal's lock says that none is alive.
+        let path = settings.socket.clone();
+        let socket = socket::Socket::bind(&path).map_err(|cause| Error::Socket { path, cause })?;
+        let metrics_address = listener.local_addr();
+        let addrs = LocalAddrs {
+            metrics: metrics_address.map_err(|cause| Error::Metrics { address, cause })?,
+            socket: settings.socket.clone(),
+        };
+        let (orders, order_receiver) = mpsc::channel(brain::ORDER_LIMIT);
+        let (reloads, reload_receiver) = mpsc::channel(RELOAD_LIMIT);
+        let checks = Checks::expecting(&["journal", "link"]);
+        Ok(Self {
+            brain: brain::Parts {
+                gate,
+                clock,
+                writer,
+                metrics,
+                checks,
+                orders,
+                dialer,
+                loaded,
+            },
+            inputs: Bound {
+                events: event_receiver,
+                reloads: reload_receiver,
+                orders: order_receiver,
+            },
+            listener,
+            socket,
+            addrs,
+            handle: Handle { reloads },
+            camera_limits: options.camera_limits,
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addrs(&self) -> &LocalAddrs {
+        &self.addrs
+    }
+
+    /// For reloads.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> Arc<metrics::Gateway> {
+        Arc::clone(&self.brain.metrics)
+    }
+
+    /// Runs until the token is cancelled, then stops in order.
+    ///
+    /// # Errors
+    /// The frames thread could not start, or ended by itself.
+    pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
+        let Self {
+            brain,
+            inputs,
+            listener,
+            socket,
+            ..
+        } = self;
+        let (notices, notice_receiver) = mpsc::channel(brain::NOTICE_LIMIT);
+        let frames_end = frames::start(frames::Parts {
+            settings: Arc::clone(&brain.loaded.settings),
+            clock: brain.clock.clone(),
+            metrics: Arc::clone(&brain.metrics),
+            limits: self.camera_limits,
+            dialer: brain.dialer.clone(),
+            orders: inputs.orders,
+            notices,
+        })
+        .map_err(|error| Error::Ended(format!("frames thread: {error}")))?;
+        let metrics = Arc::clone(&brain.metrics);
+        let router = metrics::serve::router(move || metrics.encode(), brain.checks.clone());
+        let (asked, asked_receiver) = mpsc::channel(socket::CONNECTION_LIMIT);
+        let mut servers = JoinSet::new();
+        // Metrics are served to the last; the socket ends with the requests.
+        let last = CancellationToken::new();
+        let limits = http::Limits::default();
+        servers.spawn(http::serve(listener, router, limits, last.clone()));
+        servers.spawn(socket.serve(asked, token.clone()));
+        let inputs = brain::Inputs {
+            events: inputs.events,
+            notices: notice_receiver,
+            asked: asked_receiver,
+            reloads: inputs.reloads,
+            frames_end,
+        };
+        let result = brain::Brain::new(brain).run(inputs, token.clone()).await;
+        token.cancel();
+        last.cancel();
+        while servers.join_next().await.is_some() {}
+        result.map_err(Error::Ended)
+    }
+}
+
+type Opened = (
+    crate::proto::gate::Rulebook,
+    Writer,
+    writer::Recovered,
+    String,
+);
+
+/// What takes the disk's time.
+fn open(settings: &Arc<settings::Gateway>, clock: Clock) -> Result<Opened, Error> {
+    let signer = rules::signer(&settings.tls)?;
+    let certificate = rules::read(&settings.tls.certificate)?;
+    let (writer, recovered) = Writer::open(writer::Options {
+        state_dir: settings.state_dir.clone(),
+        owner: settings.commune.to_string(),
+        signer,
+        clock,
+    })?;
+    // After the lock: it writes in the state directory.
+    let rules = rules::read_all(settings)?;
+    Ok((rules, writer, recovered, certificate))
+}
+
+fn metrics(settings: &settings::Gateway) -> Result<Arc<metrics::Gateway>, Error> {
+    let centres = settings
+        .agreements
+        .iter()
+        .map(|agreement| &agreement.centre);
+    let made = metrics::Gateway::new(centres, settings.cameras.len());
+    let metrics = made.map_err(|error| Error::Ended(error.to_string()))?;
+    metrics.apply(settings);
+    metrics.config_last_reload_successful.set(1);
+    Ok(Arc::new(metrics))
+}

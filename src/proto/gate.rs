@@ -410,9 +410,22 @@ impl Gate {
         self.send(centre, message);
     }
 
+    /// An entry that is not the gate's own, written in its order.
+    pub fn handle_note(&mut self, entry: Entry) {
+        self.owe_entry(entry, None);
+    }
+
     /// New settings. What they forbid ends, `agreement_changed`.
     pub fn handle_settings(&mut self, rules: Rulebook, now: Now) {
-        self.rules = rules;
+        let before = std::mem::replace(&mut self.rules, rules);
+        let known: Vec<&RevocationList> = held_lists(&before).collect();
+        let news: Vec<Entry> = held_lists(&self.rules)
+            .filter(|list| !known.contains(list))
+            .map(revocation)
+            .collect();
+        for entry in news {
+            self.owe_entry(entry, None);
+        }
         self.review(now);
         let linked: Vec<CentreId> = self.links.keys().cloned().collect();
         for centre in linked {
@@ -433,14 +446,7 @@ impl Gate {
             }
         }
         for list in &news {
-            self.owe_entry(
-                Entry::Revocation {
-                    authority: list.authority.clone(),
-                    number: list.number.clone(),
-                    list: list.hash,
-                },
-                None,
-            );
+            self.owe_entry(revocation(list), None);
             self.commands
                 .push_back(Command::KeepRevocation(Box::new(list.clone())));
         }
@@ -500,6 +506,26 @@ impl Gate {
         self.owed.len()
     }
 
+    /// What is wrong with the designation authorities' revocation lists, for people.
+    pub fn revocation_warnings(&self, now: Now) -> Vec<String> {
+        let mut warnings: Vec<String> = held_lists(&self.rules)
+            .filter(|list| list.next_update.is_some_and(|at| at < now.wall))
+            .map(|list| {
+                let (authority, number) = (&list.authority, &list.number);
+                format!("list {number} of {authority} should have been replaced by now")
+            })
+            .collect();
+        let agreements = self.rules.settings.agreements.iter();
+        for (agreement, authority) in agreements.zip(&self.rules.authorities) {
+            if agreement.require_fresh_revocation && authority.list().is_none() {
+                let reference = &agreement.reference;
+                warnings.push(format!("no list for {reference:?}, which requires one"));
+            }
+        }
+        warnings.dedup();
+        warnings
+    }
+
     fn send(&mut self, centre: &CentreId, message: ToReceiver) {
         if self.links.contains_key(centre) {
             self.commands.push_back(Command::Send {
@@ -543,7 +569,7 @@ impl Gate {
     }
 
     /// A head of the own journal as the centre can verify it.
-    fn head_for(&self, centre: &CentreId, head: &str) -> String {
+    pub fn head_for(&self, centre: &CentreId, head: &str) -> String {
         match self.rules.centres.get(centre) {
             Some(held) if held.own_identity => {
                 super::jws::open::<super::statement::HeadClaims>(head, super::statement::HEAD_TYPE)
@@ -588,5 +614,17 @@ impl Gate {
             })
             .flat_map(|(_, terms)| terms.granted.iter().cloned())
             .collect()
+    }
+}
+
+fn held_lists(rules: &Rulebook) -> impl Iterator<Item = &RevocationList> {
+    rules.authorities.iter().flat_map(Authority::lists)
+}
+
+fn revocation(list: &RevocationList) -> Entry {
+    Entry::Revocation {
+        authority: list.authority.clone(),
+        number: list.number.clone(),
+        list: list.hash,
     }
 }

@@ -77,6 +77,18 @@ pub enum CutError {
     BlockTooLong,
 }
 
+impl CutError {
+    /// Its stable code.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::GrantUnknown(_) => Reason::GrantUnknown,
+            Self::CameraUnknown(_) => Reason::CameraUnknown,
+            Self::CentreUnknown(_) => Reason::NoAgreement,
+            Self::BlockTooLong => Reason::MalformedRequest,
+        }
+    }
+}
+
 /// What a cut grant was, so that the same is known again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shape {

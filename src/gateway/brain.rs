@@ -1,0 +1,667 @@
+//! The control task: drives the gate, and nothing else decides.
+//!
+//! | queue | bound | when full |
+//! |---|---|---|
+//! | events of links | [`EVENT_LIMIT`] messages of at most 1 MiB | links wait: their peers are slowed down |
+//! | notices of relays | [`NOTICE_LIMIT`] | lost, logged; the next one tells |
+//! | orders to the frames thread | [`ORDER_LIMIT`] | the brain waits; that thread never waits for the brain |
+//! | journal entries in flight | [`crate::proto::gate::PENDING_LIMIT`] | requests are refused, `journal_unavailable` |
+//! | socket requests | one a connection | they wait |
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::camera::State;
+use super::frames::{Order, Start};
+use super::rules;
+use super::socket::{Answer, Asked, Cut, Relays, Request, Row};
+use crate::clock::Clock;
+use crate::config::{self, Loaded, settings};
+use crate::journal::Receipt;
+use crate::journal::entry::Entry;
+use crate::journal::writer::Writer;
+use crate::link::dial::Dialer;
+use crate::link::relay::Notice;
+use crate::link::{Event, Link};
+use crate::metrics;
+use crate::metrics::health::{Check, Checks};
+use crate::proto::control::{Heads, RelayState, ToGateway, ToReceiver};
+use crate::proto::gate::{Command, Fresh, Gate, Rulebook, Scope, Ticket};
+use crate::proto::ids::{CameraId, CentreId, GrantId, RelayId, Sha256};
+use crate::reason::{Reason, Refusal};
+
+/// Events of links that wait.
+pub(super) const EVENT_LIMIT: usize = 64;
+/// Notices of relays that wait.
+pub(super) const NOTICE_LIMIT: usize = 4_096;
+/// Orders that wait for the frames thread.
+pub(super) const ORDER_LIMIT: usize = 4_096;
+/// Body-less lines in one message: some 300 bytes each, of 1 MiB.
+const LINES_LIMIT: usize = 2_000;
+/// How often health is looked at when nothing happens.
+const HEALTH_TICK: Duration = Duration::from_secs(2);
+/// How long the last journal entries may take at a stop.
+const LAST_ENTRIES: Duration = Duration::from_secs(5);
+/// How long cameras and links may take at a stop.
+const FRAMES_END: Duration = Duration::from_secs(15);
+
+/// A reload that somebody waits for.
+pub(super) type ReloadReply = oneshot::Sender<Result<(), String>>;
+
+/// What comes in.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    pub(super) events: mpsc::Receiver<Event<ToGateway>>,
+    pub(super) notices: mpsc::Receiver<(RelayId, Notice)>,
+    pub(super) asked: mpsc::Receiver<Asked>,
+    pub(super) reloads: mpsc::Receiver<ReloadReply>,
+    /// The frames thread's end.
+    pub(super) frames_end: oneshot::Receiver<Result<(), String>>,
+}
+
+/// What the brain works with.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) gate: Gate,
+    pub(super) clock: Clock,
+    pub(super) writer: Writer,
+    pub(super) metrics: Arc<metrics::Gateway>,
+    pub(super) checks: Checks,
+    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) dialer: Dialer,
+    pub(super) loaded: Loaded<Arc<settings::Gateway>>,
+}
+
+/// New settings that were read and checked.
+struct Fetched {
+    loaded: Loaded<Arc<settings::Gateway>>,
+    rules: Rulebook,
+}
+
+type Appended = (Ticket, Result<Receipt, String>);
+
+/// The control task.
+pub(super) struct Brain {
+    parts: Parts,
+    links: BTreeMap<CentreId, (u64, Link)>,
+    relays: BTreeMap<RelayId, (CentreId, CameraId)>,
+    appends: FuturesOrdered<BoxFuture<'static, Appended>>,
+    /// Reading lines and lists, which may take the disk's time.
+    aside: JoinSet<()>,
+    reading: JoinSet<(Result<Box<Fetched>, String>, ReloadReply)>,
+    /// The file's last state, for `/ready`.
+    reload_error: Option<String>,
+}
+
+impl Brain {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            links: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            appends: FuturesOrdered::new(),
+            aside: JoinSet::new(),
+            reading: JoinSet::new(),
+            reload_error: None,
+        }
+    }
+
+    /// Runs until the token is cancelled, then stops everything in order.
+    pub(super) async fn run(
+        mut self,
+        mut inputs: Inputs,
+        token: CancellationToken,
+    ) -> Result<(), String> {
+        let mut health = tokio::time::interval(HEALTH_TICK);
+        self.carry_out().await;
+        let result = loop {
+            let now = self.parts.clock.now();
+            let due = self.parts.gate.poll_timeout(now);
+            let clock = self.parts.clock.clone();
+            let timeout = async move {
+                match due {
+                    Some(due) => clock.sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = token.cancelled() => break Ok(()),
+                ended = &mut inputs.frames_end => {
+                    break Err(match ended {
+                        Ok(Err(cause)) => format!("the frames thread ended: {cause}"),
+                        Ok(Ok(())) | Err(_) => "the frames thread ended".to_owned(),
+                    });
+                }
+                // Ends are due whatever else there is to do.
+                () = timeout => self.parts.gate.handle_timeout(self.parts.clock.now()),
+                Some(appended) = self.appends.next() => self.appended(appended),
+                Some(asked) = inputs.asked.recv() => self.answer(asked),
+                Some(event) = inputs.events.recv() => self.event(event).await,
+                Some(notice) = inputs.notices.recv() => self.notice(notice),
+                Some(reply) = inputs.reloads.recv() => self.reload(reply),
+                Some(read) = self.reading.join_next() => {
+                    if let Ok((read, reply)) = read {
+                        self.reloaded(read, reply).await;
+                    }
+                }
+                Some(_) = self.aside.join_next() => {}
+                _ = health.tick() => {}
+            }
+            self.carry_out().await;
+        };
+        self.stop(inputs.frames_end).await;
+        result
+    }
+
+    fn appended(&mut self, (ticket, result): Appended) {
+        let metrics = &self.parts.metrics;
+        match &result {
+            Ok(_) => metrics.journal_entries_total.inc(),
+            Err(cause) => {
+                metrics.journal_errors_total.inc();
+                tracing::error!(%cause, "journal entry not written");
+            }
+        }
+        let now = self.parts.clock.now();
+        self.parts.gate.handle_recorded(ticket, result, now);
+    }
+
+    async fn event(&mut self, event: Event<ToGateway>) {
+        let now = self.parts.clock.now();
+        match event {
+            Event::Up {
+                peer,
+                session,
+                link,
+            } => {
+                let Ok(centre) = CentreId::new(peer) else {
+                    return;
+                };
+                self.links.insert(centre.clone(), (session, link.clone()));
+                self.order(Order::LinkUp(centre.clone(), link)).await;
+                let head = self.parts.writer.head();
+                let gate = &mut self.parts.gate;
+                gate.handle_link_up(&centre, session, head.as_deref(), now);
+            }
+            Event::Message {
+                peer,
+                session,
+                message,
+            } => {
+                let Ok(centre) = CentreId::new(peer) else {
+                    return;
+                };
+                let fresh = Fresh { grant: new_grant() };
+                let gate = &mut self.parts.gate;
+                gate.handle_message(&centre, session, message, fresh, now);
+            }
+            Event::Down {
+                peer,
+                session,
+                cause,
+            } => {
+                let Ok(centre) = CentreId::new(peer) else {
+                    return;
+                };
+                tracing::info!(%centre, session, %cause, "link down");
+                if self.links.get(&centre).is_some_and(|(s, _)| *s == session) {
+                    self.links.remove(&centre);
+                    self.order(Order::LinkDown(centre.clone())).await;
+                }
+                self.parts.gate.handle_link_down(&centre, session, now);
+            }
+        }
+    }
+
+    fn notice(&mut self, (relay, notice): (RelayId, Notice)) {
+        let Some((centre, _)) = self.relays.get(&relay).cloned() else {
+            return;
+        };
+        let (state, refusal) = match notice {
+            Notice::Camera(State::Starting) => (RelayState::Starting, None),
+            Notice::Camera(State::Live) | Notice::OnTime => (RelayState::Live, None),
+            Notice::Camera(State::Retrying(refusal)) => (RelayState::Retrying, Some(refusal)),
+            Notice::Camera(State::Failed(refusal)) => (RelayState::Failed, Some(refusal)),
+            Notice::Late => (RelayState::Late, None),
+            // The gate's own timer and the link's end tell these.
+            Notice::Expired | Notice::LinkLost => return,
+        };
+        let gate = &mut self.parts.gate;
+        gate.handle_relay_state(&centre, relay, state, refusal);
+    }
+
+    /// Carries out what the gate wants, in order.
+    async fn carry_out(&mut self) {
+        while let Some(command) = self.parts.gate.poll_command() {
+            self.command(command).await;
+        }
+        self.report();
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Record { ticket, entry } => {
+                let writer = self.parts.writer.clone();
+                self.appends.push_back(Box::pin(async move {
+                    let result = writer.append(*entry).await;
+                    (ticket, result.map_err(|error| error.to_string()))
+                }));
+            }
+            Command::Send { centre, message } => {
+                log_sent(&centre, &message);
+                if let Some((_, link)) = self.links.get(&centre) {
+                    link.send(&*message);
+                }
+            }
+            Command::SendHeads {
+                centre,
+                after,
+                acknowledged,
+            } => self.send_heads(&centre, after, acknowledged),
+            Command::StartRelay {
+                permit,
+                centre,
+                relay,
+                camera,
+                profile,
+                until,
+            } => {
+                tracing::info!(%centre, %camera, %relay, grant = %permit.grant(), "relay opened");
+                self.parts.metrics.relays_opened_total.inc();
+                self.relays.insert(relay, (centre.clone(), camera.clone()));
+                let start = Start {
+                    permit,
+                    centre,
+                    relay,
+                    camera,
+                    profile,
+                    until,
+                };
+                self.order(Order::Start(Box::new(start))).await;
+            }
+            Command::RelayUntil {
+                centre,
+                relay,
+                until,
+            } => self.order(Order::Until(centre, relay, until)).await,
+            Command::StopRelay {
+                centre,
+                relay,
+                camera,
+                reason,
+            } => {
+                tracing::info!(%centre, %camera, %relay, %reason, "relay closed");
+                let closed = &self.parts.metrics.relays_closed_total;
+                closed.with_label_values(&[reason.code()]).inc();
+                self.relays.remove(&relay);
+                self.order(Order::Stop(centre, relay, reason)).await;
+            }
+            Command::Focus { centre, relays } => self.order(Order::Focus(centre, relays)).await,
+            Command::WantKeyFrame { camera, profile } => {
+                self.order(Order::WantKeyFrame(camera, profile)).await;
+            }
+            Command::KeepRevocation(list) => {
+                let state_dir: PathBuf = self.parts.loaded.settings.state_dir.clone();
+                self.aside.spawn_blocking(move || {
+                    if let Err(error) = rules::keep(&state_dir, &list) {
+                        tracing::error!(%error, "a revocation list could not be kept; it is in force until the next start");
+                    }
+                });
+            }
+            Command::Count { centre, refused } => {
+                let outcome = refused.map_or(Ok(()), Err);
+                self.parts.metrics.count_request(&centre, outcome);
+            }
+        }
+    }
+
+    async fn order(&self, order: Order) {
+        // An error: the thread is gone, which ends the gateway by itself.
+        let _ = self.parts.orders.send(order).await;
+    }
+
+    fn send_heads(&mut self, centre: &CentreId, after: Option<u64>, acknowledged: u64) {
+        let Some((_, link)) = self.links.get(centre) else {
+            return;
+        };
+        let Some(head) = self.parts.writer.head() else {
+            return;
+        };
+        let head = self.parts.gate.head_for(centre, &head);
+        let (link, writer) = (link.clone(), self.parts.writer.clone());
+        self.aside.spawn_blocking(move || {
+            let lines = after.map(|after| writer.lines_after(after, LINES_LIMIT));
+            link.send(&ToReceiver::Heads(Heads {
+                head,
+                lines: lines.unwrap_or_default(),
+                acknowledged,
+            }));
+        });
+    }
+
+    fn answer(&mut self, asked: Asked) {
+        let answer = match asked.request {
+            Request::Relays {} => Answer::Relays(self.rows()),
+            Request::Cut { scope, block } => self.cut(&scope, block, &asked.by),
+            Request::Allow { scope } => self.allow(&scope, &asked.by),
+        };
+        // Whoever asked may be gone.
+        let _ = asked.reply.send(answer);
+    }
+
+    fn cut(&mut self, scope: &str, block: u64, by: &str) -> Answer {
+        let now = self.parts.clock.now();
+        let scope: Scope = match scope.parse() {
+            Ok(scope) => scope,
+            Err(cause) => return refused(Reason::MalformedRequest, cause),
+        };
+        let block = Duration::from_secs(block);
+        match self.parts.gate.handle_cut(&scope, block, by, now) {
+            Ok(done) => {
+                tracing::warn!(%scope, by, grants = done.grants, "cut");
+                Answer::Cut {
+                    scope: scope.to_string(),
+                    grants: done.grants,
+                    until: done.until.rfc3339(),
+                }
+            }
+            Err(error) => refused(error.reason(), error.to_string()),
+        }
+    }
+
+    fn allow(&mut self, scope: &str, by: &str) -> Answer {
+        let scope: Scope = match scope.parse() {
+            Ok(scope) => scope,
+            Err(cause) => return refused(Reason::MalformedRequest, cause),
+        };
+        match self.parts.gate.handle_allow(&scope, by) {
+            Ok(lifted) => {
+                tracing::warn!(%scope, by, lifted, "allowed");
+                Answer::Allowed {
+                    scope: scope.to_string(),
+                    lifted,
+                }
+            }
+            Err(error) => refused(error.reason(), error.to_string()),
+        }
+    }
+
+    fn rows(&self) -> Relays {
+        let now = self.parts.clock.now();
+        let bytes = &self.parts.metrics.relay_bytes_total;
+        let rows = self.parts.gate.rows(now).into_iter().map(|row| Row {
+            bytes: bytes.with_label_values(&[row.camera.as_str()]).get(),
+            grant: row.grant,
+            camera: row.camera,
+            centre: row.centre,
+            operator: row.operator,
+            incident: row.incident,
+            grounds: row.grounds,
+            since: row.since.rfc3339(),
+            until: row.until.rfc3339(),
+            seconds_left: row.left.as_secs(),
+            state: row.state,
+            reason: row.refusal.map(|refusal| refusal.reason),
+        });
+        let cuts = self
+            .parts
+            .gate
+            .cuts()
+            .into_iter()
+            .map(|(scope, until)| Cut {
+                scope: scope.to_string(),
+                until: until.rfc3339(),
+            });
+        Relays {
+            relays: rows.collect(),
+            waiting: Vec::new(),
+            cuts: cuts.collect(),
+        }
+    }
+
+    /// Reads the settings again, beside the brain's work.
+    fn reload(&mut self, reply: ReloadReply) {
+        let file = self.parts.loaded.file.clone();
+        self.reading.spawn_blocking(move || {
+            let read = config::load_gateway(&file)
+                .map_err(|errors| errors.to_string())
+                .and_then(|loaded| {
+                    let loaded = shared(loaded);
+                    let rules =
+                        rules::read_all(&loaded.settings).map_err(|error| error.to_string())?;
+                    Ok(Box::new(Fetched { loaded, rules }))
+                });
+            (read, reply)
+        });
+    }
+
+    async fn reloaded(&mut self, read: Result<Box<Fetched>, String>, reply: ReloadReply) {
+        let result = match read {
+            Ok(fetched) => self.apply(*fetched).await,
+            Err(cause) => Err(cause),
+        };
+        let metrics = &self.parts.metrics;
+        let ok = i64::from(result.is_ok());
+        metrics.config_last_reload_successful.set(ok);
+        self.reload_error = result.as_ref().err().cloned();
+        match &result {
+            Ok(()) => tracing::info!("settings reloaded"),
+            Err(cause) => {
+                tracing::error!(%cause, "settings not reloaded; the old ones stay");
+                let error: String = cause.chars().take(4_000).collect();
+                let hash = std::fs::read(&self.parts.loaded.file);
+                self.parts.gate.handle_note(Entry::Reloaded {
+                    settings: hash.map_or(Sha256::ZERO, |bytes| Sha256::of(&bytes)),
+                    error: Some(error),
+                });
+            }
+        }
+        // Nobody may wait for it (SIGHUP).
+        let _ = reply.send(result);
+    }
+
+    async fn apply(&mut self, fetched: Fetched) -> Result<(), String> {
+        let Fetched { loaded, rules } = fetched;
+        let (old, new) = (&self.parts.loaded.settings, &loaded.settings);
+        let fixed = [
+            ("commune", old.commune != new.commune),
+            ("state_dir", old.state_dir != new.state_dir),
+            ("socket", old.socket != new.socket),
+            ("metrics", old.metrics != new.metrics),
+        ];
+        let changed: Vec<&str> = fixed.iter().filter(|f| f.1).map(|f| f.0).collect();
+        if !changed.is_empty() {
+            let names = changed.join(", ");
+            return Err(format!(
+                "{names} can't change while it runs; restart the gateway"
+            ));
+        }
+        self.parts
+            .dialer
+            .reload(new)
+            .map_err(|error| error.to_string())?;
+        self.parts.metrics.apply(new);
+        self.parts.gate.handle_note(Entry::Reloaded {
+            settings: loaded.hash,
+            error: None,
+        });
+        let now = self.parts.clock.now();
+        self.parts.gate.handle_settings(rules, now);
+        // Ends act before cameras change.
+        self.carry_out().await;
+        self.order(Order::Settings(Arc::clone(&loaded.settings)))
+            .await;
+        self.parts.loaded = loaded;
+        Ok(())
+    }
+
+    /// Gauges and `/ready`.
+    fn report(&self) {
+        let (gate, metrics) = (&self.parts.gate, &self.parts.metrics);
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        metrics.grants_active.set(count(gate.grants_active()));
+        metrics.relays_active.set(count(gate.relays_active()));
+        let intact = self.parts.writer.stats().intact;
+        metrics.journal_intact.set(i64::from(intact));
+        let checks = &self.parts.checks;
+        checks.set("journal", self.journal_check(intact));
+        checks.set("link", self.link_check());
+        checks.set("cameras", self.camera_check());
+        checks.set(
+            "settings",
+            match &self.reload_error {
+                None => Check::ok(""),
+                Some(cause) => {
+                    Check::warning(cause, "mend the file and reload; the old settings run")
+                }
+            },
+        );
+        let now = self.parts.clock.now();
+        checks.set("clock", match gate.clock_behind(now) {
+            None => Check::ok(""),
+            Some(behind) => Check::warning(
+                format!("the clock stands {} s behind the journal; requests are refused", behind.as_secs()),
+                "set the clock; if it is right and the journal's time was wrong, start once with --accept-clock",
+            ),
+        });
+        let lists = gate.revocation_warnings(now);
+        checks.set(
+            "revocation",
+            if lists.is_empty() {
+                Check::ok("")
+            } else {
+                Check::warning(lists.join("; "), "ask the authority for a new list")
+            },
+        );
+    }
+
+    fn journal_check(&self, intact: bool) -> Check {
+        match self.parts.writer.health() {
+            Err(cause) => Check::failed(
+                cause,
+                "make room or mend the disk; requests are refused meanwhile",
+            ),
+            Ok(()) if !intact => Check::warning(
+                "lines that were written are gone or changed",
+                "keep the disk as it is and run fanal journal verify",
+            ),
+            Ok(()) => Check::ok(""),
+        }
+    }
+
+    fn link_check(&self) -> Check {
+        let settings = &self.parts.loaded.settings;
+        let mut away: Vec<&str> = settings
+            .agreements
+            .iter()
+            .map(|agreement| &agreement.centre)
+            .filter(|centre| !self.links.contains_key(*centre))
+            .map(CentreId::as_str)
+            .collect();
+        away.dedup();
+        let mend = "see the log for the cause; fanal check --link tries each step";
+        if away.is_empty() && !self.links.is_empty() {
+            Check::ok("")
+        } else if self.links.is_empty() {
+            Check::failed("no centre is linked", mend)
+        } else {
+            Check::warning(format!("not linked: {}", away.join(", ")), mend)
+        }
+    }
+
+    fn camera_check(&self) -> Check {
+        let cameras = self.parts.loaded.settings.cameras.values();
+        let invalid: Vec<&str> = cameras
+            .filter(|camera| camera.streams.is_err())
+            .map(|camera| camera.id.as_str())
+            .collect();
+        if invalid.is_empty() {
+            Check::ok("")
+        } else {
+            let named: Vec<&str> = invalid.iter().take(20).copied().collect();
+            Check::warning(
+                format!("{} entries are wrong: {}", invalid.len(), named.join(", ")),
+                "fanal check --config FILE explains each",
+            )
+        }
+    }
+
+    /// The stop: relays end, centres are told, cameras are closed, the journal
+    /// is written to its end. Grants live on and resume at the next start.
+    async fn stop(mut self, frames_end: oneshot::Receiver<Result<(), String>>) {
+        tracing::info!("stopping: relays end, grants resume at the next start");
+        self.parts.gate.handle_shutdown();
+        self.carry_out().await;
+        let (done, closed) = oneshot::channel();
+        self.order(Order::Shutdown(done)).await;
+        if tokio::time::timeout(FRAMES_END, closed).await.is_err() {
+            tracing::error!("cameras and links did not close in time");
+        }
+        drop(frames_end);
+        tracing::info!("cameras and links closed; writing the journal's last entries");
+        let last = async {
+            while let Some(appended) = self.appends.next().await {
+                self.appended(appended);
+                self.carry_out().await;
+            }
+            self.parts.writer.append(Entry::Stopped {}).await
+        };
+        match tokio::time::timeout(LAST_ENTRIES, last).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the stop is not in the journal"),
+            Err(_) => tracing::error!("the journal does not answer"),
+        }
+        self.aside.shutdown().await;
+        self.parts.writer.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Settings behind an `Arc`: everybody reads them.
+pub(super) fn shared(loaded: Loaded<settings::Gateway>) -> Loaded<Arc<settings::Gateway>> {
+    Loaded {
+        settings: Arc::new(loaded.settings),
+        file: loaded.file,
+        hash: loaded.hash,
+    }
+}
+
+fn refused(reason: Reason, detail: String) -> Answer {
+    Answer::Refused(Refusal::new(reason, detail))
+}
+
+/// A random id. Without randomness nothing is safe: then time and address must do
+/// for uniqueness, and nothing is granted twice under one id.
+fn new_grant() -> GrantId {
+    let mut bytes = [0; 16];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        tracing::error!(%error, "no randomness");
+        return GrantId(uuid::Uuid::now_v7());
+    }
+    GrantId(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+fn log_sent(centre: &CentreId, message: &ToReceiver) {
+    match message {
+        ToReceiver::Refused { refusal, .. } => {
+            tracing::info!(%centre, %refusal, "request refused");
+        }
+        ToReceiver::Granted { relays, .. } => {
+            tracing::info!(%centre, cameras = relays.len(), "request granted");
+        }
+        ToReceiver::Ended { grant, refusal, .. } => {
+            tracing::info!(%centre, %grant, %refusal, "grant ended");
+        }
+        _ => tracing::debug!(%centre, "message sent"),
+    }
+}

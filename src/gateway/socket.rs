@@ -1,0 +1,294 @@
+//! The local socket of `fanal relays`, `cut` and `allow`.
+//!
+//! A Unix socket, mode 0660: whoever may open it may cut. One JSON object a
+//! line, one answer a request, in order:
+//!
+//! ```text
+//! {"command":"relays"}
+//! {"command":"cut","scope":"camera:quai-nord","block":900}
+//! {"command":"allow","scope":"all"}
+//! ```
+//!
+//! | what | bound |
+//! |---|---|
+//! | connections | [`CONNECTION_LIMIT`]; more wait in the kernel |
+//! | a line | [`LINE_LIMIT`] |
+//! | a silent connection | [`IDLE_TIMEOUT`] |
+//! | requests at the brain | one a connection |
+
+use std::io::{BufRead, Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::journal::entry::Operator;
+use crate::proto::control::RelayState;
+use crate::proto::ids::{CameraId, CentreId, GrantId, Incident};
+use crate::reason::{Reason, Refusal};
+
+/// Connections served at once.
+pub const CONNECTION_LIMIT: usize = 16;
+/// Longest request, in bytes. Answers are bounded by what lives.
+pub const LINE_LIMIT: u64 = 4 * 1024;
+/// Largest answer that [`ask`] reads.
+pub const ANSWER_LIMIT: u64 = 16 * 1024 * 1024;
+/// How long a connection may say nothing, and an answer may take.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// What is relayed now, and what is cut.
+    Relays {},
+    /// End a scope at once and refuse it for a time.
+    Cut {
+        /// `grant:ID`, `camera:ID`, `centre:ID` or `all`.
+        scope: String,
+        /// For how long the same is refused, in seconds.
+        block: u64,
+    },
+    /// Lift a cut.
+    Allow {
+        /// As for a cut; `all` lifts every cut.
+        scope: String,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// To `relays`.
+    Relays(Relays),
+    /// To `cut`.
+    Cut {
+        /// What was cut.
+        scope: String,
+        /// How many live grants it touched.
+        grants: usize,
+        /// Until when the same is refused, RFC 3339.
+        until: String,
+    },
+    /// To `allow`.
+    Allowed {
+        /// What was asked for.
+        scope: String,
+        /// How many cuts it lifted.
+        lifted: usize,
+    },
+    /// It was not done.
+    Refused(Refusal),
+}
+
+/// What is relayed now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Relays {
+    /// One row for each camera of each live grant.
+    pub relays: Vec<Row>,
+    /// Requests that wait for the commune's approval; none in this version.
+    pub waiting: Vec<serde_json::Value>,
+    /// Cuts that hold.
+    pub cuts: Vec<Cut>,
+}
+
+/// One camera of one grant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The grant.
+    pub grant: GrantId,
+    /// The camera.
+    pub camera: CameraId,
+    /// Who gets it.
+    pub centre: CentreId,
+    /// Who signed.
+    pub operator: Operator,
+    /// The intervention.
+    pub incident: Incident,
+    /// Why.
+    pub grounds: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Until when, RFC 3339.
+    pub until: String,
+    /// Whole seconds left.
+    pub seconds_left: u64,
+    /// How the camera is.
+    pub state: RelayState,
+    /// Why it is not live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Bytes of the camera's pictures handed to links since its relay began.
+    pub bytes: u64,
+}
+
+/// A cut that holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// What.
+    pub scope: String,
+    /// Until when, RFC 3339.
+    pub until: String,
+}
+
+/// A request on its way to the brain.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) request: Request,
+    /// Who: the peer's user id, as the kernel knows it.
+    pub(super) by: String,
+    pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// The bound socket; its file goes with it.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Binds the socket. A file left by a gateway that was killed is replaced,
+    /// one that a living gateway answers on is not.
+    ///
+    /// # Errors
+    /// The directory is missing, another gateway listens, or something else is there.
+    pub fn bind(path: &Path) -> std::io::Result<Self> {
+        if let Ok(found) = std::fs::symlink_metadata(path) {
+            let other = |cause: &str| Err(std::io::Error::other(cause.to_owned()));
+            if !found.file_type().is_socket() {
+                return other("there is another file; move it away, or set another path as socket");
+            }
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return other("another gateway listens there; stop it first");
+            }
+        }
+        // Bound beside its place and moved there once the mode is right: it is
+        // never open to everybody, and never half made.
+        let mut fresh = path.as_os_str().to_owned();
+        fresh.push(".new");
+        let fresh = PathBuf::from(fresh);
+        match std::fs::remove_file(&fresh) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&fresh)?;
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o660))?;
+        std::fs::rename(&fresh, path)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Answers until the token is cancelled.
+    pub(super) async fn serve(self, brain: mpsc::Sender<Asked>, token: CancellationToken) {
+        let room = Arc::new(Semaphore::new(CONNECTION_LIMIT));
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = async {
+                let permit = Arc::clone(&room).acquire_owned().await;
+                (permit, self.listener.accept().await)
+            };
+            tokio::select! {
+                biased;
+                () = token.cancelled() => break,
+                Some(_) = connections.join_next() => {}
+                (permit, accepted) = accepted => match accepted {
+                    Ok((stream, _)) => {
+                        let brain = brain.clone();
+                        connections.spawn(async move {
+                            let _permit = permit;
+                            if let Err(error) = converse(stream, brain).await {
+                                tracing::debug!(%error, "socket connection ended");
+                            }
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "socket");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        }
+        connections.shutdown().await;
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn converse(mut stream: UnixStream, brain: mpsc::Sender<Asked>) -> std::io::Result<()> {
+    let by = format!("uid {}", stream.peer_cred()?.uid());
+    let (read, mut write) = stream.split();
+    let mut read = BufReader::new(read);
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut read).take(LINE_LIMIT + 1);
+        let got =
+            tokio::time::timeout(IDLE_TIMEOUT, limited.read_until(b'\n', &mut line)).await??;
+        if got == 0 {
+            return Ok(());
+        }
+        let too_long = line.len() as u64 > LINE_LIMIT;
+        let answer = match serde_json::from_slice(&line) {
+            _ if too_long => malformed(format!("a request is longer than {LINE_LIMIT} bytes")),
+            Err(error) => malformed(error.to_string()),
+            Ok(request) => ask_brain(&brain, request, by.clone()).await,
+        };
+        let mut text = serde_json::to_vec(&answer)?;
+        text.push(b'\n');
+        tokio::time::timeout(IDLE_TIMEOUT, write.write_all(&text)).await??;
+        if too_long {
+            return Ok(());
+        }
+    }
+}
+
+fn malformed(detail: String) -> Answer {
+    Answer::Refused(Refusal::new(Reason::MalformedRequest, detail))
+}
+
+async fn ask_brain(brain: &mpsc::Sender<Asked>, request: Request, by: String) -> Answer {
+    let (reply, answer) = oneshot::channel();
+    let asked = Asked { request, by, reply };
+    let answered = async {
+        brain.send(asked).await.ok()?;
+        answer.await.ok()
+    };
+    match tokio::time::timeout(IDLE_TIMEOUT, answered).await {
+        Ok(Some(answer)) => answer,
+        Ok(None) | Err(_) => Answer::Refused(Reason::ShuttingDown.into()),
+    }
+}
+
+/// Asks a gateway over its socket. Blocks, at most [`IDLE_TIMEOUT`] for each step.
+///
+/// # Errors
+/// Nobody listens there, one may not, or the answer is not one.
+pub fn ask(path: &Path, request: &Request) -> std::io::Result<Answer> {
+    let mut stream = std::os::unix::net::UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
+    stream.set_write_timeout(Some(IDLE_TIMEOUT))?;
+    let mut text = serde_json::to_vec(request)?;
+    text.push(b'\n');
+    stream.write_all(&text)?;
+    let mut line = Vec::new();
+    let mut read = std::io::BufReader::new(stream.take(ANSWER_LIMIT));
+    read.read_until(b'\n', &mut line)?;
+    Ok(serde_json::from_slice(&line)?)
+}
