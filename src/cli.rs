@@ -57,6 +57,14 @@ enum Command {
     Release(commands::release::ReleaseArgs),
     /// Show a centre's communes and the unit's live grants
     Status(commands::status::StatusArgs),
+    /// Run a commune's daemon: checks requests, relays cameras
+    Gateway(commands::gateway::GatewayArgs),
+    /// At the commune: show what is relayed, to whom and why
+    Relays(commands::relays::RelaysArgs),
+    /// At the commune: end relays at once and refuse the same for a time
+    Cut(commands::cut::CutArgs),
+    /// At the commune: lift a cut
+    Allow(commands::allow::AllowArgs),
     /// Show or verify a journal or a copy of one
     Journal(commands::journal::JournalArgs),
     /// Simulated RTSP cameras for trials and load
@@ -74,7 +82,11 @@ impl Command {
             | Self::Release(_)
             | Self::Status(_)
             | Self::Journal(_)
+            | Self::Relays(_)
+            | Self::Cut(_)
+            | Self::Allow(_)
             | Self::Simulate(_) => "warn",
+            Self::Gateway(_) => "info",
         }
     }
 
@@ -86,6 +98,10 @@ impl Command {
             Self::Renew(args) => commands::renew::run(args),
             Self::Release(args) => commands::release::run(args),
             Self::Status(args) => commands::status::run(args),
+            Self::Gateway(args) => commands::gateway::run(args),
+            Self::Relays(args) => commands::relays::run(args),
+            Self::Cut(args) => commands::cut::run(args),
+            Self::Allow(args) => commands::allow::run(args),
             Self::Journal(args) => commands::journal::run(args),
             Self::Simulate(args) => commands::simulate::run(args),
         }

@@ -1,10 +1,15 @@
 //! One file per row of the command table: `XArgs` (clap) and
 //! `run(XArgs) -> anyhow::Result<ExitCode>`, wired in [`crate::cli`].
 
+pub mod allow;
 pub mod certs;
 pub mod check;
 pub mod client;
+pub mod cut;
+pub mod gateway;
 pub mod journal;
+pub mod local;
+pub mod relays;
 pub mod release;
 pub mod renew;
 pub mod request;

@@ -1,0 +1,149 @@
+//! `fanal relays`: what is relayed now, to whom, why and for how long.
+#![allow(clippy::print_stdout)]
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::local::LocalArgs;
+use crate::gateway::socket::{Answer, Relays, Request, Row};
+
+/// Arguments of `fanal relays`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  fanal relays --config /etc/fanal/gateway.toml
+  fanal relays --json")]
+pub struct RelaysArgs {
+    /// One JSON object: relays, waiting requests (none in this version), cuts
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    local: LocalArgs,
+}
+
+/// Prints what is relayed.
+pub fn run(args: RelaysArgs) -> anyhow::Result<ExitCode> {
+    if let Answer::Relays(relays) = args.local.ask(&Request::Relays {})? {
+        if args.json {
+            println!("{}", serde_json::to_string(&relays)?);
+        } else {
+            print!("{}", table(&relays));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+const HEADINGS: [&str; 10] = [
+    "GRANT", "CAMERA", "CENTRE", "OPERATOR", "INCIDENT", "GROUNDS", "SINCE", "LEFT", "STATE",
+    "BYTES",
+];
+
+fn table(relays: &Relays) -> String {
+    let mut text = String::new();
+    if relays.relays.is_empty() {
+        text.push_str("nothing is relayed\n");
+    } else {
+        let rows = relays.relays.iter().map(cells);
+        let rows: Vec<[String; 10]> = std::iter::once(HEADINGS.map(str::to_owned))
+            .chain(rows)
+            .collect();
+        let mut widths = [0; 10];
+        for row in &rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        for row in &rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(widths) {
+                line.push_str(&format!("{cell:width$}  "));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+    }
+    for cut in &relays.cuts {
+        text.push_str(&format!("cut until {}: {}\n", cut.until, cut.scope));
+    }
+    text
+}
+
+fn cells(row: &Row) -> [String; 10] {
+    let state = match (&row.state, row.reason) {
+        (state, None) => format!("{state:?}").to_lowercase(),
+        (state, Some(reason)) => format!("{} ({reason})", format!("{state:?}").to_lowercase()),
+    };
+    [
+        row.grant.to_string(),
+        row.camera.to_string(),
+        row.centre.to_string(),
+        format!(
+            "{} ({}, {})",
+            row.operator.name, row.operator.number, row.operator.unit
+        ),
+        row.incident.to_string(),
+        row.grounds.clone(),
+        row.since.clone(),
+        left(row.seconds_left),
+        state,
+        row.bytes.to_string(),
+    ]
+}
+
+/// `1h02m03s`, without what is nothing in front.
+fn left(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds:02}s"),
+        (hours, minutes) => format!("{hours}h{minutes:02}m{seconds:02}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::socket::Cut;
+    use crate::journal::entry::Operator;
+    use crate::proto::control::RelayState;
+    use crate::proto::ids::{CameraId, CentreId, GrantId, Incident};
+    use crate::reason::Reason;
+
+    #[test]
+    fn a_table_tells_who_sees_what_why_and_how_long() {
+        let row = Row {
+            grant: GrantId(uuid::Uuid::nil()),
+            camera: CameraId::new("quai-nord").unwrap(),
+            centre: CentreId::new("corg-13").unwrap(),
+            operator: Operator {
+                name: "Adjudant Été".to_owned(),
+                number: "13-1".to_owned(),
+                unit: "CORG 13".to_owned(),
+            },
+            incident: Incident::new("2026-42").unwrap(),
+            grounds: "assault".to_owned(),
+            since: "2026-11-23T02:13:01.123Z".to_owned(),
+            until: "2026-11-23T03:13:01.000Z".to_owned(),
+            seconds_left: 3_723,
+            state: RelayState::Retrying,
+            reason: Some(Reason::CameraStalled),
+            bytes: 42,
+        };
+        let relays = Relays {
+            relays: vec![row],
+            waiting: Vec::new(),
+            cuts: vec![Cut {
+                scope: "all".to_owned(),
+                until: "2026-11-23T03:00:00.000Z".to_owned(),
+            }],
+        };
+        let table = table(&relays);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 3);
+        let column = |heading: &str| lines[0].find(heading).unwrap();
+        assert!(lines[1].contains("Adjudant Été (13-1, CORG 13)  2026-42   assault"));
+        assert!(lines[1].contains("1h02m03s  retrying (camera_stalled)  42"));
+        assert_eq!(&lines[1][column("CAMERA")..column("CENTRE")], "quai-nord  ");
+        assert_eq!(lines[2], "cut until 2026-11-23T03:00:00.000Z: all");
+    }
+}
