@@ -593,3 +593,6 @@ impl rtsp::Subscription for Over {
         Some(rtsp::Event::End(self.0))
     }
 }
+
+#[cfg(test)]
+mod tests;
