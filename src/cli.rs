@@ -59,6 +59,8 @@ enum Command {
     Status(commands::status::StatusArgs),
     /// Run a commune's daemon: checks requests, relays cameras
     Gateway(commands::gateway::GatewayArgs),
+    /// Run a centre's daemon: takes requests, serves pictures to players
+    Receiver(commands::receiver::ReceiverArgs),
     /// At the commune: show what is relayed, to whom and why
     Relays(commands::relays::RelaysArgs),
     /// At the commune: end relays at once and refuse the same for a time
@@ -86,7 +88,7 @@ impl Command {
             | Self::Cut(_)
             | Self::Allow(_)
             | Self::Simulate(_) => "warn",
-            Self::Gateway(_) => "info",
+            Self::Gateway(_) | Self::Receiver(_) => "info",
         }
     }
 
@@ -99,6 +101,7 @@ impl Command {
             Self::Release(args) => commands::release::run(args),
             Self::Status(args) => commands::status::run(args),
             Self::Gateway(args) => commands::gateway::run(args),
+            Self::Receiver(args) => commands::receiver::run(args),
             Self::Relays(args) => commands::relays::run(args),
             Self::Cut(args) => commands::cut::run(args),
             Self::Allow(args) => commands::allow::run(args),

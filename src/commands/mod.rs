@@ -9,6 +9,7 @@ pub mod cut;
 pub mod gateway;
 pub mod journal;
 pub mod local;
+pub mod receiver;
 pub mod relays;
 pub mod release;
 pub mod renew;

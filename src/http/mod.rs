@@ -33,6 +33,10 @@ pub use problem::Problem;
 /// How long a peer may leave what was sent to it unacknowledged.
 pub const STALLED: Duration = Duration::from_secs(30);
 
+/// The kernel's buffer of a connection: about two key frames, so that video that
+/// is late waits where it can be skipped.
+const SEND_BUFFER: usize = 256 * 1024;
+
 /// Pause after a failed accept (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -256,6 +260,7 @@ impl Connection {
         if let Err(error) = socket
             .set_tcp_user_timeout(Some(STALLED))
             .and_then(|()| socket.set_tcp_nodelay(true))
+            .and_then(|()| socket.set_send_buffer_size(SEND_BUFFER))
         {
             tracing::debug!(%error, "socket options of an http connection");
         }

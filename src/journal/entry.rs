@@ -127,8 +127,9 @@ pub enum Entry {
         start: u64,
         /// The grant.
         grant: GrantId,
-        /// Why.
-        reason: Reason,
+        /// Why it was ended; absent where the viewer left by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
         /// When, RFC 3339.
         at: String,
     },

@@ -155,12 +155,11 @@ impl Writer {
         directory: PathBuf,
         lock: Option<LockedDirectory>,
     ) -> Result<(Self, Recovered), Error> {
-        let opened =
+        let (log, entries, newest) =
             Log::open(parts).map_err(|error| Error(format!("{}: {error}", directory.display())))?;
-        let log = opened.log;
         let recovered = Recovered {
-            entries: opened.entries,
-            newest: opened.newest,
+            entries,
+            newest,
             head: log.head().map(str::to_owned),
         };
         let shared = Arc::new(Shared {

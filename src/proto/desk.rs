@@ -448,6 +448,20 @@ impl Desk {
         self.version += 1;
     }
 
+    /// An administrator accepts the clock as it stands.
+    pub fn handle_clock_accepted(&mut self, by: String, now: Now) {
+        if let Some(behind) = self.clock_behind(now) {
+            let newest = now.wall.plus(behind).rfc3339();
+            self.newest = now.wall;
+            self.owe_entry(Entry::ClockAccepted { newest, by }, None);
+        }
+    }
+
+    /// An entry of the driver's own that must get written in the end.
+    pub fn handle_note(&mut self, entry: Entry) {
+        self.owe_entry(entry, None);
+    }
+
     /// The daemon stops: nothing is forwarded any more, what waits is answered.
     /// Grants do not end; they resume at the next start within their time.
     pub fn handle_shutdown(&mut self) {
@@ -580,7 +594,7 @@ impl Desk {
     }
 
     /// A head of the own journal as the commune can verify it.
-    fn head_for(&self, commune: &CommuneId, head: &str) -> String {
+    pub fn head_for(&self, commune: &CommuneId, head: &str) -> String {
         match self.rules.communes.get(commune) {
             Some(rules) if rules.own_identity => jws::open::<HeadClaims>(head, HEAD_TYPE)
                 .map_or_else(

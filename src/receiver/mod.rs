@@ -1,7 +1,355 @@
 //! The receiver: the centre's daemon. Makes the same check as the gateway, adds
 //! no authority, and serves what it gets to operators and players.
+//!
+//! Two threads: *frames* ([`frames`]: links, [`hub`], RTSP viewers) and the
+//! caller's runtime with the control task ([`brain`], which drives
+//! [`crate::proto::desk`]), the API and the metrics; the journal has its own.
+//!
+//! It ends in this order: no more requests, viewers are told why and end, their
+//! viewings and `stopped` are journalled, players and gateways are told
+//! good-bye, the journal is closed.
 
+pub mod api;
+mod brain;
 mod camera;
+pub mod control;
+pub mod credentials;
+mod frames;
 pub mod hub;
+pub mod library;
 mod outbox;
+pub mod rules;
 mod viewer;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use self::control::{ASKS, Control, NOTICES, Shared, Table};
+use crate::clock::Clock;
+use crate::config::{Loaded, settings};
+use crate::http;
+use crate::journal::entry::Entry;
+use crate::journal::writer::{Options as JournalOptions, Recovered, Writer};
+use crate::link::accept::Parts;
+use crate::metrics;
+use crate::metrics::health::{Check, Checks};
+use crate::proto::desk::Desk;
+
+/// Events of links that wait for the control task; then the links wait.
+const LINK_EVENTS: usize = 256;
+/// Events of the hub that wait for the control task; the hub keeps the rest.
+const HUB_EVENTS: usize = 1_024;
+
+/// Why the receiver can't start or go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
+
+impl From<String> for Error {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// What a receiver is started with besides its settings.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Who accepts the clock as it stands, though the journal holds a later time.
+    pub accept_clock: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Clock::system(),
+            accept_clock: None,
+        }
+    }
+}
+
+/// Where a receiver listens, with the ports the system chose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Console and API.
+    pub console: SocketAddr,
+    /// Clear RTSP, where set.
+    pub rtsp: Option<SocketAddr>,
+    /// RTSPS, where set.
+    pub rtsps: Option<SocketAddr>,
+    /// Links of gateways.
+    pub link: Vec<SocketAddr>,
+    /// Metrics and health.
+    pub metrics: SocketAddr,
+}
+
+/// A bound receiver. Nobody is answered before [`Receiver::run`].
+#[derive(Debug)]
+pub struct Receiver {
+    addresses: Addresses,
+    control: Control,
+    parts: RunParts,
+}
+
+struct RunParts {
+    brain: brain::Brain,
+    frames: frames::Frames,
+    journal: Writer,
+    console: (http::Listener, axum::Router),
+    metrics: (http::Listener, axum::Router),
+    api_token: CancellationToken,
+}
+
+impl std::fmt::Debug for RunParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunParts").finish_non_exhaustive()
+    }
+}
+
+impl Receiver {
+    /// Opens the journal, takes up what it holds, and binds all sockets. Must be
+    /// called inside the runtime that runs it.
+    ///
+    /// # Errors
+    /// A file, directory or address that can't be used; the text names it.
+    pub async fn bind(loaded: Loaded<settings::Receiver>, options: Options) -> Result<Self, Error> {
+        let clock = options.clock;
+        let settings = Arc::new(loaded.settings);
+        let rulebook = rules::read(&settings)?;
+        let metrics = metrics::Receiver::new(settings.communes.keys());
+        let metrics = Arc::new(metrics.map_err(|error| error.to_string())?);
+        metrics.apply(&settings);
+        metrics.config_last_reload_successful.set(1);
+        let (journal, recovered) = open_journal(&settings, &clock).await?;
+        let credentials = credentials::Credentials::open(&settings.state_dir)?;
+        let authorities = rulebook.authorities.clone().into();
+        let mut desk = start_desk(rulebook, &recovered, &settings, loaded.hash, &clock)?;
+        if let Some(by) = options.accept_clock {
+            desk.handle_clock_accepted(by, clock.now());
+        }
+
+        let (table_sender, table) = watch::channel(Arc::<Table>::default());
+        let (link_sender, link_events) = mpsc::channel(LINK_EVENTS);
+        let (hub_sender, hub_events) = mpsc::channel(HUB_EVENTS);
+        let (ask_sender, asks) = mpsc::channel(ASKS);
+        let (notices, _) = broadcast::channel(NOTICES);
+        let (shared_sender, shared) = watch::channel(Arc::new(Shared {
+            settings: Arc::clone(&settings),
+            authorities,
+            generation: 0,
+        }));
+        let hub = hub::Hub::new(clock.clone(), Arc::clone(&metrics), hub_sender);
+        let library = library::Library {
+            table: table.clone(),
+            credentials: credentials.clone(),
+            hub: hub.clone(),
+            clock: clock.clone(),
+        };
+        let parts = Parts {
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+            events: link_sender,
+            hub: hub.clone(),
+        };
+        let (frames, bound) = frames::Frames::start(Arc::clone(&settings), parts, library).await?;
+        let console = listen_console(&settings).await?;
+        let page = listen(settings.metrics, None, "metrics").await?;
+        let addresses = Addresses {
+            console: local(&console)?,
+            rtsp: bound.rtsp,
+            rtsps: bound.rtsps,
+            link: bound.acceptor.local_addrs(),
+            metrics: local(&page)?,
+        };
+        let control = Control {
+            asks: ask_sender,
+            table,
+            shared,
+            notices: notices.clone(),
+        };
+        let api_token = CancellationToken::new();
+        let router = api::router(api::Options {
+            control: control.clone(),
+            hub: hub.clone(),
+            credentials,
+            clock: clock.clone(),
+            tls: console.is_tls(),
+            addresses: addresses.clone(),
+            token: api_token.clone(),
+        });
+        let checks = Checks::expecting(&["journal", "listening"]);
+        let encode = {
+            let metrics = Arc::clone(&metrics);
+            move || metrics.encode()
+        };
+        let page_router = metrics::serve::router(encode, checks.clone());
+        let brain = brain::Brain {
+            desk,
+            hub,
+            journal: journal.clone(),
+            metrics,
+            checks,
+            clock,
+            acceptor: bound.acceptor,
+            asks,
+            link_events,
+            hub_events,
+            table: table_sender,
+            shared: shared_sender,
+            notices,
+            state: brain::State::default(),
+        };
+        Ok(Self {
+            addresses,
+            control,
+            parts: RunParts {
+                brain,
+                frames,
+                journal,
+                console: (console, router),
+                metrics: (page, page_router),
+                api_token,
+            },
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addrs(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// A handle to the control task, for reloads.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Serves until the token is cancelled; then ends in order.
+    ///
+    /// # Errors
+    /// A part of it failed and all was stopped.
+    pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
+        let RunParts {
+            brain,
+            mut frames,
+            journal,
+            console,
+            metrics,
+            api_token,
+        } = self.parts;
+        let brain_token = CancellationToken::new();
+        let page_token = CancellationToken::new();
+        brain.checks.set("listening", Check::ok("all sockets"));
+        frames.go();
+        let mut tasks = tokio::task::JoinSet::new();
+        let (listener, router) = metrics;
+        let pages = http::serve(
+            listener,
+            router,
+            http::Limits::default(),
+            page_token.clone(),
+        );
+        tasks.spawn(pages);
+        let (listener, router) = console;
+        let limits = http::Limits::default();
+        let console = tasks.spawn(http::serve(listener, router, limits, api_token.clone()));
+        let brain_task = tasks.spawn(brain.run(brain_token.clone()));
+
+        let failed = tokio::select! {
+            biased;
+            () = token.cancelled() => None,
+            _ = &mut frames.over => Some("the frames thread ended"),
+            _ = tasks.join_next() => Some("a task of the control plane ended"),
+        };
+        if let Some(failed) = failed {
+            tracing::error!("{failed}; stopping");
+        }
+        tracing::info!("stopping: no more requests");
+        api_token.cancel();
+        wait_for(&mut tasks, &console).await;
+        tracing::info!("stopping: viewers end, the journal is finished");
+        brain_token.cancel();
+        wait_for(&mut tasks, &brain_task).await;
+        tracing::info!("stopping: players and gateways are told");
+        let whole = frames.stop().await;
+        page_token.cancel();
+        while tasks.join_next().await.is_some() {}
+        journal.close().await;
+        tracing::info!("stopped");
+        match failed {
+            None if whole => Ok(()),
+            None => Err(Error("the frames thread failed".to_owned())),
+            Some(failed) => Err(Error(failed.to_owned())),
+        }
+    }
+}
+
+/// Waits until this task is over.
+async fn wait_for(tasks: &mut tokio::task::JoinSet<()>, task: &tokio::task::AbortHandle) {
+    while !task.is_finished() {
+        if let Some(Err(error)) = tasks.join_next().await {
+            tracing::error!(%error, "a task failed");
+        }
+    }
+}
+
+/// Reads every line there is, so not on the runtime's thread.
+async fn open_journal(
+    settings: &settings::Receiver,
+    clock: &Clock,
+) -> Result<(Writer, Recovered), Error> {
+    let options = JournalOptions {
+        state_dir: settings.state_dir.clone(),
+        owner: settings.centre.to_string(),
+        signer: rules::identity(&settings.tls)?,
+        clock: clock.clone(),
+    };
+    let opened = tokio::task::spawn_blocking(|| Writer::open(options)).await;
+    let opened = opened.map_err(|error| Error(error.to_string()))?;
+    opened.map_err(|error| Error(error.to_string()))
+}
+
+fn start_desk(
+    rulebook: crate::proto::desk::Rulebook,
+    recovered: &Recovered,
+    settings: &settings::Receiver,
+    hash: crate::proto::ids::Sha256,
+    clock: &Clock,
+) -> Result<Desk, Error> {
+    let mut desk = Desk::new(rulebook);
+    desk.handle_recovered(&recovered.entries, recovered.newest, clock.now());
+    desk.handle_note(Entry::Started {
+        by: settings.centre.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: hash,
+        certificate: rules::text(&settings.tls.certificate)?,
+    });
+    Ok(desk)
+}
+
+async fn listen_console(settings: &settings::Receiver) -> Result<http::Listener, Error> {
+    let tls = settings.console.tls.as_ref();
+    let tls = tls
+        .map(|tls| http::tls_config(&tls.certificate, &tls.key, &["http/1.1"]))
+        .transpose()?;
+    listen(settings.console.listen, tls, "the console").await
+}
+
+async fn listen(
+    address: SocketAddr,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    what: &str,
+) -> Result<http::Listener, Error> {
+    http::Listener::bind(address, tls)
+        .await
+        .map_err(|error| Error(format!("can't listen for {what} on {address}: {error}")))
+}
+
+fn local(listener: &http::Listener) -> Result<SocketAddr, Error> {
+    listener
+        .local_addr()
+        .map_err(|error| Error(error.to_string()))
+}

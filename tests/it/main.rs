@@ -7,8 +7,6 @@ mod cli;
 mod config;
 mod conventions;
 mod http;
-mod journal;
 mod link;
 mod metrics;
-mod operator;
 mod scripted;

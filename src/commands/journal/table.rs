@@ -3,6 +3,7 @@
 use crate::journal::entry::{Entry, GrantEntry, Operator};
 use crate::proto::ids::CameraId;
 use crate::proto::text::shown;
+use crate::reason::Reason;
 
 /// What an entry says, for a person.
 pub(super) fn say(entry: &Entry) -> String {
@@ -54,7 +55,10 @@ pub(super) fn say(entry: &Entry) -> String {
             grant,
             reason,
             at,
-        } => format!("{grant} begun at line {start}: {reason} at {at}"),
+        } => {
+            let reason = reason.map_or("left", Reason::code);
+            format!("{grant} begun at line {start}: {reason} at {at}")
+        }
         Entry::Viewings {
             grant, viewings, ..
         } => format!("{grant} {} viewings told by the centre", viewings.len()),

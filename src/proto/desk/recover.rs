@@ -172,7 +172,7 @@ impl Desk {
             Entry::ViewingEnded {
                 start,
                 grant: watching.grant,
-                reason: Reason::ShuttingDown,
+                reason: Some(Reason::ShuttingDown),
                 at: at.clone(),
             },
             None,

@@ -953,10 +953,12 @@ fn viewings_are_journalled_and_their_signed_list_goes_to_the_gateway() {
             .any(|message| matches!(message, ToGateway::Viewings { .. }))
     );
     let now = world.now();
-    world.desk.handle_viewing_ended(3, Reason::GrantCut, now);
+    world
+        .desk
+        .handle_viewing_ended(3, Some(Reason::GrantCut), now);
     let commands = world.drain();
     assert!(
-        matches!(world.entries.last(), Some((_, _, Entry::ViewingEnded { start, reason: Reason::GrantCut, .. })) if *start == started)
+        matches!(world.entries.last(), Some((_, _, Entry::ViewingEnded { start, reason: Some(Reason::GrantCut), .. })) if *start == started)
     );
     let messages = sent(&commands);
     let [ToGateway::Viewings { statement }] = messages[..] else {

@@ -47,7 +47,7 @@ struct Open {
     /// The journal's line, once it is durable.
     start: Option<u64>,
     /// Ended before its start was durable.
-    ended: Option<(Reason, Wall)>,
+    ended: Option<(Option<Reason>, Wall)>,
 }
 
 /// All viewings that matter yet.
@@ -99,8 +99,8 @@ impl Desk {
         self.record(entry.clone(), Pending::Viewing(number, entry));
     }
 
-    /// A viewer went.
-    pub fn handle_viewing_ended(&mut self, number: u64, reason: Reason, now: Now) {
+    /// A viewer went: why it was ended, or `None` where it left by itself.
+    pub fn handle_viewing_ended(&mut self, number: u64, reason: Option<Reason>, now: Now) {
         let Some(open) = self.viewings.open.get_mut(&number) else {
             return;
         };

@@ -1,0 +1,291 @@
+//! Who calls: a bearer token (`fanal-token+jwt`), signed by the operator.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+
+use super::Api;
+use crate::clock::{Boot, Now, Wall};
+use crate::http::{Peer, Problem};
+use crate::journal::entry::Operator;
+use crate::proto::designation::{Rules, verify_token};
+use crate::proto::ids::Sha256;
+use crate::proto::statement::STATEMENT_LIMIT;
+use crate::reason::{Reason, Refusal};
+
+/// Failed authentications of one address in a minute before none is looked at
+/// any more: each costs two signature checks.
+pub const ATTEMPTS: u32 = 120;
+/// What [`ATTEMPTS`] counts over.
+const MINUTE: Duration = Duration::from_secs(60);
+/// Addresses whose failures are counted; the oldest go.
+const ADDRESSES: usize = 4_096;
+/// Verified tokens remembered.
+const TOKENS: usize = 4_096;
+
+/// Who calls, by a verified token.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// The operator.
+    pub(super) operator: Operator,
+    /// When the token ends.
+    pub(super) expires: Wall,
+}
+
+/// Verified tokens, and addresses that failed.
+#[derive(Debug, Default)]
+pub(super) struct Tokens(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Of which settings the tokens are known to be good.
+    generation: u64,
+    tokens: HashMap<Sha256, Caller>,
+    by_end: BTreeMap<(Wall, Sha256), ()>,
+    failures: HashMap<IpAddr, (Boot, u32)>,
+}
+
+impl Tokens {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an address may try; `too_many_attempts` otherwise.
+    pub(super) fn may_try(&self, address: IpAddr, now: Now) -> Result<(), Refusal> {
+        let known = self.lock();
+        match known.failures.get(&address) {
+            Some((since, count)) if *count >= ATTEMPTS && now.boot.since(*since) < MINUTE => {
+                let detail = format!("{ATTEMPTS} failed within a minute from {address}");
+                Err(Refusal::new(Reason::TooManyAttempts, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a failure of an address.
+    pub(super) fn failed(&self, address: IpAddr, now: Now) {
+        let mut known = self.lock();
+        if known.failures.len() >= ADDRESSES {
+            known
+                .failures
+                .retain(|_, (since, _)| now.boot.since(*since) < MINUTE);
+            if known.failures.len() >= ADDRESSES {
+                known.failures.clear();
+            }
+        }
+        let entry = known.failures.entry(address).or_insert((now.boot, 0));
+        if now.boot.since(entry.0) >= MINUTE {
+            *entry = (now.boot, 0);
+        }
+        entry.1 = entry.1.saturating_add(1);
+    }
+}
+
+impl Known {
+    fn find(&mut self, hash: Sha256, generation: u64, now: Now) -> Option<Caller> {
+        if self.generation != generation {
+            self.generation = generation;
+            self.tokens.clear();
+            self.by_end.clear();
+        }
+        let caller = self.tokens.get(&hash)?;
+        (caller.expires > now.wall).then(|| caller.clone())
+    }
+
+    fn keep(&mut self, hash: Sha256, caller: Caller) {
+        self.by_end.insert((caller.expires, hash), ());
+        self.tokens.insert(hash, caller);
+        if self.tokens.len() > TOKENS
+            && let Some(((_, soonest), ())) = self.by_end.pop_first()
+        {
+            self.tokens.remove(&soonest);
+        }
+    }
+
+    fn forget_ended(&mut self, now: Now) {
+        while let Some(((end, hash), ())) = self.by_end.first_key_value() {
+            if *end > now.wall {
+                break;
+            }
+            self.tokens.remove(hash);
+            self.by_end.pop_first();
+        }
+    }
+}
+
+impl Api {
+    /// Whose token this is.
+    pub(super) fn authenticate(&self, token: &str, address: IpAddr) -> Result<Caller, Refusal> {
+        let now = self.options.clock.now();
+        let shared = self.options.control.shared();
+        if token.len() > STATEMENT_LIMIT {
+            return Err(Refusal::new(Reason::TokenInvalid, "longer than 16 KiB"));
+        }
+        let hash = Sha256::of(token.as_bytes());
+        if let Some(caller) = self.tokens.lock().find(hash, shared.generation, now) {
+            return Ok(caller);
+        }
+        self.tokens.may_try(address, now)?;
+        match verify(token, &shared, now) {
+            Ok(caller) => {
+                let mut known = self.tokens.lock();
+                known.forget_ended(now);
+                known.keep(hash, caller.clone());
+                Ok(caller)
+            }
+            Err(refusal) => {
+                self.tokens.failed(address, now);
+                tracing::debug!(%address, %refusal, "a token was refused");
+                Err(refusal)
+            }
+        }
+    }
+}
+
+fn verify(
+    token: &str,
+    shared: &crate::receiver::control::Shared,
+    now: Now,
+) -> Result<Caller, Refusal> {
+    let rules = Rules {
+        max_designation: None,
+        require_fresh_revocation: false,
+    };
+    let mut best = Refusal::from(Reason::TokenInvalid);
+    for authority in shared.authorities.iter() {
+        match verify_token(token, authority, rules, now.wall) {
+            Ok(verified) => {
+                let claims = verified.claims();
+                if claims.aud != shared.settings.centre {
+                    let detail = format!("it is for {}, not for this centre", claims.aud);
+                    return Err(Refusal::new(Reason::TokenInvalid, detail));
+                }
+                let designation = verified.designation();
+                return Ok(Caller {
+                    operator: designation.operator.clone(),
+                    expires: Wall::from_seconds(claims.exp).min(designation.not_after),
+                });
+            }
+            // What another authority knows nothing of says least.
+            Err(refusal) if refusal.reason != Reason::OperatorNotDesignated => best = refusal,
+            Err(_) => {}
+        }
+    }
+    Err(unauthorized(best))
+}
+
+/// An authentication that fails is 401: of the designation's own reasons the
+/// token's detail tells.
+fn unauthorized(refusal: Refusal) -> Refusal {
+    if refusal.reason.http_status() == 401 {
+        return refusal;
+    }
+    let detail = if refusal.detail.is_empty() {
+        refusal.reason.english().to_owned()
+    } else {
+        refusal.detail
+    };
+    Refusal::new(
+        Reason::TokenInvalid,
+        format!("{}: {detail}", refusal.reason),
+    )
+}
+
+impl FromRequestParts<Arc<Api>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+        let token = match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok().and_then(bearer),
+            _ => None,
+        };
+        let token = token.ok_or_else(|| {
+            let detail = "an Authorization header with a bearer token is needed";
+            Problem::from(Refusal::new(Reason::TokenInvalid, detail))
+        })?;
+        Ok(api.authenticate(token, address(parts))?)
+    }
+}
+
+/// The caller's address.
+pub(super) fn address(parts: &Parts) -> IpAddr {
+    parts
+        .extensions
+        .get::<Peer>()
+        .map_or_else(|| IpAddr::from([0, 0, 0, 0]), |peer| peer.address.ip())
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750 2.1); the scheme in any case.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_failures_is_cut_off_for_a_minute() {
+        let tokens = Tokens::default();
+        let (clock, hand) = crate::clock::Clock::manual(Wall(0));
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        for _ in 0..ATTEMPTS {
+            assert!(tokens.may_try(one, clock.now()).is_ok());
+            tokens.failed(one, clock.now());
+        }
+        let refusal = tokens.may_try(one, clock.now()).unwrap_err();
+        assert_eq!(refusal.reason, Reason::TooManyAttempts);
+        assert!(tokens.may_try(other, clock.now()).is_ok());
+        hand.advance(MINUTE);
+        assert!(tokens.may_try(one, clock.now()).is_ok());
+    }
+
+    #[test]
+    fn tokens_are_remembered_to_their_end_and_no_further_than_a_reload() {
+        let mut known = Known::default();
+        let (clock, hand) = crate::clock::Clock::manual(Wall(0));
+        let caller = Caller {
+            operator: Operator {
+                name: "A".to_owned(),
+                number: "1".to_owned(),
+                unit: "U".to_owned(),
+            },
+            expires: Wall::from_seconds(10),
+        };
+        known.keep(Sha256::ZERO, caller);
+        assert!(known.find(Sha256::ZERO, 0, clock.now()).is_some());
+        assert!(known.find(Sha256::ZERO, 1, clock.now()).is_none());
+        known.keep(
+            Sha256::ZERO,
+            Caller {
+                expires: Wall::from_seconds(10),
+                operator: Operator {
+                    name: String::new(),
+                    number: String::new(),
+                    unit: String::new(),
+                },
+            },
+        );
+        hand.advance(Duration::from_secs(10));
+        assert!(known.find(Sha256::ZERO, 1, clock.now()).is_none());
+        known.forget_ended(clock.now());
+        assert!(known.tokens.is_empty());
+    }
+
+    #[test]
+    fn bearer_headers() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bearer  abc"), Some("abc"));
+        for bad in ["abc", "Basic abc", "Bearer ", ""] {
+            assert_eq!(bearer(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `GET events`: what changes, as server-sent events, read by fetch.
+//!
+//! `ready` comes first; then `grant`, `commune` and `request` with the newest
+//! view of each; `resync` where some were left out because the client was slow:
+//! it should load its lists again; `end` with the reason before the stream ends
+//! (the token's end, or the daemon's).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use serde_json::json;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::auth::Caller;
+use super::{Api, Shared, cameras, grants};
+use crate::clock::Boot;
+use crate::http::Peer;
+use crate::proto::desk::Notice;
+use crate::reason::Reason;
+
+/// A comment goes out this often, so that a dead connection is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// One client.
+struct Listener {
+    api: Arc<Api>,
+    caller: Caller,
+    host: String,
+    notices: broadcast::Receiver<Notice>,
+    deadline: Boot,
+    phase: Phase,
+    /// Its place among the connections.
+    _peer: Peer,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Running,
+    Over,
+}
+
+pub(super) async fn listen(
+    State(api): Shared,
+    caller: Caller,
+    axum::Extension(peer): axum::Extension<Peer>,
+    headers: HeaderMap,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let now = api.options.clock.now();
+    let listener = Listener {
+        notices: api.options.control.listen(),
+        host: grants::host(&headers),
+        deadline: now.boot.plus(caller.expires.since(now.wall)),
+        phase: Phase::Starting,
+        _peer: peer,
+        api,
+        caller,
+    };
+    let events = unfold(listener, |mut listener| async move {
+        let event = listener.next().await?;
+        Some((Ok(event), listener))
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+impl Listener {
+    async fn next(&mut self) -> Option<Event> {
+        match self.phase {
+            Phase::Starting => {
+                self.phase = Phase::Running;
+                return Some(event("ready", &json!({})));
+            }
+            Phase::Running => {}
+            Phase::Over => return None,
+        }
+        let (clock, token) = (
+            self.api.options.clock.clone(),
+            self.api.options.token.clone(),
+        );
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = token.cancelled() => return self.end(Reason::ShuttingDown),
+                () = clock.sleep_until(self.deadline) => return self.end(Reason::TokenExpired),
+                received = self.notices.recv() => received,
+            };
+            match received {
+                Ok(notice) => {
+                    if let Some(event) = self.tell(&notice) {
+                        return Some(event);
+                    }
+                }
+                Err(RecvError::Lagged(missed)) => {
+                    return Some(event("resync", &json!({ "missed": missed })));
+                }
+                Err(RecvError::Closed) => return self.end(Reason::ShuttingDown),
+            }
+        }
+    }
+
+    fn end(&mut self, reason: Reason) -> Option<Event> {
+        self.phase = Phase::Over;
+        Some(event("end", &json!({ "reason": reason })))
+    }
+
+    /// What this client may know of a change.
+    fn tell(&self, notice: &Notice) -> Option<Event> {
+        let own = &self.caller.operator;
+        let table = self.api.options.control.table();
+        match notice {
+            Notice::Grant { grant, unit } if *unit == own.unit => {
+                let view = self.api.view(table.grants.get(grant)?, own, &self.host);
+                Some(event("grant", &view))
+            }
+            Notice::Request { request, unit } if *unit == own.unit => {
+                Some(event("request", &json!({ "request": request })))
+            }
+            Notice::Commune(commune) => {
+                let known = table.communes.get(commune)?;
+                Some(event("commune", &cameras::view(commune, known, &own.unit)))
+            }
+            Notice::Grant { .. } | Notice::Request { .. } => None,
+        }
+    }
+}
+
+/// JSON holds no line break, so that one `data` line carries it.
+fn event<T: serde::Serialize>(name: &str, data: &T) -> Event {
+    let data = serde_json::to_string(data).unwrap_or_default();
+    Event::default().event(name).data(data)
+}

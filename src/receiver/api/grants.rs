@@ -1,0 +1,307 @@
+//! Requests and grants.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+
+use super::auth::Caller;
+use super::{Api, Shared};
+use crate::clock::Now;
+use crate::http::{Peer, Problem};
+use crate::journal::entry::Operator;
+use crate::proto::control::RelayState;
+use crate::proto::desk::{Denial, Grant, GrantCamera, same_operator};
+use crate::proto::ids::{CameraId, CommuneId, GrantId, Incident, Profile, RequestId};
+use crate::proto::statement::RefusedCamera;
+use crate::reason::{Reason, Refusal};
+
+/// Media type of a request.
+const JOSE: &str = "application/jose";
+
+/// A grant as its unit sees it.
+#[derive(Debug, Serialize)]
+pub(super) struct GrantView {
+    grant: GrantId,
+    commune: CommuneId,
+    incident: Incident,
+    grounds: String,
+    operator: Operator,
+    /// RFC 3339, as the gateway signed it.
+    expires: String,
+    seconds_left: u64,
+    granted: Vec<CameraView>,
+    refused: Vec<RefusedView>,
+    proof: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<EndView>,
+}
+
+#[derive(Debug, Serialize)]
+struct CameraView {
+    camera: CameraId,
+    state: RelayState,
+    /// Why, where it is not `live`.
+    reason: Option<Reason>,
+    detail: Option<String>,
+    profile: Profile,
+    /// Plays as it stands; only the requester sees it.
+    rtsp: Option<String>,
+    /// The WebSocket that carries it to the requester.
+    live: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedView {
+    camera: CameraId,
+    reason: Reason,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct EndView {
+    reason: Reason,
+    detail: String,
+    at: String,
+}
+
+impl From<&RefusedCamera> for RefusedView {
+    fn from(refused: &RefusedCamera) -> Self {
+        Self {
+            camera: refused.camera.clone(),
+            reason: refused.refusal.reason,
+            detail: said(&refused.refusal),
+        }
+    }
+}
+
+/// What stands in the way, or else the reason's own sentence.
+fn said(refusal: &Refusal) -> String {
+    if refusal.detail.is_empty() {
+        refusal.reason.english().to_owned()
+    } else {
+        refusal.detail.clone()
+    }
+}
+
+impl From<Denial> for Problem {
+    fn from(denial: Denial) -> Self {
+        Self::from(denial.refusal).with_cameras(denial.cameras)
+    }
+}
+
+impl Api {
+    /// A grant as this operator sees it; `host` is what the API was called by.
+    pub(super) fn view(&self, grant: &Grant, caller: &Operator, host: &str) -> GrantView {
+        let now = self.options.clock.now();
+        let is_requester = same_operator(&grant.operator, caller);
+        let cameras = grant.cameras.iter().map(|camera| {
+            let watchable = grant.end.is_none() && camera.is_open();
+            CameraView {
+                camera: camera.camera.clone(),
+                state: camera.state,
+                reason: camera.refusal.as_ref().map(|refusal| refusal.reason),
+                detail: camera.refusal.as_ref().map(said),
+                profile: camera.profile,
+                rtsp: (watchable && is_requester)
+                    .then(|| self.rtsp_url(grant, camera))
+                    .flatten(),
+                live: (watchable && is_requester).then(|| {
+                    let scheme = if self.options.tls { "wss" } else { "ws" };
+                    format!("{scheme}://{host}/api/v1/live")
+                }),
+            }
+        });
+        GrantView {
+            grant: grant.id,
+            commune: grant.commune.clone(),
+            incident: grant.incident.clone(),
+            grounds: grant.grounds.clone(),
+            operator: grant.operator.clone(),
+            expires: grant.expires.rfc3339(),
+            seconds_left: seconds_left(grant, now),
+            granted: cameras.collect(),
+            refused: grant.refused.iter().map(RefusedView::from).collect(),
+            proof: grant.proof.clone(),
+            ended: grant.end.as_ref().map(|end| EndView {
+                reason: end.refusal.reason,
+                detail: said(&end.refusal),
+                at: end.at.wall.rfc3339(),
+            }),
+        }
+    }
+
+    fn rtsp_url(&self, grant: &Grant, camera: &GrantCamera) -> Option<String> {
+        let addresses = &self.options.addresses;
+        let shared = self.options.control.shared();
+        let (scheme, bound) = match (addresses.rtsp, addresses.rtsps) {
+            (Some(bound), _) => ("rtsp", bound),
+            (None, Some(bound)) => ("rtsps", bound),
+            (None, None) => return None,
+        };
+        let address = shared.settings.rtsp.address.clone();
+        let address = address.unwrap_or_else(|| bound.to_string());
+        let password = self.options.credentials.password(grant.id);
+        Some(format!(
+            "{scheme}://{}:{}@{address}/{}/{}",
+            grant.id,
+            password.expose(),
+            grant.commune,
+            camera.camera
+        ))
+    }
+
+    /// A grant of the caller's unit.
+    fn own(&self, id: &str, caller: &Caller) -> Result<Grant, Problem> {
+        let id: GrantId = id
+            .parse()
+            .map_err(|_| Problem::from(Reason::GrantUnknown))?;
+        let table = self.options.control.table();
+        let grant = table.grants.get(&id);
+        grant
+            .filter(|grant| grant.operator.unit == caller.operator.unit)
+            .cloned()
+            .ok_or_else(|| Reason::GrantUnknown.into())
+    }
+}
+
+fn seconds_left(grant: &Grant, now: Now) -> u64 {
+    grant.left(now).as_secs()
+}
+
+/// What the API was called by; the guard has checked it.
+pub(super) fn host(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    host.unwrap_or("localhost").to_owned()
+}
+
+/// `POST requests`: the body is the operator's signed request.
+pub(super) async fn request(
+    State(api): Shared,
+    axum::Extension(peer): axum::Extension<Peer>,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Response, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case(JOSE) {
+        let detail = format!("a request is sent as {JOSE}");
+        return Err(Problem::with_status(415, detail));
+    }
+    let body =
+        body.map_err(|error| Problem::with_status(error.status().as_u16(), error.body_text()))?;
+    let text = String::from_utf8(body.into())
+        .map_err(|_| Problem::from(Refusal::new(Reason::MalformedRequest, "not UTF-8")))?;
+    let address = peer.address.ip();
+    api.tokens.may_try(address, api.options.clock.now())?;
+    match api.options.control.request(text).await {
+        Ok(grant) => Ok(created(&api, &grant, &headers)),
+        Err(denial) => {
+            if is_unproven(denial.refusal.reason) {
+                api.tokens.failed(address, api.options.clock.now());
+            }
+            Err(denial.into())
+        }
+    }
+}
+
+/// Refusals of requests whose signer is not known: they count as attempts.
+fn is_unproven(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::MalformedRequest
+            | Reason::BadSignature
+            | Reason::OperatorNotDesignated
+            | Reason::ReplayedRequest
+    )
+}
+
+fn created(api: &Arc<Api>, grant: &Grant, headers: &HeaderMap) -> Response {
+    // He who signed it gets its credentials.
+    let view = api.view(grant, &grant.operator, &host(headers));
+    let mut response = (StatusCode::CREATED, Json(view)).into_response();
+    let location = format!("/api/v1/grants/{}", grant.id);
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// `GET requests/{id}`: what became of a request, as `POST requests` would have
+/// answered: 202 while it waits, the grant, or the problem.
+pub(super) async fn asked(
+    State(api): Shared,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let unknown = || Problem::with_status(404, "there is no such request of your unit");
+    let id = uuid::Uuid::parse_str(&id).map_err(|_| unknown())?;
+    let request = RequestId(id);
+    let unit = caller.operator.unit.clone();
+    let asked = api.options.control.asked(request, unit).await?;
+    let asked = asked.ok_or_else(unknown)?;
+    match asked.result {
+        None => {
+            let body = json!({ "request": request, "commune": asked.commune });
+            Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+        }
+        Some(Ok(grant)) => {
+            let table = api.options.control.table();
+            let grant = table.grants.get(&grant);
+            let grant = grant.ok_or_else(|| Problem::from(Reason::GrantUnknown))?;
+            let view = api.view(grant, &caller.operator, &host(&headers));
+            Ok(Json(view).into_response())
+        }
+        Some(Err(denial)) => Err(denial.into()),
+    }
+}
+
+/// `GET grants`: the unit's live grants.
+pub(super) async fn list(
+    State(api): Shared,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Json<Vec<GrantView>> {
+    let table = api.options.control.table();
+    let host = host(&headers);
+    let own = table
+        .grants
+        .values()
+        .filter(|grant| grant.operator.unit == caller.operator.unit && grant.end.is_none());
+    Json(
+        own.map(|grant| api.view(grant, &caller.operator, &host))
+            .collect(),
+    )
+}
+
+/// `GET grants/{id}`: live, or ended a short while ago.
+pub(super) async fn one(
+    State(api): Shared,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<GrantView>, Problem> {
+    let grant = api.own(&id, &caller)?;
+    Ok(Json(api.view(&grant, &caller.operator, &host(&headers))))
+}
+
+/// `DELETE grants/{id}`: gives it back, and shows how it ended.
+pub(super) async fn release(
+    State(api): Shared,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<GrantView>, Problem> {
+    let grant = api.own(&id, &caller)?;
+    let operator = caller.operator.clone();
+    let ended = api.options.control.release(grant.id, operator).await?;
+    Ok(Json(api.view(&ended, &caller.operator, &host(&headers))))
+}

@@ -1,0 +1,152 @@
+//! The API, `/api/v1` (INTERFACES 5), described by `openapi.json` beside this file.
+//!
+//! | bound | value | over it |
+//! |---|---|---|
+//! | connections, heads, bodies, times | [`crate::http::Limits`] | 4xx, or closed |
+//! | a request (JWS) | 16 KiB | `malformed_request` |
+//! | failed authentications of an address | [`auth::ATTEMPTS`] a minute | 429 `too_many_attempts` |
+//! | verified tokens remembered | 4096, to their `exp` | the soonest to end go |
+//! | events to a client | 512 | the oldest go, a `resync` event says so |
+//! | cameras of a live connection | [`live::SUBSCRIPTIONS`] | `too_many_relays` |
+//! | pictures to a live connection | the hub's queue of each camera | skip to the next key frame |
+
+pub mod auth;
+mod cameras;
+mod events;
+mod fold;
+mod grants;
+mod guard;
+mod live;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use super::Addresses;
+use super::control::Control;
+use super::credentials::Credentials;
+use super::hub::Hub;
+use crate::clock::Clock;
+use crate::http::Problem;
+
+/// The description that `/api/v1/openapi.json` answers with.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// What the API works with.
+#[derive(Debug)]
+pub struct Options {
+    /// The control task.
+    pub control: Control,
+    /// The pictures.
+    pub hub: Hub,
+    /// The RTSP passwords.
+    pub credentials: Credentials,
+    /// The time.
+    pub clock: Clock,
+    /// Whether the API itself is behind TLS.
+    pub tls: bool,
+    /// Where the receiver listens.
+    pub addresses: Addresses,
+    /// Ends streams that would never end by themselves.
+    pub token: CancellationToken,
+}
+
+/// What all handlers share.
+#[derive(Debug)]
+pub(super) struct Api {
+    options: Options,
+    tokens: auth::Tokens,
+    clients: std::sync::atomic::AtomicU64,
+}
+
+type Shared = State<Arc<Api>>;
+
+/// The API's routes, guarded. Requests must carry a [`crate::http::Peer`].
+pub fn router(options: Options) -> Router {
+    let api = Arc::new(Api {
+        options,
+        tokens: auth::Tokens::default(),
+        clients: std::sync::atomic::AtomicU64::new(1),
+    });
+    let routes = Router::new()
+        .route("/requests", post(grants::request))
+        .route("/requests/{id}", get(grants::asked))
+        .route("/grants", get(grants::list))
+        .route("/grants/{id}", get(grants::one).delete(grants::release))
+        .route("/communes", get(cameras::communes))
+        .route("/cameras", get(cameras::search))
+        .route("/time", get(time))
+        .route("/events", get(events::listen))
+        .route("/live", get(live::upgrade))
+        .route("/openapi.json", get(openapi));
+    Router::new()
+        .nest("/api/v1", routes)
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&api),
+            guard::check,
+        ))
+        .with_state(api)
+}
+
+async fn not_found() -> Problem {
+    Problem::with_status(
+        404,
+        "there is nothing at this path; see /api/v1/openapi.json",
+    )
+}
+
+async fn not_allowed() -> Problem {
+    Problem::with_status(405, "this path has other methods; see /api/v1/openapi.json")
+}
+
+#[derive(Serialize)]
+struct Time {
+    now: String,
+    unix_ms: i64,
+    centre: String,
+    name: String,
+}
+
+/// The centre's time, so that an operator's machine knows how far its own is off.
+async fn time(State(api): Shared) -> axum::Json<Time> {
+    let now = api.options.clock.now().wall;
+    let shared = api.options.control.shared();
+    axum::Json(Time {
+        now: now.rfc3339(),
+        unix_ms: now.0.div_euclid(1_000),
+        centre: shared.settings.centre.to_string(),
+        name: shared.settings.name.clone(),
+    })
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+/// A query string, strictly: an unknown name or a bad value is refused.
+struct Query<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> axum::extract::FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        state: &S,
+    ) -> Result<Self, Problem> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(error) => Err(Problem::with_status(400, error.body_text())),
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! Drives the desk: one task that owns all decisions of the receiver.
+//!
+//! | queue | bound | when full |
+//! |---|---|---|
+//! | questions of the API | 256 | the API answers 503 or 429 |
+//! | journal entries in flight | 4096, then the journal's own bytes | requests are refused |
+//! | notices to a listener | 512 | the oldest go, the listener is told |
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::control::{Ask, Shared, Table};
+use super::hub::{self, Hub};
+use super::rules;
+use crate::clock::Clock;
+use crate::config::{Loaded, settings};
+use crate::journal::Receipt;
+use crate::journal::entry::Entry;
+use crate::journal::writer::Writer;
+use crate::link::accept::Acceptor;
+use crate::link::{Event as LinkEvent, Link};
+use crate::metrics::health::{Check, Checks};
+use crate::metrics::{self};
+use crate::proto::control::{Heads, ToGateway, ToReceiver};
+use crate::proto::desk::{Command, Denial, Desk, Grant, Notice, Ticket, Viewer};
+use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
+use crate::reason::{Reason, Refusal};
+
+/// How often figures and health are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Body-less lines in one message: some 300 bytes each, of the 1 MiB it may have.
+const LINES_LIMIT: usize = 2_000;
+/// How long the journal has for the last entries once the daemon stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Clients whose focus is kept.
+const FOCUS_LIMIT: usize = 256;
+
+type Append = Pin<Box<dyn Future<Output = (Ticket, Result<Receipt, String>)> + Send>>;
+
+/// The control task.
+pub(super) struct Brain {
+    pub(super) desk: Desk,
+    pub(super) hub: Hub,
+    pub(super) journal: Writer,
+    pub(super) metrics: Arc<metrics::Receiver>,
+    pub(super) checks: Checks,
+    pub(super) clock: Clock,
+    pub(super) acceptor: Acceptor,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) link_events: mpsc::Receiver<LinkEvent<ToReceiver>>,
+    pub(super) hub_events: mpsc::Receiver<hub::Event>,
+    pub(super) table: watch::Sender<Arc<Table>>,
+    pub(super) shared: watch::Sender<Arc<Shared>>,
+    pub(super) notices: broadcast::Sender<Notice>,
+    pub(super) state: State,
+}
+
+/// What the driver itself remembers.
+#[derive(Default)]
+pub(super) struct State {
+    links: BTreeMap<CommuneId, (u64, Link)>,
+    callers: HashMap<u64, oneshot::Sender<Result<Grant, Denial>>>,
+    next_caller: u64,
+    appends: FuturesOrdered<Append>,
+    focus: BTreeMap<u64, Vec<(CommuneId, CameraId)>>,
+    focused: BTreeMap<CommuneId, Vec<RelayId>>,
+    shown: Option<u64>,
+}
+
+/// What a round of commands has to say once the table shows it.
+#[derive(Default)]
+struct News {
+    answers: Vec<(u64, Result<GrantId, Denial>)>,
+    notices: Vec<Notice>,
+}
+
+impl Brain {
+    /// Runs until the token is cancelled; then ends viewers, writes what is left
+    /// and returns. The journal stays open for whoever made it.
+    pub(super) async fn run(mut self, token: CancellationToken) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.carry_out();
+        loop {
+            let deadline = self.desk.poll_timeout(self.clock.now());
+            let clock = self.clock.clone();
+            let due = async move {
+                match deadline {
+                    Some(deadline) => clock.sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = token.cancelled() => break,
+                Some((ticket, result)) = self.state.appends.next() => self.recorded(ticket, result),
+                Some(event) = self.link_events.recv() => self.link_event(event),
+                Some(event) = self.hub_events.recv() => self.hub_event(event),
+                Some(ask) = self.asks.recv() => self.ask(ask),
+                () = due => {
+                    let now = self.clock.now();
+                    self.desk.handle_timeout(now);
+                }
+                _ = looks.tick() => self.look(),
+            }
+            self.carry_out();
+        }
+        self.stop().await;
+    }
+
+    async fn stop(mut self) {
+        self.desk.handle_shutdown();
+        self.hub.shutdown(Reason::ShuttingDown);
+        let rest = async {
+            loop {
+                while let Ok(event) = self.hub_events.try_recv() {
+                    self.hub_event(event);
+                }
+                self.carry_out();
+                match self.state.appends.next().await {
+                    Some((ticket, result)) => self.recorded(ticket, result),
+                    None => break,
+                }
+            }
+            self.journal.append(Entry::Stopped {}).await
+        };
+        match tokio::time::timeout(STOP_TIMEOUT, rest).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the end could not be recorded"),
+            Err(_) => tracing::error!("the journal takes too long at the end"),
+        }
+    }
+
+    fn recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>) {
+        let journal = self.metrics.journal();
+        match &result {
+            Ok(_) => journal.entries_total.inc(),
+            Err(_) => journal.errors_total.inc(),
+        }
+        let now = self.clock.now();
+        self.desk.handle_recorded(ticket, result, now);
+    }
+
+    fn link_event(&mut self, event: LinkEvent<ToReceiver>) {
+        let now = self.clock.now();
+        match event {
+            LinkEvent::Up {
+                peer,
+                session,
+                link,
+            } => {
+                let Ok(commune) = CommuneId::new(peer) else {
+                    return;
+                };
+                self.state.links.insert(commune.clone(), (session, link));
+                self.state.focused.remove(&commune);
+                let head = self.journal.head();
+                self.desk
+                    .handle_link_up(&commune, session, head.as_deref(), now);
+            }
+            LinkEvent::Message {
+                peer,
+                session,
+                message,
+            } => {
+                if let Ok(commune) = CommuneId::new(peer) {
+                    self.desk.handle_message(&commune, session, message, now);
+                }
+            }
+            LinkEvent::Down {
+                peer,
+                session,
+                cause,
+            } => {
+                tracing::info!(commune = %peer, %cause, "link down");
+                let Ok(commune) = CommuneId::new(peer) else {
+                    return;
+                };
+                if self
+                    .state
+                    .links
+                    .get(&commune)
+                    .is_some_and(|(of, _)| *of == session)
+                {
+                    self.state.links.remove(&commune);
+                }
+                self.desk.handle_link_down(&commune, session, now);
+            }
+        }
+    }
+
+    fn hub_event(&mut self, event: hub::Event) {
+        let now = self.clock.now();
+        match event {
+            hub::Event::FirstPicture { commune, camera } => {
+                for waited in self.desk.handle_first_picture(&commune, &camera, now) {
+                    self.metrics
+                        .first_picture_seconds
+                        .observe(waited.as_secs_f64());
+                }
+            }
+            hub::Event::KeyFrameWanted { commune, relay } => {
+                self.send(&commune, &ToGateway::KeyFrame { relay });
+            }
+            hub::Event::ViewingStarted(viewing) => {
+                let viewer = Viewer {
+                    number: viewing.number,
+                    grant: viewing.grant,
+                    commune: viewing.commune,
+                    camera: viewing.camera,
+                    who: viewing.who,
+                    how: viewing.how.to_owned(),
+                    from: viewing.from,
+                };
+                self.desk.handle_viewing_started(viewer, now);
+            }
+            hub::Event::ViewingEnded(viewing, reason) => {
+                self.desk.handle_viewing_ended(viewing.number, reason, now);
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        let now = self.clock.now();
+        match ask {
+            Ask::Request { text, reply } => {
+                self.state.next_caller += 1;
+                let caller = self.state.next_caller;
+                self.state.callers.insert(caller, reply);
+                self.desk.handle_request(caller, &text, now);
+            }
+            Ask::Asked {
+                request,
+                unit,
+                reply,
+            } => {
+                // Whoever asked may have gone; nobody misses the answer then.
+                let _ = reply.send(self.desk.asked(request, &unit).cloned());
+            }
+            Ask::Release {
+                grant,
+                operator,
+                reply,
+            } => {
+                let released = self.desk.handle_release(grant, &operator, now);
+                self.carry_out();
+                let view = self.desk.grant(grant).cloned();
+                let view = view.ok_or_else(|| Refusal::from(Reason::GrantUnknown));
+                let _ = reply.send(released.and(view));
+            }
+            Ask::Focus { client, cameras } => {
+                if cameras.is_empty() {
+                    self.state.focus.remove(&client);
+                } else if self.state.focus.len() < FOCUS_LIMIT
+                    || self.state.focus.contains_key(&client)
+                {
+                    self.state.focus.insert(client, cameras);
+                }
+            }
+            Ask::Reload { loaded, reply } => {
+                let result = self.reload(&loaded);
+                let error = result.as_ref().err().cloned();
+                self.note_reload(loaded.hash, error);
+                let _ = reply.send(result);
+            }
+            Ask::ReloadFailed { error } => {
+                self.note_reload(crate::proto::ids::Sha256::ZERO, Some(error));
+            }
+        }
+    }
+
+    fn reload(&mut self, loaded: &Loaded<settings::Receiver>) -> Result<(), String> {
+        let settings = &loaded.settings;
+        let rulebook = rules::read(settings)?;
+        self.acceptor
+            .reload(settings)
+            .map_err(|error| error.to_string())?;
+        self.metrics.apply(settings);
+        let authorities: Arc<[_]> = rulebook.authorities.clone().into();
+        let settings = Arc::new(settings.clone());
+        self.shared.send_modify(|shared| {
+            *shared = Arc::new(Shared {
+                settings,
+                authorities,
+                generation: shared.generation + 1,
+            });
+        });
+        let now = self.clock.now();
+        self.desk.handle_settings(rulebook, now);
+        Ok(())
+    }
+
+    fn note_reload(&mut self, settings: crate::proto::ids::Sha256, error: Option<String>) {
+        match &error {
+            None => tracing::info!("new settings are in force"),
+            Some(error) => tracing::error!(%error, "the old settings stay"),
+        }
+        self.metrics
+            .config_last_reload_successful
+            .set(i64::from(error.is_none()));
+        let error = error.map(|error| error.chars().take(2_000).collect());
+        self.desk.handle_note(Entry::Reloaded { settings, error });
+    }
+
+    /// Does what the desk wants, shows what changed, and tells who listens.
+    fn carry_out(&mut self) {
+        let mut news = News::default();
+        while let Some(command) = self.desk.poll_command() {
+            self.carry_out_one(command, &mut news);
+        }
+        if self.state.shown != Some(self.desk.version()) {
+            self.state.shown = Some(self.desk.version());
+            self.show();
+        }
+        for notice in news.notices {
+            // An error says that nobody listens.
+            let _ = self.notices.send(notice);
+        }
+        for (caller, result) in news.answers {
+            let Some(reply) = self.state.callers.remove(&caller) else {
+                continue;
+            };
+            let view = result.and_then(|grant| {
+                let view = self.desk.grant(grant).cloned();
+                view.ok_or_else(|| Reason::Internal.into())
+            });
+            let _ = reply.send(view);
+        }
+        self.send_focus();
+    }
+
+    fn carry_out_one(&mut self, command: Command, news: &mut News) {
+        match command {
+            Command::Record { ticket, entry } => {
+                let journal = self.journal.clone();
+                self.state.appends.push_back(Box::pin(async move {
+                    let result = journal.append(*entry).await;
+                    (ticket, result.map_err(|error| error.to_string()))
+                }));
+            }
+            Command::Send { commune, message } => self.send(&commune, &message),
+            Command::SendHeads {
+                commune,
+                after,
+                acknowledged,
+            } => self.send_heads(&commune, after, acknowledged),
+            Command::Answer { caller, result } => news.answers.push((caller, result)),
+            Command::Allow {
+                permit,
+                commune,
+                camera,
+                relay,
+            } => self.hub.allow(&permit, &commune, &camera, relay),
+            Command::EndGrant { grant, reason } => self.hub.end_grant(grant, reason),
+            Command::EndCamera {
+                grant,
+                commune,
+                camera,
+                reason,
+            } => self.hub.end_camera(grant, &commune, &camera, reason),
+            Command::Notify(notice) => news.notices.push(notice),
+            Command::Count { refused } => {
+                self.metrics.count_request(refused.map_or(Ok(()), Err));
+            }
+        }
+    }
+
+    fn show(&self) {
+        let grants = self.desk.grants();
+        let communes = self.desk.communes();
+        self.table.send_replace(Arc::new(Table {
+            grants: grants.map(|grant| (grant.id, grant.clone())).collect(),
+            communes: communes
+                .map(|(id, commune)| (id.clone(), commune.clone()))
+                .collect(),
+        }));
+        let active = i64::try_from(self.desk.grants_active()).unwrap_or(i64::MAX);
+        self.metrics.grants_active.set(active);
+    }
+
+    fn send(&self, commune: &CommuneId, message: &ToGateway) {
+        if let Some((_, link)) = self.state.links.get(commune) {
+            link.send(message);
+        }
+    }
+
+    fn send_heads(&self, commune: &CommuneId, after: Option<u64>, acknowledged: u64) {
+        let Some(head) = self.journal.head() else {
+            return;
+        };
+        let heads = Heads {
+            head: self.desk.head_for(commune, &head),
+            lines: after.map_or_else(Vec::new, |after| {
+                self.journal.lines_after(after, LINES_LIMIT)
+            }),
+            acknowledged,
+        };
+        self.send(commune, &ToGateway::Heads(heads));
+    }
+
+    /// Tells each commune which of its relays somebody looks at closely.
+    fn send_focus(&mut self) {
+        if self.state.focus.is_empty() && self.state.focused.is_empty() {
+            return;
+        }
+        let mut wanted: BTreeMap<CommuneId, Vec<RelayId>> = BTreeMap::new();
+        for (commune, camera) in self.state.focus.values().flatten() {
+            let relays = self
+                .desk
+                .grants()
+                .filter(|grant| grant.end.is_none() && &grant.commune == commune);
+            let relay = relays
+                .filter_map(|grant| grant.camera(camera)?.relay)
+                .next();
+            let list = wanted.entry(commune.clone()).or_default();
+            if let Some(relay) = relay.filter(|relay| !list.contains(relay)) {
+                list.push(relay);
+            }
+        }
+        for commune in self.state.focused.keys() {
+            wanted.entry(commune.clone()).or_default();
+        }
+        for (commune, relays) in wanted {
+            let known = self.state.focused.get(&commune);
+            if known.map_or(relays.is_empty(), |known| known == &relays) {
+                continue;
+            }
+            self.send(
+                &commune,
+                &ToGateway::Focus {
+                    relays: relays.clone(),
+                },
+            );
+            if relays.is_empty() {
+                self.state.focused.remove(&commune);
+            } else {
+                self.state.focused.insert(commune, relays);
+            }
+        }
+    }
+
+    /// Figures and health.
+    fn look(&mut self) {
+        let stats = self.journal.stats();
+        let journal = self.metrics.journal();
+        journal.intact.set(i64::from(stats.intact));
+        let owed = self.desk.owed();
+        let check = match self.journal.health() {
+            Ok(()) if stats.intact && owed == 0 => Check::ok("writable"),
+            Ok(()) if stats.intact => Check::warning(
+                format!("{owed} entries wait to be written"),
+                "they are tried again by themselves",
+            ),
+            Ok(()) => Check::failed(
+                "lines that were written are not there any more",
+                "stop the daemon and run fanal journal verify on a copy",
+            ),
+            Err(error) => Check::failed(
+                error,
+                "make room, or mend the disk or its rights; it is tried again by itself",
+            ),
+        };
+        self.checks.set("journal", check);
+        let behind = self.desk.clock_behind(self.clock.now());
+        match behind {
+            Some(behind) => self.checks.set(
+                "clock",
+                Check::warning(
+                    format!(
+                        "{} s behind the journal; requests are refused",
+                        behind.as_secs()
+                    ),
+                    "set the clock",
+                ),
+            ),
+            None => self.checks.remove("clock"),
+        }
+        let (mut up, mut all) = (0, 0);
+        for (_, commune) in self.desk.communes() {
+            all += 1;
+            up += usize::from(commune.online);
+        }
+        let detail = format!("{up} of {all} communes");
+        let check = if up == all {
+            Check::ok(detail)
+        } else {
+            Check::warning(
+                detail,
+                "see GET /api/v1/communes for which, and call their contact",
+            )
+        };
+        self.checks.set("links", check);
+    }
+}
