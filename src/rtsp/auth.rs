@@ -81,15 +81,14 @@ impl Nonce {
     }
 
     /// The challenges, each for a `WWW-Authenticate` of its own. MD5 stands last:
-    /// ffmpeg and live555 take the last they see, whether they know it or not.
+    /// ffmpeg and live555 (VLC) take the last they see, whether they know it or not;
+    /// live555 reads realm, nonce and stale in this order only.
     pub fn challenges(&self, stale: bool) -> [String; 2] {
-        let nonce = &self.text;
         let stale = if stale { ", stale=true" } else { "" };
+        let start = format!("Digest realm=\"{REALM}\", nonce=\"{}\"{stale}", self.text);
         [
-            format!(
-                "Digest realm=\"{REALM}\", nonce=\"{nonce}\", algorithm=SHA-256, qop=\"auth\"{stale}"
-            ),
-            format!("Digest realm=\"{REALM}\", nonce=\"{nonce}\", algorithm=MD5{stale}"),
+            format!("{start}, algorithm=SHA-256, qop=\"auth\""),
+            format!("{start}, algorithm=MD5"),
         ]
     }
 

@@ -5,30 +5,21 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rtsp_types::{Method, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::message::{self, Incoming, ReadError, Reply};
 use super::out_tcp::{Io, Output, drive};
 use super::out_udp::Sender;
 use super::rtcp::{REPORT_INTERVAL, Sent};
 use super::server::{Notice, Shared};
-use super::session::{Context, Machine, Step, TIMEOUT_SECONDS, Transport};
+use super::session::{Context, Machine, Step, Transport};
 use super::{Event, OpenError, OpenRequest, Source, Subscription};
 use crate::reason::Reason;
-
-/// How long the first request, or one that has begun, may take to come in.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Silence after which a session is over; a little more than is told.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(TIMEOUT_SECONDS + 5);
-
-/// How long a viewer may take nothing at all.
-const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long the last bytes may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -48,7 +39,7 @@ const ANSWERS_LIMIT: usize = 64 * 1024;
 /// Input held at most: a request, or an interleaved packet.
 const INPUT_LIMIT: usize = message::REQUEST_LIMIT + 1_024;
 
-/// How often deadlines are looked at.
+/// How often deadlines are looked at, at most.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Who is at the other end.
@@ -125,7 +116,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn serve(&mut self) -> io::Result<()> {
         let token = self.shared.token.clone();
-        let mut tick = interval(TICK);
+        let limits = &self.shared.limits;
+        let shortest = limits
+            .request_timeout
+            .min(limits.session_timeout)
+            .min(limits.stall_timeout);
+        let mut tick = interval((shortest / 4).clamp(Duration::from_millis(10), TICK));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if self.closing.is_none() {
@@ -457,20 +453,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.closing.is_some_and(|until| now >= until) {
             return late("the peer did not take the last bytes");
         }
-        if self.output.stalled_for(now) >= STALL_TIMEOUT {
+        if self.output.stalled_for(now) >= self.shared.limits.stall_timeout {
             return late("the viewer has stopped taking pictures");
         }
         let silence = now.saturating_duration_since(self.heard);
         // Over TCP, taking the pictures is sign of life enough: not all players
         // send keep-alives.
         let alive = self.viewing.is_some() && self.udp.is_none();
-        if silence >= SESSION_TIMEOUT && !alive {
+        if silence >= self.shared.limits.session_timeout && !alive {
             return late("no sign of life");
         }
         let partial = self
             .partial_since
             .map(|since| now.saturating_duration_since(since));
-        if partial.is_some_and(|since| since >= REQUEST_TIMEOUT) {
+        if partial.is_some_and(|since| since >= self.shared.limits.request_timeout) {
             return late("a request took too long to come in");
         }
         Ok(())

@@ -1,9 +1,11 @@
 //! RTCP (RFC 3550): sender reports, and BYE at the end of a picture.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rtcp_types::prelude::*;
 use rtcp_types::{Bye, Compound, Sdes, SdesChunk, SdesItem, SenderReport};
+
+use tokio::time::Instant;
 
 use super::rtp::{CLOCK, Packetised};
 use crate::clock::Wall;

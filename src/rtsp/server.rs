@@ -4,13 +4,12 @@
 //! |---|---|---|
 //! | connections in all | [`Limits::connections`] | new ones are closed at once |
 //! | connections of an address | [`Limits::per_address`] | new ones are closed at once |
-//! | TLS handshake | 10 s | closed |
-//! | first request, and any request begun | 10 s | closed |
-//! | silence without a picture | 60 s | closed |
+//! | TLS handshake, first request, any request begun | [`Limits::request_timeout`] | closed |
+//! | silence without a picture over TCP | [`Limits::session_timeout`] | closed |
 //! | request, interleaved packet | 16 KiB, 8 KiB | closed |
 //! | answers that wait to be taken | 64 KiB | nothing more is read |
 //! | pictures that wait to be taken | one; the subscription's queue does the skipping | |
-//! | a viewer that takes nothing | 20 s | closed |
+//! | a viewer that takes nothing | [`Limits::stall_timeout`] | closed |
 
 use std::collections::HashMap;
 use std::io;
@@ -33,10 +32,8 @@ use super::Library;
 use super::auth::Attempts;
 use super::connection::{Connection, Peer};
 use super::out_tcp::SEND_BUFFER;
+use super::session::TIMEOUT_SECONDS;
 use crate::clock::Clock;
-
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pause after a failed accept (out of descriptors, as a rule).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -53,13 +50,21 @@ pub struct Listen {
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
-/// How many connections are taken.
+/// How many connections are taken, and how long they may keep us waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// In all.
+    /// Connections in all.
     pub connections: usize,
-    /// From one address; a VMS opens one for each camera it shows.
+    /// Connections from one address; a VMS opens one for each camera it shows.
     pub per_address: usize,
+    /// How long the TLS handshake, the first request, and any request that has
+    /// begun may take to come in.
+    pub request_timeout: Duration,
+    /// Silence after which a connection without a picture over TCP is closed; a
+    /// little more than is told to players.
+    pub session_timeout: Duration,
+    /// How long a viewer may take nothing at all.
+    pub stall_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -67,6 +72,9 @@ impl Default for Limits {
         Self {
             connections: 1_024,
             per_address: 256,
+            request_timeout: Duration::from_secs(10),
+            session_timeout: Duration::from_secs(TIMEOUT_SECONDS + 5),
+            stall_timeout: Duration::from_secs(20),
         }
     }
 }
@@ -76,7 +84,7 @@ impl Default for Limits {
 pub struct Options {
     /// Where to listen; at least one.
     pub listen: Vec<Listen>,
-    /// How many connections are taken.
+    /// How many connections are taken, and how long they may keep us waiting.
     pub limits: Limits,
     /// Where the time comes from.
     pub clock: Clock,
@@ -121,7 +129,7 @@ pub(super) struct Shared {
     pub(super) sent_bytes: Arc<AtomicU64>,
     attempts: Mutex<Attempts>,
     permits: Arc<Semaphore>,
-    per_address: usize,
+    pub(super) limits: Limits,
     addresses: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -144,7 +152,7 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let count = addresses.entry(address).or_insert(0);
-        if *count >= self.per_address {
+        if *count >= self.limits.per_address {
             return None;
         }
         *count += 1;
@@ -203,7 +211,7 @@ impl Server {
                 sent_bytes: Arc::new(AtomicU64::new(0)),
                 attempts: Mutex::new(Attempts::default()),
                 permits: Arc::new(Semaphore::new(options.limits.connections)),
-                per_address: options.limits.per_address,
+                limits: options.limits,
                 addresses: Mutex::new(HashMap::new()),
             }),
         })
@@ -315,7 +323,7 @@ async fn serve(
             let handshake = tokio::select! {
                 biased;
                 () = token.cancelled() => return,
-                handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => handshake,
+                handshake = timeout(shared.limits.request_timeout, acceptor.accept(stream)) => handshake,
             };
             match handshake {
                 Ok(Ok(stream)) => run(stream, peer, shared).await,

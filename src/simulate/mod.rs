@@ -21,7 +21,7 @@ use crate::secret::Secret;
 
 mod camera;
 mod clip;
-mod encoder;
+pub mod encoder;
 mod font;
 mod jpeg;
 pub mod scene;
@@ -209,6 +209,7 @@ impl Server {
                 limits: Limits {
                     connections,
                     per_address: connections,
+                    ..Limits::default()
                 },
                 clock: options.clock,
                 observer: Some(Arc::new(Counting(counting))),
