@@ -6,6 +6,7 @@ mod certs;
 mod cli;
 mod config;
 mod conventions;
+mod gstreamer;
 mod http;
 mod link;
 mod metrics;
