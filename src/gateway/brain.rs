@@ -325,7 +325,7 @@ impl Brain {
         }
     }
 
-    async fn order(&self, order: Order) {
+    async fn order(&mut self, order: Order) {
         // An error: the thread is gone, which ends the gateway by itself.
         let _ = self.parts.orders.send(order).await;
     }

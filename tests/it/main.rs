@@ -8,6 +8,7 @@ mod config;
 mod conventions;
 mod gstreamer;
 mod http;
+mod lifecycle;
 mod link;
 mod metrics;
 mod scripted;
