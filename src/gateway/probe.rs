@@ -1,1 +1,289 @@
-//! Tries a camera for `fanal check --cameras` (CAMERAS).
+//! Tries a camera once, for `fanal check --cameras`: opens it as a relay would,
+//! looks at what comes, closes it, and reports what a technician can act on.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use tokio_util::task::TaskTracker;
+
+use super::host::Hosts;
+use super::session::{Limits, Opening, Picture, Progress, Session, Target, await_teardown};
+use crate::config::settings;
+use crate::media::timeline::TICKS_PER_SECOND;
+use crate::media::unit::{Codec, Configuration};
+use crate::proto::camera::Step;
+use crate::proto::ids::Profile;
+use crate::reason::{Reason, Refusal};
+
+/// Tries cameras; those of one host share its limits, and a refused password is
+/// tried once for all that have it.
+#[derive(Clone, Debug)]
+pub struct Prober {
+    hosts: Arc<Hosts>,
+    limits: Limits,
+    tasks: TaskTracker,
+}
+
+/// What came of trying a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Why it can't be relayed as it is; `None`: it can.
+    pub cause: Option<Refusal>,
+    /// How long each step took.
+    pub steps: Steps,
+    /// What it sends, as far as it came.
+    pub picture: Option<PictureReport>,
+    /// What works but could be better, with the mend.
+    pub remarks: Vec<String>,
+}
+
+/// How long each step of a start took; `None`: it was not reached or not finished.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// TCP connection, and the name looked up.
+    pub connect: Option<Duration>,
+    /// DESCRIBE, with the password where one is asked for.
+    pub describe: Option<Duration>,
+    /// SETUP of the video track.
+    pub setup: Option<Duration>,
+    /// PLAY.
+    pub play: Option<Duration>,
+    /// From PLAY's answer to the first picture.
+    pub first_picture: Option<Duration>,
+    /// From the first packet to the first key frame: what an operator waits.
+    pub first_key_frame: Option<Duration>,
+}
+
+/// What a stream sends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PictureReport {
+    /// The codec.
+    pub codec: Codec,
+    /// Pixels; 0 where unknown.
+    pub width: u16,
+    /// Pixels; 0 where unknown.
+    pub height: u16,
+    /// Pictures a second, by the camera's own clock; `None`: too few were seen.
+    pub rate: Option<f64>,
+    /// Bits a second; `None`: too little was seen.
+    pub bitrate: Option<f64>,
+    /// Time from key frame to key frame; `None`: no second one was seen.
+    pub key_frame_interval: Option<Duration>,
+}
+
+impl Prober {
+    /// A prober with the gateway's host limits.
+    pub fn new(settings: &settings::Gateway, limits: Limits) -> Self {
+        let hosts = Arc::new(Hosts::default());
+        hosts.configure(&settings.hosts);
+        Self {
+            hosts,
+            limits,
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Tries one stream of a camera. After the first key frame it is watched
+    /// until the second, for at most `watch`. `None`: the camera has no such stream.
+    pub async fn probe(
+        &self,
+        streams: &settings::Streams,
+        profile: Profile,
+        watch: Duration,
+    ) -> Option<Report> {
+        let url = match profile {
+            Profile::Main => &streams.main,
+            Profile::Sub => streams.sub.as_ref()?,
+        };
+        let opening = Opening {
+            target: Arc::new(Target {
+                url: url.clone(),
+                credential: streams.credential.clone(),
+                transport: streams.transport,
+            }),
+            hosts: self.hosts.clone(),
+            group: Arc::default(),
+            limits: self.limits,
+            progress: Arc::new(Progress::default()),
+            // The connection is made apart from DESCRIBE, so that each has its time.
+            adapted: Arc::new(AtomicBool::new(true)),
+            tasks: self.tasks.clone(),
+        };
+        let (group, progress) = (opening.group.clone(), opening.progress.clone());
+        let mut seen = Seen::default();
+        let patience = streams.start_timeout + watch + self.limits.place;
+        let look = seen.look(opening, streams.start_timeout, watch);
+        let cause = match tokio::time::timeout(patience, look).await {
+            Ok(Ok(())) => None,
+            Ok(Err(refusal)) => Some(refusal),
+            Err(_) => Some(progress.step().too_slow(patience)),
+        };
+        await_teardown(&group, self.limits.teardown).await;
+        Some(seen.report(cause, &progress))
+    }
+}
+
+/// What was seen of a stream.
+#[derive(Debug, Default)]
+struct Seen {
+    configuration: Option<Arc<Configuration>>,
+    first: Option<Instant>,
+    key: Option<Instant>,
+    key_frame_interval: Option<Duration>,
+    /// RTP times of the first and newest picture since the first key frame.
+    span: Option<(u32, u32)>,
+    pictures: u32,
+    bytes: usize,
+    newest: Option<Instant>,
+    begins_with_key: bool,
+}
+
+impl Seen {
+    async fn look(
+        &mut self,
+        opening: Opening,
+        start_timeout: Duration,
+        watch: Duration,
+    ) -> Result<(), Refusal> {
+        let progress = opening.progress.clone();
+        let tick = opening.limits.tick;
+        let stall = opening.limits.stall;
+        let mut session = Session::open(opening).await.map_err(|f| f.refusal)?;
+        let begun = Instant::now();
+        let mut last = begun;
+        let done = loop {
+            // retina wants to be asked now and then though nothing came.
+            match tokio::time::timeout(tick, session.next()).await {
+                Ok(Ok(picture)) => {
+                    last = Instant::now();
+                    self.note(&picture);
+                    progress.reach(Step::NoKeyFrame);
+                }
+                Ok(Err(failure)) => break Err(failure.refusal),
+                Err(_) => {}
+            }
+            match self.key {
+                None if begun.elapsed() > start_timeout => {
+                    break Err(progress.step().too_slow(start_timeout));
+                }
+                Some(_) if self.key_frame_interval.is_some() => break Ok(()),
+                Some(key) if key.elapsed() > watch => break Ok(()),
+                Some(_) if last.elapsed() > stall => {
+                    break Err(Reason::CameraStalled.into());
+                }
+                None | Some(_) => {}
+            }
+        };
+        session.close().await;
+        done
+    }
+
+    fn note(&mut self, picture: &Picture) {
+        if self.first.is_none() {
+            self.first = Some(picture.arrived);
+            self.begins_with_key = picture.key;
+        }
+        if let Some(configuration) = &picture.configuration {
+            self.configuration = Some(configuration.clone());
+        }
+        match self.key {
+            None if picture.key && picture.configuration.is_some() => {
+                self.key = Some(picture.arrived);
+                self.span = Some((picture.rtp, picture.rtp));
+            }
+            Some(key) if picture.key && !self.is_jpeg() => {
+                self.key_frame_interval = Some(picture.arrived - key);
+            }
+            // A still picture each time: two seconds show the rate.
+            Some(key) if self.is_jpeg() && key.elapsed() > Duration::from_secs(2) => {
+                self.key_frame_interval = Some(Duration::ZERO);
+            }
+            None | Some(_) => {}
+        }
+        if let Some((first, newest)) = &mut self.span {
+            // B-frames lie before pictures that came earlier.
+            if picture.rtp.wrapping_sub(*first) > newest.wrapping_sub(*first)
+                && picture.rtp.wrapping_sub(*first) < u32::MAX / 2
+            {
+                *newest = picture.rtp;
+            }
+            self.pictures += 1;
+            self.bytes += picture.data.len();
+            self.newest = Some(picture.arrived);
+        }
+    }
+
+    fn is_jpeg(&self) -> bool {
+        self.configuration
+            .as_ref()
+            .is_some_and(|configuration| configuration.codec == Codec::Jpeg)
+    }
+
+    fn report(&self, cause: Option<Refusal>, progress: &Progress) -> Report {
+        let reached = progress.reached();
+        let at = |step| reached.iter().find(|(s, _)| *s == step).map(|(_, at)| *at);
+        let between = |from: Option<Instant>, to: Option<Instant>| Some(to? - from?);
+        let steps = Steps {
+            connect: between(at(Step::Connecting), at(Step::Describing)),
+            describe: between(at(Step::Describing), at(Step::SettingUp)),
+            setup: between(at(Step::SettingUp), at(Step::Playing)),
+            play: between(at(Step::Playing), at(Step::NoPicture)),
+            first_picture: between(at(Step::NoPicture), self.first),
+            first_key_frame: between(at(Step::Connecting), self.key),
+        };
+        Report {
+            remarks: self.remarks(&steps),
+            picture: self.picture(),
+            cause,
+            steps,
+        }
+    }
+
+    fn picture(&self) -> Option<PictureReport> {
+        let configuration = self.configuration.as_ref()?;
+        let span = self.span.map(|(first, newest)| newest.wrapping_sub(first));
+        let span = span.filter(|span| *span > 0).map(f64::from);
+        let seconds = span.map(|span| span / TICKS_PER_SECOND as f64);
+        let steps = f64::from(self.pictures.saturating_sub(1));
+        let arrived = self
+            .newest
+            .zip(self.key)
+            .map(|(to, from)| (to - from).as_secs_f64());
+        let long_enough = arrived.filter(|seconds| *seconds > 0.5);
+        Some(PictureReport {
+            codec: configuration.codec,
+            width: configuration.width,
+            height: configuration.height,
+            rate: seconds.map(|seconds| steps / seconds),
+            bitrate: long_enough.map(|seconds| self.bytes as f64 * 8.0 / seconds),
+            key_frame_interval: self
+                .key_frame_interval
+                .filter(|interval| !interval.is_zero()),
+        })
+    }
+
+    fn remarks(&self, steps: &Steps) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.is_jpeg() || self.key.is_none() {
+            return remarks;
+        }
+        match self.key_frame_interval {
+            Some(interval) if interval > Duration::from_secs(5) => remarks.push(format!(
+                "a key frame only every {:.0} s: set 2 s, and turn a \"smart\" codec off, so that operators see a picture sooner",
+                interval.as_secs_f64()
+            )),
+            None => remarks.push(
+                "no second key frame while it was watched: set a key frame interval of 2 s, and turn a \"smart\" codec off".to_owned(),
+            ),
+            Some(_) => {}
+        }
+        if !self.begins_with_key && steps.first_key_frame > Some(Duration::from_secs(3)) {
+            remarks.push(
+                "it does not begin with a key frame: the first picture waits for the next"
+                    .to_owned(),
+            );
+        }
+        remarks
+    }
+}

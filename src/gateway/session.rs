@@ -6,8 +6,8 @@
 
 use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -99,15 +99,26 @@ impl Target {
 
 /// How far a start has come, seen from outside the future that makes it.
 #[derive(Debug, Default)]
-pub(crate) struct Progress(AtomicU8);
+pub(crate) struct Progress {
+    step: AtomicU8,
+    reached: Mutex<Vec<(Step, Instant)>>,
+}
 
 impl Progress {
     pub(crate) fn reach(&self, step: Step) {
-        self.0.store(step as u8, Ordering::Relaxed);
+        self.step.store(step as u8, Ordering::Relaxed);
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.push((step, Instant::now()));
     }
 
     pub(crate) fn step(&self) -> Step {
-        Step::from_number(self.0.load(Ordering::Relaxed))
+        Step::from_number(self.step.load(Ordering::Relaxed))
+    }
+
+    /// When each step began, in order.
+    pub(crate) fn reached(&self) -> Vec<(Step, Instant)> {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.clone()
     }
 }
 

@@ -90,6 +90,17 @@ pub struct Log {
     intact: bool,
 }
 
+/// A log and what it held.
+#[derive(Debug)]
+pub struct Opened {
+    /// Ready to be written on.
+    pub log: Log,
+    /// What still matters, oldest first.
+    pub entries: Vec<(u64, Wall, Entry)>,
+    /// The newest time written since a clock was last accepted.
+    pub newest: Option<Wall>,
+}
+
 /// The journal can't be written.
 #[derive(Debug)]
 struct Fault {
@@ -114,12 +125,9 @@ struct Batch {
 }
 
 impl Log {
-    /// Recovers the journal and readies it. The entries that still matter come
-    /// with it. A log that can be read but not written is given back with
+    /// Recovers the journal and readies it. A log that can be read but not written is given back with
     /// [`Log::health`] saying so.
-    pub fn open(
-        mut parts: Parts,
-    ) -> Result<(Self, Vec<(u64, Wall, Entry)>, Option<Wall>), recover::Error> {
+    pub fn open(mut parts: Parts) -> Result<Opened, recover::Error> {
         let persisted = persist(parts.store.as_mut());
         let found = recover::recover(parts.store.as_mut())?;
         let torn = found.torn;
@@ -152,7 +160,11 @@ impl Log {
             log.dirty = true;
             log.failed(&error, 0);
         }
-        Ok((log, found.entries, found.newest))
+        Ok(Opened {
+            log,
+            entries: found.entries,
+            newest: found.newest,
+        })
     }
 
     /// Writes these bodies (JSON objects, without `v` and `salt`) and makes them

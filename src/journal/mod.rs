@@ -1,7 +1,26 @@
 //! The journal: append-only JSON Lines by month, hash-chained, fsynced, signed
 //! (INTERFACES 9).
 //!
-//! [`writer`] has a thread of its own and is the only maker of a [`Receipt`].
+//! | question | where |
+//! |---|---|
+//! | what bytes is a line, what is its link? | [`crate::proto::chain`] |
+//! | what stands in a body? | [`entry`] |
+//! | how is it written, and mended after a failure? | [`log`], on [`store`] |
+//! | who waits for whom? | [`writer`]: own thread, group commit, the only maker of a [`Receipt`] |
+//! | what is still in force at start? | [`recover`] |
+//! | is it intact? | [`verify`] |
+//!
+//! Every body begins with `v` and a random 128-bit `salt` (so that the digest in
+//! a body-less copy tells nothing of the body); the first line's also has
+//! `journal_id`, the random id that heads name, so that a copy of the files is
+//! all one needs to verify heads against.
+//!
+//! A line has happened when the fsync after it returned: only then is it
+//! acknowledged, chained on, told to peers and covered by a signed head.
+//! Three kinds of line are the journal's own: `torn_line` (an unterminated last
+//! line was cut at start), `interrupted` (it could not be written for a time),
+//! `continues` (durable lines were lost; a new journal begins with `seq` 1 in the
+//! same file and names the old one's id, last number and link).
 
 pub mod entry;
 pub mod log;

@@ -363,7 +363,7 @@ impl Kept {
                     | Entry::Stopped {}
                     | Entry::Reloaded { .. }
             );
-            !over && !(passing && item.time < horizon)
+            !(over || passing && item.time < horizon)
         });
         self.young_bytes = self.young.iter().map(|item| item.bytes).sum();
     }

@@ -294,7 +294,7 @@ impl Walk<'_> {
         let link = head.link;
         let key = (head.journal.clone(), head.seq);
         // Two heads of one line that differ: one of them contradicts whatever stands here.
-        let held = self.heads.entry(key).or_insert(Held {
+        let held = self.heads.entry(key).or_insert_with(|| Held {
             link,
             text: text.clone(),
         });
@@ -540,26 +540,16 @@ fn months(store: &mut Disk, directory: &Path) -> Result<Vec<Month>, String> {
 fn name_breaks(store: &mut Disk, months: &[Month], report: &mut Report) -> Result<(), String> {
     let mut rows: Vec<Row> = Vec::new();
     let mut begun = None;
-    let judge = |rows: &mut Vec<Row>, report: &mut Report| {
-        for (row, seq, what) in order::judge(rows) {
-            report.tell(Finding {
-                file: rows[row].file.file_name(),
-                line: rows[row].line,
-                seq,
-                what,
-            });
-        }
-        rows.clear();
-    };
     for (index, month) in months.iter().enumerate() {
+        let newest = index + 1 == months.len();
         let fail = |error: io::Error| format!("reading {}: {error}", month.file_name());
         let mut lines = Lines::new(store.read(*month).map_err(fail)?);
         while let Some((place, content)) = lines.next_line().map_err(fail)? {
-            let newest = index + 1 == months.len();
             let header = match content {
                 Content::Line(bytes) => match Line::parse(bytes) {
                     Ok(line) => {
                         if begins_journal(&line, begun) {
+                            // What stands before the very first line is out of place.
                             if begun.is_some() {
                                 judge(&mut rows, report);
                             }
@@ -594,6 +584,19 @@ fn name_breaks(store: &mut Disk, months: &[Month], report: &mut Report) -> Resul
     }
     judge(&mut rows, report);
     Ok(())
+}
+
+/// Judges the lines of one journal and makes room for the next.
+fn judge(rows: &mut Vec<Row>, report: &mut Report) {
+    for (row, seq, what) in order::judge(rows) {
+        report.tell(Finding {
+            file: rows[row].file.file_name(),
+            line: rows[row].line,
+            seq,
+            what,
+        });
+    }
+    rows.clear();
 }
 
 #[cfg(test)]

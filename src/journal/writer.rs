@@ -155,11 +155,12 @@ impl Writer {
         directory: PathBuf,
         lock: Option<LockedDirectory>,
     ) -> Result<(Self, Recovered), Error> {
-        let (log, entries, newest) =
+        let opened =
             Log::open(parts).map_err(|error| Error(format!("{}: {error}", directory.display())))?;
+        let log = opened.log;
         let recovered = Recovered {
-            entries,
-            newest,
+            entries: opened.entries,
+            newest: opened.newest,
             head: log.head().map(str::to_owned),
         };
         let shared = Arc::new(Shared {

@@ -158,3 +158,41 @@ fn check_says_what_is_wrong_with_line_and_mend() {
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("can't be read"), "{}", err(&output));
 }
+
+#[test]
+fn check_cameras_says_who_does_not_answer() {
+    // A bound port on which nobody listens refuses connections.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+    socket.bind(&any.into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    let place = Place::new("cameras");
+    let address = format!("rtsp://127.0.0.1:{port}/main");
+    let file = place.put(
+        "gateway.toml",
+        &GATEWAY.replacen("rtsp://127.0.0.1/main", &address, 1),
+    );
+    let output = fanal(&["check", "--config", &file, "--cameras"]);
+    let text = out(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}{}", err(&output));
+    let row = |id: &str| text.lines().find(|line| line.starts_with(id)).unwrap();
+    assert!(row("mairie").contains(" camera_invalid "), "{text}");
+    assert!(row("quai-nord").contains(" camera_refused "), "{text}");
+    assert!(text.contains("0 of 2 streams play"), "{text}");
+    assert!(err(&output).contains("1/1 quai-nord main: camera_refused"));
+
+    let only = fanal(&[
+        "check",
+        "--config",
+        &file,
+        "--cameras",
+        "--camera",
+        "mairie",
+        "--json",
+    ]);
+    let report: serde_json::Value = serde_json::from_slice(&only.stdout).unwrap();
+    assert_eq!(report.as_array().unwrap().len(), 1);
+    assert_eq!(report[0]["result"], "camera_invalid");
+    let unknown = fanal(&["check", "--config", &file, "--cameras", "--camera", "gare"]);
+    assert_eq!(unknown.status.code(), Some(2));
+}

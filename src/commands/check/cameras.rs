@@ -17,44 +17,36 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{CheckArgs, Usage};
-use crate::config::settings::{self, Camera};
+use crate::config::settings::{self, Camera, Streams};
+use crate::gateway::camera::Limits;
+use crate::gateway::probe::{Prober, Report, Steps};
+use crate::media::unit::Codec;
 use crate::proto::ids::{CameraId, Profile};
 use crate::reason::{Reason, Refusal};
 
 /// Sessions at once with a host that has no `[[host]]` entry.
 const DEFAULT_SESSIONS: u32 = 4;
-/// A longer interval is pointed out: a viewer of a camera that is not yet open
-/// waits as long for his first picture.
-const LONG_KEY_FRAME_INTERVAL: Duration = Duration::from_secs(4);
+/// How long a stream is watched for its second key frame.
+const WATCH: Duration = Duration::from_secs(12);
 /// The table's heads.
-const HEADS: [&str; 8] = [
+const HEADS: [&str; 9] = [
     "camera",
     "stream",
     "result",
     "codec",
     "size",
     "fps",
+    "bit rate",
     "key every",
     "first picture",
 ];
-
-/// What one stream showed.
-#[derive(Clone, Debug, PartialEq)]
-struct Seen {
-    codec: String,
-    size: Option<(u32, u32)>,
-    fps: Option<f64>,
-    /// Between two key frames; `None`: only one came.
-    key_frame_interval: Option<Duration>,
-    first_picture: Duration,
-}
 
 /// One row of the table.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
     camera: CameraId,
     profile: Profile,
-    outcome: Result<Seen, Refusal>,
+    report: Report,
     mask_verified: bool,
 }
 
@@ -63,6 +55,7 @@ struct Row {
 struct Job {
     camera: CameraId,
     profile: Profile,
+    streams: Streams,
     mask_verified: bool,
     host: Arc<Semaphore>,
 }
@@ -75,8 +68,11 @@ pub(super) fn run(args: &CheckArgs, settings: settings::Gateway) -> anyhow::Resu
         .enable_all()
         .build()
         .context("the runtime can't be started")?;
-    let prober = Prober::new(settings);
-    let probe = move |camera, profile| prober.clone().probe(camera, profile);
+    let prober = Prober::new(&settings, Limits::LAN);
+    let probe = move |streams: Streams, profile| {
+        let prober = prober.clone();
+        async move { prober.probe(&streams, profile, WATCH).await }
+    };
     rows.extend(runtime.block_on(try_all(jobs, usize::from(args.parallel), probe)));
     rows.sort_by(|a, b| (&a.camera, a.profile).cmp(&(&b.camera, b.profile)));
     let text = if args.json {
@@ -85,7 +81,7 @@ pub(super) fn run(args: &CheckArgs, settings: settings::Gateway) -> anyhow::Resu
         table(&rows)
     };
     print!("{text}");
-    let failed = rows.iter().any(|row| row.outcome.is_err());
+    let failed = rows.iter().any(|row| row.report.cause.is_some());
     Ok(ExitCode::from(u8::from(failed)))
 }
 
@@ -114,7 +110,12 @@ fn plan(settings: &settings::Gateway, cameras: &[&Camera]) -> (Vec<Job>, Vec<Row
                 rows.push(Row {
                     camera: camera.id.clone(),
                     profile: Profile::Main,
-                    outcome: Err(Refusal::new(Reason::CameraInvalid, cause.clone())),
+                    report: Report {
+                        cause: Some(Refusal::new(Reason::CameraInvalid, cause.clone())),
+                        steps: Steps::default(),
+                        picture: None,
+                        remarks: Vec::new(),
+                    },
                     mask_verified: camera.mask_verified,
                 });
                 continue;
@@ -134,6 +135,7 @@ fn plan(settings: &settings::Gateway, cameras: &[&Camera]) -> (Vec<Job>, Vec<Row
             jobs.push(Job {
                 camera: camera.id.clone(),
                 profile,
+                streams: streams.clone(),
                 mask_verified: camera.mask_verified,
                 host: Arc::clone(host),
             });
@@ -145,33 +147,34 @@ fn plan(settings: &settings::Gateway, cameras: &[&Camera]) -> (Vec<Job>, Vec<Row
 /// Tries all, `parallel` at once; progress on stderr.
 async fn try_all<P, F>(jobs: Vec<Job>, parallel: usize, probe: P) -> Vec<Row>
 where
-    P: Fn(CameraId, Profile) -> F,
-    F: Future<Output = Result<Seen, Refusal>> + Send + 'static,
+    P: Fn(Streams, Profile) -> F,
+    F: Future<Output = Option<Report>> + Send + 'static,
 {
     let all = jobs.len();
     let places = Arc::new(Semaphore::new(parallel.max(1)));
     let mut running = JoinSet::new();
     for job in jobs {
-        let tried = probe(job.camera.clone(), job.profile);
+        let tried = probe(job.streams, job.profile);
         let places = Arc::clone(&places);
         running.spawn(async move {
             // The host first: a place is not held while a recorder is busy.
             let session = job.host.acquire().await;
             let place = places.acquire().await;
-            let outcome = tried.await;
+            let report = tried.await;
             drop((session, place));
-            Row {
+            report.map(|report| Row {
                 camera: job.camera,
                 profile: job.profile,
-                outcome,
+                report,
                 mask_verified: job.mask_verified,
-            }
+            })
         });
     }
     let mut rows = Vec::with_capacity(all);
     while let Some(row) = running.join_next().await {
         match row {
-            Ok(row) => {
+            Ok(None) => {}
+            Ok(Some(row)) => {
                 progress(rows.len() + 1, all, &row);
                 rows.push(row);
             }
@@ -182,10 +185,7 @@ where
 }
 
 fn progress(done: usize, all: usize, row: &Row) {
-    let result = match &row.outcome {
-        Ok(_) => "ok",
-        Err(refusal) => refusal.reason.code(),
-    };
+    let result = result(row);
     let profile = row.profile.as_str();
     // Nobody reads it if it can't be written.
     let _ = writeln!(
@@ -195,60 +195,57 @@ fn progress(done: usize, all: usize, row: &Row) {
     );
 }
 
+fn result(row: &Row) -> &'static str {
+    let cause = row.report.cause.as_ref();
+    cause.map_or("ok", |refusal| refusal.reason.code())
+}
+
 /// What to mend though the stream plays.
 fn remarks(row: &Row) -> Vec<String> {
-    let mut remarks = Vec::new();
-    if let Ok(seen) = &row.outcome {
-        match seen.key_frame_interval {
-            Some(interval) if interval > LONG_KEY_FRAME_INTERVAL => remarks.push(format!(
-                "a key frame only every {:.1} s: set its interval to 2 s",
-                interval.as_secs_f64()
-            )),
-            None if !seen.codec.eq_ignore_ascii_case("mjpeg") => remarks.push(
-                "one key frame only while it was watched: set its interval to 2 s".to_owned(),
-            ),
-            Some(_) | None => {}
-        }
-    }
+    let mut remarks = row.report.remarks.clone();
     if !row.mask_verified && row.profile == Profile::Main {
         remarks.push("not relayed until mask_verified = true".to_owned());
     }
     remarks
 }
 
-fn cells(row: &Row) -> [String; 8] {
-    let none = || "-".to_owned();
-    let head = [row.camera.to_string(), row.profile.as_str().to_owned()];
-    let [camera, stream] = head;
-    match &row.outcome {
-        Ok(seen) => [
-            camera,
-            stream,
-            "ok".to_owned(),
-            seen.codec.clone(),
-            seen.size
-                .map_or_else(none, |(width, height)| format!("{width}x{height}")),
-            seen.fps.map_or_else(none, |fps| format!("{fps:.1}")),
-            seen.key_frame_interval
-                .map_or_else(none, |interval| format!("{:.1} s", interval.as_secs_f64())),
-            format!("{:.2} s", seen.first_picture.as_secs_f64()),
-        ],
-        Err(refusal) => [
-            camera,
-            stream,
-            refusal.reason.code().to_owned(),
-            none(),
-            none(),
-            none(),
-            none(),
-            none(),
-        ],
+fn cells(row: &Row) -> [String; 9] {
+    let picture = row.report.picture.as_ref();
+    let or_dash = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
+    let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
+    let size = picture.filter(|picture| picture.width > 0 && picture.height > 0);
+    [
+        row.camera.to_string(),
+        row.profile.as_str().to_owned(),
+        result(row).to_owned(),
+        or_dash(picture.map(|picture| codec(picture.codec).to_owned())),
+        or_dash(size.map(|picture| format!("{}x{}", picture.width, picture.height))),
+        or_dash(
+            picture
+                .and_then(|p| p.rate)
+                .map(|rate| format!("{rate:.1}")),
+        ),
+        or_dash(
+            picture
+                .and_then(|p| p.bitrate)
+                .map(|rate| format!("{:.2} Mbit/s", rate / 1e6)),
+        ),
+        or_dash(picture.and_then(|p| p.key_frame_interval).map(seconds)),
+        or_dash(row.report.steps.first_key_frame.map(seconds)),
+    ]
+}
+
+const fn codec(codec: Codec) -> &'static str {
+    match codec {
+        Codec::H264 => "H.264",
+        Codec::H265 => "H.265",
+        Codec::Jpeg => "MJPEG",
     }
 }
 
 /// The table, and under it the causes and mends.
 fn table(rows: &[Row]) -> String {
-    let cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
+    let cells: Vec<[String; 9]> = rows.iter().map(cells).collect();
     let mut widths = HEADS.map(str::len);
     for row in &cells {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -271,7 +268,7 @@ fn table(rows: &[Row]) -> String {
     let mut notes = String::new();
     for row in rows {
         let name = format!("{} {}", row.camera, row.profile.as_str());
-        if let Err(refusal) = &row.outcome {
+        if let Some(refusal) = &row.report.cause {
             notes.push_str(&format!("{name}: {}\n", refusal.reason.english()));
             if !refusal.detail.is_empty() {
                 notes.push_str(&format!("    cause: {}\n", refusal.detail));
@@ -285,58 +282,42 @@ fn table(rows: &[Row]) -> String {
         text.push('\n');
         text.push_str(&notes);
     }
-    let good = rows.iter().filter(|row| row.outcome.is_ok()).count();
+    let good = rows.iter().filter(|row| row.report.cause.is_none()).count();
     text.push_str(&format!("\n{good} of {} streams play\n", rows.len()));
     text
 }
 
 fn json(rows: &[Row]) -> anyhow::Result<String> {
+    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
     let rows: Vec<serde_json::Value> = rows
         .iter()
         .map(|row| {
-            let mut value = serde_json::json!({
+            let Report { cause, steps, .. } = &row.report;
+            let picture = row.report.picture.as_ref();
+            serde_json::json!({
                 "camera": row.camera,
                 "stream": row.profile,
+                "result": result(row),
+                "cause": cause.as_ref().map(|cause| &cause.detail),
+                "mend": cause.as_ref().map(|cause| cause.reason.english()),
                 "remarks": remarks(row),
-            });
-            let more = match &row.outcome {
-                Ok(seen) => serde_json::json!({
-                    "result": "ok",
-                    "codec": seen.codec,
-                    "width": seen.size.map(|size| size.0),
-                    "height": seen.size.map(|size| size.1),
-                    "fps": seen.fps,
-                    "key_frame_interval_seconds": seen.key_frame_interval.map(|i| i.as_secs_f64()),
-                    "first_picture_seconds": seen.first_picture.as_secs_f64(),
-                }),
-                Err(refusal) => serde_json::json!({
-                    "result": refusal.reason,
-                    "cause": refusal.detail,
-                    "mend": refusal.reason.english(),
-                }),
-            };
-            if let (Some(value), serde_json::Value::Object(more)) = (value.as_object_mut(), more) {
-                value.extend(more);
-            }
-            value
+                "codec": picture.map(|picture| codec(picture.codec)),
+                "width": picture.map(|picture| picture.width),
+                "height": picture.map(|picture| picture.height),
+                "fps": picture.and_then(|picture| picture.rate),
+                "bits_per_second": picture.and_then(|picture| picture.bitrate),
+                "key_frame_interval_seconds":
+                    seconds(picture.and_then(|picture| picture.key_frame_interval)),
+                "connect_seconds": seconds(steps.connect),
+                "describe_seconds": seconds(steps.describe),
+                "setup_seconds": seconds(steps.setup),
+                "play_seconds": seconds(steps.play),
+                "first_picture_seconds": seconds(steps.first_key_frame),
+            })
         })
         .collect();
     let text = serde_json::to_string_pretty(&rows).context("report not written as JSON")?;
     Ok(text + "\n")
-}
-
-/// Tries single streams.
-#[derive(Clone)]
-struct Prober(Arc<settings::Gateway>);
-
-impl Prober {
-    fn new(settings: settings::Gateway) -> Self {
-        Self(Arc::new(settings))
-    }
-
-    async fn probe(self, _camera: CameraId, _profile: Profile) -> Result<Seen, Refusal> {
-        todo!("config: waits for gateway::probe")
-    }
 }
 
 #[cfg(test)]
@@ -344,43 +325,65 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::gateway::probe::PictureReport;
 
-    fn row(id: &str, outcome: Result<Seen, Refusal>) -> Row {
+    fn row(id: &str, report: Report) -> Row {
         Row {
             camera: CameraId::new(id).unwrap(),
             profile: Profile::Main,
-            outcome,
+            report,
             mask_verified: true,
         }
     }
 
-    fn seen(seconds: u64) -> Seen {
-        Seen {
-            codec: "H.264".to_owned(),
-            size: Some((1920, 1080)),
-            fps: Some(25.0),
-            key_frame_interval: Some(Duration::from_secs(seconds)),
-            first_picture: Duration::from_millis(420),
+    fn seen() -> Report {
+        Report {
+            cause: None,
+            steps: Steps {
+                first_key_frame: Some(Duration::from_millis(420)),
+                ..Steps::default()
+            },
+            picture: Some(PictureReport {
+                codec: Codec::H264,
+                width: 1920,
+                height: 1080,
+                rate: Some(25.0),
+                bitrate: Some(2_000_000.0),
+                key_frame_interval: Some(Duration::from_secs(2)),
+            }),
+            remarks: Vec::new(),
+        }
+    }
+
+    fn failed(cause: Refusal) -> Report {
+        Report {
+            cause: Some(cause),
+            steps: Steps::default(),
+            picture: None,
+            remarks: Vec::new(),
         }
     }
 
     #[test]
     fn the_table_names_causes_and_mends() {
         let unreachable = Refusal::new(Reason::CameraUnreachable, "10.0.0.12:554: no route");
+        let mut slow = seen();
+        slow.remarks
+            .push("a key frame only every 10 s: set 2 s".to_owned());
         let rows = [
-            row("quai-nord", Ok(seen(2))),
-            row("rond-point", Err(unreachable)),
-            row("mairie", Ok(seen(10))),
+            row("quai-nord", seen()),
+            row("rond-point", failed(unreachable)),
+            row("mairie", slow),
         ];
         let text = table(&rows);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "camera      stream  result              codec  size       fps   key every  first picture"
+            "camera      stream  result              codec  size       fps   bit rate     key every  first picture"
         );
         assert_eq!(
             lines[1],
-            "quai-nord   main    ok                  H.264  1920x1080  25.0  2.0 s      0.42 s"
+            "quai-nord   main    ok                  H.264  1920x1080  25.0  2.00 Mbit/s  2.00 s     0.42 s"
         );
         assert!(
             lines[2].starts_with("rond-point  main    camera_unreachable  -"),
@@ -389,7 +392,7 @@ mod tests {
         for said in [
             "rond-point main: the camera does not answer on its network",
             "    cause: 10.0.0.12:554: no route",
-            "mairie main: a key frame only every 10.0 s: set its interval to 2 s",
+            "mairie main: a key frame only every 10 s: set 2 s",
             "2 of 3 streams play",
         ] {
             assert!(text.contains(said), "{said} not in\n{text}");
@@ -402,10 +405,20 @@ mod tests {
     #[tokio::test]
     async fn a_host_is_asked_for_few_sessions_at_once() {
         let host = Arc::new(Semaphore::new(2));
+        let streams = Streams {
+            main: url::Url::parse("rtsp://10.0.0.9/1").unwrap(),
+            sub: None,
+            credential: None,
+            transport: settings::Transport::Tcp,
+            start_timeout: Duration::from_secs(10),
+            close_after: Duration::from_secs(10),
+            warm: false,
+        };
         let jobs: Vec<Job> = (0..20)
             .map(|number| Job {
                 camera: CameraId::new(format!("camera-{number}")).unwrap(),
                 profile: Profile::Main,
+                streams: streams.clone(),
                 mask_verified: true,
                 host: Arc::clone(&host),
             })
@@ -419,7 +432,7 @@ mod tests {
                 peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 running.fetch_sub(1, Ordering::SeqCst);
-                Ok(seen(2))
+                Some(seen())
             }
         })
         .await;

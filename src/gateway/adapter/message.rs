@@ -71,6 +71,7 @@ fn whole_packets(buffer: &[u8]) -> usize {
 
 impl Message {
     /// A request without headers.
+    #[cfg(test)]
     pub(super) fn request(method: &str, uri: &str) -> Self {
         Self::new(format!("{method} {uri} RTSP/1.0"))
     }

@@ -69,7 +69,7 @@ impl Bench {
     }
 
     fn open(&self) -> Result<Log, recover::Error> {
-        Log::open(self.parts()).map(|(log, ..)| log)
+        Log::open(self.parts()).map(|opened| opened.log)
     }
 
     fn commit(&mut self, log: &mut Log, entries: u64) {

@@ -127,9 +127,9 @@ fn an_accepted_clock_sets_the_newest_time() {
         (after(2), Entry::Stopped {}),
     ];
     // A clock gone back stays in the newer file.
-    let sim = Sim::default();
+    let mut sim = Sim::default();
     sim.replace(Month::of(after(50)), &lines(&entries).concat());
-    let found = recover(&mut sim.clone()).unwrap();
+    let found = recover(&mut sim).unwrap();
     assert_eq!(found.newest, Some(after(2)));
 }
 

@@ -658,3 +658,48 @@ async fn shutdown_tears_all_down_and_opens_nothing_more() {
         .new_dangerous_attachment(&id("cam"), Profile::Main, late);
     assert_eq!(refused.err().map(|r| r.reason), Some(Reason::ShuttingDown));
 }
+
+#[tokio::test]
+async fn a_probe_tells_the_steps_the_picture_and_the_cause() {
+    let camera = Camera::start(digest(DIGEST_MD5)).await;
+    let mut good = streams(&camera.url());
+    good.credential = credential("s3cret", false);
+    let prober = fanal::gateway::probe::Prober::new(&gateway(vec![]), LIMITS);
+    let send = async {
+        for i in 1..50 {
+            camera.picture(1, Picture::delta(i * 3_600)).await;
+        }
+        camera.picture(1, Picture::key(50 * 3_600)).await;
+    };
+    let watch = Duration::from_secs(10);
+    let (report, ()) = tokio::join!(prober.probe(&good, Profile::Main, watch), send);
+    let report = report.unwrap();
+    assert_eq!(report.cause, None);
+    let steps = report.steps;
+    let all = [steps.connect, steps.describe, steps.setup, steps.play];
+    assert!(all.iter().all(Option::is_some), "{steps:?}");
+    assert!(steps.first_picture.is_some() && steps.first_key_frame.is_some());
+    let picture = report.picture.unwrap();
+    assert_eq!(
+        (picture.codec, picture.width, picture.height),
+        (Codec::H264, 240, 160)
+    );
+    assert!((picture.rate.unwrap() - 25.0).abs() < 0.01, "{picture:?}");
+    assert!(picture.key_frame_interval.is_some());
+    assert_eq!(camera.count("TEARDOWN"), 1);
+    assert!(prober.probe(&good, Profile::Sub, watch).await.is_none());
+
+    let mut wrong = good.clone();
+    wrong.credential = credential("wrong", false);
+    for _ in 0..3 {
+        let report = prober.probe(&wrong, Profile::Main, watch).await.unwrap();
+        assert_eq!(
+            report.cause.map(|c| c.reason),
+            Some(Reason::CameraUnauthorized)
+        );
+        assert_eq!(report.steps.describe, None);
+    }
+    let signed =
+        |s: &crate::scripted::Seen| s.status == 401 && s.headers.contains_key("authorization");
+    assert_eq!(camera.seen().into_iter().filter(signed).count(), 1);
+}
