@@ -196,3 +196,44 @@ fn check_cameras_says_who_does_not_answer() {
     let unknown = fanal(&["check", "--config", &file, "--cameras", "--camera", "gare"]);
     assert_eq!(unknown.status.code(), Some(2));
 }
+
+/// A program that is stopped with the test.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn simulated_cameras_pass_the_check_and_end_in_order() {
+    use std::io::BufRead;
+    let child = Command::new(env!("CARGO_BIN_EXE_fanal"))
+        .args(["simulate", "--cameras", "3", "--listen", "127.0.0.1:0"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut simulate = Running(child);
+    let list = std::io::BufReader::new(simulate.0.stdout.take().unwrap());
+    let table: Vec<String> = list.lines().take(4).map(Result::unwrap).collect();
+    let place = Place::new("simulated");
+    place.put("cameras.csv", &table.join("\n"));
+    let (settings, _) = GATEWAY.split_once("[[camera]]").unwrap();
+    let settings = settings.replacen("[tls]", "cameras_file = \"cameras.csv\"\n[tls]", 1);
+    let file = place.put("gateway.toml", &settings);
+    let output = fanal(&["check", "--config", &file, "--cameras"]);
+    let text = out(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", err(&output));
+    assert!(text.contains("3 of 3 streams play"), "{text}");
+    for row in text.lines().skip(1).take(3) {
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(&cells[1..4], ["main", "ok", "H.264"], "{text}");
+        let rate: f64 = cells[5].parse().unwrap();
+        assert!((24.0..=26.0).contains(&rate), "{text}");
+    }
+    let pid = rustix::process::Pid::from_child(&simulate.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(simulate.0.wait().unwrap().code(), Some(0));
+}
