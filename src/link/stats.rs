@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub sends: u64,
     /// Bytes sent, with all headers above UDP's.
     pub sent_bytes: u64,
+    /// Datagrams received since the link is up.
+    pub received_datagrams: u64,
     /// Bytes received, with all headers above UDP's.
     pub received_bytes: u64,
 }
@@ -37,6 +39,7 @@ impl Snapshot {
             datagrams: stats.udp_tx.datagrams,
             sends: stats.udp_tx.ios,
             sent_bytes: stats.udp_tx.bytes,
+            received_datagrams: stats.udp_rx.datagrams,
             received_bytes: stats.udp_rx.bytes,
         }
     }

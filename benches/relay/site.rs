@@ -1,0 +1,275 @@
+//! A commune and a centre: certificates, settings, the two daemons.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use fanal::certs::trial::Trial;
+use fanal::clock::Clock;
+
+use super::metrics::{self, Scrape};
+use super::process::{Directory, Process};
+
+const COMMUNE: &str = "berre-l-etang";
+const CENTRE: &str = "corg-13";
+/// How long a daemon has to be ready.
+const READY: Duration = Duration::from_secs(20);
+
+/// Names and URLs of cameras.
+pub(crate) type Urls = Vec<(String, String)>;
+
+pub(crate) struct Simulator {
+    pub(crate) process: Process,
+    pub(crate) urls: Urls,
+    _directory: Directory,
+}
+
+pub(crate) fn simulator(cameras: usize) -> anyhow::Result<Simulator> {
+    let directory = Directory::new()?;
+    let mut process = Process::fanal(
+        &[
+            "simulate",
+            "--cameras",
+            &cameras.to_string(),
+            "--listen",
+            "127.0.0.1:0",
+        ],
+        &directory.path().join("simulate.log"),
+    )?;
+    process.line()?;
+    let mut urls = Vec::new();
+    for _ in 0..cameras {
+        let line = process.line()?;
+        let mut fields = line.split(',');
+        let name = fields.next().context("no name")?.to_owned();
+        let url = fields.nth(1).context("no URL")?.to_owned();
+        urls.push((name, url));
+    }
+    Ok(Simulator {
+        process,
+        urls,
+        _directory: directory,
+    })
+}
+
+/// Certificates and both daemons' settings, in a directory.
+pub(crate) struct Settings {
+    directory: Directory,
+    metrics: [SocketAddr; 2],
+    api: SocketAddr,
+}
+
+pub(crate) struct Site {
+    pub(crate) gateway: Process,
+    pub(crate) receiver: Process,
+    settings: Settings,
+}
+
+/// A port that nobody uses now.
+fn tcp_port() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+impl Settings {
+    pub(crate) fn write(urls: &Urls) -> anyhow::Result<Self> {
+        let directory = Directory::new()?;
+        let link = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        let [api, rtsp, receiver_metrics, gateway_metrics] =
+            [tcp_port()?, tcp_port()?, tcp_port()?, tcp_port()?];
+        certificates(directory.path())?;
+        let cameras = urls.iter().fold(
+            "id,name,main,mask_verified\n".to_owned(),
+            |list, (name, url)| list + &format!("{name},{name},{url},true\n"),
+        );
+        write(directory.path(), "cameras.csv", &cameras)?;
+        let place = directory.path().display().to_string();
+        for side in ["receiver", "gateway"] {
+            std::fs::create_dir_all(directory.path().join(side))?;
+        }
+        write(
+            directory.path(),
+            "receiver.toml",
+            &format!(
+                r#"
+centre = "{CENTRE}"
+name = "CORG 13"
+state_dir = "{place}/receiver"
+metrics = "{receiver_metrics}"
+[tls]
+certificate = "{CENTRE}.pem"
+key = "{CENTRE}.key"
+authority = "link-ca.pem"
+[link]
+listen = ["{link}"]
+[[commune]]
+id = "{COMMUNE}"
+[console]
+listen = "{api}"
+[rtsp]
+listen = "{rtsp}"
+[[operators]]
+designation_authority = "designation-ca.pem"
+"#
+            ),
+        )?;
+        write(
+            directory.path(),
+            "gateway.toml",
+            &format!(
+                r#"
+commune = "{COMMUNE}"
+name = "Berre-l'Étang"
+state_dir = "{place}/gateway"
+metrics = "{gateway_metrics}"
+socket = "{place}/gateway.sock"
+cameras_file = "cameras.csv"
+[tls]
+certificate = "{COMMUNE}.pem"
+key = "{COMMUNE}.key"
+authority = "link-ca.pem"
+[[agreement]]
+reference = "Convention"
+centre = "{CENTRE}"
+addresses = ["{link}"]
+from = 2025-02-13
+until = 2090-02-12
+designation_authority = "designation-ca.pem"
+cameras = ["*"]
+grounds = ["drill"]
+max_duration = "1h"
+max_total = "4h"
+max_relays = 2000
+max_designation = "31d"
+"#
+            ),
+        )?;
+        Ok(Self {
+            directory,
+            metrics: [gateway_metrics, receiver_metrics],
+            api,
+        })
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+impl Site {
+    /// Both daemons, linked, over these cameras.
+    pub(crate) fn start(urls: &Urls) -> anyhow::Result<Self> {
+        let settings = Settings::write(urls)?;
+        let daemon = |name: &str| {
+            let file = settings.file(&format!("{name}.toml"));
+            let log = settings.file(&format!("{name}.log"));
+            Process::fanal(&[name, "--config", &file.display().to_string()], &log)
+        };
+        let receiver = daemon("receiver")?;
+        let gateway = daemon("gateway")?;
+        let site = Self {
+            gateway,
+            receiver,
+            settings,
+        };
+        site.wait_ready()?;
+        Ok(site)
+    }
+
+    fn wait_ready(&self) -> anyhow::Result<()> {
+        let until = Instant::now() + READY;
+        for address in self.settings.metrics {
+            while !matches!(metrics::get(address, "/ready"), Ok((200, _))) {
+                if Instant::now() > until {
+                    bail!(
+                        "not ready: look at the logs in {}",
+                        self.directory().display()
+                    );
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.settings.directory.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<String> {
+        write(self.directory(), name, text)
+    }
+
+    /// The operator's request for all cameras; gives names and RTSP URLs.
+    pub(crate) fn request(&self, urls: &Urls) -> anyhow::Result<Urls> {
+        let at = |name: &str| self.directory().join(name).display().to_string();
+        let receiver = format!("http://{}", self.settings.api);
+        let (key, cert) = (at("operator.key"), at("operator.pem"));
+        let mut args = vec![
+            "request",
+            "--receiver",
+            &receiver,
+            "--key",
+            &key,
+            "--cert",
+            &cert,
+        ];
+        args.extend([
+            "--commune",
+            COMMUNE,
+            "--incident",
+            "BENCH-1",
+            "--grounds",
+            "drill",
+        ]);
+        args.extend(["--for", "30m"]);
+        for (name, _) in urls {
+            args.extend(["--camera", name]);
+        }
+        let answer = Process::fanal(&args, &self.directory().join("request.log"))?.end()?;
+        let grant: serde_json::Value = serde_json::from_str(&answer)?;
+        let granted = grant["granted"].as_array().context("nothing granted")?;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(granted
+            .iter()
+            .map(|camera| (text(&camera["camera"]), text(&camera["rtsp"])))
+            .collect())
+    }
+
+    /// Both daemons' metrics: gateway, receiver.
+    pub(crate) fn scrape(&self) -> anyhow::Result<[Scrape; 2]> {
+        Ok([
+            Scrape::of(self.settings.metrics[0])?,
+            Scrape::of(self.settings.metrics[1])?,
+        ])
+    }
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> anyhow::Result<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = directory.join(name);
+    std::fs::write(&path, text)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(path.display().to_string())
+}
+
+fn certificates(directory: &Path) -> anyhow::Result<()> {
+    let now = Clock::system().now().wall;
+    let trial = Trial::new(now)?;
+    write(directory, "link-ca.pem", trial.link_authority())?;
+    write(
+        directory,
+        "designation-ca.pem",
+        trial.designation_authority(),
+    )?;
+    let operator = trial.simple_operator("123456", "CORG 13", now)?;
+    for (name, identity) in [
+        (COMMUNE, trial.machine(COMMUNE)?),
+        (CENTRE, trial.machine(CENTRE)?),
+        ("operator", operator),
+    ] {
+        write(directory, &format!("{name}.pem"), &identity.certificate)?;
+        write(directory, &format!("{name}.key"), identity.key.expose())?;
+    }
+    Ok(())
+}
