@@ -53,16 +53,16 @@ const PEM_LIMIT: u64 = 256 * 1024;
 pub struct ReceiverArgs {
     /// The receiver's API, such as https://corg13.example:8889
     #[arg(long, value_name = "URL")]
-    receiver: Url,
+    pub(crate) receiver: Url,
     /// Your private key (PEM); it never leaves this machine
     #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    pub(crate) key: PathBuf,
     /// Your designation: the certificate, then any intermediate ones (PEM)
     #[arg(long, value_name = "FILE")]
-    cert: PathBuf,
+    pub(crate) cert: PathBuf,
     /// The authority that signed the receiver's TLS certificate (PEM); needed for https
     #[arg(long, value_name = "FILE")]
-    authority: Option<PathBuf>,
+    pub(crate) authority: Option<PathBuf>,
 }
 
 /// Speaks with one receiver as one operator.

@@ -90,6 +90,13 @@ impl Recorder {
             .link_lost_packets_total
             .with_label_values(&labels)
             .inc_by(now.lost.saturating_sub(before.map_or(0, |b| b.lost)));
+        self.metrics
+            .link_sent_bytes_total
+            .with_label_values(&labels)
+            .inc_by(
+                now.sent_bytes
+                    .saturating_sub(before.map_or(0, |b| b.sent_bytes)),
+            );
         let sends = now.sends.saturating_sub(before.map_or(0, |b| b.sends));
         let datagrams = now
             .datagrams

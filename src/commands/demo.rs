@@ -1,0 +1,407 @@
+//! `fanal demo`: the whole thing on this machine.
+#![allow(clippy::print_stdout)]
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use hyper::Method;
+use prometheus::Histogram;
+use prometheus::core::Metric as _;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::client::{self, Client, ReceiverArgs};
+use super::request;
+use crate::config::values;
+use crate::demo::player::{self, Seen};
+use crate::demo::site::{CENTRE, COMMUNE, OPERATOR};
+use crate::demo::{Cameras, Demo, wait_until};
+use crate::journal::verify;
+use crate::proto::ids::{CameraId, CommuneId, Incident, ProfileWish};
+use crate::proto::statement::RequestClaims;
+use crate::shutdown::Signals;
+
+/// Longest demo: the agreement's longest request.
+const LONGEST: u32 = 4 * 3600;
+/// The idle link is watched this long before anything is asked.
+const IDLE_WATCH: Duration = Duration::from_secs(3);
+/// How long the first picture may take: a camera's `start_timeout` and a margin.
+const FIRST_PICTURE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long cameras may take to see their TEARDOWN: `close_after` and a margin.
+const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Arguments of `fanal demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  fanal demo                                   until Ctrl-C
+  fanal demo --for 20s                         ends by itself, with a summary
+  fanal demo --camera rtsp://user:password@10.0.0.11/main
+
+Everything is on this machine and is removed at the end: certificates, journals, settings.")]
+pub struct DemoArgs {
+    /// How many simulated cameras
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000), conflicts_with = "camera")]
+    cameras: u16,
+    /// A camera of your own instead; may be given several times
+    #[arg(long, value_name = "URL")]
+    camera: Vec<Url>,
+    /// End by itself after this long, with a summary; otherwise Ctrl-C ends it
+    #[arg(long = "for", value_name = "DURATION", value_parser = values::duration)]
+    lasting: Option<Duration>,
+}
+
+/// Runs `fanal demo`.
+///
+/// # Errors
+/// A part could not start, no picture came, or a promise was seen broken.
+pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
+    if args.lasting.is_some_and(|time| time > Duration::from_secs(u64::from(LONGEST))) {
+        bail!(super::Usage("--for: at most 4h".to_owned()));
+    }
+    if let Some(url) = args.camera.iter().find(|url| url.scheme() != "rtsp") {
+        bail!(super::Usage(format!("--camera: {}:// is not rtsp://", url.scheme())));
+    }
+    client::block_on(async {
+        let token = CancellationToken::new();
+        let _signals = Signals::listen(token.clone())?;
+        say("fanal demo: a commune, a centre and an operator on this machine")?;
+        let own = !args.camera.is_empty();
+        let cameras = if own {
+            Cameras::Own(args.camera.clone())
+        } else {
+            Cameras::Simulated(usize::from(args.cameras))
+        };
+        let mut demo = Demo::start(cameras).await?;
+        let parts = demo_parts(&demo)?;
+        let shown = tokio::select! {
+            shown = show(&args, &parts, token) => shown,
+            error = demo.failed() => Err(error),
+        };
+        let verdict = finish(demo, shown).await?;
+        Ok(if verdict { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+}
+
+/// What showing needs of the running demo.
+struct Parts {
+    receiver: ReceiverArgs,
+    console: std::net::SocketAddr,
+    gateway_metrics: std::net::SocketAddr,
+    receiver_metrics: std::net::SocketAddr,
+    gateway: std::sync::Arc<crate::metrics::Gateway>,
+    figures: std::sync::Arc<crate::metrics::Receiver>,
+    counters: Option<watch::Receiver<crate::simulate::Counters>>,
+    directory: std::path::PathBuf,
+}
+
+fn demo_parts(demo: &Demo) -> anyhow::Result<Parts> {
+    Ok(Parts {
+        receiver: ReceiverArgs {
+            receiver: format!("http://{}", demo.console).parse()?,
+            key: demo.site.path(&format!("{OPERATOR}.key")),
+            cert: demo.site.path(&format!("{OPERATOR}.pem")),
+            authority: None,
+        },
+        console: demo.console,
+        gateway_metrics: demo.gateway_metrics,
+        receiver_metrics: demo.receiver_metrics,
+        gateway: demo.gateway.clone(),
+        figures: demo.receiver.clone(),
+        counters: demo.counters.clone(),
+        directory: demo.site.directory().to_owned(),
+    })
+}
+
+/// What a demo has shown.
+struct Shown {
+    first_picture: Duration,
+    granted_after: Duration,
+    idle: f64,
+    during: f64,
+    after: f64,
+    seen: Seen,
+    teardown: Option<Duration>,
+}
+
+/// Asks, watches, releases.
+async fn show(args: &DemoArgs, parts: &Parts, token: CancellationToken) -> anyhow::Result<Shown> {
+    say(&format!(
+        "  link up ({COMMUNE} → {CENTRE}, QUIC, both sides authenticated); nothing is asked yet, so only control messages cross:"
+    ))?;
+    let idle = rate(parts, IDLE_WATCH).await;
+    say(&format!("    {} on the idle link", bitrate(idle)))?;
+
+    let client = Client::connect(&parts.receiver).await?;
+    let lasting = args.lasting.unwrap_or(Duration::from_secs(3600));
+    let claims = claims(&client, args, lasting)?;
+    let asked = Instant::now();
+    let grant = request::ask(&client, &claims).await?;
+    let granted_after = asked.elapsed();
+    let id = request::grant_id(&grant)?;
+    let camera = granted_camera(&grant)?;
+    let url = camera["rtsp"].as_str().context("the grant names no RTSP URL")?;
+    say(&format!(
+        "  request signed by operator {OPERATOR}, checked, journalled on both sides and granted in {}",
+        milliseconds(granted_after)
+    ))?;
+
+    let (sender, mut seen) = watch::channel(Seen::default());
+    let mut players = JoinSet::new();
+    let played = url.to_owned();
+    players.spawn(async move { player::play(&played, &sender).await });
+    let first = first_picture(&mut players, &mut seen).await?;
+    let first_picture = first.duration_since(asked);
+    say(&format!("  first picture at a player {} after the request", milliseconds(first_picture)))?;
+    invite(parts, url, &id.to_string())?;
+
+    let during = watch_for(args.lasting, parts, &seen, &mut players, &token).await?;
+    client
+        .call(Method::DELETE, &client::grant_path(id))
+        .await
+        .context("releasing the grant")?;
+    let released = Instant::now();
+    let ended = tokio::time::timeout(Duration::from_secs(5), players.join_next()).await;
+    ended.context("the player did not end with its grant")?;
+    let seen = *seen.borrow();
+    say(&format!("  grant released; the player was ended {} later", milliseconds(released.elapsed())))?;
+    let after = rate(parts, IDLE_WATCH).await;
+    let teardown = teardown(parts, released).await?;
+    Ok(Shown { first_picture, granted_after, idle, during, after, seen, teardown })
+}
+
+fn claims(client: &Client, args: &DemoArgs, lasting: Duration) -> anyhow::Result<RequestClaims> {
+    let camera = if args.camera.is_empty() { "cam-001" } else { "camera-1" };
+    // Long enough that the summary is shown before the grant ends by itself.
+    let duration = u32::try_from(lasting.as_secs()).unwrap_or(LONGEST).saturating_add(60).min(LONGEST);
+    Ok(RequestClaims {
+        jti: client::new_id(),
+        iat: client.now().seconds(),
+        aud: CommuneId::new(COMMUNE)?,
+        centre: client.centre().clone(),
+        cameras: vec![CameraId::new(camera)?],
+        grounds: "drill".to_owned(),
+        incident: Incident::new("DEMO-1")?,
+        duration,
+        profile: ProfileWish::Auto,
+        present: Vec::new(),
+        renews: None,
+    })
+}
+
+fn granted_camera(grant: &Value) -> anyhow::Result<&Value> {
+    grant["granted"]
+        .as_array()
+        .and_then(|granted| granted.first())
+        .with_context(|| format!("nothing was granted: {}", grant["refused"]))
+}
+
+async fn first_picture(
+    players: &mut JoinSet<anyhow::Result<()>>,
+    seen: &mut watch::Receiver<Seen>,
+) -> anyhow::Result<Instant> {
+    tokio::select! {
+        first = tokio::time::timeout(FIRST_PICTURE_TIMEOUT, seen.wait_for(|seen| seen.first.is_some())) => {
+            let seen = first.context("no picture came; see the log above")??;
+            seen.first.context("no picture")
+        }
+        ended = players.join_next() => match ended {
+            Some(Ok(Err(error))) => Err(error.context("the player")),
+            _ => bail!("the player ended before its first picture"),
+        },
+    }
+}
+
+fn invite(parts: &Parts, url: &str, grant: &str) -> anyhow::Result<()> {
+    let socket = parts.directory.join("gateway.sock");
+    say(&format!(
+        "
+  Open the picture in VLC (Media, Open Network Stream) or with
+    ffplay -rtsp_transport tcp '{url}'
+
+  As the operator, from another terminal:
+    fanal status --receiver http://{console} --key {key} --cert {cert}
+  As the commune:
+    fanal relays --socket {socket}
+    fanal cut --grant {grant} --socket {socket}
+  API http://{console}/api/v1/openapi.json
+  Metrics http://{gateway}/metrics (gateway), http://{receiver}/metrics (receiver)
+",
+        console = parts.console,
+        key = parts.receiver.key.display(),
+        cert = parts.receiver.cert.display(),
+        socket = socket.display(),
+        gateway = parts.gateway_metrics,
+        receiver = parts.receiver_metrics,
+    ))
+}
+
+/// Shows a line of figures every few seconds until the time is up, Ctrl-C, or
+/// the player's end. Gives the link's bits per second.
+async fn watch_for(
+    lasting: Option<Duration>,
+    parts: &Parts,
+    seen: &watch::Receiver<Seen>,
+    players: &mut JoinSet<anyhow::Result<()>>,
+    token: &CancellationToken,
+) -> anyhow::Result<f64> {
+    if lasting.is_none() {
+        say("  Ctrl-C ends the demo.")?;
+    }
+    let started = Instant::now();
+    let end = started + lasting.unwrap_or(Duration::from_secs(u64::from(LONGEST)));
+    let step = lasting.map_or(Duration::from_secs(5), |all| (all / 4).max(Duration::from_secs(1)));
+    let mut before = (started, sent_bytes(parts), seen.borrow().pictures);
+    let first = before;
+    loop {
+        let next = (Instant::now() + step).min(end);
+        tokio::select! {
+            () = tokio::time::sleep_until(next.into()) => {}
+            () = token.cancelled() => break,
+            ended = players.join_next() => {
+                match ended {
+                    Some(Ok(Err(error))) => return Err(error.context("the player")),
+                    _ => bail!("the picture ended before the demo did: was it cut?"),
+                }
+            }
+        }
+        let now = (Instant::now(), sent_bytes(parts), seen.borrow().pictures);
+        let time = (now.0 - before.0).as_secs_f64().max(0.001);
+        #[allow(clippy::cast_precision_loss)] // some millions
+        let (bytes, pictures) = ((now.1 - before.1) as f64, (now.2 - before.2) as f64);
+        say(&format!(
+            "  {:4} s   {:5.1} pictures/s   {:>12} on the link   transit p50 {}, p99 {}",
+            (now.0 - started).as_secs(),
+            pictures / time,
+            bitrate(bytes * 8.0 / time),
+            quantile(&parts.figures.transit_seconds, 0.5),
+            quantile(&parts.figures.transit_seconds, 0.99),
+        ))?;
+        before = now;
+        if now.0 >= end {
+            break;
+        }
+    }
+    let time = (before.0 - first.0).as_secs_f64().max(0.001);
+    #[allow(clippy::cast_precision_loss)] // some millions
+    let bytes = (before.1 - first.1) as f64;
+    Ok(bytes * 8.0 / time)
+}
+
+/// Waits until the simulated cameras have seen as many TEARDOWNs as sessions.
+async fn teardown(parts: &Parts, released: Instant) -> anyhow::Result<Option<Duration>> {
+    let Some(counters) = &parts.counters else {
+        return Ok(None);
+    };
+    say("  the camera stays open for close_after (10 s), then gets its TEARDOWN …")?;
+    wait_until("TEARDOWN at the camera", TEARDOWN_TIMEOUT, || {
+        let count = counters.borrow().total;
+        count.set_up > 0 && count.torn_down == count.set_up
+    })
+    .await?;
+    Ok(Some(released.elapsed()))
+}
+
+/// Stops everything, verifies both journals and sums up.
+async fn finish(demo: Demo, shown: anyhow::Result<Shown>) -> anyhow::Result<bool> {
+    let ungranted = demo.gateway.ungranted_bytes_total.get();
+    let transit = demo.receiver.transit_seconds.clone();
+    let stopped = demo.stop().await;
+    let shown = shown?;
+    let site = stopped?;
+    let mut intact = true;
+    let mut journals = Vec::new();
+    for side in ["gateway", "receiver"] {
+        let options = verify::Options {
+            directory: site.path(side).join("journal"),
+            ..verify::Options::default()
+        };
+        let report = verify::verify(&options).map_err(anyhow::Error::msg)?;
+        intact &= report.is_intact();
+        let word = if report.is_intact() { "intact" } else { "NOT INTACT" };
+        journals.push(format!("{side} {} entries, {word}", report.lines));
+    }
+    let teardown = shown.teardown.map_or_else(String::new, |time| {
+        format!("\n  camera's TEARDOWN     {:.1} s after the release", time.as_secs_f64())
+    });
+    say(&format!(
+        "
+Summary
+  granted after         {granted}
+  first picture after   {first}
+  transit               p50 {p50}, p99 {p99}
+  pictures              {pictures} ({losses} with losses)
+  link before           {before}
+  link during           {during}
+  link after            {after}{teardown}
+  bytes without a grant {ungranted}
+  journals              {journals}",
+        granted = milliseconds(shown.granted_after),
+        first = milliseconds(shown.first_picture),
+        p50 = quantile(&transit, 0.5),
+        p99 = quantile(&transit, 0.99),
+        pictures = shown.seen.pictures,
+        losses = shown.seen.losses,
+        before = bitrate(shown.idle),
+        during = bitrate(shown.during),
+        after = bitrate(shown.after),
+        journals = journals.join("; "),
+    ))?;
+    Ok(intact && ungranted == 0)
+}
+
+fn sent_bytes(parts: &Parts) -> u64 {
+    parts.gateway.link_sent_bytes_total.with_label_values(&[CENTRE]).get()
+}
+
+/// Bits per second on the link over this time.
+async fn rate(parts: &Parts, time: Duration) -> f64 {
+    // The figure is kept once a second: the first one may hold what was before.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let (bytes, started) = (sent_bytes(parts), Instant::now());
+    tokio::time::sleep(time).await;
+    #[allow(clippy::cast_precision_loss)] // some thousands
+    let sent = (sent_bytes(parts) - bytes) as f64;
+    sent * 8.0 / started.elapsed().as_secs_f64()
+}
+
+fn bitrate(bits: f64) -> String {
+    if bits >= 1e6 {
+        format!("{:.2} Mbit/s", bits / 1e6)
+    } else if bits >= 1e4 {
+        format!("{:.0} kbit/s", bits / 1e3)
+    } else {
+        format!("{:.0} bytes/s", bits / 8.0)
+    }
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.0} ms", time.as_secs_f64() * 1e3)
+}
+
+/// An upper bound of a quantile, as the histogram's buckets tell it.
+fn quantile(histogram: &Histogram, quantile: f64) -> String {
+    let metric = histogram.metric();
+    let histogram = metric.get_histogram();
+    #[allow(clippy::cast_precision_loss)] // some millions
+    let rank = histogram.get_sample_count() as f64 * quantile;
+    #[allow(clippy::cast_precision_loss)]
+    let bucket = histogram.get_bucket().iter().find(|bucket| bucket.cumulative_count() as f64 >= rank);
+    match bucket {
+        _ if histogram.get_sample_count() == 0 => "–".to_owned(),
+        Some(bucket) => format!("≤ {:.0} ms", bucket.upper_bound() * 1e3),
+        None => "over the last bucket".to_owned(),
+    }
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+    Ok(())
+}

@@ -1,1 +1,0 @@
-//! The whole thing on one machine (assembly only).

@@ -1,0 +1,313 @@
+//! The files of a commune and a centre for a trial, in a directory of their own
+//! that goes with [`Site`]: certificates thrown away after use, settings, state.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use url::Url;
+
+use crate::certs::Identity;
+use crate::certs::trial::Trial;
+use crate::clock::Wall;
+use crate::proto::ids::CameraId;
+
+/// The commune of the trial.
+pub const COMMUNE: &str = "berre-l-etang";
+/// The centre of the trial.
+pub const CENTRE: &str = "corg-13";
+/// The operator's service number, also the name of his files.
+pub const OPERATOR: &str = "demo-1";
+
+/// Ports that are used if they are free, as on a real machine.
+const CONSOLE_PORT: u16 = 8889;
+const RTSP_PORT: u16 = 8554;
+const GATEWAY_METRICS_PORT: u16 = 9998;
+const RECEIVER_METRICS_PORT: u16 = 9999;
+
+/// A camera of the trial.
+#[derive(Clone, Debug)]
+pub struct CameraEntry {
+    /// Its id.
+    pub id: CameraId,
+    /// Its name.
+    name: String,
+    /// Its URL, without credentials.
+    url: Url,
+    /// User name and password, taken out of the URL.
+    credential: Option<(String, String)>,
+}
+
+impl CameraEntry {
+    /// The visitor's own cameras, by their URLs.
+    ///
+    /// # Errors
+    /// A URL that is not `rtsp://`.
+    pub fn own(urls: &[Url]) -> anyhow::Result<Vec<Self>> {
+        let entry = |(index, url): (usize, &Url)| {
+            let mut bare = url.clone();
+            let no_user = |()| anyhow::anyhow!("{} is no RTSP URL", url.scheme());
+            bare.set_username("").map_err(no_user)?;
+            bare.set_password(None).map_err(no_user)?;
+            let plain = |text: &str| {
+                percent_decoded(text).context("user name or password of a camera is not UTF-8")
+            };
+            let credential = match (url.username(), url.password()) {
+                ("", _) => None,
+                (user, password) => Some((plain(user)?, plain(password.unwrap_or(""))?)),
+            };
+            Ok(Self {
+                id: CameraId::new(format!("camera-{}", index + 1))?,
+                name: format!("Caméra {}", index + 1),
+                url: bare,
+                credential,
+            })
+        };
+        urls.iter().enumerate().map(entry).collect()
+    }
+
+    /// Simulated cameras, by name and URL.
+    ///
+    /// # Errors
+    /// A name that is no id.
+    pub fn simulated(urls: &[(String, String)]) -> anyhow::Result<Vec<Self>> {
+        let entry = |(name, url): &(String, String)| {
+            Ok(Self {
+                id: CameraId::new(name.clone())?,
+                name: name.clone(),
+                url: url.parse()?,
+                credential: None,
+            })
+        };
+        urls.iter().map(entry).collect()
+    }
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
+    Some(decoded.ok()?.into_owned())
+}
+
+/// The directory with all files. Removed when dropped.
+#[derive(Debug)]
+pub struct Site {
+    directory: PathBuf,
+}
+
+impl Site {
+    /// Makes the directory (for its owner alone) and all certificates, and an
+    /// operator's designation.
+    ///
+    /// # Errors
+    /// The directory or a file can't be written.
+    pub fn make(now: Wall) -> anyhow::Result<Self> {
+        let name = format!("fanal-demo-{:016x}", getrandom::u64()?);
+        let directory = std::env::temp_dir().join(name);
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&directory)
+            .with_context(|| format!("directory {}", directory.display()))?;
+        let site = Self { directory };
+        let trial = Trial::new(now)?;
+        site.write("link-ca.pem", trial.link_authority())?;
+        site.write("link.crl.pem", trial.link_list())?;
+        site.write("designation-ca.pem", trial.designation_authority())?;
+        site.write("designation.crl.pem", trial.designation_list())?;
+        site.write_identity(COMMUNE, &trial.machine(COMMUNE)?)?;
+        site.write_identity(CENTRE, &trial.machine(CENTRE)?)?;
+        site.write_identity(OPERATOR, &trial.simple_operator(OPERATOR, "CORG 13", now)?)?;
+        Ok(site)
+    }
+
+    /// Path of a file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let path = self.path(name);
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("file {}", path.display()))?;
+        file.write_all(text.as_bytes())
+            .with_context(|| format!("file {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn write_identity(&self, name: &str, identity: &Identity) -> anyhow::Result<()> {
+        self.write(&format!("{name}.pem"), &identity.certificate)?;
+        self.write(&format!("{name}.key"), identity.key.expose())?;
+        Ok(())
+    }
+
+    /// Writes `receiver.toml`; gives its path.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn write_receiver(&self) -> anyhow::Result<PathBuf> {
+        let text = format!(
+            r#"centre = "{CENTRE}"
+name = "CORG 13 (demo)"
+state_dir = "receiver"
+metrics = "{metrics}"
+
+[tls]
+certificate = "{CENTRE}.pem"
+key = "{CENTRE}.key"
+authority = "link-ca.pem"
+revoked = "link.crl.pem"
+
+[link]
+listen = ["127.0.0.1:0"]
+
+[[commune]]
+id = "{COMMUNE}"
+
+[console]
+listen = "{console}"
+
+[rtsp]
+listen = "{rtsp}"
+
+[[operators]]
+designation_authority = "designation-ca.pem"
+revoked = "designation.crl.pem"
+"#,
+            metrics = free(RECEIVER_METRICS_PORT),
+            console = free(CONSOLE_PORT),
+            rtsp = free(RTSP_PORT),
+        );
+        self.write("receiver.toml", &text)
+    }
+
+    /// Writes `gateway.toml` for a centre at `link`; gives its path.
+    ///
+    /// # Errors
+    /// A file can't be written.
+    pub fn write_gateway(&self, link: SocketAddr, cameras: &[CameraEntry]) -> anyhow::Result<PathBuf> {
+        let mut text = format!(
+            r#"commune = "{COMMUNE}"
+name = "Berre-l'Étang (demo)"
+state_dir = "gateway"
+metrics = "{metrics}"
+socket = "gateway.sock"
+
+[tls]
+certificate = "{COMMUNE}.pem"
+key = "{COMMUNE}.key"
+authority = "link-ca.pem"
+revoked = "link.crl.pem"
+
+[[agreement]]
+reference = "Convention de démonstration"
+centre = "{CENTRE}"
+addresses = ["{link}"]
+from = 2020-01-01
+until = 2099-12-31
+designation_authority = "designation-ca.pem"
+revoked = "designation.crl.pem"
+units = ["CORG 13"]
+cameras = ["*"]
+grounds = ["burglary", "pursuit", "assault", "drill"]
+max_duration = "4h"
+max_total = "12h"
+max_relays = 1000
+max_designation = "31d"
+"#,
+            metrics = free(GATEWAY_METRICS_PORT),
+        );
+        for camera in cameras {
+            let CameraEntry { id, name, url, .. } = camera;
+            let url = toml_text(url.as_str());
+            write!(
+                text,
+                "\n[[camera]]\nid = \"{id}\"\nname = {name}\nmain = {url}\nmask_verified = true\n",
+                name = toml_text(name),
+            )?;
+            if camera.credential.is_some() {
+                writeln!(text, "credential = \"{id}\"")?;
+            }
+        }
+        for camera in cameras {
+            let Some((user, password)) = &camera.credential else {
+                continue;
+            };
+            let id = &camera.id;
+            self.write(&format!("{id}.password"), password)?;
+            write!(
+                text,
+                "\n[[credential]]\nid = \"{id}\"\nusername = {user}\npassword_file = \"{id}.password\"\n",
+                user = toml_text(user),
+            )?;
+        }
+        self.write("gateway.toml", &text)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.directory) {
+            tracing::warn!(%error, directory = %self.directory.display(), "files of the demo stay behind");
+        }
+    }
+}
+
+/// A basic string of TOML.
+fn toml_text(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => {
+                quoted.push('\\');
+                quoted.push(character);
+            }
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// This port of 127.0.0.1 if it is free, else any.
+fn free(port: u16) -> SocketAddr {
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match TcpListener::bind(wanted) {
+        Ok(_) => wanted,
+        Err(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_leave_the_url_and_stand_in_a_file_of_their_own() {
+        let url = "rtsp://admin:p%40ss%22@10.0.0.1/main".parse().unwrap();
+        let cameras = CameraEntry::own(&[url]).unwrap();
+        let site = Site::make(crate::clock::Clock::system().now().wall).unwrap();
+        let file = site.write_gateway("127.0.0.1:4433".parse().unwrap(), &cameras).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("p@ss") && !text.contains("p%40ss"), "{text}");
+        let loaded = crate::config::load_gateway(&file).unwrap();
+        let camera = loaded.settings.cameras.values().next().unwrap();
+        let credential = camera.streams.as_ref().unwrap().credential.clone().unwrap();
+        assert_eq!(credential.username, "admin");
+        assert_eq!(credential.password.expose(), "p@ss\"");
+    }
+}
