@@ -69,6 +69,8 @@ enum Command {
     Allow(commands::allow::AllowArgs),
     /// Show or verify a journal or a copy of one
     Journal(commands::journal::JournalArgs),
+    /// The whole thing on this machine: cameras, commune, centre and operator
+    Demo(commands::demo::DemoArgs),
     /// Simulated RTSP cameras for trials and load
     Simulate(commands::simulate::SimulateArgs),
 }
@@ -87,6 +89,7 @@ impl Command {
             | Self::Relays(_)
             | Self::Cut(_)
             | Self::Allow(_)
+            | Self::Demo(_)
             | Self::Simulate(_) => "warn",
             Self::Gateway(_) | Self::Receiver(_) => "info",
         }
@@ -106,6 +109,7 @@ impl Command {
             Self::Cut(args) => commands::cut::run(args),
             Self::Allow(args) => commands::allow::run(args),
             Self::Journal(args) => commands::journal::run(args),
+            Self::Demo(args) => commands::demo::run(args),
             Self::Simulate(args) => commands::simulate::run(args),
         }
     }

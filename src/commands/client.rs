@@ -53,16 +53,28 @@ const PEM_LIMIT: u64 = 256 * 1024;
 pub struct ReceiverArgs {
     /// The receiver's API, such as https://corg13.example:8889
     #[arg(long, value_name = "URL")]
-    pub(crate) receiver: Url,
+    receiver: Url,
     /// Your private key (PEM); it never leaves this machine
     #[arg(long, value_name = "FILE")]
-    pub(crate) key: PathBuf,
+    key: PathBuf,
     /// Your designation: the certificate, then any intermediate ones (PEM)
     #[arg(long, value_name = "FILE")]
-    pub(crate) cert: PathBuf,
+    cert: PathBuf,
     /// The authority that signed the receiver's TLS certificate (PEM); needed for https
     #[arg(long, value_name = "FILE")]
-    pub(crate) authority: Option<PathBuf>,
+    authority: Option<PathBuf>,
+}
+
+impl ReceiverArgs {
+    /// A receiver without TLS, and who asks.
+    pub const fn new(receiver: Url, key: PathBuf, cert: PathBuf) -> Self {
+        Self {
+            receiver,
+            key,
+            cert,
+            authority: None,
+        }
+    }
 }
 
 /// Speaks with one receiver as one operator.

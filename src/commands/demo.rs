@@ -91,6 +91,8 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
 /// What showing needs of the running demo.
 struct Parts {
     receiver: ReceiverArgs,
+    key: std::path::PathBuf,
+    cert: std::path::PathBuf,
     console: std::net::SocketAddr,
     gateway_metrics: std::net::SocketAddr,
     receiver_metrics: std::net::SocketAddr,
@@ -101,13 +103,16 @@ struct Parts {
 }
 
 fn demo_parts(demo: &Demo) -> anyhow::Result<Parts> {
+    let key = demo.site.path(&format!("{OPERATOR}.key"));
+    let cert = demo.site.path(&format!("{OPERATOR}.pem"));
     Ok(Parts {
-        receiver: ReceiverArgs {
-            receiver: format!("http://{}", demo.console).parse()?,
-            key: demo.site.path(&format!("{OPERATOR}.key")),
-            cert: demo.site.path(&format!("{OPERATOR}.pem")),
-            authority: None,
-        },
+        receiver: ReceiverArgs::new(
+            format!("http://{}", demo.console).parse()?,
+            key.clone(),
+            cert.clone(),
+        ),
+        key,
+        cert,
         console: demo.console,
         gateway_metrics: demo.gateway_metrics,
         receiver_metrics: demo.receiver_metrics,
@@ -233,8 +238,8 @@ fn invite(parts: &Parts, url: &str, grant: &str) -> anyhow::Result<()> {
   Metrics http://{gateway}/metrics (gateway), http://{receiver}/metrics (receiver)
 ",
         console = parts.console,
-        key = parts.receiver.key.display(),
-        cert = parts.receiver.cert.display(),
+        key = parts.key.display(),
+        cert = parts.cert.display(),
         socket = socket.display(),
         gateway = parts.gateway_metrics,
         receiver = parts.receiver_metrics,

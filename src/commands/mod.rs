@@ -6,6 +6,7 @@ pub mod certs;
 pub mod check;
 pub mod client;
 pub mod cut;
+pub mod demo;
 pub mod gateway;
 pub mod journal;
 pub mod local;

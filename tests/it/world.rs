@@ -1,0 +1,475 @@
+//! A whole small world in one process: simulated cameras, a gateway and a
+//! receiver on real sockets, operators with keys. Ports are the system's choice;
+//! waits are for events, bounded by [`PATIENCE`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanal::certs::trial::Trial;
+use fanal::clock::Clock;
+use fanal::commands::client::{self, Client, ReceiverArgs, Refused};
+use fanal::config;
+use fanal::demo::player::{self, Seen};
+use fanal::gateway::{self, Gateway};
+use fanal::metrics;
+use fanal::proto::ids::{CameraId, CommuneId, Incident, ProfileWish};
+use fanal::proto::statement::RequestClaims;
+use fanal::reason::Reason;
+use fanal::receiver::{Addresses, Receiver};
+use fanal::simulate;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for anything that should happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const COMMUNE: &str = "berre-l-etang";
+pub const CENTRE: &str = "corg-13";
+
+/// What a world is like; start from [`Plan::default`].
+pub struct Plan {
+    /// Simulated cameras: `cam-001` and so on.
+    pub cameras: usize,
+    /// Their codec, gop, start.
+    pub options: fn(&mut simulate::Options),
+    /// Text for each `[[camera]]` table.
+    pub camera: String,
+    /// More keys of `[[agreement]]`.
+    pub agreement: String,
+    /// More of gateway.toml, at its end.
+    pub gateway: String,
+    /// More of receiver.toml, at its end.
+    pub receiver: String,
+    /// The gateway's clock.
+    pub gateway_clock: Clock,
+    /// The receiver's clock.
+    pub receiver_clock: Clock,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            cameras: 2,
+            options: |_| (),
+            camera: "close_after = \"200ms\"\n".to_owned(),
+            agreement: String::new(),
+            gateway: String::new(),
+            receiver: String::new(),
+            gateway_clock: Clock::system(),
+            receiver_clock: Clock::system(),
+        }
+    }
+}
+
+struct Daemon {
+    token: CancellationToken,
+    task: JoinHandle<Result<(), String>>,
+}
+
+impl Daemon {
+    async fn stop(self) {
+        self.token.cancel();
+        let ended = tokio::time::timeout(PATIENCE, self.task).await;
+        ended.expect("the daemon stops in time").unwrap().unwrap();
+    }
+}
+
+/// The running world. Daemons can be stopped and started again.
+pub struct World {
+    pub directory: tempdir::Directory,
+    pub trial: Trial,
+    plan: Plan,
+    cameras: Vec<(String, String)>,
+    pub counters: watch::Receiver<simulate::Counters>,
+    gateway: Option<Daemon>,
+    receiver: Option<Daemon>,
+    pub gateway_metrics: Arc<metrics::Gateway>,
+    pub receiver_metrics: Arc<metrics::Receiver>,
+    pub gateway_handle: gateway::Handle,
+    pub addresses: Addresses,
+    _tasks: JoinSet<()>,
+}
+
+impl World {
+    /// Starts everything and waits for the link.
+    pub async fn start(plan: Plan) -> Self {
+        let now = Clock::system().now().wall;
+        let directory = tempdir::Directory::make();
+        let trial = Trial::new(now).unwrap();
+        for (name, text) in [
+            ("link-ca.pem", trial.link_authority()),
+            ("link.crl.pem", trial.link_list()),
+            ("designation-ca.pem", trial.designation_authority()),
+            ("designation.crl.pem", trial.designation_list()),
+        ] {
+            std::fs::write(directory.path(name), text).unwrap();
+        }
+        for id in [COMMUNE, CENTRE] {
+            let identity = trial.machine(id).unwrap();
+            std::fs::write(directory.path(&format!("{id}.pem")), &identity.certificate).unwrap();
+            std::fs::write(directory.path(&format!("{id}.key")), identity.key.expose()).unwrap();
+        }
+        let mut options = simulate::Options::new(simulate::names(plan.cameras));
+        (plan.options)(&mut options);
+        let server = simulate::Server::bind(options).await.unwrap();
+        let (cameras, counters) = (server.urls(), server.counters());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server.run(CancellationToken::new()));
+
+        let any = "127.0.0.1:0".to_owned();
+        write_receiver(&directory, &plan, [&any, &any, &any]);
+        let (receiver, addresses, receiver_metrics) = run_receiver(&directory, &plan).await;
+        // The same addresses after a restart.
+        write_receiver(
+            &directory,
+            &plan,
+            [
+                &addresses.link[0].to_string(),
+                &addresses.console.to_string(),
+                &addresses.rtsp.unwrap().to_string(),
+            ],
+        );
+        write_gateway(&directory, &plan, &addresses, &cameras);
+        let (gateway, gateway_handle, gateway_metrics) = run_gateway(&directory, &plan).await;
+        let world = Self {
+            directory,
+            trial,
+            plan,
+            cameras,
+            counters,
+            gateway: Some(gateway),
+            receiver: Some(receiver),
+            gateway_metrics,
+            receiver_metrics,
+            gateway_handle,
+            addresses,
+            _tasks: tasks,
+        };
+        world.linked().await;
+        world
+    }
+
+    /// Waits until both sides say that the link is up.
+    pub async fn linked(&self) {
+        let there = self.receiver_metrics.link_up.with_label_values(&[COMMUNE]);
+        let here = self.gateway_metrics.link_up.with_label_values(&[CENTRE]);
+        until("the link is up", || there.get() == 1 && here.get() == 1).await;
+    }
+
+    pub async fn stop_gateway(&mut self) {
+        self.gateway.take().unwrap().stop().await;
+    }
+
+    pub async fn start_gateway(&mut self) {
+        let (daemon, handle, metrics) = run_gateway(&self.directory, &self.plan).await;
+        (self.gateway, self.gateway_handle, self.gateway_metrics) = (Some(daemon), handle, metrics);
+    }
+
+    pub async fn stop_receiver(&mut self) {
+        self.receiver.take().unwrap().stop().await;
+    }
+
+    pub async fn start_receiver(&mut self) {
+        let (daemon, addresses, metrics) = run_receiver(&self.directory, &self.plan).await;
+        assert_eq!(addresses.console, self.addresses.console);
+        (self.receiver, self.receiver_metrics) = (Some(daemon), metrics);
+    }
+
+    /// Stops both daemons in order: they must say that all went well.
+    pub async fn stop(mut self) {
+        if self.gateway.is_some() {
+            self.stop_gateway().await;
+        }
+        if self.receiver.is_some() {
+            self.stop_receiver().await;
+        }
+    }
+
+    /// Rewrites gateway.toml with other text and reloads it.
+    pub async fn reload_gateway(&mut self, change: impl FnOnce(&mut Plan)) {
+        change(&mut self.plan);
+        write_gateway(&self.directory, &self.plan, &self.addresses, &self.cameras);
+        self.gateway_handle.reload().await.unwrap();
+    }
+
+    /// An operator of unit CORG 13 with this service number.
+    pub async fn operator(&self, number: &str) -> Operator {
+        self.operator_of(number, "CORG 13").await
+    }
+
+    /// An operator of this unit.
+    pub async fn operator_of(&self, number: &str, unit: &str) -> Operator {
+        let now = Clock::system().now().wall;
+        let identity = self.trial.simple_operator(number, unit, now).unwrap();
+        let (key, cert) = (
+            self.directory.path(&format!("{number}.key")),
+            self.directory.path(&format!("{number}.pem")),
+        );
+        std::fs::write(&key, identity.key.expose()).unwrap();
+        std::fs::write(&cert, &identity.certificate).unwrap();
+        let args = ReceiverArgs::new(
+            format!("http://{}", self.addresses.console).parse().unwrap(),
+            key,
+            cert,
+        );
+        Operator {
+            client: Client::connect(&args).await.unwrap(),
+        }
+    }
+
+    /// Bodies of a daemon's journal, in order: `gateway` or `receiver`.
+    pub fn journal(&self, daemon: &str) -> Vec<Value> {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(self.directory.path(daemon).join("journal"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
+            .collect();
+        files.sort();
+        files
+            .iter()
+            .flat_map(|file| {
+                let text = std::fs::read_to_string(file).unwrap();
+                let lines: Vec<Value> = text
+                    .lines()
+                    .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                    .map(|mut line| line["body"].take())
+                    .collect();
+                lines
+            })
+            .collect()
+    }
+
+    /// Entries of this kind.
+    pub fn entries(&self, daemon: &str, kind: &str) -> Vec<Value> {
+        let mut entries = self.journal(daemon);
+        entries.retain(|body| body["kind"] == kind);
+        entries
+    }
+}
+
+/// Somebody with a key.
+pub struct Operator {
+    pub client: Client,
+}
+
+impl Operator {
+    /// A good request's claims.
+    pub fn claims(&self, cameras: &[&str], seconds: u32) -> RequestClaims {
+        RequestClaims {
+            jti: client::new_id(),
+            iat: self.client.now().seconds(),
+            aud: CommuneId::new(COMMUNE).unwrap(),
+            centre: self.client.centre().clone(),
+            cameras: cameras.iter().map(|id| CameraId::new(*id).unwrap()).collect(),
+            grounds: "burglary".to_owned(),
+            incident: Incident::new("2026/4711").unwrap(),
+            duration: seconds,
+            profile: ProfileWish::Auto,
+            present: Vec::new(),
+            renews: None,
+        }
+    }
+
+    /// Sends it; the grant as JSON.
+    pub async fn ask(&self, claims: &RequestClaims) -> Result<Value, Refused> {
+        let text = self.client.sign(fanal::proto::statement::REQUEST_TYPE, claims);
+        match self.client.post_request(text).await {
+            Ok(answer) => Ok(answer.json),
+            Err(error) => Err(error.downcast::<Refused>().unwrap()),
+        }
+    }
+
+    /// A grant for these cameras, for ten minutes.
+    pub async fn granted(&self, cameras: &[&str]) -> Value {
+        let grant = self.ask(&self.claims(cameras, 600)).await.unwrap();
+        assert_eq!(grant["granted"].as_array().unwrap().len(), cameras.len(), "{grant}");
+        grant
+    }
+
+    /// The reason of a refusal.
+    pub async fn refused(&self, claims: &RequestClaims) -> Reason {
+        self.ask(claims).await.expect_err("this must be refused").reason
+    }
+
+    pub async fn call(&self, method: hyper::Method, path: &str) -> Result<Value, Refused> {
+        match self.client.call(method, path).await {
+            Ok(answer) => Ok(answer.json),
+            Err(error) => Err(error.downcast::<Refused>().unwrap()),
+        }
+    }
+}
+
+/// The RTSP URL of a grant's camera.
+pub fn rtsp(grant: &Value, camera: &str) -> String {
+    let granted = grant["granted"].as_array().unwrap();
+    let found = granted.iter().find(|granted| granted["camera"] == camera);
+    found.unwrap()["rtsp"].as_str().unwrap().to_owned()
+}
+
+/// A player of an RTSP URL.
+pub struct Player {
+    pub seen: watch::Receiver<Seen>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Player {
+    pub fn start(url: String) -> Self {
+        let (sender, seen) = watch::channel(Seen::default());
+        let task = tokio::spawn(async move { player::play(&url, &sender).await });
+        Self { seen, task }
+    }
+
+    /// Waits until it has seen this many pictures.
+    pub async fn pictures(&mut self, count: u64) -> Seen {
+        let wait = self.seen.wait_for(|seen| seen.pictures >= count);
+        let seen = tokio::time::timeout(PATIENCE, wait).await;
+        *seen.expect("pictures come").expect("the player goes on")
+    }
+
+    /// Waits until it has ended; how long that took.
+    pub async fn ended(self) -> Duration {
+        let from = Instant::now();
+        let ended = tokio::time::timeout(PATIENCE, self.task).await;
+        let _ = ended.expect("the player ends").unwrap();
+        from.elapsed()
+    }
+}
+
+/// Waits until the condition holds.
+pub async fn until(what: &str, condition: impl FnMut() -> bool) {
+    fanal::demo::wait_until(what, PATIENCE, condition).await.unwrap();
+}
+
+fn write_receiver(directory: &tempdir::Directory, plan: &Plan, [link, console, rtsp]: [&str; 3]) {
+    let text = format!(
+        r#"centre = "{CENTRE}"
+name = "CORG 13"
+state_dir = "receiver"
+metrics = "127.0.0.1:0"
+[tls]
+certificate = "{CENTRE}.pem"
+key = "{CENTRE}.key"
+authority = "link-ca.pem"
+[link]
+listen = ["{link}"]
+[[commune]]
+id = "{COMMUNE}"
+[console]
+listen = "{console}"
+[rtsp]
+listen = "{rtsp}"
+[[operators]]
+designation_authority = "designation-ca.pem"
+revoked = "designation.crl.pem"
+{more}
+"#,
+        more = plan.receiver
+    );
+    std::fs::write(directory.path("receiver.toml"), text).unwrap();
+}
+
+fn write_gateway(
+    directory: &tempdir::Directory,
+    plan: &Plan,
+    addresses: &Addresses,
+    cameras: &[(String, String)],
+) {
+    let mut text = format!(
+        r#"commune = "{COMMUNE}"
+name = "Berre-l'Étang"
+state_dir = "gateway"
+metrics = "127.0.0.1:0"
+socket = "gateway.sock"
+[tls]
+certificate = "{COMMUNE}.pem"
+key = "{COMMUNE}.key"
+authority = "link-ca.pem"
+[[agreement]]
+reference = "Convention d'essai"
+centre = "{CENTRE}"
+addresses = ["{link}"]
+from = 2020-01-01
+until = 2099-12-31
+designation_authority = "designation-ca.pem"
+units = ["CORG 13"]
+cameras = ["*"]
+grounds = ["burglary", "pursuit"]
+max_duration = "1h"
+max_total = "4h"
+max_relays = 300
+max_designation = "31d"
+{agreement}
+"#,
+        link = addresses.link[0],
+        agreement = plan.agreement,
+    );
+    for (id, url) in cameras {
+        text.push_str(&format!(
+            "[[camera]]\nid = \"{id}\"\nname = \"{id}\"\nmain = \"{url}\"\nmask_verified = true\n{}\n",
+            plan.camera
+        ));
+    }
+    text.push_str(&plan.gateway);
+    std::fs::write(directory.path("gateway.toml"), text).unwrap();
+}
+
+async fn run_receiver(
+    directory: &tempdir::Directory,
+    plan: &Plan,
+) -> (Daemon, Addresses, Arc<metrics::Receiver>) {
+    let loaded = config::load_receiver(&directory.path("receiver.toml")).unwrap();
+    let receiver = Receiver::bind(loaded, plan.receiver_clock.clone()).await.unwrap();
+    let (addresses, metrics) = (receiver.local_addrs().clone(), receiver.metrics());
+    let token = CancellationToken::new();
+    let run = receiver.run(token.clone());
+    let task = tokio::spawn(async { run.await.map_err(|error| error.to_string()) });
+    (Daemon { token, task }, addresses, metrics)
+}
+
+async fn run_gateway(
+    directory: &tempdir::Directory,
+    plan: &Plan,
+) -> (Daemon, gateway::Handle, Arc<metrics::Gateway>) {
+    let loaded = config::load_gateway(&directory.path("gateway.toml")).unwrap();
+    let options = gateway::Options {
+        clock: plan.gateway_clock.clone(),
+        ..gateway::Options::default()
+    };
+    let gateway = Gateway::bind(loaded, options).await.unwrap();
+    let (handle, metrics) = (gateway.handle(), gateway.metrics());
+    let token = CancellationToken::new();
+    let run = gateway.run(token.clone());
+    let task = tokio::spawn(async { run.await.map_err(|error| error.to_string()) });
+    (Daemon { token, task }, handle, metrics)
+}
+
+/// A directory that goes when it is dropped.
+pub mod tempdir {
+    use std::path::{Path, PathBuf};
+
+    pub struct Directory(PathBuf);
+
+    impl Directory {
+        pub fn make() -> Self {
+            let path = std::env::temp_dir().join(format!("fanal-it-{}", uuid::Uuid::now_v7()));
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        pub fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        pub fn root(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
