@@ -18,7 +18,6 @@ use url::Url;
 
 use super::client::{self, Client, ReceiverArgs};
 use super::request;
-use crate::config::values;
 use crate::demo::player::{self, Seen};
 use crate::demo::site::{CENTRE, COMMUNE, OPERATOR};
 use crate::demo::{Cameras, Demo, wait_until};
@@ -52,7 +51,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "URL")]
     camera: Vec<Url>,
     /// End by itself after this long, with a summary; otherwise Ctrl-C ends it
-    #[arg(long = "for", value_name = "DURATION", value_parser = values::duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = seconds)]
     lasting: Option<Duration>,
 }
 
@@ -61,11 +60,17 @@ pub struct DemoArgs {
 /// # Errors
 /// A part could not start, no picture came, or a promise was seen broken.
 pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    if args.lasting.is_some_and(|time| time > Duration::from_secs(u64::from(LONGEST))) {
+    if args
+        .lasting
+        .is_some_and(|time| time > Duration::from_secs(u64::from(LONGEST)))
+    {
         bail!(super::Usage("--for: at most 4h".to_owned()));
     }
     if let Some(url) = args.camera.iter().find(|url| url.scheme() != "rtsp") {
-        bail!(super::Usage(format!("--camera: {}:// is not rtsp://", url.scheme())));
+        bail!(super::Usage(format!(
+            "--camera: {}:// is not rtsp://",
+            url.scheme()
+        )));
     }
     client::block_on(async {
         let token = CancellationToken::new();
@@ -84,8 +89,16 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             error = demo.failed() => Err(error),
         };
         let verdict = finish(demo, shown).await?;
-        Ok(if verdict { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if verdict {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     })
+}
+
+fn seconds(written: &str) -> Result<Duration, String> {
+    client::parse_seconds(written).map(|seconds| Duration::from_secs(u64::from(seconds)))
 }
 
 /// What showing needs of the running demo.
@@ -150,7 +163,9 @@ async fn show(args: &DemoArgs, parts: &Parts, token: CancellationToken) -> anyho
     let granted_after = asked.elapsed();
     let id = request::grant_id(&grant)?;
     let camera = granted_camera(&grant)?;
-    let url = camera["rtsp"].as_str().context("the grant names no RTSP URL")?;
+    let url = camera["rtsp"]
+        .as_str()
+        .context("the grant names no RTSP URL")?;
     say(&format!(
         "  request signed by operator {OPERATOR}, checked, journalled on both sides and granted in {}",
         milliseconds(granted_after)
@@ -162,7 +177,10 @@ async fn show(args: &DemoArgs, parts: &Parts, token: CancellationToken) -> anyho
     players.spawn(async move { player::play(&played, &sender).await });
     let first = first_picture(&mut players, &mut seen).await?;
     let first_picture = first.duration_since(asked);
-    say(&format!("  first picture at a player {} after the request", milliseconds(first_picture)))?;
+    say(&format!(
+        "  first picture at a player {} after the request",
+        milliseconds(first_picture)
+    ))?;
     invite(parts, url, &id.to_string())?;
 
     let during = watch_for(args.lasting, parts, &seen, &mut players, &token).await?;
@@ -174,16 +192,34 @@ async fn show(args: &DemoArgs, parts: &Parts, token: CancellationToken) -> anyho
     let ended = tokio::time::timeout(Duration::from_secs(5), players.join_next()).await;
     ended.context("the player did not end with its grant")?;
     let seen = *seen.borrow();
-    say(&format!("  grant released; the player was ended {} later", milliseconds(released.elapsed())))?;
+    say(&format!(
+        "  grant released; the player was ended {} later",
+        milliseconds(released.elapsed())
+    ))?;
     let after = rate(parts, IDLE_WATCH).await;
     let teardown = teardown(parts, released).await?;
-    Ok(Shown { first_picture, granted_after, idle, during, after, seen, teardown })
+    Ok(Shown {
+        first_picture,
+        granted_after,
+        idle,
+        during,
+        after,
+        seen,
+        teardown,
+    })
 }
 
 fn claims(client: &Client, args: &DemoArgs, lasting: Duration) -> anyhow::Result<RequestClaims> {
-    let camera = if args.camera.is_empty() { "cam-001" } else { "camera-1" };
+    let camera = if args.camera.is_empty() {
+        "cam-001"
+    } else {
+        "camera-1"
+    };
     // Long enough that the summary is shown before the grant ends by itself.
-    let duration = u32::try_from(lasting.as_secs()).unwrap_or(LONGEST).saturating_add(60).min(LONGEST);
+    let duration = u32::try_from(lasting.as_secs())
+        .unwrap_or(LONGEST)
+        .saturating_add(60)
+        .min(LONGEST);
     Ok(RequestClaims {
         jti: client::new_id(),
         iat: client.now().seconds(),
@@ -260,7 +296,9 @@ async fn watch_for(
     }
     let started = Instant::now();
     let end = started + lasting.unwrap_or(Duration::from_secs(u64::from(LONGEST)));
-    let step = lasting.map_or(Duration::from_secs(5), |all| (all / 4).max(Duration::from_secs(1)));
+    let step = lasting.map_or(Duration::from_secs(5), |all| {
+        (all / 4).max(Duration::from_secs(1))
+    });
     let mut before = (started, sent_bytes(parts), seen.borrow().pictures);
     let first = before;
     loop {
@@ -328,11 +366,18 @@ async fn finish(demo: Demo, shown: anyhow::Result<Shown>) -> anyhow::Result<bool
         };
         let report = verify::verify(&options).map_err(anyhow::Error::msg)?;
         intact &= report.is_intact();
-        let word = if report.is_intact() { "intact" } else { "NOT INTACT" };
+        let word = if report.is_intact() {
+            "intact"
+        } else {
+            "NOT INTACT"
+        };
         journals.push(format!("{side} {} entries, {word}", report.lines));
     }
     let teardown = shown.teardown.map_or_else(String::new, |time| {
-        format!("\n  camera's TEARDOWN     {:.1} s after the release", time.as_secs_f64())
+        format!(
+            "\n  camera's TEARDOWN     {:.1} s after the release",
+            time.as_secs_f64()
+        )
     });
     say(&format!(
         "
@@ -361,7 +406,11 @@ Summary
 }
 
 fn sent_bytes(parts: &Parts) -> u64 {
-    parts.gateway.link_sent_bytes_total.with_label_values(&[CENTRE]).get()
+    parts
+        .gateway
+        .link_sent_bytes_total
+        .with_label_values(&[CENTRE])
+        .get()
 }
 
 /// Bits per second on the link over this time.
@@ -396,7 +445,10 @@ fn quantile(histogram: &Histogram, quantile: f64) -> String {
     #[allow(clippy::cast_precision_loss)] // some millions
     let rank = histogram.get_sample_count() as f64 * quantile;
     #[allow(clippy::cast_precision_loss)]
-    let bucket = histogram.get_bucket().iter().find(|bucket| bucket.cumulative_count() as f64 >= rank);
+    let bucket = histogram
+        .get_bucket()
+        .iter()
+        .find(|bucket| bucket.cumulative_count() as f64 >= rank);
     match bucket {
         _ if histogram.get_sample_count() == 0 => "–".to_owned(),
         Some(bucket) => format!("≤ {:.0} ms", bucket.upper_bound() * 1e3),

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::gateway::{self, Gateway};
 use crate::metrics;
-use crate::receiver::Receiver;
+use crate::receiver::{self, Receiver};
 use crate::simulate;
 use site::{CameraEntry, Site};
 
@@ -91,14 +91,21 @@ impl Demo {
 
         let file = site.write_receiver()?;
         let loaded = config::load_receiver(&file).map_err(|errors| anyhow::anyhow!("{errors}"))?;
-        let receiver = Receiver::bind(loaded, clock.clone())
+        let receiver_options = receiver::Options {
+            clock: clock.clone(),
+            accept_clock: None,
+        };
+        let receiver = Receiver::bind(loaded, receiver_options)
             .await
             .context("receiver")?;
         let addresses = receiver.local_addrs().clone();
         let receiver_figures = receiver.metrics();
         let run = receiver.run(token.clone());
         daemons.spawn(async { run.await.context("receiver") });
-        let link = addresses.link.first().context("the receiver has no link address")?;
+        let link = addresses
+            .link
+            .first()
+            .context("the receiver has no link address")?;
 
         let file = site.write_gateway(*link, &entries)?;
         let loaded = config::load_gateway(&file).map_err(|errors| anyhow::anyhow!("{errors}"))?;

@@ -196,7 +196,11 @@ revoked = "designation.crl.pem"
     ///
     /// # Errors
     /// A file can't be written.
-    pub fn write_gateway(&self, link: SocketAddr, cameras: &[CameraEntry]) -> anyhow::Result<PathBuf> {
+    pub fn write_gateway(
+        &self,
+        link: SocketAddr,
+        cameras: &[CameraEntry],
+    ) -> anyhow::Result<PathBuf> {
         let mut text = format!(
             r#"commune = "{COMMUNE}"
 name = "Berre-l'Étang (demo)"
@@ -301,7 +305,9 @@ mod tests {
         let url = "rtsp://admin:p%40ss%22@10.0.0.1/main".parse().unwrap();
         let cameras = CameraEntry::own(&[url]).unwrap();
         let site = Site::make(crate::clock::Clock::system().now().wall).unwrap();
-        let file = site.write_gateway("127.0.0.1:4433".parse().unwrap(), &cameras).unwrap();
+        let file = site
+            .write_gateway("127.0.0.1:4433".parse().unwrap(), &cameras)
+            .unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(!text.contains("p@ss") && !text.contains("p%40ss"), "{text}");
         let loaded = crate::config::load_gateway(&file).unwrap();

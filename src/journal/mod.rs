@@ -33,6 +33,7 @@ pub mod verify;
 pub mod writer;
 
 use std::fs::File;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -99,9 +100,17 @@ pub(in crate::journal) struct LockedDirectory {
 }
 
 impl LockedDirectory {
-    /// Takes the lock, or says who may have it.
+    /// Makes the directory (for its owner alone) if only it is missing, and takes
+    /// the lock, or says who may have it.
     pub(in crate::journal) fn lock(directory: &Path) -> Result<Self, writer::Error> {
         let name = directory.display();
+        // Only the last part: a missing parent is a path that was mistyped.
+        match std::fs::DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                tracing::debug!(%error, %name, "state_dir not made");
+            }
+            _ => {}
+        }
         let file = File::open(directory).map_err(|error| {
             writer::Error(format!(
                 "state_dir {name}: {error}; make the directory and give it to the daemon's user"

@@ -222,6 +222,11 @@ impl Receiver {
         &self.addresses
     }
 
+    /// The metrics.
+    pub fn metrics(&self) -> Arc<metrics::Receiver> {
+        Arc::clone(&self.parts.brain.metrics)
+    }
+
     /// A handle to the control task, for reloads.
     pub fn control(&self) -> Control {
         self.control.clone()

@@ -16,7 +16,7 @@ use fanal::metrics;
 use fanal::proto::ids::{CameraId, CommuneId, Incident, ProfileWish};
 use fanal::proto::statement::RequestClaims;
 use fanal::reason::Reason;
-use fanal::receiver::{Addresses, Receiver};
+use fanal::receiver::{self, Addresses, Receiver};
 use fanal::simulate;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -420,7 +420,11 @@ async fn run_receiver(
     plan: &Plan,
 ) -> (Daemon, Addresses, Arc<metrics::Receiver>) {
     let loaded = config::load_receiver(&directory.path("receiver.toml")).unwrap();
-    let receiver = Receiver::bind(loaded, plan.receiver_clock.clone()).await.unwrap();
+    let options = receiver::Options {
+        clock: plan.receiver_clock.clone(),
+        accept_clock: None,
+    };
+    let receiver = Receiver::bind(loaded, options).await.unwrap();
     let (addresses, metrics) = (receiver.local_addrs().clone(), receiver.metrics());
     let token = CancellationToken::new();
     let run = receiver.run(token.clone());
