@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::Usage;
 use super::client::{self, Client, ReceiverArgs};
-use super::request::ask;
-use crate::proto::ids::{CameraId, GrantId, ProfileWish};
+use super::request::{Wish, ask, check_present};
+use crate::proto::ids::{CameraId, GrantId};
 use crate::proto::statement::RequestClaims;
 
 /// Arguments of `fanal renew`.
@@ -33,12 +33,19 @@ pub struct RenewArgs {
     /// The motive, where it is another than before
     #[arg(long, value_name = "G")]
     grounds: Option<String>,
+    /// Who else is present now and sees the pictures; once for each, at most 20
+    #[arg(long = "present", value_name = "NAME")]
+    present: Vec<String>,
+    /// Which of the cameras' streams
+    #[arg(long, value_enum, default_value_t = Wish::Auto)]
+    profile: Wish,
     #[command(flatten)]
     receiver: ReceiverArgs,
 }
 
 /// Runs `fanal renew`; prints the grant as JSON.
 pub fn run(args: RenewArgs) -> anyhow::Result<ExitCode> {
+    check_present(&args.present)?;
     client::block_on(async {
         let client = Client::connect(&args.receiver).await?;
         let path = client::grant_path(args.grant);
@@ -76,7 +83,6 @@ fn claims(args: &RenewArgs, client: &Client, grant: &Value) -> anyhow::Result<Re
     let grounds = grounds.ok_or_else(|| {
         Usage("the receiver does not say the grant's grounds; give --grounds".to_owned())
     })?;
-    let present = grant["present"].as_array().into_iter().flatten();
     Ok(RequestClaims {
         jti: client::new_id(),
         iat: client.now().seconds(),
@@ -86,15 +92,8 @@ fn claims(args: &RenewArgs, client: &Client, grant: &Value) -> anyhow::Result<Re
         grounds,
         incident: text("incident")?.parse()?,
         duration: args.seconds,
-        profile: wish(grant),
-        present: present
-            .filter_map(|n| n.as_str().map(str::to_owned))
-            .collect(),
+        profile: args.profile.into(),
+        present: args.present.clone(),
         renews: Some(args.grant),
     })
-}
-
-/// The wish of the request before; what suits best where it is not told.
-fn wish(grant: &Value) -> ProfileWish {
-    serde_json::from_value(grant["profile"].clone()).unwrap_or_default()
 }

@@ -25,6 +25,8 @@ const APPROVAL_LOOK: Duration = Duration::from_secs(2);
 const APPROVAL_WAIT: Duration = Duration::from_secs(30 * 60);
 /// Pause before a renewal that could not be delivered is tried again.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(3);
+/// Least time between two renewals, whatever the receiver says is left.
+const LEAST_PAUSE: Duration = Duration::from_millis(200);
 /// Most names in `--present`.
 const PRESENT_LIMIT: usize = 20;
 
@@ -110,16 +112,22 @@ pub fn run(args: RequestArgs) -> anyhow::Result<ExitCode> {
 
 /// What the receiver would refuse is told before anything is signed.
 fn check(args: &RequestArgs) -> Result<(), Usage> {
-    if args.present.len() > PRESENT_LIMIT {
-        return Err(Usage(format!("--present: at most {PRESENT_LIMIT} names")));
-    }
-    for name in &args.present {
-        text::check(name).map_err(|wrong| Usage(format!("--present: a name {wrong}")))?;
-    }
+    check_present(&args.present)?;
     for (index, camera) in args.cameras.iter().enumerate() {
         if args.cameras[..index].contains(camera) {
             return Err(Usage(format!("--camera: {camera} is named twice")));
         }
+    }
+    Ok(())
+}
+
+/// The names of those present: few, and fit to be read.
+pub fn check_present(names: &[String]) -> Result<(), Usage> {
+    if names.len() > PRESENT_LIMIT {
+        return Err(Usage(format!("--present: at most {PRESENT_LIMIT} names")));
+    }
+    for name in names {
+        text::check(name).map_err(|wrong| Usage(format!("--present: a name {wrong}")))?;
     }
     Ok(())
 }
@@ -204,7 +212,7 @@ async fn hold(
     eprintln!("fanal: holding grant {id}; Ctrl-C releases it");
     loop {
         let ends = Instant::now() + left;
-        let mut next = Instant::now() + left.mul_f64(2.0 / 3.0);
+        let mut next = Instant::now() + left.mul_f64(2.0 / 3.0).max(LEAST_PAUSE);
         let renewed = loop {
             tokio::select! {
                 biased;

@@ -227,6 +227,16 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_entry_is_listed() {
+        // serde's own list of the variants stands in its error.
+        let error = serde_json::from_str::<Entry>(r#"{"kind":"?"}"#).unwrap_err();
+        let text = error.to_string();
+        let (_, variants) = text.split_once("expected one of ").unwrap();
+        let known: Vec<&str> = variants.split('`').skip(1).step_by(2).collect();
+        assert_eq!(known, KINDS);
+    }
+
+    #[test]
     fn a_newer_versions_kind_is_passed_over_and_a_broken_entry_is_not() {
         assert_eq!(entry(br#"{"v":1,"kind":"marvel","x":1}"#), Ok(None));
         assert_eq!(
