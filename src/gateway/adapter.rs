@@ -16,6 +16,7 @@
 //! | redirect (3xx) of DESCRIBE | error | followed once, to the same host and port |
 //! | send requests of their own (OPTIONS) | unanswered, and pictures wait up to a tick | answered |
 //! | never answer keepalives, or with another's CSeq | session ends | tolerated: the stall watch tells a dead camera |
+//! | never end a picture | gathered until the stall watch closes | closed at 16 MiB |
 //! | name a wrong SSRC in `Transport` | session ends | left out |
 //!
 //! The price is one more hop through the loopback for the bytes of TCP sessions
@@ -40,6 +41,7 @@ use super::cause;
 use super::host::Turn;
 use super::session::Target;
 use crate::config::settings::{Credential, Transport};
+use crate::media::unit::UNIT_LIMIT;
 use crate::proto::camera::{Failure, Step};
 use crate::reason::Reason;
 use auth::{Scheme, Unsuitable};
@@ -135,6 +137,8 @@ struct Conversation {
     keepalive: &'static str,
     sequence: u32,
     pending: Option<Pending>,
+    /// Bytes of media since a picture last ended: retina gathers them without a bound.
+    unfinished: usize,
 }
 
 /// A request that the camera has not answered.
@@ -197,6 +201,7 @@ impl Conversation {
             keepalive: "OPTIONS",
             sequence: 0,
             pending: None,
+            unfinished: 0,
         };
         Ok((listener, conversation))
     }
@@ -330,6 +335,10 @@ impl Conversation {
             match Piece::take(bytes) {
                 Ok(Piece::Partial) => return Ok(()),
                 Ok(Piece::Packets(length)) => {
+                    self.unfinished = message::unfinished(&bytes[..length], self.unfinished);
+                    if self.unfinished > 2 * UNIT_LIMIT {
+                        return Err(std::io::Error::other("a picture without end"));
+                    }
                     write(retina, &bytes[..length]).await?;
                     bytes.advance(length);
                 }

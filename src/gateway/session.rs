@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::adapter::Adapter;
 use super::cause;
-use super::host::{Hosts, Place};
+use super::host::{Hosts, Place, Turn};
 use crate::config::settings;
 use crate::media::h265;
 use crate::media::timeline::TICKS_PER_SECOND;
@@ -325,10 +325,7 @@ impl Opening {
     async fn open_adapted(&self) -> Result<(Demuxed, usize, Codec), Failure> {
         let target = &self.target;
         let turn = match &target.credential {
-            Some(credential) => {
-                let login = self.hosts.login(target.host(), &credential.username);
-                Some(login.await?)
-            }
+            Some(credential) => Some(self.turn(credential).await?),
             None => None,
         };
         self.progress.reach(Step::Connecting);
@@ -350,6 +347,18 @@ impl Opening {
                     }
                 }))
             }
+        }
+    }
+
+    /// Waits for the right to try the password, while other cameras of the host try it.
+    async fn turn(&self, credential: &settings::Credential) -> Result<Turn, Failure> {
+        let login = self.hosts.login(self.target.host(), &credential.username);
+        match tokio::time::timeout(self.limits.describe + self.limits.place, login).await {
+            Ok(turn) => turn,
+            Err(_) => Err(cause::again(
+                Reason::CameraUnreachable,
+                "another camera of the same host and user does not answer; passwords are tried one at a time until one was right",
+            )),
         }
     }
 

@@ -5,12 +5,14 @@ mod key_frames;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -45,6 +47,9 @@ struct Shared {
     settled: Settled,
     /// What the task before left, while none runs.
     left: Option<(Life, Timeline)>,
+    /// All who are attached.
+    attached: Vec<(u64, Arc<dyn Sink>)>,
+    /// Those of them whom the task has not seen.
     joining: Vec<(u64, Arc<dyn Sink>)>,
     leaving: Vec<u64>,
     changes: VecDeque<Change>,
@@ -55,7 +60,7 @@ struct Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared")
-            .field("joining", &self.joining.len())
+            .field("attached", &self.attached.len())
             .field("leaving", &self.leaving)
             .field("changes", &self.changes)
             .field("warm", &self.warm)
@@ -91,6 +96,7 @@ impl Stream {
                 target,
                 settled,
                 left: None,
+                attached: Vec::new(),
                 joining: Vec::new(),
                 leaving: Vec::new(),
                 changes: VecDeque::new(),
@@ -105,6 +111,7 @@ impl Stream {
     #[must_use]
     pub(super) fn join(&self, id: u64, sink: Arc<dyn Sink>) -> bool {
         let mut shared = self.lock();
+        shared.attached.push((id, sink.clone()));
         shared.joining.push((id, sink));
         let idle = !std::mem::replace(&mut shared.running, true);
         drop(shared);
@@ -114,7 +121,10 @@ impl Stream {
 
     /// A sink leaves; nothing is pushed to it once the task has seen it.
     pub(super) fn leave(&self, id: u64) {
-        self.lock().leaving.push(id);
+        let mut shared = self.lock();
+        shared.attached.retain(|(attached, _)| *attached != id);
+        shared.leaving.push(id);
+        drop(shared);
         self.wake.notify_one();
     }
 
@@ -150,7 +160,36 @@ impl Stream {
     }
 
     /// The task. Ends when nobody wants the stream and its session is closed.
+    ///
+    /// A panic (there are `expect`s behind what a camera may send) costs this
+    /// stream's session and nobody else's; it is opened again after the longest wait.
     pub(super) async fn run(self: Arc<Self>, pool: Arc<Inner>) {
+        while AssertUnwindSafe(self.clone().serve(pool.clone()))
+            .catch_unwind()
+            .await
+            .is_err()
+        {
+            tracing::error!(camera = %self.camera, profile = self.profile.as_str(), "the camera's task panicked; this is a fault of fanal's or retina's: please report it");
+            self.begin_again();
+            tokio::time::sleep(pool.limits.retry_cap).await;
+        }
+    }
+
+    /// After a panic: all who are attached join anew.
+    fn begin_again(&self) {
+        let mut shared = self.lock();
+        shared.leaving.clear();
+        shared.left = None;
+        shared.joining = shared.attached.clone();
+        let attached = shared.attached.clone();
+        drop(shared);
+        let refusal = Refusal::new(Reason::Internal, "its task failed and begins again");
+        for (_, sink) in attached {
+            sink.state(&State::Retrying(refusal.clone()));
+        }
+    }
+
+    async fn serve(self: Arc<Self>, pool: Arc<Inner>) {
         let mut task = Task::new(self.clone(), pool);
         loop {
             task.take_inputs();

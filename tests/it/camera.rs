@@ -4,7 +4,7 @@
 mod traps;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanal::clock::{Clock, Wall};

@@ -217,10 +217,6 @@ impl Camera {
         format!("rtsp://{}/main", self.address)
     }
 
-    pub fn change(&self, change: impl FnOnce(&mut Script)) {
-        change(&mut self.state.script.lock().unwrap());
-    }
-
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.borrow().clone()
     }

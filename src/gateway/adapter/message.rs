@@ -56,6 +56,20 @@ impl Piece {
     }
 }
 
+/// Bytes since the last packet with an RTP marker (the end of a picture) in these
+/// whole packets, on top of `before`.
+pub(super) fn unfinished(packets: &[u8], before: usize) -> usize {
+    let (mut at, mut bytes) = (0, before);
+    while let Some(&[b'$', channel, high, low, _, kind]) = packets.get(at..at + 6) {
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        // RTCP has odd channels; its packet types have this bit set too.
+        let ends = channel % 2 == 0 && kind & 0x80 != 0;
+        bytes = if ends { 0 } else { bytes + length };
+        at += 4 + length;
+    }
+    bytes
+}
+
 /// Length of the whole `$` packets at the head of the buffer.
 fn whole_packets(buffer: &[u8]) -> usize {
     let mut at = 0;
@@ -229,6 +243,15 @@ mod tests {
             );
             assert_eq!(&message.body[..], b"v=0");
         }
+    }
+
+    #[test]
+    fn pictures_that_do_not_end_are_counted() {
+        let packet = |channel, kind| [b'$', channel, 0, 3, 0x80, kind, 0];
+        let open = [packet(0, 96), packet(0, 96), packet(1, 200)].concat();
+        assert_eq!(unfinished(&open, 100), 109);
+        let closed = [packet(0, 96), packet(0, 0x80 | 96), packet(0, 96)].concat();
+        assert_eq!(unfinished(&closed, 100), 3);
     }
 
     #[test]

@@ -703,3 +703,92 @@ async fn a_probe_tells_the_steps_the_picture_and_the_cause() {
         |s: &crate::scripted::Seen| s.status == 401 && s.headers.contains_key("authorization");
     assert_eq!(camera.seen().into_iter().filter(signed).count(), 1);
 }
+
+#[tokio::test]
+async fn a_picture_without_end_is_cut_short() {
+    let test = with_password(digest(DIGEST_MD5)).await;
+    test.sink.until_units(1).await;
+    let packet = |sequence: u16| {
+        let mut packet = vec![b'$', 0, 0xff, 0xff, 0x80, 96];
+        packet.extend(sequence.to_be_bytes());
+        packet.extend([0, 0, 0, 9, 1, 2, 3, 4, 0x41]);
+        packet.resize(4 + 0xffff, 0x88);
+        packet
+    };
+    for i in 0..260 {
+        test.camera.order(1, Order::Raw(packet(9 + i))).await;
+    }
+    test.sink.until_failed(Reason::CameraStalled).await;
+    test.sink.until_units(2).await;
+}
+
+#[tokio::test]
+async fn one_silent_camera_does_not_hold_the_others_of_its_host_for_long() {
+    let mut silent = Script::default();
+    silent.silent.push("DESCRIBE");
+    let (silent, good) = (
+        Camera::start(silent).await,
+        Camera::start(digest(DIGEST_MD5)).await,
+    );
+    let with = |camera: &Camera| {
+        let mut streams = streams(&camera.url());
+        streams.credential = credential("s3cret", false);
+        streams
+    };
+    let settings = gateway(vec![("a", with(&silent)), ("b", with(&good))]);
+    let limits = Limits {
+        describe: Duration::from_millis(100),
+        ..LIMITS
+    };
+    let world = world(settings, limits);
+    let (first, second) = (Recorder::new(), Recorder::new());
+    let _first = world.attach("a", &first);
+    silent.until_method("DESCRIBE", 1).await;
+    let _second = world.attach("b", &second);
+    first.until_failed(Reason::CameraUnreachable).await;
+    second.until_units(1).await;
+}
+
+/// Panics at the first picture, as a fault in the code behind it would.
+struct Faulty(std::sync::atomic::AtomicBool, Arc<Recorder>);
+
+impl Sink for Faulty {
+    fn push(&self, frame: &Frame) {
+        if !self.0.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            panic!("a fault on purpose");
+        }
+        self.1.push(frame);
+    }
+
+    fn state(&self, state: &State) {
+        self.1.state(state);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_session_and_nobody_elses() {
+    let (camera, other) = (
+        Camera::start(Script::default()).await,
+        Camera::start(Script::default()).await,
+    );
+    let settings = gateway(vec![
+        ("cam", streams(&camera.url())),
+        ("other", streams(&other.url())),
+    ]);
+    let world = world(settings, LIMITS);
+    let (recorder, beside) = (Recorder::new(), Recorder::new());
+    let _beside = world.attach("other", &beside);
+    beside.until_live().await;
+    let faulty = Arc::new(Faulty(false.into(), recorder.clone()));
+    let attached = world
+        .pool
+        .new_dangerous_attachment(&id("cam"), Profile::Main, faulty)
+        .unwrap();
+    recorder.until_units(1).await;
+    recorder.until_failed(Reason::Internal).await;
+    other.picture(1, Picture::delta(3_600)).await;
+    beside.until_units(2).await;
+    assert_eq!(other.connections(), 1);
+    drop(attached);
+    camera.until_alone().await;
+}
