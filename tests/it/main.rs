@@ -13,4 +13,5 @@ mod lifecycle;
 mod link;
 mod metrics;
 mod operator;
+mod prometheus;
 mod scripted;
