@@ -287,8 +287,8 @@ impl Gate {
 
     /// When [`Gate::handle_timeout`] is due.
     pub fn poll_timeout(&self, now: Now) -> Option<Boot> {
-        let live = (!self.grants.is_empty() || !self.resuming.is_empty() || !self.links.is_empty())
-            .then(|| now.boot.plus(LIVE_TICK));
+        let lives = !self.grants.is_empty() || !self.resuming.is_empty();
+        let live = lives.then(|| now.boot.plus(LIVE_TICK));
         let ends = self.grants.values().map(|grant| grant.due());
         let resuming = self.resuming.values().map(|held| held.terms.deadline);
         let blocks = self.blocks.values().map(|block| block.deadline);
@@ -350,7 +350,12 @@ impl Gate {
             ToGateway::Focus { relays } => self.handle_focus(centre, &relays),
             ToGateway::KeyFrame { relay } => self.handle_key_frame(centre, relay),
             ToGateway::Viewings { statement } => self.handle_viewings(centre, &statement, now),
-            ToGateway::Revocation { list } => self.handle_revocation(&list, now),
+            ToGateway::Revocation { list } => {
+                let peer = self.peers.entry(centre.clone()).or_default();
+                if peer.may_read_statement(now) {
+                    self.handle_revocation(&list, now);
+                }
+            }
             ToGateway::Heads(heads) => self.handle_heads(centre, &heads, now),
             // The link answers the time itself: a wait here would look like an offset.
             ToGateway::Time { .. } | ToGateway::Unknown => {}
@@ -593,16 +598,19 @@ impl Gate {
             .retain(|_, ended| ended.expires.plus(grant::ENDED_KEPT) > now.wall);
     }
 
-    /// Cameras relayed to a centre under an agreement, grants being recorded
-    /// included, `except` left out.
+    /// Cameras relayed to a centre under an agreement: those of live grants and of
+    /// grants being recorded, or of the grants `among` alone; `except` left out.
     fn cameras_in_use(
         &self,
         centre: &CentreId,
         reference: &str,
         except: Option<GrantId>,
+        among: Option<&BTreeSet<GrantId>>,
     ) -> BTreeSet<CameraId> {
         let recording = self.pending.values().filter_map(|pending| match pending {
-            Pending::Grant(recording) => Some((recording.grant, &recording.terms)),
+            Pending::Grant(recording) if among.is_none() => {
+                Some((recording.grant, &recording.terms))
+            }
             _ => None,
         });
         let live = self.grants.iter().map(|(id, live)| (*id, &live.terms));
@@ -610,7 +618,9 @@ impl Gate {
         live.chain(resuming)
             .chain(recording)
             .filter(|(id, terms)| {
-                Some(*id) != except && &terms.centre == centre && terms.agreement == reference
+                let counted = among.is_none_or(|among| among.contains(id));
+                let same = &terms.centre == centre && terms.agreement == reference;
+                Some(*id) != except && counted && same
             })
             .flat_map(|(_, terms)| terms.granted.iter().cloned())
             .collect()

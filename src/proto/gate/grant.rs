@@ -10,7 +10,7 @@ use crate::journal::entry::Entry;
 use crate::proto::control::{RelayState, ToReceiver};
 use crate::proto::designation::Verified;
 use crate::proto::ids::{CameraId, CentreId, GrantId, Profile, ProfileWish, RelayId, Sha256};
-use crate::proto::statement::{RequestClaims, VIEWINGS_TYPE, ViewingsClaims};
+use crate::proto::statement::{RefusedCamera, RequestClaims, VIEWINGS_TYPE, ViewingsClaims};
 use crate::reason::{Reason, Refusal};
 
 /// How long past its time an ended grant is remembered, for late viewings and
@@ -29,6 +29,8 @@ pub(super) struct Terms {
     pub(super) agreement: String,
     pub(super) settings: Sha256,
     pub(super) granted: Vec<CameraId>,
+    /// What the newest request named besides, for the proof.
+    pub(super) refused: Vec<RefusedCamera>,
     pub(super) first_start: Wall,
     pub(super) start: Wall,
     pub(super) expires: Wall,
@@ -479,7 +481,7 @@ impl Gate {
         let Some(held) = self.resuming.remove(&grant) else {
             return;
         };
-        let proof = self.proof(grant, &held.terms, &[], &receipt);
+        let proof = self.proof(grant, &held.terms, &receipt);
         let centre = held.terms.centre.clone();
         self.install(grant, held.terms, proof, receipt, now);
         if held.confirmed
@@ -605,6 +607,10 @@ impl Gate {
         let Some(held) = self.rules.centres.get(centre) else {
             return;
         };
+        let peer = self.peers.entry(centre.clone()).or_default();
+        if !peer.may_read_statement(now) {
+            return;
+        }
         let looked = held.authority.verify::<ViewingsClaims>(
             statement,
             VIEWINGS_TYPE,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Gate, UNVERIFIED_PER_SECOND};
+use super::Gate;
 use crate::clock::{Boot, Now};
 use crate::journal::entry::Entry;
 use crate::proto::chain::{End, Line};
@@ -132,10 +132,9 @@ impl Gate {
     /// Heads and body-less lines from a centre.
     pub(super) fn handle_heads(&mut self, centre: &CentreId, heads: &Heads, now: Now) {
         let peer = self.peers.entry(centre.clone()).or_default();
-        if !peer.statements.below(UNVERIFIED_PER_SECOND, now) {
+        if !peer.may_read_statement(now) {
             return;
         }
-        peer.statements.count(now);
         let before = peer.held.head.clone();
         let claims = match self.take_head(centre, &heads.head, now) {
             Ok(claims) => claims,

@@ -13,6 +13,8 @@ use crate::proto::control::{
 use crate::proto::ids::{CentreId, GrantId};
 use crate::reason::{Reason, Refusal};
 
+/// Heads, lists and viewings of one centre that are looked at, a second.
+const STATEMENTS_PER_SECOND: u32 = 50;
 /// Unverified requests are written down this often at most.
 const UNVERIFIED_EVERY: Duration = Duration::from_secs(60);
 
@@ -59,7 +61,7 @@ impl Second {
 #[derive(Debug, Default)]
 pub(super) struct Peer {
     looked: Second,
-    pub(super) statements: Second,
+    statements: Second,
     unverified: u64,
     unverified_reason: Option<Reason>,
     unverified_due: Option<Boot>,
@@ -72,6 +74,13 @@ impl Peer {
     /// Whether one more request that may not verify is looked at.
     pub(super) fn may_look(&mut self, limit: u32, now: Now) -> bool {
         self.looked.below(limit, now)
+    }
+
+    /// Whether one more statement of the centre's is looked at in this second.
+    pub(super) fn may_read_statement(&mut self, now: Now) -> bool {
+        let below = self.statements.below(STATEMENTS_PER_SECOND, now);
+        self.statements.count(now);
+        below
     }
 
     /// A request that did not verify was looked at.

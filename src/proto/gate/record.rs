@@ -1,6 +1,6 @@
 //! A grant on its way through the journal, and the moment at which it is granted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Gate;
 use super::grant::Terms;
@@ -12,7 +12,7 @@ use crate::journal::entry::{Entry, GrantEntry};
 use crate::proto::control::ToReceiver;
 use crate::proto::designation::Verified;
 use crate::proto::ids::{CameraId, GrantId, RelayId};
-use crate::proto::statement::{GRANT_TYPE, GrantClaims, RefusedCamera, RequestClaims};
+use crate::proto::statement::{GRANT_TYPE, GrantClaims, RequestClaims};
 use crate::reason::{Reason, Refusal};
 
 /// A grant or renewal on its way through the journal.
@@ -21,7 +21,6 @@ pub(super) struct Recording {
     pub(super) grant: GrantId,
     pub(super) terms: Terms,
     pub(super) renewal: bool,
-    pub(super) refused: Vec<RefusedCamera>,
     pub(super) id: u64,
     pub(super) session: u64,
     pub(super) generation: u64,
@@ -50,7 +49,7 @@ impl Gate {
             incident: claims.incident.clone(),
             recipients,
             granted: terms.granted.clone(),
-            refused: recording.refused.clone(),
+            refused: terms.refused.clone(),
             renewal: recording.renewal,
             first_start: terms.first_start.seconds(),
             start: terms.start.seconds(),
@@ -93,13 +92,19 @@ impl Gate {
                 (Refusal::new(Reason::JournalUnavailable, detail), None)
             }
             Ok(receipt) => match self.still_standing(&recording, now) {
-                Ok(standing) => return self.granted(recording, standing, receipt, now),
+                Ok(standing) => {
+                    // As with a renewal: others may have shared what is gone now.
+                    let narrowed = standing.granted != recording.terms.granted;
+                    self.generation += u64::from(narrowed);
+                    return self.granted(recording, standing, receipt, now);
+                }
                 Err(refusal) => {
                     let head = self.head_for(&recording.terms.centre, receipt.head());
                     (refusal, Some(head))
                 }
             },
         };
+        self.generation += 1;
         self.void(&recording, &refusal, now);
         let answer = refuse(refusal);
         self.answer(answer, head);
@@ -149,9 +154,18 @@ impl Gate {
             return Ok(Standing {
                 granted: terms.granted.clone(),
                 expires: terms.expires,
+                agreement: terms.agreement.clone(),
+                settings: terms.settings,
             });
         }
-        self.review_terms(recording.grant, terms, true, now)
+        // Others that are being recorded are judged anew in their turn.
+        let standing: BTreeSet<GrantId> = self
+            .grants
+            .keys()
+            .chain(self.resuming.keys())
+            .copied()
+            .collect();
+        self.review_terms(recording.grant, terms, true, Some(&standing), now)
     }
 
     fn granted(
@@ -162,6 +176,8 @@ impl Gate {
         now: Now,
     ) {
         recording.terms.granted = standing.granted;
+        recording.terms.agreement = standing.agreement;
+        recording.terms.settings = standing.settings;
         if standing.expires < recording.terms.expires {
             recording.terms.expires = standing.expires;
             let left = standing.expires.since(now.wall);
@@ -169,7 +185,7 @@ impl Gate {
         }
         let (grant, id) = (recording.grant, recording.id);
         let (centre, session) = (recording.terms.centre.clone(), recording.session);
-        let proof = self.proof(grant, &recording.terms, &recording.refused, &receipt);
+        let proof = self.proof(grant, &recording.terms, &receipt);
         self.install(grant, recording.terms, proof.clone(), receipt, now);
         self.commands.push_back(super::Command::Count {
             centre: centre.clone(),
@@ -182,20 +198,14 @@ impl Gate {
     }
 
     /// The signed grant.
-    pub(super) fn proof(
-        &self,
-        grant: GrantId,
-        terms: &Terms,
-        refused: &[RefusedCamera],
-        receipt: &Receipt,
-    ) -> String {
+    pub(super) fn proof(&self, grant: GrantId, terms: &Terms, receipt: &Receipt) -> String {
         let claims = GrantClaims {
             iss: self.rules.settings.commune.clone(),
             aud: terms.centre.clone(),
             grant,
             request: terms.request.hash(),
             granted: terms.granted.clone(),
-            refused: refused.to_vec(),
+            refused: terms.refused.clone(),
             start: terms.start.seconds(),
             expires: terms.expires.seconds(),
             head: self.head_for(&terms.centre, receipt.head()),

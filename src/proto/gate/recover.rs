@@ -229,6 +229,7 @@ impl Gate {
             agreement: entry.agreement.clone(),
             settings: entry.settings,
             granted: entry.granted.clone(),
+            refused: entry.refused.clone(),
             first_start: Wall::from_seconds(entry.first_start),
             start: Wall::from_seconds(entry.start),
             expires,
@@ -236,7 +237,7 @@ impl Gate {
             head_held,
             request,
         };
-        match self.review_terms(grant, &terms, false, now) {
+        match self.review_terms(grant, &terms, false, None, now) {
             Err(refusal) => self.note_past_end(grant, entry, refusal, None, now),
             Ok(standing) => {
                 let confirmed = past.confirmed;

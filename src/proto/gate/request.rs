@@ -1,6 +1,6 @@
 //! The check of a request, from its first character to its grant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::grant::Terms;
@@ -54,6 +54,8 @@ pub(super) struct Question<'a> {
     pub(super) duration: u32,
     /// The grant whose own cameras do not count.
     pub(super) except: Option<GrantId>,
+    /// The only grants whose cameras count, where not all do.
+    pub(super) among: Option<&'a BTreeSet<GrantId>>,
     pub(super) renewal: Option<Renewal>,
     /// Cuts and approval count.
     pub(super) new: bool,
@@ -245,6 +247,7 @@ impl Gate {
             cameras: &claims.cameras,
             duration: claims.duration,
             except: claims.renews,
+            among: None,
             renewal: claims.renews.map(|_| Renewal { first_start }),
             new: true,
         };
@@ -429,7 +432,12 @@ impl Gate {
         if let (true, Some(first)) = (claims.cameras.is_empty(), cut.first()) {
             return Err((first.refusal.clone(), cut));
         }
-        let in_use = self.cameras_in_use(centre, &agreement.reference, question.except);
+        let in_use = self.cameras_in_use(
+            centre,
+            &agreement.reference,
+            question.except,
+            question.among,
+        );
         let camera = |id: &CameraId| self.rules.settings.cameras.get(id).cloned();
         let mut verdict = judge(
             agreement,
@@ -484,6 +492,7 @@ impl Gate {
             agreement,
             settings,
             granted: verdict.granted,
+            refused: verdict.refused,
             first_start,
             start: now.wall,
             expires,
@@ -498,7 +507,6 @@ impl Gate {
             grant: renews.unwrap_or(fresh.grant),
             terms,
             renewal: renews.is_some(),
-            refused: verdict.refused,
             id: 0,
             session: 0,
             generation: self.generation,

@@ -1,5 +1,6 @@
 //! Grants under new rules: after a reload, a revocation or a restart.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Gate;
@@ -7,13 +8,16 @@ use super::grant::Terms;
 use super::request::Question;
 use crate::clock::{Now, Wall};
 use crate::proto::agreement::Renewal;
-use crate::proto::ids::{CameraId, GrantId};
+use crate::proto::ids::{CameraId, GrantId, Sha256};
 use crate::reason::{Reason, Refusal};
 
 /// What is left of a grant after a review.
 pub(super) struct Standing {
     pub(super) granted: Vec<CameraId>,
     pub(super) expires: Wall,
+    /// The agreement that allows it now.
+    pub(super) agreement: String,
+    pub(super) settings: Sha256,
 }
 
 impl Gate {
@@ -28,10 +32,16 @@ impl Gate {
         let all: Vec<(GrantId, Terms)> = live
             .chain(resuming.map(|(id, held)| (*id, held.terms.clone())))
             .collect();
+        // In turn: each counts against those that stand already, so that fewer
+        // relays than before are fewer, however the grants share cameras.
+        let mut reviewed = BTreeSet::new();
         for (grant, terms) in all {
-            match self.review_terms(grant, &terms, false, now) {
+            match self.review_terms(grant, &terms, false, Some(&reviewed), now) {
                 Err(refusal) => self.end(grant, refusal, None, now),
-                Ok(standing) => self.narrow(grant, &terms, &standing, now),
+                Ok(standing) => {
+                    self.narrow(grant, &terms, &standing, now);
+                    reviewed.insert(grant);
+                }
             }
         }
     }
@@ -53,6 +63,8 @@ impl Gate {
                 None => return,
             },
         };
+        terms.agreement.clone_from(&standing.agreement);
+        terms.settings = standing.settings;
         if standing.expires < terms.expires {
             terms.expires = standing.expires;
             let left = standing.expires.since(now.wall);
@@ -70,6 +82,7 @@ impl Gate {
         grant: GrantId,
         terms: &Terms,
         new: bool,
+        among: Option<&BTreeSet<GrantId>>,
         now: Now,
     ) -> Result<Standing, Refusal> {
         let told = |refusal| if new { refusal } else { changed(refusal) };
@@ -82,6 +95,7 @@ impl Gate {
             cameras: &terms.granted,
             duration: left.max(1),
             except: Some(grant),
+            among,
             renewal: Some(Renewal {
                 first_start: terms.first_start,
             }),
@@ -99,6 +113,8 @@ impl Gate {
             } else {
                 terms.expires
             },
+            agreement: examined.agreement,
+            settings: examined.settings,
         })
     }
 }
