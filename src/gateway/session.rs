@@ -265,7 +265,12 @@ impl Session {
         if self.configuration.is_none() || frame.has_new_parameters() {
             self.refresh();
         }
-        let key = frame.is_random_access_point();
+        let key = match self.codec {
+            Codec::H264 | Codec::Jpeg => frame.is_random_access_point(),
+            // retina 0.4.21 takes none but IDR for a random access point; encoders
+            // of open groups send CRA from the second group on.
+            Codec::H265 => h265::Picture::of(frame.data()).is_key(),
+        };
         let (open_group, disposable) = match self.codec {
             Codec::H264 | Codec::Jpeg => (false, frame.is_disposable()),
             Codec::H265 => (

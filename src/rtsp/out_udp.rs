@@ -14,9 +14,9 @@ use super::out_tcp::SEND_BUFFER;
 use super::rtp::Packetised;
 
 /// Packets sent at once; a key frame in one burst overruns players' socket buffers.
-const BURST: usize = 16;
+const BURST: usize = 8;
 
-/// Pause after [`BURST`] packets: some 90 to 180 Mbit/s.
+/// Pause after [`BURST`] packets: some 45 to 90 Mbit/s.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// How often a pair of neighbouring ports is tried.

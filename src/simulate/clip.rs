@@ -198,11 +198,12 @@ impl Clip {
             }
         };
         let empty: Arc<[Cell]> = Scene::new(grain).cells().into();
-        let group = || Group {
+        let count = settings.cameras.clamp(1, GROUPS_LIMIT);
+        let group = |index: usize| Group {
             moments: broadcast::Sender::new(BEHIND_LIMIT),
             latest: Mutex::new(Arc::new(Moment::new(
                 0,
-                0,
+                pts(0, index, count),
                 settings.clock.now().wall,
                 gop,
                 Arc::clone(&empty),
@@ -214,9 +215,7 @@ impl Clip {
             configuration: Arc::new(configuration),
             grain,
             clock: settings.clock.clone(),
-            groups: (0..settings.cameras.clamp(1, GROUPS_LIMIT))
-                .map(|_| group())
-                .collect(),
+            groups: (0..count).map(group).collect(),
         })
     }
 
@@ -232,7 +231,6 @@ impl Clip {
     pub(super) async fn run(&self, token: CancellationToken) {
         let mut scenes = vec![Scene::new(self.grain); self.groups.len()];
         let step = PERIOD / self.groups.len() as u32;
-        let ticks = PERIOD_TICKS / self.groups.len() as u64;
         let mut due = Instant::now();
         for number in 1.. {
             for (index, scene) in scenes.iter_mut().enumerate() {
@@ -241,15 +239,15 @@ impl Clip {
                     () = token.cancelled() => return,
                     () = sleep_until(due) => {}
                 }
-                let pts = number * PERIOD_TICKS + index as u64 * ticks;
-                self.advance(index, scene, number, pts as i64);
+                self.advance(index, scene, number);
                 // After a pause of the machine, go on from now instead of racing.
                 due = (due + step).max(Instant::now().checked_sub(PERIOD * 5).unwrap_or(due));
             }
         }
     }
 
-    fn advance(&self, index: usize, scene: &mut Scene, number: u64, pts: i64) {
+    fn advance(&self, index: usize, scene: &mut Scene, number: u64) {
+        let pts = pts(number, index, self.groups.len());
         let group = &self.groups[index];
         let wall = self.clock.now().wall;
         scene.advance(number, wall);
@@ -260,6 +258,12 @@ impl Clip {
         // Nobody watching is no error.
         let _ = group.moments.send(Arc::clone(&latest));
     }
+}
+
+/// The time of a group's picture, 90 kHz: groups are staggered.
+fn pts(number: u64, group: usize, groups: usize) -> i64 {
+    let stagger = PERIOD_TICKS * group as u64 / groups as u64;
+    i64::try_from(number * PERIOD_TICKS + stagger).unwrap_or(i64::MAX)
 }
 
 /// How much grain makes the bitrate.

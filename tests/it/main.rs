@@ -14,4 +14,7 @@ mod link;
 mod metrics;
 mod operator;
 mod prometheus;
+mod rtsp;
 mod scripted;
+mod simulate;
+mod tools;

@@ -1,0 +1,185 @@
+//! A server over pictures that a test gives it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fanal::clock::Clock;
+use fanal::media::unit::{AccessUnit, Configuration};
+use fanal::reason::Reason;
+use fanal::rtsp::rtp::Packetiser;
+use fanal::rtsp::server::{Limits, Listen, Notice, Observer, Options, Server};
+use fanal::rtsp::{Event, Library, OpenError, OpenRequest, Source, Subscription};
+use fanal::secret::Secret;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What the server at hand plays, to whom.
+#[derive(Debug)]
+pub struct Film {
+    pub configuration: Arc<Configuration>,
+    pub units: Vec<AccessUnit>,
+    /// How many of them stand for the kept group.
+    pub kept: usize,
+    /// Pause between units after the kept ones.
+    pub pause: Duration,
+    /// Whether it begins again at its end, without end.
+    pub endless: bool,
+}
+
+/// A running server: ends when dropped.
+pub struct Running {
+    pub address: SocketAddr,
+    pub notices: mpsc::Receiver<Notice>,
+    pub token: CancellationToken,
+    pub task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Running {
+    /// Waits for a notice, over others.
+    pub async fn wait_for(&mut self, wanted: Notice) {
+        while self.notices.recv().await.expect("server ended") != wanted {}
+    }
+
+    /// The URL of the picture, with credentials.
+    pub fn url(&self) -> String {
+        format!("rtsp://grant:secret@{}/commune/camera", self.address)
+    }
+}
+
+pub async fn start(film: Film, limits: Limits, tls: Option<Arc<rustls::ServerConfig>>) -> Running {
+    let (sender, notices) = mpsc::channel(1_000);
+    let options = Options {
+        listen: vec![Listen {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls,
+        }],
+        limits,
+        clock: Clock::system(),
+        observer: Some(Arc::new(Notices(sender))),
+    };
+    let server = Server::bind(options, Arc::new(Cinema(Arc::new(film))))
+        .await
+        .unwrap();
+    let address = server.local_addrs()[0];
+    let token = CancellationToken::new();
+    let task = tokio::spawn(server.run(token.clone()));
+    Running {
+        address,
+        notices,
+        token,
+        task,
+    }
+}
+
+#[derive(Debug)]
+struct Notices(mpsc::Sender<Notice>);
+
+impl Observer for Notices {
+    fn notice(&self, path: &str, notice: Notice) {
+        assert_eq!(path, "commune/camera");
+        // A test that waits for none lets the channel fill.
+        let _ = self.0.try_send(notice);
+    }
+}
+
+struct Cinema(Arc<Film>);
+
+impl Library for Cinema {
+    fn password(&self, user: &str, path: &str) -> Option<Secret> {
+        match (user, path) {
+            ("grant", "commune/camera") | ("ended", _) => Some(Secret::new("secret")),
+            _ => None,
+        }
+    }
+
+    fn open(
+        &self,
+        request: OpenRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<Arc<dyn Source>, OpenError>> + Send + '_>> {
+        let film = Arc::clone(&self.0);
+        Box::pin(async move {
+            if request.user == "ended" {
+                return Err(OpenError {
+                    status: 403,
+                    reason: Some(Reason::GrantExpired),
+                });
+            }
+            Ok(Arc::new(Screen(film)) as Arc<dyn Source>)
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Screen(Arc<Film>);
+
+impl Source for Screen {
+    fn configuration(&self) -> Arc<Configuration> {
+        Arc::clone(&self.0.configuration)
+    }
+
+    fn subscribe(&self) -> Box<dyn Subscription> {
+        let film = Arc::clone(&self.0);
+        let (kept, rest) = film.units.split_at(film.kept);
+        // Numbers that wrap on the way.
+        let packetiser = Packetiser::new(0xfeed, 9, u32::MAX - 1_000);
+        let burst = packetiser.kept_burst(kept, &film.configuration);
+        let events = kept.iter().zip(burst).map(|(unit, packets)| Event::Unit {
+            unit: Arc::new(unit.clone()),
+            packets: Arc::new(packets),
+            kept: true,
+        });
+        Box::new(Projector {
+            events: Mutex::new(events.collect()),
+            rest: rest.to_vec().into(),
+            packetiser,
+            film: Arc::clone(&film),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Projector {
+    events: Mutex<VecDeque<Event>>,
+    rest: VecDeque<AccessUnit>,
+    packetiser: Packetiser,
+    film: Arc<Film>,
+}
+
+impl Subscription for Projector {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Event> + Send + '_>> {
+        Box::pin(async {
+            if let Some(event) = self.events.lock().unwrap().pop_front() {
+                return event;
+            }
+            if !self.film.pause.is_zero() {
+                tokio::time::sleep(self.film.pause).await;
+            }
+            if self.rest.is_empty() && self.film.endless {
+                self.rest = self.film.units.clone().into();
+            }
+            let Some(unit) = self.rest.pop_front() else {
+                return Event::End(Reason::GrantReleased);
+            };
+            let packets = self.packetiser.packetise(&unit, &self.film.configuration);
+            Event::Unit {
+                unit: Arc::new(unit),
+                packets: Arc::new(packets),
+                kept: false,
+            }
+        })
+    }
+
+    fn try_next(&mut self) -> Option<Event> {
+        self.events.lock().unwrap().pop_front()
+    }
+}

@@ -1,0 +1,47 @@
+//! Programs from outside: players and encoders.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Longest run of a program.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether `program` is there. Where it is not, the test says that it is skipped,
+/// and fails where nothing may be skipped (`CI`).
+pub fn have(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).any(|path| path.join(program).is_file());
+    if !found {
+        assert!(std::env::var_os("CI").is_none(), "{program} not found");
+        eprintln!("skipped: {program} not found");
+    }
+    found
+}
+
+/// What a program wrote and whether it succeeded.
+pub struct Ran {
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+    pub success: bool,
+}
+
+/// Runs a program to its end.
+pub async fn run(program: &str, arguments: &[&str]) -> Ran {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(PATIENCE, output)
+        .await
+        .unwrap_or_else(|_| panic!("{program} {arguments:?} did not end"))
+        .unwrap();
+    Ran {
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        success: output.status.success(),
+    }
+}
