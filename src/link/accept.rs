@@ -117,18 +117,7 @@ impl Acceptor {
         for endpoint in &self.endpoints {
             loops.spawn(self.clone().serve(endpoint.clone(), token.clone()));
         }
-        let hub = self.parts.hub.clone();
-        let ages = async {
-            let mut interval = tokio::time::interval(Duration::from_secs(1));
-            loop {
-                interval.tick().await;
-                hub.record_ages();
-            }
-        };
-        tokio::select! {
-            () = async { while loops.join_next().await.is_some() {} } => {}
-            () = ages => {}
-        }
+        while loops.join_next().await.is_some() {}
         for endpoint in &self.endpoints {
             let idle = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle());
             // The closing packets leave within a moment; nobody waits longer.

@@ -17,7 +17,7 @@ mod register;
 pub mod serve;
 
 pub use gateway::{CameraState, Gateway};
-pub use receiver::{Receiver, ViewerKind};
+pub use receiver::{Receiver, STREAM_REFUSALS, ViewerKind};
 
 use std::path::Path;
 

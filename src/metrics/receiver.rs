@@ -51,7 +51,13 @@ pub struct Receiver {
     pub viewer_skips_total: IntCounterVec,
     /// `commune`, `camera`: how old the newest picture is.
     pub newest_frame_age_seconds: GaugeVec,
+    /// `commune`, `cause` ([`STREAM_REFUSALS`]): media streams that were stopped unread.
+    pub streams_refused_total: IntCounterVec,
 }
+
+/// Why a media stream is stopped: no live grant allows its relay; its kind or
+/// codec is not known here; its bytes break the protocol.
+pub const STREAM_REFUSALS: [&str; 3] = ["no_grant", "unknown_kind", "malformed"];
 
 /// How somebody watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +139,7 @@ impl Receiver {
     ) -> Result<Self, prometheus::Error> {
         let made = Self::register()?;
         for commune in communes {
-            made.link_up.with_label_values(&[commune.as_str()]);
+            made.add_commune(commune);
         }
         made.requests_total.with_label_values(&["granted", ""]);
         for reason in REFUSALS {
@@ -173,15 +179,25 @@ impl Receiver {
             viewers: r.gauges("viewers", &["kind"], "Viewers connected.")?,
             viewer_skips_total: r.counters("viewer_skips_total", &["kind"], "Jumps of slow viewers to the next key frame.")?,
             newest_frame_age_seconds: r.real_gauges("newest_frame_age_seconds", &["commune", "camera"], "How long ago the newest picture came.")?,
+            streams_refused_total: r.counters("streams_refused_total", &["commune", "cause"], "Media streams stopped unread.")?,
             registry: r.registry,
         })
+    }
+
+    /// The known series of a commune, at 0.
+    fn add_commune(&self, commune: &CommuneId) {
+        self.link_up.with_label_values(&[commune.as_str()]);
+        for cause in STREAM_REFUSALS {
+            self.streams_refused_total
+                .with_label_values(&[commune.as_str(), cause]);
+        }
     }
 
     /// Follows new settings, at the start and after each reload: communes, where
     /// the free space is measured, when certificates end.
     pub fn apply(&self, settings: &settings::Receiver) {
         for commune in settings.communes.keys() {
-            self.link_up.with_label_values(&[commune.as_str()]);
+            self.add_commune(commune);
         }
         if let Ok(mut directory) = self.state_dir.lock() {
             *directory = Some(settings.state_dir.clone());

@@ -294,15 +294,16 @@ impl Hub {
         let header = match tokio::time::timeout(HEADER_TIMEOUT, reader.header()).await {
             Ok(Ok(header)) => header,
             Ok(Err(ReadError::Decode(error))) => {
-                let code = match error {
+                let (code, cause) = match error {
                     DecodeError::UnknownKind(_)
                     | DecodeError::UnknownCodec(_)
-                    | DecodeError::UnknownProfile(_) => UNKNOWN_KIND,
+                    | DecodeError::UnknownProfile(_) => (UNKNOWN_KIND, "unknown_kind"),
                     DecodeError::ShortHeader(_)
                     | DecodeError::ConfigurationTooLong(_)
-                    | DecodeError::UnitLength(_) => Reason::ProtocolError.number(),
+                    | DecodeError::UnitLength(_) => (Reason::ProtocolError.number(), "malformed"),
                 };
                 reader.stop(code);
+                self.shared.count_refused(commune, cause);
                 tracing::warn!(%commune, %error, "stream refused");
                 return;
             }
@@ -312,12 +313,14 @@ impl Hub {
             }
             Err(_) => {
                 reader.stop(Reason::ProtocolError.number());
+                self.shared.count_refused(commune, "malformed");
                 tracing::warn!(%commune, "stream without a header in time");
                 return;
             }
         };
         let Some(camera) = self.allowed(commune, header.relay).await else {
             reader.stop(UNGRANTED);
+            self.shared.count_refused(commune, "no_grant");
             tracing::warn!(%commune, relay = %header.relay, "stream refused: no live grant");
             return;
         };
@@ -444,6 +447,13 @@ impl Hub {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_refused(&self, commune: &CommuneId, cause: &str) {
+        self.metrics
+            .streams_refused_total
+            .with_label_values(&[commune.as_str(), cause])
+            .inc();
     }
 
     fn count_relays(&self, state: &State) {

@@ -78,7 +78,7 @@ const RECEIVER: &str = "config_last_reload_successful state_free_bytes journal_e
     journal_errors_total journal_intact certificate_expiry_timestamp_seconds{use} link_up{commune} \
     grants_active requests_total{outcome,reason} relays_active relay_bytes_total{commune,camera} \
     frames_total{commune,camera} first_picture_seconds transit_seconds viewers{kind} \
-    viewer_skips_total{kind} newest_frame_age_seconds{commune,camera}";
+    viewer_skips_total{kind} newest_frame_age_seconds{commune,camera} streams_refused_total{commune,cause}";
 
 /// Every metric's name with its labels, as the scrape has them.
 fn names(text: &str) -> Vec<String> {

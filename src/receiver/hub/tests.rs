@@ -313,6 +313,9 @@ async fn without_a_live_grant_nothing_is_taken() {
     assert_eq!(late.stopped().await, UNGRANTED);
     let never = world.stream(8, 1, Codec::H264).await;
     assert_eq!(never.stopped().await, UNGRANTED);
+    let refused = &world.metrics.streams_refused_total;
+    let labels = ["berre-l-etang", "no_grant"];
+    assert_eq!(refused.with_label_values(&labels).get(), 2);
     assert_eq!(world.metrics.relays_active.get(), 0);
     // Allowed anew it begins with nothing kept.
     world.allow(2, 9);
