@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::control::Table;
 use super::credentials::Credentials;
@@ -84,8 +85,33 @@ impl Library {
             from: request.peer.to_string(),
             packets: true,
         };
-        let opened = self.hub.view(view, OPEN_TIMEOUT).await;
+        let opened = self.view(view).await;
         opened.map_err(|reason| self.why_not(&request, reason))
+    }
+
+    /// Waits for the picture; after a restart first for the gateway, which sends
+    /// its proof again once it is back.
+    async fn view(&self, request: ViewRequest) -> Result<Arc<dyn Source>, Reason> {
+        let deadline = Instant::now() + OPEN_TIMEOUT;
+        let mut table = self.table.clone();
+        loop {
+            table.borrow_and_update();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let opened = self.hub.view(request.clone(), left).await;
+            let is_live = |table: &Table| {
+                let grant = table.grants.get(&request.grant);
+                grant.is_some_and(|grant| grant.end.is_none())
+            };
+            match opened {
+                Err(Reason::GrantUnknown) if is_live(&self.table.borrow()) => {}
+                opened => return opened,
+            }
+            match tokio::time::timeout_at(deadline, table.changed()).await {
+                Ok(Ok(())) => {}
+                // Too late, or the daemon stops.
+                Ok(Err(_)) | Err(_) => return Err(Reason::GrantUnknown),
+            }
+        }
     }
 
     /// The true cause of a picture that did not come: what the gateway said of
