@@ -1,6 +1,7 @@
 //! Integration tests on real sockets: one binary, one module for each subject.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
+mod api;
 mod camera;
 mod certs;
 mod cli;

@@ -706,6 +706,7 @@ impl Desk {
         });
         self.close_viewings(grant, &view.commune, now);
         self.note_end(grant, &view.commune, refusal.reason, by, now);
+        self.send_viewings(now);
         self.notify_grant(&view);
         if self.ended.len() >= ENDED_LIMIT {
             let oldest = self

@@ -1,0 +1,298 @@
+//! Pictures over the WebSocket.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanal::proto::control::{ToGateway, ToReceiver};
+use fanal::proto::ids::{GrantId, RelayId};
+use fanal::reason::Reason;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+
+use super::site::{Gateway, Operator, Site, camera, configuration, unit, within};
+
+struct Socket(WebSocketStream<TcpStream>);
+
+impl Socket {
+    async fn open(site: &Site, protocol: Option<&str>, origin: Option<&str>) -> Result<Self, u16> {
+        let address = site.addresses.console;
+        let mut request = format!("ws://{address}/api/v1/live")
+            .into_client_request()
+            .unwrap();
+        let headers = request.headers_mut();
+        if let Some(protocol) = protocol {
+            headers.insert(
+                "sec-websocket-protocol",
+                HeaderValue::from_str(protocol).unwrap(),
+            );
+        }
+        if let Some(origin) = origin {
+            headers.insert("origin", HeaderValue::from_str(origin).unwrap());
+        }
+        let stream = TcpStream::connect(address).await.unwrap();
+        match tokio_tungstenite::client_async(request, stream).await {
+            Ok((socket, _)) => Ok(Self(socket)),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
+                Err(response.status().as_u16())
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn authenticated(site: &Site, operator: &Operator) -> Self {
+        let mut socket = Self::open(site, Some("fanal.v1"), None).await.unwrap();
+        let token = site.token(operator);
+        socket.say(serde_json::json!({ "token": token })).await;
+        assert_eq!(socket.json("ready").await["type"], "ready");
+        socket
+    }
+
+    async fn say(&mut self, message: serde_json::Value) {
+        self.0
+            .send(Message::text(message.to_string()))
+            .await
+            .unwrap();
+    }
+
+    async fn next(&mut self) -> Message {
+        within("a message", self.0.next()).await.unwrap().unwrap()
+    }
+
+    /// The next JSON message of this type; others are passed over.
+    async fn json(&mut self, kind: &str) -> serde_json::Value {
+        loop {
+            if let Message::Text(text) = self.next().await {
+                let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+                if json["type"] == kind {
+                    return json;
+                }
+            }
+        }
+    }
+
+    /// The next picture: tag, flags, pts, data.
+    async fn picture(&mut self) -> (u32, u8, i64, Bytes) {
+        loop {
+            if let Message::Binary(mut bytes) = self.next().await {
+                let tag = u32::from_be_bytes(bytes[..4].try_into().unwrap());
+                let pts = i64::from_be_bytes(bytes[5..13].try_into().unwrap());
+                return (tag, bytes[4], pts, bytes.split_off(21));
+            }
+        }
+    }
+}
+
+async fn granted(site: &Site, gateway: &mut Gateway, operator: &Operator) -> (GrantId, RelayId) {
+    let claims = site.claims(&["port"]);
+    let id = GrantId(uuid::Uuid::now_v7());
+    let request = operator.sign(&claims);
+    let (answer, (_, relays)) = tokio::join!(site.post(&request), gateway.grant(id, &claims));
+    assert_eq!(answer.status, 201, "{answer:?}");
+    (id, relays[&camera("port")])
+}
+
+fn subscribe(camera: &str) -> serde_json::Value {
+    serde_json::json!({ "type": "subscribe", "camera": camera })
+}
+
+#[tokio::test]
+async fn strangers_do_not_get_in() {
+    let site = Site::start().await;
+    assert_eq!(Socket::open(&site, None, None).await.err(), Some(400));
+    assert_eq!(
+        Socket::open(&site, Some("other"), None).await.err(),
+        Some(400)
+    );
+    let origin = Some("http://evil.example");
+    assert_eq!(
+        Socket::open(&site, Some("fanal.v1"), origin).await.err(),
+        Some(403)
+    );
+    let own = format!("http://{}", site.addresses.console);
+    for first in ["{\"token\":\"x\"}", "{}", "[", "{\"type\":\"subscribe\"}"] {
+        let mut socket = Socket::open(&site, Some("fanal.v1"), Some(&own))
+            .await
+            .unwrap();
+        socket.0.send(Message::text(first)).await.unwrap();
+        assert_eq!(socket.json("error").await["reason"], "token_invalid");
+        let Message::Close(Some(close)) = socket.next().await else {
+            panic!("not closed");
+        };
+        assert_eq!(u16::from(close.code), 4_044);
+    }
+}
+
+#[tokio::test]
+async fn pictures_come_whole_under_the_own_grant_and_end_with_it() {
+    let site = Site::start().await;
+    let mut gateway = site.gateway().await;
+    let operator = site.operator("4711", "CORG 13");
+    let (id, relay) = granted(&site, &mut gateway, &operator).await;
+    let sender = gateway.relay(&camera("port"), relay);
+    gateway.push(&sender, 1, &configuration(640));
+
+    let mut socket = Socket::authenticated(&site, &operator).await;
+    socket.say(subscribe("berre-l-etang/port")).await;
+    let subscribed = socket.json("subscribed").await;
+    assert_eq!(subscribed["grant"], id.to_string());
+    let tag = subscribed["tag"].as_u64().unwrap();
+    let told = socket.json("configuration").await;
+    assert_eq!(told["codec"], "avc1.42c01e");
+    assert_eq!(
+        (&told["width"], &told["height"]),
+        (&640.into(), &480.into())
+    );
+    for n in 0..3 {
+        let (of, flags, _, data) = socket.picture().await;
+        assert_eq!((u64::from(of), data), (tag, unit(1, n).data));
+        assert_eq!(flags & 1, u8::from(n == 0));
+    }
+    // Another size: told before the first picture that needs it.
+    gateway.push(&sender, 2, &configuration(320));
+    assert_eq!(socket.json("configuration").await["width"], 320);
+    assert_eq!(socket.picture().await.3, unit(2, 0).data);
+    // Who watches stands in the journal.
+    let viewing = &site.entries("viewing_started")[0];
+    assert_eq!(
+        (&viewing["who"], &viewing["how"]),
+        (&"4711".into(), &"live".into())
+    );
+
+    gateway.send(&ToReceiver::Ended {
+        grant: id,
+        refusal: Reason::GrantCut.into(),
+        head: None,
+    });
+    let end = socket.json("end").await;
+    assert_eq!(
+        (&end["reason"], &end["tag"]),
+        (&"grant_cut".into(), &tag.into())
+    );
+    socket.say(subscribe("berre-l-etang/port")).await;
+    let error = socket.json("error").await;
+    assert_eq!(error["reason"], "grant_unknown");
+    let statement = gateway
+        .next("the viewings", |message| match message {
+            ToGateway::Viewings { statement } => Some(statement.clone()),
+            _ => None,
+        })
+        .await;
+    let claims = fanal::proto::jws::open::<fanal::proto::statement::ViewingsClaims>(
+        &statement,
+        fanal::proto::statement::VIEWINGS_TYPE,
+    );
+    assert_eq!(claims.unwrap().claims.viewings[0].who, "4711");
+}
+
+#[tokio::test]
+async fn a_colleague_needs_a_grant_of_his_own() {
+    let site = Site::start().await;
+    let mut gateway = site.gateway().await;
+    let operator = site.operator("4711", "CORG 13");
+    let (id, relay) = granted(&site, &mut gateway, &operator).await;
+    let sender = gateway.relay(&camera("port"), relay);
+    gateway.push(&sender, 1, &configuration(640));
+    let colleague = site.operator("4712", "CORG 13");
+    let mut socket = Socket::authenticated(&site, &colleague).await;
+    for message in [
+        subscribe("berre-l-etang/port"),
+        serde_json::json!({ "type": "subscribe", "camera": "berre-l-etang/port", "grant": id.to_string() }),
+        subscribe("berre-l-etang/other"),
+    ] {
+        socket.say(message).await;
+        assert_eq!(socket.json("error").await["reason"], "grant_unknown");
+    }
+    // His own request for the same camera, on the same relay: one copy on the link.
+    let claims = site.claims(&["port"]);
+    let own = GrantId(uuid::Uuid::now_v7());
+    let request = colleague.sign(&claims);
+    let play = async {
+        let (number, request) = gateway.request().await;
+        let proof = gateway.proof(own, &request, &claims);
+        gateway.send(&ToReceiver::Granted {
+            id: number,
+            proof: gateway
+                .signer
+                .sign(fanal::proto::statement::GRANT_TYPE, &proof),
+            relays: [(camera("port"), relay)].into(),
+        });
+    };
+    let (answer, ()) = tokio::join!(site.post(&request), play);
+    assert_eq!(answer.status, 201);
+    socket.say(subscribe("berre-l-etang/port")).await;
+    assert_eq!(socket.picture().await.3, unit(1, 0).data);
+    // The first one's end leaves him alone; his own ends him.
+    let path = format!("/grants/{id}");
+    assert_eq!(site.delete(&operator, &path).await.status, 200);
+    gateway.push(&sender, 2, &configuration(640));
+    while socket.picture().await.3 != unit(2, 2).data {}
+    let path = format!("/grants/{own}");
+    assert_eq!(site.delete(&operator, &path).await.status, 200);
+    assert_eq!(socket.json("end").await["reason"], "grant_released");
+}
+
+#[tokio::test]
+async fn a_focus_reaches_the_gateway_and_goes_with_the_client() {
+    let site = Site::start().await;
+    let mut gateway = site.gateway().await;
+    let operator = site.operator("4711", "CORG 13");
+    let (_, relay) = granted(&site, &mut gateway, &operator).await;
+    let mut socket = Socket::authenticated(&site, &operator).await;
+    let focus = serde_json::json!({ "type": "focus", "cameras": ["berre-l-etang/port"] });
+    socket.say(focus).await;
+    let focused = |message: &ToGateway| match message {
+        ToGateway::Focus { relays } => Some(relays.clone()),
+        _ => None,
+    };
+    assert_eq!(gateway.next("a focus", focused).await, [relay]);
+    drop(socket);
+    assert_eq!(gateway.next("no focus", focused).await, [RelayId(0); 0]);
+}
+
+#[tokio::test]
+async fn a_camera_that_comes_late_comes_and_the_state_is_told_meanwhile() {
+    let site = Site::start().await;
+    let mut gateway = site.gateway().await;
+    let operator = site.operator("4711", "CORG 13");
+    let (_, relay) = granted(&site, &mut gateway, &operator).await;
+    let mut socket = Socket::authenticated(&site, &operator).await;
+    socket.say(subscribe("berre-l-etang/port")).await;
+    assert_eq!(socket.json("state").await["state"], "starting");
+    gateway.send(&ToReceiver::Relay {
+        relay,
+        camera: camera("port"),
+        state: fanal::proto::control::RelayState::Retrying,
+        refusal: Some(Reason::CameraUnreachable.into()),
+        profile: fanal::proto::ids::Profile::Main,
+    });
+    let state = socket.json("state").await;
+    assert_eq!(state["reason"], "camera_unreachable");
+    let sender = gateway.relay(&camera("port"), relay);
+    gateway.push(&sender, 1, &configuration(640));
+    assert_eq!(socket.picture().await.3, unit(1, 0).data);
+    // Unsubscribed, nothing more of it comes; a ping is the proof.
+    let unsubscribe = serde_json::json!({ "type": "unsubscribe", "camera": "berre-l-etang/port" });
+    socket.say(unsubscribe).await;
+    socket.say(subscribe("berre-l-etang/none")).await;
+    assert_eq!(socket.json("error").await["reason"], "grant_unknown");
+    gateway.push(&sender, 2, &configuration(640));
+    site.clock.advance(Duration::from_secs(1));
+    socket
+        .0
+        .send(Message::Ping(Bytes::from_static(b"x")))
+        .await
+        .unwrap();
+    loop {
+        match socket.next().await {
+            Message::Pong(_) => break,
+            Message::Binary(bytes) => {
+                assert_ne!(bytes[25], 2, "a picture after the unsubscription")
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,688 @@
+//! A receiver on real sockets, time moved by hand, and a gateway that the test
+//! plays: it grants, refuses and lies as it is told.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanal::certs::trial::Trial;
+use fanal::clock::{Boot, Clock, ManualClock};
+use fanal::config;
+use fanal::gateway::camera::Sink;
+use fanal::link::dial::{Dialer, Parts};
+use fanal::link::priority::Class;
+use fanal::link::relay::{self, RelaySender};
+use fanal::link::{Event, Link};
+use fanal::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFlags};
+use fanal::metrics;
+use fanal::proto::control::{
+    AgreementInfo, CameraInfo, GatewayHello, GroundInfo, ToGateway, ToReceiver,
+};
+use fanal::proto::ids::{
+    CameraId, CentreId, CommuneId, GrantId, Incident, Profile, ProfileWish, RelayId, RequestId,
+    Sha256,
+};
+use fanal::proto::jws::Signer;
+use fanal::proto::statement::{
+    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims, TOKEN_TYPE,
+    TokenClaims,
+};
+use fanal::reason::Refusal;
+use fanal::receiver::control::Control;
+use fanal::receiver::{Addresses, Options, Receiver};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub const COMMUNE: &str = "berre-l-etang";
+pub const CENTRE: &str = "corg-13";
+/// Nothing here takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
+pub fn camera(id: &str) -> CameraId {
+    CameraId::new(id).unwrap()
+}
+
+pub fn commune() -> CommuneId {
+    CommuneId::new(COMMUNE).unwrap()
+}
+
+struct Directory(PathBuf);
+
+impl Directory {
+    fn write(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Running {
+    token: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+pub struct Site {
+    directory: Directory,
+    pub trial: Trial,
+    pub clock: ManualClock,
+    source: Clock,
+    pub addresses: Addresses,
+    pub control: Control,
+    running: Option<Running>,
+}
+
+impl Site {
+    pub async fn start() -> Self {
+        let directory =
+            Directory(std::env::temp_dir().join(format!("fanal-api-{}", Uuid::now_v7())));
+        std::fs::create_dir_all(directory.0.join("state")).unwrap();
+        let (source, clock) = Clock::manual(Clock::system().now().wall);
+        let trial = Trial::new(clock.now().wall).unwrap();
+        directory.write("link-ca.pem", trial.link_authority());
+        directory.write("designation-ca.pem", trial.designation_authority());
+        directory.write("designation.crl.pem", trial.designation_list());
+        for id in [COMMUNE, CENTRE] {
+            let identity = trial.machine(id).unwrap();
+            directory.write(&format!("{id}.pem"), &identity.certificate);
+            directory.write(&format!("{id}.key"), identity.key.expose());
+        }
+        let any = "127.0.0.1:0".parse().unwrap();
+        let none = Addresses {
+            console: any,
+            rtsp: Some(any),
+            rtsps: None,
+            link: vec![any],
+            metrics: any,
+        };
+        write_settings(&directory, &none);
+        let (running, addresses, control) = run(&directory, &source).await;
+        Self {
+            directory,
+            trial,
+            clock,
+            source,
+            addresses,
+            control,
+            running: Some(running),
+        }
+    }
+
+    pub async fn stop(&mut self) {
+        let running = self.running.take().unwrap();
+        running.token.cancel();
+        within("the receiver's end", running.task).await.unwrap();
+    }
+
+    /// Starts again on the same state and addresses.
+    pub async fn start_again(&mut self) {
+        write_settings(&self.directory, &self.addresses);
+        let (running, addresses, control) = run(&self.directory, &self.source).await;
+        assert_eq!(addresses, self.addresses);
+        (self.running, self.control) = (Some(running), control);
+    }
+
+    pub async fn reload(&self) {
+        let loaded = config::load_receiver(&self.directory.0.join("receiver.toml")).unwrap();
+        self.control.reload(loaded).await.unwrap();
+    }
+
+    /// Revokes an operator, in the file that a reload reads.
+    pub fn revoke(&mut self, certificate: &str) {
+        let now = self.clock.now().wall;
+        let list = self
+            .trial
+            .revoke_operator(certificate, now)
+            .unwrap()
+            .to_owned();
+        self.directory.write("designation.crl.pem", &list);
+    }
+
+    pub fn operator(&self, number: &str, unit: &str) -> Operator {
+        let now = self.clock.now().wall;
+        let identity = self.trial.simple_operator(number, unit, now).unwrap();
+        Operator {
+            signer: Signer::from_pem(identity.key.expose(), &identity.certificate).unwrap(),
+            certificate: identity.certificate,
+        }
+    }
+
+    pub async fn gateway(&self) -> Gateway {
+        Gateway::start(self).await
+    }
+
+    pub fn claims(&self, cameras: &[&str]) -> RequestClaims {
+        RequestClaims {
+            jti: RequestId(Uuid::now_v7()),
+            iat: self.clock.now().wall.seconds(),
+            aud: commune(),
+            centre: CentreId::new(CENTRE).unwrap(),
+            cameras: cameras.iter().map(|id| camera(id)).collect(),
+            grounds: "assault".to_owned(),
+            incident: Incident::new("2026/42").unwrap(),
+            duration: 600,
+            profile: ProfileWish::Auto,
+            present: Vec::new(),
+            renews: None,
+        }
+    }
+
+    pub fn token(&self, operator: &Operator) -> String {
+        let iat = self.clock.now().wall.seconds();
+        let claims = TokenClaims {
+            jti: RequestId(Uuid::now_v7()),
+            iat,
+            exp: iat + 300,
+            aud: CentreId::new(CENTRE).unwrap(),
+        };
+        operator.signer.sign(TOKEN_TYPE, &claims)
+    }
+
+    pub async fn get(&self, operator: &Operator, path: &str) -> Answer {
+        let token = self.token(operator);
+        self.raw(
+            "GET",
+            path,
+            &[("authorization", &format!("Bearer {token}"))],
+            "",
+        )
+        .await
+    }
+
+    pub async fn delete(&self, operator: &Operator, path: &str) -> Answer {
+        let token = self.token(operator);
+        let headers = [("authorization", format!("Bearer {token}"))];
+        let headers = headers
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str()));
+        self.raw("DELETE", path, &headers, "").await
+    }
+
+    pub async fn post(&self, request: &str) -> Answer {
+        let headers = [("content-type", "application/jose")];
+        self.raw("POST", "/requests", &headers, request).await
+    }
+
+    /// One request on a connection of its own.
+    pub async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut stream = TcpStream::connect(self.addresses.console).await.unwrap();
+        let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\nconnection: close\r\n");
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            head.push_str(&format!("host: {}\r\n", self.addresses.console));
+        }
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+        stream.write_all((head + body).as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        within("an answer", stream.read_to_end(&mut answer))
+            .await
+            .unwrap();
+        Answer::read(&String::from_utf8(answer).unwrap())
+    }
+
+    /// Bodies of the journal's entries of this kind.
+    pub fn entries(&self, kind: &str) -> Vec<serde_json::Value> {
+        let mut files: Vec<_> = std::fs::read_dir(self.directory.0.join("state/journal"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
+            .collect();
+        files.sort();
+        let texts = files
+            .iter()
+            .map(|file| std::fs::read_to_string(file).unwrap());
+        let text: String = texts.collect();
+        let bodies = text.lines().map(|line| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["body"].take()
+        });
+        bodies.filter(|body| body["kind"] == kind).collect()
+    }
+}
+
+fn write_settings(directory: &Directory, addresses: &Addresses) {
+    let text = format!(
+        r#"centre = "{CENTRE}"
+name = "CORG 13"
+state_dir = "state"
+metrics = "{}"
+[tls]
+certificate = "{CENTRE}.pem"
+key = "{CENTRE}.key"
+authority = "link-ca.pem"
+[link]
+listen = ["{}"]
+[[commune]]
+id = "{COMMUNE}"
+[console]
+listen = "{}"
+[rtsp]
+listen = "{}"
+[[operators]]
+designation_authority = "designation-ca.pem"
+revoked = "designation.crl.pem"
+"#,
+        addresses.metrics,
+        addresses.link[0],
+        addresses.console,
+        addresses.rtsp.unwrap(),
+    );
+    directory.write("receiver.toml", &text);
+}
+
+async fn run(directory: &Directory, clock: &Clock) -> (Running, Addresses, Control) {
+    let loaded = config::load_receiver(&directory.0.join("receiver.toml")).unwrap();
+    let options = Options {
+        clock: clock.clone(),
+        accept_clock: None,
+    };
+    let receiver = Receiver::bind(loaded, options).await.unwrap();
+    let (addresses, control) = (receiver.local_addrs().clone(), receiver.control());
+    let token = CancellationToken::new();
+    let running = receiver.run(token.clone());
+    let task = tokio::spawn(async move { running.await.unwrap() });
+    (Running { token, task }, addresses, control)
+}
+
+pub struct Operator {
+    pub signer: Signer,
+    pub certificate: String,
+}
+
+impl Operator {
+    pub fn sign(&self, claims: &RequestClaims) -> String {
+        self.signer.sign(REQUEST_TYPE, claims)
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub json: serde_json::Value,
+}
+
+impl Answer {
+    fn read(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self {
+            status,
+            head: head.to_ascii_lowercase(),
+            json: serde_json::from_str(body).unwrap_or_default(),
+        }
+    }
+
+    /// Status and reason code of a problem.
+    pub fn problem(&self) -> (u16, &str) {
+        assert!(self.head.contains("application/problem+json"), "{self:?}");
+        assert_eq!(self.json["status"], self.status);
+        (self.status, self.json["reason"].as_str().unwrap())
+    }
+}
+
+/// The gateway that the test plays.
+pub struct Gateway {
+    pub signer: Signer,
+    clock: Clock,
+    events: mpsc::Receiver<Event<ToGateway>>,
+    link: Option<Link>,
+    metrics: Arc<metrics::Gateway>,
+    next_relay: u32,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Gateway {
+    async fn start(site: &Site) -> Self {
+        let text = format!(
+            r#"commune = "{COMMUNE}"
+name = "Berre-l'Étang"
+state_dir = "gateway"
+metrics = "127.0.0.1:0"
+socket = "gateway.sock"
+[tls]
+certificate = "{COMMUNE}.pem"
+key = "{COMMUNE}.key"
+authority = "link-ca.pem"
+[[agreement]]
+reference = "Convention"
+centre = "{CENTRE}"
+addresses = ["{}"]
+from = 2020-01-01
+until = 2099-12-31
+designation_authority = "designation-ca.pem"
+cameras = ["*"]
+grounds = ["assault"]
+max_duration = "1h"
+max_total = "4h"
+max_relays = 16
+max_designation = "31d"
+[[camera]]
+id = "port"
+name = "Port"
+main = "rtsp://127.0.0.1:1/"
+mask_verified = true
+"#,
+            site.addresses.link[0]
+        );
+        site.directory.write("gateway.toml", &text);
+        let path = site.directory.0.join("gateway.toml");
+        let settings = config::load_gateway(&path).unwrap().settings;
+        let key = std::fs::read_to_string(site.directory.0.join(format!("{COMMUNE}.key"))).unwrap();
+        let chain =
+            std::fs::read_to_string(site.directory.0.join(format!("{COMMUNE}.pem"))).unwrap();
+        let (sender, events) = mpsc::channel(64);
+        let centre = CentreId::new(CENTRE).unwrap();
+        let metrics = Arc::new(metrics::Gateway::new([&centre], 1).unwrap());
+        let parts = Parts {
+            clock: site.source.clone(),
+            metrics: Arc::clone(&metrics),
+            events: sender,
+        };
+        let dialer = Dialer::new(&settings, parts).unwrap();
+        let mut gateway = Self {
+            signer: Signer::from_pem(&key, &chain).unwrap(),
+            clock: site.source.clone(),
+            events,
+            link: None,
+            metrics,
+            next_relay: 1,
+            task: tokio::spawn(async move {
+                // An error shows as a link that never comes up.
+                let _ = dialer.run(CancellationToken::new()).await;
+            }),
+        };
+        gateway.up().await;
+        gateway
+    }
+
+    /// Waits for a link and introduces itself.
+    pub async fn up(&mut self) {
+        loop {
+            let event = within("a link", self.events.recv()).await.unwrap();
+            if let Event::Up { link, .. } = event {
+                self.link = Some(link);
+                break;
+            }
+        }
+        self.send(&ToReceiver::Hello(hello()));
+        self.send(&ToReceiver::Cameras {
+            page: 0,
+            pages: 1,
+            cameras: vec![
+                info("port", [43.47, 5.17]),
+                info("quai-nord", [43.48, 5.18]),
+            ],
+        });
+    }
+
+    pub fn send(&self, message: &ToReceiver) {
+        self.link.as_ref().unwrap().send(message);
+    }
+
+    /// The next message that fits.
+    pub async fn next<T>(&mut self, what: &str, fits: impl Fn(&ToGateway) -> Option<T>) -> T {
+        loop {
+            let event = within(what, self.events.recv()).await.unwrap();
+            if let Event::Message { message, .. } = event
+                && let Some(found) = fits(&message)
+            {
+                return found;
+            }
+        }
+    }
+
+    pub async fn request(&mut self) -> (u64, String) {
+        self.next("a request", |message| match message {
+            ToGateway::Request { id, request } => Some((*id, request.clone())),
+            _ => None,
+        })
+        .await
+    }
+
+    pub fn proof(&self, grant: GrantId, request: &str, claims: &RequestClaims) -> GrantClaims {
+        let start = self.clock.now().wall.seconds();
+        GrantClaims {
+            iss: commune(),
+            aud: CentreId::new(CENTRE).unwrap(),
+            grant,
+            request: Sha256::of(request.as_bytes()),
+            granted: claims.cameras.clone(),
+            refused: Vec::new(),
+            start,
+            expires: start + i64::from(claims.duration),
+            head: self.head(1),
+        }
+    }
+
+    fn head(&self, seq: u64) -> String {
+        let claims = HeadClaims {
+            iss: COMMUNE.to_owned(),
+            journal: "0".repeat(32),
+            seq,
+            link: Sha256::ZERO,
+            iat: self.clock.now().wall.seconds(),
+        };
+        self.signer.sign(HEAD_TYPE, &claims)
+    }
+
+    pub fn relays(&mut self, cameras: &[CameraId]) -> BTreeMap<CameraId, RelayId> {
+        let relays = cameras.iter().map(|camera| {
+            self.next_relay += 1;
+            (camera.clone(), RelayId(self.next_relay))
+        });
+        relays.collect()
+    }
+
+    /// Answers the next request with a grant.
+    pub async fn grant(
+        &mut self,
+        grant: GrantId,
+        claims: &RequestClaims,
+    ) -> (String, BTreeMap<CameraId, RelayId>) {
+        let (id, request) = self.request().await;
+        let proof = self.proof(grant, &request, claims);
+        let proof = self.signer.sign(GRANT_TYPE, &proof);
+        let relays = self.relays(&claims.cameras);
+        self.send(&ToReceiver::Granted {
+            id,
+            proof: proof.clone(),
+            relays: relays.clone(),
+        });
+        (proof, relays)
+    }
+
+    pub async fn refuse(&mut self, refusal: Refusal) {
+        let (id, _) = self.request().await;
+        self.send(&ToReceiver::Refused {
+            id,
+            refusal,
+            cameras: Vec::new(),
+            head: None,
+        });
+    }
+
+    /// A relay's sender; frames pushed into it go to the receiver.
+    pub fn relay(&self, camera: &CameraId, relay: RelayId) -> RelaySender {
+        let (notices, _) = mpsc::channel(1);
+        let parts = relay::Parts {
+            link: self.link.clone().unwrap(),
+            relay,
+            camera: camera.clone(),
+            class: Class::Rest,
+            until: Boot(Duration::MAX),
+            clock: self.clock.clone(),
+            metrics: Arc::clone(&self.metrics),
+            notices,
+        };
+        RelaySender::start(&tokio::runtime::Handle::current(), parts)
+    }
+
+    /// Pushes a group of pictures: a key frame and some that follow.
+    pub fn push(&self, sender: &RelaySender, number: u64, configuration: &Arc<Configuration>) {
+        let group = Group {
+            number,
+            epoch: u32::try_from(number).unwrap(),
+            first_of_epoch: true,
+            open: false,
+            kept: false,
+            profile: Profile::Main,
+            configuration: Arc::clone(configuration),
+        };
+        sender.push(&Frame::Group(Arc::new(group)));
+        for n in 0..3 {
+            sender.push(&Frame::Unit(Arc::new(unit(number, n))));
+        }
+    }
+}
+
+/// The n-th picture of a group.
+pub fn unit(group: u64, n: i64) -> AccessUnit {
+    let tag = u8::try_from(group).unwrap();
+    AccessUnit {
+        flags: UnitFlags {
+            key: n == 0,
+            ..UnitFlags::default()
+        },
+        pts: i64::try_from(group).unwrap() * 90_000 + n * 3_600,
+        captured: n,
+        data: Bytes::from(vec![0, 0, 0, 2, if n == 0 { 0x65 } else { 0x41 }, tag]),
+    }
+}
+
+/// A real baseline configuration, 640 × 480 by its own words.
+pub fn configuration(width: u16) -> Arc<Configuration> {
+    Arc::new(Configuration {
+        codec: Codec::H264,
+        record: Bytes::from_static(&[
+            1, 0x42, 0xc0, 0x1e, 0xff, 0xe1, 0, 4, 0x67, 0x42, 0xc0, 0x1e, 1, 0, 2, 0x68, 0xce,
+        ]),
+        width,
+        height: 480,
+    })
+}
+
+fn hello() -> GatewayHello {
+    GatewayHello {
+        minor: 0,
+        version: "0.1.0".to_owned(),
+        wall: 0,
+        name: "Berre-l'Étang".to_owned(),
+        contact: Some("04 42 00 00 00".to_owned()),
+        agreements: vec![AgreementInfo {
+            reference: "Convention".to_owned(),
+            from: "2020-01-01".to_owned(),
+            until: "2099-12-31".to_owned(),
+            units: vec!["CORG 13".to_owned()],
+            grounds: vec![GroundInfo {
+                id: "assault".to_owned(),
+                fr: "agression".to_owned(),
+                en: "assault".to_owned(),
+            }],
+            max_duration: 3_600,
+            max_total: 14_400,
+            max_relays: 16,
+            snapshots: false,
+            vms: false,
+            approval: false,
+        }],
+        head: None,
+    }
+}
+
+fn info(id: &str, position: [f64; 2]) -> CameraInfo {
+    CameraInfo {
+        id: camera(id),
+        name: format!("Caméra {id}"),
+        groups: vec!["port".to_owned()],
+        position: Some(position),
+        bearing: None,
+        field_of_view: None,
+        neighbours: Vec::new(),
+        sub: false,
+        unusable: None,
+    }
+}
+
+/// Reads events of a stream that stays open.
+pub struct Events {
+    stream: TcpStream,
+    text: String,
+}
+
+impl Events {
+    pub async fn listen(site: &Site, token: &str) -> Self {
+        let address: SocketAddr = site.addresses.console;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "GET /api/v1/events HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut events = Self {
+            stream,
+            text: String::new(),
+        };
+        events.next("ready").await;
+        events
+    }
+
+    /// What came and was not asked for.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The data of the next event of this name.
+    pub async fn next(&mut self, name: &str) -> serde_json::Value {
+        let wanted = format!("event: {name}\n");
+        loop {
+            if let Some(at) = self.text.find(&wanted)
+                && let Some(end) = self.text[at..].find("\n\n")
+            {
+                let event = self.text[at..at + end].to_owned();
+                self.text.drain(..at + end);
+                let data = event.split_once("data: ").unwrap().1;
+                return serde_json::from_str(data).unwrap();
+            }
+            let mut bytes = [0; 4096];
+            let read = within(name, self.stream.read(&mut bytes)).await.unwrap();
+            assert!(read > 0, "the stream ended: {}", self.text);
+            self.text
+                .push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+        }
+    }
+}
