@@ -48,7 +48,7 @@ pub(super) const ORDER_LIMIT: usize = 4_096;
 /// Body-less lines in one message: some 300 bytes each, of 1 MiB.
 const LINES_LIMIT: usize = 2_000;
 /// How often health is looked at when nothing happens.
-const HEALTH_TICK: Duration = Duration::from_secs(2);
+const HEALTH_TICK: Duration = Duration::from_secs(5);
 /// How long the last journal entries may take at a stop.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
 /// How long cameras and links may take at a stop.

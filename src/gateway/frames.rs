@@ -290,7 +290,7 @@ impl Frames {
             if of != centre {
                 continue;
             }
-            // One alone is what somebody looks at; several are a mosaic.
+            // The first is what is looked at, the others share the page with it.
             relay.class = match focused.iter().position(|focused| focused == id) {
                 Some(0) => Class::Focus,
                 Some(_) => Class::Mosaic,
