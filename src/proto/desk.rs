@@ -20,6 +20,7 @@ mod grant;
 mod heads;
 mod recover;
 mod request;
+mod resume;
 #[cfg(test)]
 mod tests;
 mod viewing;

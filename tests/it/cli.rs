@@ -89,6 +89,17 @@ fn help_version_and_wrong_usage() {
     assert!(out(&help).contains("Usage: fanal"), "{}", out(&help));
     assert!(out(&help).contains("Example"), "{}", out(&help));
     assert!(err(&help).is_empty());
+    for command in [
+        "demo", "gateway", "receiver", "request", "renew", "release", "status", "relays", "cut",
+        "allow", "check", "certs", "journal", "simulate",
+    ] {
+        let named = |line: &str| line.split_whitespace().next() == Some(command);
+        assert!(
+            out(&help).lines().any(named),
+            "{command} not in {}",
+            out(&help)
+        );
+    }
     let version = fanal(&["--version"]);
     assert_eq!(
         out(&version),

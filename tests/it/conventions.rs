@@ -100,7 +100,12 @@ fn nothing_is_left_undone() {
 fn files_stay_readable() {
     for (path, text) in sources() {
         let lines = text.lines().count();
-        assert!(lines <= 700, "{path} has {lines} lines: split it");
+        let limit = if path.ends_with("/tests.rs") {
+            1200
+        } else {
+            700
+        };
+        assert!(lines <= limit, "{path} has {lines} lines: split it");
         let says = text.starts_with("//!") || path.ends_with("/tests.rs");
         assert!(says, "{path} does not say what it is for");
     }
