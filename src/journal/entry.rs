@@ -54,6 +54,10 @@ pub enum Entry {
         /// Why.
         #[serde(flatten)]
         refusal: Refusal,
+        /// The grant whose renewal, recorded under the same `jti`, this undoes:
+        /// the grant stands as it did before. A replay of a renewal undoes nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        voids: Option<GrantId>,
     },
     /// Requests that did not verify, counted; never stored. One line a minute at most.
     Unverified {

@@ -357,7 +357,7 @@ impl Kept {
             let over = grant_of(&item.entry).is_some_and(|grant| ended.contains(&grant));
             let passing = matches!(
                 item.entry,
-                Entry::Refused { .. }
+                Entry::Refused { voids: None, .. }
                     | Entry::Unverified { .. }
                     | Entry::Started { .. }
                     | Entry::Stopped {}
@@ -388,6 +388,7 @@ pub fn grant_of(entry: &Entry) -> Option<GrantId> {
         | Entry::ViewingStarted { grant, .. }
         | Entry::ViewingEnded { grant, .. }
         | Entry::Viewings { grant, .. } => Some(*grant),
+        Entry::Refused { voids, .. } => *voids,
         _ => None,
     }
 }

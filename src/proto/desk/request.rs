@@ -359,6 +359,7 @@ impl Desk {
             peer: commune.to_string(),
             operator: request.designation().operator.clone(),
             refusal: denial.refusal.clone(),
+            voids: None,
         });
         let refused = Refused {
             jti,

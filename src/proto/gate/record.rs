@@ -123,6 +123,7 @@ impl Gate {
             peer: terms.centre.to_string(),
             operator: terms.request.designation().operator.clone(),
             refusal: refusal.clone(),
+            voids: Some(recording.grant),
         };
         self.owe_entry(entry, None);
     }

@@ -95,20 +95,24 @@ impl Gate {
                 };
                 reading.grants.insert(entry.grant, past);
             }
-            Entry::Refused { jti, request, .. } => {
+            Entry::Refused {
+                jti,
+                request,
+                voids,
+                ..
+            } => {
                 self.read_used(*jti, request, time, now);
                 self.mark_written(*jti, now.boot);
                 // A renewal that was recorded and refused all the same: the
                 // grant stands as it did before.
-                let voided = reading
-                    .grants
-                    .iter()
-                    .find(|(_, past)| past.entry.renewal && past.entry.jti == *jti);
-                if let Some(grant) = voided.map(|(grant, _)| *grant)
-                    && let Some(past) = reading.grants.remove(&grant)
+                if let Some(grant) = voids
+                    && let Some(past) = reading.grants.get(grant)
+                    && past.entry.renewal
+                    && past.entry.jti == *jti
+                    && let Some(past) = reading.grants.remove(grant)
                     && let Some(before) = past.before
                 {
-                    reading.grants.insert(grant, *before);
+                    reading.grants.insert(*grant, *before);
                 }
             }
             Entry::Confirmed {

@@ -165,6 +165,7 @@ impl Gate {
             peer: answer.centre.to_string(),
             operator: verified.designation().operator.clone(),
             refusal: answer.refusal.clone(),
+            voids: None,
         });
         self.record(entry.clone(), Pending::Refusal(Box::new(answer), entry));
     }

@@ -342,6 +342,31 @@ fn of_several_agreements_the_best_counts() {
 }
 
 #[test]
+fn a_replayed_renewal_does_not_undo_it() {
+    for later in [0, 200] {
+        let mut world = World::new();
+        let grant = world.granted(&[0, 1]);
+        let mut claims = world.claims(&[0]);
+        claims.renews = Some(grant);
+        claims.duration = 400;
+        let text = world.send_request(0, &claims);
+        world.settle();
+        world.confirm(0, grant, 200);
+        world.advance(Duration::from_secs(later));
+        let refusal = world.ask_text(0, &text).unwrap_err();
+        let expected = [Reason::ReplayedRequest, Reason::StaleRequest];
+        assert!(expected.contains(&refusal.reason), "{refusal}");
+        let world = world.restarted(Duration::from_secs(1), settings());
+        let cameras: Vec<_> = world
+            .running
+            .values()
+            .map(|(_, camera, ..)| camera)
+            .collect();
+        assert_eq!(cameras, [&camera_id(0)], "{refusal}");
+    }
+}
+
+#[test]
 fn a_renewal_refused_after_it_was_recorded_does_not_come_back() {
     let mut world = World::new();
     let grant = world.granted(&[0]);
