@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 mod api;
+mod authorise;
 mod camera;
 mod certs;
 mod cli;
@@ -12,6 +13,8 @@ mod http;
 mod journal;
 mod lifecycle;
 mod link;
+mod malice;
+mod malicious;
 mod metrics;
 mod operator;
 mod prometheus;

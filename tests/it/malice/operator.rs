@@ -1,0 +1,77 @@
+//! Operators who sign, and hands that change what was signed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fanal::certs::Identity;
+use fanal::proto::ids::RequestId;
+use fanal::proto::jws::Signer;
+use fanal::proto::statement::{REQUEST_TYPE, RequestClaims};
+use serde::Serialize;
+
+/// A person with a key and a designation.
+pub(crate) struct Operator {
+    pub(crate) identity: Identity,
+    signer: Signer,
+}
+
+impl Operator {
+    pub(crate) fn new(identity: Identity) -> Self {
+        let signer = Signer::from_pem(identity.key.expose(), &identity.certificate).unwrap();
+        Self { identity, signer }
+    }
+
+    pub(crate) fn sign(&self, claims: &RequestClaims) -> String {
+        self.sign_any(REQUEST_TYPE, claims)
+    }
+
+    pub(crate) fn sign_any<T: Serialize>(&self, typ: &str, claims: &T) -> String {
+        self.signer.sign(typ, claims)
+    }
+}
+
+/// A UUIDv7 that no other request has.
+pub(crate) fn fresh_id() -> RequestId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
+    let base = 0x0190_0000_0000_7000_8000_0000_0000_0000;
+    RequestId(uuid::Uuid::from_u128(base + number))
+}
+
+/// Header, payload and signature.
+pub(crate) fn parts(statement: &str) -> [String; 3] {
+    let parts: Vec<String> = statement.split('.').map(str::to_owned).collect();
+    parts.try_into().unwrap()
+}
+
+fn decoded(part: &str) -> serde_json::Value {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+}
+
+fn encoded(value: &serde_json::Value) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).unwrap())
+}
+
+/// The claims as JSON.
+pub(crate) fn claims_of(statement: &str) -> serde_json::Value {
+    decoded(&parts(statement)[1])
+}
+
+/// The statement with other claims under the same signature.
+pub(crate) fn altered(statement: &str, change: impl FnOnce(&mut serde_json::Value)) -> String {
+    let [header, payload, signature] = parts(statement);
+    let mut claims = decoded(&payload);
+    let before = claims.clone();
+    change(&mut claims);
+    assert_ne!(claims, before, "nothing was altered");
+    format!("{header}.{}.{signature}", encoded(&claims))
+}
+
+/// The statement under `alg: none`, without signature.
+pub(crate) fn unsigned(statement: &str) -> String {
+    let [header, payload, _] = parts(statement);
+    let mut header = decoded(&header);
+    header["alg"] = "none".into();
+    format!("{}.{payload}.", encoded(&header))
+}
