@@ -9,8 +9,9 @@ use retina::codec::CodecItem;
 use tokio::sync::watch;
 use url::Url;
 
-/// How long a player waits for an answer or a picture.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a player waits for an answer or a picture: longer than a link that
+/// is lost without a word takes to be noticed (30 s) and to come back.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a player has seen.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,7 +32,7 @@ pub struct Seen {
 /// what it sees in `seen`.
 ///
 /// # Errors
-/// The receiver refuses, or pictures stop for 15 s.
+/// The receiver refuses, or pictures stop for 60 s.
 pub async fn play(url: &str, seen: &watch::Sender<Seen>) -> anyhow::Result<()> {
     let mut url: Url = url.parse().context("the grant's RTSP URL")?;
     let credentials = Credentials {
@@ -56,7 +57,7 @@ pub async fn play(url: &str, seen: &watch::Sender<Seen>) -> anyhow::Result<()> {
     loop {
         let item = tokio::time::timeout(PATIENCE, session.next())
             .await
-            .context("no picture for 15 s")?;
+            .context("no picture for 60 s")?;
         let Some(item) = item else { return Ok(()) };
         if let CodecItem::VideoFrame(frame) = item? {
             seen.send_modify(|seen| {

@@ -23,8 +23,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for anything that should happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+use crate::wire::Wire;
+
+/// Longest wait for anything that should happen: twice the time after which a
+/// silent link counts as lost.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const COMMUNE: &str = "berre-l-etang";
 pub const CENTRE: &str = "corg-13";
 
@@ -42,6 +45,8 @@ pub struct Plan {
     pub gateway: String,
     /// More of receiver.toml, at its end.
     pub receiver: String,
+    /// Whether the link goes through a [`Wire`] that can be cut.
+    pub through_wire: bool,
     /// The gateway's clock.
     pub gateway_clock: Clock,
     /// The receiver's clock.
@@ -57,6 +62,7 @@ impl Default for Plan {
             agreement: String::new(),
             gateway: String::new(),
             receiver: String::new(),
+            through_wire: false,
             gateway_clock: Clock::system(),
             receiver_clock: Clock::system(),
         }
@@ -89,6 +95,7 @@ pub struct World {
     pub receiver_metrics: Arc<metrics::Receiver>,
     pub gateway_handle: gateway::Handle,
     pub addresses: Addresses,
+    pub wire: Option<Wire>,
     _tasks: JoinSet<()>,
 }
 
@@ -131,7 +138,12 @@ impl World {
                 &addresses.rtsp.unwrap().to_string(),
             ],
         );
-        write_gateway(&directory, &plan, &addresses, &cameras);
+        let mut wire = None;
+        if plan.through_wire {
+            wire = Some(Wire::to(addresses.link[0]).await);
+        }
+        let link = wire.as_ref().map_or(addresses.link[0], |wire| wire.address);
+        write_gateway(&directory, &plan, link, &cameras);
         let (gateway, gateway_handle, gateway_metrics) = run_gateway(&directory, &plan).await;
         let world = Self {
             directory,
@@ -145,6 +157,7 @@ impl World {
             receiver_metrics,
             gateway_handle,
             addresses,
+            wire,
             _tasks: tasks,
         };
         world.linked().await;
@@ -190,7 +203,11 @@ impl World {
     /// Rewrites gateway.toml with other text and reloads it.
     pub async fn reload_gateway(&mut self, change: impl FnOnce(&mut Plan)) {
         change(&mut self.plan);
-        write_gateway(&self.directory, &self.plan, &self.addresses, &self.cameras);
+        let link = self
+            .wire
+            .as_ref()
+            .map_or(self.addresses.link[0], |wire| wire.address);
+        write_gateway(&self.directory, &self.plan, link, &self.cameras);
         self.gateway_handle.reload().await.unwrap();
     }
 
@@ -210,7 +227,9 @@ impl World {
         std::fs::write(&key, identity.key.expose()).unwrap();
         std::fs::write(&cert, &identity.certificate).unwrap();
         let args = ReceiverArgs::new(
-            format!("http://{}", self.addresses.console).parse().unwrap(),
+            format!("http://{}", self.addresses.console)
+                .parse()
+                .unwrap(),
             key,
             cert,
         );
@@ -221,11 +240,12 @@ impl World {
 
     /// Bodies of a daemon's journal, in order: `gateway` or `receiver`.
     pub fn journal(&self, daemon: &str) -> Vec<Value> {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(self.directory.path(daemon).join("journal"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
-            .collect();
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(self.directory.path(daemon).join("journal"))
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
+                .collect();
         files.sort();
         files
             .iter()
@@ -262,7 +282,10 @@ impl Operator {
             iat: self.client.now().seconds(),
             aud: CommuneId::new(COMMUNE).unwrap(),
             centre: self.client.centre().clone(),
-            cameras: cameras.iter().map(|id| CameraId::new(*id).unwrap()).collect(),
+            cameras: cameras
+                .iter()
+                .map(|id| CameraId::new(*id).unwrap())
+                .collect(),
             grounds: "burglary".to_owned(),
             incident: Incident::new("2026/4711").unwrap(),
             duration: seconds,
@@ -274,7 +297,9 @@ impl Operator {
 
     /// Sends it; the grant as JSON.
     pub async fn ask(&self, claims: &RequestClaims) -> Result<Value, Refused> {
-        let text = self.client.sign(fanal::proto::statement::REQUEST_TYPE, claims);
+        let text = self
+            .client
+            .sign(fanal::proto::statement::REQUEST_TYPE, claims);
         match self.client.post_request(text).await {
             Ok(answer) => Ok(answer.json),
             Err(error) => Err(error.downcast::<Refused>().unwrap()),
@@ -284,13 +309,20 @@ impl Operator {
     /// A grant for these cameras, for ten minutes.
     pub async fn granted(&self, cameras: &[&str]) -> Value {
         let grant = self.ask(&self.claims(cameras, 600)).await.unwrap();
-        assert_eq!(grant["granted"].as_array().unwrap().len(), cameras.len(), "{grant}");
+        assert_eq!(
+            grant["granted"].as_array().unwrap().len(),
+            cameras.len(),
+            "{grant}"
+        );
         grant
     }
 
     /// The reason of a refusal.
     pub async fn refused(&self, claims: &RequestClaims) -> Reason {
-        self.ask(claims).await.expect_err("this must be refused").reason
+        self.ask(claims)
+            .await
+            .expect_err("this must be refused")
+            .reason
     }
 
     pub async fn call(&self, method: hyper::Method, path: &str) -> Result<Value, Refused> {
@@ -325,7 +357,24 @@ impl Player {
     pub async fn pictures(&mut self, count: u64) -> Seen {
         let wait = self.seen.wait_for(|seen| seen.pictures >= count);
         let seen = tokio::time::timeout(PATIENCE, wait).await;
-        *seen.expect("pictures come").expect("the player goes on")
+        let seen = seen.map(|seen| seen.map(|seen| *seen));
+        match seen {
+            Ok(Ok(seen)) => return seen,
+            Err(_) => panic!("no {count} pictures, only {:?}", *self.seen.borrow()),
+            Ok(Err(_)) => {}
+        }
+        let ended = (&mut self.task).await.unwrap();
+        panic!(
+            "the player ended: {ended:?} after {:?}",
+            *self.seen.borrow()
+        )
+    }
+
+    /// Waits until it was refused; how.
+    pub async fn refused(self) -> String {
+        let ended = tokio::time::timeout(PATIENCE, self.task).await;
+        let refused = ended.expect("the player ends").unwrap();
+        format!("{:#}", refused.expect_err("this must be refused"))
     }
 
     /// Waits until it has ended; how long that took.
@@ -339,7 +388,9 @@ impl Player {
 
 /// Waits until the condition holds.
 pub async fn until(what: &str, condition: impl FnMut() -> bool) {
-    fanal::demo::wait_until(what, PATIENCE, condition).await.unwrap();
+    fanal::demo::wait_until(what, PATIENCE, condition)
+        .await
+        .unwrap();
 }
 
 fn write_receiver(directory: &tempdir::Directory, plan: &Plan, [link, console, rtsp]: [&str; 3]) {
@@ -373,7 +424,7 @@ revoked = "designation.crl.pem"
 fn write_gateway(
     directory: &tempdir::Directory,
     plan: &Plan,
-    addresses: &Addresses,
+    link: std::net::SocketAddr,
     cameras: &[(String, String)],
 ) {
     let mut text = format!(
@@ -402,7 +453,6 @@ max_relays = 300
 max_designation = "31d"
 {agreement}
 "#,
-        link = addresses.link[0],
         agreement = plan.agreement,
     );
     for (id, url) in cameras {
