@@ -214,21 +214,7 @@ impl Hub {
         let _ = ended.ended.set(reason);
         let cameras: Vec<_> = ended.cameras().drain().collect();
         for (commune, camera) in cameras {
-            let Some(place) = state.communes.get_mut(&commune) else {
-                continue;
-            };
-            let Some(known) = place.cameras.get(&camera).map(Arc::clone) else {
-                continue;
-            };
-            if known.end_grant(grant, reason) {
-                let relay = known.relay();
-                place.cameras.remove(&camera);
-                place.relays.remove(&relay);
-                place.jpegs.remove(&relay);
-                place.end_relay(relay);
-                place.permit_streams();
-                self.shared.metrics.forget_camera(&commune, &camera);
-            }
+            self.leave(&mut state, grant, &commune, &camera, reason);
         }
         self.shared.count_relays(&state);
     }
@@ -237,12 +223,48 @@ impl Hub {
     /// out): its viewers under this grant are told why and end.
     pub fn end_camera(
         &self,
-        _grant: GrantId,
-        _commune: &CommuneId,
-        _camera: &CameraId,
-        _reason: Reason,
+        grant: GrantId,
+        commune: &CommuneId,
+        camera: &CameraId,
+        reason: Reason,
     ) {
-        todo!("LINK")
+        let mut state = self.shared.lock();
+        let place = (commune.clone(), camera.clone());
+        let covered = state
+            .grants
+            .get(&grant)
+            .is_some_and(|known| known.cameras().remove(&place));
+        if covered {
+            self.leave(&mut state, grant, commune, camera, reason);
+            self.shared.count_relays(&state);
+        }
+    }
+
+    /// A grant no longer holds a camera; the camera of nobody is forgotten at
+    /// once, kept group and all.
+    fn leave(
+        &self,
+        state: &mut State,
+        grant: GrantId,
+        commune: &CommuneId,
+        camera: &CameraId,
+        reason: Reason,
+    ) {
+        let Some(place) = state.communes.get_mut(commune) else {
+            return;
+        };
+        let Some(known) = place.cameras.get(camera).map(Arc::clone) else {
+            return;
+        };
+        if known.end_grant(grant, reason) {
+            let relay = known.relay();
+            place.cameras.remove(camera);
+            place.relays.remove(&relay);
+            place.jpegs.remove(&relay);
+            place.end_relay(relay);
+            place.permit_streams();
+            self.shared.metrics.forget_camera(commune, camera);
+        }
     }
 
     /// The commune has a new link, which may open as many streams as its relays need.
