@@ -51,8 +51,11 @@ const PEM_LIMIT: u64 = 256 * 1024;
 /// Which receiver, and who asks.
 #[derive(Clone, Debug, Args)]
 pub struct ReceiverArgs {
-    /// The receiver's API, such as https://corg13.example:8889
-    #[arg(long, value_name = "URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The receiver's API, such as https://corg13.example:8889"
+    )]
     receiver: Url,
     /// Your private key (PEM); it never leaves this machine
     #[arg(long, value_name = "FILE")]
