@@ -33,6 +33,16 @@ impl Problem {
         problem
     }
 
+    /// The answer to a request that is refused: what it names is not the resource,
+    /// so a grant that is not there makes it 403 and not 404 (INTERFACES 5).
+    #[must_use]
+    pub fn of_request(mut self) -> Self {
+        if self.status == 404 {
+            self.status = 403;
+        }
+        self
+    }
+
     /// Adds the verdict on each camera.
     #[must_use]
     pub fn with_cameras(mut self, cameras: Vec<RefusedCamera>) -> Self {

@@ -207,7 +207,7 @@ pub(super) async fn request(
             if is_unproven(denial.refusal.reason) {
                 api.tokens.failed(address, api.options.clock.now());
             }
-            Err(denial.into())
+            Err(Problem::from(denial).of_request())
         }
     }
 }
