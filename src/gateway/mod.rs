@@ -78,7 +78,9 @@ pub enum Error {
     #[error("link: {0}")]
     Link(#[from] link::endpoint::Error),
     /// The socket of `fanal relays`, `cut`, `allow`.
-    #[error("socket {path}: {cause}")]
+    #[error(
+        "socket {path}: {cause} (its directory must exist and be writable; under systemd: RuntimeDirectory=fanal)"
+    )]
     Socket {
         /// Its path.
         path: PathBuf,

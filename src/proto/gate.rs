@@ -82,14 +82,6 @@ impl Permit {
     pub fn grant(&self) -> GrantId {
         self.grant
     }
-
-    /// A permit without a grant, for the tests of the camera pool.
-    #[cfg(test)]
-    pub(crate) fn for_test() -> Self {
-        Self {
-            grant: GrantId(uuid::Uuid::nil()),
-        }
-    }
 }
 
 /// All that the gate judges by; replaced whole at a reload.

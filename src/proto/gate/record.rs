@@ -138,7 +138,10 @@ impl Gate {
         }
         if recording.renewal && !self.grants.contains_key(&recording.grant) {
             let ended = self.ended.get(&recording.grant);
-            return Err(ended.map_or(Reason::GrantUnknown.into(), |ended| ended.refusal.clone()));
+            return Err(ended.map_or_else(
+                || Reason::GrantUnknown.into(),
+                |ended| ended.refusal.clone(),
+            ));
         }
         if !recording.renewal && up.is_none_or(|up| up.session != recording.session) {
             return Err(Refusal::new(

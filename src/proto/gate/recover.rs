@@ -183,10 +183,9 @@ impl Gate {
     fn read_used(&mut self, jti: RequestId, request: &str, time: Wall, now: Now) {
         // It verified when it was written, so it parses; if not, the latest
         // signing time that was fresh then is the safe one.
+        let latest = time.seconds().saturating_add(FRESH_SECONDS);
         let iat = jws::open::<RequestClaims>(request, REQUEST_TYPE)
-            .map_or(time.seconds().saturating_add(FRESH_SECONDS), |signed| {
-                signed.claims.iat
-            });
+            .map_or(latest, |signed| signed.claims.iat);
         if iat.saturating_add(2 * FRESH_SECONDS) >= now.wall.seconds() {
             self.mark_used(jti, Wall::from_seconds(iat), now);
         }

@@ -63,7 +63,7 @@ pub(super) struct Question<'a> {
 
 /// A request that no agreement allows; `verified` where one knows its signer.
 pub(super) struct Denied {
-    pub(super) verified: Option<Verified<RequestClaims>>,
+    pub(super) verified: Option<Box<Verified<RequestClaims>>>,
     pub(super) refusal: Refusal,
     pub(super) cameras: Vec<RefusedCamera>,
 }
@@ -71,7 +71,7 @@ pub(super) struct Denied {
 impl Denied {
     fn new(verified: Option<Verified<RequestClaims>>, refusal: impl Into<Refusal>) -> Self {
         Self {
-            verified,
+            verified: verified.map(Box::new),
             refusal: refusal.into(),
             cameras: Vec::new(),
         }
@@ -386,7 +386,7 @@ impl Gate {
                         .is_none_or(|worst| stage(refusal.reason) > stage(worst.refusal.reason));
                     if further {
                         worst = Some(Denied {
-                            verified: Some(verified),
+                            verified: Some(Box::new(verified)),
                             refusal,
                             cameras,
                         });

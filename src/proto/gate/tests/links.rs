@@ -31,7 +31,7 @@ fn heads_are_kept_and_contradictions_written_down() {
             });
         kept.collect::<Vec<_>>()
     };
-    assert_eq!(kept(&world), [first.clone()]);
+    assert_eq!(kept(&world), std::slice::from_ref(&first));
     let contradictions = |world: &World| {
         let found = world
             .journal
@@ -50,7 +50,7 @@ fn heads_are_kept_and_contradictions_written_down() {
     let two_links = world.head(0, 10, 2, at);
     world.message(0, heads(two_links, Vec::new()));
     world.settle();
-    assert_eq!(contradictions(&world), [first.clone()]);
+    assert_eq!(contradictions(&world), std::slice::from_ref(&first));
     world.advance(Duration::from_secs(61));
     let shorter = world.head(0, 4, 2, at + 61);
     world.message(0, heads(shorter, Vec::new()));
