@@ -20,10 +20,16 @@ use crate::commands;
 struct Cli {
     /// What to log on stderr: error, warn, info, debug, trace, or a filter such
     /// as fanal=debug,retina=warn [default: RUST_LOG, else info for daemons and warn for the rest]
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        help_heading = "Logs",
+        display_order = 900
+    )]
     log: Option<String>,
     /// How logs are written
-    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Logs", display_order = 901)]
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
