@@ -295,7 +295,7 @@ async fn watch_for(
         say("  Ctrl-C ends the demo.")?;
     }
     let started = Instant::now();
-    let end = started + lasting.unwrap_or(Duration::from_secs(u64::from(LONGEST)));
+    let end = started + lasting.unwrap_or_else(|| Duration::from_secs(u64::from(LONGEST)));
     let step = lasting.map_or(Duration::from_secs(5), |all| {
         (all / 4).max(Duration::from_secs(1))
     });

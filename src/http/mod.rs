@@ -131,21 +131,6 @@ pub struct Peer {
     _place: Arc<Place>,
 }
 
-impl Peer {
-    /// A client that counts nowhere, for tests of handlers.
-    #[cfg(test)]
-    pub(crate) fn for_test(address: SocketAddr) -> Self {
-        Self {
-            address,
-            _place: Arc::new(Place {
-                address: address.ip(),
-                places: Arc::default(),
-                _permit: None,
-            }),
-        }
-    }
-}
-
 type Places = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 /// One of a listener's connections; gives its place back when dropped.

@@ -365,7 +365,7 @@ impl Side for ReceiverSide {
     }
 
     fn tick(&mut self, link: &Link) {
-        if EARLY_COMPARISONS.contains(&self.ticks) || self.ticks % COMPARISON == 0 {
+        if EARLY_COMPARISONS.contains(&self.ticks) || self.ticks.is_multiple_of(COMPARISON) {
             let now = self.clock.now();
             link.send(&ToGateway::Time {
                 echo: u64::try_from(now.boot.0.as_micros()).unwrap_or(0),

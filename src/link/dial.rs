@@ -352,7 +352,7 @@ impl Side for GatewaySide {
         let now = link.stats();
         link.connection
             .set_send_window((2 * now.window).max(endpoint::LEAST_SEND_WINDOW));
-        if self.ticks % 4 == 0 {
+        if self.ticks.is_multiple_of(4) {
             self.recorder.record(now);
         }
         self.ticks = self.ticks.wrapping_add(1);

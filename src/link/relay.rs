@@ -407,11 +407,13 @@ impl Inner {
 type Opening =
     Pin<Box<dyn Future<Output = Result<quinn::SendStream, quinn::ConnectionError>> + Send>>;
 
+type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What the relay's task waits for besides its waker.
 #[derive(Default)]
 struct Task {
     opening: Option<Opening>,
-    timer: Option<(Boot, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    timer: Option<(Boot, Timer)>,
 }
 
 impl Task {

@@ -201,9 +201,9 @@ impl GroupHeader {
         bytes.put_u8(KIND_GROUP);
         bytes.put_u8(GROUP_HEADER as u8);
         bytes.put_u16(
-            u16::from(group.open) * OPEN
-                | u16::from(group.kept) * KEPT
-                | u16::from(group.first_of_epoch) * FIRST,
+            (u16::from(group.open) * OPEN)
+                | (u16::from(group.kept) * KEPT)
+                | (u16::from(group.first_of_epoch) * FIRST),
         );
         bytes.put_u32(self.relay.0);
         bytes.put_u64(group.number);
@@ -240,9 +240,9 @@ impl UnitHeader {
         debug_assert!((1..=UNIT_LIMIT).contains(&unit.data.len()));
         let mut bytes = [0; UNIT_HEADER];
         bytes[..4].copy_from_slice(&(unit.data.len() as u32).to_be_bytes());
-        bytes[4] = u8::from(unit.flags.key) * KEY
-            | u8::from(unit.flags.disposable) * DISPOSABLE
-            | u8::from(unit.flags.loss_before) * LOSS_BEFORE;
+        bytes[4] = (u8::from(unit.flags.key) * KEY)
+            | (u8::from(unit.flags.disposable) * DISPOSABLE)
+            | (u8::from(unit.flags.loss_before) * LOSS_BEFORE);
         bytes[5..13].copy_from_slice(&unit.pts.to_be_bytes());
         bytes[13..].copy_from_slice(&unit.captured.to_be_bytes());
         bytes

@@ -38,11 +38,12 @@ pub trait Library: Send + Sync + 'static {
     /// known, at most some seconds (players give up after 5 to 10).
     ///
     /// `viewer` is dropped by the server when the viewer goes away.
-    fn open(
-        &self,
-        request: OpenRequest,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Arc<dyn Source>, OpenError>> + Send + '_>>;
+    fn open(&self, request: OpenRequest) -> Opening<'_>;
 }
+
+/// A picture being opened.
+pub type Opening<'l> =
+    std::pin::Pin<Box<dyn Future<Output = Result<Arc<dyn Source>, OpenError>> + Send + 'l>>;
 
 /// Who asks for what.
 #[derive(Clone, Debug, PartialEq, Eq)]

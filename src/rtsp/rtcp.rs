@@ -102,7 +102,7 @@ fn ntp(wall: Wall) -> u64 {
         .div_euclid(1_000_000)
         .saturating_add_unsigned(NTP_OFFSET);
     let fraction = (wall.0.rem_euclid(1_000_000) as u64) << 32;
-    (seconds as u64) << 32 | fraction / 1_000_000
+    ((seconds as u64) << 32) | (fraction / 1_000_000)
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|there| there == line), "{line} in {text}");
         }
-        sdp_types::Session::parse(text.as_bytes()).unwrap();
+        Session::parse(text.as_bytes()).unwrap();
     }
 
     #[test]

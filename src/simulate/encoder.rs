@@ -143,7 +143,7 @@ fn sequence_parameter_set() -> Vec<u8> {
     w.bits(1, 1); // VUI (annex E): no aspect ratio, no overscan,
     w.bits(0b00, 2);
     w.bits(1, 1); // a video signal of unspecified format and limited range,
-    w.bits(0b101_0_0, 5);
+    w.bits(0b1_0100, 5);
     w.bits(0, 1); // no chroma location,
     w.bits(1, 1); // timing: 25 pictures a second, fixed,
     w.bits(1, 32);
@@ -366,11 +366,11 @@ impl<'a> Coder<'a> {
 type Codes = [(u32, u32); 3];
 
 /// 0 <= nC < 2.
-const SPARSE: Codes = [(0b1, 1), (0b01, 2), (0b0001_01, 6)];
+const SPARSE: Codes = [(0b1, 1), (0b01, 2), (0b00_0101, 6)];
 /// 8 <= nC.
-const DENSE: Codes = [(0b0000_11, 6), (0b0000_01, 6), (0b0000_00, 6)];
+const DENSE: Codes = [(0b00_0011, 6), (0b00_0001, 6), (0b00_0000, 6)];
 /// nC = -1.
-const CHROMA_DC: Codes = [(0b01, 2), (0b1, 1), (0b0001_11, 6)];
+const CHROMA_DC: Codes = [(0b01, 2), (0b1, 1), (0b00_0111, 6)];
 
 /// A residual block with at most its first coefficient (7.3.5.3.2, 9.2.2).
 fn coefficient(w: &mut Writer, level: i32, codes: Codes) {

@@ -454,7 +454,7 @@ async fn communes_and_cameras_are_shown_to_units_of_the_agreement_and_outlive_th
 
 #[tokio::test]
 async fn events_tell_states_ends_and_nothing_of_other_units() {
-    let mut granted = granted().await;
+    let granted = granted().await;
     let site = &granted.site;
     let mut events = Events::listen(site, &site.token(&granted.operator)).await;
     let other = site.operator("99", "COB Istres");

@@ -135,10 +135,10 @@ impl Desk {
     ) {
         // It verified when it was written, so it parses; if not, the latest
         // signing time that was fresh then is the safe one.
-        let iat = jws::open::<RequestClaims>(request, REQUEST_TYPE)
-            .map_or(time.seconds().saturating_add(FRESH_SECONDS), |signed| {
-                signed.claims.iat
-            });
+        let iat = jws::open::<RequestClaims>(request, REQUEST_TYPE).map_or_else(
+            |_| time.seconds().saturating_add(FRESH_SECONDS),
+            |signed| signed.claims.iat,
+        );
         if iat.saturating_add(2 * FRESH_SECONDS) >= now.wall.seconds() {
             self.used.mark(jti, Wall::from_seconds(iat), now.wall);
         }

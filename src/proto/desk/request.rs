@@ -141,7 +141,7 @@ impl Desk {
             // Its first use stands in the journal; again and again would fill the disk.
             return Err(Denied(
                 None,
-                clock.map_or(Reason::ReplayedRequest.into(), Denial::from),
+                clock.map_or_else(|| Reason::ReplayedRequest.into(), Denial::from),
             ));
         }
         let refusal = clock
@@ -306,7 +306,7 @@ impl Desk {
         let known = self.grants.get(&proof.claims().grant);
         self.record_grant(Recording {
             commune: commune.clone(),
-            first_start: known.map_or(proof.claims().start, |held| held.first_start),
+            first_start: known.map_or_else(|| proof.claims().start, |held| held.first_start),
             known: known.is_some(),
             request: forwarded.request,
             proof,

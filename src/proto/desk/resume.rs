@@ -73,7 +73,7 @@ impl Desk {
             caller: None,
             until,
             deadline: deadline.min(now.boot.plus(until.since(now.wall))),
-            first_start: known.unwrap_or(proof.claims().start),
+            first_start: known.unwrap_or_else(|| proof.claims().start),
             known: true,
             ended: None,
             request,

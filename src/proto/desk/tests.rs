@@ -772,7 +772,7 @@ fn a_restart_shows_the_grant_and_lets_it_in_only_with_a_new_line_in_the_journal(
     world.link(2);
     let resume = ToReceiver::Resume {
         request,
-        proof: proof.clone(),
+        proof,
         relays: BTreeMap::from([(camera("port"), RelayId(4))]),
     };
     let commands = world.tell(2, resume.clone());

@@ -191,6 +191,7 @@ impl Gate {
     }
 
     /// The whole check of a new request.
+    #[allow(clippy::result_large_err)] // a refusal is rare and moved once
     fn check(
         &mut self,
         centre: &CentreId,
@@ -352,6 +353,7 @@ impl Gate {
     }
 
     /// The best verdict of the agreements under which a request verified.
+    #[allow(clippy::result_large_err)] // a refusal is rare and moved once
     pub(super) fn examine(
         &self,
         question: &Question<'_>,

@@ -38,7 +38,7 @@ fn check_host(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
     let shared = api.options.control.shared();
     let console = &shared.settings.console;
     let host = single(headers, header::HOST)
-        .and_then(|host| host_name(host))
+        .and_then(host_name)
         .ok_or_else(|| Problem::with_status(400, "a request must carry one Host header"))?;
     let listens = console.listen.ip();
     let known = is_loopback(&host)

@@ -15,7 +15,7 @@ use crate::certs::trial::Trial;
 use crate::media::unit::{AccessUnit, Group, UnitFlags};
 use crate::proto::ids::Profile;
 use crate::proto::wire::UnitHeader;
-use crate::rtsp::{Event as Played, Source, Subscription as _};
+use crate::rtsp::{Event as Played, Source};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
