@@ -138,7 +138,7 @@ type Places = Arc<Mutex<HashMap<IpAddr, usize>>>;
 struct Place {
     address: IpAddr,
     places: Places,
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Place {
@@ -158,7 +158,7 @@ impl Place {
         Some(Self {
             address,
             places: Arc::clone(places),
-            _permit: Some(permit),
+            _permit: permit,
         })
     }
 }

@@ -75,10 +75,11 @@ impl Acceptor {
     pub fn bind(settings: &settings::Receiver, parts: Parts) -> Result<Self, Error> {
         let end = tls::server(settings, &parts.clock)?;
         let config = endpoint::server_config(&end)?;
+        let lasting = tls::lasting_secret(&settings.tls)?;
         let endpoints = settings
             .link_listen
             .iter()
-            .map(|address| endpoint::listen(*address, config.clone()))
+            .map(|address| endpoint::listen(*address, config.clone(), lasting))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             parts,

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
@@ -125,9 +126,65 @@ pub fn server_config(end: &tls::End<rustls::ServerConfig>) -> Result<quinn::Serv
 }
 
 /// A listening endpoint. Must be called on the frames runtime.
-pub fn listen(address: SocketAddr, config: quinn::ServerConfig) -> Result<Endpoint, Error> {
-    let socket = socket(address).map_err(|cause| Error::Socket { address, cause })?;
-    endpoint(socket, Some(config)).map_err(|cause| Error::Socket { address, cause })
+///
+/// `lasting` ([`tls::lasting_secret`]) makes the stateless reset tokens (RFC 9000
+/// 10.3), by which a peer learns with its next packet that this process is a new
+/// one, not only when its link has been silent for too long.
+pub fn listen(
+    address: SocketAddr,
+    config: quinn::ServerConfig,
+    lasting: [u8; 32],
+) -> Result<Endpoint, Error> {
+    let reset = ResetKey(hmac::Key::new(hmac::HMAC_SHA256, &lasting));
+    let mut own = EndpointConfig::new(Arc::new(reset));
+    own.cid_generator(|| Box::new(RandomIds));
+    socket(address)
+        .and_then(|socket| endpoint(socket, own, Some(config)))
+        .map_err(|cause| Error::Socket { address, cause })
+}
+
+/// Makes stateless reset tokens. quinn's own keys are ring's or aws-lc's,
+/// whichever its features happen to choose.
+struct ResetKey(hmac::Key);
+
+impl quinn::crypto::HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
+        signature_out.copy_from_slice(hmac::sign(&self.0, data).as_ref());
+    }
+
+    fn signature_len(&self) -> usize {
+        hmac::HMAC_SHA256.digest_algorithm().output_len()
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), quinn::crypto::CryptoError> {
+        hmac::verify(&self.0, data, signature).map_err(|_| quinn::crypto::CryptoError)
+    }
+}
+
+/// Random connection ids. quinn's own are hashed with a key of the process, so
+/// that those of the process before look forged and get no reset.
+#[derive(Debug)]
+struct RandomIds;
+
+/// Bytes of a connection id: enough that nobody guesses one.
+const ID_BYTES: usize = 8;
+
+impl quinn::ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> quinn::ConnectionId {
+        let mut id = [0; ID_BYTES];
+        // Without the system's randomness there is no TLS either; the ids only
+        // have to differ then, and quinn asks again for one that is in use.
+        let _ = getrandom::fill(&mut id);
+        quinn::ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// A dialling endpoint for IPv4 and, where the machine has it, IPv6. Must be
@@ -142,17 +199,16 @@ pub fn dial() -> Result<Endpoint, Error> {
         }
     };
     socket
-        .and_then(|socket| endpoint(socket, None))
+        .and_then(|socket| endpoint(socket, EndpointConfig::default(), None))
         .map_err(|cause| Error::Socket { address, cause })
 }
 
-fn endpoint(socket: UdpSocket, config: Option<quinn::ServerConfig>) -> std::io::Result<Endpoint> {
-    Endpoint::new(
-        EndpointConfig::default(),
-        config,
-        socket,
-        Arc::new(TokioRuntime),
-    )
+fn endpoint(
+    socket: UdpSocket,
+    own: EndpointConfig,
+    config: Option<quinn::ServerConfig>,
+) -> std::io::Result<Endpoint> {
+    Endpoint::new(own, config, socket, Arc::new(TokioRuntime))
 }
 
 fn socket(address: SocketAddr) -> std::io::Result<UdpSocket> {

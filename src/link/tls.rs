@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
@@ -228,6 +229,18 @@ fn read_identity(
         }
     })?;
     Ok((chain, key))
+}
+
+/// A secret that is the same after a restart: derived from the link key, which
+/// it does not give away.
+pub fn lasting_secret(tls: &settings::Tls) -> Result<[u8; 32], Error> {
+    let key = PrivateKeyDer::from_pem_file(&tls.key)
+        .map_err(|error| file("link key", &tls.key, error))?;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.secret_der());
+    let tag = hmac::sign(&key, b"fanal/1 stateless reset");
+    let mut secret = [0; 32];
+    secret.copy_from_slice(tag.as_ref());
+    Ok(secret)
 }
 
 /// The DNS names in a certificate's subject alternative names.

@@ -252,6 +252,8 @@ pub struct Desk {
     next_ticket: u64,
     owed: VecDeque<(Box<Entry>, Option<CommuneId>)>,
     owed_retry: Option<Boot>,
+    /// Grants that go on at their gateway but could not be recorded here yet.
+    unrecorded: Vec<grant::Recording>,
     unverified: u64,
     unverified_reason: Option<Reason>,
     unverified_due: Option<Boot>,
@@ -283,6 +285,7 @@ impl Desk {
             next_ticket: 0,
             owed: VecDeque::new(),
             owed_retry: None,
+            unrecorded: Vec::new(),
             unverified: 0,
             unverified_reason: None,
             unverified_due: None,
@@ -332,6 +335,9 @@ impl Desk {
             self.owed_retry = None;
             for (entry, commune) in std::mem::take(&mut self.owed) {
                 self.record(entry.clone(), Pending::Owed(entry, commune));
+            }
+            for recording in std::mem::take(&mut self.unrecorded) {
+                self.record_again(recording, now);
             }
         }
     }

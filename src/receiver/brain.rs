@@ -283,6 +283,13 @@ impl Brain {
             .reload(settings)
             .map_err(|error| error.to_string())?;
         self.metrics.apply(settings);
+        if settings.warnings.is_empty() {
+            self.checks.remove("settings");
+        } else {
+            let detail = settings.warnings.join("; ");
+            let check = Check::warning(detail, "mend the settings and reload (SIGHUP)");
+            self.checks.set("settings", check);
+        }
         let authorities: Arc<[_]> = rulebook.authorities.clone().into();
         let settings = Arc::new(settings.clone());
         self.shared.send_modify(|shared| {

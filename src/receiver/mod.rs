@@ -182,6 +182,11 @@ impl Receiver {
             token: api_token.clone(),
         });
         let checks = Checks::expecting(&["journal", "listening"]);
+        if !settings.warnings.is_empty() {
+            let detail = settings.warnings.join("; ");
+            let check = Check::warning(detail, "mend the settings and reload (SIGHUP)");
+            checks.set("settings", check);
+        }
         let encode = {
             let metrics = Arc::clone(&metrics);
             move || metrics.encode()

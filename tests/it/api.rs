@@ -605,7 +605,7 @@ async fn a_revoked_operator_loses_grants_and_tokens_at_the_reload() {
     let answer = site
         .raw("GET", "/grants", &[("authorization", &header)], "")
         .await;
-    assert_eq!(answer.problem(), (401, "token_invalid"));
+    assert_eq!(answer.problem(), (403, "designation_revoked"));
     let request = granted
         .operator
         .signer

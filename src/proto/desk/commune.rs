@@ -114,6 +114,9 @@ impl Desk {
         }
         // Requests of an older link get no answer on the new one.
         self.lose_waiting(commune);
+        // They are sent again with the numbers of this link.
+        self.unrecorded
+            .retain(|recording| &recording.commune != commune);
         let head = head.map(|head| self.head_for(commune, head));
         let peer = self.communes.entry(commune.clone()).or_default();
         peer.session = Some(session);

@@ -273,6 +273,12 @@ impl Desk {
                     // The gateway need not wait for a confirmation that can't come.
                     self.send_release(&recording.commune, grant, self.rules.centre.to_string());
                 }
+                if recording.known && recording.caller.is_none() {
+                    self.owed_retry
+                        .get_or_insert_with(|| now.boot.plus(super::OWED_RETRY));
+                    self.unrecorded.push(recording);
+                    return;
+                }
                 let refusal = self.journal_unavailable();
                 return self.answer_recording(&recording, Err(refusal.into()));
             }
@@ -296,6 +302,21 @@ impl Desk {
             return self.answer_recording(&recording, Err(refusal.into()));
         }
         self.install(recording, receipt);
+    }
+
+    /// A grant that goes on is recorded once the journal can be written again.
+    pub(super) fn record_again(&mut self, recording: Recording, now: Now) {
+        if recording.deadline <= now.boot || recording.ended.is_some() {
+            return;
+        }
+        let grant = recording.proof.claims.grant;
+        let held = self.grants.get(&grant);
+        if held.is_some_and(|held| held.request.hash() == recording.request.hash()) {
+            let entry = Box::new(Entry::Resumed { grant });
+            self.record(entry, Pending::Grant(Box::new(recording)));
+        } else {
+            self.record_grant(recording);
+        }
     }
 
     fn answer_recording(&mut self, recording: &Recording, result: Result<GrantId, Denial>) {
@@ -436,6 +457,8 @@ impl Desk {
                 recording.ended = Some(refusal.clone());
             }
         }
+        self.unrecorded
+            .retain(|recording| recording.proof.claims.grant != grant);
         let ours = self
             .grants
             .get(&grant)

@@ -812,6 +812,30 @@ fn a_restart_shows_the_grant_and_lets_it_in_only_with_a_new_line_in_the_journal(
 }
 
 #[test]
+fn a_grant_that_goes_on_waits_for_a_journal_that_fails() {
+    let mut world = World::linked();
+    let (request, proof, _) = world.granted(id(1), &["port"]);
+    world.restart();
+    world.link(2);
+    world.broken = true;
+    let resume = ToReceiver::Resume {
+        request,
+        proof,
+        relays: BTreeMap::from([(camera("port"), RelayId(4))]),
+    };
+    assert_eq!(allowed(&world.tell(2, resume)), []);
+    assert_eq!(allowed(&world.after(Duration::from_secs(1))), []);
+    world.broken = false;
+    assert_eq!(allowed(&world.after(Duration::from_secs(1))).len(), 1);
+    assert!(
+        world
+            .entries
+            .iter()
+            .any(|(_, _, entry)| matches!(entry, Entry::Resumed { .. }))
+    );
+}
+
+#[test]
 fn a_resumed_grant_that_was_never_recorded_here_is_recorded_first() {
     let mut world = World::linked();
     let claims = world.claims(&["port"]);

@@ -179,21 +179,13 @@ fn verify(
     Err(unauthorized(best))
 }
 
-/// An authentication that fails is 401: of the designation's own reasons the
-/// token's detail tells.
+/// Where nobody knows the signer the token is worth nothing; a designation that
+/// ended or was revoked is told as such.
 fn unauthorized(refusal: Refusal) -> Refusal {
-    if refusal.reason.http_status() == 401 {
-        return refusal;
+    match refusal.reason {
+        Reason::OperatorNotDesignated => Refusal::new(Reason::TokenInvalid, refusal.detail),
+        _ => refusal,
     }
-    let detail = if refusal.detail.is_empty() {
-        refusal.reason.english().to_owned()
-    } else {
-        refusal.detail
-    };
-    Refusal::new(
-        Reason::TokenInvalid,
-        format!("{}: {detail}", refusal.reason),
-    )
 }
 
 impl FromRequestParts<Arc<Api>> for Caller {

@@ -1,5 +1,6 @@
 //! The link on real sockets: who gets in, what ends it, what crosses it.
 
+mod killed;
 mod media;
 mod world;
 

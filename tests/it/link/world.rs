@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) const COMMUNE: &str = "berre-l-etang";
 pub(super) const CENTRE: &str = "corg-13";
 /// Nothing here takes this long unless it hangs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A directory with certificates and settings, removed at the end.
 pub(super) struct World {
@@ -248,8 +248,15 @@ max_designation = "31d"
     /// A server with the centre's identity, below the acceptor.
     pub(super) fn server(&self) -> quinn::Endpoint {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let end = tls::server(&self.receiver(listen), &Clock::system()).unwrap();
-        endpoint::listen(listen, endpoint::server_config(&end).unwrap()).unwrap()
+        self.server_at(listen)
+    }
+
+    /// The same at this address.
+    pub(super) fn server_at(&self, listen: SocketAddr) -> quinn::Endpoint {
+        let settings = self.receiver(listen);
+        let end = tls::server(&settings, &Clock::system()).unwrap();
+        let lasting = tls::lasting_secret(&settings.tls).unwrap();
+        endpoint::listen(listen, endpoint::server_config(&end).unwrap(), lasting).unwrap()
     }
 }
 

@@ -120,10 +120,11 @@ designation_authority = "operators-13.pem"
         let settings = config::load_receiver(&stage.path(&file)).unwrap().settings;
         let end = tls::server(&settings, &stage.clock).unwrap();
         let server = endpoint::server_config(&end).unwrap();
+        let lasting = tls::lasting_secret(&settings.tls).unwrap();
         let read = |end: &str| std::fs::read_to_string(stage.path(&format!("{id}.{end}"))).unwrap();
         Self {
             id: id.to_owned(),
-            endpoint: endpoint::listen(listen, server).unwrap(),
+            endpoint: endpoint::listen(listen, server, lasting).unwrap(),
             signer: Signer::from_pem(&read("key"), &read("pem")).unwrap(),
             media: Arc::new(watch::Sender::new(Media::default())),
             link: None,
