@@ -283,3 +283,45 @@ fn paths() {
         assert!(camera_path(url).is_empty() || url == "*", "{url}");
     }
 }
+
+#[test]
+fn no_truncated_or_flipped_request_panics_or_gets_a_picture() {
+    let texts = [
+        format!("OPTIONS {URL} RTSP/1.0\r\nCSeq: 1\r\nRequire: x"),
+        format!("DESCRIBE {URL} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp"),
+        format!(
+            "SETUP {URL}/trackID=0 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP;client_port=5000-5001"
+        ),
+        format!("PLAY {URL} RTSP/1.0\r\nCSeq: 1\r\nSession: 0202\r\nRange: npt=0-"),
+        format!(
+            "DESCRIBE {URL} RTSP/1.0\r\nCSeq: 1\r\nAuthorization: Digest username=\"a\", \
+             realm=\"fanal\", nonce=\"01\", uri=\"{URL}\", response=\"00\""
+        ),
+    ];
+    let context = Context {
+        now: NOW,
+        random: [2; 16],
+        password: &|_, _| Some(Secret::new("secret")),
+        open: false,
+        blocked: false,
+    };
+    for text in texts {
+        let whole = format!("{text}\r\n\r\n").into_bytes();
+        let truncated = (0..text.len()).map(|end| [&whole[..end], b"\r\n\r\n"].concat());
+        let flipped = (0..whole.len() * 8).map(|bit| {
+            let mut broken = whole.clone();
+            broken[bit / 8] ^= 1 << (bit % 8);
+            broken
+        });
+        for broken in truncated.chain(flipped) {
+            let Ok((Message::Request(request), _)) = Message::<Vec<u8>>::parse(&broken) else {
+                continue;
+            };
+            let mut machine = machine(false);
+            match machine.handle(&request, &context) {
+                Step::Reply(_) | Step::Close(_) => {}
+                other => panic!("{other:?} to {}", String::from_utf8_lossy(&broken)),
+            }
+        }
+    }
+}
