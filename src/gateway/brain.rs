@@ -146,7 +146,6 @@ impl Brain {
                 () = timeout => self.parts.gate.handle_timeout(self.parts.clock.now()),
                 Some(appended) = self.appends.next() => self.appended(appended),
                 Some(asked) = inputs.asked.recv() => self.answer(asked),
-                Some(event) = inputs.events.recv() => self.event(event).await,
                 Some(notice) = inputs.notices.recv() => self.notice(notice),
                 Some(reply) = inputs.reloads.recv() => self.reload(reply),
                 Some(read) = self.reading.join_next() => {
@@ -156,6 +155,9 @@ impl Brain {
                 }
                 Some(_) = self.aside.join_next() => {}
                 _ = health.tick() => {}
+                // Last, for there may be no end of them: a centre that makes noise
+                // must not keep the commune from its own settings and cuts.
+                Some(event) = inputs.events.recv() => self.event(event).await,
             }
             self.carry_out().await;
         };

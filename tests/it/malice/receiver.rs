@@ -80,7 +80,8 @@ pub(crate) struct Receiver {
 
 struct Link {
     connection: quinn::Connection,
-    send: quinn::SendStream,
+    /// Gone to whoever makes noise.
+    send: Option<quinn::SendStream>,
     heard: mpsc::Receiver<ToReceiver>,
     /// Heard while something else was waited for.
     kept: Vec<ToReceiver>,
@@ -162,7 +163,7 @@ designation_authority = "operators-13.pem"
         tasks.spawn(take_all(connection.clone(), Arc::clone(&self.media)));
         self.link = Some(Link {
             connection,
-            send,
+            send: Some(send),
             heard: receiver,
             kept: Vec::new(),
             stop,
@@ -182,7 +183,23 @@ designation_authority = "operators-13.pem"
 
     /// Resets the own side of the control stream.
     pub(crate) fn reset_control(&mut self) {
-        self.current().send.reset(0u32.into()).unwrap();
+        let send = self.current().send.as_mut().expect("its own stream");
+        send.reset(0u32.into()).unwrap();
+    }
+
+    /// Says these again and again, as fast as the gateway takes them, for as
+    /// long as what is given back lives.
+    pub(crate) fn make_noise(&mut self, messages: &[ToGateway]) -> JoinSet<()> {
+        let mut send = self.current().send.take().expect("its own stream");
+        let mut bytes = Vec::new();
+        for message in messages {
+            let text = serde_json::to_vec(message).unwrap();
+            bytes.extend_from_slice(&u32::try_from(text.len()).unwrap().to_be_bytes());
+            bytes.extend_from_slice(&text);
+        }
+        let mut noise = JoinSet::new();
+        noise.spawn(async move { while send.write_all(&bytes).await.is_ok() {} });
+        noise
     }
 
     /// Asks the gateway to stop its side of the control stream.
@@ -199,9 +216,8 @@ designation_authority = "operators-13.pem"
 
     /// Writes these bytes on the control stream.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        within("write", self.current().send.write_all(bytes))
-            .await
-            .unwrap();
+        let send = self.current().send.as_mut().expect("its own stream");
+        within("write", send.write_all(bytes)).await.unwrap();
     }
 
     /// Says this text as one message.

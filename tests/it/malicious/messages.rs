@@ -2,9 +2,12 @@
 
 use futures_util::FutureExt;
 
+use fanal::gateway::socket;
+use fanal::proto::control::{ReceiverHello, RelayState, ToGateway, ToReceiver};
+use fanal::proto::statement::{VIEWINGS_TYPE, ViewingsClaims};
 use fanal::reason::Reason;
 
-use crate::malice::{Stage, of_kind};
+use crate::malice::{START, Stage, of_kind};
 
 fn framed(text: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(text.len()).unwrap().to_be_bytes().to_vec();
@@ -73,6 +76,69 @@ async fn what_the_gateway_does_not_know_it_passes_over() {
     receiver.until_more_groups(relay, 2).await;
     let journal = stage.stop().await;
     assert_eq!(of_kind(&journal, "grant").len(), 1);
+}
+
+/// Messages that cost the gateway something, without end: everybody else is
+/// served all the same.
+#[tokio::test]
+async fn its_noise_holds_up_nobody() {
+    let (mut stage, mut receiver, mut second) = Stage::linked_both().await;
+    let viewings = ViewingsClaims {
+        iss: "corg-13".parse().unwrap(),
+        aud: "berre-l-etang".parse().unwrap(),
+        grant: fanal::proto::ids::GrantId(uuid::Uuid::from_u128(7)),
+        iat: START.seconds(),
+        viewings: Vec::new(),
+    };
+    let hello = |head: String| ReceiverHello {
+        minor: 0,
+        version: "1".to_owned(),
+        wall: 0,
+        name: "CORG 13".to_owned(),
+        head: Some(head),
+    };
+    let _noise = receiver.make_noise(&[
+        ToGateway::Viewings {
+            statement: receiver.signer.sign(VIEWINGS_TYPE, &viewings),
+        },
+        ToGateway::Hello(hello(second.next_head(START.seconds()))),
+        ToGateway::Revocation {
+            list: stage.trial.link_list().to_owned(),
+        },
+        ToGateway::Request {
+            id: 1,
+            request: "x".repeat(2_000),
+        },
+    ]);
+    let operator = stage.other_operator("84-1");
+    let request = operator.sign(&stage.other_claims(&["plage"]));
+    let granted = second.granted(&request).await;
+    second.confirm(&granted, &request).await;
+    let relay = granted.relay("plage");
+    second.until_more_groups(relay, 3).await;
+    let live = |message: &ToReceiver| match message {
+        ToReceiver::Relay {
+            relay: of, state, ..
+        } => (of.0 == relay && *state == RelayState::Live).then_some(()),
+        _ => None,
+    };
+    second.hear("that the camera is live", live).await;
+    stage.reload().await;
+    let cut = socket::Request::Cut {
+        scope: "centre:corg-84".to_owned(),
+        block: 60,
+    };
+    stage.local(cut).await;
+    let ended = second.ended(granted.id()).await;
+    assert_eq!(ended.reason, Reason::GrantCut);
+    let looked = stage.metrics().requests_total.with_label_values(&[
+        "corg-13",
+        "refused",
+        "too_many_attempts",
+    ]);
+    assert!(looked.get() > 0, "there was noise");
+    let journal = stage.stop().await;
+    assert!(of_kind(&journal, "viewings").is_empty());
 }
 
 #[tokio::test]
