@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use super::Usage;
@@ -90,11 +91,20 @@ pub fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
         credentials,
         ..Options::new(simulate::names(args.cameras))
     };
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("runtime can't be started")?;
     runtime.block_on(serve(options))
+}
+
+/// A connection for each viewer of each camera: the usual limit of 1024 open files
+/// is soon reached. Where it can't be raised, what is over it is refused and logged.
+fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 async fn serve(options: Options) -> anyhow::Result<ExitCode> {

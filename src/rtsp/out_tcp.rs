@@ -11,9 +11,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// Send buffer asked of the kernel, in bytes: about two key frames. More, and the
-/// kernel holds seconds of late video that nobody can drop.
-pub(super) const SEND_BUFFER: usize = 512 * 1024;
+/// Send buffer asked of the kernel, in bytes; Linux grants twice that, with its own
+/// overhead in it: about two key frames. More, and the kernel holds seconds of late
+/// video that nobody can drop.
+pub(super) const SEND_BUFFER: usize = 256 * 1024;
 
 /// How much is read at once, in bytes.
 const READ_STEP: usize = 4 * 1024;
