@@ -16,6 +16,7 @@
 //! that must get written in the end is owed and tried again.
 
 mod commune;
+mod ending;
 mod grant;
 mod heads;
 mod recover;
