@@ -655,6 +655,10 @@ fn new_grant() -> GrantId {
 
 fn log_sent(centre: &CentreId, message: &ToReceiver) {
     match message {
+        // One line for each would let a flood fill the log.
+        ToReceiver::Refused { refusal, .. } if refusal.reason == Reason::TooManyAttempts => {
+            tracing::debug!(%centre, "requests come too fast");
+        }
         ToReceiver::Refused { refusal, .. } => {
             tracing::info!(%centre, %refusal, "request refused");
         }

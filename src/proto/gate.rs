@@ -338,7 +338,7 @@ impl Gate {
                 request,
                 head,
             } => self.handle_confirm(centre, grant, request, &head, now),
-            ToGateway::Release { grant, by } => self.handle_release(centre, grant, by, now),
+            ToGateway::Release { grant, by } => self.handle_release(centre, grant, &by, now),
             ToGateway::Focus { relays } => self.handle_focus(centre, &relays),
             ToGateway::KeyFrame { relay } => self.handle_key_frame(centre, relay),
             ToGateway::Viewings { statement } => self.handle_viewings(centre, &statement, now),

@@ -11,6 +11,7 @@ use crate::proto::control::{RelayState, ToReceiver};
 use crate::proto::designation::Verified;
 use crate::proto::ids::{CameraId, CentreId, GrantId, Profile, ProfileWish, RelayId, Sha256};
 use crate::proto::statement::{RefusedCamera, RequestClaims, VIEWINGS_TYPE, ViewingsClaims};
+use crate::proto::text;
 use crate::reason::{Reason, Refusal};
 
 /// How long past its time an ended grant is remembered, for late viewings and
@@ -552,19 +553,14 @@ impl Gate {
     }
 
     /// An operator gives a grant back. Whoever asks, it only narrows.
-    pub(super) fn handle_release(
-        &mut self,
-        centre: &CentreId,
-        grant: GrantId,
-        by: String,
-        now: Now,
-    ) {
+    pub(super) fn handle_release(&mut self, centre: &CentreId, grant: GrantId, by: &str, now: Now) {
         let of_centre = self
             .grants
             .get(&grant)
             .is_some_and(|live| &live.terms.centre == centre);
         if of_centre {
-            let by: String = by.chars().take(128).collect();
+            // The centre's word for it: kept as said, but fit to be read.
+            let by = text::shown(by, text::TEXT_LIMIT);
             let refusal = Refusal::new(Reason::GrantReleased, format!("released by {by}"));
             self.end(grant, refusal, Some(by), now);
         }

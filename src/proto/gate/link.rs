@@ -11,6 +11,7 @@ use crate::proto::control::{
     VERSION,
 };
 use crate::proto::ids::{CentreId, GrantId};
+use crate::proto::text;
 use crate::reason::{Reason, Refusal};
 
 /// Heads, lists and viewings of one centre that are looked at, a second.
@@ -24,6 +25,8 @@ pub(super) struct Up {
     pub(super) session: u64,
     /// Whether the lines the centre lacks were sent on this link.
     pub(super) lines_sent: bool,
+    /// Whether the centre has said who it is on this link.
+    introduced: bool,
 }
 
 /// How many things were looked at in the second that runs.
@@ -121,6 +124,7 @@ impl Gate {
         let up = Up {
             session,
             lines_sent: false,
+            introduced: false,
         };
         self.links.insert(centre.clone(), up);
         for live in self.grants.values_mut() {
@@ -190,8 +194,15 @@ impl Gate {
         }
     }
 
+    /// The first hello of a link; more of them say nothing.
     pub(super) fn handle_hello(&mut self, centre: &CentreId, hello: &ReceiverHello, now: Now) {
-        tracing::info!(%centre, name = %hello.name, version = %hello.version, "the centre introduced itself");
+        let Some(up) = self.links.get_mut(centre).filter(|up| !up.introduced) else {
+            return;
+        };
+        up.introduced = true;
+        let name = text::shown(&hello.name, text::TEXT_LIMIT);
+        let version = text::shown(&hello.version, 32);
+        tracing::info!(%centre, name, version, "the centre introduced itself");
         if let Some(head) = &hello.head
             && let Err(refusal) = self.take_head(centre, head, now)
         {

@@ -402,3 +402,23 @@ async fn a_replayed_renewal_brings_nothing_back() {
     assert_eq!(refusal.reason, Reason::GrantExpired);
     stage.stop().await;
 }
+
+/// What it says is written down as it says it, and harms no log or screen.
+#[tokio::test]
+async fn its_words_are_made_fit_to_be_read() {
+    let (mut stage, mut receiver) = Stage::linked().await;
+    let request = stage.operator("13-1").sign(&stage.claims(&["temoin"]));
+    let granted = receiver.granted(&request).await;
+    let by = format!("13-1\n\u{1b}[2J\u{202e}{}", "x".repeat(500_000));
+    let release = ToGateway::Release {
+        grant: granted.id(),
+        by,
+    };
+    receiver.say(&release).await;
+    let refusal = receiver.ended(granted.id()).await;
+    assert_eq!(refusal.reason, Reason::GrantReleased);
+    let expected = format!("13-1\u{fffd}\u{fffd}[2J\u{fffd}{}", "x".repeat(118));
+    assert_eq!(refusal.detail, format!("released by {expected}"));
+    let journal = stage.stop().await;
+    assert_eq!(of_kind(&journal, "ended")[0]["by"], expected);
+}
