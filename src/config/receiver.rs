@@ -265,6 +265,10 @@ fn accounts_of(
                 format!("there is no [[commune]] {id:?}; add it or correct the name")
             })
         });
+        reading.warn(
+            at.header,
+            "[[rtsp.account]]: VMS accounts are checked but not yet served in this version",
+        );
         if let (Some(name), Some(username), Some(password)) = (name, username, password) {
             accounts.push(Account {
                 name,
