@@ -97,18 +97,20 @@ impl Brain {
                     None => std::future::pending().await,
                 }
             };
+            // Time comes first: no flood of messages may keep a grant alive. The
+            // links come last: a commune that floods waits for all others.
             tokio::select! {
                 biased;
                 () = token.cancelled() => break,
-                Some((ticket, result)) = self.state.appends.next() => self.recorded(ticket, result),
-                Some(event) = self.link_events.recv() => self.link_event(event),
-                Some(event) = self.hub_events.recv() => self.hub_event(event),
-                Some(ask) = self.asks.recv() => self.ask(ask),
                 () = due => {
                     let now = self.clock.now();
                     self.desk.handle_timeout(now);
                 }
                 _ = looks.tick() => self.look(),
+                Some((ticket, result)) = self.state.appends.next() => self.recorded(ticket, result),
+                Some(event) = self.hub_events.recv() => self.hub_event(event),
+                Some(ask) = self.asks.recv() => self.ask(ask),
+                Some(event) = self.link_events.recv() => self.link_event(event),
             }
             self.carry_out();
         }
@@ -283,13 +285,7 @@ impl Brain {
             .reload(settings)
             .map_err(|error| error.to_string())?;
         self.metrics.apply(settings);
-        if settings.warnings.is_empty() {
-            self.checks.remove("settings");
-        } else {
-            let detail = settings.warnings.join("; ");
-            let check = Check::warning(detail, "mend the settings and reload (SIGHUP)");
-            self.checks.set("settings", check);
-        }
+        show_warnings(&self.checks, settings);
         let authorities: Arc<[_]> = rulebook.authorities.clone().into();
         let settings = Arc::new(settings.clone());
         self.shared.send_modify(|shared| {
@@ -380,14 +376,7 @@ impl Brain {
     }
 
     fn show(&self) {
-        let grants = self.desk.grants();
-        let communes = self.desk.communes();
-        self.table.send_replace(Arc::new(Table {
-            grants: grants.map(|grant| (grant.id, grant.clone())).collect(),
-            communes: communes
-                .map(|(id, commune)| (id.clone(), commune.clone()))
-                .collect(),
-        }));
+        self.table.send_replace(Arc::new(Table::of(&self.desk)));
         let active = i64::try_from(self.desk.grants_active()).unwrap_or(i64::MAX);
         self.metrics.grants_active.set(active);
     }
@@ -453,8 +442,10 @@ impl Brain {
         }
     }
 
-    /// Figures and health.
+    /// Figures and health; and the clocks, should the loop never have been idle.
     fn look(&mut self) {
+        let now = self.clock.now();
+        self.desk.handle_timeout(now);
         let stats = self.journal.stats();
         let journal = self.metrics.journal();
         journal.intact.set(i64::from(stats.intact));
@@ -504,5 +495,18 @@ impl Brain {
             )
         };
         self.checks.set("links", check);
+    }
+}
+
+/// What is odd in the settings, for `/ready`.
+pub(super) fn show_warnings(checks: &Checks, settings: &settings::Receiver) {
+    if settings.warnings.is_empty() {
+        checks.remove("settings");
+    } else {
+        let mend = "mend the settings and reload (SIGHUP)";
+        checks.set(
+            "settings",
+            Check::warning(settings.warnings.join("; "), mend),
+        );
     }
 }

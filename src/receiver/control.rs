@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::config::{Loaded, settings};
 use crate::journal::entry::Operator;
 use crate::proto::designation::Authority;
-use crate::proto::desk::{Asked, Commune, Denial, Grant, Notice};
+use crate::proto::desk::{Asked, Commune, Denial, Desk, Grant, Notice};
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RequestId};
 use crate::reason::{Reason, Refusal};
 
@@ -30,6 +30,20 @@ pub struct Table {
     pub grants: BTreeMap<GrantId, Grant>,
     /// The communes of the settings.
     pub communes: BTreeMap<CommuneId, Commune>,
+}
+
+impl Table {
+    /// What the desk shows now.
+    pub(super) fn of(desk: &Desk) -> Self {
+        let grants = desk.grants();
+        let communes = desk.communes();
+        Self {
+            grants: grants.map(|grant| (grant.id, grant.clone())).collect(),
+            communes: communes
+                .map(|(id, commune)| (id.clone(), commune.clone()))
+                .collect(),
+        }
+    }
 }
 
 /// What a reload may change for the API.

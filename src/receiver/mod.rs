@@ -36,6 +36,7 @@ use crate::journal::writer::{Options as JournalOptions, Recovered, Writer};
 use crate::link::accept::Parts;
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
+use crate::proto::designation::Authority;
 use crate::proto::desk::Desk;
 
 /// Events of links that wait for the control task; then the links wait.
@@ -117,35 +118,24 @@ impl Receiver {
     /// # Errors
     /// A file, directory or address that can't be used; the text names it.
     pub async fn bind(loaded: Loaded<settings::Receiver>, options: Options) -> Result<Self, Error> {
-        let clock = options.clock;
-        let settings = Arc::new(loaded.settings);
-        let rulebook = rules::read(&settings)?;
-        let metrics = metrics::Receiver::new(settings.communes.keys());
-        let metrics = Arc::new(metrics.map_err(|error| error.to_string())?);
-        metrics.apply(&settings);
-        metrics.config_last_reload_successful.set(1);
-        let (journal, recovered) = open_journal(&settings, &clock).await?;
-        let credentials = credentials::Credentials::open(&settings.state_dir)?;
-        let authorities = rulebook.authorities.clone().into();
-        let mut desk = start_desk(rulebook, &recovered, &settings, loaded.hash, &clock)?;
-        if let Some(by) = options.accept_clock {
-            desk.handle_clock_accepted(by, clock.now());
-        }
-
-        let (table_sender, table) = watch::channel(Arc::<Table>::default());
+        let clock = options.clock.clone();
+        let core = Core::open(loaded, options).await?;
+        let settings = core.settings;
+        let (table_sender, table) = watch::channel(Arc::new(Table::of(&core.desk)));
         let (link_sender, link_events) = mpsc::channel(LINK_EVENTS);
         let (hub_sender, hub_events) = mpsc::channel(HUB_EVENTS);
         let (ask_sender, asks) = mpsc::channel(ASKS);
         let (notices, _) = broadcast::channel(NOTICES);
         let (shared_sender, shared) = watch::channel(Arc::new(Shared {
             settings: Arc::clone(&settings),
-            authorities,
+            authorities: core.authorities,
             generation: 0,
         }));
+        let metrics = core.metrics;
         let hub = hub::Hub::new(clock.clone(), Arc::clone(&metrics), hub_sender);
         let library = library::Library {
             table: table.clone(),
-            credentials: credentials.clone(),
+            credentials: core.credentials.clone(),
             hub: hub.clone(),
             clock: clock.clone(),
         };
@@ -175,27 +165,23 @@ impl Receiver {
         let router = api::router(api::Options {
             control: control.clone(),
             hub: hub.clone(),
-            credentials,
+            credentials: core.credentials,
             clock: clock.clone(),
             tls: console.is_tls(),
             addresses: addresses.clone(),
             token: api_token.clone(),
         });
         let checks = Checks::expecting(&["journal", "listening"]);
-        if !settings.warnings.is_empty() {
-            let detail = settings.warnings.join("; ");
-            let check = Check::warning(detail, "mend the settings and reload (SIGHUP)");
-            checks.set("settings", check);
-        }
+        brain::show_warnings(&checks, &settings);
         let encode = {
             let metrics = Arc::clone(&metrics);
             move || metrics.encode()
         };
         let page_router = metrics::serve::router(encode, checks.clone());
         let brain = brain::Brain {
-            desk,
+            desk: core.desk,
             hub,
-            journal: journal.clone(),
+            journal: core.journal.clone(),
             metrics,
             checks,
             clock,
@@ -214,7 +200,7 @@ impl Receiver {
             parts: RunParts {
                 brain,
                 frames,
-                journal,
+                journal: core.journal,
                 console: (console, router),
                 metrics: (page, page_router),
                 api_token,
@@ -306,6 +292,49 @@ async fn wait_for(tasks: &mut tokio::task::JoinSet<()>, task: &tokio::task::Abor
     }
 }
 
+/// What is read from files before anything listens.
+struct Core {
+    settings: Arc<settings::Receiver>,
+    metrics: Arc<metrics::Receiver>,
+    journal: Writer,
+    desk: Desk,
+    credentials: credentials::Credentials,
+    authorities: Arc<[Authority]>,
+}
+
+impl Core {
+    async fn open(loaded: Loaded<settings::Receiver>, options: Options) -> Result<Self, Error> {
+        let settings = Arc::new(loaded.settings);
+        let rulebook = rules::read(&settings)?;
+        let authorities = rulebook.authorities.clone().into();
+        let metrics = metrics::Receiver::new(settings.communes.keys());
+        let metrics = Arc::new(metrics.map_err(|error| error.to_string())?);
+        metrics.apply(&settings);
+        metrics.config_last_reload_successful.set(1);
+        let (journal, recovered) = open_journal(&settings, &options.clock).await?;
+        let now = options.clock.now();
+        let mut desk = Desk::new(rulebook);
+        desk.handle_recovered(&recovered.entries, recovered.newest, now);
+        desk.handle_note(Entry::Started {
+            by: settings.centre.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            settings: loaded.hash,
+            certificate: rules::text(&settings.tls.certificate)?,
+        });
+        if let Some(by) = options.accept_clock {
+            desk.handle_clock_accepted(by, now);
+        }
+        Ok(Self {
+            credentials: credentials::Credentials::open(&settings.state_dir)?,
+            settings,
+            metrics,
+            journal,
+            desk,
+            authorities,
+        })
+    }
+}
+
 /// Reads every line there is, so not on the runtime's thread.
 async fn open_journal(
     settings: &settings::Receiver,
@@ -320,24 +349,6 @@ async fn open_journal(
     let opened = tokio::task::spawn_blocking(|| Writer::open(options)).await;
     let opened = opened.map_err(|error| Error(error.to_string()))?;
     opened.map_err(|error| Error(error.to_string()))
-}
-
-fn start_desk(
-    rulebook: crate::proto::desk::Rulebook,
-    recovered: &Recovered,
-    settings: &settings::Receiver,
-    hash: crate::proto::ids::Sha256,
-    clock: &Clock,
-) -> Result<Desk, Error> {
-    let mut desk = Desk::new(rulebook);
-    desk.handle_recovered(&recovered.entries, recovered.newest, clock.now());
-    desk.handle_note(Entry::Started {
-        by: settings.centre.to_string(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings: hash,
-        certificate: rules::text(&settings.tls.certificate)?,
-    });
-    Ok(desk)
 }
 
 async fn listen_console(settings: &settings::Receiver) -> Result<http::Listener, Error> {
