@@ -492,7 +492,7 @@ impl Desk {
         self.version
     }
 
-    /// Live grants, and those ended less than [`ENDED_KEPT`] ago.
+    /// Live grants, and those that ended a short while ago ([`Grant::is_told`]).
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
         let live = self.grants.values().map(|held| &held.view);
         live.chain(self.ended.values())

@@ -53,7 +53,9 @@ impl Library {
         let (commune, camera) = (CommuneId::new(commune).ok()?, CameraId::new(camera).ok()?);
         let table = self.table.borrow();
         let grant = table.grants.get(&id)?;
-        let covers = grant.commune == commune && grant.camera(&camera).is_some();
+        let covers = grant.commune == commune
+            && grant.camera(&camera).is_some()
+            && grant.is_told(self.clock.now());
         covers.then(|| Place {
             grant: grant.clone(),
             commune,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::request::Denial;
-use super::{Command, Desk, Pending, Permit};
+use super::{Command, Desk, ENDED_KEPT, Pending, Permit};
 use crate::clock::{Boot, Now, Wall};
 use crate::journal::Receipt;
 use crate::journal::entry::{Entry, GrantEntry, Operator};
@@ -59,6 +59,13 @@ impl Grant {
         self.until
             .since(now.wall)
             .min(self.deadline.since(now.boot))
+    }
+
+    /// Whether anybody is told of it: live, or ended less than [`ENDED_KEPT`] ago.
+    /// The desk remembers for longer what could be sent as live again.
+    pub fn is_told(&self, now: Now) -> bool {
+        let end = self.end.as_ref();
+        end.is_none_or(|end| now.boot.since(end.at.boot) < ENDED_KEPT)
     }
 
     /// Its part for one camera.

@@ -165,6 +165,7 @@ impl Api {
         let grant = table.grants.get(&id);
         grant
             .filter(|grant| grant.operator.unit == caller.operator.unit)
+            .filter(|grant| grant.is_told(self.options.clock.now()))
             .cloned()
             .ok_or_else(|| Reason::GrantUnknown.into())
     }
