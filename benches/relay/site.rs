@@ -25,18 +25,29 @@ pub(crate) struct Simulator {
     _directory: Directory,
 }
 
-pub(crate) fn simulator(cameras: usize) -> anyhow::Result<Simulator> {
+/// With what a session at a simulated camera begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With a key frame of its own.
+    KeyFrame,
+    /// With whatever comes next, the same for all sessions, so that two can be compared.
+    Live,
+}
+
+pub(crate) fn simulator(cameras: usize, start: Start) -> anyhow::Result<Simulator> {
     let directory = Directory::new()?;
-    let mut process = Process::fanal(
-        &[
-            "simulate",
-            "--cameras",
-            &cameras.to_string(),
-            "--listen",
-            "127.0.0.1:0",
-        ],
-        &directory.path().join("simulate.log"),
-    )?;
+    let cameras_wanted = cameras.to_string();
+    let mut args = vec![
+        "simulate",
+        "--cameras",
+        &cameras_wanted,
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    if start == Start::Live {
+        args.push("--live");
+    }
+    let mut process = Process::fanal(&args, &directory.path().join("simulate.log"))?;
     process.line()?;
     let mut urls = Vec::new();
     for _ in 0..cameras {
