@@ -443,7 +443,7 @@ impl Task {
         let is_right = self.timer.as_ref().is_some_and(|(at, _)| *at == deadline);
         if !is_right {
             let clock = clock.clone();
-            let timer = Box::pin(async move { clock.sleep_until(deadline).await });
+            let timer: Timer = Box::pin(async move { clock.sleep_until(deadline).await });
             self.timer = Some((deadline, timer));
         }
         match &mut self.timer {
