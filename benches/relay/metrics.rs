@@ -38,14 +38,23 @@ impl Scrape {
         ))
     }
 
-    /// The sum of all series of a metric.
-    pub(crate) fn sum(&self, name: &str) -> f64 {
-        let series = self.0.iter().filter(|(sample, _)| {
+    fn series(&self, name: &str) -> impl Iterator<Item = f64> {
+        let series = self.0.iter().filter(move |(sample, _)| {
             sample
                 .strip_prefix(name)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('{'))
         });
-        series.map(|(_, value)| value).sum()
+        series.map(|(_, value)| *value)
+    }
+
+    /// The sum of all series of a metric.
+    pub(crate) fn sum(&self, name: &str) -> f64 {
+        self.series(name).sum()
+    }
+
+    /// How many series of a metric have counted anything.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.series(name).filter(|value| *value > 0.0).count()
     }
 
     /// The mean of a histogram since an earlier scrape.

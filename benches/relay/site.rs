@@ -247,6 +247,24 @@ impl Site {
             .collect())
     }
 
+    /// Waits until so many cameras have given a picture to the receiver; says how long.
+    pub(crate) fn wait_live(&self, cameras: usize) -> anyhow::Result<Duration> {
+        let since = Instant::now();
+        loop {
+            let [_, receiver] = self.scrape()?;
+            if receiver.count("fanal_receiver_frames_total") >= cameras {
+                return Ok(since.elapsed());
+            }
+            if since.elapsed() > READY {
+                bail!(
+                    "cameras not live: look at the logs in {}",
+                    self.directory().display()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Both daemons' metrics: gateway, receiver.
     pub(crate) fn scrape(&self) -> anyhow::Result<[Scrape; 2]> {
         Ok([
