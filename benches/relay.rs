@@ -129,8 +129,9 @@ fn idle_daemons(cameras: usize) -> anyhow::Result<()> {
     ] {
         let used = after.since(before);
         println!(
-            "  {name:<9} {:>6.1} MB   {:.4} core",
+            "  {name:<9} {:>6.1} MB resident, {:.1} of it its own   {:.4} core",
             used.memory,
+            used.own_memory,
             used.cpu / IDLE.as_secs_f64()
         );
     }

@@ -21,6 +21,8 @@ pub(crate) struct Process {
 pub(crate) struct Usage {
     pub(crate) cpu: f64,
     pub(crate) memory: f64,
+    /// Of that its own, and not the program's pages.
+    pub(crate) own_memory: f64,
 }
 
 impl Usage {
@@ -28,7 +30,7 @@ impl Usage {
     pub(crate) fn since(self, before: Self) -> Self {
         Self {
             cpu: self.cpu - before.cpu,
-            memory: self.memory,
+            ..self
         }
     }
 }
@@ -92,14 +94,18 @@ impl Process {
             .collect();
         let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let resident = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next())
-            .context("no VmRSS")?;
+        let megabytes = |name: &str| -> anyhow::Result<f64> {
+            let value = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .and_then(|rest| rest.split_whitespace().next())
+                .with_context(|| format!("no {name}"))?;
+            Ok(value.parse::<f64>()? / 1024.0)
+        };
         Ok(Usage {
             cpu: ticks / TICKS,
-            memory: resident.parse::<f64>()? / 1024.0,
+            memory: megabytes("VmRSS:")?,
+            own_memory: megabytes("RssAnon:")?,
         })
     }
 }
