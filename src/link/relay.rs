@@ -28,6 +28,8 @@ use crate::proto::ids::{CameraId, RelayId};
 use crate::proto::wire::{GroupHeader, LATE};
 use crate::reason::Reason;
 
+/// How long a round of writing may have begun before its relay's deadline.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 /// Least time a group's tail has to be acknowledged once a newer one has begun.
 const LEAST_GRACE: Duration = Duration::from_millis(150);
 
@@ -93,6 +95,7 @@ struct Counters {
     frames: IntCounter,
     bytes: IntCounter,
     groups_reset: IntCounter,
+    ungranted: IntCounter,
 }
 
 #[derive(Debug)]
@@ -116,6 +119,7 @@ impl RelaySender {
             frames: parts.metrics.frames_total.with_label_values(&[camera]),
             bytes: parts.metrics.relay_bytes_total.with_label_values(&[camera]),
             groups_reset: parts.metrics.gops_reset_total.with_label_values(&[camera]),
+            ungranted: parts.metrics.ungranted_bytes_total.clone(),
         };
         let shared = Arc::new(Shared {
             relay: parts.relay,
@@ -257,6 +261,12 @@ impl Shared {
                 return Poll::Ready(());
             }
             let now = self.clock.now().boot;
+            if now >= inner.until {
+                drop(inner);
+                self.stop(Reason::GrantExpired);
+                self.tell(Notice::Expired);
+                return Poll::Ready(());
+            }
             self.expire(&mut inner, now);
             if self.write(cx, task, &mut inner, now).is_break() {
                 inner.stopped = true;
@@ -369,6 +379,7 @@ impl Shared {
         } else {
             None
         };
+        let is_over = inner.stopped || self.clock.now().boot >= inner.until.plus(LAST_LOOK);
         let Some(entry) = inner.backlog.entry(at) else {
             return Poll::Ready(Ok(()));
         };
@@ -376,6 +387,11 @@ impl Shared {
             return Poll::Ready(Ok(()));
         };
         if let Some(unit) = unit {
+            // The last look before bytes leave, whatever went wrong before it.
+            if is_over {
+                self.counters.ungranted.inc_by(unit.data.len() as u64);
+                return Poll::Ready(Ok(()));
+            }
             writer.take(&unit);
             self.counters.frames.inc();
             self.counters.bytes.inc_by(unit.data.len() as u64);

@@ -260,7 +260,7 @@ impl Gateway {
             relay_bytes_total: r.counters("relay_bytes_total", &["camera"], "Bytes of pictures handed to links.")?,
             frames_total: r.counters("frames_total", &["camera"], "Pictures handed to links.")?,
             gops_reset_total: r.counters("gops_reset_total", &["camera"], "Groups of pictures given up because they were late.")?,
-            ungranted_bytes_total: r.counter("ungranted_bytes_total", "Bytes that reached a link without a grant; always 0.")?,
+            ungranted_bytes_total: r.counter("ungranted_bytes_total", "Bytes stopped at the last look before a link for want of a live grant; always 0.")?,
             registry: r.registry,
         })
     }

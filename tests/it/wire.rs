@@ -1,6 +1,7 @@
 //! A wire between a gateway and a receiver that can be cut: forwards datagrams.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,10 +46,10 @@ async fn forward(near: Arc<UdpSocket>, target: SocketAddr, cut: Arc<AtomicBool>)
         let Ok((length, from)) = near.recv_from(&mut buffer).await else {
             continue;
         };
-        if !far.contains_key(&from) {
+        if let Entry::Vacant(place) = far.entry(from) {
             let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
             socket.connect(target).await.unwrap();
-            far.insert(from, Arc::clone(&socket));
+            place.insert(Arc::clone(&socket));
             let (near, cut) = (Arc::clone(&near), Arc::clone(&cut));
             ways_back.spawn(async move {
                 let mut buffer = vec![0; 65_536];

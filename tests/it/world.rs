@@ -87,13 +87,11 @@ pub struct World {
     pub directory: tempdir::Directory,
     pub trial: Trial,
     plan: Plan,
-    cameras: Vec<(String, String)>,
     pub counters: watch::Receiver<simulate::Counters>,
     gateway: Option<Daemon>,
     receiver: Option<Daemon>,
     pub gateway_metrics: Arc<metrics::Gateway>,
     pub receiver_metrics: Arc<metrics::Receiver>,
-    pub gateway_handle: gateway::Handle,
     pub addresses: Addresses,
     pub wire: Option<Wire>,
     _tasks: JoinSet<()>,
@@ -144,18 +142,16 @@ impl World {
         }
         let link = wire.as_ref().map_or(addresses.link[0], |wire| wire.address);
         write_gateway(&directory, &plan, link, &cameras);
-        let (gateway, gateway_handle, gateway_metrics) = run_gateway(&directory, &plan).await;
+        let (gateway, gateway_metrics) = run_gateway(&directory, &plan).await;
         let world = Self {
             directory,
             trial,
             plan,
-            cameras,
             counters,
             gateway: Some(gateway),
             receiver: Some(receiver),
             gateway_metrics,
             receiver_metrics,
-            gateway_handle,
             addresses,
             wire,
             _tasks: tasks,
@@ -176,8 +172,8 @@ impl World {
     }
 
     pub async fn start_gateway(&mut self) {
-        let (daemon, handle, metrics) = run_gateway(&self.directory, &self.plan).await;
-        (self.gateway, self.gateway_handle, self.gateway_metrics) = (Some(daemon), handle, metrics);
+        let (daemon, metrics) = run_gateway(&self.directory, &self.plan).await;
+        (self.gateway, self.gateway_metrics) = (Some(daemon), metrics);
     }
 
     pub async fn stop_receiver(&mut self) {
@@ -198,17 +194,6 @@ impl World {
         if self.receiver.is_some() {
             self.stop_receiver().await;
         }
-    }
-
-    /// Rewrites gateway.toml with other text and reloads it.
-    pub async fn reload_gateway(&mut self, change: impl FnOnce(&mut Plan)) {
-        change(&mut self.plan);
-        let link = self
-            .wire
-            .as_ref()
-            .map_or(self.addresses.link[0], |wire| wire.address);
-        write_gateway(&self.directory, &self.plan, link, &self.cameras);
-        self.gateway_handle.reload().await.unwrap();
     }
 
     /// An operator of unit CORG 13 with this service number.
@@ -485,23 +470,23 @@ async fn run_receiver(
 async fn run_gateway(
     directory: &tempdir::Directory,
     plan: &Plan,
-) -> (Daemon, gateway::Handle, Arc<metrics::Gateway>) {
+) -> (Daemon, Arc<metrics::Gateway>) {
     let loaded = config::load_gateway(&directory.path("gateway.toml")).unwrap();
     let options = gateway::Options {
         clock: plan.gateway_clock.clone(),
         ..gateway::Options::default()
     };
     let gateway = Gateway::bind(loaded, options).await.unwrap();
-    let (handle, metrics) = (gateway.handle(), gateway.metrics());
+    let metrics = gateway.metrics();
     let token = CancellationToken::new();
     let run = gateway.run(token.clone());
     let task = tokio::spawn(async { run.await.map_err(|error| error.to_string()) });
-    (Daemon { token, task }, handle, metrics)
+    (Daemon { token, task }, metrics)
 }
 
 /// A directory that goes when it is dropped.
 pub mod tempdir {
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     pub struct Directory(PathBuf);
 
@@ -514,10 +499,6 @@ pub mod tempdir {
 
         pub fn path(&self, name: &str) -> PathBuf {
             self.0.join(name)
-        }
-
-        pub fn root(&self) -> &Path {
-            &self.0
         }
     }
 
