@@ -152,6 +152,10 @@ max_duration = "1h"
 max_total = "4h"
 max_relays = 2000
 max_designation = "31d"
+# All simulated cameras have one address, as no commune's have.
+[[host]]
+address = "127.0.0.1"
+start_interval = "1ms"
 "#
             ),
         )?;

@@ -95,7 +95,8 @@ impl Viewer {
         let number = latest.number;
         let (first, key) = match camera.start {
             Start::KeyFrame => (Some(latest), number),
-            Start::Live => (None, number.saturating_sub((number + gop - phase) % gop)),
+            // Wraps in the clip's first group, whose key frame came before its start.
+            Start::Live => (None, number.wrapping_sub((number + gop - phase) % gop)),
         };
         let mut random = [0; 10];
         // Without random bytes the numbering starts at 0, which harms no trial.
@@ -118,7 +119,7 @@ impl Viewer {
         }
         self.after = moment.number;
         let clip = &self.camera.clip;
-        let since = moment.number.saturating_sub(self.key);
+        let since = moment.number.wrapping_sub(self.key);
         let key = first || since >= clip.gop || clip.configuration.codec == Codec::Jpeg;
         if self.waits && !key {
             return None;
