@@ -218,7 +218,7 @@ impl Gate {
         let by = Some(by.to_owned());
         let live = self.grants.iter().map(|(id, live)| (*id, &live.terms));
         let resuming = self.resuming.iter().map(|(id, held)| (*id, &held.terms));
-        let touched: Vec<GrantId> = live
+        let mut touched: Vec<(usize, GrantId)> = live
             .chain(resuming)
             .filter(|(id, terms)| match scope {
                 Scope::Grant(grant) => id == grant,
@@ -226,9 +226,12 @@ impl Gate {
                 Scope::Centre(centre) => &terms.centre == centre,
                 Scope::All => true,
             })
-            .map(|(id, _)| id)
+            .map(|(id, terms)| (terms.granted.len(), id))
             .collect();
-        for grant in &touched {
+        // Grants that end whole come first: the relay of a cut camera then stops
+        // with a grant that goes on, which is how the centre is told of it.
+        touched.sort_unstable();
+        for (_, grant) in &touched {
             match scope {
                 Scope::Camera(camera) => {
                     self.drop_camera(*grant, camera, &refusal, by.clone(), now);
