@@ -91,6 +91,16 @@ pub enum ToReceiver {
         /// Which of the camera's streams.
         profile: Profile,
     },
+    /// One camera of a grant is over, though others still hold its relay.
+    CameraEnded {
+        /// The grant.
+        grant: GrantId,
+        /// The camera.
+        camera: CameraId,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
+    },
     /// Journal heads and body-less lines since the last acknowledged.
     Heads(Heads),
     /// Answers [`ToGateway::Time`].

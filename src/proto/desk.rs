@@ -390,6 +390,11 @@ impl Desk {
                 }
                 self.handle_ended(commune, grant, refusal, now);
             }
+            ToReceiver::CameraEnded {
+                grant,
+                camera,
+                refusal,
+            } => self.handle_camera_ended(commune, grant, &camera, refusal),
             ToReceiver::Relay {
                 relay,
                 camera,

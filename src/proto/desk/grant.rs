@@ -514,6 +514,34 @@ impl Desk {
         }
     }
 
+    /// The gateway takes one camera from one grant; the relay goes on for others.
+    pub(super) fn handle_camera_ended(
+        &mut self,
+        commune: &CommuneId,
+        grant: GrantId,
+        camera: &CameraId,
+        refusal: Refusal,
+    ) {
+        let held = self.grants.get_mut(&grant);
+        let part = held
+            .filter(|held| &held.view.commune == commune)
+            .and_then(|held| {
+                let mut parts = held.view.cameras.iter_mut();
+                parts.find(|part| &part.camera == camera && part.is_open())
+            });
+        let Some(part) = part else { return };
+        let reason = refusal.reason;
+        part.state = RelayState::Ended;
+        part.refusal = Some(refusal);
+        self.commands.push_back(Command::EndCamera {
+            grant,
+            commune: commune.clone(),
+            camera: camera.clone(),
+            reason,
+        });
+        self.notify_held(grant);
+    }
+
     /// The first complete key frame of a relay came: how long each grant on it
     /// had waited, from its request's arrival.
     pub fn handle_first_picture(

@@ -897,6 +897,36 @@ fn an_end_that_overtakes_the_journal_wins() {
 }
 
 #[test]
+fn a_camera_that_one_grant_loses_ends_for_it_though_its_relay_goes_on() {
+    let mut world = World::linked();
+    let claims = world.claims(&["port", "quai-nord"]);
+    let request = world.sign(&claims);
+    let number = forwarded(&world.ask(&request));
+    let proof = world.proof_claims(id(1), &request, &claims);
+    let proof = world.gateway.sign(GRANT_TYPE, &proof);
+    let granted = ToReceiver::Granted {
+        id: number,
+        proof,
+        relays: relays(&claims, 1),
+    };
+    world.tell(1, granted);
+    let ended = ToReceiver::CameraEnded {
+        grant: id(1),
+        camera: camera("quai-nord"),
+        refusal: Reason::AgreementChanged.into(),
+    };
+    let commands = world.tell(1, ended);
+    assert!(commands.contains(&Command::EndCamera {
+        grant: id(1),
+        commune: commune(),
+        camera: camera("quai-nord"),
+        reason: Reason::AgreementChanged,
+    }));
+    let view = world.desk.grant(id(1)).unwrap();
+    assert_eq!(view.cameras.iter().filter(|part| part.is_open()).count(), 1);
+}
+
+#[test]
 fn a_cut_camera_ends_alone_and_a_state_before_the_receipt_is_kept() {
     let mut world = World::linked();
     let claims = world.claims(&["port", "quai-nord"]);

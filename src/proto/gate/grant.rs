@@ -414,18 +414,25 @@ impl Gate {
         let key = (centre.clone(), camera.clone());
         let told = self.relays.get(&key).map(|relay| (relay.id, relay.profile));
         self.detach(grant, &centre, camera, refusal.reason);
-        if let (Some((relay, profile)), false) = (told, self.relays.contains_key(&key)) {
-            self.send(
-                &centre,
-                ToReceiver::Relay {
-                    relay,
-                    camera: camera.clone(),
-                    state: RelayState::Ended,
-                    refusal: Some(refusal.clone()),
-                    profile,
-                },
-            );
-        }
+        let Some((relay, profile)) = told else {
+            return;
+        };
+        let message = if self.relays.contains_key(&key) {
+            ToReceiver::CameraEnded {
+                grant,
+                camera: camera.clone(),
+                refusal: refusal.clone(),
+            }
+        } else {
+            ToReceiver::Relay {
+                relay,
+                camera: camera.clone(),
+                state: RelayState::Ended,
+                refusal: Some(refusal.clone()),
+                profile,
+            }
+        };
+        self.send(&centre, message);
     }
 
     /// Ends what has no time left and what no centre confirmed.

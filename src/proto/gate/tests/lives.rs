@@ -45,6 +45,29 @@ fn a_cut_ends_and_holds_also_after_a_restart() {
     }
 }
 
+/// Two grants share camera 0 and one of them loses it: it hears of that while
+/// the other still holds the relay.
+#[test]
+fn each_grant_hears_that_a_camera_is_over_whoever_else_holds_it() {
+    let mut world = World::new();
+    let first = world.granted(&[0, 1]);
+    let second = world.granted(&[0, 2]);
+    world.sent.clear();
+    let refusal = Refusal::from(Reason::AgreementChanged);
+    world
+        .gate
+        .drop_camera(first, &camera_id(0), &refusal, None, world.now);
+    world.settle();
+    let told = ToReceiver::CameraEnded {
+        grant: first,
+        camera: camera_id(0),
+        refusal,
+    };
+    assert!(world.sent.iter().any(|(_, message)| *message == told));
+    assert!(world.cameras_running().contains(&camera_id(0)));
+    assert_eq!((world.ended(first), world.ended(second)), (None, None));
+}
+
 #[test]
 fn a_cut_lifts_by_itself_and_touches_nothing_else() {
     let mut world = World::new();
