@@ -6,11 +6,13 @@
 //! gets [`Event`]s over bounded channels.
 
 pub mod accept;
+pub mod congestion;
 pub mod control;
 pub mod dial;
 pub mod endpoint;
 pub mod group;
 pub mod priority;
+pub mod redundancy;
 pub mod relay;
 mod session;
 pub mod stats;

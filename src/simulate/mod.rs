@@ -24,6 +24,7 @@ mod clip;
 pub mod encoder;
 mod font;
 mod jpeg;
+pub mod path;
 pub mod scene;
 
 use camera::{Camera, Cameras};
