@@ -8,14 +8,13 @@ use super::agreement;
 use super::camera::{self, Entry};
 use super::problem::Reading;
 use super::section::{Lines, Root, Section};
-use super::settings::{Credential, Gateway, Host, Uplink};
+use super::settings::{Congestion, Credential, Gateway, Host, Uplink};
 use super::{csv, grounds, pem, raw, values};
 use crate::proto::ids::CommuneId;
 use crate::secret::Secret;
 
 /// Largest file of one password.
 const PASSWORD_LIMIT: u64 = 1024;
-const DEFAULT_MIN_PER_RELAY: u64 = 300_000;
 const DEFAULT_START_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Checks the whole file.
@@ -136,16 +135,25 @@ fn uplink(section: Section<raw::Uplink>, reading: &mut Reading<'_>) -> Uplink {
         .optional(&at, "min_per_relay", raw.min_per_relay, |rate| {
             values::bitrate(&rate)
         })
-        .unwrap_or(DEFAULT_MIN_PER_RELAY);
+        .unwrap_or(Uplink::default().min_per_relay);
     if max_bitrate.is_some_and(|most| most < min_per_relay) {
         reading.error(
             at.of("max_bitrate"),
             "max_bitrate: is below min_per_relay, so no relay could start; raise it",
         );
     }
+    let congestion = reading.optional(&at, "congestion", raw.congestion, |name| {
+        match name.as_str() {
+            "fanal" => Ok(Congestion::Fanal),
+            "cubic" => Ok(Congestion::Cubic),
+            _ => Err("write \"fanal\" or \"cubic\"".to_owned()),
+        }
+    });
     Uplink {
         max_bitrate,
         min_per_relay,
+        congestion: congestion.unwrap_or_default(),
+        redundancy: raw.redundancy.unwrap_or(true),
     }
 }
 

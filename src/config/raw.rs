@@ -42,7 +42,9 @@ sections! {
         authority: Text, certificate: Text, key: Text,
     }
     /// `[uplink]`
-    Uplink "[uplink]" { max_bitrate: Text, min_per_relay: Text, }
+    Uplink "[uplink]" {
+        max_bitrate: Text, min_per_relay: Text, congestion: Text, redundancy: Option<bool>,
+    }
     /// `[[credential]]`
     Credential "[[credential]]" {
         id: Text, username: Text, password_file: Text, password_env: Text, auth: Text,

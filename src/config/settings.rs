@@ -136,6 +136,32 @@ pub struct Uplink {
     pub max_bitrate: Option<u64>,
     /// Bits per second below which a relay is not worth starting.
     pub min_per_relay: u64,
+    /// How much may be under way.
+    pub congestion: Congestion,
+    /// Whether parity is sent where packets get lost and there is room for it.
+    pub redundancy: bool,
+}
+
+impl Default for Uplink {
+    /// As a file without `[uplink]` has it.
+    fn default() -> Self {
+        Self {
+            max_bitrate: None,
+            min_per_relay: 300_000,
+            congestion: Congestion::default(),
+            redundancy: true,
+        }
+    }
+}
+
+/// What decides how much may be under way on a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// [`crate::link::congestion`]: for live pictures.
+    #[default]
+    Fanal,
+    /// RFC 9438, for comparison.
+    Cubic,
 }
 
 /// An address that allows few sessions.

@@ -135,7 +135,7 @@ fn targets(settings: &settings::Gateway, clock: &Clock) -> Result<(Targets, Acce
         let end = tls::client(&agreement.tls, agreement.centre.as_str(), clock)?;
         let target = Target {
             addresses: agreement.addresses.clone(),
-            config: endpoint::client_config(&end, settings.uplink.max_bitrate)?,
+            config: endpoint::client_config(&end, &settings.uplink)?,
         };
         accepted.insert(agreement.centre.as_str().to_owned(), end.peers);
         targets.insert(agreement.centre.clone(), target);
@@ -351,7 +351,7 @@ impl Side for GatewaySide {
     fn tick(&mut self, link: &Link) {
         let now = link.stats();
         link.connection
-            .set_send_window((2 * now.window).max(endpoint::LEAST_SEND_WINDOW));
+            .set_send_window(endpoint::send_window(now.window));
         if self.ticks.is_multiple_of(4) {
             self.recorder.record(now);
         }

@@ -14,7 +14,8 @@ use quinn::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::tls;
+use super::{congestion, tls};
+use crate::config::settings::{Congestion, Uplink};
 
 /// Asked of the kernel for each direction: the usual default of 208 KB loses 1
 /// to 2 % of the packets when some cameras' key frames coincide.
@@ -28,7 +29,7 @@ const RECEIVE_WINDOW: u32 = 64 * 1024 * 1024;
 /// The same for one stream: a whole access unit and the group around it.
 const STREAM_RECEIVE_WINDOW: u32 = 12 * 1024 * 1024;
 /// Bytes that streams may hand to quinn before the network takes them, at least.
-pub(super) const LEAST_SEND_WINDOW: u64 = 64 * 1024;
+const LEAST_SEND_WINDOW: u64 = 64 * 1024;
 /// Streams that a gateway may open before its first message was read.
 const FIRST_UNI_STREAMS: u32 = 4;
 /// No larger datagrams are tried: beyond, quinn 0.11 swallows EMSGSIZE.
@@ -70,10 +71,18 @@ pub fn initial_window(max_bitrate: Option<u64>) -> u64 {
     })
 }
 
+/// Bytes that streams may hand to quinn, for this congestion window: small, so that
+/// lateness shows in the relays' queues, where something can be done about it.
+pub fn send_window(window: u64) -> u64 {
+    (2 * window).max(LEAST_SEND_WINDOW)
+}
+
 /// Transport settings of either end.
-fn transport(initial_window: u64, uni_streams: u32) -> TransportConfig {
-    let mut cubic = CubicConfig::default();
-    cubic.initial_window(initial_window);
+pub fn transport(
+    initial_window: u64,
+    uni_streams: u32,
+    congestion: Congestion,
+) -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
     acks.max_ack_delay(Some(ACK_DELAY));
     let mut discovery = MtuDiscoveryConfig::default();
@@ -88,26 +97,35 @@ fn transport(initial_window: u64, uni_streams: u32) -> TransportConfig {
         .max_concurrent_uni_streams(VarInt::from_u32(uni_streams))
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
-        // Small, so that lateness shows in the relays' queues, where something
-        // can be done about it; follows the congestion window later on.
-        .send_window(2 * initial_window)
+        // Follows the congestion window later on.
+        .send_window(send_window(initial_window))
         .mtu_discovery_config(Some(discovery))
         .ack_frequency_config(Some(acks))
-        .datagram_receive_buffer_size(None)
-        .congestion_controller_factory(Arc::new(cubic));
+        .datagram_receive_buffer_size(None);
+    match congestion {
+        Congestion::Fanal => {
+            let ours = congestion::Config { initial_window };
+            transport.congestion_controller_factory(Arc::new(ours));
+        }
+        Congestion::Cubic => {
+            let mut cubic = CubicConfig::default();
+            cubic.initial_window(initial_window);
+            transport.congestion_controller_factory(Arc::new(cubic));
+        }
+    }
     transport
 }
 
 /// Client settings towards one centre.
 pub fn client_config(
     end: &tls::End<rustls::ClientConfig>,
-    max_bitrate: Option<u64>,
+    uplink: &Uplink,
 ) -> Result<quinn::ClientConfig, Error> {
     let crypto = QuicClientConfig::try_from(Arc::clone(&end.config))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     // The gateway takes no unidirectional streams at all, and opens the one
     // bidirectional stream itself.
-    let mut transport = transport(initial_window(max_bitrate), 0);
+    let mut transport = transport(initial_window(uplink.max_bitrate), 0, uplink.congestion);
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
     config.transport_config(Arc::new(transport));
     Ok(config)
@@ -118,11 +136,22 @@ pub fn server_config(end: &tls::End<rustls::ServerConfig>) -> Result<quinn::Serv
     let crypto = QuicServerConfig::try_from(Arc::clone(&end.config))?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
-        .transport_config(Arc::new(transport(initial_window(None), FIRST_UNI_STREAMS)))
+        .transport_config(Arc::new(transport(
+            initial_window(None),
+            FIRST_UNI_STREAMS,
+            Congestion::Fanal,
+        )))
         .max_incoming(INCOMING_LIMIT)
         .incoming_buffer_size(INCOMING_BYTES.0)
         .incoming_buffer_size_total(INCOMING_BYTES.1);
     Ok(config)
+}
+
+/// What both ends do alike, whatever they are.
+pub fn own_config(mut own: EndpointConfig) -> EndpointConfig {
+    // The bit that greasing would clear (RFC 9287) tells packets from parity.
+    own.grease_quic_bit(false);
+    own
 }
 
 /// A listening endpoint. Must be called on the frames runtime.
@@ -208,7 +237,7 @@ fn endpoint(
     own: EndpointConfig,
     config: Option<quinn::ServerConfig>,
 ) -> std::io::Result<Endpoint> {
-    Endpoint::new(own, config, socket, Arc::new(TokioRuntime))
+    Endpoint::new(own_config(own), config, socket, Arc::new(TokioRuntime))
 }
 
 fn socket(address: SocketAddr) -> std::io::Result<UdpSocket> {

@@ -143,7 +143,7 @@ impl<W> Backlog<W> {
 
     /// A group begins; those before it are superseded. `lower` is called for
     /// each of their streams.
-    pub fn start(&mut self, group: Arc<Group>, now: Boot, lower: impl Fn(&mut W)) {
+    pub fn start(&mut self, group: Arc<Group>, now: Boot, mut lower: impl FnMut(&mut W)) {
         // Nothing of these was sent, and the new key frame replaces them.
         let unsent: usize = self.count(|entry| entry.writer.is_none(), Entry::bytes);
         self.bytes -= unsent;

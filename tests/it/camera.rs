@@ -175,6 +175,8 @@ pub fn gateway(cameras: Vec<(&str, settings::Streams)>) -> settings::Gateway {
         uplink: settings::Uplink {
             max_bitrate: None,
             min_per_relay: 0,
+            congestion: settings::Congestion::Fanal,
+            redundancy: true,
         },
         hosts: Vec::new(),
         cameras: cameras.collect::<BTreeMap<_, _>>(),

@@ -23,5 +23,6 @@ mod rtsp;
 mod scripted;
 mod simulate;
 mod tools;
+mod virtual_link;
 mod wire;
 mod world;

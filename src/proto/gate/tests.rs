@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::certs::trial::Trial;
 use crate::config::settings::{
+    Congestion,
     Agreement, Approval, Camera, Gateway, Ground, Streams, Tls, Transport, Uplink,
 };
 use crate::proto::ids::{CommuneId, Incident, ProfileWish, RequestId, Sha256};
@@ -142,6 +143,8 @@ fn settings() -> Gateway {
         uplink: Uplink {
             max_bitrate: None,
             min_per_relay: 300_000,
+            congestion: Congestion::Fanal,
+            redundancy: true,
         },
         hosts: Vec::new(),
         cameras: (0..10).map(|n| (camera_id(n), camera(n))).collect(),

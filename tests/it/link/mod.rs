@@ -11,6 +11,7 @@ use std::time::Duration;
 use fanal::certs::Validity;
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
+use fanal::config::settings;
 use fanal::link::{Event, endpoint, tls};
 use fanal::proto::control::{Heads, MESSAGE_LIMIT, ToGateway, ToReceiver};
 use fanal::reason::Reason;
@@ -133,7 +134,7 @@ async fn without_a_certificate_nobody_gets_in() {
     };
     let client = world::RawClient {
         endpoint: endpoint::dial().unwrap(),
-        config: endpoint::client_config(&end, None).unwrap(),
+        config: endpoint::client_config(&end, &settings::Uplink::default()).unwrap(),
     };
     let error = match within(client.connect(centre.address)).await {
         Err(error) => error,
@@ -267,7 +268,7 @@ async fn the_server_gives_nothing_to_resume_with() {
     };
     let client = world::RawClient {
         endpoint: endpoint::dial().unwrap(),
-        config: endpoint::client_config(&end, None).unwrap(),
+        config: endpoint::client_config(&end, &settings::Uplink::default()).unwrap(),
     };
     // What the server says after the handshake comes before its answer here.
     let mut link = client.link(centre.address).await;

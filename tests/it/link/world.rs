@@ -241,7 +241,7 @@ max_designation = "31d"
         let end = tls::client(tls, centre, &Clock::system()).unwrap();
         RawClient {
             endpoint: endpoint::dial().unwrap(),
-            config: endpoint::client_config(&end, None).unwrap(),
+            config: endpoint::client_config(&end, &settings::Uplink::default()).unwrap(),
         }
     }
 

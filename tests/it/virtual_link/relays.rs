@@ -1,0 +1,386 @@
+//! Cameras whose pictures go over the virtual link as the relay sends them, and what
+//! becomes of them at the other end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use fanal::clock::Boot;
+use fanal::link::priority::Class;
+use fanal::media::backlog::{Backlog, Step};
+use fanal::media::unit::{AccessUnit, Codec, Configuration, Group, UnitFlags};
+use fanal::proto::ids::Profile;
+use fanal::proto::wire::{UNIT_HEADER, UnitHeader};
+use fanal::simulate::path::Random;
+use quinn_proto::StreamId;
+
+use super::world::World;
+
+const LEAST_GRACE: Duration = Duration::from_millis(150);
+
+/// What a camera gives: 25 pictures a second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source {
+    pub(super) bitrate: u64,
+    /// Pictures from one key frame to the next.
+    pub(super) gop: u64,
+}
+
+impl Source {
+    /// Bytes of a key frame and of another picture: 13 to 1, as limits of real clips.
+    fn sizes(self) -> (usize, usize) {
+        let group = self.bitrate * self.gop / 25 / 8;
+        let small = group / (self.gop + 12);
+        ((13 * small) as usize, small as usize)
+    }
+}
+
+struct Writer {
+    id: StreamId,
+    pending: Bytes,
+    group: u64,
+}
+
+/// A camera and its relay.
+struct Relay {
+    source: Source,
+    phase: Duration,
+    next: u64,
+    backlog: Backlog<Writer>,
+    finishing: VecDeque<(StreamId, Boot)>,
+    configuration: Arc<Configuration>,
+}
+
+/// A group at the receiver.
+struct Incoming {
+    relay: usize,
+    group: u64,
+    buffer: Vec<u8>,
+    units: VecDeque<(i64, usize)>,
+    began: Duration,
+    over: bool,
+}
+
+/// What became of one camera's pictures.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) sent: u64,
+    /// Times from a picture's hand-in to its delivery.
+    pub(super) transit: Vec<Duration>,
+    last: Option<Duration>,
+    pub(super) longest_gap: Duration,
+}
+
+pub(super) struct Site {
+    pub(super) world: World,
+    relays: Vec<Relay>,
+    incoming: BTreeMap<StreamId, Incoming>,
+    owners: BTreeMap<StreamId, (usize, u64)>,
+    current: Vec<(u64, bool)>,
+    pub(super) seen: Vec<Seen>,
+    random: Random,
+    /// Before this nothing counts.
+    pub(super) from: Duration,
+    pub(super) media_bytes: u64,
+}
+
+impl Site {
+    pub(super) fn new(world: World, sources: &[Source], seed: u64) -> Self {
+        let count = sources.len() as u32;
+        let relays = sources.iter().zip(0..).map(|(source, n)| Relay {
+            source: *source,
+            phase: Duration::from_millis(500) + Duration::from_micros(40_000 * n / u64::from(count)),
+            next: 0,
+            backlog: Backlog::new(),
+            finishing: VecDeque::new(),
+            configuration: Arc::new(Configuration {
+                codec: Codec::H264,
+                record: Bytes::new(),
+                width: 0,
+                height: 0,
+            }),
+        });
+        Self {
+            world,
+            relays: relays.collect(),
+            incoming: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            current: vec![(0, true); sources.len()],
+            seen: vec![Seen::default(); sources.len()],
+            random: Random::new(seed),
+            from: Duration::ZERO,
+            media_bytes: 0,
+        }
+    }
+
+    /// Runs to this time.
+    pub(super) fn run(&mut self, until: Duration) {
+        while self.world.now < until {
+            let picture = self.relays.iter().map(Relay::due).min();
+            let grace = self.grace();
+            let deadlines = self.relays.iter().filter_map(|relay| {
+                let tail = relay.finishing.front().map(|(_, at)| at.0);
+                let late = relay.backlog.deadline(grace).map(|at| at.0);
+                tail.into_iter().chain(late).min()
+            });
+            let turns = self.incoming.values().map(|incoming| incoming.began + LEAST_GRACE);
+            let now = self.world.now;
+            let next = picture
+                .into_iter()
+                .chain(deadlines)
+                .chain(turns.filter(|at| *at > now))
+                .chain(self.world.next())
+                .min()
+                .unwrap_or(until)
+                .min(until);
+            self.world.advance(next);
+            self.pictures();
+            self.send();
+            self.world.drive();
+            self.receive();
+            self.world.drive();
+        }
+    }
+
+    fn grace(&mut self) -> Duration {
+        LEAST_GRACE.max(3 * self.world.gateway().rtt())
+    }
+
+    fn pictures(&mut self) {
+        let now = Boot(self.world.now);
+        for at in 0..self.relays.len() {
+            while self.relays[at].due() <= now.0 {
+                self.picture(at, now);
+            }
+        }
+    }
+
+    fn picture(&mut self, at: usize, now: Boot) {
+        let relay = &mut self.relays[at];
+        let number = relay.next;
+        relay.next += 1;
+        let shift = at as u64 * 7 % relay.source.gop;
+        let is_key = number == 0 || (number + shift).is_multiple_of(relay.source.gop);
+        let (key, small) = relay.source.sizes();
+        let size = if is_key { key } else { small };
+        // A quarter more or less.
+        let size = size * 3 / 4 + self.random.number() as usize % (size / 2).max(1);
+        if is_key {
+            let group = Arc::new(Group {
+                number: number + 1,
+                epoch: 1,
+                first_of_epoch: number == 0,
+                open: false,
+                kept: false,
+                profile: Profile::Main,
+                configuration: Arc::clone(&relay.configuration),
+            });
+            let mut lowered = Vec::new();
+            relay.backlog.start(group, now, |writer| lowered.push(writer.id));
+            for id in lowered {
+                self.world.lower(id);
+            }
+        }
+        let unit = AccessUnit {
+            flags: UnitFlags {
+                key: is_key,
+                disposable: false,
+                loss_before: false,
+            },
+            pts: number as i64,
+            captured: now.0.as_micros() as i64,
+            data: Bytes::from(vec![0; size]),
+        };
+        self.relays[at].backlog.push(Arc::new(unit), now);
+        if now.0 >= self.from {
+            self.seen[at].sent += 1;
+        }
+    }
+
+    /// As the relay's task does, for each relay in turn.
+    fn send(&mut self) {
+        let now = Boot(self.world.now);
+        let grace = self.grace();
+        for at in 0..self.relays.len() {
+            while self.relays[at].finishing.front().is_some_and(|(_, end)| *end <= now) {
+                if let Some((id, _)) = self.relays[at].finishing.pop_front() {
+                    self.world.reset(id);
+                }
+            }
+            for writer in self.relays[at].backlog.expire(now, grace).reset {
+                self.world.reset(writer.id);
+            }
+            self.write(at, now, grace);
+        }
+    }
+
+    fn write(&mut self, at: usize, now: Boot, grace: Duration) {
+        while let Some(step) = self.relays[at].backlog.nth(0) {
+            let backlog = &mut self.relays[at].backlog;
+            match step {
+                Step::Open(n) => {
+                    let Some(id) = self.world.open(Class::Rest.number()) else {
+                        return;
+                    };
+                    let entry = backlog.entry(n).unwrap();
+                    let group = entry.group.number;
+                    self.owners.insert(id, (at, group));
+                    entry.writer = Some(Writer {
+                        id,
+                        pending: Bytes::new(),
+                        group,
+                    });
+                }
+                Step::Write(n) => {
+                    let is_written = |entry: &Writer| entry.pending.is_empty();
+                    let empty = backlog.entry(n).unwrap().writer.as_ref().is_some_and(is_written);
+                    let unit = if empty { backlog.take_unit(n) } else { None };
+                    let writer = backlog.entry(n).unwrap().writer.as_mut().unwrap();
+                    debug_assert!(writer.group > 0);
+                    if let Some(unit) = unit {
+                        let mut bytes = BytesMut::from(&UnitHeader::encode(&unit)[..]);
+                        bytes.extend_from_slice(&unit.data);
+                        writer.pending = bytes.freeze();
+                    }
+                    let (id, mut pending) = (writer.id, writer.pending.clone());
+                    self.world.write(id, &mut pending);
+                    let entry = self.relays[at].backlog.entry(n).unwrap();
+                    let is_written = pending.is_empty();
+                    entry.writer.as_mut().unwrap().pending = pending;
+                    if !is_written {
+                        return;
+                    }
+                    entry.written();
+                }
+                Step::Finish(n) => {
+                    let writer = backlog.remove(n).unwrap().writer.unwrap();
+                    self.world.finish(writer.id);
+                    self.relays[at].finishing.push_back((writer.id, now.plus(grace)));
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self) {
+        let now = self.world.now;
+        for (id, _, _) in self.world.read() {
+            let (relay, group) = self.owners[&id];
+            let incoming = Incoming {
+                relay,
+                group,
+                buffer: Vec::new(),
+                units: VecDeque::new(),
+                began: now,
+                over: false,
+            };
+            self.incoming.insert(id, incoming);
+        }
+        let ids: Vec<StreamId> = self.incoming.keys().copied().collect();
+        for id in ids {
+            if self.incoming[&id].over {
+                continue;
+            }
+            let (bytes, over) = self.world.read_stream(id);
+            if let Some(incoming) = self.incoming.get_mut(&id) {
+                incoming.take(&bytes);
+                incoming.over = over.is_some();
+            }
+        }
+        self.deliver(now);
+    }
+
+    /// As the hub does: a group's turn comes when the one before is over, or a grace
+    /// after it began.
+    fn deliver(&mut self, now: Duration) {
+        let mut by_group: Vec<(usize, u64, StreamId)> = self
+            .incoming
+            .iter()
+            .map(|(id, incoming)| (incoming.relay, incoming.group, *id))
+            .collect();
+        by_group.sort_unstable();
+        for (relay, group, id) in by_group {
+            let Some(incoming) = self.incoming.get_mut(&id) else {
+                continue;
+            };
+            let (current, is_over) = self.current[relay];
+            let is_turn = is_over || now >= incoming.began + LEAST_GRACE;
+            if group > current && is_turn {
+                self.current[relay] = (group, false);
+            }
+            if self.current[relay].0 == group {
+                while let Some((captured, bytes)) = incoming.units.pop_front() {
+                    let sent = Duration::from_micros(captured as u64);
+                    if sent >= self.from {
+                        self.media_bytes += bytes as u64;
+                        self.seen[relay].note(now, sent);
+                    }
+                }
+                self.current[relay].1 = incoming.over;
+            }
+            if incoming.over && group <= self.current[relay].0 {
+                self.incoming.remove(&id);
+            }
+        }
+    }
+
+    pub(super) fn all(&self) -> Summary {
+        let mut transit: Vec<Duration> = self.seen.iter().flat_map(|seen| seen.transit.clone()).collect();
+        transit.sort_unstable();
+        let at = |part: f64| {
+            let index = (transit.len() as f64 * part) as usize;
+            let value = transit.get(index.min(transit.len().saturating_sub(1)));
+            value.map_or(f64::NAN, |value| value.as_secs_f64() * 1e3)
+        };
+        let sent: u64 = self.seen.iter().map(|seen| seen.sent).sum();
+        Summary {
+            p50: at(0.5),
+            p95: at(0.95),
+            p99: at(0.99),
+            worst: at(1.0),
+            shown: transit.len() as f64 / sent as f64,
+            freeze: self.seen.iter().map(|seen| seen.longest_gap).max().unwrap_or_default(),
+        }
+    }
+}
+
+/// What became of all pictures; milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Summary {
+    pub(super) p50: f64,
+    pub(super) p95: f64,
+    pub(super) p99: f64,
+    pub(super) worst: f64,
+    pub(super) shown: f64,
+    pub(super) freeze: Duration,
+}
+
+impl Relay {
+    fn due(&self) -> Duration {
+        self.phase + Duration::from_millis(40 * self.next)
+    }
+}
+
+impl Incoming {
+    fn take(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+        while let Some(header) = self.buffer.first_chunk::<UNIT_HEADER>() {
+            let header = UnitHeader::decode(header).unwrap();
+            let whole = UNIT_HEADER + header.length;
+            if self.buffer.len() < whole {
+                return;
+            }
+            self.buffer.drain(..whole);
+            self.units.push_back((header.captured, header.length));
+        }
+    }
+}
+
+impl Seen {
+    fn note(&mut self, now: Duration, sent: Duration) {
+        self.transit.push(now - sent);
+        if let Some(last) = self.last.replace(now) {
+            self.longest_gap = self.longest_gap.max(now - last);
+        }
+    }
+}
