@@ -255,7 +255,7 @@ impl Acceptor {
             // Its Down comes before our Up, unless the control plane is stuck.
             let _ = tokio::time::timeout(REPLACE_TIMEOUT, older.over.cancelled()).await;
         }
-        let link = Link::new(connection);
+        let link = Link::new(connection, Arc::default());
         tracing::info!(
             commune = %name, session = number, address = %link.peer_address(),
             key_exchange = link.key_exchange(), "link up"

@@ -14,13 +14,14 @@
 //!   key frame after a pause pays no slow start. On one that did, it is what the path
 //!   holds and a part of the allowance; more while nothing queues, so that a rate that
 //!   has grown is found.
-//! * **Loss** below a tenth of a round trip's packets is the radio's, not ours.
+//! * **Loss** below a tenth of the packets is the radio's, not ours.
 //!
 //! Pure: all times are passed in.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quinn_proto::RttEstimator;
@@ -34,8 +35,10 @@ const LEAST_FOR: Duration = Duration::from_secs(30);
 const LEAST_SPANS: u32 = 6;
 /// Round trips over which the largest rate counts.
 const RATE_ROUNDS: usize = 10;
-/// Loss in a round trip from which it is taken for congestion, in percent.
+/// Loss from which it is taken for congestion, in percent.
 const LOSS_PERCENT: u64 = 10;
+/// Packets of which that part must be lost.
+const LOSS_PACKETS: u64 = 150;
 /// Least packets in the window: a tail of one frame and the control stream.
 const LEAST_PACKETS: u64 = 8;
 /// Spacing of acknowledgements is measured over no less than this.
@@ -46,22 +49,52 @@ const LEAST_SPAN: Duration = Duration::from_millis(5);
 pub struct Config {
     /// Bytes that may be under way before anything is known of the path.
     pub initial_window: u64,
+    /// Where controllers tell what they know.
+    pub known: Arc<Known>,
+}
+
+/// What is known of a path, for those who decide what to send over it.
+#[derive(Debug, Default)]
+pub struct Known {
+    window: AtomicU64,
+    capacity: AtomicU64,
+    queues: AtomicBool,
+}
+
+impl Known {
+    /// Bytes that may be under way; 0 before the first round trip.
+    pub fn window(&self) -> u64 {
+        self.window.load(Ordering::Relaxed)
+    }
+
+    /// Bytes per second that the path carried while it was the limit; `None` where
+    /// it never was.
+    pub fn capacity(&self) -> Option<u64> {
+        Some(self.capacity.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
+    /// Whether packets queued on the path in the last round trip.
+    pub fn queues(&self) -> bool {
+        self.queues.load(Ordering::Relaxed)
+    }
 }
 
 impl ControllerFactory for Config {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        Box::new(Adaptive::new(self.initial_window, now, current_mtu))
+        Box::new(Adaptive::new(&self, now, current_mtu))
     }
 }
 
 /// The controller of one path.
 #[derive(Clone, Debug)]
 pub struct Adaptive {
+    known: Arc<Known>,
     initial: u64,
     mtu: u64,
     window: u64,
     least: LeastRoundTrip,
     rate: Rate,
+    loss: Loss,
     /// Packets have queued on the path: its rate is known, not only a bound of it.
     has_queued: bool,
     round: Round,
@@ -114,9 +147,27 @@ impl Round {
     const fn is_full(&self) -> bool {
         self.delivered > 0 && self.idle * 10 <= self.delivered
     }
+}
 
-    fn is_lossy(&self, mtu: u64) -> bool {
-        self.lost > 3 * mtu && self.lost * 100 > (self.lost + self.delivered) * LOSS_PERCENT
+/// What was lost lately, over so many packets that chance says little.
+#[derive(Clone, Copy, Debug, Default)]
+struct Loss {
+    delivered: u64,
+    lost: u64,
+}
+
+impl Loss {
+    /// Takes a round trip's figures; says whether too much is lost.
+    fn note(&mut self, round: &Round, mtu: u64) -> bool {
+        self.delivered += round.delivered;
+        self.lost += round.lost;
+        let sent = self.delivered + self.lost;
+        if sent < LOSS_PACKETS * mtu {
+            return false;
+        }
+        let is_lossy = self.lost * 100 > sent * LOSS_PERCENT;
+        *self = Self::default();
+        is_lossy
     }
 }
 
@@ -177,25 +228,32 @@ impl Rate {
 }
 
 impl Adaptive {
-    fn new(initial: u64, now: Instant, mtu: u16) -> Self {
+    fn new(config: &Config, now: Instant, mtu: u16) -> Self {
         Self {
-            initial,
+            known: Arc::clone(&config.known),
+            initial: config.initial_window,
             mtu: u64::from(mtu),
-            window: initial,
+            window: config.initial_window,
             least: LeastRoundTrip::default(),
             rate: Rate::default(),
+            loss: Loss::default(),
             has_queued: false,
             round: Round::new(now),
         }
     }
 
-    /// Bytes per second that the path carried while it was the limit; `None` where
-    /// it never was.
-    pub fn capacity(&self) -> Option<u64> {
-        self.has_queued.then(|| self.rate.get()).flatten()
+    fn tell(&self, queues: bool) {
+        let capacity = if self.has_queued {
+            self.rate.get().unwrap_or(0)
+        } else {
+            0
+        };
+        self.known.window.store(self.window, Ordering::Relaxed);
+        self.known.capacity.store(capacity, Ordering::Relaxed);
+        self.known.queues.store(queues, Ordering::Relaxed);
     }
 
-    /// Packets queue on the path, as of the last round trip.
+    /// How long packets may queue.
     fn allowance(&self) -> Duration {
         let least = self.least.get().unwrap_or(Duration::ZERO);
         ALLOWANCE.0.max(least / ALLOWANCE.1)
@@ -207,20 +265,17 @@ impl Adaptive {
             return;
         };
         let queues = fastest.saturating_sub(least) > self.allowance();
-        if queues {
-            if let Some(rate) = round.spaced_rate() {
-                self.rate.replace(rate);
-                self.has_queued = true;
-            }
+        let rate = round.spaced_rate().unwrap_or_else(|| round.whole_rate(now));
+        let is_lossy = self.loss.note(&round, self.mtu);
+        // Where there was not always more to send, a long way is jitter.
+        if (queues && round.is_full()) || is_lossy {
+            self.rate.replace(rate);
+            self.has_queued = true;
         } else if round.is_full() {
             self.rate.note(round.whole_rate(now));
         }
-        if round.is_lossy(self.mtu) {
-            let rate = round.spaced_rate().unwrap_or_else(|| round.whole_rate(now));
-            self.rate.replace(rate);
-            self.has_queued = true;
-        }
         self.window = self.fit(least, queues);
+        self.tell(queues);
     }
 
     /// The window for what is known.
@@ -236,11 +291,9 @@ impl Adaptive {
             return holds(2 * least).max(self.initial);
         }
         let allowance = self.allowance();
-        let fits = if queues {
-            holds(least + allowance / 2)
-        } else {
-            holds(2 * least + allowance)
-        };
+        // Less than the path takes while packets queue; else so much more that a rate
+        // that has grown shows.
+        let fits = holds(least + if queues { allowance / 2 } else { allowance });
         fits.max(least_window)
     }
 }
@@ -305,7 +358,7 @@ impl Controller for Adaptive {
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = ControllerMetrics::default();
         metrics.congestion_window = self.window;
-        metrics.pacing_rate = self.capacity().map(|rate| rate * 8);
+        metrics.pacing_rate = self.rate.get().map(|rate| rate * 8);
         metrics
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::congestion::Known;
 use super::endpoint::{self, Error};
 use super::session::{Accepted, Session, Side, ended};
 use super::stats::Recorder;
@@ -49,6 +50,8 @@ pub struct Parts {
 struct Target {
     addresses: Vec<String>,
     config: quinn::ClientConfig,
+    /// What congestion control knows of the way there.
+    known: Arc<Known>,
 }
 
 type Targets = Arc<BTreeMap<CentreId, Target>>;
@@ -133,9 +136,11 @@ fn targets(settings: &settings::Gateway, clock: &Clock) -> Result<(Targets, Acce
             continue;
         }
         let end = tls::client(&agreement.tls, agreement.centre.as_str(), clock)?;
+        let known = Arc::default();
         let target = Target {
             addresses: agreement.addresses.clone(),
-            config: endpoint::client_config(&end, &settings.uplink)?,
+            config: endpoint::client_config(&end, &settings.uplink, &known)?,
+            known,
         };
         accepted.insert(agreement.centre.as_str().to_owned(), end.peers);
         targets.insert(agreement.centre.clone(), target);
@@ -169,7 +174,7 @@ impl Centre {
             match tried {
                 Ok(session) => {
                     told.clear();
-                    up = self.serve(session).await;
+                    up = self.serve(session, target.known).await;
                     if self.token.is_cancelled() {
                         return;
                     }
@@ -265,11 +270,11 @@ impl Centre {
     }
 
     /// Runs a link to its end; says how long it stood.
-    async fn serve(&self, opened: Opened) -> Duration {
+    async fn serve(&self, opened: Opened, known: Arc<Known>) -> Duration {
         let since = Instant::now();
         let peer = self.name.as_str().to_owned();
         let number = self.dialer.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        let link = Link::new(opened.connection);
+        let link = Link::new(opened.connection, known);
         tracing::info!(
             centre = %peer, session = number, address = %link.peer_address(),
             key_exchange = link.key_exchange(), "link up"
@@ -350,8 +355,7 @@ impl Side for GatewaySide {
 
     fn tick(&mut self, link: &Link) {
         let now = link.stats();
-        link.connection
-            .set_send_window(endpoint::send_window(now.window));
+        link.fit_send_window();
         if self.ticks.is_multiple_of(4) {
             self.recorder.record(now);
         }

@@ -14,7 +14,8 @@ use quinn::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{congestion, tls};
+use super::congestion::{self, Known};
+use super::tls;
 use crate::config::settings::{Congestion, Uplink};
 
 /// Asked of the kernel for each direction: the usual default of 208 KB loses 1
@@ -28,8 +29,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const RECEIVE_WINDOW: u32 = 64 * 1024 * 1024;
 /// The same for one stream: a whole access unit and the group around it.
 const STREAM_RECEIVE_WINDOW: u32 = 12 * 1024 * 1024;
-/// Bytes that streams may hand to quinn before the network takes them, at least.
-const LEAST_SEND_WINDOW: u64 = 64 * 1024;
+/// Bytes that quinn has beyond what may be under way, at least and at most.
+const LEAST_AHEAD: u64 = 4 * 1024;
+const MOST_AHEAD: u64 = 256 * 1024;
+/// Bytes handed to quinn at a time, at least and at most.
+const LEAST_PIECE: usize = 2 * 1024;
+const MOST_PIECE: usize = 64 * 1024;
 /// Streams that a gateway may open before its first message was read.
 const FIRST_UNI_STREAMS: u32 = 4;
 /// No larger datagrams are tried: beyond, quinn 0.11 swallows EMSGSIZE.
@@ -71,10 +76,19 @@ pub fn initial_window(max_bitrate: Option<u64>) -> u64 {
     })
 }
 
-/// Bytes that streams may hand to quinn, for this congestion window: small, so that
-/// lateness shows in the relays' queues, where something can be done about it.
+/// Bytes that streams may hand to quinn, for this congestion window: a little more, so
+/// that it never lacks any, and no more, so that lateness shows in the relays' queues,
+/// where something can be done about it.
 pub fn send_window(window: u64) -> u64 {
-    (2 * window).max(LEAST_SEND_WINDOW)
+    window + (window / 4).clamp(LEAST_AHEAD, MOST_AHEAD)
+}
+
+/// Bytes handed to quinn at a time, for this congestion window: quinn counts such a
+/// piece against its send window until the last byte of it is acknowledged.
+pub fn piece(window: u64) -> usize {
+    usize::try_from(window / 8)
+        .unwrap_or(usize::MAX)
+        .clamp(LEAST_PIECE, MOST_PIECE)
 }
 
 /// Transport settings of either end.
@@ -82,6 +96,7 @@ pub fn transport(
     initial_window: u64,
     uni_streams: u32,
     congestion: Congestion,
+    known: &Arc<Known>,
 ) -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
     acks.max_ack_delay(Some(ACK_DELAY));
@@ -104,7 +119,11 @@ pub fn transport(
         .datagram_receive_buffer_size(None);
     match congestion {
         Congestion::Fanal => {
-            let ours = congestion::Config { initial_window };
+            let known = Arc::clone(known);
+            let ours = congestion::Config {
+                initial_window,
+                known,
+            };
             transport.congestion_controller_factory(Arc::new(ours));
         }
         Congestion::Cubic => {
@@ -120,12 +139,18 @@ pub fn transport(
 pub fn client_config(
     end: &tls::End<rustls::ClientConfig>,
     uplink: &Uplink,
+    known: &Arc<Known>,
 ) -> Result<quinn::ClientConfig, Error> {
     let crypto = QuicClientConfig::try_from(Arc::clone(&end.config))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     // The gateway takes no unidirectional streams at all, and opens the one
     // bidirectional stream itself.
-    let mut transport = transport(initial_window(uplink.max_bitrate), 0, uplink.congestion);
+    let mut transport = transport(
+        initial_window(uplink.max_bitrate),
+        0,
+        uplink.congestion,
+        known,
+    );
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
     config.transport_config(Arc::new(transport));
     Ok(config)
@@ -140,6 +165,8 @@ pub fn server_config(end: &tls::End<rustls::ServerConfig>) -> Result<quinn::Serv
             initial_window(None),
             FIRST_UNI_STREAMS,
             Congestion::Fanal,
+            // It sends control messages only: nobody asks what it knows.
+            &Arc::default(),
         )))
         .max_incoming(INCOMING_LIMIT)
         .incoming_buffer_size(INCOMING_BYTES.0)

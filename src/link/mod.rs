@@ -19,8 +19,10 @@ pub mod stats;
 pub mod tls;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
+
+use congestion::Known;
 
 /// What a link tells the control plane. `M` is what the peer sends.
 #[derive(Debug)]
@@ -60,14 +62,43 @@ pub struct Link {
     pub(crate) connection: quinn::Connection,
     pub(crate) control: control::Sender,
     clock_offset: Arc<AtomicI64>,
+    known: Arc<Known>,
+    /// The send window that is set.
+    send_window: Arc<AtomicU64>,
 }
 
 impl Link {
-    fn new(connection: quinn::Connection) -> Self {
+    fn new(connection: quinn::Connection, known: Arc<Known>) -> Self {
         Self {
             control: control::Sender::new(connection.clone()),
             connection,
             clock_offset: Arc::default(),
+            known,
+            send_window: Arc::default(),
+        }
+    }
+
+    /// What congestion control knows of the path.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// Bytes per second that the path carried while it was the limit; `None` where it
+    /// never was.
+    pub fn capacity(&self) -> Option<u64> {
+        self.known.capacity()
+    }
+
+    /// Lets streams hand over a little more than may be under way; costs nothing while
+    /// that stays as it is.
+    pub(crate) fn fit_send_window(&self) {
+        let window = match self.known.window() {
+            0 => self.connection.stats().path.cwnd,
+            window => window,
+        };
+        let fits = endpoint::send_window(window);
+        if self.send_window.swap(fits, Ordering::Relaxed) != fits {
+            self.connection.set_send_window(fits);
         }
     }
 

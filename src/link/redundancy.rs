@@ -151,10 +151,7 @@ impl Piece {
             return None;
         }
         Some(Self {
-            marks: marks
-                .as_chunks()
-                .0
-                .to_vec(),
+            marks: marks.as_chunks().0.to_vec(),
             length: u16::from_be_bytes([l0, l1]),
             offset,
             sum: sum.to_vec(),
@@ -266,7 +263,10 @@ impl Decoder {
         for mark in &piece.marks {
             if let Some(packet) = self.packet(mark) {
                 piece.length ^= packet.len() as u16;
-                add(&mut piece.sum, packet.get(piece.offset..).unwrap_or_default());
+                add(
+                    &mut piece.sum,
+                    packet.get(piece.offset..).unwrap_or_default(),
+                );
             }
         }
         let length = usize::from(piece.length);
@@ -340,9 +340,9 @@ impl Meter {
             #[allow(clippy::cast_precision_loss)] // some seconds' packets
             let part = self.lost as f64 / self.sent as f64;
             (self.sent, self.lost) = (0, 0);
-            let is_worse = self
-                .worst
-                .is_none_or(|(worst, since)| part >= worst || now.saturating_sub(since) > REMEMBER_LOSS);
+            let is_worse = self.worst.is_none_or(|(worst, since)| {
+                part >= worst || now.saturating_sub(since) > REMEMBER_LOSS
+            });
             if is_worse {
                 self.worst = Some((part, now));
             }
@@ -419,7 +419,10 @@ mod tests {
         for packet in &packets[2..] {
             decoder.received(packet);
         }
-        assert!(sum.iter().all(|datagram| decoder.received_piece(datagram).is_empty()));
+        assert!(
+            sum.iter()
+                .all(|datagram| decoder.received_piece(datagram).is_empty())
+        );
         // Sent again by QUIC under another number: no use. The same one late: it is.
         assert_eq!(decoder.received(&packets[0]), [packets[1].clone()]);
     }
@@ -431,7 +434,10 @@ mod tests {
         for packet in &packets {
             decoder.received(packet);
         }
-        assert!(sum.iter().all(|datagram| decoder.received_piece(datagram).is_empty()));
+        assert!(
+            sum.iter()
+                .all(|datagram| decoder.received_piece(datagram).is_empty())
+        );
         let mut decoder = Decoder::new();
         for packet in &packets[1..] {
             decoder.received(packet);

@@ -7,7 +7,7 @@
 //!   for its tail, then its stream is reset;
 //! * a group of which nothing was sent goes as soon as a newer one comes;
 //! * pictures that nothing needs are dropped once they wait for 300 ms;
-//! * once pictures wait for 700 ms the rest of the group is dropped: what was
+//! * once pictures wait for 900 ms the rest of the group is dropped: what was
 //!   sent stays good, and the next key frame takes over;
 //! * a key frame that is on its way is let through for up to 3 s, else a link
 //!   too narrow for one per group would never show a picture;
@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::turns::Standing;
 use super::unit::{AccessUnit, Codec, Group};
 use crate::clock::Boot;
 
@@ -29,7 +30,7 @@ pub const BACKLOG_BYTES: usize = 16 * 1024 * 1024;
 /// Age from which disposable pictures are dropped.
 pub const DROP_AFTER: Duration = Duration::from_millis(300);
 /// Age from which the rest of a group is dropped.
-pub const JUMP_AFTER: Duration = Duration::from_millis(700);
+pub const JUMP_AFTER: Duration = Duration::from_millis(900);
 /// How long a key frame that has begun is let through.
 pub const KEY_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -41,14 +42,16 @@ pub struct Entry<W> {
     /// Its stream, once it is open.
     pub writer: Option<W>,
     units: VecDeque<(Arc<AccessUnit>, Boot)>,
-    /// Since when the unit that is being written waits.
-    writing: Option<Boot>,
+    /// The unit that is being written: since when it waits, and what is left of it.
+    writing: Option<(Boot, usize)>,
     /// The key frame is out of our hands.
     key_out: bool,
     /// No more pictures come.
     complete: bool,
     /// Pictures were dropped at its end: it must not look complete.
     truncated: bool,
+    /// What should stand before it was dropped; its first picture says so.
+    after_gap: bool,
     /// When a newer group came.
     superseded: Option<Boot>,
 }
@@ -57,8 +60,15 @@ impl<W> Entry<W> {
     /// The next picture to write; afterwards [`Entry::written`] is due.
     pub fn take_unit(&mut self) -> Option<Arc<AccessUnit>> {
         let (unit, since) = self.units.pop_front()?;
-        self.writing = Some(since);
+        self.writing = Some((since, unit.data.len()));
         Some(unit)
+    }
+
+    /// So many bytes of the picture last taken are out of our hands.
+    pub const fn wrote(&mut self, bytes: usize) {
+        if let Some((_, left)) = &mut self.writing {
+            *left = left.saturating_sub(bytes);
+        }
     }
 
     /// The picture last taken is out of our hands.
@@ -67,14 +77,31 @@ impl<W> Entry<W> {
         self.key_out = true;
     }
 
+    /// Whether something is missing before the picture last taken.
+    pub fn take_gap(&mut self) -> bool {
+        std::mem::take(&mut self.after_gap)
+    }
+
     /// Since when its oldest picture waits.
     fn waits_since(&self) -> Option<Boot> {
         self.writing
+            .map(|(since, _)| since)
             .or_else(|| self.units.front().map(|(_, since)| *since))
     }
 
     fn bytes(&self) -> usize {
         self.units.iter().map(|(unit, _)| unit.data.len()).sum()
+    }
+
+    /// Something can be dropped: what is being written after the key frame is not.
+    fn has_rest(&self) -> bool {
+        !self.key_out || !self.units.is_empty()
+    }
+
+    /// Its key frame was taken, and more of its pictures would be.
+    fn can_give_way(&self) -> bool {
+        let has_key = self.key_out || self.writing.is_some() || !self.units.is_empty();
+        has_key && !self.complete && !self.truncated
     }
 
     /// When it is given up, if a newer group has come.
@@ -123,6 +150,17 @@ pub struct Backlog<W> {
     bytes: usize,
     /// Groups dropped because a newer one came before anything of them was sent.
     replaced: u32,
+    /// When the newest group began, how long after the one before, and the bytes of
+    /// its key frame.
+    began: Option<Boot>,
+    interval: Option<Duration>,
+    key_bytes: usize,
+    /// Bytes of its other pictures so far, those that were not taken too.
+    rest_bytes: usize,
+    /// Bytes per second of key frames and of the rest, as of the last whole group.
+    rates: (usize, usize),
+    /// The newest group ends short.
+    has_gap: bool,
 }
 
 impl<W> Default for Backlog<W> {
@@ -138,12 +176,28 @@ impl<W> Backlog<W> {
             entries: VecDeque::new(),
             bytes: 0,
             replaced: 0,
+            began: None,
+            interval: None,
+            key_bytes: 0,
+            rest_bytes: 0,
+            rates: (0, 0),
+            has_gap: false,
         }
     }
 
     /// A group begins; those before it are superseded. `lower` is called for
     /// each of their streams.
     pub fn start(&mut self, group: Arc<Group>, now: Boot, mut lower: impl FnMut(&mut W)) {
+        let after_gap = std::mem::take(&mut self.has_gap);
+        self.interval = self.began.map(|began| now.since(began));
+        self.began = Some(now);
+        if let Some(interval) = self.interval {
+            self.rates = (
+                per_second(self.key_bytes, interval),
+                per_second(self.rest_bytes, interval),
+            );
+        }
+        self.rest_bytes = 0;
         // Nothing of these was sent, and the new key frame replaces them.
         let unsent: usize = self.count(|entry| entry.writer.is_none(), Entry::bytes);
         self.bytes -= unsent;
@@ -168,6 +222,7 @@ impl<W> Backlog<W> {
             key_out: false,
             complete: false,
             truncated: false,
+            after_gap,
             superseded: None,
         });
     }
@@ -183,6 +238,11 @@ impl<W> Backlog<W> {
     /// The next picture of the newest group. Pictures without a group, and of a
     /// group whose end was dropped, are of no use.
     pub fn push(&mut self, unit: Arc<AccessUnit>, now: Boot) -> bool {
+        if unit.flags.key {
+            self.key_bytes = unit.data.len();
+        } else {
+            self.rest_bytes += unit.data.len();
+        }
         let Some(entry) = self.entries.back_mut() else {
             return false;
         };
@@ -195,6 +255,35 @@ impl<W> Backlog<W> {
         self.bytes += unit.data.len();
         entry.units.push_back((unit, now));
         true
+    }
+
+    /// How it stands, for the link's turns.
+    pub fn standing(&self) -> Standing {
+        let live = || self.entries.iter().filter(|entry| !entry.truncated);
+        let writing: usize = live()
+            .filter_map(|entry| entry.writing)
+            .map(|(_, bytes)| bytes)
+            .sum();
+        Standing {
+            since: live().filter_map(Entry::waits_since).min(),
+            bytes: self.bytes + writing,
+            can_give_way: self.entries.back().is_some_and(Entry::can_give_way),
+            next_key: self
+                .began
+                .zip(self.interval)
+                .map(|(began, interval)| began.plus(interval)),
+            key_bytes: self.key_bytes,
+            rates: self.rates,
+        }
+    }
+
+    /// Gives up the rest of the newest group: no more of its pictures are taken. What
+    /// waits is sent.
+    pub fn give_way(&mut self) {
+        if let Some(entry) = self.entries.back_mut().filter(|entry| entry.can_give_way()) {
+            entry.complete = true;
+            self.has_gap = true;
+        }
     }
 
     /// What to do next, newest group first; the first `blocked` steps, which
@@ -249,6 +338,7 @@ impl<W> Backlog<W> {
         entry.units.clear();
         entry.writing = None;
         entry.truncated = true;
+        self.has_gap = true;
         entry.writer.take()
     }
 
@@ -299,12 +389,16 @@ impl<W> Backlog<W> {
             KEY_PATIENCE
         };
         let is_late = age(entry) >= limit || is_over;
-        if is_late && !entry.truncated {
+        if is_late && entry.has_rest() && !entry.truncated {
             expired.dropped += entry.units.len() as u32;
             expired.late = true;
             entry.units.clear();
-            entry.truncated = true;
-            if !entry.key_out {
+            self.has_gap = true;
+            if entry.key_out {
+                // What was begun is sent to its end, and the stream finished.
+                entry.complete = true;
+            } else {
+                entry.truncated = true;
                 // Not even its key frame is through: there is nothing to keep.
                 entry.writing = None;
                 match entry.writer.take() {
@@ -328,7 +422,7 @@ impl<W> Backlog<W> {
             }
         }
         if let Some(entry) = self.entries.back().filter(|entry| !entry.truncated) {
-            if let Some(since) = entry.waits_since() {
+            if let Some(since) = entry.waits_since().filter(|_| entry.has_rest()) {
                 let limit = if entry.key_out {
                     JUMP_AFTER
                 } else {
@@ -357,6 +451,11 @@ impl<W> Backlog<W> {
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+fn per_second(bytes: usize, time: Duration) -> usize {
+    let micros = time.as_micros().max(1);
+    usize::try_from(bytes as u128 * 1_000_000 / micros).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -10,4 +10,5 @@ pub mod kept;
 pub mod nal;
 pub mod queue;
 pub mod timeline;
+pub mod turns;
 pub mod unit;

@@ -348,6 +348,12 @@ impl Camera {
     ) {
         let unit = Arc::new(unit);
         if is_first {
+            if unit.flags.loss_before {
+                // The group before ended short at the gateway.
+                for viewer in &inner.viewers {
+                    viewer.gap();
+                }
+            }
             self.begin(&mut inner, group);
         }
         inner.kept.push(&unit);

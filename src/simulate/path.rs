@@ -191,7 +191,11 @@ impl Path {
     fn decide(&mut self, now: Duration, bytes: usize) -> Fate {
         let on = self.conditions;
         if let Some(bursts) = on.bursts {
-            let turns = if self.is_bad { bursts.end } else { bursts.begin };
+            let turns = if self.is_bad {
+                bursts.end
+            } else {
+                bursts.begin
+            };
             self.is_bad ^= self.random.chance(turns);
         }
         if self.random.chance(on.loss) || (on.bursts.is_some() && self.is_bad) || on.cut {

@@ -1,5 +1,8 @@
-//! The link's congestion control, parity and backlog together, over quinn's own core
-//! in virtual time: what happens depends on the seed alone.
+//! The link's congestion control, parity, turns and backlog together, over quinn's own
+//! core and in virtual time: half a minute of a link in a moment, and what happens
+//! depends on the seed (and, by some bytes of the handshake, on the certificates) alone.
+//!
+//! The bounds are those of the project's aims, not of what a run happened to give.
 
 mod relays;
 mod world;
@@ -16,65 +19,204 @@ const FANAL: Strategy = Strategy {
     redundancy: true,
     max_bitrate: None,
 };
-
-const TWO: Source = Source {
+const NO_PARITY: Strategy = Strategy {
+    redundancy: false,
+    ..FANAL
+};
+/// 2 Mbit/s, a key frame every 2 s.
+const CAMERA: Source = Source {
     bitrate: 2_000_000,
     gop: 50,
 };
+/// Nothing counts before this.
+const SETTLED: Duration = Duration::from_secs(5);
+const END: Duration = Duration::from_secs(35);
 
-fn print(name: &str, site: &mut Site, seconds: u64) -> Summary {
-    let all = site.all();
-    let (lost, recovered, parity) = (
-        site.world.lost_packets(),
-        site.world.recovered,
-        site.world.parity_bytes,
-    );
-    let path = site.world.paths[0].counts();
-    let cap = site.world.capacity().map_or(0, |rate| rate * 8 / 1000);
-    let rtt = site.world.gateway().rtt();
-    println!(
-        "{name:<28} p50 {:>6.0} p95 {:>6.0} p99 {:>6.0} max {:>6.0} shown {:>5.1} % freeze {:>5} ms  media {:>6} kbit/s, lost {lost} rec {recovered} par {} kB ovf {} cap {cap} rtt {rtt:?}",
-        all.p50, all.p95, all.p99, all.worst, all.shown * 100.0,
-        all.freeze.as_millis(), site.media_bytes * 8 / 1000 / seconds, parity / 1000, path.lost * 1_000_000 + path.overflowed,
-    );
-    all
-}
+/// A round trip of 40 ms.
+const FAR: Conditions = Conditions::round_trip(40);
 
-fn run(name: &str, up: Conditions, sources: &[Source], strategy: Strategy, seed: u64) -> Summary {
-    let down = Conditions { rate: None, rate_up_to: None, ..up };
+/// Runs cameras over a link; says what became of their pictures, and prints it.
+fn run(name: &str, up: Conditions, sources: &[Source], strategy: Strategy) -> (Summary, Site) {
+    let down = Conditions {
+        rate: None,
+        rate_up_to: None,
+        ..up
+    };
+    let seed = 1;
     let world = World::new([up, down], seed, strategy);
     let mut site = Site::new(world, sources, seed);
-    site.from = Duration::from_secs(5);
-    site.run(Duration::from_secs(35));
-    print(name, &mut site, 30)
+    site.from = SETTLED;
+    site.run(END);
+    let all = site.all();
+    let path = site.world.paths[0].counts();
+    println!(
+        "{name}: transit p50 {:.0} p95 {:.0} p99 {:.0} max {:.0} ms, {:.1} % shown, longest freeze {} ms; \
+         {} kbit/s of pictures; packets: {} lost, {} overflowed, {} made anew; parity {} kB; gave way {}; \
+         capacity {:?}",
+        all.p50,
+        all.p95,
+        all.p99,
+        all.worst,
+        all.shown * 100.0,
+        all.freeze.as_millis(),
+        site.media_bytes * 8 / 1_000 / (END - SETTLED).as_secs(),
+        path.lost,
+        path.overflowed,
+        site.world.recovered,
+        site.world.parity_bytes / 1_000,
+        site.gave_way,
+        site.world.known.capacity(),
+    );
+    (all, site)
+}
+
+/// All but what was still under way at the end.
+fn assert_all_shown(all: &Summary) {
+    assert!(all.shown > 0.995, "{all:?}");
 }
 
 #[test]
-fn lab() {
-    let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
-    let rt = Conditions::round_trip(40);
-    let strategies = [
-        ("fanal", FANAL),
-        ("no parity", Strategy { redundancy: false, ..FANAL }),
-        ("cubic", Strategy { redundancy: false, congestion: Congestion::Cubic, ..FANAL }),
-    ];
-    let cases: Vec<(&str, Conditions, Vec<Source>)> = vec![
-        ("40 ms", rt, vec![TWO; 4]),
-        ("1 %, one camera", Conditions { loss: 0.01, ..rt }, vec![TWO; 1]),
-        ("3 %, one camera", Conditions { loss: 0.03, ..rt }, vec![TWO; 1]),
-        ("1 %, four", Conditions { loss: 0.01, ..rt }, vec![TWO; 4]),
-        ("3 %, four", Conditions { loss: 0.03, ..rt }, vec![TWO; 4]),
-        ("bursts", Conditions { bursts: Some(Bursts { begin: 0.003, end: 0.3 }), ..rt }, vec![TWO; 4]),
-        ("16 x 2 on 20", Conditions { rate: Some(20_000_000), ..rt }, vec![TWO; 16]),
-        ("8 x 2 on 20", Conditions { rate: Some(20_000_000), ..rt }, vec![TWO; 8]),
-        ("3.4 on 2", Conditions { rate: Some(2_000_000), ..rt }, vec![Source { bitrate: 3_400_000, gop: 50 }]),
-        ("0.5 on 2", Conditions { rate: Some(2_000_000), ..rt }, vec![Source { bitrate: 500_000, gop: 50 }]),
-        ("4G, two", Conditions { delay: Duration::from_millis(15), jitter: Duration::from_millis(30), loss: 0.005, rate: Some(4_000_000), rate_up_to: Some(12_000_000), ..rt }, vec![TWO; 2]),
-    ];
-    let only = std::env::var("CASE").unwrap_or_default();
-    for (name, up, sources) in cases.iter().filter(|(name, ..)| name.contains(&only)) {
-        for (strategy, how) in strategies {
-            run(&format!("{name}, {strategy}"), *up, sources, how, seed);
-        }
+fn a_clear_link_adds_nothing_and_sends_no_parity() {
+    let (all, site) = run("40 ms", FAR, &[CAMERA; 4], FANAL);
+    assert_all_shown(&all);
+    assert!(all.p99 <= 40.0, "{all:?}");
+    assert_eq!(site.world.parity_bytes, 0);
+    assert_eq!(site.gave_way, 0);
+}
+
+#[test]
+fn one_percent_of_loss_is_not_seen() {
+    let lossy = Conditions { loss: 0.01, ..FAR };
+    for count in [1, 4] {
+        let (all, site) = run("1 %", lossy, &vec![CAMERA; count], FANAL);
+        assert_all_shown(&all);
+        assert!(all.p99 <= 60.0, "{all:?}");
+        assert!(all.freeze < Duration::from_millis(150), "{all:?}");
+        assert_eq!(site.gave_way, 0);
+        assert!(site.world.recovered > 0);
     }
+}
+
+#[test]
+fn three_percent_of_loss_delays_few_pictures() {
+    let lossy = Conditions { loss: 0.03, ..FAR };
+    for count in [1, 4] {
+        let (all, site) = run("3 %", lossy, &vec![CAMERA; count], FANAL);
+        assert_all_shown(&all);
+        assert!(all.p99 <= 90.0, "{all:?}");
+        assert_eq!(site.gave_way, 0);
+    }
+}
+
+#[test]
+fn parity_pays_on_a_lossy_link() {
+    let lossy = Conditions { loss: 0.01, ..FAR };
+    let (with, site) = run("1 %, parity", lossy, &[CAMERA; 4], FANAL);
+    let (without, _) = run("1 %, none", lossy, &[CAMERA; 4], NO_PARITY);
+    assert!(with.p95 + 20.0 < without.p95, "{with:?} {without:?}");
+    // A fifth more bytes at most.
+    assert!(site.world.parity_bytes * 4 < site.media_bytes);
+}
+
+#[test]
+fn losses_in_bursts_are_not_taken_for_a_narrow_link() {
+    let bursts = Bursts {
+        begin: 0.003,
+        end: 0.3,
+    };
+    let lossy = Conditions {
+        bursts: Some(bursts),
+        ..FAR
+    };
+    let (all, _) = run("bursts", lossy, &[CAMERA; 4], FANAL);
+    assert!(all.shown > 0.98, "{all:?}");
+    assert!(all.p99 <= 100.0, "{all:?}");
+}
+
+#[test]
+fn sixteen_cameras_on_a_link_for_ten_all_stay_live() {
+    let narrow = Conditions {
+        rate: Some(20_000_000),
+        ..FAR
+    };
+    let (all, site) = run("16 x 2 on 20", narrow, &[CAMERA; 16], FANAL);
+    assert!(all.p95 <= 500.0, "{all:?}");
+    assert!(all.freeze <= Duration::from_millis(1_800), "{all:?}");
+    // A whole group's key frame and the pictures that there is room for.
+    assert!(all.shown > 0.4, "{all:?}");
+    for seen in &site.seen {
+        assert!(seen.transit.len() as f64 > 0.3 * seen.sent as f64);
+    }
+    assert_eq!(site.world.paths[0].counts().overflowed, 0);
+}
+
+#[test]
+fn a_link_that_has_room_is_not_held_back() {
+    let enough = Conditions {
+        rate: Some(20_000_000),
+        ..FAR
+    };
+    let (all, _) = run("8 x 2 on 20", enough, &[CAMERA; 8], FANAL);
+    assert_all_shown(&all);
+    assert!(all.p95 <= 100.0, "{all:?}");
+    assert!(all.p99 <= 150.0, "{all:?}");
+}
+
+#[test]
+fn delay_stays_bounded_on_a_link_narrower_than_one_camera() {
+    let narrow = Conditions {
+        rate: Some(2_000_000),
+        ..FAR
+    };
+    let large = Source {
+        bitrate: 3_400_000,
+        ..CAMERA
+    };
+    let (all, site) = run("3.4 on 2", narrow, &[large], FANAL);
+    assert!(all.p95 < 1_000.0, "{all:?}");
+    assert!(all.shown > 0.1, "{all:?}");
+    let capacity = site.world.known.capacity().unwrap();
+    assert!((225_000..255_000).contains(&capacity), "{capacity}");
+}
+
+#[test]
+fn a_small_stream_on_that_link_is_shown_in_time() {
+    let narrow = Conditions {
+        rate: Some(2_000_000),
+        ..FAR
+    };
+    let small = Source {
+        bitrate: 500_000,
+        ..CAMERA
+    };
+    let (all, _) = run("0.5 on 2", narrow, &[small], FANAL);
+    assert_all_shown(&all);
+    assert!(all.worst <= 300.0, "{all:?}");
+}
+
+#[test]
+fn a_mobile_link_shows_what_it_can() {
+    let mobile = Conditions {
+        delay: Duration::from_millis(15),
+        jitter: Duration::from_millis(30),
+        loss: 0.005,
+        rate: Some(4_000_000),
+        rate_up_to: Some(12_000_000),
+        ..FAR
+    };
+    let (all, _) = run("mobile", mobile, &[CAMERA; 2], FANAL);
+    assert!(all.shown > 0.9, "{all:?}");
+    assert!(all.p95 <= 500.0, "{all:?}");
+}
+
+#[test]
+fn ours_beats_cubic_where_packets_get_lost() {
+    let lossy = Conditions { loss: 0.01, ..FAR };
+    let cubic = Strategy {
+        congestion: Congestion::Cubic,
+        ..NO_PARITY
+    };
+    let (ours, _) = run("1 %, ours", lossy, &[CAMERA; 4], NO_PARITY);
+    let (theirs, _) = run("1 %, cubic", lossy, &[CAMERA; 4], cubic);
+    assert!(ours.p95 * 2.0 < theirs.p95, "{ours:?} {theirs:?}");
 }

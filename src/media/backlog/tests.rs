@@ -78,7 +78,7 @@ fn a_group_of_which_nothing_went_is_replaced() {
 }
 
 #[test]
-fn disposable_pictures_go_at_300_ms_and_the_rest_at_700() {
+fn disposable_pictures_go_at_300_ms_and_the_rest_at_900() {
     let mut backlog = begun(1, 0);
     send_all(&mut backlog, 0);
     backlog.push(unit(5, 100), at(100));
@@ -92,18 +92,46 @@ fn disposable_pictures_go_at_300_ms_and_the_rest_at_700() {
     let expired = backlog.expire(at(410), GRACE);
     assert_eq!((expired.dropped, expired.late), (1, false));
     assert_eq!(backlog.bytes(), 5);
-    assert_eq!(backlog.deadline(GRACE), Some(at(800)));
-    let expired = backlog.expire(at(800), GRACE);
+    assert_eq!(backlog.deadline(GRACE), Some(at(1_000)));
+    let expired = backlog.expire(at(1_000), GRACE);
     assert_eq!((expired.dropped, expired.late), (1, true));
     assert!(expired.reset.is_empty(), "what was sent stays good");
-    assert!(!backlog.push(unit(5, 900), at(900)));
-    assert_eq!(backlog.nth(0), None);
-    // The next key frame takes over, and the cut group never looks complete.
-    backlog.start(group(2), at(1_000), |_| {});
-    backlog.push(key(10, 1_000), at(1_000));
-    assert_eq!(backlog.nth(0), Some(Step::Open(1)));
-    assert_eq!(backlog.nth(1), None);
-    assert_eq!(backlog.expire(at(1_150), GRACE).reset, [1]);
+    assert!(!backlog.push(unit(5, 1_010), at(1_010)));
+    assert_eq!(backlog.nth(0), Some(Step::Finish(0)));
+    assert_eq!(backlog.deadline(GRACE), None);
+    assert_eq!(backlog.remove(0).unwrap().writer, Some(1));
+    // The next key frame takes over, and says that something is missing before it.
+    backlog.start(group(2), at(1_100), |_| {});
+    backlog.push(key(10, 1_100), at(1_100));
+    assert!(backlog.entry(0).unwrap().take_gap());
+    backlog.start(group(3), at(2_000), |_| {});
+    backlog.push(key(10, 2_000), at(2_000));
+    assert!(!backlog.entry(0).unwrap().take_gap());
+}
+
+#[test]
+fn a_relay_that_gives_way_sends_what_waits_and_takes_no_more_of_the_group() {
+    let mut backlog = begun(1, 0);
+    backlog.push(unit(5, 40), at(40));
+    let standing = backlog.standing();
+    assert!(standing.can_give_way);
+    assert_eq!((standing.since, standing.bytes), (Some(at(0)), 15));
+    assert_eq!(standing.key_bytes, 10);
+    backlog.give_way();
+    assert!(!backlog.push(unit(5, 80), at(80)));
+    assert!(!backlog.standing().can_give_way);
+    backlog.entry(0).unwrap().writer = Some(1);
+    backlog.take_unit(0);
+    backlog.entry(0).unwrap().wrote(4);
+    assert_eq!(backlog.standing().bytes, 11);
+    backlog.entry(0).unwrap().written();
+    send_all(&mut backlog, 0);
+    assert_eq!(backlog.nth(0), Some(Step::Finish(0)));
+    assert_eq!(backlog.standing().since, None);
+    backlog.start(group(2), at(2_000), |_| {});
+    backlog.push(key(10, 2_000), at(2_000));
+    assert_eq!(backlog.standing().next_key, Some(at(4_000)));
+    assert!(backlog.entry(1).unwrap().take_gap());
 }
 
 #[test]

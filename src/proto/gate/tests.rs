@@ -9,8 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::certs::trial::Trial;
 use crate::config::settings::{
-    Congestion,
-    Agreement, Approval, Camera, Gateway, Ground, Streams, Tls, Transport, Uplink,
+    Agreement, Approval, Camera, Congestion, Gateway, Ground, Streams, Tls, Transport, Uplink,
 };
 use crate::proto::ids::{CommuneId, Incident, ProfileWish, RequestId, Sha256};
 use crate::proto::statement::{

@@ -134,7 +134,8 @@ async fn without_a_certificate_nobody_gets_in() {
     };
     let client = world::RawClient {
         endpoint: endpoint::dial().unwrap(),
-        config: endpoint::client_config(&end, &settings::Uplink::default()).unwrap(),
+        config: endpoint::client_config(&end, &settings::Uplink::default(), &Arc::default())
+            .unwrap(),
     };
     let error = match within(client.connect(centre.address)).await {
         Err(error) => error,
@@ -268,7 +269,8 @@ async fn the_server_gives_nothing_to_resume_with() {
     };
     let client = world::RawClient {
         endpoint: endpoint::dial().unwrap(),
-        config: endpoint::client_config(&end, &settings::Uplink::default()).unwrap(),
+        config: endpoint::client_config(&end, &settings::Uplink::default(), &Arc::default())
+            .unwrap(),
     };
     // What the server says after the handshake comes before its answer here.
     let mut link = client.link(centre.address).await;

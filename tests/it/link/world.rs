@@ -241,7 +241,8 @@ max_designation = "31d"
         let end = tls::client(tls, centre, &Clock::system()).unwrap();
         RawClient {
             endpoint: endpoint::dial().unwrap(),
-            config: endpoint::client_config(&end, &settings::Uplink::default()).unwrap(),
+            config: endpoint::client_config(&end, &settings::Uplink::default(), &Arc::default())
+                .unwrap(),
         }
     }
 

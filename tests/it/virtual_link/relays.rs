@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use fanal::clock::Boot;
 use fanal::link::priority::Class;
 use fanal::media::backlog::{Backlog, Step};
+use fanal::media::turns::Turns;
 use fanal::media::unit::{AccessUnit, Codec, Configuration, Group, UnitFlags};
 use fanal::proto::ids::Profile;
 use fanal::proto::wire::{UNIT_HEADER, UnitHeader};
@@ -17,6 +18,8 @@ use quinn_proto::StreamId;
 
 use super::world::World;
 
+/// How long pictures must not have waited before parity is sent.
+const WAITED: Duration = Duration::from_secs(2);
 const LEAST_GRACE: Duration = Duration::from_millis(150);
 
 /// What a camera gives: 25 pictures a second.
@@ -39,7 +42,6 @@ impl Source {
 struct Writer {
     id: StreamId,
     pending: Bytes,
-    group: u64,
 }
 
 /// A camera and its relay.
@@ -75,6 +77,8 @@ pub(super) struct Seen {
 pub(super) struct Site {
     pub(super) world: World,
     relays: Vec<Relay>,
+    turns: Turns<usize>,
+    pub(super) gave_way: u64,
     incoming: BTreeMap<StreamId, Incoming>,
     owners: BTreeMap<StreamId, (usize, u64)>,
     current: Vec<(u64, bool)>,
@@ -90,7 +94,8 @@ impl Site {
         let count = sources.len() as u32;
         let relays = sources.iter().zip(0..).map(|(source, n)| Relay {
             source: *source,
-            phase: Duration::from_millis(500) + Duration::from_micros(40_000 * n / u64::from(count)),
+            phase: Duration::from_millis(500)
+                + Duration::from_micros(40_000 * n / u64::from(count)),
             next: 0,
             backlog: Backlog::new(),
             finishing: VecDeque::new(),
@@ -104,6 +109,8 @@ impl Site {
         Self {
             world,
             relays: relays.collect(),
+            turns: Turns::default(),
+            gave_way: 0,
             incoming: BTreeMap::new(),
             owners: BTreeMap::new(),
             current: vec![(0, true); sources.len()],
@@ -124,7 +131,10 @@ impl Site {
                 let late = relay.backlog.deadline(grace).map(|at| at.0);
                 tail.into_iter().chain(late).min()
             });
-            let turns = self.incoming.values().map(|incoming| incoming.began + LEAST_GRACE);
+            let turns = self
+                .incoming
+                .values()
+                .map(|incoming| incoming.began + LEAST_GRACE);
             let now = self.world.now;
             let next = picture
                 .into_iter()
@@ -177,7 +187,9 @@ impl Site {
                 configuration: Arc::clone(&relay.configuration),
             });
             let mut lowered = Vec::new();
-            relay.backlog.start(group, now, |writer| lowered.push(writer.id));
+            relay
+                .backlog
+                .start(group, now, |writer| lowered.push(writer.id));
             for id in lowered {
                 self.world.lower(id);
             }
@@ -198,12 +210,16 @@ impl Site {
         }
     }
 
-    /// As the relay's task does, for each relay in turn.
+    /// As the relays' tasks do, in turns.
     fn send(&mut self) {
         let now = Boot(self.world.now);
         let grace = self.grace();
         for at in 0..self.relays.len() {
-            while self.relays[at].finishing.front().is_some_and(|(_, end)| *end <= now) {
+            while self.relays[at]
+                .finishing
+                .front()
+                .is_some_and(|(_, end)| *end <= now)
+            {
                 if let Some((id, _)) = self.relays[at].finishing.pop_front() {
                     self.world.reset(id);
                 }
@@ -211,52 +227,92 @@ impl Site {
             for writer in self.relays[at].backlog.expire(now, grace).reset {
                 self.world.reset(writer.id);
             }
-            self.write(at, now, grace);
+            self.finish(at, now, grace);
+            self.note(at);
+        }
+        while let Some(at) = self.turns.first() {
+            if !self.write(at, now) {
+                self.turns.blocked(now);
+                break;
+            }
+            self.finish(at, now, grace);
+            self.note(at);
+        }
+        let capacity = self.world.known.capacity();
+        self.world.waits = self.turns.waited(now, WAITED);
+        while let Some(victim) = self.turns.victim(now, capacity) {
+            self.relays[victim].backlog.give_way();
+            self.gave_way += 1;
+            self.finish(victim, now, grace);
+            self.note(victim);
         }
     }
 
-    fn write(&mut self, at: usize, now: Boot, grace: Duration) {
-        while let Some(step) = self.relays[at].backlog.nth(0) {
+    fn note(&mut self, at: usize) {
+        self.turns
+            .set(at, Class::Rest, self.relays[at].backlog.standing());
+    }
+
+    /// Finishes what is all written.
+    fn finish(&mut self, at: usize, now: Boot, grace: Duration) {
+        let mut other = 0;
+        while let Some(step) = self.relays[at].backlog.nth(other) {
+            if let Step::Finish(n) = step {
+                let writer = self.relays[at].backlog.remove(n).unwrap().writer.unwrap();
+                self.world.finish(writer.id);
+                self.relays[at]
+                    .finishing
+                    .push_back((writer.id, now.plus(grace)));
+            } else {
+                other += 1;
+            }
+        }
+    }
+
+    /// One picture of a relay; false where the link takes no more.
+    fn write(&mut self, at: usize, now: Boot) -> bool {
+        loop {
             let backlog = &mut self.relays[at].backlog;
-            match step {
-                Step::Open(n) => {
+            match backlog.nth(0) {
+                None | Some(Step::Finish(_)) => return true,
+                Some(Step::Open(n)) => {
                     let Some(id) = self.world.open(Class::Rest.number()) else {
-                        return;
+                        return false;
                     };
                     let entry = backlog.entry(n).unwrap();
-                    let group = entry.group.number;
-                    self.owners.insert(id, (at, group));
+                    self.owners.insert(id, (at, entry.group.number));
                     entry.writer = Some(Writer {
                         id,
                         pending: Bytes::new(),
-                        group,
                     });
                 }
-                Step::Write(n) => {
+                Some(Step::Write(n)) => {
                     let is_written = |entry: &Writer| entry.pending.is_empty();
-                    let empty = backlog.entry(n).unwrap().writer.as_ref().is_some_and(is_written);
+                    let empty = backlog
+                        .entry(n)
+                        .unwrap()
+                        .writer
+                        .as_ref()
+                        .is_some_and(is_written);
                     let unit = if empty { backlog.take_unit(n) } else { None };
                     let writer = backlog.entry(n).unwrap().writer.as_mut().unwrap();
-                    debug_assert!(writer.group > 0);
                     if let Some(unit) = unit {
                         let mut bytes = BytesMut::from(&UnitHeader::encode(&unit)[..]);
                         bytes.extend_from_slice(&unit.data);
                         writer.pending = bytes.freeze();
                     }
                     let (id, mut pending) = (writer.id, writer.pending.clone());
+                    let before = pending.len();
                     self.world.write(id, &mut pending);
+                    self.turns.wrote(now, before - pending.len());
                     let entry = self.relays[at].backlog.entry(n).unwrap();
+                    entry.wrote(before - pending.len());
                     let is_written = pending.is_empty();
                     entry.writer.as_mut().unwrap().pending = pending;
-                    if !is_written {
-                        return;
+                    if is_written {
+                        entry.written();
                     }
-                    entry.written();
-                }
-                Step::Finish(n) => {
-                    let writer = backlog.remove(n).unwrap().writer.unwrap();
-                    self.world.finish(writer.id);
-                    self.relays[at].finishing.push_back((writer.id, now.plus(grace)));
+                    return is_written;
                 }
             }
         }
@@ -325,7 +381,11 @@ impl Site {
     }
 
     pub(super) fn all(&self) -> Summary {
-        let mut transit: Vec<Duration> = self.seen.iter().flat_map(|seen| seen.transit.clone()).collect();
+        let mut transit: Vec<Duration> = self
+            .seen
+            .iter()
+            .flat_map(|seen| seen.transit.clone())
+            .collect();
         transit.sort_unstable();
         let at = |part: f64| {
             let index = (transit.len() as f64 * part) as usize;
@@ -339,7 +399,12 @@ impl Site {
             p99: at(0.99),
             worst: at(1.0),
             shown: transit.len() as f64 / sent as f64,
-            freeze: self.seen.iter().map(|seen| seen.longest_gap).max().unwrap_or_default(),
+            freeze: self
+                .seen
+                .iter()
+                .map(|seen| seen.longest_gap)
+                .max()
+                .unwrap_or_default(),
         }
     }
 }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
 use fanal::config::settings::Congestion;
-use fanal::link::congestion::Adaptive;
+use fanal::link::congestion::Known;
 use fanal::link::redundancy::{Decoder, Encoder, Meter};
 use fanal::link::{endpoint, priority};
 use fanal::simulate::path::{Conditions, Fate, Path};
@@ -62,7 +62,10 @@ pub(super) struct World {
     block: Option<usize>,
     decoder: Decoder,
     meter: Meter,
+    pub(super) known: Arc<Known>,
     metered: (Duration, u64, u64),
+    /// Pictures wait for the link, or did lately.
+    pub(super) waits: bool,
     pub(super) recovered: u64,
     pub(super) parity_bytes: u64,
 }
@@ -73,7 +76,8 @@ impl World {
         let origin = Instant::now();
         let wall = Clock::system().now().wall;
         let trial = Trial::new(wall).unwrap();
-        let (client, server) = configurations(&trial, strategy);
+        let known: Arc<Known> = Arc::default();
+        let (client, server) = configurations(&trial, strategy, &known);
         let end = |port, server| End {
             endpoint: Endpoint::new(
                 Arc::new(endpoint::own_config(EndpointConfig::default())),
@@ -101,7 +105,9 @@ impl World {
             block: None,
             decoder: Decoder::new(),
             meter: Meter::new(),
+            known: Arc::clone(&known),
             metered: (Duration::ZERO, 0, 0),
+            waits: false,
             recovered: 0,
             parity_bytes: 0,
         };
@@ -120,13 +126,10 @@ impl World {
     }
 
     pub(super) fn receiver(&mut self) -> Option<&mut Connection> {
-        self.receiver.connection.as_mut().map(|(_, connection)| connection)
-    }
-
-    /// Bytes per second, as the gateway's congestion control has it.
-    pub(super) fn capacity(&mut self) -> Option<u64> {
-        let state = self.gateway().congestion_state().clone_box().into_any();
-        state.downcast::<Adaptive>().ok()?.capacity()
+        self.receiver
+            .connection
+            .as_mut()
+            .map(|(_, connection)| connection)
     }
 
     /// When something happens next by itself.
@@ -182,7 +185,9 @@ impl World {
             (&mut self.gateway, self.receiver.address)
         };
         let mut out = Vec::new();
-        let event = end.endpoint.handle(now, from, None, None, BytesMut::from(bytes), &mut out);
+        let event = end
+            .endpoint
+            .handle(now, from, None, None, BytesMut::from(bytes), &mut out);
         match event {
             Some(DatagramEvent::ConnectionEvent(_, event)) => {
                 if let Some((_, connection)) = &mut end.connection {
@@ -254,7 +259,8 @@ impl World {
         let path = &mut self.paths[usize::from(!to_receiver)];
         if let Fate::Arrives(at) = path.send(self.now, datagram.len() + 28) {
             self.number += 1;
-            self.under_way.insert((at, self.number), (to_receiver, datagram));
+            self.under_way
+                .insert((at, self.number), (to_receiver, datagram));
         }
     }
 
@@ -266,13 +272,12 @@ impl World {
         }
         let recovered = self.recovered;
         let stats = self.gateway().stats();
-        let window = stats.path.cwnd;
-        self.gateway().set_send_window(endpoint::send_window(window));
         let lost_now = stats.path.lost_packets.max(recovered);
         let sent_now = stats.udp_tx.datagrams;
         self.metered = (self.now, sent_now, lost_now);
         let block = self.meter.note(self.now, sent_now - sent, lost_now - lost);
-        self.block = block.filter(|_| self.strategy.redundancy);
+        let has_room = !self.known.queues() && !self.waits;
+        self.block = block.filter(|_| self.strategy.redundancy && has_room);
     }
 
     pub(super) fn lost_packets(&mut self) -> u64 {
@@ -288,11 +293,21 @@ impl World {
 
     /// Hands over what the link takes; what is left of it stays.
     pub(super) fn write(&mut self, id: StreamId, bytes: &mut Bytes) {
-        let taken = self
-            .gateway()
-            .send_stream(id)
-            .write_chunks(std::slice::from_mut(bytes));
-        drop(taken);
+        let window = self.gateway().stats().path.cwnd;
+        self.gateway()
+            .set_send_window(endpoint::send_window(window));
+        while !bytes.is_empty() {
+            let mut piece = bytes.split_to(bytes.len().min(endpoint::piece(window)));
+            let mut stream = self.gateway.connection.as_mut().unwrap().1.send_stream(id);
+            let taken = stream.write_chunks(std::slice::from_mut(&mut piece));
+            if !piece.is_empty() {
+                let left = BytesMut::from(&piece[..]);
+                *bytes = [&left[..], &bytes[..]].concat().into();
+            }
+            if taken.is_err() || !piece.is_empty() {
+                return;
+            }
+        }
     }
 
     pub(super) fn finish(&mut self, id: StreamId) {
@@ -307,7 +322,10 @@ impl World {
     }
 
     pub(super) fn lower(&mut self, id: StreamId) {
-        let _ = self.gateway().send_stream(id).set_priority(priority::SUPERSEDED);
+        let _ = self
+            .gateway()
+            .send_stream(id)
+            .set_priority(priority::SUPERSEDED);
     }
 
     /// All that can be read at the receiver: bytes, and whether the stream is over
@@ -352,6 +370,7 @@ impl World {
 fn configurations(
     trial: &Trial,
     strategy: Strategy,
+    known: &Arc<Known>,
 ) -> (quinn_proto::ClientConfig, quinn_proto::ServerConfig) {
     let identity = trial.machine(NAME).unwrap();
     let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
@@ -374,11 +393,11 @@ fn configurations(
     let window = endpoint::initial_window(strategy.max_bitrate);
     let client = QuicClientConfig::try_from(Arc::new(client)).unwrap();
     let mut client = quinn_proto::ClientConfig::new(Arc::new(client));
-    let transport = endpoint::transport(window, 0, strategy.congestion);
+    let transport = endpoint::transport(window, 0, strategy.congestion, known);
     client.transport_config(Arc::new(transport));
     let server = QuicServerConfig::try_from(Arc::new(server)).unwrap();
     let mut server = quinn_proto::ServerConfig::with_crypto(Arc::new(server));
-    let transport = endpoint::transport(window, 4_096, Congestion::Cubic);
+    let transport = endpoint::transport(window, 4_096, Congestion::Cubic, &Arc::default());
     server.transport_config(Arc::new(transport));
     (client, server)
 }
