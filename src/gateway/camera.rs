@@ -10,7 +10,7 @@
 //! | what waits | bound | when full |
 //! |---|---|---|
 //! | pictures | none waits here: each goes to every [`Sink`] at once, which must not block | the sink's queue decides |
-//! | kept group | 16 MiB and 30 s, only while somebody is attached | dropped; the next joiner waits for a key frame |
+//! | kept group | 16 MiB and 30 s, only while somebody is attached or the camera is `warm` | dropped; the next joiner needs a key frame, see [`Pool::want_key_frame`] |
 //! | who joins and leaves | one entry per relay | – |
 
 use std::collections::HashMap;
@@ -229,8 +229,10 @@ impl Pool {
         self.warm_up();
     }
 
-    /// Keeps the warm cameras open until [`Pool::shutdown`]; nothing of theirs
-    /// leaves the LAN without a relay.
+    /// Keeps the warm cameras open until [`Pool::shutdown`], and the newest group
+    /// of each in memory, so that a relay has its first picture at once. Nothing
+    /// of theirs leaves the LAN without a relay; what was kept when the last
+    /// relay went is dropped.
     pub async fn run_warm(&self) {
         self.inner.lock().warm = true;
         self.warm_up();

@@ -226,6 +226,8 @@ struct Task {
     sinks: Vec<Attached>,
     line: Timeline,
     kept: Kept,
+    /// Open, and its newest group kept, though nobody is attached.
+    warm: bool,
     session: Option<Session>,
     opening: Option<Open>,
     /// From the order to open to the first key frame.
@@ -290,6 +292,7 @@ impl Task {
             sinks: Vec::new(),
             line,
             kept: Kept::new(),
+            warm: false,
             session: None,
             opening: None,
             start: None,
@@ -327,9 +330,14 @@ impl Task {
             self.sinks.retain(|attached| attached.id != id);
             if self.sinks.len() < before {
                 self.life.handle_detach(now);
+                if self.sinks.is_empty() {
+                    // What was shown under a grant is not kept beyond it; a warm
+                    // camera keeps again from its next key frame on.
+                    self.kept.clear();
+                }
             }
         }
-        if self.sinks.is_empty() {
+        if std::mem::replace(&mut self.warm, warm) && !warm && self.sinks.is_empty() {
             self.kept.clear();
         }
         self.life.handle_warm(now, warm);
@@ -597,7 +605,7 @@ impl Task {
             profile: self.stream.profile,
             configuration: configuration.clone(),
         });
-        if !self.sinks.is_empty() {
+        if self.warm || !self.sinks.is_empty() {
             self.kept.start(group.clone());
         }
         let frame = Frame::Group(group);

@@ -213,6 +213,17 @@ impl World {
         assert!(tokio::time::timeout(PATIENCE, forgotten).await.is_ok());
     }
 
+    /// Waits until the metrics have this line.
+    async fn until_metric(&self, line: &str) {
+        let there = async {
+            while !self.metric(line) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, there).await;
+        assert!(waited.is_ok(), "{line} did not come");
+    }
+
     fn metric(&self, line: &str) -> bool {
         self.metrics.encode().unwrap().lines().any(|l| l == line)
     }

@@ -578,7 +578,7 @@ async fn a_host_with_few_sessions_is_busy_until_one_closes() {
 }
 
 #[tokio::test]
-async fn warm_cameras_are_open_and_give_nothing_from_before() {
+async fn a_warm_camera_gives_its_newest_group_at_once_and_forgets_it_with_the_last_grant() {
     let camera = Camera::start(Script::default()).await;
     let mut warm = streams(&camera.url());
     warm.warm = true;
@@ -587,18 +587,29 @@ async fn warm_cameras_are_open_and_give_nothing_from_before() {
     let world = world(settings, LIMITS);
     let pool = world.pool.clone();
     let running = tokio::spawn(async move { pool.run_warm().await });
-    camera.until_method("PLAY", 1).await;
+    camera.picture(1, Picture::delta(3_600)).await;
+    world
+        .until_metric(r#"fanal_gateway_cameras{state="live"} 1"#)
+        .await;
     let sink = Recorder::new();
     let attached = world.attach("warm", &sink);
-    sink.until_live().await;
-    camera.picture(1, Picture::key(90_000)).await;
     let got = sink.until_units(1).await;
-    assert!(!got.groups[0].kept);
+    assert_eq!(got.states, [State::Live], "no start is waited for");
+    assert!(got.groups[0].kept && got.units[0].1.flags.key);
+    camera.picture(1, Picture::key(90_000)).await;
+    sink.until("a group of its own", |got| got.groups.len() == 2)
+        .await;
     drop(attached);
-    camera.picture(1, Picture::key(180_000)).await;
+    world.until_forgotten().await;
+    camera.picture(1, Picture::delta(93_600)).await;
     let again = Recorder::new();
-    let _again = world.attach("warm", &again);
+    let attached = world.attach("warm", &again);
     again.until_live().await;
+    camera.picture(1, Picture::key(180_000)).await;
+    let got = again.until_units(1).await;
+    assert!(!got.groups[0].kept, "nothing from the grant before");
+    drop(attached);
+    world.until_forgotten().await;
     assert_eq!((camera.connections(), cold.connections()), (1, 0));
     world.pool.shutdown().await;
     running.await.unwrap();
