@@ -99,7 +99,10 @@ impl Hosts {
         loop {
             let (freed, limit) = match self.try_enter(host) {
                 Ok((place, start)) => {
-                    tokio::time::sleep_until(start).await;
+                    // A timer rounds up to its next millisecond, and one or two pass.
+                    if start > Instant::now() {
+                        tokio::time::sleep_until(start).await;
+                    }
                     return Ok(place);
                 }
                 Err(full) => full,

@@ -26,7 +26,7 @@ use crate::config::settings;
 use crate::media::h265;
 use crate::media::timeline::TICKS_PER_SECOND;
 use crate::media::unit::{Codec, Configuration, UNIT_LIMIT};
-use crate::proto::camera::{Failure, Retry, Step};
+use crate::proto::camera::{Failure, Retry, StartStep, Step};
 use crate::reason::Reason;
 
 /// The name under which cameras see the gateway.
@@ -119,6 +119,21 @@ impl Progress {
     pub(crate) fn reached(&self) -> Vec<(Step, Instant)> {
         let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         reached.clone()
+    }
+
+    /// How long each step took of a start that was ordered and has its key frame
+    /// at these times.
+    pub(crate) fn durations(&self, ordered: Instant, key: Instant) -> Vec<(StartStep, Duration)> {
+        let mut reached = vec![(Step::Waiting, ordered)];
+        reached.extend(self.reached());
+        let mut took = Vec::with_capacity(reached.len());
+        for (at, (step, from)) in reached.iter().enumerate() {
+            let next = reached.get(at + 1);
+            let until = next.map_or(key, |(_, until)| *until);
+            let step = StartStep::between(*step, next.map(|(step, _)| *step));
+            took.push((step, until.saturating_duration_since(*from)));
+        }
+        took
     }
 }
 
@@ -501,6 +516,41 @@ mod tests {
         assert!(!disposable(Some(&with(2))), "the layer above may need it");
         assert!(!disposable(Some(&with(0))));
         assert!(!disposable(None));
+    }
+
+    #[test]
+    fn the_steps_of_a_start_leave_no_gap() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let took = |reached: &[(Step, u64)], key| {
+            let progress = Progress::default();
+            *progress.reached.lock().unwrap() =
+                reached.iter().map(|(step, ms)| (*step, at(*ms))).collect();
+            let took = progress.durations(start, at(key));
+            assert_eq!(took.iter().map(|t| t.1).sum::<Duration>(), at(key) - start);
+            took
+        };
+        let plain = [
+            (Step::Connecting, 3),
+            (Step::SettingUp, 8),
+            (Step::Playing, 10),
+            (Step::NoPicture, 13),
+            (Step::NoKeyFrame, 20),
+        ];
+        let ms = Duration::from_millis;
+        assert_eq!(
+            took(&plain, 20),
+            [
+                (StartStep::Queue, ms(3)),
+                (StartStep::Describe, ms(5)),
+                (StartStep::Setup, ms(2)),
+                (StartStep::Play, ms(3)),
+                (StartStep::FirstPicture, ms(7)),
+                (StartStep::KeyFrame, ms(0)),
+            ]
+        );
+        let adapted = [(Step::Connecting, 0), (Step::Describing, 4)];
+        assert_eq!(took(&adapted, 5)[1], (StartStep::Connect, ms(4)));
     }
 
     #[test]

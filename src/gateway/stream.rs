@@ -575,12 +575,18 @@ impl Task {
     }
 
     fn count_success(&mut self) {
-        let took = self.start.take().map(|start| start.ordered.elapsed());
-        self.pool.metrics.count_camera_start(Ok(()));
-        if let Some(took) = took {
-            self.pool
-                .metrics
-                .camera_start_seconds
+        let metrics = &self.pool.metrics;
+        metrics.count_camera_start(Ok(()));
+        let Some(start) = self.start.take() else {
+            return;
+        };
+        let (ordered, now) = (start.ordered.into_std(), Instant::now().into_std());
+        let took = now.saturating_duration_since(ordered);
+        metrics.camera_start_seconds.observe(took.as_secs_f64());
+        for (step, took) in start.progress.durations(ordered, now) {
+            metrics
+                .camera_start_step_seconds
+                .with_label_values(&[step.as_str()])
                 .observe(took.as_secs_f64());
         }
     }

@@ -314,6 +314,20 @@ async fn pictures_come_whole_numbered_and_timed() {
         test.world
             .metric(r#"fanal_gateway_camera_starts_total{outcome="ok",reason=""} 1"#)
     );
+    for (step, count) in [
+        ("queue", 1),
+        // retina connects and describes in one call.
+        ("connect", 0),
+        ("describe", 1),
+        ("setup", 1),
+        ("play", 1),
+        ("first_picture", 1),
+        ("key_frame", 1),
+    ] {
+        let line =
+            format!("fanal_gateway_camera_start_step_seconds_count{{step=\"{step}\"}} {count}");
+        assert!(test.world.metric(&line), "{line}");
+    }
 }
 
 #[tokio::test]
