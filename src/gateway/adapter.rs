@@ -23,7 +23,6 @@
 //! (UDP media go past it). Nothing is queued: what comes is written on before
 //! more is read, so that a slow reader slows the camera's TCP, as without it.
 
-mod auth;
 mod message;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -37,6 +36,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::auth::{Scheme, Unsuitable};
 use super::cause;
 use super::host::Turn;
 use super::session::Target;
@@ -44,7 +44,6 @@ use crate::config::settings::{Credential, Transport};
 use crate::media::unit::UNIT_LIMIT;
 use crate::proto::camera::{Failure, Step};
 use crate::reason::Reason;
-use auth::{Scheme, Unsuitable};
 use message::{Message, Piece};
 
 /// How much is read at a time: some packets, and a large part of a key frame.
@@ -317,7 +316,7 @@ impl Conversation {
         {
             let (method, uri) = (method.to_owned(), uri.to_owned());
             let answer = scheme
-                .authorization(credential, &method, &uri)
+                .authorization(credential, &method, &uri, &[])
                 .map_err(std::io::Error::other)?;
             pending.request.set("Authorization", answer);
             pending.signed += 1;

@@ -101,11 +101,13 @@ impl Prober {
                 url: url.clone(),
                 credential: streams.credential.clone(),
                 transport: streams.transport,
+                onvif: None,
             }),
             hosts: self.hosts.clone(),
             group: Arc::default(),
             limits: self.limits,
             progress: Arc::new(Progress::default()),
+            onvif: None,
             // The connection is made apart from DESCRIBE, so that each has its time.
             adapted: Arc::new(AtomicBool::new(true)),
             tasks: self.tasks.clone(),

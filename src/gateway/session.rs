@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::adapter::Adapter;
 use super::cause;
 use super::host::{Hosts, Place, Turn};
+use super::onvif::Device;
 use crate::config::settings;
 use crate::media::h265;
 use crate::media::timeline::TICKS_PER_SECOND;
@@ -54,7 +55,8 @@ pub struct Limits {
     pub place: Duration,
     /// A key frame that is due sooner than this is waited for.
     pub key_frame_near: Duration,
-    /// A session is not opened anew for a key frame more often than this.
+    /// A camera is not asked for a key frame, nor its session opened anew for one,
+    /// more often than this.
     pub key_frame_every: Duration,
     /// First wait before a failed camera is tried again.
     pub retry_floor: Duration,
@@ -75,7 +77,7 @@ impl Limits {
         busy: Duration::from_secs(60),
         place: Duration::from_secs(3),
         key_frame_near: Duration::from_secs(2),
-        key_frame_every: Duration::from_secs(10),
+        key_frame_every: Duration::from_secs(5),
         retry_floor: Duration::from_secs(1),
         retry_cap: Duration::from_secs(30),
         retry_stable: Duration::from_secs(30),
@@ -88,6 +90,8 @@ pub(crate) struct Target {
     pub(crate) url: url::Url,
     pub(crate) credential: Option<settings::Credential>,
     pub(crate) transport: settings::Transport,
+    /// Its ONVIF device service, without credentials.
+    pub(crate) onvif: Option<url::Url>,
 }
 
 impl Target {
@@ -145,9 +149,11 @@ pub(crate) struct Opening {
     pub(crate) group: Arc<SessionGroup>,
     pub(crate) limits: Limits,
     pub(crate) progress: Arc<Progress>,
+    /// Where a key frame can be asked for.
+    pub(crate) onvif: Option<Arc<Device>>,
     /// The camera is known to need the adapter; set when that turns out.
     pub(crate) adapted: Arc<AtomicBool>,
-    /// Owns the adapter's task.
+    /// Owns the adapter's task and the look-up over ONVIF.
     pub(crate) tasks: TaskTracker,
 }
 
@@ -201,6 +207,11 @@ impl Session {
             .hosts
             .enter(opening.target.host(), limits.place, limits.busy)
             .await?;
+        if let Some(device) = &opening.onvif {
+            // Beside DESCRIBE and what follows: found out by the time that pictures come.
+            let stream = Arc::new(opening.target.url.clone());
+            opening.tasks.spawn(device.clone().prepare(stream));
+        }
         let adapted =
             opening.target.credential.is_some() || opening.adapted.load(Ordering::Relaxed);
         let (demuxed, stream, codec) = if adapted {

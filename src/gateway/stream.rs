@@ -1,8 +1,6 @@
 //! The task of one camera stream: carries out what [`Life`] decides, numbers
 //! groups and epochs, places pictures on the relay's time line and hands them on.
 
-mod key_frames;
-
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -17,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::camera::{Counters, Inner, Settled, Sink};
+use super::onvif::{self, Device};
 use super::session::{Opening, Picture, Progress, Session, Target, await_teardown};
 use crate::clock::Boot;
 use crate::media::kept::Kept;
@@ -25,8 +24,8 @@ use crate::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFla
 use crate::proto::backoff::Backoff;
 use crate::proto::camera::{Command, Failure, Life, Phase, State, Step};
 use crate::proto::ids::{CameraId, Profile};
+use crate::proto::key_frames::{KeyFrames, Rules, Way};
 use crate::reason::{Reason, Refusal};
-use key_frames::KeyFrames;
 
 /// One stream of a camera: known to the pool as soon as it was asked for, with a
 /// task only while it is wanted.
@@ -243,6 +242,8 @@ struct Task {
     epoch: u32,
     configuration: Option<Arc<Configuration>>,
     keys: KeyFrames,
+    /// A key frame is being asked for.
+    asking: Option<Asking>,
 }
 
 struct Attached {
@@ -253,6 +254,8 @@ struct Attached {
 }
 
 type Open = Pin<Box<dyn Future<Output = Result<Session, Failure>> + Send>>;
+
+type Asking = Pin<Box<dyn Future<Output = Result<(), onvif::Error>> + Send>>;
 
 /// A start under way.
 struct Start {
@@ -267,6 +270,7 @@ enum Happened {
     Pressed,
     Opened(Result<Session, Failure>),
     Came(Result<Picture, Failure>),
+    Asked(Result<(), onvif::Error>),
     Ticked,
 }
 
@@ -304,6 +308,7 @@ impl Task {
             epoch: 0,
             configuration: None,
             keys: KeyFrames::default(),
+            asking: None,
         }
     }
 
@@ -344,6 +349,10 @@ impl Task {
         for change in changes {
             self.change(change);
         }
+        if self.sinks.is_empty() {
+            self.keys.handle_nobody();
+        }
+        self.seek_key_frame(now);
         self.note_start(now);
         while self.life.poll_timeout().is_some_and(|at| at <= now) {
             let start = self.start.as_ref();
@@ -370,6 +379,7 @@ impl Task {
                 if changed {
                     self.stream.adapted.store(false, Ordering::Relaxed);
                 }
+                self.keys.handle_settings();
                 if changed || matches!(self.life.phase(), Phase::Held | Phase::Retrying) {
                     self.life.handle_reopen();
                 }
@@ -422,8 +432,10 @@ impl Task {
 
     fn open(&mut self) {
         let progress = Arc::new(Progress::default());
+        let target = self.stream.lock().target.clone();
         let opening = Opening {
-            target: self.stream.lock().target.clone(),
+            onvif: self.device(&target),
+            target,
             hosts: self.pool.hosts.clone(),
             group: self.stream.counters.sessions.clone(),
             limits: self.pool.limits,
@@ -443,6 +455,7 @@ impl Task {
 
     async fn close(&mut self) {
         self.kept.clear();
+        self.asking = None;
         let limit = self.pool.limits.teardown;
         self.start = None;
         if let Some(session) = self.session.take() {
@@ -503,6 +516,13 @@ impl Task {
                 self.configuration = None;
             }
             Happened::Came(Ok(picture)) => self.hand_on(picture),
+            Happened::Asked(asked) => {
+                self.asking = None;
+                if asked.is_err() {
+                    let now = self.now();
+                    self.keys.handle_failed(now);
+                }
+            }
             Happened::Opened(Err(failure)) | Happened::Came(Err(failure)) => {
                 if self.start.is_some() {
                     self.count_failure(failure.refusal.reason);
@@ -527,6 +547,7 @@ impl Task {
             () = self.pressure.notified(), if lingering => Happened::Pressed,
             opened = opened(self.opening.as_mut()) => Happened::Opened(opened),
             came = next(self.session.as_mut()) => Happened::Came(came),
+            asked = asked(self.asking.as_mut()) => Happened::Asked(asked),
             _ = self.ticker.tick() => Happened::Ticked,
         }
     }
@@ -535,7 +556,7 @@ impl Task {
         let now = self.now();
         let first = std::mem::replace(&mut self.fresh, false);
         if first {
-            self.keys.first = picture.key;
+            self.keys.handle_first(picture.key);
             if let Some(start) = &self.start {
                 start.progress.reach(Step::NoKeyFrame);
             }
@@ -601,7 +622,7 @@ impl Task {
             self.epoch = self.stream.counters.next_epoch();
             self.configuration = Some(configuration.clone());
         }
-        self.keys.note();
+        self.keys.handle_key(self.now());
         let group = Arc::new(Group {
             number: self.stream.counters.next_group(),
             epoch: self.epoch,
@@ -621,20 +642,59 @@ impl Task {
         }
     }
 
+    /// Somebody needs a key frame; [`Task::seek_key_frame`] gets one in its time.
     fn want_key_frame(&mut self) {
         let motion = self
             .configuration
             .as_ref()
             .is_some_and(|configuration| configuration.codec != Codec::Jpeg);
-        if motion && self.life.phase() == Phase::Live && self.keys.is_far(&self.pool.limits) {
-            if self.keys.first {
-                tracing::info!(camera = %self.stream.camera, "opened anew for a key frame");
-                self.keys.reopen();
-                self.life.handle_reopen();
-            } else {
-                tracing::info!(camera = %self.stream.camera, "a key frame is wanted, and the camera does not begin its sessions with one; shorten its key frame interval");
-            }
+        if !motion || self.life.phase() != Phase::Live {
+            return; // A start brings one, and of MJPEG every picture is one.
         }
+        let onvif = self.stream.lock().target.onvif.is_some();
+        if self.keys.has_way(self.now(), onvif) {
+            self.keys.handle_wish();
+        } else {
+            tracing::info!(camera = %self.stream.camera, "a key frame is wanted, and the camera does not begin its sessions with one; set onvif, or shorten its key frame interval");
+        }
+    }
+
+    /// Asks for a key frame, or opens the session anew, if one is needed and it is time.
+    fn seek_key_frame(&mut self, now: Boot) {
+        let playing = matches!(self.life.phase(), Phase::Starting | Phase::Live);
+        if !playing || self.session.is_none() || self.asking.is_some() {
+            return;
+        }
+        let target = self.stream.lock().target.clone();
+        let limits = &self.pool.limits;
+        let rules = Rules {
+            near: limits.key_frame_near,
+            every: limits.key_frame_every,
+        };
+        match self.keys.poll_way(now, &rules, target.onvif.is_some()) {
+            Some(Way::Ask) => {
+                let Some(device) = self.device(&target) else {
+                    return;
+                };
+                let camera = self.stream.camera.clone();
+                self.asking = Some(Box::pin(async move {
+                    let asked = device.ask(&target.url).await;
+                    device.tell(&camera, &asked);
+                    asked
+                }));
+            }
+            Some(Way::Reopen) => {
+                tracing::info!(camera = %self.stream.camera, "opened anew for a key frame");
+                self.life.handle_reopen();
+            }
+            None => {}
+        }
+    }
+
+    /// What a key frame can be asked of, where the settings name it.
+    fn device(&self, target: &Target) -> Option<Arc<Device>> {
+        let url = target.onvif.as_ref()?;
+        Some(self.pool.devices.at(url, target.credential.as_ref()))
     }
 }
 
@@ -650,6 +710,14 @@ async fn opened(opening: Option<&mut Open>) -> Result<Session, Failure> {
 async fn next(session: Option<&mut Session>) -> Result<Picture, Failure> {
     match session {
         Some(session) => session.next().await,
+        None => poll_fn(|_| Poll::Pending).await,
+    }
+}
+
+/// What came of asking for a key frame; never, where nothing is asked.
+async fn asked(asking: Option<&mut Asking>) -> Result<(), onvif::Error> {
+    match asking {
+        Some(asking) => asking.await,
         None => poll_fn(|_| Poll::Pending).await,
     }
 }

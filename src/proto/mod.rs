@@ -13,6 +13,7 @@ pub mod desk;
 pub mod gate;
 pub mod ids;
 pub mod jws;
+pub mod key_frames;
 pub mod replay;
 pub mod statement;
 pub mod text;

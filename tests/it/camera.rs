@@ -123,6 +123,7 @@ pub fn streams(url: &str) -> settings::Streams {
     settings::Streams {
         main: url.parse().unwrap(),
         sub: None,
+        onvif: None,
         credential: None,
         transport: settings::Transport::Tcp,
         start_timeout: Duration::from_secs(5),

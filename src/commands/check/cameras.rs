@@ -408,6 +408,7 @@ mod tests {
         let streams = Streams {
             main: url::Url::parse("rtsp://10.0.0.9/1").unwrap(),
             sub: None,
+            onvif: None,
             credential: None,
             transport: settings::Transport::Tcp,
             start_timeout: Duration::from_secs(10),
