@@ -1,6 +1,8 @@
 //! The task of one camera stream: carries out what [`Life`] decides, numbers
 //! groups and epochs, places pictures on the relay's time line and hands them on.
 
+mod key_frames;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -15,17 +17,18 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::camera::{Counters, Inner, Settled, Sink};
-use super::onvif::{self, Device};
+use super::onvif;
 use super::session::{Opening, Picture, Progress, Session, Target, await_teardown};
 use crate::clock::Boot;
 use crate::media::kept::Kept;
 use crate::media::timeline::Timeline;
-use crate::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFlags};
+use crate::media::unit::{AccessUnit, Configuration, Frame, Group, UnitFlags};
 use crate::proto::backoff::Backoff;
 use crate::proto::camera::{Command, Failure, Life, Phase, State, Step};
 use crate::proto::ids::{CameraId, Profile};
-use crate::proto::key_frames::{KeyFrames, Rules, Way};
+use crate::proto::key_frames::KeyFrames;
 use crate::reason::{Reason, Refusal};
+use key_frames::Asking;
 
 /// One stream of a camera: known to the pool as soon as it was asked for, with a
 /// task only while it is wanted.
@@ -254,8 +257,6 @@ struct Attached {
 }
 
 type Open = Pin<Box<dyn Future<Output = Result<Session, Failure>> + Send>>;
-
-type Asking = Pin<Box<dyn Future<Output = Result<(), onvif::Error>> + Send>>;
 
 /// A start under way.
 struct Start {
@@ -547,7 +548,7 @@ impl Task {
             () = self.pressure.notified(), if lingering => Happened::Pressed,
             opened = opened(self.opening.as_mut()) => Happened::Opened(opened),
             came = next(self.session.as_mut()) => Happened::Came(came),
-            asked = asked(self.asking.as_mut()) => Happened::Asked(asked),
+            asked = key_frames::asked(self.asking.as_mut()) => Happened::Asked(asked),
             _ = self.ticker.tick() => Happened::Ticked,
         }
     }
@@ -641,61 +642,6 @@ impl Task {
             attached.sink.push(&frame);
         }
     }
-
-    /// Somebody needs a key frame; [`Task::seek_key_frame`] gets one in its time.
-    fn want_key_frame(&mut self) {
-        let motion = self
-            .configuration
-            .as_ref()
-            .is_some_and(|configuration| configuration.codec != Codec::Jpeg);
-        if !motion || self.life.phase() != Phase::Live {
-            return; // A start brings one, and of MJPEG every picture is one.
-        }
-        let onvif = self.stream.lock().target.onvif.is_some();
-        if self.keys.has_way(self.now(), onvif) {
-            self.keys.handle_wish();
-        } else {
-            tracing::info!(camera = %self.stream.camera, "a key frame is wanted, and the camera does not begin its sessions with one; set onvif, or shorten its key frame interval");
-        }
-    }
-
-    /// Asks for a key frame, or opens the session anew, if one is needed and it is time.
-    fn seek_key_frame(&mut self, now: Boot) {
-        let playing = matches!(self.life.phase(), Phase::Starting | Phase::Live);
-        if !playing || self.session.is_none() || self.asking.is_some() {
-            return;
-        }
-        let target = self.stream.lock().target.clone();
-        let limits = &self.pool.limits;
-        let rules = Rules {
-            near: limits.key_frame_near,
-            every: limits.key_frame_every,
-        };
-        match self.keys.poll_way(now, &rules, target.onvif.is_some()) {
-            Some(Way::Ask) => {
-                let Some(device) = self.device(&target) else {
-                    return;
-                };
-                let camera = self.stream.camera.clone();
-                self.asking = Some(Box::pin(async move {
-                    let asked = device.ask(&target.url).await;
-                    device.tell(&camera, &asked);
-                    asked
-                }));
-            }
-            Some(Way::Reopen) => {
-                tracing::info!(camera = %self.stream.camera, "opened anew for a key frame");
-                self.life.handle_reopen();
-            }
-            None => {}
-        }
-    }
-
-    /// What a key frame can be asked of, where the settings name it.
-    fn device(&self, target: &Target) -> Option<Arc<Device>> {
-        let url = target.onvif.as_ref()?;
-        Some(self.pool.devices.at(url, target.credential.as_ref()))
-    }
 }
 
 /// The session being opened; never, where there is none.
@@ -710,14 +656,6 @@ async fn opened(opening: Option<&mut Open>) -> Result<Session, Failure> {
 async fn next(session: Option<&mut Session>) -> Result<Picture, Failure> {
     match session {
         Some(session) => session.next().await,
-        None => poll_fn(|_| Poll::Pending).await,
-    }
-}
-
-/// What came of asking for a key frame; never, where nothing is asked.
-async fn asked(asking: Option<&mut Asking>) -> Result<(), onvif::Error> {
-    match asking {
-        Some(asking) => asking.await,
         None => poll_fn(|_| Poll::Pending).await,
     }
 }

@@ -136,7 +136,7 @@ impl Step {
             Self::NoKeyFrame => Refusal::new(
                 Reason::CameraNoKeyFrame,
                 format!(
-                    "pictures come, but no key frame within {timeout} s; shorten the camera's key frame interval, turn its smart codec and intra refresh off, or raise start_timeout"
+                    "pictures come, but no key frame within {timeout} s; shorten the camera's key frame interval, turn its smart codec and intra refresh off, set onvif so that it can be asked for one, or raise start_timeout"
                 ),
             ),
         }

@@ -1,6 +1,7 @@
 //! Pulling cameras: the pool against scripted cameras, one test for each thing
 //! that real cameras do.
 
+mod onvif;
 mod traps;
 
 use std::collections::BTreeMap;
