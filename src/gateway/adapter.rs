@@ -49,6 +49,11 @@ use message::{Message, Piece};
 /// How much is read at a time: some packets, and a large part of a key frame.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Reads after PLAY that are acknowledged at once: the first key frame and some.
+/// A camera with Nagle's algorithm on holds a picture's last packet back until what
+/// went before is acknowledged, which the kernel puts off by 40 ms.
+const EAGER_READS: u32 = 64;
+
 /// How long either side may take to accept what is written to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -136,6 +141,8 @@ struct Conversation {
     keepalive: &'static str,
     sequence: u32,
     pending: Option<Pending>,
+    /// Reads still to be acknowledged at once.
+    eager_reads: u32,
     /// Bytes of media since a picture last ended: retina gathers them without a bound.
     unfinished: usize,
 }
@@ -200,6 +207,7 @@ impl Conversation {
             keepalive: "OPTIONS",
             sequence: 0,
             pending: None,
+            eager_reads: 0,
             unfinished: 0,
         };
         Ok((listener, conversation))
@@ -228,6 +236,10 @@ impl Conversation {
                 }
                 count = self.camera_in.read_buf(&mut from_camera) => count?,
             };
+            if self.eager_reads > 0 {
+                self.eager_reads -= 1;
+                self.acknowledge_at_once();
+            }
             if count == 0 {
                 return Ok(());
             }
@@ -303,6 +315,14 @@ impl Conversation {
         self.transmit().await
     }
 
+    /// Holds until something is sent, so it is said after each read.
+    fn acknowledge_at_once(&self) {
+        let socket: &TcpStream = self.camera_in.as_ref();
+        if let Err(error) = rustix::net::sockopt::set_tcp_quickack(socket, true) {
+            tracing::debug!(%error, "acknowledgements to the camera are put off");
+        }
+    }
+
     /// Sends the pending request, signed where the camera asked for it.
     async fn transmit(&mut self) -> std::io::Result<()> {
         let Some(pending) = &mut self.pending else {
@@ -322,7 +342,13 @@ impl Conversation {
             pending.signed += 1;
         }
         let bytes = pending.request.encode();
-        write(&mut self.camera_out, &bytes).await
+        let plays = pending.method == "PLAY";
+        write(&mut self.camera_out, &bytes).await?;
+        if plays {
+            self.eager_reads = EAGER_READS;
+            self.acknowledge_at_once();
+        }
+        Ok(())
     }
 
     async fn hear_camera(

@@ -223,3 +223,39 @@ async fn without_a_key_frame_by_any_way_the_start_fails_by_that_name() {
     assert!(detail.contains("onvif"), "{detail}");
     assert!(device.count(ASKED) >= 1);
 }
+
+#[tokio::test]
+async fn a_probe_tells_whether_a_key_frame_can_be_asked_for() {
+    for (plan, sends, said) in [
+        (Plan::default(), true, "a key frame came"),
+        (
+            Plan {
+                profiles: Vec::new(),
+                ..Plan::default()
+            },
+            false,
+            "it names none",
+        ),
+    ] {
+        let device = Device::start(plan).await;
+        let camera = Camera::start(without_key()).await;
+        let mut tried = streams(&camera.url());
+        tried.onvif = Some(device.url().parse().unwrap());
+        tried.start_timeout = Duration::from_millis(500);
+        let prober = fanal::gateway::probe::Prober::new(&gateway(vec![]), LIMITS);
+        let probe = prober.probe(&tried, Profile::Main, Duration::ZERO);
+        let report = if sends {
+            let send = async {
+                device.until(ASKED, 1).await;
+                camera.picture(1, Picture::key(3_600)).await;
+            };
+            tokio::join!(probe, send).0.unwrap()
+        } else {
+            probe.await.unwrap()
+        };
+        let asked = report.asked.clone().unwrap().to_string();
+        assert!(asked.contains(said), "{asked}");
+        assert!(sends == report.cause.is_none(), "{report:?}");
+        assert!(report.remarks.contains(&asked), "{report:?}");
+    }
+}
