@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::adapter::Adapter;
 use super::cause;
-use super::host::{Hosts, Place, Turn};
+use super::host::{Hosts, Place, Start, Turn};
 use super::onvif::Device;
 use crate::config::settings;
 use crate::media::h265;
@@ -197,8 +197,8 @@ pub(crate) struct Picture {
 }
 
 impl Session {
-    /// Opens a session: waits for the host's turn, then DESCRIBE, SETUP of the
-    /// video track, PLAY. A camera without a user name is first opened by retina
+    /// Opens a session: waits for the host's turn and a place among all starts, then
+    /// DESCRIBE, SETUP of the video track, PLAY. A camera without a user name is first opened by retina
     /// directly, at no cost for its bytes; one whose answers retina does not bear
     /// through the [`Adapter`], from then on.
     pub(crate) async fn open(opening: Opening) -> Result<Self, Failure> {
@@ -207,18 +207,15 @@ impl Session {
             .hosts
             .enter(opening.target.host(), limits.place, limits.busy)
             .await?;
-        if let Some(device) = &opening.onvif {
-            // Beside DESCRIBE and what follows: found out by the time that pictures come.
-            let stream = Arc::new(opening.target.url.clone());
-            opening.tasks.spawn(device.clone().prepare(stream));
-        }
         let adapted =
             opening.target.credential.is_some() || opening.adapted.load(Ordering::Relaxed);
         let (demuxed, stream, codec) = if adapted {
             opening.open_adapted().await?
         } else {
-            opening.progress.reach(Step::Connecting);
-            match opening.play(opening.target.url.clone()).await {
+            let start = opening.begin().await;
+            let played = opening.play(opening.target.url.clone()).await;
+            drop(start);
+            match played {
                 Ok(playing) => playing,
                 Err(Unopened::Known(failure)) => return Err(failure),
                 Err(Unopened::Retina(error)) => {
@@ -352,6 +349,18 @@ enum Unopened {
 }
 
 impl Opening {
+    /// Waits for a place among all starts that are under way.
+    async fn begin(&self) -> Start {
+        let start = self.hosts.start().await;
+        if let Some(device) = &self.onvif {
+            // Beside DESCRIBE and what follows: found out by the time that pictures come.
+            let stream = Arc::new(self.target.url.clone());
+            self.tasks.spawn(device.clone().prepare(stream));
+        }
+        self.progress.reach(Step::Connecting);
+        start
+    }
+
     /// Connects by itself and lets retina speak through the adapter.
     async fn open_adapted(&self) -> Result<(Demuxed, usize, Codec), Failure> {
         let target = &self.target;
@@ -359,7 +368,9 @@ impl Opening {
             Some(credential) => Some(self.turn(credential).await?),
             None => None,
         };
-        self.progress.reach(Step::Connecting);
+        // Held until it plays or has failed. After the turn: who waits for that takes
+        // no place from others.
+        let _start = self.begin().await;
         let connect = Adapter::connect(target, turn, self.limits.busy, &self.tasks);
         let Ok(adapter) = tokio::time::timeout(self.limits.describe, connect).await else {
             return Err(self.too_slow(self.limits.describe));

@@ -734,6 +734,35 @@ async fn a_picture_without_end_is_cut_short() {
 }
 
 #[tokio::test]
+async fn hosts_that_never_answer_take_no_place_from_others_for_long() {
+    let silent = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let camera = Camera::start(Script::default()).await;
+    let names: Vec<String> = (1..=80).map(|n| format!("dead-{n}")).collect();
+    let dead = (1..=80).map(|n| streams(&format!("rtsp://127.0.1.{n}:{port}/main")));
+    let mut cameras: Vec<_> = names.iter().map(String::as_str).zip(dead).collect();
+    for (_, streams) in &mut cameras {
+        streams.start_timeout = Duration::from_secs(120);
+    }
+    cameras.push(("cam", streams(&camera.url())));
+    let limits = Limits {
+        describe: Duration::from_secs(120),
+        ..LIMITS
+    };
+    let world = world(gateway(cameras), limits);
+    let waits = Recorder::new();
+    let held: Vec<_> = names
+        .iter()
+        .map(|name| world.attach(name, &waits))
+        .collect();
+    let sink = Recorder::new();
+    let _attached = world.attach("cam", &sink);
+    sink.until_units(1).await;
+    assert_eq!(waits.got().states.len(), 80, "they are still being opened");
+    drop(held);
+}
+
+#[tokio::test]
 async fn one_silent_camera_does_not_hold_the_others_of_its_host_for_long() {
     let mut silent = Script::default();
     silent.silent.push("DESCRIBE");
