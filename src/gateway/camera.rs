@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | pictures | none waits here: each goes to every [`Sink`] at once, which must not block | the sink's queue decides |
 //! | kept group | 16 MiB and 30 s, only while somebody is attached or the camera is `warm` | dropped; the next joiner needs a key frame, see [`Pool::want_key_frame`] |
+//! | starts that wait for a place | one per stream | they wait their turn, [`crate::proto::starts`] |
 //! | who joins and leaves | one entry per relay | – |
 
 use std::collections::HashMap;

@@ -334,32 +334,33 @@ impl Device {
                 Err(unanswered) => unanswered,
             };
             let operation = ask.name();
-            match unanswered {
-                Unanswered::Fault(fault) if fault.is_not_authorized() => {
-                    if self.credential.is_none() {
-                        return Err(Error::NoCredential.into());
-                    }
-                    if std::mem::replace(&mut clock_read, true) || !self.read_clock(known).await? {
-                        return Err(known.refuse().into());
-                    }
-                }
-                Unanswered::Fault(fault) if fault.is_profile_gone() => {
-                    return Err(Refused::ProfileGone);
-                }
-                Unanswered::Fault(fault) => {
-                    let reason = fault.reason;
-                    return Err(Error::Fault { operation, reason }.into());
-                }
+            let not_authorized = match &unanswered {
+                Unanswered::Fault(fault) => fault.is_not_authorized(),
                 Unanswered::Malformed(_) | Unanswered::NotSoap => {
-                    let (status, cause) = (answer.status, unanswered.to_string());
-                    return Err(Error::NotOnvif {
-                        operation,
-                        status,
-                        cause,
-                    }
-                    .into());
+                    matches!(answer.status, 401 | 403)
                 }
+            };
+            if not_authorized {
+                if self.credential.is_none() {
+                    return Err(Error::NoCredential.into());
+                }
+                if std::mem::replace(&mut clock_read, true) || !self.read_clock(known).await? {
+                    return Err(known.refuse().into());
+                }
+                continue;
             }
+            return Err(match unanswered {
+                Unanswered::Fault(fault) if fault.is_profile_gone() => Refused::ProfileGone,
+                Unanswered::Fault(fault) => Refused::Error(Error::Fault {
+                    operation,
+                    reason: fault.reason,
+                }),
+                Unanswered::Malformed(_) | Unanswered::NotSoap => Refused::Error(Error::NotOnvif {
+                    operation,
+                    status: answer.status,
+                    cause: unanswered.to_string(),
+                }),
+            });
         }
     }
 

@@ -105,9 +105,8 @@ pub(super) fn read(document: &[u8]) -> Result<Element, Malformed> {
             Event::Eof => break,
         }
     }
-    let mut document = match (open.pop(), open.is_empty()) {
-        (Some(document), true) => document,
-        _ => return Err(not_xml(&"it ends in the middle")),
+    let (Some(mut document), true) = (open.pop(), open.is_empty()) else {
+        return Err(not_xml(&"it ends in the middle"));
     };
     match document.children.pop() {
         Some(root) if document.children.is_empty() => Ok(root),

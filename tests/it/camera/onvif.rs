@@ -197,6 +197,10 @@ async fn what_a_device_does_wrong_costs_the_stream_nothing() {
         (Answer::Body(huge), "GetProfiles"),
         (Answer::Body("<a>".repeat(10_000)), "GetStreamUri"),
         (Answer::Raw("nonsense".to_owned()), ASKED),
+        (
+            Answer::Raw("HTTP/1.1 401 X\r\nContent-Length: 0\r\n\r\n".to_owned()),
+            ASKED,
+        ),
     ] {
         let mut plan = Plan::default();
         plan.odd.insert(asked, answer);
