@@ -11,13 +11,16 @@ use std::time::Duration;
 
 use crate::clock::Boot;
 
+/// A key frame due sooner than this is not asked for: asking costs the camera one
+/// large picture, opening anew costs all who watch a gap.
+const ASK_NEAR: Duration = Duration::from_millis(500);
 /// How long ONVIF is not tried after it failed.
 const FAILED_REST: Duration = Duration::from_secs(60);
 
 /// Bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// A key frame due sooner than this is waited for.
+    /// A key frame due sooner than this is waited for, rather than opening anew.
     pub near: Duration,
     /// Nothing is done for a key frame more often than this.
     pub every: Duration,
@@ -102,9 +105,6 @@ impl KeyFrames {
         if !(self.wished || self.starting) || !self.acted.is_none_or(rested) {
             return None;
         }
-        if !self.starting && self.is_near(now, rules) {
-            return None;
-        }
         let way = if self.may_ask(now, onvif) && !(self.asked_in_vain && self.begins) {
             Way::Ask
         } else if self.begins && !self.starting {
@@ -112,6 +112,13 @@ impl KeyFrames {
         } else {
             return None;
         };
+        let near = match way {
+            Way::Ask => rules.near.min(ASK_NEAR),
+            Way::Reopen => rules.near,
+        };
+        if !self.starting && self.is_near(now, near) {
+            return None;
+        }
         self.acted = Some(now);
         // An answer without a key frame by the next turn: then the other way.
         self.asked_in_vain = way == Way::Ask;
@@ -123,15 +130,15 @@ impl KeyFrames {
     }
 
     /// Whether a key frame just came or is about to.
-    fn is_near(&self, now: Boot, rules: &Rules) -> bool {
+    fn is_near(&self, now: Boot, near: Duration) -> bool {
         let Some(last) = self.last else {
             return false;
         };
         let age = now.since(last);
-        let due = self.interval.is_some_and(|interval| {
-            interval.saturating_sub(age) <= rules.near && age <= interval + rules.near
-        });
-        age < rules.near || due
+        let due = self
+            .interval
+            .is_some_and(|interval| interval.saturating_sub(age) <= near && age <= interval + near);
+        age < near || due
     }
 }
 
@@ -188,25 +195,34 @@ mod tests {
     fn a_wish_too_soon_waits_for_its_turn_and_no_longer() {
         let mut keys = stream(false);
         keys.handle_wish();
-        assert_eq!(keys.poll_way(at(1), &RULES, true), None, "one just came");
-        assert_eq!(keys.poll_way(at(2), &RULES, true), Some(Way::Ask));
-        keys.handle_key(at(3));
+        assert_eq!(keys.poll_way(at(0), &RULES, true), None, "one just came");
+        assert_eq!(keys.poll_way(at(1), &RULES, true), Some(Way::Ask));
+        keys.handle_key(at(2));
         keys.handle_wish();
-        assert_eq!(keys.poll_way(at(6), &RULES, true), None);
-        assert_eq!(keys.poll_way(at(7), &RULES, true), Some(Way::Ask));
+        assert_eq!(keys.poll_way(at(5), &RULES, true), None);
+        assert_eq!(keys.poll_way(at(6), &RULES, true), Some(Way::Ask));
     }
 
     #[test]
     fn a_key_frame_that_is_due_is_waited_for_unless_it_does_not_come() {
-        let mut keys = stream(true);
-        keys.handle_key(at(10));
-        keys.handle_wish();
-        assert_eq!(keys.poll_way(at(17), &RULES, true), Some(Way::Ask));
-        let mut keys = stream(true);
-        keys.handle_key(at(10));
-        keys.handle_wish();
-        assert_eq!(keys.poll_way(at(19), &RULES, true), None);
-        assert_eq!(keys.poll_way(at(30), &RULES, true), Some(Way::Ask));
+        for (second, reopens, asks) in [
+            (17, true, true),
+            (19, false, true),
+            (20, false, false),
+            (30, true, true),
+        ] {
+            for (onvif, acts, way) in [(false, reopens, Way::Reopen), (true, asks, Way::Ask)] {
+                let mut keys = stream(true);
+                keys.handle_key(at(10));
+                keys.handle_wish();
+                let way = acts.then_some(way);
+                assert_eq!(
+                    keys.poll_way(at(second), &RULES, onvif),
+                    way,
+                    "{second} {onvif}"
+                );
+            }
+        }
     }
 
     #[test]
