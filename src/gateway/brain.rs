@@ -262,8 +262,8 @@ impl Brain {
                 let writer = self.parts.writer.clone();
                 let clock = self.parts.clock.clone();
                 let seconds = self.parts.metrics.journal_append_seconds.clone();
+                let came = clock.now().boot;
                 self.appends.push_back(Box::pin(async move {
-                    let came = clock.now().boot;
                     let result = writer.append(*entry).await;
                     seconds.observe(clock.now().boot.since(came).as_secs_f64());
                     (ticket, result.map_err(|error| error.to_string()))

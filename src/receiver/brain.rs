@@ -355,8 +355,8 @@ impl Brain {
             Command::Record { ticket, entry } => {
                 let (journal, clock) = (self.journal.clone(), self.clock.clone());
                 let seconds = self.metrics.journal_append_seconds.clone();
+                let came = clock.now().boot;
                 self.state.appends.push_back(Box::pin(async move {
-                    let came = clock.now().boot;
                     let result = journal.append(*entry).await;
                     seconds.observe(clock.now().boot.since(came).as_secs_f64());
                     (ticket, result.map_err(|error| error.to_string()))
