@@ -29,7 +29,8 @@ pub struct CheckArgs {
     /// The daemon's file: gateway.toml or receiver.toml
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Open each camera once and tell what it sends, or why it does not
+    /// Open each camera once and tell what it sends, or why it does not; where onvif
+    /// is set, ask for a key frame and tell how soon it came
     #[arg(long)]
     cameras: bool,
     /// With --cameras: only these

@@ -16,7 +16,7 @@ use super::values;
 use crate::proto::ids::{CameraId, CommuneId};
 use crate::secret::Secret;
 
-/// Longest RTSP URL, in bytes.
+/// Longest URL of a camera, in bytes.
 const URL_LIMIT: usize = 2048;
 /// A start may take from one second to two minutes.
 const START_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
@@ -214,10 +214,24 @@ impl<'c, 'r, 'f> Checking<'c, 'r, 'f> {
         let main = self.value("main", main, |url| rtsp_url(&url));
         let sub = self.raw.sub.take();
         let sub = self.value("sub", sub, |url| rtsp_url(&url));
-        let (main, in_main) = main.map(split).unzip();
-        let (sub, in_sub) = sub.map(split).unzip();
+        let (main, in_main) = main.map(|url| split("main", url)).unzip();
+        let (sub, in_sub) = sub.map(|url| split("sub", url)).unzip();
+        let onvif = self.raw.onvif.take();
+        let onvif = self.value("onvif", onvif, |url| onvif_url(&url));
+        let (onvif, in_onvif) = onvif.map(|url| split("onvif", url)).unzip();
         let in_url = in_main.flatten().or_else(|| in_sub.flatten());
+        let in_url = in_url.or_else(|| in_onvif.flatten());
+        let named = self.raw.credential.is_some();
         let credential = self.credential(id, main.as_ref(), in_url);
+        let host = |url: &Url| url.host_str().map(str::to_owned);
+        if let (Some(_), false, Some(main), Some(onvif)) = (&credential, named, &main, &onvif)
+            && host(main) != host(onvif)
+        {
+            self.problem(
+                "onvif",
+                "is another host than the RTSP URL's, whose password was given in a URL; name a credential that both may be told",
+            );
+        }
         let transport = self.raw.transport.take();
         let transport = self
             .value("transport", transport, |name| match name.as_str() {
@@ -229,6 +243,7 @@ impl<'c, 'r, 'f> Checking<'c, 'r, 'f> {
         let start = self.raw.start_timeout.take();
         let close = self.raw.close_after.take();
         Some(Streams {
+            onvif,
             credential,
             transport,
             start_timeout: self
@@ -277,7 +292,7 @@ impl<'c, 'r, 'f> Checking<'c, 'r, 'f> {
     fn split_off(&mut self, id: &CameraId, main: &Url, in_url: InUrl) -> Option<Credential> {
         if !self.splits_passwords {
             self.problem(
-                "main",
+                in_url.key,
                 "holds a user name or password; move it to a [[credential]] with a password_file, and name it with credential = \"…\"",
             );
             return None;
@@ -312,7 +327,7 @@ impl<'c, 'r, 'f> Checking<'c, 'r, 'f> {
                 "a password stands in the URL; the gateway will keep it in its state_dir, then remove it from this file".to_owned()
             }
         };
-        let line = self.at.of("main");
+        let line = self.at.of(in_url.key);
         let text = format!("camera {:?}: {said}", id.as_str());
         self.reading.warn_in(&self.file, line, text);
         Some(credential)
@@ -363,16 +378,19 @@ impl Kept {
 }
 
 struct InUrl {
+    /// Which URL it stood in.
+    key: &'static str,
     username: String,
     password: Secret,
 }
 
 /// Takes user name and password out of a URL.
-fn split(mut url: Url) -> (Url, Option<InUrl>) {
+fn split(key: &'static str, mut url: Url) -> (Url, Option<InUrl>) {
     if url.username().is_empty() && url.password().is_none() {
         return (url, None);
     }
     let found = InUrl {
+        key,
         username: percent_decoded(url.username()),
         password: Secret::new(percent_decoded(url.password().unwrap_or_default())),
     };
@@ -402,8 +420,21 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// An RTSP URL. Errors don't repeat it where it may hold a password.
+/// An RTSP URL.
 fn rtsp_url(written: &str) -> Result<Url, String> {
+    camera_url(written, "rtsp", "rtsp://10.0.0.11/main")
+}
+
+/// An ONVIF device service's URL.
+fn onvif_url(written: &str) -> Result<Url, String> {
+    if written.starts_with("https:") {
+        return Err("is https://, and cameras sign their own certificates, which nobody can verify; write http://: the password does not cross, only a digest of it does".to_owned());
+    }
+    camera_url(written, "http", "http://10.0.0.11/onvif/device_service")
+}
+
+/// A URL of a camera's. Errors don't repeat it where it may hold a password.
+fn camera_url(written: &str, scheme: &str, example: &str) -> Result<Url, String> {
     let shown = if written.contains('@') || written.len() > 200 {
         "the URL".to_owned()
     } else {
@@ -419,12 +450,12 @@ fn rtsp_url(written: &str) -> Result<Url, String> {
     }
     let wrong = |why: &str| {
         format!(
-            "{shown} {why}; write such as \"rtsp://10.0.0.11/main\" (special characters of a password as %XX)"
+            "{shown} {why}; write such as \"{example}\" (special characters of a password as %XX)"
         )
     };
     let url = Url::parse(written).map_err(|error| wrong(&format!("is no URL ({error})")))?;
-    if url.scheme() != "rtsp" {
-        return Err(wrong(&format!("is {}://, not rtsp://", url.scheme())));
+    if url.scheme() != scheme {
+        return Err(wrong(&format!("is {}://, not {scheme}://", url.scheme())));
     }
     let host = url.host_str().unwrap_or_default();
     if !values::is_host(host) {

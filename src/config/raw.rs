@@ -54,7 +54,8 @@ sections! {
     Host "[[host]]" { address: Text, max_sessions: Option<i64>, start_interval: Text, }
     /// `[[camera]]`
     Camera "[[camera]]" {
-        id: Text, name: Text, groups: Texts, main: Text, sub: Text, credential: Text,
+        id: Text, name: Text, groups: Texts, main: Text, sub: Text, onvif: Text,
+        credential: Text,
         transport: Text, position: Option<Vec<f64>>, bearing: Option<f64>,
         field_of_view: Option<f64>, neighbours: Texts, mask_verified: Option<bool>,
         start_timeout: Text, close_after: Text, warm: Option<bool>,

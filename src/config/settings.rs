@@ -205,7 +205,10 @@ pub struct Streams {
     pub main: url::Url,
     /// RTSP URL of the smaller picture, without credentials.
     pub sub: Option<url::Url>,
-    /// User name and password.
+    /// Its ONVIF device service (`http`), by which a key frame can be asked for;
+    /// without credentials.
+    pub onvif: Option<url::Url>,
+    /// User name and password, for RTSP and ONVIF.
     pub credential: Option<Credential>,
     /// TCP (interleaved) or UDP.
     pub transport: Transport,
@@ -213,7 +216,8 @@ pub struct Streams {
     pub start_timeout: Duration,
     /// How long the session stays after the last viewer.
     pub close_after: Duration,
-    /// Kept open for a faster start; nothing leaves the LAN.
+    /// Kept open, and its newest group of pictures in memory, for a picture at once;
+    /// nothing leaves the LAN.
     pub warm: bool,
 }
 

@@ -427,6 +427,14 @@ fn a_bad_camera_disables_itself_alone() {
             "commune/camera",
         ),
         ("sub = \"rtsp://10.0.0.1/\"", "main: is missing"),
+        (
+            "main = \"rtsp://10.0.0.1/\"\nonvif = \"https://10.0.0.1/onvif/device_service\"",
+            "write http://",
+        ),
+        (
+            "main = \"rtsp://10.0.0.1/\"\nonvif = \"http://root:hunter2@10.0.0.1/\"",
+            "onvif: holds a user name or password",
+        ),
     ];
     let memory = Memory::new();
     for (keys, said) in cases {
@@ -625,6 +633,18 @@ fn a_password_in_a_table_is_split_off() {
     assert!(
         warning.contains("/var/lib/fanal/camera-credentials/mairie.json")
             && !warning.contains("p@ss")
+    );
+    // As in the URL of ONVIF.
+    let table = "name;main;onvif\nMairie;rtsp://10.0.1.1/main;http://root:p%40ss@10.0.1.1/onvif\n";
+    let streams = found(&with_table(&Memory::new(), table).unwrap());
+    assert_eq!(streams.onvif.unwrap().as_str(), "http://10.0.1.1/onvif");
+    assert_eq!(streams.credential.unwrap().password, Secret::new("p@ss"));
+    let other = table.replace("http://root:p%40ss@10.0.1.1", "http://root:p%40ss@10.0.1.2");
+    let settings = with_table(&Memory::new(), &other).unwrap();
+    let said = camera(&settings, "mairie").streams.clone().unwrap_err();
+    assert!(
+        said.contains("onvif: is another host") && !said.contains("p@ss"),
+        "{said}"
     );
     // Once removed from the table it is still known, but only for that host.
     let settings = with_table(&memory, "name;main\nMairie;rtsp://10.0.1.1/main\n").unwrap();

@@ -23,7 +23,6 @@
 //! (UDP media go past it). Nothing is queued: what comes is written on before
 //! more is read, so that a slow reader slows the camera's TCP, as without it.
 
-mod auth;
 mod message;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -37,6 +36,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::auth::{Scheme, Unsuitable};
 use super::cause;
 use super::host::Turn;
 use super::session::Target;
@@ -44,11 +44,15 @@ use crate::config::settings::{Credential, Transport};
 use crate::media::unit::UNIT_LIMIT;
 use crate::proto::camera::{Failure, Step};
 use crate::reason::Reason;
-use auth::{Scheme, Unsuitable};
 use message::{Message, Piece};
 
 /// How much is read at a time: some packets, and a large part of a key frame.
 const READ_BYTES: usize = 64 * 1024;
+
+/// Reads after PLAY that are acknowledged at once: the first key frame and some.
+/// A camera with Nagle's algorithm on holds a picture's last packet back until what
+/// went before is acknowledged, which the kernel puts off by 40 ms.
+const EAGER_READS: u32 = 64;
 
 /// How long either side may take to accept what is written to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -137,6 +141,8 @@ struct Conversation {
     keepalive: &'static str,
     sequence: u32,
     pending: Option<Pending>,
+    /// Reads still to be acknowledged at once.
+    eager_reads: u32,
     /// Bytes of media since a picture last ended: retina gathers them without a bound.
     unfinished: usize,
 }
@@ -201,6 +207,7 @@ impl Conversation {
             keepalive: "OPTIONS",
             sequence: 0,
             pending: None,
+            eager_reads: 0,
             unfinished: 0,
         };
         Ok((listener, conversation))
@@ -229,6 +236,10 @@ impl Conversation {
                 }
                 count = self.camera_in.read_buf(&mut from_camera) => count?,
             };
+            if self.eager_reads > 0 {
+                self.eager_reads -= 1;
+                self.acknowledge_at_once();
+            }
             if count == 0 {
                 return Ok(());
             }
@@ -304,6 +315,14 @@ impl Conversation {
         self.transmit().await
     }
 
+    /// Holds until something is sent, so it is said after each read.
+    fn acknowledge_at_once(&self) {
+        let socket: &TcpStream = self.camera_in.as_ref();
+        if let Err(error) = rustix::net::sockopt::set_tcp_quickack(socket, true) {
+            tracing::debug!(%error, "acknowledgements to the camera are put off");
+        }
+    }
+
     /// Sends the pending request, signed where the camera asked for it.
     async fn transmit(&mut self) -> std::io::Result<()> {
         let Some(pending) = &mut self.pending else {
@@ -317,13 +336,19 @@ impl Conversation {
         {
             let (method, uri) = (method.to_owned(), uri.to_owned());
             let answer = scheme
-                .authorization(credential, &method, &uri)
+                .authorization(credential, &method, &uri, &[])
                 .map_err(std::io::Error::other)?;
             pending.request.set("Authorization", answer);
             pending.signed += 1;
         }
         let bytes = pending.request.encode();
-        write(&mut self.camera_out, &bytes).await
+        let plays = pending.method == "PLAY";
+        write(&mut self.camera_out, &bytes).await?;
+        if plays {
+            self.eager_reads = EAGER_READS;
+            self.acknowledge_at_once();
+        }
+        Ok(())
     }
 
     async fn hear_camera(

@@ -204,8 +204,14 @@ impl Brain {
                     return;
                 };
                 let fresh = Fresh { grant: new_grant() };
+                let asked = matches!(message, ToGateway::Request { .. });
                 let gate = &mut self.parts.gate;
                 gate.handle_message(&centre, session, message, fresh, now);
+                if asked {
+                    let took = self.parts.clock.now().boot.since(now.boot);
+                    let metrics = &self.parts.metrics;
+                    metrics.request_check_seconds.observe(took.as_secs_f64());
+                }
             }
             Event::Down {
                 peer,
@@ -254,8 +260,12 @@ impl Brain {
         match command {
             Command::Record { ticket, entry } => {
                 let writer = self.parts.writer.clone();
+                let clock = self.parts.clock.clone();
+                let seconds = self.parts.metrics.journal_append_seconds.clone();
+                let came = clock.now().boot;
                 self.appends.push_back(Box::pin(async move {
                     let result = writer.append(*entry).await;
+                    seconds.observe(clock.now().boot.since(came).as_secs_f64());
                     (ticket, result.map_err(|error| error.to_string()))
                 }));
             }

@@ -10,7 +10,8 @@
 //! | what waits | bound | when full |
 //! |---|---|---|
 //! | pictures | none waits here: each goes to every [`Sink`] at once, which must not block | the sink's queue decides |
-//! | kept group | 16 MiB and 30 s, only while somebody is attached | dropped; the next joiner waits for a key frame |
+//! | kept group | 16 MiB and 30 s, only while somebody is attached or the camera is `warm` | dropped; the next joiner needs a key frame, see [`Pool::want_key_frame`] |
+//! | starts that wait for a place | one per stream | they wait their turn, [`crate::proto::starts`] |
 //! | who joins and leaves | one entry per relay | – |
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::host::Hosts;
+use super::onvif::Devices;
 pub use super::session::Limits;
 use super::session::Target;
 use super::stream::{Change, Stream};
@@ -64,6 +66,7 @@ pub(super) struct Inner {
     pub(super) metrics: Arc<metrics::Gateway>,
     pub(super) limits: Limits,
     pub(super) hosts: Arc<Hosts>,
+    pub(super) devices: Devices,
     /// Where the time lines of all streams begin.
     pub(super) origin: Instant,
     pub(super) tasks: TaskTracker,
@@ -132,15 +135,18 @@ impl Pool {
     ) -> Self {
         let hosts = Arc::new(Hosts::default());
         hosts.configure(&settings.hosts);
+        let stop = CancellationToken::new();
+        let devices = Devices::new(clock.clone(), stop.clone());
         let pool = Self {
             inner: Arc::new(Inner {
                 clock,
                 metrics,
                 limits,
                 hosts,
+                devices,
                 origin: Instant::now(),
                 tasks: TaskTracker::new(),
-                stop: CancellationToken::new(),
+                stop,
                 state: Mutex::new(PoolState {
                     settings,
                     warm: false,
@@ -193,9 +199,10 @@ impl Pool {
         Ok(Attachment { stream, id })
     }
 
-    /// Asks for a key frame soon. Where the group of pictures is long and the
-    /// camera is known to begin a session with a key frame, its session is opened
-    /// anew; RTSP knows no other way to ask.
+    /// Asks for a key frame soon. Where none is due, the camera is asked over ONVIF
+    /// if its settings name that, and otherwise its session is opened anew if it is
+    /// known to begin with one: at most every five seconds, and a wish that comes
+    /// sooner waits ([`crate::proto::key_frames`]). RTSP has no way to ask.
     pub fn want_key_frame(&self, camera: &CameraId, profile: Profile) {
         let stream = self.inner.lock().stream(camera, profile);
         if let Ok(stream) = stream {
@@ -207,6 +214,7 @@ impl Pool {
     /// that are gone or invalid now end (`camera_unknown`, `camera_invalid`).
     pub fn reload(&self, settings: Arc<settings::Gateway>) {
         self.inner.hosts.configure(&settings.hosts);
+        self.inner.devices.forget();
         let mut state = self.inner.lock();
         state.settings = settings;
         for ((camera, profile), stream) in &state.streams {
@@ -229,8 +237,10 @@ impl Pool {
         self.warm_up();
     }
 
-    /// Keeps the warm cameras open until [`Pool::shutdown`]; nothing of theirs
-    /// leaves the LAN without a relay.
+    /// Keeps the warm cameras open until [`Pool::shutdown`], and the newest group
+    /// of each in memory, so that a relay has its first picture at once. Nothing
+    /// of theirs leaves the LAN without a relay; what was kept when the last
+    /// relay went is dropped.
     pub async fn run_warm(&self) {
         self.inner.lock().warm = true;
         self.warm_up();
@@ -341,6 +351,7 @@ impl PoolState {
             url: url.clone(),
             credential: streams.credential.clone(),
             transport: streams.transport,
+            onvif: streams.onvif.clone(),
         };
         let settled = Settled {
             start_timeout: streams.start_timeout,

@@ -1,5 +1,6 @@
 //! What cameras of one host share: a limit of sessions, paced starts, and the
-//! hold after a refused password.
+//! hold after a refused password. And what all share: how many starts are under
+//! way at once ([`crate::proto::starts`]).
 //!
 //! A host is the name or address in the camera's URL: a recorder serves many
 //! cameras, counts their sessions together and locks its account for all of them.
@@ -8,12 +9,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::cause;
+use crate::clock::Boot;
 use crate::config::settings;
 use crate::proto::camera::{Failure, Retry};
+use crate::proto::starts::{Starts, Ticket};
 use crate::reason::{Reason, Refusal};
 
 /// Pause between two starts at a host that has no `[[host]]`: 200 cameras of one
@@ -25,15 +28,29 @@ const START_INTERVAL: Duration = Duration::from_millis(10);
 const LOGINS: u32 = 3;
 
 /// All hosts. One lock, never held across a wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hosts {
+    /// Where the time of starts begins.
+    origin: Instant,
     state: Mutex<State>,
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self {
+            origin: Instant::now(),
+            state: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
     rules: HashMap<String, settings::Host>,
     hosts: HashMap<String, Host>,
+    starts: Starts,
+    /// Told that a start has its place.
+    admitted: HashMap<Ticket, oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +76,13 @@ struct Login {
 pub(crate) struct Place {
     hosts: Arc<Hosts>,
     host: String,
+}
+
+/// A place among the starts that are under way, over all hosts; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Start {
+    hosts: Arc<Hosts>,
+    ticket: Ticket,
 }
 
 /// The turn to try a password; others wait meanwhile.
@@ -99,7 +123,10 @@ impl Hosts {
         loop {
             let (freed, limit) = match self.try_enter(host) {
                 Ok((place, start)) => {
-                    tokio::time::sleep_until(start).await;
+                    // A timer rounds up to its next millisecond, and one or two pass.
+                    if start > Instant::now() {
+                        tokio::time::sleep_until(start).await;
+                    }
                     return Ok(place);
                 }
                 Err(full) => full,
@@ -140,6 +167,40 @@ impl Hosts {
         Ok((place, start))
     }
 
+    /// Waits for a place among all starts that are under way.
+    pub(crate) async fn start(self: &Arc<Self>) -> Start {
+        let (admit, mut admitted) = oneshot::channel();
+        let start = {
+            let mut state = self.lock();
+            let ticket = state.starts.handle_asked();
+            state.admitted.insert(ticket, admit);
+            state.admit(self.now());
+            Start {
+                hosts: self.clone(),
+                ticket,
+            }
+        };
+        loop {
+            let due = self.lock().starts.poll_timeout();
+            let due = due.map(|due| self.origin + due.0);
+            tokio::select! {
+                biased;
+                // It is never dropped unsent while the start is there.
+                _ = &mut admitted => return start,
+                () = sleep_until(due) => {
+                    let now = self.now();
+                    let mut state = self.lock();
+                    state.starts.handle_timeout(now);
+                    state.admit(now);
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Boot {
+        Boot(self.origin.elapsed())
+    }
+
     /// What wakes a lingering stream of this host.
     pub(crate) fn pressure(&self, host: &str) -> Arc<Notify> {
         self.lock().host(host).pressure.clone()
@@ -178,7 +239,25 @@ impl Hosts {
     }
 }
 
+/// Until then; for ever, where nothing is due.
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl State {
+    /// Lets in all for whom there is a place.
+    fn admit(&mut self, now: Boot) {
+        while let Some(ticket) = self.starts.poll_admitted(now) {
+            if let Some(admit) = self.admitted.remove(&ticket) {
+                // Whoever waited may have gone: its own end gives the place back.
+                let _ = admit.send(());
+            }
+        }
+    }
+
     fn host(&mut self, host: &str) -> &mut Host {
         self.hosts.entry(host.to_owned()).or_insert_with(|| Host {
             sessions: 0,
@@ -237,9 +316,20 @@ impl Drop for Place {
     }
 }
 
+impl Drop for Start {
+    fn drop(&mut self) {
+        let now = self.hosts.now();
+        let mut state = self.hosts.lock();
+        state.admitted.remove(&self.ticket);
+        state.starts.handle_over(self.ticket);
+        state.admit(now);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::starts::PLACES;
 
     fn limited(max: u32) -> Arc<Hosts> {
         let hosts = Arc::new(Hosts::default());
@@ -270,6 +360,26 @@ mod tests {
         );
         drop(place);
         assert!(hosts.enter("nvr", Duration::ZERO, busy_wait).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn starts_wait_for_a_place_and_get_it_when_one_ends_or_takes_too_long() {
+        let hosts = Arc::new(Hosts::default());
+        let mut held = Vec::new();
+        for _ in 0..PLACES {
+            held.push(hosts.start().await);
+        }
+        let mut waiting = Box::pin(hosts.start());
+        let gone = Box::pin(hosts.start());
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(gone);
+        held.pop();
+        let next = waiting.await;
+        // Nobody gives a place back now: the oldest loses its.
+        let late = hosts.start().await;
+        drop((next, late, held));
+        assert_eq!(hosts.lock().admitted.len(), 0);
+        assert!(hosts.lock().starts.poll_timeout().is_none());
     }
 
     #[tokio::test]

@@ -10,11 +10,13 @@
 //! end and closed. Grants are not ended by it: they resume at the next start.
 
 mod adapter;
+mod auth;
 mod brain;
 pub mod camera;
 mod cause;
 mod frames;
 mod host;
+mod onvif;
 pub mod probe;
 mod rules;
 mod session;

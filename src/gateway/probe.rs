@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::host::Hosts;
+use super::onvif::{Device, Devices};
 use super::session::{Limits, Opening, Picture, Progress, Session, Target, await_teardown};
+use crate::clock::Clock;
 use crate::config::settings;
 use crate::media::timeline::TICKS_PER_SECOND;
 use crate::media::unit::{Codec, Configuration};
@@ -16,11 +19,17 @@ use crate::proto::camera::Step;
 use crate::proto::ids::Profile;
 use crate::reason::{Reason, Refusal};
 
+/// How long a key frame that was asked for is waited for.
+const ASKED_WATCH: Duration = Duration::from_secs(3);
+/// The longest that asking may take besides.
+const ASKING: Duration = Duration::from_secs(15);
+
 /// Tries cameras; those of one host share its limits, and a refused password is
 /// tried once for all that have it.
 #[derive(Clone, Debug)]
 pub struct Prober {
     hosts: Arc<Hosts>,
+    devices: Arc<Devices>,
     limits: Limits,
     tasks: TaskTracker,
 }
@@ -34,8 +43,50 @@ pub struct Report {
     pub steps: Steps,
     /// What it sends, as far as it came.
     pub picture: Option<PictureReport>,
+    /// What came of asking for a key frame; `None`: `onvif` is not set, or nothing plays.
+    pub asked: Option<Asked>,
     /// What works but could be better, with the mend.
     pub remarks: Vec<String>,
+}
+
+/// What came of asking for a key frame over ONVIF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// One came, so long after.
+    KeyFrame(Duration),
+    /// The question was answered, and none came.
+    Nothing,
+    /// It could not be asked: the cause and the mend.
+    Failed(String),
+}
+
+impl Asked {
+    /// For programs.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::KeyFrame(_) => "key_frame",
+            Self::Nothing => "nothing",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::KeyFrame(after) => write!(
+                f,
+                "a key frame came {:.2} s after it was asked for over ONVIF",
+                after.as_secs_f64()
+            ),
+            Self::Nothing => write!(
+                f,
+                "asked for a key frame over ONVIF, it sent none within {} s: update the camera, or leave onvif out",
+                ASKED_WATCH.as_secs()
+            ),
+            Self::Failed(error) => write!(f, "no key frame over ONVIF: {error}"),
+        }
+    }
 }
 
 /// How long each step of a start took; `None`: it was not reached or not finished.
@@ -79,6 +130,7 @@ impl Prober {
         hosts.configure(&settings.hosts);
         Self {
             hosts,
+            devices: Arc::new(Devices::new(Clock::system(), CancellationToken::new())),
             limits,
             tasks: TaskTracker::new(),
         }
@@ -96,23 +148,28 @@ impl Prober {
             Profile::Main => &streams.main,
             Profile::Sub => streams.sub.as_ref()?,
         };
+        let device = streams.onvif.as_ref();
+        let device = device.map(|url| self.devices.at(url, streams.credential.as_ref()));
         let opening = Opening {
             target: Arc::new(Target {
                 url: url.clone(),
                 credential: streams.credential.clone(),
                 transport: streams.transport,
+                onvif: streams.onvif.clone(),
             }),
             hosts: self.hosts.clone(),
             group: Arc::default(),
             limits: self.limits,
             progress: Arc::new(Progress::default()),
+            onvif: device.clone(),
             // The connection is made apart from DESCRIBE, so that each has its time.
             adapted: Arc::new(AtomicBool::new(true)),
             tasks: self.tasks.clone(),
         };
         let (group, progress) = (opening.group.clone(), opening.progress.clone());
         let mut seen = Seen::default();
-        let patience = streams.start_timeout + watch + self.limits.place;
+        let asking = device_time(streams.onvif.is_some());
+        let patience = streams.start_timeout + watch + self.limits.place + asking;
         let look = seen.look(opening, streams.start_timeout, watch);
         let cause = match tokio::time::timeout(patience, look).await {
             Ok(Ok(())) => None,
@@ -121,6 +178,15 @@ impl Prober {
         };
         await_teardown(&group, self.limits.teardown).await;
         Some(seen.report(cause, &progress))
+    }
+}
+
+/// How long asking for a key frame may take.
+const fn device_time(has_onvif: bool) -> Duration {
+    if has_onvif {
+        ASKING.saturating_add(ASKED_WATCH)
+    } else {
+        Duration::ZERO
     }
 }
 
@@ -137,6 +203,8 @@ struct Seen {
     bytes: usize,
     newest: Option<Instant>,
     begins_with_key: bool,
+    asked: Option<Asked>,
+    has_onvif: bool,
 }
 
 impl Seen {
@@ -149,6 +217,8 @@ impl Seen {
         let progress = opening.progress.clone();
         let tick = opening.limits.tick;
         let stall = opening.limits.stall;
+        let (device, url) = (opening.onvif.clone(), opening.target.url.clone());
+        self.has_onvif = device.is_some();
         let mut session = Session::open(opening).await.map_err(|f| f.refusal)?;
         let begun = Instant::now();
         let mut last = begun;
@@ -163,6 +233,12 @@ impl Seen {
                 Ok(Err(failure)) => break Err(failure.refusal),
                 Err(_) => {}
             }
+            if let (Some(_), None, None, Some(device)) =
+                (self.first, self.key, &self.asked, &device)
+            {
+                // As a relay does, for which the next may be a minute away.
+                self.asked = Some(self.ask(&mut session, device, &url, tick).await);
+            }
             match self.key {
                 None if begun.elapsed() > start_timeout => {
                     break Err(progress.step().too_slow(start_timeout));
@@ -175,8 +251,53 @@ impl Seen {
                 None | Some(_) => {}
             }
         };
+        if let (Ok(()), None, Some(device), false) = (&done, &self.asked, device, self.is_jpeg()) {
+            self.asked = Some(self.ask(&mut session, &device, &url, tick).await);
+        }
         session.close().await;
         done
+    }
+
+    /// Asks for a key frame, and waits for it.
+    async fn ask(
+        &mut self,
+        session: &mut Session,
+        device: &Device,
+        url: &url::Url,
+        tick: Duration,
+    ) -> Asked {
+        let begun = Instant::now();
+        let mut answered = None;
+        // The camera may send it before it answers.
+        let mut key = None;
+        let asking = device.ask(url);
+        tokio::pin!(asking);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut asking, if answered.is_none() => match answer {
+                    Ok(()) => answered = Some(Instant::now()),
+                    Err(error) => return Asked::Failed(error.to_string()),
+                },
+                next = tokio::time::timeout(tick, session.next()) => match next {
+                    Ok(Ok(picture)) => {
+                        if picture.key {
+                            key.get_or_insert(picture.arrived);
+                        }
+                        if self.key.is_none() {
+                            self.note(&picture);
+                        }
+                    }
+                    Ok(Err(failure)) => return Asked::Failed(failure.refusal.to_string()),
+                    Err(_) => {}
+                },
+            }
+            match (answered, key) {
+                (Some(_), Some(key)) => return Asked::KeyFrame(key - begun),
+                (Some(at), None) if at.elapsed() > ASKED_WATCH => return Asked::Nothing,
+                (Some(_) | None, _) => {}
+            }
+        }
     }
 
     fn note(&mut self, picture: &Picture) {
@@ -235,6 +356,7 @@ impl Seen {
         Report {
             remarks: self.remarks(&steps),
             picture: self.picture(),
+            asked: self.asked.clone(),
             cause,
             steps,
         }
@@ -264,7 +386,7 @@ impl Seen {
     }
 
     fn remarks(&self, steps: &Steps) -> Vec<String> {
-        let mut remarks = Vec::new();
+        let mut remarks: Vec<String> = self.asked.iter().map(Asked::to_string).collect();
         if self.is_jpeg() || self.key.is_none() {
             return remarks;
         }
@@ -277,6 +399,14 @@ impl Seen {
                 "no second key frame while it was watched: set a key frame interval of 2 s, and turn a \"smart\" codec off".to_owned(),
             ),
             Some(_) => {}
+        }
+        let long = self
+            .key_frame_interval
+            .is_none_or(|interval| interval > Duration::from_secs(5));
+        if long && !self.has_onvif {
+            remarks.push(
+                "if it has ONVIF, set onvif, so that it can be asked for a key frame".to_owned(),
+            );
         }
         if !self.begins_with_key && steps.first_key_frame > Some(Duration::from_secs(3)) {
             remarks.push(

@@ -21,12 +21,13 @@ use tokio_util::task::TaskTracker;
 
 use super::adapter::Adapter;
 use super::cause;
-use super::host::{Hosts, Place, Turn};
+use super::host::{Hosts, Place, Start, Turn};
+use super::onvif::Device;
 use crate::config::settings;
 use crate::media::h265;
 use crate::media::timeline::TICKS_PER_SECOND;
 use crate::media::unit::{Codec, Configuration, UNIT_LIMIT};
-use crate::proto::camera::{Failure, Retry, Step};
+use crate::proto::camera::{Failure, Retry, StartStep, Step};
 use crate::reason::Reason;
 
 /// The name under which cameras see the gateway.
@@ -54,7 +55,8 @@ pub struct Limits {
     pub place: Duration,
     /// A key frame that is due sooner than this is waited for.
     pub key_frame_near: Duration,
-    /// A session is not opened anew for a key frame more often than this.
+    /// A camera is not asked for a key frame, nor its session opened anew for one,
+    /// more often than this.
     pub key_frame_every: Duration,
     /// First wait before a failed camera is tried again.
     pub retry_floor: Duration,
@@ -75,7 +77,7 @@ impl Limits {
         busy: Duration::from_secs(60),
         place: Duration::from_secs(3),
         key_frame_near: Duration::from_secs(2),
-        key_frame_every: Duration::from_secs(10),
+        key_frame_every: Duration::from_secs(5),
         retry_floor: Duration::from_secs(1),
         retry_cap: Duration::from_secs(30),
         retry_stable: Duration::from_secs(30),
@@ -88,6 +90,8 @@ pub(crate) struct Target {
     pub(crate) url: url::Url,
     pub(crate) credential: Option<settings::Credential>,
     pub(crate) transport: settings::Transport,
+    /// Its ONVIF device service, without credentials.
+    pub(crate) onvif: Option<url::Url>,
 }
 
 impl Target {
@@ -120,6 +124,21 @@ impl Progress {
         let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         reached.clone()
     }
+
+    /// How long each step took of a start that was ordered and has its key frame
+    /// at these times.
+    pub(crate) fn durations(&self, ordered: Instant, key: Instant) -> Vec<(StartStep, Duration)> {
+        let mut reached = vec![(Step::Waiting, ordered)];
+        reached.extend(self.reached());
+        let mut took = Vec::with_capacity(reached.len());
+        for (at, (step, from)) in reached.iter().enumerate() {
+            let next = reached.get(at + 1);
+            let until = next.map_or(key, |(_, until)| *until);
+            let step = StartStep::between(*step, next.map(|(step, _)| *step));
+            took.push((step, until.saturating_duration_since(*from)));
+        }
+        took
+    }
 }
 
 /// Everything a start needs.
@@ -130,9 +149,11 @@ pub(crate) struct Opening {
     pub(crate) group: Arc<SessionGroup>,
     pub(crate) limits: Limits,
     pub(crate) progress: Arc<Progress>,
+    /// Where a key frame can be asked for.
+    pub(crate) onvif: Option<Arc<Device>>,
     /// The camera is known to need the adapter; set when that turns out.
     pub(crate) adapted: Arc<AtomicBool>,
-    /// Owns the adapter's task.
+    /// Owns the adapter's task and the look-up over ONVIF.
     pub(crate) tasks: TaskTracker,
 }
 
@@ -176,8 +197,8 @@ pub(crate) struct Picture {
 }
 
 impl Session {
-    /// Opens a session: waits for the host's turn, then DESCRIBE, SETUP of the
-    /// video track, PLAY. A camera without a user name is first opened by retina
+    /// Opens a session: waits for the host's turn and a place among all starts, then
+    /// DESCRIBE, SETUP of the video track, PLAY. A camera without a user name is first opened by retina
     /// directly, at no cost for its bytes; one whose answers retina does not bear
     /// through the [`Adapter`], from then on.
     pub(crate) async fn open(opening: Opening) -> Result<Self, Failure> {
@@ -191,8 +212,10 @@ impl Session {
         let (demuxed, stream, codec) = if adapted {
             opening.open_adapted().await?
         } else {
-            opening.progress.reach(Step::Connecting);
-            match opening.play(opening.target.url.clone()).await {
+            let start = opening.begin().await;
+            let played = opening.play(opening.target.url.clone()).await;
+            drop(start);
+            match played {
                 Ok(playing) => playing,
                 Err(Unopened::Known(failure)) => return Err(failure),
                 Err(Unopened::Retina(error)) => {
@@ -326,6 +349,18 @@ enum Unopened {
 }
 
 impl Opening {
+    /// Waits for a place among all starts that are under way.
+    async fn begin(&self) -> Start {
+        let start = self.hosts.start().await;
+        if let Some(device) = &self.onvif {
+            // Beside DESCRIBE and what follows: found out by the time that pictures come.
+            let stream = Arc::new(self.target.url.clone());
+            self.tasks.spawn(device.clone().prepare(stream));
+        }
+        self.progress.reach(Step::Connecting);
+        start
+    }
+
     /// Connects by itself and lets retina speak through the adapter.
     async fn open_adapted(&self) -> Result<(Demuxed, usize, Codec), Failure> {
         let target = &self.target;
@@ -333,7 +368,9 @@ impl Opening {
             Some(credential) => Some(self.turn(credential).await?),
             None => None,
         };
-        self.progress.reach(Step::Connecting);
+        // Held until it plays or has failed. After the turn: who waits for that takes
+        // no place from others.
+        let _start = self.begin().await;
         let connect = Adapter::connect(target, turn, self.limits.busy, &self.tasks);
         let Ok(adapter) = tokio::time::timeout(self.limits.describe, connect).await else {
             return Err(self.too_slow(self.limits.describe));
@@ -501,6 +538,41 @@ mod tests {
         assert!(!disposable(Some(&with(2))), "the layer above may need it");
         assert!(!disposable(Some(&with(0))));
         assert!(!disposable(None));
+    }
+
+    #[test]
+    fn the_steps_of_a_start_leave_no_gap() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let took = |reached: &[(Step, u64)], key| {
+            let progress = Progress::default();
+            *progress.reached.lock().unwrap() =
+                reached.iter().map(|(step, ms)| (*step, at(*ms))).collect();
+            let took = progress.durations(start, at(key));
+            assert_eq!(took.iter().map(|t| t.1).sum::<Duration>(), at(key) - start);
+            took
+        };
+        let plain = [
+            (Step::Connecting, 3),
+            (Step::SettingUp, 8),
+            (Step::Playing, 10),
+            (Step::NoPicture, 13),
+            (Step::NoKeyFrame, 20),
+        ];
+        let ms = Duration::from_millis;
+        assert_eq!(
+            took(&plain, 20),
+            [
+                (StartStep::Queue, ms(3)),
+                (StartStep::Describe, ms(5)),
+                (StartStep::Setup, ms(2)),
+                (StartStep::Play, ms(3)),
+                (StartStep::FirstPicture, ms(7)),
+                (StartStep::KeyFrame, ms(0)),
+            ]
+        );
+        let adapted = [(Step::Connecting, 0), (Step::Describing, 4)];
+        assert_eq!(took(&adapted, 5)[1], (StartStep::Connect, ms(4)));
     }
 
     #[test]

@@ -17,16 +17,18 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::camera::{Counters, Inner, Settled, Sink};
+use super::onvif;
 use super::session::{Opening, Picture, Progress, Session, Target, await_teardown};
 use crate::clock::Boot;
 use crate::media::kept::Kept;
 use crate::media::timeline::Timeline;
-use crate::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFlags};
+use crate::media::unit::{AccessUnit, Configuration, Frame, Group, UnitFlags};
 use crate::proto::backoff::Backoff;
 use crate::proto::camera::{Command, Failure, Life, Phase, State, Step};
 use crate::proto::ids::{CameraId, Profile};
+use crate::proto::key_frames::KeyFrames;
 use crate::reason::{Reason, Refusal};
-use key_frames::KeyFrames;
+use key_frames::Asking;
 
 /// One stream of a camera: known to the pool as soon as it was asked for, with a
 /// task only while it is wanted.
@@ -226,6 +228,8 @@ struct Task {
     sinks: Vec<Attached>,
     line: Timeline,
     kept: Kept,
+    /// Open, and its newest group kept, though nobody is attached.
+    warm: bool,
     session: Option<Session>,
     opening: Option<Open>,
     /// From the order to open to the first key frame.
@@ -241,6 +245,8 @@ struct Task {
     epoch: u32,
     configuration: Option<Arc<Configuration>>,
     keys: KeyFrames,
+    /// A key frame is being asked for.
+    asking: Option<Asking>,
 }
 
 struct Attached {
@@ -265,6 +271,7 @@ enum Happened {
     Pressed,
     Opened(Result<Session, Failure>),
     Came(Result<Picture, Failure>),
+    Asked(Result<(), onvif::Error>),
     Ticked,
 }
 
@@ -290,6 +297,7 @@ impl Task {
             sinks: Vec::new(),
             line,
             kept: Kept::new(),
+            warm: false,
             session: None,
             opening: None,
             start: None,
@@ -301,6 +309,7 @@ impl Task {
             epoch: 0,
             configuration: None,
             keys: KeyFrames::default(),
+            asking: None,
         }
     }
 
@@ -327,15 +336,24 @@ impl Task {
             self.sinks.retain(|attached| attached.id != id);
             if self.sinks.len() < before {
                 self.life.handle_detach(now);
+                if self.sinks.is_empty() {
+                    // What was shown under a grant is not kept beyond it; a warm
+                    // camera keeps again from its next key frame on.
+                    self.kept.clear();
+                }
             }
         }
-        if self.sinks.is_empty() {
+        if std::mem::replace(&mut self.warm, warm) && !warm && self.sinks.is_empty() {
             self.kept.clear();
         }
         self.life.handle_warm(now, warm);
         for change in changes {
             self.change(change);
         }
+        if self.sinks.is_empty() {
+            self.keys.handle_nobody();
+        }
+        self.seek_key_frame(now);
         self.note_start(now);
         while self.life.poll_timeout().is_some_and(|at| at <= now) {
             let start = self.start.as_ref();
@@ -362,6 +380,7 @@ impl Task {
                 if changed {
                     self.stream.adapted.store(false, Ordering::Relaxed);
                 }
+                self.keys.handle_settings();
                 if changed || matches!(self.life.phase(), Phase::Held | Phase::Retrying) {
                     self.life.handle_reopen();
                 }
@@ -414,8 +433,10 @@ impl Task {
 
     fn open(&mut self) {
         let progress = Arc::new(Progress::default());
+        let target = self.stream.lock().target.clone();
         let opening = Opening {
-            target: self.stream.lock().target.clone(),
+            onvif: self.device(&target),
+            target,
             hosts: self.pool.hosts.clone(),
             group: self.stream.counters.sessions.clone(),
             limits: self.pool.limits,
@@ -435,6 +456,7 @@ impl Task {
 
     async fn close(&mut self) {
         self.kept.clear();
+        self.asking = None;
         let limit = self.pool.limits.teardown;
         self.start = None;
         if let Some(session) = self.session.take() {
@@ -495,6 +517,13 @@ impl Task {
                 self.configuration = None;
             }
             Happened::Came(Ok(picture)) => self.hand_on(picture),
+            Happened::Asked(asked) => {
+                self.asking = None;
+                if asked.is_err() {
+                    let now = self.now();
+                    self.keys.handle_failed(now);
+                }
+            }
             Happened::Opened(Err(failure)) | Happened::Came(Err(failure)) => {
                 if self.start.is_some() {
                     self.count_failure(failure.refusal.reason);
@@ -519,6 +548,7 @@ impl Task {
             () = self.pressure.notified(), if lingering => Happened::Pressed,
             opened = opened(self.opening.as_mut()) => Happened::Opened(opened),
             came = next(self.session.as_mut()) => Happened::Came(came),
+            asked = key_frames::asked(self.asking.as_mut()) => Happened::Asked(asked),
             _ = self.ticker.tick() => Happened::Ticked,
         }
     }
@@ -527,7 +557,7 @@ impl Task {
         let now = self.now();
         let first = std::mem::replace(&mut self.fresh, false);
         if first {
-            self.keys.first = picture.key;
+            self.keys.handle_first(picture.key);
             if let Some(start) = &self.start {
                 start.progress.reach(Step::NoKeyFrame);
             }
@@ -567,12 +597,18 @@ impl Task {
     }
 
     fn count_success(&mut self) {
-        let took = self.start.take().map(|start| start.ordered.elapsed());
-        self.pool.metrics.count_camera_start(Ok(()));
-        if let Some(took) = took {
-            self.pool
-                .metrics
-                .camera_start_seconds
+        let metrics = &self.pool.metrics;
+        metrics.count_camera_start(Ok(()));
+        let Some(start) = self.start.take() else {
+            return;
+        };
+        let (ordered, now) = (start.ordered.into_std(), Instant::now().into_std());
+        let took = now.saturating_duration_since(ordered);
+        metrics.camera_start_seconds.observe(took.as_secs_f64());
+        for (step, took) in start.progress.durations(ordered, now) {
+            metrics
+                .camera_start_step_seconds
+                .with_label_values(&[step.as_str()])
                 .observe(took.as_secs_f64());
         }
     }
@@ -587,7 +623,7 @@ impl Task {
             self.epoch = self.stream.counters.next_epoch();
             self.configuration = Some(configuration.clone());
         }
-        self.keys.note();
+        self.keys.handle_key(self.now());
         let group = Arc::new(Group {
             number: self.stream.counters.next_group(),
             epoch: self.epoch,
@@ -597,29 +633,13 @@ impl Task {
             profile: self.stream.profile,
             configuration: configuration.clone(),
         });
-        if !self.sinks.is_empty() {
+        if self.warm || !self.sinks.is_empty() {
             self.kept.start(group.clone());
         }
         let frame = Frame::Group(group);
         for attached in &mut self.sinks {
             attached.in_group = true;
             attached.sink.push(&frame);
-        }
-    }
-
-    fn want_key_frame(&mut self) {
-        let motion = self
-            .configuration
-            .as_ref()
-            .is_some_and(|configuration| configuration.codec != Codec::Jpeg);
-        if motion && self.life.phase() == Phase::Live && self.keys.is_far(&self.pool.limits) {
-            if self.keys.first {
-                tracing::info!(camera = %self.stream.camera, "opened anew for a key frame");
-                self.keys.reopen();
-                self.life.handle_reopen();
-            } else {
-                tracing::info!(camera = %self.stream.camera, "a key frame is wanted, and the camera does not begin its sessions with one; shorten its key frame interval");
-            }
         }
     }
 }

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry,
 };
 
 use super::register::Register;
-use super::{Journal, encode, first_end, free_bytes};
+use super::{Journal, STEP_BUCKETS, encode, first_end, free_bytes};
 use crate::config::settings;
+use crate::proto::camera::StartStep;
 use crate::proto::ids::{CameraId, CentreId};
 use crate::reason::Reason;
 
@@ -55,6 +57,12 @@ pub struct Gateway {
     pub camera_starts_total: IntCounterVec,
     /// From the order to open to the first key frame.
     pub camera_start_seconds: Histogram,
+    /// `step` ([`StartStep`]): how long each step of a start that succeeded took.
+    pub camera_start_step_seconds: HistogramVec,
+    /// From a request's arrival at the control task to the decision; the journal comes after.
+    pub request_check_seconds: Histogram,
+    /// From an entry's arrival at the journal until it is durable.
+    pub journal_append_seconds: Histogram,
     /// `centre`, `outcome` (`granted`, `refused`), `reason` (empty when `granted`).
     pub requests_total: IntCounterVec,
     /// Live grants.
@@ -218,6 +226,10 @@ impl Gateway {
             made.camera_starts_total
                 .with_label_values(&["failed", reason.code()]);
         }
+        for step in StartStep::ALL {
+            made.camera_start_step_seconds
+                .with_label_values(&[step.as_str()]);
+        }
         for reason in CLOSINGS {
             made.relays_closed_total.with_label_values(&[reason.code()]);
         }
@@ -251,6 +263,9 @@ impl Gateway {
             camera_up: r.gauges("camera_up", &["camera"], "1 while this relayed camera gives pictures.")?,
             camera_starts_total: r.counters("camera_starts_total", &["outcome", "reason"], "Attempts to open a camera.")?,
             camera_start_seconds: r.histogram("camera_start_seconds", START_BUCKETS, "From the order to open a camera to its first key frame.")?,
+            camera_start_step_seconds: r.histograms("camera_start_step_seconds", &["step"], STEP_BUCKETS, "How long each step of opening a camera took.")?,
+            request_check_seconds: r.histogram("request_check_seconds", STEP_BUCKETS, "From a request's arrival to the decision, before the journal.")?,
+            journal_append_seconds: r.histogram("journal_append_seconds", STEP_BUCKETS, "From an entry's arrival at the journal until it is durable.")?,
             requests_total: r.counters("requests_total", &["centre", "outcome", "reason"], "Requests answered.")?,
             grants_active: r.gauge("grants_active", "Live grants.")?,
             approvals_waiting: r.gauge("approvals_waiting", "Requests that wait for the commune's approval.")?,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::register::Register;
-use super::{Journal, encode, first_end, free_bytes};
+use super::{Journal, STEP_BUCKETS, encode, first_end, free_bytes};
 use crate::config::settings;
 use crate::proto::ids::{CameraId, CommuneId};
 use crate::reason::Reason;
@@ -41,6 +41,10 @@ pub struct Receiver {
     pub relay_bytes_total: IntCounterVec,
     /// `commune`, `camera`: pictures received.
     pub frames_total: IntCounterVec,
+    /// From a request's arrival to its grant's way out, both journals written.
+    pub grant_seconds: Histogram,
+    /// From an entry's arrival at the journal until it is durable.
+    pub journal_append_seconds: Histogram,
     /// From a request's arrival to the first complete key frame.
     pub first_picture_seconds: Histogram,
     /// From a picture's arrival at the gateway to its arrival here, clock offset taken out.
@@ -174,6 +178,8 @@ impl Receiver {
             relays_active: r.gauge("relays_active", "Cameras coming in.")?,
             relay_bytes_total: r.counters("relay_bytes_total", &["commune", "camera"], "Bytes of pictures received.")?,
             frames_total: r.counters("frames_total", &["commune", "camera"], "Pictures received.")?,
+            grant_seconds: r.histogram("grant_seconds", STEP_BUCKETS, "From a request's arrival to its grant's way out, both journals written.")?,
+            journal_append_seconds: r.histogram("journal_append_seconds", STEP_BUCKETS, "From an entry's arrival at the journal until it is durable.")?,
             first_picture_seconds: r.histogram("first_picture_seconds", FIRST_PICTURE_BUCKETS, "From a request to its first complete key frame.")?,
             transit_seconds: r.histogram("transit_seconds", TRANSIT_BUCKETS, "From a picture's arrival at the gateway to its arrival here, clock offset taken out.")?,
             viewers: r.gauges("viewers", &["kind"], "Viewers connected.")?,

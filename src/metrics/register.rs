@@ -2,8 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 type Made<T> = Result<T, prometheus::Error>;
@@ -67,5 +67,16 @@ impl Register {
     pub(super) fn histogram(&self, name: &str, buckets: &[f64], help: &str) -> Made<Histogram> {
         let opts = HistogramOpts::from(self.opts(name, help)).buckets(buckets.to_vec());
         self.keep(Histogram::with_opts(opts)?)
+    }
+
+    pub(super) fn histograms(
+        &self,
+        name: &str,
+        labels: &[&str],
+        buckets: &[f64],
+        help: &str,
+    ) -> Made<HistogramVec> {
+        let opts = HistogramOpts::from(self.opts(name, help)).buckets(buckets.to_vec());
+        self.keep(HistogramVec::new(opts, labels)?)
     }
 }

@@ -136,9 +136,70 @@ impl Step {
             Self::NoKeyFrame => Refusal::new(
                 Reason::CameraNoKeyFrame,
                 format!(
-                    "pictures come, but no key frame within {timeout} s; shorten the camera's key frame interval, turn its smart codec and intra refresh off, or raise start_timeout"
+                    "pictures come, but no key frame within {timeout} s; shorten the camera's key frame interval, turn its smart codec and intra refresh off, set onvif so that it can be asked for one, or raise start_timeout"
                 ),
             ),
+        }
+    }
+}
+
+/// A step of a start as the metrics name it: all that lies between the order to
+/// open a camera and its first key frame, without a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StartStep {
+    /// The wait for a place and a turn: the host's, and that of all starts.
+    Queue,
+    /// The TCP connection. Only where it can be told apart: cameras with a user
+    /// name and those that need the adapter.
+    Connect,
+    /// DESCRIBE with its answer; the connection too, where it can't be told apart.
+    Describe,
+    /// SETUP with its answer.
+    Setup,
+    /// PLAY with its answer.
+    Play,
+    /// From PLAY's answer to the first whole picture.
+    FirstPicture,
+    /// From the first picture to the first key frame; nothing where they are one.
+    KeyFrame,
+}
+
+impl StartStep {
+    /// In the order of a start.
+    pub const ALL: [Self; 7] = [
+        Self::Queue,
+        Self::Connect,
+        Self::Describe,
+        Self::Setup,
+        Self::Play,
+        Self::FirstPicture,
+        Self::KeyFrame,
+    ];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Connect => "connect",
+            Self::Describe => "describe",
+            Self::Setup => "setup",
+            Self::Play => "play",
+            Self::FirstPicture => "first_picture",
+            Self::KeyFrame => "key_frame",
+        }
+    }
+
+    /// What passes between reaching `step` and then `next`.
+    pub const fn between(step: Step, next: Option<Step>) -> Self {
+        match (step, next) {
+            (Step::Waiting, _) => Self::Queue,
+            (Step::Connecting, Some(Step::Describing)) => Self::Connect,
+            // retina connects and describes in one call.
+            (Step::Connecting | Step::Describing, _) => Self::Describe,
+            (Step::SettingUp, _) => Self::Setup,
+            (Step::Playing, _) => Self::Play,
+            (Step::NoPicture, _) => Self::FirstPicture,
+            (Step::NoKeyFrame, _) => Self::KeyFrame,
         }
     }
 }

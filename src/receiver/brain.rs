@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::control::{Ask, Shared, Table};
 use super::hub::{self, Hub};
 use super::rules;
-use crate::clock::Clock;
+use crate::clock::{Boot, Clock};
 use crate::config::{Loaded, settings};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
@@ -66,12 +66,18 @@ pub(super) struct Brain {
 #[derive(Default)]
 pub(super) struct State {
     links: BTreeMap<CommuneId, (u64, Link)>,
-    callers: HashMap<u64, oneshot::Sender<Result<Grant, Denial>>>,
+    callers: HashMap<u64, Waiting>,
     next_caller: u64,
     appends: FuturesOrdered<Append>,
     focus: BTreeMap<u64, Vec<(CommuneId, CameraId)>>,
     focused: BTreeMap<CommuneId, Vec<RelayId>>,
     shown: Option<u64>,
+}
+
+/// Who waits for the answer to a request.
+struct Waiting {
+    came: Boot,
+    reply: oneshot::Sender<Result<Grant, Denial>>,
 }
 
 /// What a round of commands has to say once the table shows it.
@@ -235,7 +241,8 @@ impl Brain {
             Ask::Request { text, reply } => {
                 self.state.next_caller += 1;
                 let caller = self.state.next_caller;
-                self.state.callers.insert(caller, reply);
+                let came = now.boot;
+                self.state.callers.insert(caller, Waiting { came, reply });
                 self.desk.handle_request(caller, &text, now);
             }
             Ask::Asked {
@@ -327,9 +334,13 @@ impl Brain {
             let _ = self.notices.send(notice);
         }
         for (caller, result) in news.answers {
-            let Some(reply) = self.state.callers.remove(&caller) else {
+            let Some(Waiting { came, reply }) = self.state.callers.remove(&caller) else {
                 continue;
             };
+            if result.is_ok() {
+                let took = self.clock.now().boot.since(came);
+                self.metrics.grant_seconds.observe(took.as_secs_f64());
+            }
             let view = result.and_then(|grant| {
                 let view = self.desk.grant(grant).cloned();
                 view.ok_or_else(|| Reason::Internal.into())
@@ -342,9 +353,12 @@ impl Brain {
     fn carry_out_one(&mut self, command: Command, news: &mut News) {
         match command {
             Command::Record { ticket, entry } => {
-                let journal = self.journal.clone();
+                let (journal, clock) = (self.journal.clone(), self.clock.clone());
+                let seconds = self.metrics.journal_append_seconds.clone();
+                let came = clock.now().boot;
                 self.state.appends.push_back(Box::pin(async move {
                     let result = journal.append(*entry).await;
+                    seconds.observe(clock.now().boot.since(came).as_secs_f64());
                     (ticket, result.map_err(|error| error.to_string()))
                 }));
             }

@@ -1,6 +1,7 @@
 //! Pulling cameras: the pool against scripted cameras, one test for each thing
 //! that real cameras do.
 
+mod onvif;
 mod traps;
 
 use std::collections::BTreeMap;
@@ -123,6 +124,7 @@ pub fn streams(url: &str) -> settings::Streams {
     settings::Streams {
         main: url.parse().unwrap(),
         sub: None,
+        onvif: None,
         credential: None,
         transport: settings::Transport::Tcp,
         start_timeout: Duration::from_secs(5),
@@ -215,6 +217,17 @@ impl World {
         assert!(tokio::time::timeout(PATIENCE, forgotten).await.is_ok());
     }
 
+    /// Waits until the metrics have this line.
+    async fn until_metric(&self, line: &str) {
+        let there = async {
+            while !self.metric(line) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, there).await;
+        assert!(waited.is_ok(), "{line} did not come");
+    }
+
     fn metric(&self, line: &str) -> bool {
         self.metrics.encode().unwrap().lines().any(|l| l == line)
     }
@@ -305,6 +318,20 @@ async fn pictures_come_whole_numbered_and_timed() {
         test.world
             .metric(r#"fanal_gateway_camera_starts_total{outcome="ok",reason=""} 1"#)
     );
+    for (step, count) in [
+        ("queue", 1),
+        // retina connects and describes in one call.
+        ("connect", 0),
+        ("describe", 1),
+        ("setup", 1),
+        ("play", 1),
+        ("first_picture", 1),
+        ("key_frame", 1),
+    ] {
+        let line =
+            format!("fanal_gateway_camera_start_step_seconds_count{{step=\"{step}\"}} {count}");
+        assert!(test.world.metric(&line), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanal::config::settings::Transport;
-use fanal::gateway::camera::State;
+use fanal::gateway::camera::{Limits, State};
 use fanal::media::config::{Avc, Hevc};
 use fanal::media::nal::length_prefixed;
 use fanal::media::unit::{AccessUnit, Codec, Configuration};
+use fanal::proto::ids::Profile;
 use fanal::reason::Reason;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
 
-use crate::camera::{Got, LIMITS, Recorder, credential, gateway, streams, world};
+use crate::camera::{Got, LIMITS, Recorder, credential, gateway, id, streams, world};
+use crate::onvif::{Device, Plan};
 use crate::scripted::PATIENCE;
 
 /// Pictures looked at; the camera has more, so that its end plays no part.
@@ -79,6 +81,7 @@ fn ready(encoder: &str) -> Option<&'static str> {
 /// A running camera; it is killed when dropped.
 struct Gstreamer {
     url: String,
+    stdin: ChildStdin,
     _child: Child,
 }
 
@@ -95,6 +98,7 @@ impl Gstreamer {
         let mut child = Command::new(python)
             .args([script, &pipeline, protocol])
             .args(login)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)
@@ -105,6 +109,7 @@ impl Gstreamer {
         let port: u16 = line.unwrap().unwrap().unwrap().parse().unwrap();
         Self {
             url: format!("rtsp://127.0.0.1:{port}/main"),
+            stdin: child.stdin.take().unwrap(),
             _child: child,
         }
     }
@@ -281,6 +286,39 @@ async fn jpeg_comes_whole_and_each_picture_is_a_group() {
             .iter()
             .all(|(_, unit)| unit.data.starts_with(&[0xff, 0xd8]))
     );
+}
+
+#[tokio::test]
+async fn an_encoder_in_a_long_group_gives_a_key_frame_when_it_is_asked() {
+    let Some(python) = ready("x264enc") else {
+        return;
+    };
+    // The next by itself is minutes away.
+    let encoder = H264.replace("key-int-max=20", "key-int-max=30000");
+    let mut camera = Gstreamer::start(python, &encoder, "tcp", &[]).await;
+    let device = Device::start(Plan::default()).await;
+    let mut asks = streams(&camera.url);
+    asks.onvif = Some(device.url().parse().unwrap());
+    let limits = Limits {
+        key_frame_near: Duration::ZERO,
+        ..LIMITS
+    };
+    let world = world(gateway(vec![("cam", asks)]), limits);
+    let sink = Recorder::new();
+    let _attached = world.attach("cam", &sink);
+    sink.until_units(40).await;
+    assert_eq!(sink.got().groups.len(), 1, "a long group");
+    world.pool.want_key_frame(&id("cam"), Profile::Main);
+    device.until("SetSynchronizationPoint", 1).await;
+    camera.stdin.write_all(b"key\n").await.unwrap();
+    let got = sink
+        .until("the key frame", |got| {
+            got.units.iter().any(|(number, _)| *number == 2)
+        })
+        .await;
+    let unit = got.units.iter().find(|(number, _)| *number == 2).unwrap();
+    assert!(unit.1.flags.key);
+    assert_eq!(got.groups[1].epoch, 1, "in the same session");
 }
 
 #[tokio::test]

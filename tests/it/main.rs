@@ -16,6 +16,7 @@ mod link;
 mod malice;
 mod malicious;
 mod metrics;
+mod onvif;
 mod operator;
 mod prometheus;
 mod relay;

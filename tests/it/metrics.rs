@@ -71,13 +71,14 @@ const GATEWAY: &str = "config_last_reload_successful state_free_bytes journal_en
     link_transport{centre,transport} link_rtt_seconds{centre} link_lost_packets_total{centre} \
     link_datagrams_per_send link_clock_offset_seconds{centre} uplink_capacity_bytes_per_second \
     cameras{state} camera_up{camera} camera_starts_total{outcome,reason} camera_start_seconds \
+    camera_start_step_seconds{step} request_check_seconds journal_append_seconds \
     requests_total{centre,outcome,reason} grants_active approvals_waiting relays_active \
     relays_opened_total relays_closed_total{reason} relay_bytes_total{camera} frames_total{camera} \
     gops_reset_total{camera} ungranted_bytes_total";
 const RECEIVER: &str = "config_last_reload_successful state_free_bytes journal_entries_total \
     journal_errors_total journal_intact certificate_expiry_timestamp_seconds{use} link_up{commune} \
     grants_active requests_total{outcome,reason} relays_active relay_bytes_total{commune,camera} \
-    frames_total{commune,camera} first_picture_seconds transit_seconds viewers{kind} \
+    frames_total{commune,camera} first_picture_seconds grant_seconds journal_append_seconds transit_seconds viewers{kind} \
     viewer_skips_total{kind} newest_frame_age_seconds{commune,camera} streams_refused_total{commune,cause}";
 
 /// Every metric's name with its labels, as the scrape has them.

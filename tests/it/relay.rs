@@ -46,6 +46,12 @@ async fn a_signed_request_gives_the_picture_and_one_copy_serves_all() {
             .get(),
         2
     );
+    let receiver = &world.receiver_metrics;
+    assert_eq!(receiver.grant_seconds.get_sample_count(), 1);
+    assert_eq!(
+        receiver.journal_append_seconds.get_sample_count(),
+        receiver.journal_entries_total.get()
+    );
     assert_eq!(world.counters.borrow().camera("cam-002").set_up, 0);
     assert_eq!(world.gateway_metrics.ungranted_bytes_total.get(), 0);
 

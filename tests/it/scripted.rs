@@ -473,7 +473,7 @@ impl Connection {
 }
 
 /// Checks a Digest answer against the challenge it must answer.
-fn check_digest(given: &str, challenge: &str, auth: &Auth, request: &Seen) -> bool {
+pub fn check_digest(given: &str, challenge: &str, auth: &Auth, request: &Seen) -> bool {
     let field = |text: &str, name: &str| {
         let at = text.find(&format!(" {name}="))? + name.len() + 2;
         let rest = &text[at..];

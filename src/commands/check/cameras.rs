@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use super::{CheckArgs, Usage};
 use crate::config::settings::{self, Camera, Streams};
 use crate::gateway::camera::Limits;
-use crate::gateway::probe::{Prober, Report, Steps};
+use crate::gateway::probe::{Asked, Prober, Report, Steps};
 use crate::media::unit::Codec;
 use crate::proto::ids::{CameraId, Profile};
 use crate::reason::{Reason, Refusal};
@@ -114,6 +114,7 @@ fn plan(settings: &settings::Gateway, cameras: &[&Camera]) -> (Vec<Job>, Vec<Row
                         cause: Some(Refusal::new(Reason::CameraInvalid, cause.clone())),
                         steps: Steps::default(),
                         picture: None,
+                        asked: None,
                         remarks: Vec::new(),
                     },
                     mask_verified: camera.mask_verified,
@@ -308,6 +309,11 @@ fn json(rows: &[Row]) -> anyhow::Result<String> {
                 "bits_per_second": picture.and_then(|picture| picture.bitrate),
                 "key_frame_interval_seconds":
                     seconds(picture.and_then(|picture| picture.key_frame_interval)),
+                "onvif": row.report.asked.as_ref().map(Asked::as_str),
+                "onvif_key_frame_seconds": seconds(match &row.report.asked {
+                    Some(Asked::KeyFrame(after)) => Some(*after),
+                    Some(Asked::Nothing | Asked::Failed(_)) | None => None,
+                }),
                 "connect_seconds": seconds(steps.connect),
                 "describe_seconds": seconds(steps.describe),
                 "setup_seconds": seconds(steps.setup),
@@ -351,6 +357,7 @@ mod tests {
                 bitrate: Some(2_000_000.0),
                 key_frame_interval: Some(Duration::from_secs(2)),
             }),
+            asked: None,
             remarks: Vec::new(),
         }
     }
@@ -360,6 +367,7 @@ mod tests {
             cause: Some(cause),
             steps: Steps::default(),
             picture: None,
+            asked: None,
             remarks: Vec::new(),
         }
     }
@@ -408,6 +416,7 @@ mod tests {
         let streams = Streams {
             main: url::Url::parse("rtsp://10.0.0.9/1").unwrap(),
             sub: None,
+            onvif: None,
             credential: None,
             transport: settings::Transport::Tcp,
             start_timeout: Duration::from_secs(10),

@@ -90,6 +90,7 @@ fn camera(id: &CameraId) -> Option<Camera> {
         Ok(Streams {
             main: "rtsp://10.0.0.11/main".parse().unwrap(),
             sub: None,
+            onvif: None,
             credential: None,
             transport: Transport::Tcp,
             start_timeout: Duration::from_secs(10),

@@ -127,6 +127,16 @@ fn a_stall_closes_and_tries_again_while_viewers_stay() {
 }
 
 #[test]
+fn a_group_of_a_minute_is_no_stall() {
+    let mut life = live();
+    for second in 3..63 {
+        life.handle_picture(at(second), false);
+        assert_eq!(life.poll_timeout(), Some(at(second + 8)));
+    }
+    assert_eq!((life.phase(), commands(&mut life)), (Phase::Live, vec![]));
+}
+
+#[test]
 fn a_brief_success_does_not_reset_the_wait() {
     let mut life = live();
     let mut now = at(2);

@@ -115,6 +115,7 @@ fn camera(number: usize) -> Camera {
         streams: Ok(Streams {
             main: "rtsp://10.0.0.1/main".parse().unwrap(),
             sub: (number == 1).then(|| "rtsp://10.0.0.1/sub".parse().unwrap()),
+            onvif: None,
             credential: None,
             transport: Transport::Tcp,
             start_timeout: Duration::from_secs(10),

@@ -578,7 +578,7 @@ async fn a_host_with_few_sessions_is_busy_until_one_closes() {
 }
 
 #[tokio::test]
-async fn warm_cameras_are_open_and_give_nothing_from_before() {
+async fn a_warm_camera_gives_its_newest_group_at_once_and_forgets_it_with_the_last_grant() {
     let camera = Camera::start(Script::default()).await;
     let mut warm = streams(&camera.url());
     warm.warm = true;
@@ -587,18 +587,29 @@ async fn warm_cameras_are_open_and_give_nothing_from_before() {
     let world = world(settings, LIMITS);
     let pool = world.pool.clone();
     let running = tokio::spawn(async move { pool.run_warm().await });
-    camera.until_method("PLAY", 1).await;
+    camera.picture(1, Picture::delta(3_600)).await;
+    world
+        .until_metric(r#"fanal_gateway_cameras{state="live"} 1"#)
+        .await;
     let sink = Recorder::new();
     let attached = world.attach("warm", &sink);
-    sink.until_live().await;
-    camera.picture(1, Picture::key(90_000)).await;
     let got = sink.until_units(1).await;
-    assert!(!got.groups[0].kept);
+    assert_eq!(got.states, [State::Live], "no start is waited for");
+    assert!(got.groups[0].kept && got.units[0].1.flags.key);
+    camera.picture(1, Picture::key(90_000)).await;
+    sink.until("a group of its own", |got| got.groups.len() == 2)
+        .await;
     drop(attached);
-    camera.picture(1, Picture::key(180_000)).await;
+    world.until_forgotten().await;
+    camera.picture(1, Picture::delta(93_600)).await;
     let again = Recorder::new();
-    let _again = world.attach("warm", &again);
+    let attached = world.attach("warm", &again);
     again.until_live().await;
+    camera.picture(1, Picture::key(180_000)).await;
+    let got = again.until_units(1).await;
+    assert!(!got.groups[0].kept, "nothing from the grant before");
+    drop(attached);
+    world.until_forgotten().await;
     assert_eq!((camera.connections(), cold.connections()), (1, 0));
     world.pool.shutdown().await;
     running.await.unwrap();
@@ -720,6 +731,35 @@ async fn a_picture_without_end_is_cut_short() {
     }
     test.sink.until_failed(Reason::CameraStalled).await;
     test.sink.until_units(2).await;
+}
+
+#[tokio::test]
+async fn hosts_that_never_answer_take_no_place_from_others_for_long() {
+    let silent = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let camera = Camera::start(Script::default()).await;
+    let names: Vec<String> = (1..=80).map(|n| format!("dead-{n}")).collect();
+    let dead = (1..=80).map(|n| streams(&format!("rtsp://127.0.1.{n}:{port}/main")));
+    let mut cameras: Vec<_> = names.iter().map(String::as_str).zip(dead).collect();
+    for (_, streams) in &mut cameras {
+        streams.start_timeout = Duration::from_secs(120);
+    }
+    cameras.push(("cam", streams(&camera.url())));
+    let limits = Limits {
+        describe: Duration::from_secs(120),
+        ..LIMITS
+    };
+    let world = world(gateway(cameras), limits);
+    let waits = Recorder::new();
+    let held: Vec<_> = names
+        .iter()
+        .map(|name| world.attach(name, &waits))
+        .collect();
+    let sink = Recorder::new();
+    let _attached = world.attach("cam", &sink);
+    sink.until_units(1).await;
+    assert_eq!(waits.got().states.len(), 80, "they are still being opened");
+    drop(held);
 }
 
 #[tokio::test]

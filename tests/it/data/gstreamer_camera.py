@@ -1,9 +1,11 @@
 """A camera of others: GStreamer's RTSP server over a test picture.
 
 Arguments: the encoder's part of the pipeline up to the payloader named pay0, and
-`tcp` or `udp`; then, for Digest, user and password. Prints the port it got.
+`tcp` or `udp`; then, for Digest, user and password. Prints the port it got. Each
+line on its standard input is the wish for a key frame.
 """
 import sys
+import threading
 
 import gi
 
@@ -32,6 +34,22 @@ if login:
     permissions.add_permission_for_role("operator", "media.factory.access", True)
     permissions.add_permission_for_role("operator", "media.factory.construct", True)
     factory.set_permissions(permissions)
+payloaders = []
+factory.connect(
+    "media-configure",
+    lambda _, media: payloaders.append(media.get_element().get_by_name("pay0")),
+)
+
+
+def force_key_frames():
+    for _ in sys.stdin:
+        wish = Gst.Structure.new_from_string("GstForceKeyUnit, all-headers=(boolean)true")
+        for payloader in payloaders:
+            event = Gst.Event.new_custom(Gst.EventType.CUSTOM_UPSTREAM, wish.copy())
+            payloader.get_static_pad("sink").push_event(event)
+
+
+threading.Thread(target=force_key_frames, daemon=True).start()
 server.get_mount_points().add_factory("/main", factory)
 server.attach(None)
 print(server.get_bound_port(), flush=True)

@@ -34,12 +34,17 @@ async fn a_signed_request_opens_the_camera_and_a_release_closes_it() {
         "fanal_gateway_ungranted_bytes_total 0",
         "fanal_gateway_link_up{centre=\"corg-13\"} 1",
         "fanal_gateway_camera_up{camera=\"cam-001\"} 1",
+        "fanal_gateway_request_check_seconds_count 1",
+        "fanal_gateway_camera_start_step_seconds_count{step=\"key_frame\"} 1",
     ] {
         assert!(
             page.lines().any(|found| found == line),
             "{line} not in\n{page}"
         );
     }
+    let appended = counted(&page, "fanal_gateway_journal_append_seconds_count ");
+    let entries = counted(&page, "fanal_gateway_journal_entries_total ");
+    assert!(appended >= 2 && appended == entries, "{page}");
     let ready = world.get("/ready").await;
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
 
@@ -63,6 +68,12 @@ async fn a_signed_request_opens_the_camera_and_a_release_closes_it() {
     world.stop().await;
     assert_eq!(world.journal("ended").len(), 1);
     assert_eq!(world.journal("stopped").len(), 1);
+}
+
+/// The figure behind this beginning of a line.
+fn counted(page: &str, series: &str) -> u64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(series));
+    line.and_then(|figure| figure.parse().ok()).unwrap()
 }
 
 #[tokio::test]

@@ -61,12 +61,13 @@ impl Scheme {
         matches!(self, Self::Digest(client) if client.stale())
     }
 
-    /// The `Authorization` header of a request without a body.
+    /// The `Authorization` header of a request.
     pub(super) fn authorization(
         &mut self,
         credential: &Credential,
         method: &str,
         uri: &str,
+        body: &[u8],
     ) -> Result<String, String> {
         let password = credential.password.expose();
         match self {
@@ -75,7 +76,7 @@ impl Scheme {
                 password,
                 uri,
                 method,
-                body: Some(&[]),
+                body: Some(body),
             }),
             Self::Basic => {
                 let pair = format!("{}:{password}", credential.username);
