@@ -17,4 +17,5 @@ pub mod replay;
 pub mod statement;
 pub mod text;
 pub mod trust;
+pub mod uplink;
 pub mod wire;
