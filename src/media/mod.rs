@@ -9,5 +9,6 @@ pub mod jpeg;
 pub mod kept;
 pub mod nal;
 pub mod queue;
+pub mod splice;
 pub mod timeline;
 pub mod unit;

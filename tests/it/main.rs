@@ -23,5 +23,6 @@ mod rtsp;
 mod scripted;
 mod simulate;
 mod tools;
+mod uplink;
 mod wire;
 mod world;

@@ -1,0 +1,211 @@
+//! One uplink for many cameras: which of their streams goes, and how it changes
+//! under a player that must not notice more than another picture size.
+
+use std::time::Duration;
+
+use fanal::clock::Clock;
+use fanal::media::unit::Codec;
+use fanal::reason::Reason;
+use fanal::simulate::Options;
+use hyper::Method;
+use serde_json::Value;
+
+use crate::world::{Operator, PATIENCE, Plan, Player, World, rtsp, until};
+
+const NARROW: &str = "[uplink]\nmax_bitrate = \"1 Mbit/s\"\n";
+
+fn with_sub(options: &mut Options) {
+    options.sub_bitrate = Some(500_000);
+}
+
+/// Waits until the grant's first camera has this stream for this cause.
+async fn placed(operator: &Operator, grant: &Value, profile: &str, cause: &str) {
+    let path = format!("/api/v1/grants/{}", grant["grant"].as_str().unwrap());
+    let wait = async {
+        loop {
+            let told = operator.call(Method::GET, &path).await.unwrap();
+            let camera = &told["granted"][0];
+            if camera["profile"] == profile && camera["profile_cause"] == cause {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    waited.unwrap_or_else(|_| panic!("waited in vain for {profile}, {cause}"));
+}
+
+#[tokio::test]
+async fn a_relay_moves_to_the_sub_stream_and_back_and_its_player_goes_on() {
+    let (clock, time) = Clock::manual(Clock::system().now().wall);
+    let mut world = World::start(Plan {
+        cameras: 1,
+        options: with_sub,
+        gateway_clock: clock,
+        ..Plan::default()
+    })
+    .await;
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001"]).await;
+    let mut player = Player::start(rtsp(&grant, "cam-001"));
+    player.pictures(30).await;
+    placed(&martin, &grant, "main", "room").await;
+    let counters = world.counters.clone();
+    let of = |path: &str| counters.borrow().camera(path);
+    assert_eq!(of("cam-001/sub").set_up, 0, "one profile at a time");
+
+    world.reload_gateway(NARROW).await;
+    placed(&martin, &grant, "sub", "uplink").await;
+    until("the main session is closed", || {
+        let (main, sub) = (of("cam-001"), of("cam-001/sub"));
+        main.torn_down == 1 && main.open() == 0 && sub.open() == 1
+    })
+    .await;
+    let relays = |profile: &str| {
+        let relays = &world.gateway_metrics.relays;
+        relays.with_label_values(&[profile]).get()
+    };
+    assert_eq!((relays("main"), relays("sub")), (0, 1));
+    let before = player.pictures(1).await;
+    let seen = player.pictures(before.pictures + 30).await;
+    assert_eq!(seen.losses, 0);
+
+    world.reload_gateway("").await;
+    // It rests before it moves up.
+    time.advance(Duration::from_secs(10));
+    placed(&martin, &grant, "main", "room").await;
+    until("the sub session is closed", || {
+        let (main, sub) = (of("cam-001"), of("cam-001/sub"));
+        sub.torn_down == 1 && sub.open() == 0 && main.open() == 1
+    })
+    .await;
+    let before = player.pictures(1).await;
+    let seen = player.pictures(before.pictures + 30).await;
+    assert_eq!(seen.losses, 0);
+    assert_eq!((of("cam-001").set_up, of("cam-001/sub").set_up), (2, 1));
+    let changes = &world.gateway_metrics.profile_changes_total;
+    let changes = |to, cause| changes.with_label_values(&[to, cause]).get();
+    assert_eq!((changes("sub", "uplink"), changes("main", "room")), (1, 1));
+    assert_eq!(world.gateway_metrics.ungranted_bytes_total.get(), 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_on_a_narrow_uplink_begins_with_what_fits() {
+    let world = World::start(Plan {
+        cameras: 3,
+        options: with_sub,
+        gateway: "[uplink]\nmax_bitrate = \"2 Mbit/s\"\n".to_owned(),
+        ..Plan::default()
+    })
+    .await;
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001", "cam-002", "cam-003"]).await;
+    let mut player = Player::start(rtsp(&grant, "cam-003"));
+    let seen = player.pictures(30).await;
+    assert_eq!(seen.losses, 0);
+    placed(&martin, &grant, "sub", "uplink").await;
+    for camera in ["cam-001", "cam-002", "cam-003"] {
+        let count = world.counters.borrow().camera(camera);
+        assert_eq!(count.set_up, 0, "the full picture was never opened");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_sub_stream_of_another_codec_is_let_go_and_remembered() {
+    let mut world = World::start(Plan {
+        cameras: 1,
+        options: |options| {
+            with_sub(options);
+            options.codec = Codec::Jpeg;
+            options.bitrate = 3_000_000;
+        },
+        ..Plan::default()
+    })
+    .await;
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001"]).await;
+    let mut player = Player::start(rtsp(&grant, "cam-001"));
+    player.pictures(10).await;
+    world.reload_gateway(NARROW).await;
+    placed(&martin, &grant, "main", "other_codec").await;
+    until("its session is closed", || {
+        let count = world.counters.borrow().camera("cam-001/sub");
+        count.set_up == 1 && count.open() == 0
+    })
+    .await;
+    let before = player.pictures(1).await;
+    player.pictures(before.pictures + 30).await;
+    assert_eq!(world.counters.borrow().camera("cam-001").set_up, 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_camera_with_one_session_alone_stays_where_it_is() {
+    let host = "[[host]]\naddress = \"127.0.0.1\"\nmax_sessions = 1\n";
+    let mut world = World::start(Plan {
+        cameras: 1,
+        options: with_sub,
+        gateway: host.to_owned(),
+        ..Plan::default()
+    })
+    .await;
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001"]).await;
+    let mut player = Player::start(rtsp(&grant, "cam-001"));
+    player.pictures(10).await;
+    world.reload_gateway(&format!("{host}{NARROW}")).await;
+    placed(&martin, &grant, "main", "camera_busy").await;
+    let before = player.pictures(1).await;
+    player.pictures(before.pictures + 30).await;
+    assert_eq!(world.counters.borrow().camera("cam-001/sub").set_up, 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_sub_stream_that_does_not_come_leaves_the_picture_alone() {
+    let mut world = World::start(Plan {
+        cameras: 1,
+        // Nothing listens there.
+        camera: "sub = \"rtsp://127.0.0.1:9/none\"\n".to_owned(),
+        ..Plan::default()
+    })
+    .await;
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001"]).await;
+    let mut player = Player::start(rtsp(&grant, "cam-001"));
+    player.pictures(10).await;
+    world.reload_gateway(NARROW).await;
+    placed(&martin, &grant, "main", "not_available").await;
+    let before = player.pictures(1).await;
+    let seen = player.pictures(before.pictures + 30).await;
+    assert_eq!(seen.losses, 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_uplink_says_so_and_a_wish_is_obeyed() {
+    let world = World::start(Plan {
+        cameras: 4,
+        options: with_sub,
+        gateway: NARROW.to_owned(),
+        ..Plan::default()
+    })
+    .await;
+    let martin = world.operator("13-1").await;
+    // 950 kbit/s of pictures are enough for three of 300.
+    let mut claims = martin.claims(&["cam-001", "cam-002", "cam-003", "cam-004"], 600);
+    claims.profile = fanal::proto::ids::ProfileWish::Main;
+    let grant = martin.ask(&claims).await.unwrap();
+    assert_eq!(grant["granted"].as_array().unwrap().len(), 3);
+    assert_eq!(grant["refused"][0]["camera"], "cam-004");
+    assert_eq!(grant["refused"][0]["reason"], "uplink_full");
+    let detail = grant["refused"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("1.0 Mbit/s"), "{detail}");
+    placed(&martin, &grant, "main", "asked").await;
+    let more = martin.claims(&["cam-004"], 600);
+    assert_eq!(martin.refused(&more).await, Reason::UplinkFull);
+    martin.granted(&["cam-002"]).await;
+    world.stop().await;
+}
