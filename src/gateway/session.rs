@@ -75,7 +75,7 @@ impl Limits {
         busy: Duration::from_secs(60),
         place: Duration::from_secs(3),
         key_frame_near: Duration::from_secs(2),
-        key_frame_every: Duration::from_secs(10),
+        key_frame_every: Duration::from_secs(5),
         retry_floor: Duration::from_secs(1),
         retry_cap: Duration::from_secs(30),
         retry_stable: Duration::from_secs(30),

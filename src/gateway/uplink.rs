@@ -44,6 +44,7 @@ const CAPACITY_EVERY: Duration = Duration::from_secs(1);
 /// this order: the sender stops before the camera is let go.
 #[derive(Debug)]
 struct Running {
+    sender: Arc<RelaySender>,
     line: Arc<Line>,
     attachment: Option<Attachment>,
     profile: Profile,
@@ -53,7 +54,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Says nothing where it was stopped with its reason before.
-        self.line.sender().stop(Reason::ShuttingDown);
+        self.sender.stop(Reason::ShuttingDown);
     }
 }
 
@@ -73,6 +74,22 @@ struct Held {
     running: Option<Running>,
 }
 
+/// What passed of a camera's streams.
+#[derive(Clone, Copy, Debug, Default)]
+struct Measured {
+    main: Rate,
+    sub: Rate,
+}
+
+impl Measured {
+    const fn of(&mut self, profile: Profile) -> &mut Rate {
+        match profile {
+            Profile::Main => &mut self.main,
+            Profile::Sub => &mut self.sub,
+        }
+    }
+}
+
 /// What the control plane is told of a relay.
 pub(super) type Told = (Key, Profile, Cause);
 
@@ -84,7 +101,7 @@ pub(super) struct Share {
     metrics: Arc<metrics::Gateway>,
     wake: Arc<Notify>,
     held: BTreeMap<Key, Held>,
-    rates: HashMap<(CameraId, Profile), Rate>,
+    rates: HashMap<CameraId, Measured>,
     /// Since when key frames of late cameras were asked for.
     asked: HashMap<CameraId, Instant>,
     /// What the links had sent, at the last ticks.
@@ -156,7 +173,7 @@ impl Share {
         self.uplink.handle_stop(key);
         self.untold.remove(key);
         if let Some(running) = self.held.remove(key).and_then(|held| held.running) {
-            running.line.sender().stop(reason);
+            running.sender.stop(reason);
         }
     }
 
@@ -175,7 +192,7 @@ impl Share {
     /// A relay's sender, while it runs.
     pub(super) fn sender(&self, key: &Key) -> Option<&RelaySender> {
         let running = self.held.get(key)?.running.as_ref()?;
-        Some(running.line.sender())
+        Some(&running.sender)
     }
 
     /// What a relay's operators want.
@@ -192,7 +209,7 @@ impl Share {
     pub(super) fn reload(&mut self, settings: &settings::Gateway) {
         self.uplink.handle_limit(settings.uplink.max_bitrate);
         self.rates
-            .retain(|(camera, _), _| settings.cameras.contains_key(camera));
+            .retain(|camera, _| settings.cameras.contains_key(camera));
         for (key, held) in &self.held {
             self.uplink
                 .handle_streams(key, self.pool.has_sub(&held.camera));
@@ -213,13 +230,14 @@ impl Share {
             return Err(Reason::Internal.into());
         };
         let counters = self.pool.counters(&held.camera);
-        let line = Line::new(Arc::clone(&sender), counters, wake);
+        let line = Line::new(sender.clone(), counters, wake);
         match self
             .pool
             .attach(&held.permit, &held.camera, profile, line.first())
         {
             Ok(attachment) => {
                 held.running = Some(Running {
+                    sender,
                     line,
                     attachment: Some(attachment),
                     profile,
@@ -292,10 +310,12 @@ impl Share {
                 continue;
             };
             if let Some(passed) = relay.line.take_passed() {
-                self.rates
-                    .entry((held.camera.clone(), relay.profile))
-                    .or_default()
-                    .handle_passed(passed, time);
+                if !self.rates.contains_key(&held.camera) {
+                    self.rates.insert(held.camera.clone(), Measured::default());
+                }
+                if let Some(rates) = self.rates.get_mut(&held.camera) {
+                    rates.of(relay.profile).handle_passed(passed, time);
+                }
             }
         }
         let means = self.means();
@@ -313,16 +333,16 @@ impl Share {
 
     /// What streams take that were never measured: as much as others do.
     fn means(&self) -> Rates {
-        let mean = |profile: Profile, assumed: u64| {
-            let known = self.rates.iter().filter(|((_, of), _)| *of == profile);
+        let mean = |of: fn(&Measured) -> &Rate, assumed: u64| {
+            let known = self.rates.values().map(of);
             let (sum, count) = known
-                .filter_map(|(_, rate)| rate.bits_per_second())
+                .filter_map(Rate::bits_per_second)
                 .fold((0, 0), |(sum, count), rate| (sum + rate, count + 1));
             u64::checked_div(sum, count).unwrap_or(assumed)
         };
         Rates {
-            main: mean(Profile::Main, ASSUMED_MAIN),
-            sub: mean(Profile::Sub, ASSUMED_SUB),
+            main: mean(|rates| &rates.main, ASSUMED_MAIN),
+            sub: mean(|rates| &rates.sub, ASSUMED_SUB),
         }
     }
 
@@ -352,7 +372,7 @@ impl Share {
     fn help_late(&mut self) {
         let late: Vec<(CameraId, Profile, bool)> = self
             .running()
-            .filter(|(_, _, relay)| relay.line.sender().is_late())
+            .filter(|(_, _, relay)| relay.sender.is_late())
             .map(|(_, held, relay)| (held.camera.clone(), relay.profile, relay.moving.is_some()))
             .collect();
         if late.is_empty() {
@@ -397,7 +417,7 @@ impl Share {
         self.metrics
             .uplink_demand_bytes_per_second
             .set(bytes(self.uplink.demand()));
-        let measured = self.uplink.measured();
+        let measured = self.uplink.measured(self.now());
         let known = *self.capacity.borrow();
         let is_news = match (known, measured) {
             (Some(known), Some(measured)) => known.abs_diff(measured) > known / 20,
@@ -456,7 +476,7 @@ impl Share {
         };
         let attachment = if self.pool.has_room(&held.camera, to) {
             Some(attach(relay.line.next())?)
-        } else if to == Profile::Sub && relay.line.sender().is_late() {
+        } else if to == Profile::Sub && relay.sender.is_late() {
             // One session alone, and what comes through it is of no use.
             relay.attachment = None;
             relay.profile = to;
@@ -567,15 +587,13 @@ impl Share {
 }
 
 /// What a camera's streams take: as measured, else as those of others do.
-fn rates_of(rates: &HashMap<(CameraId, Profile), Rate>, camera: &CameraId, means: Rates) -> Rates {
-    let of = |profile: Profile| {
-        let own = rates.get(&(camera.clone(), profile));
-        own.and_then(Rate::bits_per_second)
-            .unwrap_or_else(|| means.of(profile))
+fn rates_of(rates: &HashMap<CameraId, Measured>, camera: &CameraId, means: Rates) -> Rates {
+    let Some(own) = rates.get(camera) else {
+        return means;
     };
     Rates {
-        main: of(Profile::Main),
-        sub: of(Profile::Sub),
+        main: own.main.bits_per_second().unwrap_or(means.main),
+        sub: own.sub.bits_per_second().unwrap_or(means.sub),
     }
 }
 

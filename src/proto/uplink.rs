@@ -137,6 +137,8 @@ impl Held {
 struct Ceiling {
     bits: u64,
     since: Boot,
+    /// The links measured it; else it was guessed from what came late.
+    is_measured: bool,
 }
 
 /// A relay was let above the ceiling.
@@ -205,11 +207,9 @@ impl Uplink {
     pub fn handle_stop(&mut self, key: &Key) {
         self.relays.remove(key);
         if self.relays.is_empty() {
-            // Nothing is sent, so nothing is measured: the next one begins afresh.
-            self.ceiling = None;
+            // What is known of the line is kept: the next one is tried against it,
+            // at once where it is old.
             self.trial = None;
-            self.measured = None;
-            self.probe_after = PROBE_AFTER;
         }
     }
 
@@ -273,7 +273,11 @@ impl Uplink {
             self.trial = None;
             self.failed();
         }
-        self.ceiling = Some(Ceiling { bits, since: now });
+        self.ceiling = Some(Ceiling {
+            bits,
+            since: now,
+            is_measured: true,
+        });
     }
 
     /// Pictures of some relay come late. `sent` is what all links together sent
@@ -294,9 +298,12 @@ impl Uplink {
             bits = sent;
         }
         let known = self.ceiling.map_or(u64::MAX, |ceiling| ceiling.bits);
-        let was_tried = known > bits;
-        if was_tried {
-            self.ceiling = Some(Ceiling { bits, since: now });
+        if known > bits {
+            self.ceiling = Some(Ceiling {
+                bits,
+                since: now,
+                is_measured: false,
+            });
         } else if let Some(ceiling) = &mut self.ceiling {
             ceiling.since = now;
         }
@@ -332,10 +339,14 @@ impl Uplink {
         self.relays.get(key)?.placed
     }
 
-    /// What was measured, where it is less than the setting.
-    pub fn measured(&self) -> Option<u64> {
-        let bits = self.ceiling?.bits;
-        (self.limit.is_none_or(|limit| bits < limit)).then_some(bits)
+    /// What the links measured of late, where it is less than the setting. What is
+    /// older, or guessed from a bad moment, is no ground to refuse a request.
+    pub fn measured(&self, now: Boot) -> Option<u64> {
+        let ceiling = self.ceiling?;
+        let is_less = self.limit.is_none_or(|limit| ceiling.bits < limit);
+        let is_fresh = now.since(ceiling.since) < PROBE_AFTER;
+        (ceiling.is_measured && is_fresh && is_less && !self.relays.is_empty())
+            .then_some(ceiling.bits)
     }
 
     /// What the streams take that are placed now, without headers.
@@ -377,6 +388,11 @@ impl Uplink {
         }
         self.judge_trial(now);
         let plan = self.plan(now);
+        let holds_down = plan.iter().any(|(.., cause)| *cause == Cause::Uplink);
+        let is_old = |ceiling: &mut Ceiling| now.since(ceiling.since) >= self.probe_after;
+        if !plan.is_empty() && !holds_down && self.trial.is_none() {
+            self.ceiling.take_if(is_old);
+        }
         let mut news = Vec::new();
         for (key, profile, cause) in plan {
             let Some(held) = self.relays.get_mut(&key) else {
@@ -427,7 +443,8 @@ impl Uplink {
         // The least that a higher one waits for: nobody below it gets nearly as much before.
         let mut waits: Option<u64> = None;
         let mut plan = Vec::with_capacity(ranked.len());
-        for (at, (key, held)) in ranked.iter().enumerate() {
+        let below = most_below(&ranked);
+        for ((key, held), below) in ranked.iter().zip(below) {
             let (profile, cause) = if let Some(fixed) = held.fixed() {
                 fixed
             } else if gives_way(key, held, &focused) {
@@ -435,11 +452,7 @@ impl Uplink {
             } else {
                 let after = total + held.rates.more();
                 let is_main = held.profile() == Some(Profile::Main);
-                let takes_over = ranked[at + 1..].iter().any(|(_, lower)| {
-                    lower.fixed().is_none()
-                        && lower.profile() == Some(Profile::Main)
-                        && lower.rates.more() >= held.rates.more()
-                });
+                let takes_over = below.is_some_and(|more| more >= held.rates.more());
                 let is_first = waits.is_none_or(|more| held.rates.more() < more / 10 * 8);
                 let is_rested = held.placed.is_none()
                     || held.is_raised
@@ -480,6 +493,21 @@ impl Uplink {
         }
         plan
     }
+}
+
+/// For each relay the most that one below it takes for its full picture and
+/// could give up.
+fn most_below(ranked: &[(&Key, &Held)]) -> Vec<Option<u64>> {
+    let mut below = Vec::with_capacity(ranked.len());
+    let mut most = None;
+    for (_, held) in ranked.iter().rev() {
+        below.push(most);
+        if held.fixed().is_none() && held.profile() == Some(Profile::Main) {
+            most = most.max(Some(held.rates.more()));
+        }
+    }
+    below.reverse();
+    below
 }
 
 /// Shares its page with a camera that is looked at closely.

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::gateway::camera::{Counters, Sink, State};
-use crate::link::relay::RelaySender;
 use crate::media::splice::Splice;
 use crate::media::unit::{Codec, Frame};
 use crate::reason::Refusal;
@@ -27,13 +26,20 @@ pub(super) enum Outcome {
 }
 
 /// Joins two streams of a camera for one relay.
-#[derive(Debug)]
 pub(super) struct Line {
-    sender: Arc<RelaySender>,
+    out: Arc<dyn Sink>,
     counters: Arc<Counters>,
     /// Told when there is an [`Outcome`].
     wake: Arc<Notify>,
     inner: Mutex<Inner>,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -67,13 +73,9 @@ pub(super) struct Tap {
 }
 
 impl Line {
-    pub(super) fn new(
-        sender: Arc<RelaySender>,
-        counters: Arc<Counters>,
-        wake: Arc<Notify>,
-    ) -> Arc<Self> {
+    pub(super) fn new(out: Arc<dyn Sink>, counters: Arc<Counters>, wake: Arc<Notify>) -> Arc<Self> {
         Arc::new(Self {
-            sender,
+            out,
             counters,
             wake,
             inner: Mutex::new(Inner {
@@ -89,10 +91,6 @@ impl Line {
                 is_mixed: true,
             }),
         })
-    }
-
-    pub(super) fn sender(&self) -> &RelaySender {
-        &self.sender
     }
 
     /// The first stream, which passes from its beginning.
@@ -193,7 +191,7 @@ impl Line {
                 && inner.state != State::Live
             {
                 inner.state = State::Live;
-                self.sender.state(&State::Live);
+                self.out.state(&State::Live);
             }
             self.decide(inner, Outcome::Changed);
         }
@@ -215,7 +213,7 @@ impl Sink for Tap {
             inner.passed += unit.data.len() as u64;
         }
         let frame = inner.splice.take(frame, line.counters.as_ref());
-        line.sender.push(&frame);
+        line.out.push(&frame);
     }
 
     fn state(&self, state: &State) {
@@ -240,9 +238,168 @@ impl Sink for Tap {
         if inner.is_unproven
             && let Some(refusal) = failed
         {
-            return line.decide(&mut inner, Outcome::Failed(refusal));
+            line.decide(&mut inner, Outcome::Failed(refusal));
         }
         inner.state = state.clone();
-        line.sender.state(state);
+        line.out.state(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::unit::{AccessUnit, Configuration, Group, UnitFlags};
+    use crate::proto::ids::Profile;
+    use crate::reason::Reason;
+
+    #[derive(Debug, Default)]
+    struct Recorder(Mutex<(Vec<String>, Vec<State>)>);
+
+    impl Sink for Recorder {
+        fn push(&self, frame: &Frame) {
+            let said = match frame {
+                Frame::Group(group) => format!("{}{}", group.profile.as_str(), group.number),
+                Frame::Unit(unit) => unit.data.len().to_string(),
+            };
+            self.0.lock().unwrap().0.push(said);
+        }
+        fn state(&self, state: &State) {
+            self.0.lock().unwrap().1.push(state.clone());
+        }
+    }
+
+    fn group(number: u64, profile: Profile, codec: Codec) -> Frame {
+        Frame::Group(Arc::new(Group {
+            number,
+            epoch: 1,
+            first_of_epoch: false,
+            open: false,
+            kept: false,
+            profile,
+            configuration: Arc::new(Configuration {
+                codec,
+                record: Bytes::new(),
+                width: 0,
+                height: 0,
+            }),
+        }))
+    }
+
+    fn unit(bytes: usize) -> Frame {
+        Frame::Unit(Arc::new(AccessUnit {
+            flags: UnitFlags::default(),
+            pts: 0,
+            captured: 0,
+            data: Bytes::from(vec![0; bytes]),
+        }))
+    }
+
+    struct Setting {
+        out: Arc<Recorder>,
+        line: Arc<Line>,
+        main: Arc<dyn Sink>,
+    }
+
+    impl Setting {
+        /// A line on which a main stream passes.
+        fn new() -> Self {
+            let out = Arc::new(Recorder::default());
+            let line = Line::new(out.clone(), Arc::default(), Arc::default());
+            let main = line.first();
+            main.push(&group(1, Profile::Main, Codec::H264));
+            main.push(&unit(10));
+            main.state(&State::Live);
+            Self { out, line, main }
+        }
+
+        fn passed(&self) -> Vec<String> {
+            std::mem::take(&mut self.out.0.lock().unwrap().0)
+        }
+
+        fn states(&self) -> Vec<State> {
+            std::mem::take(&mut self.out.0.lock().unwrap().1)
+        }
+    }
+
+    #[test]
+    fn the_other_stream_takes_over_at_its_key_frame() {
+        let setting = Setting::new();
+        assert_eq!(setting.passed(), ["main1", "10"]);
+        assert_eq!(setting.line.take_passed(), None, "it had just begun");
+        let sub = setting.line.next();
+        sub.state(&State::Starting);
+        sub.push(&unit(3));
+        setting.main.push(&unit(11));
+        assert_eq!(setting.line.take_outcome(), None);
+        assert_eq!(setting.line.take_passed(), Some(11));
+        sub.push(&group(2, Profile::Sub, Codec::H264));
+        sub.push(&unit(4));
+        setting.main.push(&unit(12));
+        setting.main.push(&group(3, Profile::Main, Codec::H264));
+        let stalled = State::Retrying(Reason::CameraStalled.into());
+        setting.main.state(&stalled);
+        assert_eq!(setting.passed(), ["11", "sub2", "4"]);
+        assert_eq!(setting.line.take_outcome(), Some(Outcome::Changed));
+        assert_eq!(setting.line.take_passed(), None, "of two streams");
+        assert_eq!(setting.states(), [State::Live]);
+    }
+
+    #[test]
+    fn another_codec_does_not_pass() {
+        let setting = Setting::new();
+        let sub = setting.line.next();
+        sub.push(&group(2, Profile::Sub, Codec::H265));
+        sub.push(&unit(4));
+        assert_eq!(setting.line.take_outcome(), Some(Outcome::OtherCodec));
+        setting.line.give_up();
+        sub.push(&group(3, Profile::Sub, Codec::H264));
+        setting.main.push(&unit(11));
+        assert_eq!(setting.passed(), ["main1", "10", "11"]);
+        // The camera's own change is no change of streams.
+        setting.main.push(&group(4, Profile::Main, Codec::H265));
+        assert_eq!(setting.passed(), ["main4"]);
+    }
+
+    #[test]
+    fn a_stream_that_fails_is_told_and_the_other_goes_on() {
+        let setting = Setting::new();
+        let sub = setting.line.next();
+        let refusal = Refusal::from(Reason::CameraNotFound);
+        sub.state(&State::Retrying(refusal.clone()));
+        let failed = Outcome::Failed(refusal);
+        assert_eq!(setting.line.take_outcome(), Some(failed));
+        assert_eq!(setting.states(), [State::Live]);
+    }
+
+    #[test]
+    fn one_that_lives_already_ends_the_trouble_of_the_other() {
+        let setting = Setting::new();
+        let stalled = State::Retrying(Reason::CameraStalled.into());
+        setting.main.state(&stalled);
+        let sub = setting.line.next();
+        sub.state(&State::Live);
+        sub.push(&group(2, Profile::Sub, Codec::H264));
+        assert_eq!(setting.states().last(), Some(&State::Live));
+    }
+
+    #[test]
+    fn what_takes_the_place_must_prove_itself() {
+        let setting = Setting::new();
+        setting.passed();
+        let sub = setting.line.replace();
+        setting.main.push(&unit(11));
+        sub.push(&unit(3));
+        sub.push(&group(2, Profile::Sub, Codec::H265));
+        sub.push(&unit(4));
+        assert_eq!(setting.line.take_outcome(), Some(Outcome::OtherCodec));
+        let back = setting.line.replace();
+        back.state(&State::Retrying(Reason::CameraBusy.into()));
+        let failed = Outcome::Failed(Reason::CameraBusy.into());
+        assert_eq!(setting.line.take_outcome(), Some(failed));
+        back.push(&group(3, Profile::Main, Codec::H264));
+        back.push(&unit(12));
+        assert_eq!(setting.passed(), ["main3", "12"]);
     }
 }

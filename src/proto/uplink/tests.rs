@@ -157,6 +157,25 @@ fn what_was_measured_is_tried_again_and_less_often_after_a_failure() {
 }
 
 #[test]
+fn what_is_old_or_guessed_refuses_nobody_and_is_forgotten_when_it_holds_nobody_down() {
+    let mut uplink = uplink(None, 2);
+    uplink.allot(at(0));
+    uplink.handle_late(3 * MBIT, at(1));
+    uplink.allot(at(1));
+    assert_eq!(uplink.capacity(), Some(3 * MBIT));
+    assert_eq!(uplink.measured(at(1)), None, "a guess");
+    uplink.handle_measured(5 * MBIT, at(10));
+    assert_eq!(uplink.measured(at(10)), Some(5 * MBIT));
+    uplink.allot(at(20));
+    assert_eq!(mains(&uplink), 2);
+    assert_eq!(uplink.measured(at(70)), None, "old");
+    uplink.allot(at(70));
+    assert_eq!(uplink.capacity(), None);
+    uplink.handle_measured(5 * MBIT, at(71));
+    assert_eq!(uplink.capacity(), None, "the same figure is no news");
+}
+
+#[test]
 fn a_move_that_failed_is_not_tried_before_its_time() {
     let mut uplink = uplink(Some(MBIT), 1);
     uplink.allot(at(0));
