@@ -91,6 +91,33 @@ async fn a_relay_moves_to_the_sub_stream_and_back_and_its_player_goes_on() {
 }
 
 #[tokio::test]
+async fn pictures_that_come_late_move_the_relay_though_nobody_knew_the_limit() {
+    let world = World::start(Plan {
+        cameras: 1,
+        options: |options| options.sub_bitrate = Some(200_000),
+        through_wire: true,
+        ..Plan::default()
+    })
+    .await;
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001"]).await;
+    let mut player = Player::start(rtsp(&grant, "cam-001"));
+    player.pictures(30).await;
+    placed(&martin, &grant, "main", "room").await;
+    world.wire.as_ref().unwrap().narrow(150_000);
+    placed(&martin, &grant, "sub", "uplink").await;
+    until("the main session is closed", || {
+        world.counters.borrow().camera("cam-001").open() == 0
+    })
+    .await;
+    let capacity = &world.gateway_metrics.uplink_capacity_bytes_per_second;
+    assert!(capacity.get() > 0.0);
+    let before = player.pictures(1).await;
+    player.pictures(before.pictures + 50).await;
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_request_on_a_narrow_uplink_begins_with_what_fits() {
     let world = World::start(Plan {
         cameras: 3,
