@@ -10,6 +10,7 @@ use fanal::simulate::Options;
 use hyper::Method;
 use serde_json::Value;
 
+use crate::tools::{have, run};
 use crate::world::{Operator, PATIENCE, Plan, Player, World, rtsp, until};
 
 const NARROW: &str = "[uplink]\nmax_bitrate = \"1 Mbit/s\"\n";
@@ -112,6 +113,82 @@ async fn pictures_that_come_late_move_the_relay_though_nobody_knew_the_limit() {
     .await;
     let capacity = &world.gateway_metrics.uplink_capacity_bytes_per_second;
     assert!(capacity.get() > 0.0);
+    let before = player.pictures(1).await;
+    player.pictures(before.pictures + 50).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn ffmpeg_decodes_through_the_change_without_a_complaint() {
+    if !have("ffmpeg") {
+        return;
+    }
+    let mut world = World::start(Plan {
+        cameras: 1,
+        options: with_sub,
+        ..Plan::default()
+    })
+    .await;
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001"]).await;
+    let url = rtsp(&grant, "cam-001");
+    let player = tokio::spawn(async move {
+        let arguments = [
+            "-v",
+            "warning",
+            "-rtsp_transport",
+            "tcp",
+            "-i",
+            &url,
+            "-frames:v",
+            "250",
+            "-fps_mode",
+            "passthrough",
+            "-enc_time_base",
+            "1/90000",
+            "-autoscale",
+            "0",
+            "-f",
+            "null",
+            "-",
+        ];
+        run("ffmpeg", &arguments).await
+    });
+    let viewers = &world.receiver_metrics.viewers;
+    let viewers = viewers.with_label_values(&["rtsp_tcp"]);
+    until("it plays", || viewers.get() == 1).await;
+    world.reload_gateway(NARROW).await;
+    placed(&martin, &grant, "sub", "uplink").await;
+    assert_eq!(viewers.get(), 1, "it plays on");
+    let ran = player.await.unwrap();
+    assert_eq!(ran.stderr, "", "ffmpeg warns");
+    let sub = world.counters.borrow().camera("cam-001/sub");
+    assert_eq!(sub.played, 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_late_camera_without_a_sub_stream_is_asked_for_a_key_frame() {
+    let world = World::start(Plan {
+        cameras: 1,
+        // A key frame a minute, and one at the start of each session.
+        options: |options| options.gop = 1_500,
+        through_wire: true,
+        ..Plan::default()
+    })
+    .await;
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001"]).await;
+    let mut player = Player::start(rtsp(&grant, "cam-001"));
+    player.pictures(60).await;
+    placed(&martin, &grant, "main", "no_sub_stream").await;
+    world.wire.as_ref().unwrap().narrow(150_000);
+    until("a session with a key frame", || {
+        world.counters.borrow().camera("cam-001").played >= 2
+    })
+    .await;
+    // With room again the picture goes on at a key frame.
+    world.wire.as_ref().unwrap().narrow(0);
     let before = player.pictures(1).await;
     player.pictures(before.pictures + 50).await;
     world.stop().await;
