@@ -177,7 +177,7 @@ async fn run(parts: Parts) -> Result<(), String> {
                 return Err(format!("links: {cause}"));
             }
             () = moved.notified() => frames.settle(),
-            _ = tick.tick() => {
+            _ = tick.tick(), if frames.share.is_busy() => {
                 frames.share.tick(&frames.links);
                 frames.settle();
             }
@@ -301,6 +301,10 @@ impl Frames {
             return;
         };
         self.share.stop(&key, reason);
+        if !self.share.is_busy() {
+            // No tick follows that would do it.
+            self.settle();
+        }
         let camera = &relay.start.camera;
         let elsewhere = self
             .relays

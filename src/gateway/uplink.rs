@@ -147,6 +147,11 @@ impl Share {
         self.clock.now().boot
     }
 
+    /// Whether there are relays, so that ticks are due.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// A relay begins.
     pub(super) fn start(
         &mut self,
@@ -174,6 +179,9 @@ impl Share {
         self.untold.remove(key);
         if let Some(running) = self.held.remove(key).and_then(|held| held.running) {
             running.sender.stop(reason);
+        }
+        if self.held.is_empty() {
+            self.sent.clear();
         }
     }
 
@@ -208,6 +216,7 @@ impl Share {
     /// New settings; the pool has them already.
     pub(super) fn reload(&mut self, settings: &settings::Gateway) {
         self.uplink.handle_limit(settings.uplink.max_bitrate);
+        self.uplink.handle_reload();
         self.rates
             .retain(|camera, _| settings.cameras.contains_key(camera));
         for (key, held) in &self.held {
@@ -274,6 +283,7 @@ impl Share {
             }
         }
         self.count_relays();
+        self.report();
     }
 
     /// Does something with a relay that runs; says whether it does.
@@ -328,7 +338,6 @@ impl Share {
             self.uplink.handle_measured(bits, self.clock.now().boot);
         }
         self.help_late();
-        self.report();
     }
 
     /// What streams take that were never measured: as much as others do.
@@ -423,7 +432,9 @@ impl Share {
             (Some(known), Some(measured)) => known.abs_diff(measured) > known / 20,
             (known, measured) => known != measured,
         };
-        if is_news && self.capacity_told.elapsed() >= CAPACITY_EVERY {
+        // That nothing is known any more is told at once: no tick may follow.
+        let is_due = measured.is_none() || self.capacity_told.elapsed() >= CAPACITY_EVERY;
+        if is_news && is_due {
             self.capacity_told = Instant::now();
             self.capacity.send_replace(measured);
         }

@@ -182,6 +182,13 @@ impl Uplink {
         self.limit = limit;
     }
 
+    /// Settings were reloaded: what did not come about may do so now.
+    pub fn handle_reload(&mut self) {
+        for held in self.relays.values_mut() {
+            held.bar = None;
+        }
+    }
+
     /// A relay begins; it is placed by the next [`Uplink::allot`].
     pub fn handle_start(&mut self, key: Key, wish: ProfileWish, has_sub: bool, now: Boot) {
         let order = self.next_order;

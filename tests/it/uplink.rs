@@ -268,6 +268,30 @@ async fn a_camera_with_one_session_alone_stays_where_it_is() {
 }
 
 #[tokio::test]
+async fn a_camera_with_one_session_alone_changes_it_once_its_pictures_are_late() {
+    let world = World::start(Plan {
+        cameras: 1,
+        options: |options| options.sub_bitrate = Some(200_000),
+        gateway: "[[host]]\naddress = \"127.0.0.1\"\nmax_sessions = 1\n".to_owned(),
+        through_wire: true,
+        ..Plan::default()
+    })
+    .await;
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001"]).await;
+    let mut player = Player::start(rtsp(&grant, "cam-001"));
+    player.pictures(30).await;
+    world.wire.as_ref().unwrap().narrow(150_000);
+    placed(&martin, &grant, "sub", "uplink").await;
+    let counters = world.counters.borrow().clone();
+    assert_eq!(counters.camera("cam-001").open(), 0);
+    assert_eq!(counters.camera("cam-001/sub").open(), 1);
+    let before = player.pictures(1).await;
+    player.pictures(before.pictures + 50).await;
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_sub_stream_that_does_not_come_leaves_the_picture_alone() {
     let mut world = World::start(Plan {
         cameras: 1,
