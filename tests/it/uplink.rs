@@ -4,14 +4,23 @@
 use std::time::Duration;
 
 use fanal::clock::Clock;
+use fanal::commands::client;
 use fanal::media::unit::Codec;
+use fanal::proto::statement::{TOKEN_TYPE, TokenClaims};
 use fanal::reason::Reason;
 use fanal::simulate::Options;
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, StreamExt};
 use hyper::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use crate::tools::{have, run};
-use crate::world::{Operator, PATIENCE, Plan, Player, World, rtsp, until};
+use crate::world::{COMMUNE, Operator, PATIENCE, Plan, Player, World, rtsp, until};
 
 const NARROW: &str = "[uplink]\nmax_bitrate = \"1 Mbit/s\"\n";
 
@@ -21,11 +30,21 @@ fn with_sub(options: &mut Options) {
 
 /// Waits until the grant's first camera has this stream for this cause.
 async fn placed(operator: &Operator, grant: &Value, profile: &str, cause: &str) {
+    placed_camera(operator, grant, 0, (profile, cause)).await;
+}
+
+/// As [`placed`], for the grant's camera at this place.
+async fn placed_camera(
+    operator: &Operator,
+    grant: &Value,
+    at: usize,
+    (profile, cause): (&str, &str),
+) {
     let path = format!("/api/v1/grants/{}", grant["grant"].as_str().unwrap());
     let wait = async {
         loop {
             let told = operator.call(Method::GET, &path).await.unwrap();
-            let camera = &told["granted"][0];
+            let camera = &told["granted"][at];
             if camera["profile"] == profile && camera["profile_cause"] == cause {
                 return;
             }
@@ -192,6 +211,70 @@ async fn a_late_camera_without_a_sub_stream_is_asked_for_a_key_frame() {
     let before = player.pictures(1).await;
     player.pictures(before.pictures + 50).await;
     world.stop().await;
+}
+
+#[tokio::test]
+async fn the_camera_in_focus_has_the_full_picture_and_its_page_the_small_ones() {
+    let world = World::start(Plan {
+        options: with_sub,
+        ..Plan::default()
+    })
+    .await;
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001", "cam-002"]).await;
+    for at in 0..2 {
+        placed_camera(&martin, &grant, at, ("main", "room")).await;
+    }
+    let mut player = Player::start(rtsp(&grant, "cam-001"));
+    player.pictures(10).await;
+    let mut page = page(&world, &martin).await;
+    let cameras = ["cam-002", "cam-001"].map(|camera| format!("{COMMUNE}/{camera}"));
+    for camera in &cameras {
+        let subscribe = json!({ "type": "subscribe", "camera": camera });
+        page.send(Message::text(subscribe.to_string()))
+            .await
+            .unwrap();
+    }
+    let focus = json!({ "type": "focus", "cameras": cameras });
+    page.send(Message::text(focus.to_string())).await.unwrap();
+    placed_camera(&martin, &grant, 0, ("sub", "focus")).await;
+    placed_camera(&martin, &grant, 1, ("main", "focus")).await;
+    let before = player.pictures(1).await;
+    let seen = player.pictures(before.pictures + 30).await;
+    assert_eq!(seen.losses, 0);
+    world.stop().await;
+}
+
+/// The WebSocket of an operator's page, with its token sent; what comes is read aside.
+async fn page(
+    world: &World,
+    operator: &Operator,
+) -> SplitSink<WebSocketStream<TcpStream>, Message> {
+    let address = world.addresses.console;
+    let mut request = format!("ws://{address}/api/v1/live")
+        .into_client_request()
+        .unwrap();
+    let protocol = HeaderValue::from_static("fanal.v1");
+    request
+        .headers_mut()
+        .insert("sec-websocket-protocol", protocol);
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (socket, _) = tokio_tungstenite::client_async(request, stream)
+        .await
+        .unwrap();
+    let (mut say, mut hear) = socket.split();
+    tokio::spawn(async move { while let Some(Ok(_)) = hear.next().await {} });
+    let iat = operator.client.now().seconds();
+    let claims = TokenClaims {
+        jti: client::new_id(),
+        iat,
+        exp: iat + 300,
+        aud: operator.client.centre().clone(),
+    };
+    let token = operator.client.sign(TOKEN_TYPE, &claims);
+    let token = json!({ "token": token }).to_string();
+    say.send(Message::text(token)).await.unwrap();
+    say
 }
 
 #[tokio::test]
