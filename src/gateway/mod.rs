@@ -1,9 +1,9 @@
 //! The gateway: the commune's daemon. Checks, journals, and only then relays.
 //!
 //! Two threads with current-thread runtimes and the journal's own. *frames*
-//! ([`frames`]): links, cameras, relays. *control* (whoever runs
-//! [`Gateway::run`]): decisions ([`brain`] drives [`crate::proto::gate`]), metrics,
-//! the local socket, settings. Only commands and counters cross.
+//! ([`frames`]): links, cameras, relays, the sharing of the uplink ([`uplink`]).
+//! *control* (whoever runs [`Gateway::run`]): decisions ([`brain`] drives
+//! [`crate::proto::gate`]), metrics, the local socket, settings. Only commands and counters cross.
 //!
 //! The order of a stop: no more requests → relays end and centres are told
 //! (`shutting_down`) → cameras get their TEARDOWN → the journal is written to its

@@ -21,6 +21,7 @@ use crate::config::settings;
 use crate::link::Link;
 use crate::link::priority::Class;
 use crate::link::relay::RelaySender;
+use crate::media::unit::Codec;
 use crate::metrics;
 use crate::proto::gate::Permit;
 use crate::proto::ids::{CameraId, CentreId, Profile, ProfileWish};
@@ -72,6 +73,17 @@ struct Held {
     camera: CameraId,
     permit: Permit,
     running: Option<Running>,
+    /// The stream and codec that its viewers had on the link before.
+    last: Option<(Profile, Option<Codec>)>,
+}
+
+impl Held {
+    /// Takes what runs; what its viewers know is remembered.
+    fn take(&mut self) -> Option<Running> {
+        let running = self.running.take()?;
+        self.last = Some((running.profile, running.line.codec()));
+        Some(running)
+    }
 }
 
 /// What passed of a camera's streams.
@@ -169,6 +181,7 @@ impl Share {
             camera: camera.clone(),
             permit: permit.clone(),
             running: None,
+            last: None,
         };
         self.held.insert(key, held);
     }
@@ -188,7 +201,7 @@ impl Share {
     /// Lets a relay's camera go: its link is lost.
     pub(super) fn let_go(&mut self, key: &Key) {
         if let Some(held) = self.held.get_mut(key) {
-            held.running = None;
+            held.take();
         }
     }
 
@@ -225,25 +238,30 @@ impl Share {
         }
     }
 
-    /// Puts a relay on a link, with the stream it is placed on. What it held on an
-    /// older link goes after the new attachment stands, so that the camera is not
-    /// closed in between.
+    /// Puts a relay on a link, with the stream that its viewers had on the link
+    /// before, else with that it is placed on. What it held on an older link goes
+    /// after the new attachment stands, so that the camera is not closed in between.
     ///
     /// # Errors
     /// As [`Pool::attach`]; the sender is stopped.
     pub(super) fn attach(&mut self, key: &Key, sender: RelaySender) -> Result<(), Refusal> {
         let sender = Arc::new(sender);
-        let wake = self.wake();
-        let profile = self.uplink.profile(key);
+        let (wake, placed) = (self.wake(), self.uplink.placed(key));
         let Some(held) = self.held.get_mut(key) else {
             return Err(Reason::Internal.into());
         };
+        let before = held.take();
+        let (profile, codec) = match (held.last, placed) {
+            (Some(last), _) => last,
+            (None, Some((profile, _))) => (profile, None),
+            (None, None) => (Profile::Main, None),
+        };
         let counters = self.pool.counters(&held.camera);
-        let line = Line::new(sender.clone(), counters, wake);
-        match self
-            .pool
-            .attach(&held.permit, &held.camera, profile, line.first())
-        {
+        let line = Line::new(sender.clone(), counters, wake, codec);
+        let sink = line.first();
+        let attached = self.pool.attach(&held.permit, &held.camera, profile, sink);
+        drop(before);
+        match attached {
             Ok(attachment) => {
                 held.running = Some(Running {
                     sender,
@@ -252,14 +270,21 @@ impl Share {
                     profile,
                     moving: None,
                 });
-                Ok(())
             }
             Err(refusal) => {
                 sender.stop(refusal.reason);
-                held.running = None;
-                Err(refusal)
+                return Err(refusal);
             }
         }
+        if let Some((profile, cause)) = placed {
+            let placed = Placed {
+                key: key.clone(),
+                profile,
+                cause,
+            };
+            self.with_running(key, |share, relay| share.place(&placed, relay));
+        }
+        Ok(())
     }
 
     /// Ends what changes of streams came to, and places all relays.

@@ -335,12 +335,6 @@ impl Uplink {
         }
     }
 
-    /// The stream that a relay is placed on; the full one before it is placed.
-    pub fn profile(&self, key: &Key) -> Profile {
-        self.placed(key)
-            .map_or(Profile::Main, |(profile, _)| profile)
-    }
-
     /// The stream that a relay is placed on, and why.
     pub fn placed(&self, key: &Key) -> Option<(Profile, Cause)> {
         self.relays.get(key)?.placed

@@ -279,7 +279,7 @@ async fn page(
 
 #[tokio::test]
 async fn a_request_on_a_narrow_uplink_begins_with_what_fits() {
-    let world = World::start(Plan {
+    let mut world = World::start(Plan {
         cameras: 3,
         options: with_sub,
         gateway: "[uplink]\nmax_bitrate = \"2 Mbit/s\"\n".to_owned(),
@@ -292,6 +292,18 @@ async fn a_request_on_a_narrow_uplink_begins_with_what_fits() {
     let seen = player.pictures(30).await;
     assert_eq!(seen.losses, 0);
     placed(&martin, &grant, "sub", "uplink").await;
+    // A new link goes on with the same streams.
+    world.stop_receiver().await;
+    world.start_receiver().await;
+    world.linked().await;
+    let frames = world.receiver_metrics.frames_total.clone();
+    let frames = |camera| frames.with_label_values(&[COMMUNE, camera]).get();
+    until("pictures come again", || {
+        ["cam-001", "cam-002", "cam-003"]
+            .iter()
+            .all(|camera| frames(camera) > 0)
+    })
+    .await;
     for camera in ["cam-001", "cam-002", "cam-003"] {
         let count = world.counters.borrow().camera(camera);
         assert_eq!(count.set_up, 0, "the full picture was never opened");

@@ -73,7 +73,13 @@ pub(super) struct Tap {
 }
 
 impl Line {
-    pub(super) fn new(out: Arc<dyn Sink>, counters: Arc<Counters>, wake: Arc<Notify>) -> Arc<Self> {
+    /// A line to `out`, whose viewers know this codec already, if any.
+    pub(super) fn new(
+        out: Arc<dyn Sink>,
+        counters: Arc<Counters>,
+        wake: Arc<Notify>,
+        codec: Option<Codec>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             out,
             counters,
@@ -83,7 +89,7 @@ impl Line {
                 current: 0,
                 next: None,
                 is_unproven: false,
-                codec: None,
+                codec,
                 state: State::Starting,
                 splice: Splice::default(),
                 outcome: None,
@@ -91,6 +97,11 @@ impl Line {
                 is_mixed: true,
             }),
         })
+    }
+
+    /// What its viewers know.
+    pub(super) fn codec(&self) -> Option<Codec> {
+        self.lock().codec
     }
 
     /// The first stream, which passes from its beginning.
@@ -306,7 +317,7 @@ mod tests {
         /// A line on which a main stream passes.
         fn new() -> Self {
             let out = Arc::new(Recorder::default());
-            let line = Line::new(out.clone(), Arc::default(), Arc::default());
+            let line = Line::new(out.clone(), Arc::default(), Arc::default(), None);
             let main = line.first();
             main.push(&group(1, Profile::Main, Codec::H264));
             main.push(&unit(10));

@@ -81,6 +81,19 @@ fn the_focused_has_the_full_picture_and_its_page_the_small_ones() {
 }
 
 #[test]
+fn a_camera_that_goes_to_two_centres_counts_twice() {
+    let mut uplink = uplink(Some(3 * MBIT), 1);
+    uplink.allot(at(0));
+    assert_eq!(mains(&uplink), 1);
+    let other = (CentreId::new("corg-2a").unwrap(), RelayId(0));
+    uplink.handle_start(other.clone(), ProfileWish::Auto, true, at(0));
+    let rates = uplink.relays[&key(0)].rates;
+    uplink.handle_rates(&other, rates);
+    uplink.allot(at(0));
+    assert_eq!((mains(&uplink), uplink.demand()), (1, 2 * MBIT + MBIT / 2));
+}
+
+#[test]
 fn what_is_asked_for_is_given_and_paid_by_others() {
     let mut uplink = uplink(Some(5 * MBIT), 3);
     uplink.handle_wish(&key(2), ProfileWish::Main);
