@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | events of links | [`EVENT_LIMIT`] messages of at most 1 MiB | links wait: their peers are slowed down |
 //! | notices of relays | [`NOTICE_LIMIT`] | lost, logged; the next one tells |
+//! | the uplink's measured capacity | one figure | the newest stays |
 //! | orders to the frames thread | [`ORDER_LIMIT`] | the brain waits; that thread never waits for the brain |
 //! | journal entries in flight | [`crate::proto::gate::PENDING_LIMIT`] | requests are refused, `journal_unavailable` |
 //! | socket requests | one a connection | they wait |

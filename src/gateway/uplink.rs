@@ -493,9 +493,9 @@ impl Share {
         let Some(held) = self.held.get(&placed.key) else {
             return;
         };
-        self.log(&held.camera, placed);
-        if let Err((cause, rest)) = self.change(held, relay, to) {
-            self.bar(&placed.key, relay.profile, cause, Some(rest));
+        match self.change(held, relay, to) {
+            Ok(()) => self.log(&held.camera, placed),
+            Err((cause, rest)) => self.bar(&placed.key, relay.profile, cause, Some(rest)),
         }
     }
 
