@@ -33,9 +33,9 @@ pub fn run(args: RelaysArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-const HEADINGS: [&str; 10] = [
+const HEADINGS: [&str; 11] = [
     "GRANT", "CAMERA", "CENTRE", "OPERATOR", "INCIDENT", "GROUNDS", "SINCE", "LEFT", "STATE",
-    "BYTES",
+    "STREAM", "BYTES",
 ];
 
 fn table(relays: &Relays) -> String {
@@ -44,10 +44,10 @@ fn table(relays: &Relays) -> String {
         text.push_str("nothing is relayed\n");
     } else {
         let rows = relays.relays.iter().map(cells);
-        let rows: Vec<[String; 10]> = std::iter::once(HEADINGS.map(str::to_owned))
+        let rows: Vec<[String; 11]> = std::iter::once(HEADINGS.map(str::to_owned))
             .chain(rows)
             .collect();
-        let mut widths = [0; 10];
+        let mut widths = [0; 11];
         for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = cell.chars().count().max(*width);
@@ -68,10 +68,14 @@ fn table(relays: &Relays) -> String {
     text
 }
 
-fn cells(row: &Row) -> [String; 10] {
+fn cells(row: &Row) -> [String; 11] {
     let state = match (&row.state, row.reason) {
         (state, None) => format!("{state:?}").to_lowercase(),
         (state, Some(reason)) => format!("{} ({reason})", format!("{state:?}").to_lowercase()),
+    };
+    let stream = match row.profile_cause {
+        None => row.profile.as_str().to_owned(),
+        Some(cause) => format!("{} ({cause})", row.profile.as_str()),
     };
     [
         row.grant.to_string(),
@@ -86,6 +90,7 @@ fn cells(row: &Row) -> [String; 10] {
         row.since.clone(),
         left(row.seconds_left),
         state,
+        stream,
         row.bytes.to_string(),
     ]
 }
@@ -106,7 +111,8 @@ mod tests {
     use crate::gateway::socket::Cut;
     use crate::journal::entry::Operator;
     use crate::proto::control::RelayState;
-    use crate::proto::ids::{CameraId, CentreId, GrantId, Incident};
+    use crate::proto::ids::{CameraId, CentreId, GrantId, Incident, Profile};
+    use crate::proto::uplink::Cause;
     use crate::reason::Reason;
 
     #[test]
@@ -127,6 +133,8 @@ mod tests {
             seconds_left: 3_723,
             state: RelayState::Retrying,
             reason: Some(Reason::CameraStalled),
+            profile: Profile::Sub,
+            profile_cause: Some(Cause::Uplink),
             bytes: 42,
         };
         let relays = Relays {
@@ -142,7 +150,7 @@ mod tests {
         assert_eq!(lines.len(), 3);
         let column = |heading: &str| lines[0].find(heading).unwrap();
         assert!(lines[1].contains("Adjudant Été (13-1, CORG 13)  2026-42   assault"));
-        assert!(lines[1].contains("1h02m03s  retrying (camera_stalled)  42"));
+        assert!(lines[1].contains("1h02m03s  retrying (camera_stalled)  sub (uplink)  42"));
         assert_eq!(&lines[1][column("CAMERA")..column("CENTRE")], "quai-nord  ");
         assert_eq!(lines[2], "cut until 2026-11-23T03:00:00.000Z: all");
     }

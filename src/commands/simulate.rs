@@ -34,6 +34,9 @@ pub struct SimulateArgs {
     /// Video of each camera
     #[arg(long, value_name = "RATE", default_value = "2 Mbit/s", value_parser = values::bitrate)]
     bitrate: u64,
+    /// Add a sub-stream of this rate at NAME/sub, H.264 of 1280x512, up to 1.8 Mbit/s
+    #[arg(long, value_name = "RATE", value_parser = values::bitrate)]
+    sub_bitrate: Option<u64>,
     /// How the pictures are coded
     #[arg(long, value_enum, default_value_t = Coding::H264)]
     codec: Coding,
@@ -82,6 +85,7 @@ pub fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
             Coding::Mjpeg => Codec::Jpeg,
         },
         bitrate: args.bitrate,
+        sub_bitrate: args.sub_bitrate,
         gop: args.gop,
         start: if args.live {
             Start::Live
@@ -120,9 +124,17 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
 /// A `cameras_file` of all cameras.
 fn print_cameras(server: &Server) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "id,name,main,mask_verified")?;
-    for (name, url) in server.urls() {
-        writeln!(out, "{name},{name},{url},true")?;
+    let subs = server.sub_urls();
+    if subs.is_empty() {
+        writeln!(out, "id,name,main,mask_verified")?;
+        for (name, url) in server.urls() {
+            writeln!(out, "{name},{name},{url},true")?;
+        }
+    } else {
+        writeln!(out, "id,name,main,sub,mask_verified")?;
+        for ((name, url), (_, sub)) in server.urls().into_iter().zip(subs) {
+            writeln!(out, "{name},{name},{url},{sub},true")?;
+        }
     }
     out.flush()
 }

@@ -4,9 +4,12 @@
 //! |---|---|---|
 //! | events of links | [`EVENT_LIMIT`] messages of at most 1 MiB | links wait: their peers are slowed down |
 //! | notices of relays | [`NOTICE_LIMIT`] | lost, logged; the next one tells |
+//! | the uplink's measured capacity | one figure | the newest stays |
 //! | orders to the frames thread | [`ORDER_LIMIT`] | the brain waits; that thread never waits for the brain |
 //! | journal entries in flight | [`crate::proto::gate::PENDING_LIMIT`] | requests are refused, `journal_unavailable` |
 //! | socket requests | one a connection | they wait |
+
+mod checks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +19,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +67,8 @@ pub(super) struct Inputs {
     pub(super) notices: mpsc::Receiver<(RelayId, Notice)>,
     pub(super) asked: mpsc::Receiver<Asked>,
     pub(super) reloads: mpsc::Receiver<ReloadReply>,
+    /// What the uplink was measured to carry: bits per second.
+    pub(super) capacity: watch::Receiver<Option<u64>>,
     /// The frames thread's end.
     pub(super) frames_end: oneshot::Receiver<Result<(), String>>,
 }
@@ -94,6 +99,8 @@ pub(super) struct Brain {
     parts: Parts,
     links: BTreeMap<CentreId, (u64, Link)>,
     relays: BTreeMap<RelayId, (CentreId, CameraId)>,
+    /// Relays that are to start, until the gate has no more commands.
+    starts: Vec<Start>,
     appends: FuturesOrdered<BoxFuture<'static, Appended>>,
     /// Reading lines and lists, which may take the disk's time.
     aside: JoinSet<()>,
@@ -108,6 +115,7 @@ impl Brain {
             parts,
             links: BTreeMap::new(),
             relays: BTreeMap::new(),
+            starts: Vec::new(),
             appends: FuturesOrdered::new(),
             aside: JoinSet::new(),
             reading: JoinSet::new(),
@@ -148,6 +156,10 @@ impl Brain {
                 Some(asked) = inputs.asked.recv() => self.answer(asked),
                 Some(notice) = inputs.notices.recv() => self.notice(notice),
                 Some(reply) = inputs.reloads.recv() => self.reload(reply),
+                Ok(()) = inputs.capacity.changed() => {
+                    let capacity = *inputs.capacity.borrow_and_update();
+                    self.parts.gate.handle_capacity(capacity);
+                }
                 Some(read) = self.reading.join_next() => {
                     if let Ok((read, reply)) = read {
                         self.reloaded(read, reply).await;
@@ -241,6 +253,10 @@ impl Brain {
             Notice::Camera(State::Retrying(refusal)) => (RelayState::Retrying, Some(refusal)),
             Notice::Camera(State::Failed(refusal)) => (RelayState::Failed, Some(refusal)),
             Notice::Late => (RelayState::Late, None),
+            Notice::Profile(profile, cause) => {
+                let gate = &mut self.parts.gate;
+                return gate.handle_relay_profile(&centre, relay, profile, cause);
+            }
             // The gate's own timer and the link's end tell these.
             Notice::Expired | Notice::LinkLost => return,
         };
@@ -251,8 +267,13 @@ impl Brain {
     /// Carries out what the gate wants, in order.
     async fn carry_out(&mut self) {
         while let Some(command) = self.parts.gate.poll_command() {
+            // Nothing may overtake relays that are to start.
+            if !matches!(command, Command::StartRelay { .. }) {
+                self.start().await;
+            }
             self.command(command).await;
         }
+        self.start().await;
         self.report();
     }
 
@@ -285,7 +306,7 @@ impl Brain {
                 centre,
                 relay,
                 camera,
-                profile,
+                wish,
                 until,
             } => {
                 tracing::info!(%centre, %camera, %relay, grant = %permit.grant(), "relay opened");
@@ -296,11 +317,16 @@ impl Brain {
                     centre,
                     relay,
                     camera,
-                    profile,
+                    wish,
                     until,
                 };
-                self.order(Order::Start(Box::new(start))).await;
+                self.starts.push(start);
             }
+            Command::RelayWish {
+                centre,
+                relay,
+                wish,
+            } => self.order(Order::Wish(centre, relay, wish)).await,
             Command::RelayUntil {
                 centre,
                 relay,
@@ -334,6 +360,14 @@ impl Brain {
                 let outcome = refused.map_or(Ok(()), Err);
                 self.parts.metrics.count_request(&centre, outcome);
             }
+        }
+    }
+
+    /// Orders the relays that one input started, together.
+    async fn start(&mut self) {
+        if !self.starts.is_empty() {
+            let starts = std::mem::take(&mut self.starts);
+            self.order(Order::Start(starts)).await;
         }
     }
 
@@ -424,6 +458,8 @@ impl Brain {
             seconds_left: row.left.as_secs(),
             state: row.state,
             reason: row.refusal.map(|refusal| refusal.reason),
+            profile: row.profile,
+            profile_cause: row.cause,
         });
         let cuts = self
             .parts
@@ -555,57 +591,6 @@ impl Brain {
                 Check::warning(lists.join("; "), "ask the authority for a new list")
             },
         );
-    }
-
-    fn journal_check(&self, intact: bool) -> Check {
-        match self.parts.writer.health() {
-            Err(cause) => Check::failed(
-                cause,
-                "make room or mend the disk; requests are refused meanwhile",
-            ),
-            Ok(()) if !intact => Check::warning(
-                "lines that were written are gone or changed",
-                "keep the disk as it is and run fanal journal verify",
-            ),
-            Ok(()) => Check::ok(""),
-        }
-    }
-
-    fn link_check(&self) -> Check {
-        let settings = &self.parts.loaded.settings;
-        let mut away: Vec<&str> = settings
-            .agreements
-            .iter()
-            .map(|agreement| &agreement.centre)
-            .filter(|centre| !self.links.contains_key(*centre))
-            .map(CentreId::as_str)
-            .collect();
-        away.dedup();
-        let mend = "see the log for the cause; fanal check --link tries each step";
-        if away.is_empty() && !self.links.is_empty() {
-            Check::ok("")
-        } else if self.links.is_empty() {
-            Check::failed("no centre is linked", mend)
-        } else {
-            Check::warning(format!("not linked: {}", away.join(", ")), mend)
-        }
-    }
-
-    fn camera_check(&self) -> Check {
-        let cameras = self.parts.loaded.settings.cameras.values();
-        let invalid: Vec<&str> = cameras
-            .filter(|camera| camera.streams.is_err())
-            .map(|camera| camera.id.as_str())
-            .collect();
-        if invalid.is_empty() {
-            Check::ok("")
-        } else {
-            let named: Vec<&str> = invalid.iter().take(20).copied().collect();
-            Check::warning(
-                format!("{} entries are wrong: {}", invalid.len(), named.join(", ")),
-                "fanal check --config FILE explains each",
-            )
-        }
     }
 
     /// The stop: relays end, centres are told, cameras are closed, the journal

@@ -30,6 +30,7 @@ use super::session::Target;
 use super::stream::{Change, Stream};
 use crate::clock::Clock;
 use crate::config::settings;
+use crate::media::splice::Numbers;
 use crate::media::unit::Frame;
 use crate::metrics::{self, CameraState};
 pub use crate::proto::camera::State;
@@ -104,14 +105,12 @@ impl std::fmt::Debug for Counters {
     }
 }
 
-impl Counters {
-    /// The number of the next group of pictures.
-    pub(super) fn next_group(&self) -> u64 {
+impl Numbers for Counters {
+    fn next_group(&self) -> u64 {
         self.groups.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The number of a new epoch.
-    pub(super) fn next_epoch(&self) -> u32 {
+    fn next_epoch(&self) -> u32 {
         self.epochs.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
@@ -208,6 +207,41 @@ impl Pool {
         if let Ok(stream) = stream {
             stream.tell(Change::WantKeyFrame);
         }
+    }
+
+    /// Whether the camera has a sub-stream.
+    pub(super) fn has_sub(&self, camera: &CameraId) -> bool {
+        let state = self.inner.lock();
+        let entry = state.settings.cameras.get(camera);
+        entry
+            .and_then(|entry| entry.streams.as_ref().ok())
+            .is_some_and(|streams| streams.sub.is_some())
+    }
+
+    /// How long the camera may take for its first key frame.
+    pub(super) fn start_timeout(&self, camera: &CameraId) -> std::time::Duration {
+        let state = self.inner.lock();
+        let target = state.target(camera, Profile::Main);
+        target.map_or(std::time::Duration::ZERO, |(_, settled, _)| {
+            settled.start_timeout
+        })
+    }
+
+    /// Whether one of the camera's streams is open, or its host has room for one
+    /// more session.
+    pub(super) fn has_room(&self, camera: &CameraId, profile: Profile) -> bool {
+        let state = self.inner.lock();
+        let Ok((target, _, profile)) = state.target(camera, profile) else {
+            return false;
+        };
+        state.phases.contains_key(&(camera.clone(), profile))
+            || self.inner.hosts.has_room(target.host())
+    }
+
+    /// What goes on through all streams of a camera.
+    pub(super) fn counters(&self, camera: &CameraId) -> Arc<Counters> {
+        let mut state = self.inner.lock();
+        state.cameras.entry(camera.clone()).or_default().clone()
     }
 
     /// New settings: changed cameras are reopened, held ones tried again, those

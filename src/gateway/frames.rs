@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::camera::{Attachment, Limits, Pool, Sink, State};
+use super::camera::{Limits, Pool, State};
+use super::uplink::{self, Share};
 use crate::clock::{Boot, Clock};
 use crate::config::settings;
 use crate::link::Link;
@@ -22,7 +23,8 @@ use crate::link::priority::Class;
 use crate::link::relay::{Notice, Parts as RelayParts, RelaySender};
 use crate::metrics;
 use crate::proto::gate::Permit;
-use crate::proto::ids::{CameraId, CentreId, Profile, RelayId};
+use crate::proto::ids::{CameraId, CentreId, Profile, ProfileWish, RelayId};
+use crate::proto::uplink::Key;
 use crate::reason::Reason;
 
 /// How long cameras stay attached for a centre whose link is lost: a link that
@@ -38,8 +40,11 @@ pub(super) enum Order {
     LinkUp(CentreId, Link),
     /// It is down.
     LinkDown(CentreId),
-    /// Relay a camera.
-    Start(Box<Start>),
+    /// Relay cameras: those of one request together, so that each begins with the
+    /// stream that the uplink has room for beside the others.
+    Start(Vec<Start>),
+    /// What a relay's operators want of its camera's streams.
+    Wish(CentreId, RelayId, ProfileWish),
     /// Move a relay's deadline.
     Until(CentreId, RelayId, Boot),
     /// Stop a relay at once.
@@ -61,7 +66,7 @@ pub(super) struct Start {
     pub(super) centre: CentreId,
     pub(super) relay: RelayId,
     pub(super) camera: CameraId,
-    pub(super) profile: Profile,
+    pub(super) wish: ProfileWish,
     pub(super) until: Boot,
 }
 
@@ -75,19 +80,14 @@ pub(super) struct Parts {
     pub(super) dialer: Dialer,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) notices: mpsc::Sender<(RelayId, Notice)>,
+    /// What the uplink was measured to carry, for the brain: bits per second.
+    pub(super) capacity: watch::Sender<Option<u64>>,
 }
 
-/// A relay, running while there is a link.
+/// A relay that was ordered; [`Share`] holds what of it runs.
 struct Relay {
     start: Start,
     class: Class,
-    running: Option<Running>,
-}
-
-/// Fields drop in this order: the sender stops before the camera is let go.
-struct Running {
-    sender: Arc<RelaySender>,
-    _attachment: Attachment,
 }
 
 struct Frames {
@@ -98,7 +98,8 @@ struct Frames {
     links: BTreeMap<CentreId, Link>,
     /// Centres without a link whose cameras are still held, and since when.
     lost: BTreeMap<CentreId, Instant>,
-    relays: BTreeMap<(CentreId, RelayId), Relay>,
+    relays: BTreeMap<Key, Relay>,
+    share: Share,
 }
 
 /// Starts the thread. The receiver gets an error if it ends before it is told to.
@@ -126,7 +127,9 @@ async fn run(parts: Parts) -> Result<(), String> {
         dialer,
         mut orders,
         notices,
+        capacity,
     } = parts;
+    let initial = Arc::clone(&settings);
     let pool = Pool::with_limits(settings, clock.clone(), Arc::clone(&metrics), limits);
     let links_token = CancellationToken::new();
     let mut links = JoinSet::new();
@@ -135,6 +138,14 @@ async fn run(parts: Parts) -> Result<(), String> {
     let mut warm = JoinSet::new();
     let warm_pool = pool.clone();
     warm.spawn(async move { warm_pool.run_warm().await });
+    let share = Share::new(
+        &initial,
+        pool.clone(),
+        clock.clone(),
+        Arc::clone(&metrics),
+        capacity,
+    );
+    let moved = share.wake();
     let mut frames = Frames {
         clock,
         metrics,
@@ -143,7 +154,10 @@ async fn run(parts: Parts) -> Result<(), String> {
         links: BTreeMap::new(),
         lost: BTreeMap::new(),
         relays: BTreeMap::new(),
+        share,
     };
+    let mut tick = tokio::time::interval(uplink::TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut check = tokio::time::interval(HELD_CHECK);
     let done = loop {
         tokio::select! {
@@ -162,10 +176,16 @@ async fn run(parts: Parts) -> Result<(), String> {
                 };
                 return Err(format!("links: {cause}"));
             }
+            () = moved.notified() => frames.settle(),
+            _ = tick.tick(), if frames.share.is_busy() => {
+                frames.share.tick(&frames.links);
+                frames.settle();
+            }
             _ = check.tick() => frames.let_go(),
         }
     };
     frames.relays.clear();
+    frames.share.clear();
     links_token.cancel();
     // Centres are told while cameras close: neither waits for the other.
     let links_end = async { while links.join_next().await.is_some() {} };
@@ -185,19 +205,28 @@ impl Frames {
                 self.links.remove(&centre);
                 self.lost.insert(centre, Instant::now());
             }
-            Order::Start(start) => self.start(*start),
+            Order::Start(starts) => self.start(starts),
+            Order::Wish(centre, relay, wish) => {
+                self.share.wish(&(centre, relay), wish);
+                self.settle();
+            }
             Order::Until(centre, relay, until) => {
-                if let Some(relay) = self.relays.get_mut(&(centre, relay)) {
+                let key = (centre, relay);
+                if let Some(relay) = self.relays.get_mut(&key) {
                     relay.start.until = until;
-                    if let Some(running) = &relay.running {
-                        running.sender.set_until(until);
-                    }
+                }
+                if let Some(sender) = self.share.sender(&key) {
+                    sender.set_until(until);
                 }
             }
             Order::Stop(centre, relay, reason) => self.stop(centre, relay, reason),
             Order::Focus(centre, focused) => self.focus(&centre, &focused),
             Order::WantKeyFrame(camera, profile) => self.pool.want_key_frame(&camera, profile),
-            Order::Settings(settings) => self.pool.reload(settings),
+            Order::Settings(settings) => {
+                self.pool.reload(Arc::clone(&settings));
+                self.share.reload(&settings);
+                self.settle();
+            }
             Order::Shutdown(_) => {}
         }
     }
@@ -212,24 +241,37 @@ impl Frames {
         }
     }
 
-    fn start(&mut self, start: Start) {
-        let key = (start.centre.clone(), start.relay);
-        let link = self.links.get(&start.centre).cloned();
-        let relay = Relay {
-            start,
-            class: Class::default(),
-            running: None,
-        };
-        self.relays.insert(key.clone(), relay);
-        if let Some(link) = link {
-            self.attach(&key, &link);
+    fn start(&mut self, starts: Vec<Start>) {
+        let mut keys = Vec::with_capacity(starts.len());
+        for start in starts {
+            let key = (start.centre.clone(), start.relay);
+            self.share
+                .start(key.clone(), &start.camera, &start.permit, start.wish);
+            let class = Class::default();
+            self.relays.insert(key.clone(), Relay { start, class });
+            keys.push(key);
+        }
+        self.settle();
+        for key in keys {
+            if let Some(link) = self.links.get(&key.0).cloned() {
+                self.attach(&key, &link);
+            }
         }
     }
 
-    /// Puts a relay on a link. What it held on an older link goes after the new
-    /// attachment stands, so that the camera is not closed in between.
-    fn attach(&mut self, key: &(CentreId, RelayId), link: &Link) {
-        let Some(relay) = self.relays.get_mut(key) else {
+    /// Places all relays and tells of it.
+    fn settle(&mut self) {
+        self.share.settle();
+        let notices = &self.notices;
+        self.share.tell(|((_, relay), profile, cause)| {
+            let notice = Notice::Profile(profile, cause);
+            notices.try_send((relay, notice)).is_ok()
+        });
+    }
+
+    /// Puts a relay on a link.
+    fn attach(&mut self, key: &Key, link: &Link) {
+        let Some(relay) = self.relays.get(key) else {
             return;
         };
         let start = &relay.start;
@@ -243,37 +285,25 @@ impl Frames {
             metrics: Arc::clone(&self.metrics),
             notices: self.notices.clone(),
         };
-        let sender = Arc::new(RelaySender::start(&Handle::current(), parts));
-        let sink: Arc<dyn Sink> = sender.clone();
-        match self
-            .pool
-            .attach(&start.permit, &start.camera, start.profile, sink)
-        {
-            Ok(attachment) => {
-                let running = Running {
-                    sender,
-                    _attachment: attachment,
-                };
-                relay.running = Some(running);
-            }
-            Err(refusal) => {
-                tracing::warn!(camera = %start.camera, %refusal, "camera not attached");
-                sender.stop(refusal.reason);
-                relay.running = None;
-                let failed = Notice::Camera(State::Failed(refusal));
-                if self.notices.try_send((start.relay, failed)).is_err() {
-                    tracing::warn!("the control plane takes no notices; one is lost");
-                }
+        let sender = RelaySender::start(&Handle::current(), parts);
+        if let Err(refusal) = self.share.attach(key, sender) {
+            tracing::warn!(camera = %start.camera, %refusal, "camera not attached");
+            let failed = Notice::Camera(State::Failed(refusal));
+            if self.notices.try_send((start.relay, failed)).is_err() {
+                tracing::warn!("the control plane takes no notices; one is lost");
             }
         }
     }
 
     fn stop(&mut self, centre: CentreId, relay: RelayId, reason: Reason) {
-        let Some(relay) = self.relays.remove(&(centre, relay)) else {
+        let key = (centre, relay);
+        let Some(relay) = self.relays.remove(&key) else {
             return;
         };
-        if let Some(running) = &relay.running {
-            running.sender.stop(reason);
+        self.share.stop(&key, reason);
+        if !self.share.is_busy() {
+            // No tick follows that would do it.
+            self.settle();
         }
         let camera = &relay.start.camera;
         let elsewhere = self
@@ -286,7 +316,8 @@ impl Frames {
     }
 
     fn focus(&mut self, centre: &CentreId, focused: &[RelayId]) {
-        for ((of, id), relay) in &mut self.relays {
+        for (key, relay) in &mut self.relays {
+            let (of, id) = key;
             if of != centre {
                 continue;
             }
@@ -296,10 +327,12 @@ impl Frames {
                 Some(_) => Class::Mosaic,
                 None => Class::Rest,
             };
-            if let Some(running) = &relay.running {
-                running.sender.set_class(relay.class);
+            self.share.class(key, relay.class);
+            if let Some(sender) = self.share.sender(key) {
+                sender.set_class(relay.class);
             }
         }
+        self.settle();
     }
 
     /// Lets cameras go whose centre has been away for too long.
@@ -312,10 +345,8 @@ impl Frames {
             .collect();
         for centre in gone {
             self.lost.remove(&centre);
-            for ((of, _), relay) in &mut self.relays {
-                if *of == centre {
-                    relay.running = None;
-                }
+            for key in self.relays.keys().filter(|(of, _)| *of == centre) {
+                self.share.let_go(key);
             }
         }
     }

@@ -201,6 +201,14 @@ impl Hosts {
         Boot(self.origin.elapsed())
     }
 
+    /// Whether a session could be opened now without another closing.
+    pub(crate) fn has_room(&self, host: &str) -> bool {
+        let state = self.lock();
+        let limit = state.rules.get(host).and_then(|rule| rule.max_sessions);
+        let sessions = state.hosts.get(host).map_or(0, |host| host.sessions);
+        limit.is_none_or(|limit| sessions < limit)
+    }
+
     /// What wakes a lingering stream of this host.
     pub(crate) fn pressure(&self, host: &str) -> Arc<Notify> {
         self.lock().host(host).pressure.clone()

@@ -1,9 +1,9 @@
 //! The gateway: the commune's daemon. Checks, journals, and only then relays.
 //!
 //! Two threads with current-thread runtimes and the journal's own. *frames*
-//! ([`frames`]): links, cameras, relays. *control* (whoever runs
-//! [`Gateway::run`]): decisions ([`brain`] drives [`crate::proto::gate`]), metrics,
-//! the local socket, settings. Only commands and counters cross.
+//! ([`frames`]): links, cameras, relays, the sharing of the uplink ([`uplink`]).
+//! *control* (whoever runs [`Gateway::run`]): decisions ([`brain`] drives
+//! [`crate::proto::gate`]), metrics, the local socket, settings. Only commands and counters cross.
 //!
 //! The order of a stop: no more requests → relays end and centres are told
 //! (`shutting_down`) → cameras get their TEARDOWN → the journal is written to its
@@ -22,12 +22,13 @@ mod rules;
 mod session;
 pub mod socket;
 mod stream;
+mod uplink;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -257,6 +258,7 @@ impl Gateway {
             socket,
             ..
         } = self;
+        let (capacity, capacity_receiver) = watch::channel(None);
         let (notices, notice_receiver) = mpsc::channel(brain::NOTICE_LIMIT);
         let frames_end = frames::start(frames::Parts {
             settings: Arc::clone(&brain.loaded.settings),
@@ -266,6 +268,7 @@ impl Gateway {
             dialer: brain.dialer.clone(),
             orders: inputs.orders,
             notices,
+            capacity,
         })
         .map_err(|error| Error::Ended(format!("frames thread: {error}")))?;
         let metrics = Arc::clone(&brain.metrics);
@@ -282,6 +285,7 @@ impl Gateway {
             notices: notice_receiver,
             asked: asked_receiver,
             reloads: inputs.reloads,
+            capacity: capacity_receiver,
             frames_end,
         };
         let result = brain::Brain::new(brain).run(inputs, token.clone()).await;

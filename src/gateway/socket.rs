@@ -31,7 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::journal::entry::Operator;
 use crate::proto::control::RelayState;
-use crate::proto::ids::{CameraId, CentreId, GrantId, Incident};
+use crate::proto::ids::{CameraId, CentreId, GrantId, Incident, Profile};
+use crate::proto::uplink::Cause;
 use crate::reason::{Reason, Refusal};
 
 /// Connections served at once.
@@ -128,6 +129,12 @@ pub struct Row {
     /// Why it is not live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// Which of the camera's streams goes out.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Why that one; missing until it was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile_cause: Option<Cause>,
     /// Bytes of the camera's pictures handed to links since its relay began.
     pub bytes: u64,
 }

@@ -21,6 +21,7 @@ use super::onvif;
 use super::session::{Opening, Picture, Progress, Session, Target, await_teardown};
 use crate::clock::Boot;
 use crate::media::kept::Kept;
+use crate::media::splice::Numbers;
 use crate::media::timeline::Timeline;
 use crate::media::unit::{AccessUnit, Configuration, Frame, Group, UnitFlags};
 use crate::proto::backoff::Backoff;

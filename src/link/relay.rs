@@ -24,7 +24,8 @@ use crate::gateway::camera::{Sink, State};
 use crate::media::backlog::{Backlog, JUMP_AFTER, Step};
 use crate::media::unit::{Codec, Frame, UNIT_LIMIT};
 use crate::metrics;
-use crate::proto::ids::{CameraId, RelayId};
+use crate::proto::ids::{CameraId, Profile, RelayId};
+use crate::proto::uplink::Cause;
 use crate::proto::wire::{GroupHeader, LATE};
 use crate::reason::Reason;
 
@@ -47,6 +48,8 @@ pub enum Notice {
     Expired,
     /// The link is gone.
     LinkLost,
+    /// It carries this stream of its camera now, for this cause.
+    Profile(Profile, Cause),
 }
 
 /// What a relay works with.
@@ -140,6 +143,12 @@ impl RelaySender {
         });
         let task = frames.spawn(drive(Arc::clone(&shared))).abort_handle();
         Self { shared, task }
+    }
+
+    /// Whether its pictures are late: the rest of a group was dropped, and no
+    /// key frame has got through since.
+    pub fn is_late(&self) -> bool {
+        self.shared.lock().is_late
     }
 
     /// The relay.

@@ -9,6 +9,7 @@ pub mod jpeg;
 pub mod kept;
 pub mod nal;
 pub mod queue;
+pub mod splice;
 pub mod timeline;
 pub mod turns;
 pub mod unit;

@@ -12,7 +12,8 @@ use super::register::Register;
 use super::{Journal, STEP_BUCKETS, encode, first_end, free_bytes};
 use crate::config::settings;
 use crate::proto::camera::StartStep;
-use crate::proto::ids::{CameraId, CentreId};
+use crate::proto::ids::{CameraId, CentreId, Profile};
+use crate::proto::uplink::Cause;
 use crate::reason::Reason;
 
 /// The gateway's metrics (`fanal_gateway_…`).
@@ -49,6 +50,8 @@ pub struct Gateway {
     pub link_clock_offset_seconds: GaugeVec,
     /// What the uplink may carry, bytes per second: the setting, or the estimate.
     pub uplink_capacity_bytes_per_second: Gauge,
+    /// What the streams take that are relayed now, bytes per second.
+    pub uplink_demand_bytes_per_second: Gauge,
     /// `state`: see [`CameraState`].
     pub cameras: IntGaugeVec,
     /// `camera`: 1 while its session gives pictures; only while it is relayed.
@@ -71,6 +74,10 @@ pub struct Gateway {
     pub approvals_waiting: IntGauge,
     /// Cameras going to centres.
     pub relays_active: IntGauge,
+    /// `profile` (`main`, `sub`): relays on a link by the stream they carry.
+    pub relays: IntGaugeVec,
+    /// `to` (`main`, `sub`), `cause`: moves of running relays to their camera's other stream.
+    pub profile_changes_total: IntCounterVec,
     /// Relays opened.
     pub relays_opened_total: IntCounter,
     /// `reason`: relays closed.
@@ -233,6 +240,14 @@ impl Gateway {
         for reason in CLOSINGS {
             made.relays_closed_total.with_label_values(&[reason.code()]);
         }
+        for profile in [Profile::Main, Profile::Sub] {
+            let profile = profile.as_str();
+            made.relays.with_label_values(&[profile]);
+            for cause in Cause::ALL {
+                made.profile_changes_total
+                    .with_label_values(&[profile, cause.code()]);
+            }
+        }
         for purpose in ["link", "link_authority", "designation_authority"] {
             made.certificate_expiry_timestamp_seconds
                 .with_label_values(&[purpose]);
@@ -259,6 +274,7 @@ impl Gateway {
             link_datagrams_per_send: r.real_gauge("link_datagrams_per_send", "Datagrams handed over per send call; about 9 with segmentation offload, 1 without.")?,
             link_clock_offset_seconds: r.real_gauges("link_clock_offset_seconds", &["centre"], "The centre's clock minus this machine's.")?,
             uplink_capacity_bytes_per_second: r.real_gauge("uplink_capacity_bytes_per_second", "What the uplink may carry; 0 where no limit is set.")?,
+            uplink_demand_bytes_per_second: r.real_gauge("uplink_demand_bytes_per_second", "What the streams take that are relayed now.")?,
             cameras: r.gauges("cameras", &["state"], "Configured cameras by state.")?,
             camera_up: r.gauges("camera_up", &["camera"], "1 while this relayed camera gives pictures.")?,
             camera_starts_total: r.counters("camera_starts_total", &["outcome", "reason"], "Attempts to open a camera.")?,
@@ -270,6 +286,8 @@ impl Gateway {
             grants_active: r.gauge("grants_active", "Live grants.")?,
             approvals_waiting: r.gauge("approvals_waiting", "Requests that wait for the commune's approval.")?,
             relays_active: r.gauge("relays_active", "Cameras going to centres.")?,
+            relays: r.gauges("relays", &["profile"], "Relays on a link by the stream of their camera that they carry.")?,
+            profile_changes_total: r.counters("profile_changes_total", &["to", "cause"], "Moves of running relays to their camera's other stream.")?,
             relays_opened_total: r.counter("relays_opened_total", "Relays opened.")?,
             relays_closed_total: r.counters("relays_closed_total", &["reason"], "Relays closed.")?,
             relay_bytes_total: r.counters("relay_bytes_total", &["camera"], "Bytes of pictures handed to links.")?,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{CameraId, GrantId, Profile, RelayId, Sha256};
 use super::statement::RefusedCamera;
+use super::uplink::Cause;
 use crate::reason::Refusal;
 
 /// Largest control message, in bytes.
@@ -90,6 +91,9 @@ pub enum ToReceiver {
         refusal: Option<Refusal>,
         /// Which of the camera's streams.
         profile: Profile,
+        /// Why that one; older gateways don't say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        profile_cause: Option<Cause>,
     },
     /// One camera of a grant is over, though others still hold its relay.
     CameraEnded {

@@ -401,12 +401,14 @@ impl Desk {
                 state,
                 refusal,
                 profile,
+                profile_cause,
             } => {
                 let news = grant::News {
                     relay,
                     state,
                     refusal,
                     profile,
+                    profile_cause,
                 };
                 self.handle_relay(commune, &camera, news);
             }

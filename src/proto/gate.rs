@@ -23,6 +23,7 @@ mod request;
 mod review;
 #[cfg(test)]
 mod tests;
+mod uplink;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -34,10 +35,11 @@ pub use request::Fresh;
 
 use super::control::{RelayState, ToGateway, ToReceiver};
 use super::designation::{Authority, LinkAuthority, RevocationList, Verified};
-use super::ids::{CameraId, CentreId, GrantId, Profile, RelayId};
+use super::ids::{CameraId, CentreId, GrantId, Profile, ProfileWish, RelayId};
 use super::jws::Signer;
 use super::replay::Used;
 use super::statement::RequestClaims;
+use super::uplink::Cause;
 use crate::clock::{Boot, Now, Wall};
 use crate::config::settings;
 use crate::journal::Receipt;
@@ -149,8 +151,8 @@ pub enum Command {
         relay: RelayId,
         /// The camera.
         camera: CameraId,
-        /// Which of its streams.
-        profile: Profile,
+        /// What its operators want of the camera's streams.
+        wish: ProfileWish,
         /// When it ends at the latest: the latest of its grants' deadlines.
         until: Boot,
     },
@@ -162,6 +164,15 @@ pub enum Command {
         relay: RelayId,
         /// When it ends at the latest.
         until: Boot,
+    },
+    /// What a relay's operators want of its camera's streams has changed.
+    RelayWish {
+        /// Where it goes.
+        centre: CentreId,
+        /// Its number.
+        relay: RelayId,
+        /// What they want.
+        wish: ProfileWish,
     },
     /// Detach it at once.
     StopRelay {
@@ -239,6 +250,8 @@ pub struct Gate {
     next_ticket: u64,
     owed: VecDeque<(Box<Entry>, Option<CentreId>)>,
     owed_retry: Option<Boot>,
+    /// What the uplink was measured to carry, bits per second.
+    capacity: Option<u64>,
     /// The journal's newest time.
     newest: Wall,
     stopping: bool,
@@ -267,6 +280,7 @@ impl Gate {
             next_ticket: 0,
             owed: VecDeque::new(),
             owed_retry: None,
+            capacity: None,
             newest: Wall(i64::MIN),
             stopping: false,
         }
@@ -405,6 +419,36 @@ impl Gate {
         held.refusal = refusal;
         let message = held.message(camera);
         self.send(centre, message);
+    }
+
+    /// The stream that a relay carries now, and why.
+    pub fn handle_relay_profile(
+        &mut self,
+        centre: &CentreId,
+        relay: RelayId,
+        profile: Profile,
+        cause: Cause,
+    ) {
+        let Some(((_, camera), held)) = self
+            .relays
+            .iter_mut()
+            .find(|((of, _), held)| of == centre && held.id == relay)
+        else {
+            return;
+        };
+        if held.profile == profile && held.cause == Some(cause) {
+            return;
+        }
+        held.profile = profile;
+        held.cause = Some(cause);
+        let message = held.message(camera);
+        self.send(centre, message);
+    }
+
+    /// What the uplink was measured to carry, bits per second; `None`: nothing is
+    /// known, or nothing is sent.
+    pub const fn handle_capacity(&mut self, capacity: Option<u64>) {
+        self.capacity = capacity;
     }
 
     /// An entry that is not the gate's own, written in its order.

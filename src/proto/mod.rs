@@ -19,4 +19,5 @@ pub mod starts;
 pub mod statement;
 pub mod text;
 pub mod trust;
+pub mod uplink;
 pub mod wire;

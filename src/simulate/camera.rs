@@ -14,18 +14,18 @@ use crate::rtsp::rtp::Packetiser;
 use crate::rtsp::{Event, Library, OpenError, OpenRequest, Source, Subscription};
 use crate::secret::Secret;
 
-/// All cameras, by path.
+/// The streams of all cameras, by path.
 #[derive(Debug)]
 pub(super) struct Cameras {
     pub(super) by_path: BTreeMap<String, Arc<Camera>>,
     pub(super) credentials: Option<(String, Secret)>,
 }
 
-/// One camera.
+/// One stream of a camera, main or sub.
 #[derive(Debug)]
 pub(super) struct Camera {
     pub(super) index: usize,
-    pub(super) name: Name,
+    pub(super) name: Arc<Name>,
     pub(super) start: Start,
     pub(super) clip: Arc<Clip>,
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::encoder::{PredictedSlice, Rows, key_slice, parameter_sets, predicted_slice};
 use super::jpeg;
-use super::scene::{COLUMNS, Cell, GRAIN_LIMIT, GRAIN_ROWS, Grain, NAME_ROWS, RATE, ROWS, Scene};
+use super::scene::{COLUMNS, Cell, GRAIN_ROW, Grain, NAME_ROWS, RATE, Scene, grain_limit};
 use crate::clock::{Clock, Wall};
 use crate::media::config;
 use crate::media::nal::push_length_prefixed;
@@ -37,6 +37,8 @@ const KEY_WEIGHT: u64 = 100;
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) codec: Codec,
+    /// Height of the picture in macroblocks; [`super::scene::ROWS`] for MJPEG.
+    pub(super) rows: usize,
     /// Bits per second of video.
     pub(super) bitrate: u64,
     /// Pictures from one key frame to the next.
@@ -51,6 +53,7 @@ pub(super) struct Settings {
 pub(super) struct Clip {
     pub(super) gop: u64,
     pub(super) configuration: Arc<Configuration>,
+    rows: usize,
     grain: Grain,
     clock: Clock,
     groups: Vec<Group>,
@@ -100,12 +103,14 @@ impl Name {
     }
 }
 
-/// The rows of the three slices.
-const SLICES: [std::ops::Range<usize>; 3] = [
-    NAME_ROWS,
-    NAME_ROWS.end..GRAIN_ROWS.start,
-    GRAIN_ROWS.start..ROWS,
-];
+/// The rows of the three slices of a picture.
+fn slices(cells: &[Cell]) -> [std::ops::Range<usize>; 3] {
+    [
+        NAME_ROWS,
+        NAME_ROWS.end..GRAIN_ROW,
+        GRAIN_ROW..cells.len() / COLUMNS,
+    ]
+}
 
 impl Moment {
     fn new(
@@ -135,7 +140,7 @@ impl Moment {
         let number = self.number / self.gop;
         let shared = self.key.get_or_init(|| {
             let mut out = Vec::new();
-            for rows in &SLICES[1..] {
+            for rows in &slices(&self.cells)[1..] {
                 push_length_prefixed(&mut out, &key_slice(part(&self.cells, rows), number));
             }
             out.into()
@@ -151,7 +156,7 @@ impl Moment {
     /// its key frame.
     pub(super) fn predicted_unit(&self, frame_num: u8) -> Bytes {
         let slices = self.predicted.get_or_init(|| {
-            SLICES.map(|rows| {
+            slices(&self.cells).map(|rows| {
                 let before = part(&self.before, &rows).cells;
                 predicted_slice(part(&self.cells, &rows), before)
             })
@@ -185,19 +190,20 @@ fn part<'a>(cells: &'a [Cell], rows: &std::ops::Range<usize>) -> Rows<'a> {
 impl Clip {
     pub(super) fn new(settings: &Settings) -> Result<Self, config::Error> {
         let gop = settings.gop.max(1);
-        let grain = grain(settings.codec, settings.bitrate, gop);
+        let rows = settings.rows;
+        let grain = grain(settings.codec, rows, settings.bitrate, gop);
         let configuration = match settings.codec {
             Codec::Jpeg => Configuration {
                 codec: Codec::Jpeg,
                 record: Bytes::new(),
                 width: (COLUMNS * 16) as u16,
-                height: (ROWS * 16) as u16,
+                height: (rows * 16) as u16,
             },
             Codec::H264 | Codec::H265 => {
-                Configuration::from_record(Codec::H264, parameter_sets().build()?)?
+                Configuration::from_record(Codec::H264, parameter_sets(rows).build()?)?
             }
         };
-        let empty: Arc<[Cell]> = Scene::new(grain).cells().into();
+        let empty: Arc<[Cell]> = Scene::new(rows, grain).cells().into();
         let count = settings.cameras.clamp(1, GROUPS_LIMIT);
         let group = |index: usize| Group {
             moments: broadcast::Sender::new(BEHIND_LIMIT),
@@ -213,6 +219,7 @@ impl Clip {
         Ok(Self {
             gop,
             configuration: Arc::new(configuration),
+            rows,
             grain,
             clock: settings.clock.clone(),
             groups: (0..count).map(group).collect(),
@@ -229,7 +236,7 @@ impl Clip {
 
     /// Runs the scenes until `token` is cancelled.
     pub(super) async fn run(&self, token: CancellationToken) {
-        let mut scenes = vec![Scene::new(self.grain); self.groups.len()];
+        let mut scenes = vec![Scene::new(self.rows, self.grain); self.groups.len()];
         let step = PERIOD / self.groups.len() as u32;
         let mut due = Instant::now();
         for number in 1.. {
@@ -267,12 +274,9 @@ fn pts(number: u64, group: usize, groups: usize) -> i64 {
 }
 
 /// How much grain makes the bitrate.
-fn grain(codec: Codec, bitrate: u64, gop: u64) -> Grain {
-    let cells = |bytes: u64, each: u64| {
-        usize::try_from(bytes / each)
-            .unwrap_or(GRAIN_LIMIT)
-            .min(GRAIN_LIMIT)
-    };
+fn grain(codec: Codec, rows: usize, bitrate: u64, gop: u64) -> Grain {
+    let limit = grain_limit(rows);
+    let cells = |bytes: u64, each: u64| usize::try_from(bytes / each).unwrap_or(limit).min(limit);
     let per_picture = bitrate / 8 / RATE;
     match codec {
         Codec::Jpeg => Grain {
@@ -305,18 +309,21 @@ const PLAIN_BYTES: u64 = 300;
 
 #[cfg(test)]
 mod tests {
+    use super::super::scene::{ROWS, SUB_ROWS};
     use super::*;
 
     #[test]
     fn the_bitrate_is_kept() {
-        for (bitrate, gop) in [
-            (500_000, 50),
-            (2_000_000, 50),
-            (2_000_000, 250),
-            (6_000_000, 25),
+        for (rows, bitrate, gop) in [
+            (ROWS, 500_000, 50),
+            (SUB_ROWS, 500_000, 50),
+            (SUB_ROWS, 1_500_000, 50),
+            (ROWS, 2_000_000, 50),
+            (ROWS, 2_000_000, 250),
+            (ROWS, 6_000_000, 25),
         ] {
-            let grain = grain(Codec::H264, bitrate, gop);
-            let mut scene = Scene::new(grain);
+            let grain = grain(Codec::H264, rows, bitrate, gop);
+            let mut scene = Scene::new(rows, grain);
             let name = Name::new("cam-001");
             let mut before: Arc<[Cell]> = scene.cells().into();
             let mut bytes = 0;
@@ -344,8 +351,9 @@ mod tests {
 
     #[test]
     fn grain_has_its_limits() {
-        assert_eq!(grain(Codec::H264, 0, 50).cells, 0);
-        assert_eq!(grain(Codec::H264, u64::MAX / 1_000, 1).cells, GRAIN_LIMIT);
-        assert_eq!(grain(Codec::Jpeg, 1_000, 1).cells, 0);
+        assert_eq!(grain(Codec::H264, ROWS, 0, 50).cells, 0);
+        let most = grain(Codec::H264, ROWS, u64::MAX / 1_000, 1);
+        assert_eq!(most.cells, grain_limit(ROWS));
+        assert_eq!(grain(Codec::Jpeg, ROWS, 1_000, 1).cells, 0);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 
-use super::scene::{COLUMNS, Cell, ROWS, TILES, tile};
+use super::scene::{COLUMNS, Cell, TILES, tile};
 use crate::media::config::Avc;
 use crate::media::h264::kind;
 
@@ -116,15 +116,15 @@ impl Writer {
     }
 }
 
-/// The decoder configuration of all pictures made here.
-pub fn parameter_sets() -> Avc {
+/// The decoder configuration of pictures of `rows` rows of macroblocks.
+pub fn parameter_sets(rows: usize) -> Avc {
     Avc {
-        sps: vec![Bytes::from(sequence_parameter_set())],
+        sps: vec![Bytes::from(sequence_parameter_set(rows))],
         pps: vec![Bytes::from(picture_parameter_set())],
     }
 }
 
-fn sequence_parameter_set() -> Vec<u8> {
+fn sequence_parameter_set(rows: usize) -> Vec<u8> {
     let mut w = Writer::new(0x60 | kind::SPS, 32);
     // Constrained baseline, level 3.1: 1280x720 at 25 pictures a second.
     w.bits(66, 8);
@@ -136,7 +136,7 @@ fn sequence_parameter_set() -> Vec<u8> {
     w.ue(1); // max_num_ref_frames
     w.bits(0, 1); // no gaps in frame_num
     w.ue(COLUMNS as u32 - 1);
-    w.ue(ROWS as u32 - 1);
+    w.ue(rows as u32 - 1);
     w.bits(1, 1); // frame_mbs_only_flag
     w.bits(1, 1); // direct_8x8_inference_flag
     w.bits(0, 1); // no cropping
@@ -399,7 +399,7 @@ fn coefficient(w: &mut Writer, level: i32, codes: Codes) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::{Grain, Scene};
+    use super::super::scene::{Grain, ROWS, SUB_ROWS, Scene};
     use super::*;
     use crate::clock::Wall;
     use crate::media::unit::{Codec, Configuration};
@@ -409,17 +409,19 @@ mod tests {
             cells: 300,
             changing: 20,
         };
-        let mut scene = Scene::new(grain);
+        let mut scene = Scene::new(ROWS, grain);
         scene.advance(0, Wall(1_700_000_000_000_000));
         scene
     }
 
     #[test]
     fn the_configuration_reads_as_meant() {
-        let record = parameter_sets().build().unwrap();
-        let configuration = Configuration::from_record(Codec::H264, record).unwrap();
-        assert_eq!((configuration.width, configuration.height), (1280, 720));
-        assert_eq!(configuration.codec_string(), "avc1.42c01f");
+        for (rows, height) in [(ROWS, 720), (SUB_ROWS, 512)] {
+            let record = parameter_sets(rows).build().unwrap();
+            let configuration = Configuration::from_record(Codec::H264, record).unwrap();
+            assert_eq!((configuration.width, configuration.height), (1280, height));
+            assert_eq!(configuration.codec_string(), "avc1.42c01f");
+        }
     }
 
     #[test]

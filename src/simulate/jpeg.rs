@@ -190,7 +190,7 @@ mod tests {
             cells: 200,
             changing: 0,
         };
-        let scene = Scene::new(grain);
+        let scene = Scene::new(ROWS, grain);
         let rows: Vec<Bytes> = scene.cells().chunks(COLUMNS).map(row).collect();
         let data = picture(rows.iter());
         let jpeg = Jpeg::parse(&data).unwrap();
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(jpeg.sampling, Sampling::Yuv420);
         assert_eq!(jpeg.restart_interval, 80);
 
-        let plain = Scene::new(Grain { cells: 0, ..grain });
+        let plain = Scene::new(ROWS, Grain { cells: 0, ..grain });
         let rows: Vec<Bytes> = plain.cells().chunks(COLUMNS).map(row).collect();
         let grain_bytes = (data.len() - picture(rows.iter()).len()) as u64 / 200;
         assert!(

@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +30,16 @@ pub mod scene;
 
 use camera::{Camera, Cameras};
 use clip::{Clip, Name, Settings};
+use scene::{ROWS, SUB_ROWS};
 
 /// Most cameras of one simulator.
 pub const CAMERAS_LIMIT: usize = 2_000;
 
 /// Bits per second of a camera unless set.
 pub const DEFAULT_BITRATE: u64 = 2_000_000;
+
+/// A camera's sub-stream is at its name with this behind it.
+pub const SUB_PATH: &str = "/sub";
 
 /// Pictures from one key frame to the next unless set: 2 s.
 pub const DEFAULT_GOP: u64 = 50;
@@ -60,7 +65,10 @@ pub struct Options {
     /// Bits per second of video: of H.264 from 80 kbit/s to 9.5 Mbit/s, of MJPEG
     /// from 3 to 60 Mbit/s; outside these it is what is nearest.
     pub bitrate: u64,
-    /// Pictures from one key frame to the next.
+    /// Bits per second of a smaller second stream, H.264 of 1280x512 whatever the
+    /// main one's codec, from 80 kbit/s to 1.8 Mbit/s; `None`: there is none.
+    pub sub_bitrate: Option<u64>,
+    /// Pictures from one key frame to the next, in both streams.
     pub gop: u64,
     /// With what a session begins.
     pub start: Start,
@@ -79,6 +87,7 @@ impl Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             codec: Codec::H264,
             bitrate: DEFAULT_BITRATE,
+            sub_bitrate: None,
             gop: DEFAULT_GOP,
             start: Start::KeyFrame,
             credentials: None,
@@ -132,12 +141,13 @@ impl Count {
 pub struct Counters {
     /// At all cameras.
     pub total: Count,
-    /// By camera; those that were never asked for are missing.
+    /// By path: a camera's name, with [`SUB_PATH`] for its sub-stream; those never
+    /// asked for are missing.
     pub by_camera: BTreeMap<String, Count>,
 }
 
 impl Counters {
-    /// What happened at one camera.
+    /// What happened at one camera's path.
     pub fn camera(&self, name: &str) -> Count {
         self.by_camera.get(name).copied().unwrap_or_default()
     }
@@ -163,7 +173,7 @@ impl Observer for Counting {
 #[allow(missing_debug_implementations)] // the RTSP server has none
 pub struct Server {
     server: server::Server,
-    clip: Arc<Clip>,
+    clips: Vec<Arc<Clip>>,
     names: Vec<String>,
     address: SocketAddr,
     counters: watch::Receiver<Counters>,
@@ -176,30 +186,35 @@ impl Server {
             let message = format!("the number of cameras must be from 1 to {CAMERAS_LIMIT}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        let clip = Clip::new(&Settings {
-            codec: options.codec,
-            bitrate: options.bitrate,
-            gop: options.gop,
-            cameras: options.cameras.len(),
-            clock: options.clock.clone(),
-        })
-        .map_err(io::Error::other)?;
-        let clip = Arc::new(clip);
-        let by_path = options.cameras.iter().enumerate().map(|(index, name)| {
-            let camera = Camera {
-                index,
-                name: Name::new(name),
-                start: options.start,
-                clip: Arc::clone(&clip),
+        let main = clip(&options, options.codec, ROWS, options.bitrate)?;
+        let sub = options
+            .sub_bitrate
+            .map(|bitrate| clip(&options, Codec::H264, SUB_ROWS, bitrate))
+            .transpose()?;
+        let mut by_path = BTreeMap::new();
+        for (index, name) in options.cameras.iter().enumerate() {
+            let shown = Arc::new(Name::new(name));
+            let mut add = |path: String, clip: &Arc<Clip>| {
+                let camera = Camera {
+                    index,
+                    name: Arc::clone(&shown),
+                    start: options.start,
+                    clip: Arc::clone(clip),
+                };
+                by_path.insert(path, Arc::new(camera));
             };
-            (name.clone(), Arc::new(camera))
-        });
+            add(name.clone(), &main);
+            if let Some(sub) = &sub {
+                add(format!("{name}{SUB_PATH}"), sub);
+            }
+        }
+        let streams = by_path.len();
         let library = Cameras {
-            by_path: by_path.collect(),
+            by_path,
             credentials: options.credentials,
         };
         let (counting, counters) = watch::channel(Counters::default());
-        let connections = 2 * options.cameras.len() + 64;
+        let connections = 2 * streams + 64;
         let server = server::Server::bind(
             server::Options {
                 listen: vec![Listen {
@@ -225,7 +240,7 @@ impl Server {
             .unwrap_or(options.listen);
         Ok(Self {
             server,
-            clip,
+            clips: std::iter::once(main).chain(sub).collect(),
             names: options.cameras,
             address,
             counters,
@@ -241,6 +256,16 @@ impl Server {
     pub fn urls(&self) -> Vec<(String, String)> {
         let url = |name: &String| (name.clone(), format!("rtsp://{}/{name}", self.address));
         self.names.iter().map(url).collect()
+    }
+
+    /// As [`Server::urls`], of the sub-streams; empty where there are none.
+    pub fn sub_urls(&self) -> Vec<(String, String)> {
+        if self.clips.len() < 2 {
+            return Vec::new();
+        }
+        let urls = self.urls().into_iter();
+        urls.map(|(name, url)| (name, format!("{url}{SUB_PATH}")))
+            .collect()
     }
 
     /// What happened so far, and a way to wait for more.
@@ -260,6 +285,20 @@ impl Server {
             self.server.run(token).await;
             stopped.cancel();
         };
-        tokio::join!(serving, self.clip.run(stopped.clone()));
+        let running = self.clips.iter().map(|clip| clip.run(stopped.clone()));
+        tokio::join!(serving, join_all(running));
     }
+}
+
+/// A clip for all cameras, not running yet.
+fn clip(options: &Options, codec: Codec, rows: usize, bitrate: u64) -> io::Result<Arc<Clip>> {
+    let settings = Settings {
+        codec,
+        rows,
+        bitrate,
+        gop: options.gop,
+        cameras: options.cameras.len(),
+        clock: options.clock.clone(),
+    };
+    Clip::new(&settings).map(Arc::new).map_err(io::Error::other)
 }

@@ -23,11 +23,16 @@ const CLOCK_ROW: usize = 10;
 const COUNTER_ROW: usize = 18;
 const BAR_ROWS: std::ops::Range<usize> = 26..28;
 
-/// The rows of grain.
-pub const GRAIN_ROWS: std::ops::Range<usize> = 29..ROWS;
+/// The first row of grain; it goes on to the picture's end.
+pub const GRAIN_ROW: usize = 29;
 
-/// Most macroblocks of grain in a picture.
-pub const GRAIN_LIMIT: usize = COLUMNS * (ROWS - GRAIN_ROWS.start);
+/// Height of a sub-stream's picture in macroblocks: the same picture with less grain below.
+pub const SUB_ROWS: usize = 32;
+
+/// Most macroblocks of grain in a picture of `rows` rows.
+pub const fn grain_limit(rows: usize) -> usize {
+    COLUMNS * rows.saturating_sub(GRAIN_ROW)
+}
 
 /// One macroblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +76,7 @@ pub const GRAIN: Cell = Cell {
 /// How much grain there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grain {
-    /// Macroblocks of it, at most [`GRAIN_LIMIT`].
+    /// Macroblocks of it, at most [`grain_limit`].
     pub cells: usize,
     /// How many of them change with each picture.
     pub changing: usize,
@@ -89,17 +94,22 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// An empty picture with its grain.
-    pub fn new(grain: Grain) -> Self {
+    /// An empty picture of `rows` rows, at least 29, with its grain.
+    pub fn new(rows: usize, grain: Grain) -> Self {
+        let rows = rows.max(GRAIN_ROW);
+        let grain = Grain {
+            cells: grain.cells.min(grain_limit(rows)),
+            ..grain
+        };
         let mut scene = Self {
-            cells: vec![NIGHT; COLUMNS * ROWS],
+            cells: vec![NIGHT; COLUMNS * rows],
             grain,
             next_grain: 0,
             noise: 1,
         };
         scene.fill(NAME_ROWS, BLUE);
         scene.fill(BAR_ROWS, RAIL);
-        scene.fill(GRAIN_ROWS, GROUND);
+        scene.fill(GRAIN_ROW..rows, GROUND);
         for number in 0..grain.cells {
             scene.change_grain(number);
         }
@@ -185,7 +195,8 @@ impl Scene {
         self.noise ^= self.noise >> 17;
         self.noise ^= self.noise << 5;
         // Spread over the rows: 7 has no factor in common with their number of cells.
-        let place = GRAIN_ROWS.start * COLUMNS + number * 7 % GRAIN_LIMIT;
+        let grain = self.cells.len() - GRAIN_ROW * COLUMNS;
+        let place = GRAIN_ROW * COLUMNS + number * 7 % grain;
         self.cells[place] = Cell {
             luma: (self.noise >> 8) as u8 % TILES as u8,
             ..GRAIN
@@ -219,7 +230,7 @@ mod tests {
             cells: 100,
             changing: 5,
         };
-        let mut scene = Scene::new(grain);
+        let mut scene = Scene::new(ROWS, grain);
         scene.advance(1, Wall(0));
         let before = scene.cells().to_vec();
         scene.advance(2, Wall(40_000));
@@ -239,17 +250,18 @@ mod tests {
             "the counter stands"
         );
         assert_eq!(in_rows(BAR_ROWS), 8);
-        assert!((1..=5).contains(&in_rows(GRAIN_ROWS)));
+        assert!((1..=5).contains(&in_rows(GRAIN_ROW..ROWS)));
     }
 
     #[test]
     fn grain_lies_where_it_belongs_and_counts() {
-        for cells in [0, 1, 500, GRAIN_LIMIT] {
-            let scene = Scene::new(Grain { cells, changing: 0 });
-            assert_eq!(
-                scene.cells().iter().filter(|cell| cell.grain).count(),
-                cells
-            );
+        for rows in [SUB_ROWS, ROWS] {
+            for cells in [0, 1, 200, grain_limit(rows)] {
+                let scene = Scene::new(rows, Grain { cells, changing: 0 });
+                assert_eq!(scene.cells().len(), rows * COLUMNS);
+                let grain = scene.cells().iter().filter(|cell| cell.grain);
+                assert_eq!(grain.count(), cells);
+            }
         }
         assert!((0..TILES as u8).all(|number| tile(number).iter().all(|sample| *sample > 3)));
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use fanal::proto::control::{RelayState, ToGateway, ToReceiver};
 use fanal::proto::ids::{CentreId, GrantId, Profile, RequestId, Sha256};
 use fanal::proto::statement::{GRANT_TYPE, REQUEST_TYPE, TOKEN_TYPE, TokenClaims, ViewingsClaims};
+use fanal::proto::uplink::Cause;
 use fanal::reason::{Reason, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
@@ -464,10 +465,13 @@ async fn events_tell_states_ends_and_nothing_of_other_units() {
         camera: camera("port"),
         state: RelayState::Retrying,
         refusal: Some(Refusal::new(Reason::CameraUnreachable, "no answer")),
-        profile: Profile::Main,
+        profile: Profile::Sub,
+        profile_cause: Some(Cause::Uplink),
     });
     let told = events.next("grant").await;
     assert_eq!(told["granted"][0]["state"], "retrying");
+    assert_eq!(told["granted"][0]["profile"], "sub");
+    assert_eq!(told["granted"][0]["profile_cause"], "uplink");
     assert_eq!(told["granted"][0]["reason"], "camera_unreachable");
     granted.gateway.send(&ToReceiver::Ended {
         grant: granted.id,

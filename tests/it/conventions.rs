@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fanal::proto::uplink::Cause;
 use fanal::reason::Reason;
 
 fn tree(path: &str) -> PathBuf {
@@ -132,6 +133,15 @@ fn every_metric_is_documented() {
                 "{prefix}{name} is not in README.md"
             );
         }
+    }
+}
+
+#[test]
+fn every_cause_is_documented_in_two_languages() {
+    let readme = std::fs::read_to_string(tree("README.md")).unwrap();
+    for cause in Cause::ALL {
+        let row = format!("| `{cause}` | {} | {} |", cause.english(), cause.french());
+        assert!(readme.contains(&row), "README lacks: {row}");
     }
 }
 

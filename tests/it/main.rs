@@ -24,6 +24,7 @@ mod rtsp;
 mod scripted;
 mod simulate;
 mod tools;
+mod uplink;
 mod virtual_link;
 mod wire;
 mod world;

@@ -61,14 +61,14 @@ async fn decoders_show_exactly_the_scene() {
         cells: 400,
         changing: 30,
     };
-    let mut scene = Scene::new(grain);
+    let mut scene = Scene::new(ROWS, grain);
     let slices = [0..9, 9..30, 30..ROWS];
     let part = |cells: &[Cell], rows: &std::ops::Range<usize>| {
         cells[rows.start * COLUMNS..rows.end * COLUMNS].to_vec()
     };
     let mut stream: Vec<u8> = Vec::new();
     let start = [0, 0, 0, 1];
-    let sets = parameter_sets();
+    let sets = parameter_sets(ROWS);
     for set in sets.sps.iter().chain(&sets.pps) {
         stream.extend_from_slice(&start);
         stream.extend_from_slice(set);
@@ -131,6 +131,7 @@ async fn decoders_show_exactly_the_scene() {
 
 struct Running {
     urls: Vec<(String, String)>,
+    subs: Vec<(String, String)>,
     counters: tokio::sync::watch::Receiver<fanal::simulate::Counters>,
     token: CancellationToken,
     task: JoinHandle<()>,
@@ -147,6 +148,7 @@ async fn cameras(options: Options) -> Running {
     let token = CancellationToken::new();
     Running {
         urls: server.urls(),
+        subs: server.sub_urls(),
         counters: server.counters(),
         task: tokio::spawn(server.run(token.clone())),
         token,
@@ -247,6 +249,29 @@ async fn mjpeg_is_taken_apart_by_retina() {
     let first = frame(&mut playing).await;
     assert!(first.is_random_access_point());
     assert!(first.data().starts_with(&[0xff, 0xd8]) && first.data().ends_with(&[0xff, 0xd9]));
+}
+
+#[tokio::test]
+async fn a_sub_stream_is_a_smaller_picture_and_counted_apart() {
+    let mut options = Options::new(names(2));
+    options.codec = Codec::Jpeg;
+    options.bitrate = 6_000_000;
+    assert!(cameras(options.clone()).await.subs.is_empty());
+    options.sub_bitrate = Some(500_000);
+    let running = cameras(options).await;
+    let (name, url) = &running.subs[1];
+    assert_eq!(name, "cam-002");
+    assert!(url.ends_with("/cam-002/sub"), "{url}");
+    let mut playing = open(url, SessionOptions::default()).await;
+    assert!(frame(&mut playing).await.is_random_access_point());
+    let Some(retina::codec::ParametersRef::Video(parameters)) = playing.streams()[0].parameters()
+    else {
+        panic!("no parameters");
+    };
+    assert_eq!(parameters.pixel_dimensions(), (1280, 512));
+    let counters = running.counters.borrow().clone();
+    assert_eq!(counters.camera("cam-002/sub").played, 1);
+    assert_eq!(counters.camera("cam-002"), Count::default());
 }
 
 #[tokio::test]

@@ -94,6 +94,11 @@ pub struct World {
     pub receiver_metrics: Arc<metrics::Receiver>,
     pub addresses: Addresses,
     pub wire: Option<Wire>,
+    gateway_handle: gateway::Handle,
+    /// Where the gateway dials to.
+    link: std::net::SocketAddr,
+    /// Name, main and sub of each.
+    cameras: Vec<(String, String, Option<String>)>,
     _tasks: JoinSet<()>,
 }
 
@@ -119,7 +124,13 @@ impl World {
         let mut options = simulate::Options::new(simulate::names(plan.cameras));
         (plan.options)(&mut options);
         let server = simulate::Server::bind(options).await.unwrap();
-        let (cameras, counters) = (server.urls(), server.counters());
+        let counters = server.counters();
+        let mut subs = server.sub_urls().into_iter();
+        let cameras: Vec<(String, String, Option<String>)> = server
+            .urls()
+            .into_iter()
+            .map(|(name, main)| (name, main, subs.next().map(|(_, sub)| sub)))
+            .collect();
         let mut tasks = JoinSet::new();
         tasks.spawn(server.run(CancellationToken::new()));
 
@@ -142,7 +153,7 @@ impl World {
         }
         let link = wire.as_ref().map_or(addresses.link[0], |wire| wire.address);
         write_gateway(&directory, &plan, link, &cameras);
-        let (gateway, gateway_metrics) = run_gateway(&directory, &plan).await;
+        let (gateway, gateway_metrics, gateway_handle) = run_gateway(&directory, &plan).await;
         let world = Self {
             directory,
             trial,
@@ -154,6 +165,9 @@ impl World {
             receiver_metrics,
             addresses,
             wire,
+            gateway_handle,
+            link,
+            cameras,
             _tasks: tasks,
         };
         world.linked().await;
@@ -172,8 +186,16 @@ impl World {
     }
 
     pub async fn start_gateway(&mut self) {
-        let (daemon, metrics) = run_gateway(&self.directory, &self.plan).await;
+        let (daemon, metrics, handle) = run_gateway(&self.directory, &self.plan).await;
         (self.gateway, self.gateway_metrics) = (Some(daemon), metrics);
+        self.gateway_handle = handle;
+    }
+
+    /// Writes this at the end of gateway.toml instead of what stood there, and reloads.
+    pub async fn reload_gateway(&mut self, more: &str) {
+        self.plan.gateway = more.to_owned();
+        write_gateway(&self.directory, &self.plan, self.link, &self.cameras);
+        self.gateway_handle.reload().await.unwrap();
     }
 
     pub async fn stop_receiver(&mut self) {
@@ -410,7 +432,7 @@ fn write_gateway(
     directory: &tempdir::Directory,
     plan: &Plan,
     link: std::net::SocketAddr,
-    cameras: &[(String, String)],
+    cameras: &[(String, String, Option<String>)],
 ) {
     let mut text = format!(
         r#"commune = "{COMMUNE}"
@@ -440,9 +462,11 @@ max_designation = "31d"
 "#,
         agreement = plan.agreement,
     );
-    for (id, url) in cameras {
+    for (id, url, sub) in cameras {
+        let sub = sub.as_ref().map(|sub| format!("sub = \"{sub}\""));
         text.push_str(&format!(
-            "[[camera]]\nid = \"{id}\"\nname = \"{id}\"\nmain = \"{url}\"\nmask_verified = true\n{}\n",
+            "[[camera]]\nid = \"{id}\"\nname = \"{id}\"\nmain = \"{url}\"\nmask_verified = true\n{}\n{}\n",
+            sub.unwrap_or_default(),
             plan.camera
         ));
     }
@@ -470,18 +494,18 @@ async fn run_receiver(
 async fn run_gateway(
     directory: &tempdir::Directory,
     plan: &Plan,
-) -> (Daemon, Arc<metrics::Gateway>) {
+) -> (Daemon, Arc<metrics::Gateway>, gateway::Handle) {
     let loaded = config::load_gateway(&directory.path("gateway.toml")).unwrap();
     let options = gateway::Options {
         clock: plan.gateway_clock.clone(),
         ..gateway::Options::default()
     };
     let gateway = Gateway::bind(loaded, options).await.unwrap();
-    let metrics = gateway.metrics();
+    let (metrics, handle) = (gateway.metrics(), gateway.handle());
     let token = CancellationToken::new();
     let run = gateway.run(token.clone());
     let task = tokio::spawn(async { run.await.map_err(|error| error.to_string()) });
-    (Daemon { token, task }, metrics)
+    (Daemon { token, task }, metrics, handle)
 }
 
 /// A directory that goes when it is dropped.

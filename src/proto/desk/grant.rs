@@ -12,6 +12,7 @@ use crate::proto::control::{RelayState, ToGateway};
 use crate::proto::designation::{Rules, Verified};
 use crate::proto::ids::{CameraId, CommuneId, GrantId, Incident, Profile, RelayId, Sha256};
 use crate::proto::statement::{GRANT_TYPE, GrantClaims, RefusedCamera, RequestClaims};
+use crate::proto::uplink::Cause;
 use crate::reason::{Reason, Refusal};
 
 /// At the centre only what the authority itself says counts; the agreements'
@@ -85,6 +86,8 @@ pub struct GrantCamera {
     pub refusal: Option<Refusal>,
     /// Which of its streams.
     pub profile: Profile,
+    /// Why that one, where the gateway said so.
+    pub profile_cause: Option<Cause>,
     /// Its number on the link that is, or was last, up.
     pub relay: Option<RelayId>,
     /// When it was asked for.
@@ -161,6 +164,7 @@ pub(super) struct News {
     pub(super) state: RelayState,
     pub(super) refusal: Option<Refusal>,
     pub(super) profile: Profile,
+    pub(super) profile_cause: Option<Cause>,
 }
 
 impl Desk {
@@ -413,6 +417,10 @@ impl Desk {
                 || known.map_or_else(Profile::default, |known| known.profile),
                 |told| told.profile,
             ),
+            profile_cause: told.map_or_else(
+                || known.and_then(|known| known.profile_cause),
+                |told| told.profile_cause,
+            ),
             relay,
             asked: known.map_or(recording.asked, |known| known.asked),
             pictured: known.is_some_and(|known| known.pictured),
@@ -495,6 +503,7 @@ impl Desk {
             part.state = news.state;
             part.refusal.clone_from(&news.refusal);
             part.profile = news.profile;
+            part.profile_cause = news.profile_cause;
             let ended = (!part.is_open()).then(|| {
                 let refusal = part.refusal.as_ref();
                 refusal.map_or(Reason::GrantCut, |refusal| refusal.reason)

@@ -256,6 +256,7 @@ fn past_view(grant: GrantId, past: &Past, until: Wall, deadline: Boot) -> Grant 
         state: RelayState::Retrying,
         refusal: Some(Reason::LinkLost.into()),
         profile: Profile::default(),
+        profile_cause: None,
         relay: None,
         asked: deadline,
         pictured: true,

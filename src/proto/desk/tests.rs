@@ -14,6 +14,7 @@ use crate::proto::ids::{Incident, Profile, ProfileWish, Sha256};
 use crate::proto::statement::{
     GRANT_TYPE, GrantClaims, REQUEST_TYPE, VIEWINGS_TYPE, ViewingsClaims,
 };
+use crate::proto::uplink::Cause;
 
 const COMMUNE: &str = "berre-l-etang";
 const CENTRE: &str = "corg-13";
@@ -752,10 +753,12 @@ fn a_lost_link_keeps_the_viewers_and_the_resumed_grant_its_time() {
         state: RelayState::Live,
         refusal: None,
         profile: Profile::Sub,
+        profile_cause: Some(Cause::Uplink),
     };
     world.tell(2, state);
     let part = world.desk.grant(id(1)).unwrap().cameras[0].clone();
     assert_eq!((part.state, part.profile), (RelayState::Live, Profile::Sub));
+    assert_eq!(part.profile_cause, Some(Cause::Uplink));
     assert_eq!(
         ended(&world.after(Duration::from_secs(500)), id(1)),
         Some(Reason::GrantExpired)
@@ -940,6 +943,7 @@ fn a_cut_camera_ends_alone_and_a_state_before_the_receipt_is_kept() {
         state,
         refusal: refusal.map(Refusal::from),
         profile: Profile::Main,
+        profile_cause: None,
     };
     let now = world.now();
     let granted = ToReceiver::Granted {

@@ -12,6 +12,7 @@ use crate::proto::designation::Verified;
 use crate::proto::ids::{CameraId, CentreId, GrantId, Profile, ProfileWish, RelayId, Sha256};
 use crate::proto::statement::{RefusedCamera, RequestClaims, VIEWINGS_TYPE, ViewingsClaims};
 use crate::proto::text;
+use crate::proto::uplink::Cause;
 use crate::reason::{Reason, Refusal};
 
 /// How long past its time an ended grant is remembered, for late viewings and
@@ -124,6 +125,10 @@ pub(super) struct Ended {
 pub(super) struct Relay {
     pub(super) id: RelayId,
     pub(super) profile: Profile,
+    /// Why it carries that one; `None` until it was decided.
+    pub(super) cause: Option<Cause>,
+    /// What its grants want, as the driver knows it.
+    wish: ProfileWish,
     pub(super) grants: BTreeSet<GrantId>,
     /// The latest of its grants' deadlines, as the driver knows it.
     until: Boot,
@@ -139,6 +144,7 @@ impl Relay {
             state: self.state,
             refusal: self.refusal.clone(),
             profile: self.profile,
+            profile_cause: self.cause,
         }
     }
 }
@@ -170,6 +176,10 @@ pub struct Row {
     pub state: RelayState,
     /// Why it is not live.
     pub refusal: Option<Refusal>,
+    /// Which of the camera's streams it carries.
+    pub profile: Profile,
+    /// Why that one; `None` until it was decided.
+    pub cause: Option<Cause>,
 }
 
 impl Gate {
@@ -195,6 +205,8 @@ impl Gate {
                     left: terms.left(now),
                     state: relay.state,
                     refusal: relay.refusal.clone(),
+                    profile: relay.profile,
+                    cause: relay.cause,
                 });
             }
         }
@@ -247,10 +259,11 @@ impl Gate {
         let until = live.terms.deadline;
         if let Some(relay) = self.relays.get_mut(&key) {
             relay.grants.insert(grant);
-            return self.move_until(&centre, camera);
+            return self.adjust(&centre, camera);
         }
         let permit = Permit::new(grant, &live.terms.request, &live.receipt);
-        let profile = self.profile(live.terms.claims().profile, camera);
+        let wish = live.terms.claims().profile;
+        let profile = self.profile(wish, camera);
         let id = RelayId(self.next_relay);
         self.next_relay = self.next_relay.wrapping_add(1);
         self.relays.insert(
@@ -258,6 +271,8 @@ impl Gate {
             Relay {
                 id,
                 profile,
+                cause: None,
+                wish,
                 grants: BTreeSet::from([grant]),
                 until,
                 state: RelayState::Starting,
@@ -269,20 +284,32 @@ impl Gate {
             centre,
             relay: id,
             camera: camera.clone(),
-            profile,
+            wish,
             until,
         });
     }
 
-    /// Tells the driver when the latest of a relay's deadlines has moved.
-    pub(super) fn move_until(&mut self, centre: &CentreId, camera: &CameraId) {
+    /// Tells the driver when the latest of a relay's deadlines has moved, and when
+    /// its grants want another stream.
+    pub(super) fn adjust(&mut self, centre: &CentreId, camera: &CameraId) {
         let Some(relay) = self.relays.get_mut(&(centre.clone(), camera.clone())) else {
             return;
         };
-        let grants = relay.grants.iter().filter_map(|id| self.grants.get(id));
-        let Some(until) = grants.map(|live| live.terms.deadline).max() else {
+        let grants = || relay.grants.iter().filter_map(|id| self.grants.get(id));
+        let Some(until) = grants().map(|live| live.terms.deadline).max() else {
             return;
         };
+        let wish = grants()
+            .map(|live| live.terms.claims().profile)
+            .max_by_key(most);
+        if let Some(wish) = wish.filter(|wish| *wish != relay.wish) {
+            relay.wish = wish;
+            self.commands.push_back(Command::RelayWish {
+                centre: centre.clone(),
+                relay: relay.id,
+                wish,
+            });
+        }
         if relay.until != until {
             relay.until = until;
             self.commands.push_back(Command::RelayUntil {
@@ -323,7 +350,7 @@ impl Gate {
                 reason,
             });
         } else {
-            self.move_until(centre, camera);
+            self.adjust(centre, camera);
         }
     }
 
@@ -430,6 +457,7 @@ impl Gate {
                 state: RelayState::Ended,
                 refusal: Some(refusal.clone()),
                 profile,
+                profile_cause: None,
             }
         };
         self.send(&centre, message);
@@ -643,6 +671,15 @@ impl Gate {
             },
             None,
         );
+    }
+}
+
+/// Of several wishes the one for most counts.
+const fn most(wish: &ProfileWish) -> u8 {
+    match wish {
+        ProfileWish::Sub => 0,
+        ProfileWish::Auto => 1,
+        ProfileWish::Main => 2,
     }
 }
 

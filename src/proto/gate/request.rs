@@ -461,6 +461,13 @@ impl Gate {
             );
             return Err((refusal, Vec::new()));
         }
+        if new {
+            let full = self.fit(centre, &mut verdict.granted);
+            verdict.refused.extend(full);
+            if let (true, Some(last)) = (verdict.granted.is_empty(), verdict.refused.last()) {
+                return Err((last.refusal.clone(), verdict.refused));
+            }
+        }
         Ok(verdict)
     }
 

@@ -70,7 +70,7 @@ impl Gate {
             let left = standing.expires.since(now.wall);
             terms.deadline = terms.deadline.min(now.boot.plus(left));
             for camera in &standing.granted {
-                self.move_until(&before.centre, camera);
+                self.adjust(&before.centre, camera);
             }
         }
     }

@@ -187,7 +187,7 @@ struct World {
     waiting: VecDeque<(Ticket, Box<Entry>)>,
     journal_works: bool,
     sent: Vec<(CentreId, ToReceiver)>,
-    running: BTreeMap<RelayId, (CentreId, CameraId, Boot, Profile)>,
+    running: BTreeMap<RelayId, (CentreId, CameraId, Boot, ProfileWish)>,
     stopped: Vec<(RelayId, Reason)>,
     counted: Vec<Option<Reason>>,
     heads_sent: usize,
@@ -395,7 +395,7 @@ impl World {
                     centre,
                     relay,
                     camera,
-                    profile,
+                    wish,
                     until,
                 } => {
                     assert!(until > self.now.boot);
@@ -410,11 +410,16 @@ impl World {
                         .values()
                         .any(|(c, k, ..)| (c, k) == (&centre, &camera));
                     assert!(!twice, "one copy per camera on a link");
-                    let start = (centre, camera, until, profile);
+                    let start = (centre, camera, until, wish);
                     assert!(self.running.insert(relay, start).is_none());
                 }
                 Command::RelayUntil { relay, until, .. } => {
                     self.running.get_mut(&relay).unwrap().2 = until;
+                }
+                Command::RelayWish { relay, wish, .. } => {
+                    let known = &mut self.running.get_mut(&relay).unwrap().3;
+                    assert_ne!(*known, wish, "told when it changes");
+                    *known = wish;
                 }
                 Command::StopRelay { relay, reason, .. } => {
                     assert!(self.running.remove(&relay).is_some(), "stopped once");

@@ -19,6 +19,7 @@ use crate::proto::control::RelayState;
 use crate::proto::desk::{Denial, Grant, GrantCamera, same_operator};
 use crate::proto::ids::{CameraId, CommuneId, GrantId, Incident, Profile, RequestId};
 use crate::proto::statement::RefusedCamera;
+use crate::proto::uplink::Cause;
 use crate::reason::{Reason, Refusal};
 
 /// Media type of a request.
@@ -50,6 +51,8 @@ struct CameraView {
     reason: Option<Reason>,
     detail: Option<String>,
     profile: Profile,
+    /// Why that one; null until the gateway has said so.
+    profile_cause: Option<Cause>,
     /// Plays as it stands; only the requester sees it.
     rtsp: Option<String>,
     /// The WebSocket that carries it to the requester.
@@ -108,6 +111,7 @@ impl Api {
                 reason: camera.refusal.as_ref().map(|refusal| refusal.reason),
                 detail: camera.refusal.as_ref().map(said),
                 profile: camera.profile,
+                profile_cause: camera.profile_cause,
                 rtsp: (watchable && is_requester)
                     .then(|| self.rtsp_url(grant, camera))
                     .flatten(),

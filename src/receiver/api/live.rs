@@ -12,7 +12,7 @@
 //!
 //! - `subscribed`; `configuration` (`codec`: RFC 6381, `description`: avcC or hvcC
 //!   in base64, `width`, `height`) before the first picture and at each change;
-//!   `state` (`state`, `reason`, `profile`); `skipped`; `end` (`reason`); `error`;
+//!   `state` (`state`, `reason`, `profile`, `profile_cause`); `skipped`; `end` (`reason`); `error`;
 //!
 //! and binary access units, big-endian: tag u32 · flags u8 (1 key, 2 disposable,
 //! 4 loss before, 8 kept from before) · pts i64 (90 kHz) · captured i64 (µs UTC,
@@ -45,6 +45,7 @@ use crate::media::unit::{AccessUnit, Configuration};
 use crate::proto::control::RelayState;
 use crate::proto::desk::{Grant, Notice, same_operator};
 use crate::proto::ids::{CameraId, CommuneId, GrantId, Profile};
+use crate::proto::uplink::Cause;
 use crate::reason::{Reason, Refusal};
 use crate::receiver::hub::ViewRequest;
 use crate::rtsp::Event;
@@ -111,6 +112,7 @@ enum ToClient<'a> {
         state: RelayState,
         reason: Option<Reason>,
         profile: Profile,
+        profile_cause: Option<Cause>,
     },
     Skipped {
         tag: u32,
@@ -232,7 +234,7 @@ struct Watched {
     grant: GrantId,
     commune: CommuneId,
     camera: CameraId,
-    told: Option<(RelayState, Option<Reason>, Profile)>,
+    told: Option<(RelayState, Option<Reason>, Profile, Option<Cause>)>,
     task: AbortHandle,
 }
 
@@ -432,7 +434,7 @@ impl Watched {
         debug_assert_eq!(grant.commune, self.commune);
         let part = grant.camera(&self.camera)?;
         let reason = part.refusal.as_ref().map(|refusal| refusal.reason);
-        let state = (part.state, reason, part.profile);
+        let state = (part.state, reason, part.profile, part.profile_cause);
         if self.told == Some(state) {
             return None;
         }
@@ -443,6 +445,7 @@ impl Watched {
             state: part.state,
             reason,
             profile: part.profile,
+            profile_cause: part.profile_cause,
         };
         Some(message.message())
     }

@@ -267,9 +267,11 @@ async fn a_camera_that_comes_late_comes_and_the_state_is_told_meanwhile() {
         camera: camera("port"),
         state: fanal::proto::control::RelayState::Retrying,
         refusal: Some(Reason::CameraUnreachable.into()),
-        profile: fanal::proto::ids::Profile::Main,
+        profile: fanal::proto::ids::Profile::Sub,
+        profile_cause: Some(fanal::proto::uplink::Cause::Focus),
     });
     let state = socket.json("state").await;
+    assert_eq!(state["profile_cause"], "focus");
     assert_eq!(state["reason"], "camera_unreachable");
     let sender = gateway.relay(&camera("port"), relay);
     gateway.push(&sender, 1, &configuration(640));

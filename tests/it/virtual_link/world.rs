@@ -280,10 +280,6 @@ impl World {
         self.block = block.filter(|_| self.strategy.redundancy && has_room);
     }
 
-    pub(super) fn lost_packets(&mut self) -> u64 {
-        self.gateway().stats().path.lost_packets
-    }
-
     pub(super) fn open(&mut self, priority: i32) -> Option<StreamId> {
         let connection = self.gateway();
         let id = connection.streams().open(Dir::Uni)?;

@@ -210,9 +210,10 @@ fn a_smaller_stream_is_taken_where_there_is_one() {
     claims.profile = ProfileWish::Sub;
     world.ask(0, &claims).unwrap();
     let profiles: Vec<Profile> = world
-        .running
-        .values()
-        .map(|(.., profile)| *profile)
+        .gate
+        .rows(world.now)
+        .iter()
+        .map(|row| row.profile)
         .collect();
     assert_eq!(profiles, [Profile::Main, Profile::Sub]);
 }

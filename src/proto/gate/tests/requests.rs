@@ -368,3 +368,90 @@ fn renewals_never_pass_the_total() {
     assert!(expires.max().unwrap() <= begun.plus(Duration::from_secs(7_200)).seconds());
     assert!(world.ended(grant).is_some());
 }
+
+#[test]
+fn a_full_uplink_refuses_what_does_not_fit_and_names_who_holds_it() {
+    let mut settings = settings();
+    // 1.9 Mbit/s of pictures: three relays of 500 kbit/s.
+    settings.uplink.max_bitrate = Some(2_000_000);
+    settings.uplink.min_per_relay = 500_000;
+    settings.agreements[0].max_relays = 10;
+    let mut world = World::with(settings);
+    world.granted(&[0]);
+    let claims = world.claims(&[0, 1, 2, 3]);
+    world.sent.clear();
+    world.ask(0, &claims).unwrap();
+    assert_eq!(world.running.len(), 3, "what goes already costs nothing");
+    let Some((_, ToReceiver::Granted { proof, .. })) = world.sent.first() else {
+        panic!("{:?}", world.sent);
+    };
+    let proof = crate::proto::jws::open::<GrantClaims>(proof, GRANT_TYPE).unwrap();
+    let refused = &proof.claims.refused;
+    assert_eq!(refused.len(), 1);
+    assert_eq!(
+        (&refused[0].camera, refused[0].refusal.reason),
+        (&camera_id(3), Reason::UplinkFull)
+    );
+    let said = &refused[0].refusal.detail;
+    assert!(
+        said.contains("2.0 Mbit/s, enough for 3 cameras of at least 500 kbit/s")
+            && said.contains("CORG 13: "),
+        "{said}"
+    );
+    let claims = world.claims(&[4]);
+    assert_eq!(world.refused(&claims), Reason::UplinkFull);
+}
+
+#[test]
+fn what_was_measured_counts_and_the_first_relay_is_always_let_in() {
+    let mut world = World::new();
+    world.gate.handle_capacity(Some(100_000));
+    world.granted(&[0]);
+    let claims = world.claims(&[1]);
+    assert_eq!(world.refused(&claims), Reason::UplinkFull);
+    world.gate.handle_capacity(None);
+    let claims = world.claims(&[1]);
+    assert!(world.ask(0, &claims).is_ok());
+}
+
+#[test]
+fn the_wish_for_most_counts_and_a_stream_is_told_with_its_cause() {
+    use crate::proto::ids::ProfileWish;
+    use crate::proto::uplink::Cause;
+    let mut world = World::new();
+    let mut claims = world.claims(&[1]);
+    claims.profile = ProfileWish::Sub;
+    world.ask(0, &claims).unwrap();
+    let relay = *world.running.keys().next().unwrap();
+    assert_eq!(world.running[&relay].3, ProfileWish::Sub);
+    let mut claims = world.claims(&[1]);
+    claims.profile = ProfileWish::Main;
+    let more = world.ask(0, &claims).unwrap();
+    assert_eq!(world.running[&relay].3, ProfileWish::Main);
+    let release = ToGateway::Release {
+        grant: more,
+        by: "13-1".to_owned(),
+    };
+    world.message(0, release);
+    world.settle();
+    assert_eq!(world.running[&relay].3, ProfileWish::Sub);
+    world.sent.clear();
+    for _ in 0..2 {
+        world
+            .gate
+            .handle_relay_profile(&centre(0), relay, Profile::Main, Cause::OtherCodec);
+        world.drain();
+    }
+    let told: Vec<_> = world.sent.iter().map(|(_, message)| message).collect();
+    assert!(
+        matches!(
+            told[..],
+            [ToReceiver::Relay {
+                profile: Profile::Main,
+                profile_cause: Some(Cause::OtherCodec),
+                ..
+            }]
+        ),
+        "told once: {told:?}"
+    );
+}

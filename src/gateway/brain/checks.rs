@@ -1,0 +1,58 @@
+//! What `/ready` says of the journal, the links and the cameras.
+
+use super::Brain;
+use crate::metrics::health::Check;
+use crate::proto::ids::CentreId;
+
+impl Brain {
+    pub(super) fn journal_check(&self, intact: bool) -> Check {
+        match self.parts.writer.health() {
+            Err(cause) => Check::failed(
+                cause,
+                "make room or mend the disk; requests are refused meanwhile",
+            ),
+            Ok(()) if !intact => Check::warning(
+                "lines that were written are gone or changed",
+                "keep the disk as it is and run fanal journal verify",
+            ),
+            Ok(()) => Check::ok(""),
+        }
+    }
+
+    pub(super) fn link_check(&self) -> Check {
+        let settings = &self.parts.loaded.settings;
+        let mut away: Vec<&str> = settings
+            .agreements
+            .iter()
+            .map(|agreement| &agreement.centre)
+            .filter(|centre| !self.links.contains_key(*centre))
+            .map(CentreId::as_str)
+            .collect();
+        away.dedup();
+        let mend = "see the log for the cause; fanal check --link tries each step";
+        if away.is_empty() && !self.links.is_empty() {
+            Check::ok("")
+        } else if self.links.is_empty() {
+            Check::failed("no centre is linked", mend)
+        } else {
+            Check::warning(format!("not linked: {}", away.join(", ")), mend)
+        }
+    }
+
+    pub(super) fn camera_check(&self) -> Check {
+        let cameras = self.parts.loaded.settings.cameras.values();
+        let invalid: Vec<&str> = cameras
+            .filter(|camera| camera.streams.is_err())
+            .map(|camera| camera.id.as_str())
+            .collect();
+        if invalid.is_empty() {
+            Check::ok("")
+        } else {
+            let named: Vec<&str> = invalid.iter().take(20).copied().collect();
+            Check::warning(
+                format!("{} entries are wrong: {}", invalid.len(), named.join(", ")),
+                "fanal check --config FILE explains each",
+            )
+        }
+    }
+}
