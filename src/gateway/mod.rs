@@ -52,6 +52,8 @@ pub struct Options {
     pub accept_clock: Option<String>,
     /// Timeouts of cameras that no setting names.
     pub camera_limits: camera::Limits,
+    /// When links try TCP, and QUIC again.
+    pub link_pace: link::dial::Pace,
 }
 
 impl Default for Options {
@@ -61,6 +63,7 @@ impl Default for Options {
             clock: Clock::system(),
             accept_clock: None,
             camera_limits: camera::Limits::LAN,
+            link_pace: link::dial::Pace::default(),
         }
     }
 }
@@ -177,6 +180,7 @@ impl Gateway {
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
                 events,
+                pace: options.link_pace,
             },
         )?;
         let now = clock.now();

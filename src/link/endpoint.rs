@@ -21,17 +21,17 @@ use crate::config::settings::{Congestion, Uplink};
 /// to 2 % of the packets when some cameras' key frames coincide.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 /// A quiet link says something this often, which also keeps NATs open.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// A link that hears nothing for this long is over.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of all media a receiver takes from one gateway before it has read them.
-const RECEIVE_WINDOW: u32 = 64 * 1024 * 1024;
+pub(super) const RECEIVE_WINDOW: u32 = 64 * 1024 * 1024;
 /// The same for one stream: a whole access unit and the group around it.
-const STREAM_RECEIVE_WINDOW: u32 = 12 * 1024 * 1024;
+pub(super) const STREAM_RECEIVE_WINDOW: u32 = 12 * 1024 * 1024;
 /// Bytes that streams may hand to quinn before the network takes them, at least.
 const LEAST_SEND_WINDOW: u64 = 64 * 1024;
 /// Streams that a gateway may open before its first message was read.
-const FIRST_UNI_STREAMS: u32 = 4;
+pub(super) const FIRST_UNI_STREAMS: u32 = 4;
 /// No larger datagrams are tried: beyond, quinn 0.11 swallows EMSGSIZE.
 const MTU_LIMIT: u16 = 1452;
 /// The acknowledgement delay asked of the peer: a group's tail that is lost is
@@ -47,9 +47,11 @@ const INCOMING_BYTES: (u64, u64) = (64 * 1024, 1024 * 1024);
 pub enum Error {
     /// The socket.
     #[error(
-        "link socket on {address}: {cause}; is the port taken, or the address not of this machine?"
+        "link socket on {address} ({transport}): {cause}; is the port taken, or the address not of this machine?"
     )]
     Socket {
+        /// UDP or TCP.
+        transport: &'static str,
         /// Where it should be.
         address: SocketAddr,
         /// What the system says.
@@ -169,7 +171,11 @@ pub fn listen(
     own.cid_generator(|| Box::new(RandomIds));
     socket(address)
         .and_then(|socket| endpoint(socket, own, Some(config)))
-        .map_err(|cause| Error::Socket { address, cause })
+        .map_err(|cause| Error::Socket {
+            transport: "UDP",
+            address,
+            cause,
+        })
 }
 
 /// Makes stateless reset tokens. quinn's own keys are ring's or aws-lc's,
@@ -229,7 +235,11 @@ pub fn dial() -> Result<Endpoint, Error> {
     };
     socket
         .and_then(|socket| endpoint(socket, EndpointConfig::default(), None))
-        .map_err(|cause| Error::Socket { address, cause })
+        .map_err(|cause| Error::Socket {
+            transport: "UDP",
+            address,
+            cause,
+        })
 }
 
 fn endpoint(

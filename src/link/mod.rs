@@ -2,6 +2,11 @@
 //! a receiver. The gateway dials out. One bidirectional control stream, one
 //! unidirectional stream per group of pictures.
 //!
+//! Where UDP does not get through, the same streams go over TCP with TLS on the
+//! same port number ([`tcp`]). [`transport`] is the seam between the two; what is
+//! above it does not know which it has. The gateway tries QUIC first, says so
+//! where it must do without, and returns to it when it can ([`dial`]).
+//!
 //! All of it runs on the *frames* runtime; the control plane sends commands and
 //! gets [`Event`]s over bounded channels.
 
@@ -12,11 +17,14 @@ pub mod dial;
 pub mod endpoint;
 pub mod group;
 pub mod priority;
+mod reach;
 pub mod redundancy;
 pub mod relay;
 mod session;
 pub mod stats;
+pub mod tcp;
 pub mod tls;
+pub mod transport;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -57,13 +65,13 @@ pub enum Event<M> {
 /// A live link: a handle, cheap to clone, usable from any thread.
 #[derive(Clone, Debug)]
 pub struct Link {
-    pub(crate) connection: quinn::Connection,
+    pub(crate) connection: transport::Connection,
     pub(crate) control: control::Sender,
     clock_offset: Arc<AtomicI64>,
 }
 
 impl Link {
-    fn new(connection: quinn::Connection) -> Self {
+    fn new(connection: transport::Connection) -> Self {
         Self {
             control: control::Sender::new(connection.clone()),
             connection,
@@ -81,14 +89,19 @@ impl Link {
         self.clock_offset.store(offset_us, Ordering::Relaxed);
     }
 
-    /// What QUIC knows of the link now.
+    /// What carries it.
+    pub const fn transport(&self) -> transport::Transport {
+        self.connection.transport()
+    }
+
+    /// What the transport knows of the link now.
     pub fn stats(&self) -> stats::Snapshot {
-        stats::Snapshot::of(&self.connection)
+        self.connection.stats()
     }
 
     /// The key exchange that was negotiated, such as `X25519MLKEM768`.
     pub fn key_exchange(&self) -> String {
-        stats::key_exchange(&self.connection)
+        self.connection.key_exchange()
     }
 
     /// Where the peer is.
@@ -109,7 +122,6 @@ impl Link {
 
     /// Closes the link, telling the peer why.
     pub fn close(&self, reason: crate::reason::Reason) {
-        self.connection
-            .close(reason.number().into(), reason.code().as_bytes());
+        self.connection.close(reason, reason.code());
     }
 }

@@ -33,6 +33,8 @@ use crate::config::settings;
 
 /// The application protocol: its number is the major version of the protocol.
 pub const ALPN: &[u8] = b"fanal/1";
+/// The same over TCP, where UDP does not get through.
+pub const ALPN_TCP: &[u8] = b"fanal/1-tcp";
 
 /// Why an end of a link can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -491,7 +493,7 @@ impl ResolvesServerCert for Identities {
     }
 }
 
-/// One end's TLS: what quinn needs, and how to look at a peer again.
+/// One end's TLS: what the transports need, and how to look at a peer again.
 #[derive(Clone, Debug)]
 pub struct End<C> {
     /// rustls's settings.
