@@ -264,7 +264,7 @@ impl Connection {
     }
 
     /// Opens the control stream: the gateway's part, once.
-    pub(super) async fn open_control(&self) -> Result<(SendStream, RecvStream), Closed> {
+    pub async fn open_control(&self) -> Result<(SendStream, RecvStream), Closed> {
         match self {
             Self::Quic(connection) => {
                 let (send, receive) = connection.open_bi().await?;
@@ -275,7 +275,7 @@ impl Connection {
     }
 
     /// Waits for the control stream: the receiver's part, once.
-    pub(super) async fn accept_control(&self) -> Result<(SendStream, RecvStream), Closed> {
+    pub async fn accept_control(&self) -> Result<(SendStream, RecvStream), Closed> {
         match self {
             Self::Quic(connection) => {
                 let (send, receive) = connection.accept_bi().await?;
