@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::endpoint::{self, Error};
+use super::handshakes::{Handshake, Handshakes};
 use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
 use super::tls::{self, Peers};
 use super::transport::{Closed, Connection, SendStream};
@@ -26,8 +27,8 @@ use crate::proto::ids::CommuneId;
 use crate::reason::Reason;
 use crate::receiver::hub::Hub;
 
-/// Handshakes at once, before the peer's certificate is known to be good; for
-/// each transport, so that neither keeps the other out.
+/// QUIC handshakes at once, before the peer's certificate is known to be good;
+/// those of TCP are counted apart ([`super::handshakes`]).
 const HANDSHAKES: usize = 128;
 /// From this many on a client must first prove that its address is its own.
 const HANDSHAKES_UNPROVEN: usize = 32;
@@ -71,7 +72,7 @@ pub struct Acceptor {
     sessions: Arc<AtomicU64>,
     live: Arc<Mutex<BTreeMap<String, Live>>>,
     handshakes: Arc<Semaphore>,
-    tcp_handshakes: Arc<Semaphore>,
+    tcp_handshakes: Handshakes,
 }
 
 /// Both sockets of one address.
@@ -111,7 +112,7 @@ impl Acceptor {
             sessions: Arc::default(),
             live: Arc::default(),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
-            tcp_handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            tcp_handshakes: Handshakes::default(),
         })
     }
 
@@ -197,32 +198,30 @@ impl Acceptor {
         }
     }
 
-    /// One TCP socket's incoming connections. Beyond [`HANDSHAKES`] they wait in
-    /// the kernel, which bounds them too.
+    /// One TCP socket's incoming connections; those beyond their share are hung
+    /// up on.
     async fn serve_tcp(self, listener: Arc<TcpListener>, token: CancellationToken) {
         let mut tasks = JoinSet::new();
-        let accept = async || {
-            // Never closed: an error can't be.
-            let permit = Arc::clone(&self.tcp_handshakes).acquire_owned().await.ok();
-            let taken = listener.accept().await;
-            if taken.is_err() {
-                // Out of file descriptors, as a rule: asking again at once
-                // would only take the processor as well.
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-            taken.map(|(stream, _)| (stream, permit))
-        };
         loop {
-            tokio::select! {
+            let taken = tokio::select! {
                 biased;
                 () = token.cancelled() => break,
-                Some(_) = tasks.join_next() => {}
-                taken = accept() => match taken {
-                    Ok((stream, permit)) => {
-                        tasks.spawn(self.clone().answer_tcp(stream, permit, token.clone()));
+                Some(_) = tasks.join_next() => continue,
+                taken = listener.accept() => taken,
+            };
+            match taken {
+                Ok((stream, address)) => {
+                    if let Some(permit) = self.tcp_handshakes.admit(address) {
+                        let answer = self.clone().answer_tcp(stream, permit, token.clone());
+                        tasks.spawn(answer);
                     }
-                    Err(error) => tracing::warn!(%error, "TCP connection of a link not taken"),
-                },
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "TCP connection of a link not taken");
+                    // Out of file descriptors, as a rule: asking again at once
+                    // would only take the processor as well.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
         while tasks.join_next().await.is_some() {}
@@ -245,18 +244,13 @@ impl Acceptor {
             self.open(connection.map_err(|closed| closed.to_string())?.into())
                 .await
         };
-        if let Some(opened) = set_up(address, handshake, Some(permit), &token).await {
+        if let Some(opened) = set_up(address, handshake, permit, &token).await {
             self.link(opened, token).await;
         }
     }
 
     /// The same for TCP.
-    async fn answer_tcp(
-        self,
-        stream: TcpStream,
-        permit: Option<OwnedSemaphorePermit>,
-        token: CancellationToken,
-    ) {
+    async fn answer_tcp(self, stream: TcpStream, permit: Handshake, token: CancellationToken) {
         let Ok(address) = stream.peer_addr() else {
             return;
         };
@@ -416,7 +410,7 @@ impl Pair {
 async fn set_up(
     address: SocketAddr,
     handshake: impl Future<Output = Result<Opened, String>>,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: impl Sized,
     token: &CancellationToken,
 ) -> Option<Opened> {
     let opened = tokio::select! {

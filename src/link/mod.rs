@@ -16,6 +16,7 @@ pub mod control;
 pub mod dial;
 pub mod endpoint;
 pub mod group;
+mod handshakes;
 pub mod priority;
 mod reach;
 pub mod redundancy;

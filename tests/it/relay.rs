@@ -6,11 +6,67 @@ use fanal::clock::Clock;
 use fanal::reason::Reason;
 use hyper::Method;
 
-use crate::world::{COMMUNE, Plan, Player, World, rtsp, until};
+use crate::world::{CENTRE, COMMUNE, Plan, Player, World, rtsp, until};
 
 #[tokio::test]
 async fn a_signed_request_gives_the_picture_and_one_copy_serves_all() {
-    let world = World::start(Plan::default()).await;
+    one_copy_serves_all(Plan::default()).await;
+}
+
+#[tokio::test]
+async fn so_it_does_where_udp_is_shut() {
+    let plan = Plan {
+        through_wire: true,
+        udp_shut: true,
+        ..Plan::default()
+    };
+    one_copy_serves_all(plan).await;
+}
+
+#[tokio::test]
+async fn viewers_stay_when_a_link_returns_from_tcp_to_quic() {
+    let world = World::start(Plan {
+        through_wire: true,
+        udp_shut: true,
+        ..Plan::default()
+    })
+    .await;
+    let carried_by = |transport: &str| {
+        let gauge = &world.gateway_metrics.link_transport;
+        gauge.with_label_values(&[CENTRE, transport]).get()
+    };
+    assert_eq!((carried_by("tcp"), carried_by("quic")), (1, 0));
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001"]).await;
+    let mut player = Player::start(rtsp(&grant, "cam-001"));
+    player.pictures(10).await;
+
+    world.wire.as_ref().unwrap().let_udp(true);
+    until("the link is over QUIC", || {
+        (carried_by("tcp"), carried_by("quic")) == (0, 1)
+    })
+    .await;
+    let seen = player.seen.borrow().pictures;
+    player.pictures(seen + 60).await;
+    let id = grant["grant"].as_str().unwrap();
+    let now = martin
+        .call(Method::GET, &format!("/api/v1/grants/{id}"))
+        .await
+        .unwrap();
+    assert_eq!(now["granted"][0]["state"], "live");
+    // The camera noticed nothing.
+    let count = world.counters.borrow().camera("cam-001");
+    assert_eq!((count.set_up, count.open()), (1, 1));
+    assert_eq!(world.entries("gateway", "ended").len(), 0);
+    assert_eq!(world.gateway_metrics.ungranted_bytes_total.get(), 0);
+    world.stop().await;
+}
+
+async fn one_copy_serves_all(plan: Plan) {
+    let transport = if plan.udp_shut { "tcp" } else { "quic" };
+    let world = World::start(plan).await;
+    let gauge = &world.gateway_metrics.link_transport;
+    assert_eq!(gauge.with_label_values(&[CENTRE, transport]).get(), 1);
     let martin = world.operator("13-1").await;
     let grant = martin.granted(&["cam-001"]).await;
     let url = rtsp(&grant, "cam-001");

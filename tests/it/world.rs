@@ -12,6 +12,7 @@ use fanal::commands::client::{self, Client, ReceiverArgs, Refused};
 use fanal::config;
 use fanal::demo::player::{self, Seen};
 use fanal::gateway::{self, Gateway};
+use fanal::link::dial::Pace;
 use fanal::metrics;
 use fanal::proto::ids::{CameraId, CommuneId, Incident, ProfileWish};
 use fanal::proto::statement::RequestClaims;
@@ -47,6 +48,9 @@ pub struct Plan {
     pub receiver: String,
     /// Whether the link goes through a [`Wire`] that can be cut.
     pub through_wire: bool,
+    /// Whether that wire is shut to UDP at first; the gateway then waits for no
+    /// answer before it tries TCP, and tries QUIC again soon.
+    pub udp_shut: bool,
     /// The gateway's clock.
     pub gateway_clock: Clock,
     /// The receiver's clock.
@@ -63,6 +67,7 @@ impl Default for Plan {
             gateway: String::new(),
             receiver: String::new(),
             through_wire: false,
+            udp_shut: false,
             gateway_clock: Clock::system(),
             receiver_clock: Clock::system(),
         }
@@ -138,7 +143,9 @@ impl World {
         );
         let mut wire = None;
         if plan.through_wire {
-            wire = Some(Wire::to(addresses.link[0]).await);
+            let made = Wire::to(addresses.link[0]).await;
+            made.let_udp(!plan.udp_shut);
+            wire = Some(made);
         }
         let link = wire.as_ref().map_or(addresses.link[0], |wire| wire.address);
         write_gateway(&directory, &plan, link, &cameras);
@@ -472,10 +479,16 @@ async fn run_gateway(
     plan: &Plan,
 ) -> (Daemon, Arc<metrics::Gateway>) {
     let loaded = config::load_gateway(&directory.path("gateway.toml")).unwrap();
-    let options = gateway::Options {
+    let mut options = gateway::Options {
         clock: plan.gateway_clock.clone(),
         ..gateway::Options::default()
     };
+    if plan.udp_shut {
+        options.link_pace = Pace {
+            tcp_after: Duration::ZERO,
+            quic_again: Duration::from_millis(200),
+        };
+    }
     let gateway = Gateway::bind(loaded, options).await.unwrap();
     let metrics = gateway.metrics();
     let token = CancellationToken::new();

@@ -30,7 +30,7 @@ over_both![
     unknown_kinds_and_relays_without_a_grant_are_stopped_and_the_link_stays,
 ];
 
-fn group(number: u64) -> Arc<Group> {
+pub(super) fn group(number: u64) -> Arc<Group> {
     Arc::new(Group {
         number,
         epoch: 1,
@@ -47,7 +47,7 @@ fn group(number: u64) -> Arc<Group> {
     })
 }
 
-fn unit(n: i64, key: bool, bytes: usize) -> Arc<AccessUnit> {
+pub(super) fn unit(n: i64, key: bool, bytes: usize) -> Arc<AccessUnit> {
     Arc::new(AccessUnit {
         flags: UnitFlags {
             key,
@@ -57,6 +57,26 @@ fn unit(n: i64, key: bool, bytes: usize) -> Arc<AccessUnit> {
         captured: n,
         data: Bytes::from(vec![n as u8; bytes]),
     })
+}
+
+/// A relay on this link of the commune.
+pub(super) fn parts(
+    link: &Link,
+    commune: &Commune,
+    until: Boot,
+    clock: Clock,
+    notices: mpsc::Sender<(RelayId, Notice)>,
+) -> Parts {
+    Parts {
+        link: link.clone(),
+        relay: RelayId(9),
+        camera: CameraId::new("quai-nord").unwrap(),
+        class: Class::Rest,
+        until,
+        clock,
+        metrics: Arc::clone(&commune.metrics),
+        notices,
+    }
 }
 
 /// A gateway linked to a raw server, and a relay on that link.
@@ -79,16 +99,7 @@ async fn relayed(over: Transport, until: Boot, clock: Clock) -> Relayed {
     let (notices, receiver) = mpsc::channel(16);
     let sender = RelaySender::start(
         &tokio::runtime::Handle::current(),
-        Parts {
-            link: link.clone(),
-            relay: RelayId(9),
-            camera: CameraId::new("quai-nord").unwrap(),
-            class: Class::Rest,
-            until,
-            clock,
-            metrics: Arc::clone(&commune.metrics),
-            notices,
-        },
+        parts(&link, &commune, until, clock, notices),
     );
     Relayed {
         commune,

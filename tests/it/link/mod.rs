@@ -1,6 +1,5 @@
 //! The link on real sockets: who gets in, what ends it, what crosses it.
 
-mod door;
 mod fallback;
 mod killed;
 mod media;
@@ -61,8 +60,8 @@ fn any() -> SocketAddr {
 async fn both_ends_learn_who_the_other_is_and_messages_cross(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
-    let door = centre.door(over).await;
-    let mut commune = world.dial(over, door.address);
+    let wire = centre.wire(over).await;
+    let mut commune = world.dial(over, wire.address);
     let (peer, _, to_gateway) = up(&mut centre.events).await;
     assert_eq!(peer, COMMUNE);
     let (peer, _, to_receiver) = up(&mut commune.events).await;
@@ -421,8 +420,8 @@ async fn a_gateway_comes_back_by_itself(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
     let address = centre.address;
-    let door = centre.door(over).await;
-    let mut commune = world.dial(over, door.address);
+    let wire = centre.wire(over).await;
+    let mut commune = world.dial(over, wire.address);
     let (_, one, _) = up(&mut commune.events).await;
     up(&mut centre.events).await;
     centre.stop().await;
@@ -437,7 +436,7 @@ async fn a_gateway_comes_back_by_itself(over: Transport) {
     assert!(two > one);
     up(&mut centre.events).await;
     // A centre that the settings no longer name is left.
-    let mut settings = world.gateway(door.address);
+    let mut settings = world.gateway(wire.address);
     settings.agreements.clear();
     commune.dialer.reload(&settings).unwrap();
     let (_, cause) = down(&mut commune.events).await;

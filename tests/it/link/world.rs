@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::door::Door;
+use crate::wire::Wire;
 
 pub(super) const COMMUNE: &str = "berre-l-etang";
 pub(super) const CENTRE: &str = "corg-13";
@@ -212,6 +212,18 @@ max_designation = "31d"
     /// A gateway's end that dials this address. To come over TCP it waits for no
     /// answer over UDP, and tries QUIC again soon.
     pub(super) fn dial(&self, over: Transport, centre: SocketAddr) -> Commune {
+        let pace = dial::Pace {
+            tcp_after: match over {
+                Transport::Quic => PATIENCE,
+                Transport::Tcp => Duration::ZERO,
+            },
+            quic_again: Duration::from_millis(200),
+        };
+        self.dial_with(centre, pace)
+    }
+
+    /// The same at this pace.
+    pub(super) fn dial_with(&self, centre: SocketAddr, pace: dial::Pace) -> Commune {
         let settings = self.gateway(centre);
         let clock = Clock::system();
         let (events, receiver) = mpsc::channel(64);
@@ -224,13 +236,7 @@ max_designation = "31d"
                 clock,
                 metrics: Arc::clone(&metrics),
                 events,
-                pace: dial::Pace {
-                    tcp_after: match over {
-                        Transport::Quic => PATIENCE,
-                        Transport::Tcp => Duration::ZERO,
-                    },
-                    quic_again: Duration::from_millis(200),
-                },
+                pace,
             },
         )
         .unwrap();
@@ -295,10 +301,10 @@ pub(super) struct Centre {
 
 impl Centre {
     /// The way to it for a gateway that is to come over this transport.
-    pub(super) async fn door(&self, over: Transport) -> Door {
-        let door = Door::new(self.address).await;
-        door.let_udp(over == Transport::Quic);
-        door
+    pub(super) async fn wire(&self, over: Transport) -> Wire {
+        let wire = Wire::to(self.address).await;
+        wire.let_udp(over == Transport::Quic);
+        wire
     }
 
     pub(super) async fn stop(self) {
