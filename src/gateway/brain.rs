@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::camera::State;
 use super::frames::{Order, Start};
 use super::rules;
-use super::socket::{Answer, Asked, Cut, Relays, Request, Row};
+use super::socket::{Answer, Asked, Cut, LinkRow, Relays, Request, Row};
 use crate::clock::Clock;
 use crate::config::{self, Loaded, settings};
 use crate::journal::Receipt;
@@ -31,6 +31,7 @@ use crate::journal::entry::Entry;
 use crate::journal::writer::Writer;
 use crate::link::dial::Dialer;
 use crate::link::relay::Notice;
+use crate::link::transport::Transport;
 use crate::link::{Event, Link};
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
@@ -424,7 +425,12 @@ impl Brain {
                 scope: scope.to_string(),
                 until: until.rfc3339(),
             });
+        let links = self.links.iter().map(|(centre, (_, link))| LinkRow {
+            centre: centre.clone(),
+            transport: link.transport(),
+        });
         Relays {
+            links: links.collect(),
             relays: rows.collect(),
             waiting: Vec::new(),
             cuts: cuts.collect(),
@@ -572,12 +578,24 @@ impl Brain {
             .collect();
         away.dedup();
         let mend = "see the log for the cause; fanal check --link tries each step";
-        if away.is_empty() && !self.links.is_empty() {
-            Check::ok("")
-        } else if self.links.is_empty() {
-            Check::failed("no centre is linked", mend)
-        } else {
-            Check::warning(format!("not linked: {}", away.join(", ")), mend)
+        if self.links.is_empty() {
+            return Check::failed("no centre is linked", mend);
+        }
+        if !away.is_empty() {
+            return Check::warning(format!("not linked: {}", away.join(", ")), mend);
+        }
+        let over_tcp = self
+            .links
+            .iter()
+            .find(|(_, (_, link))| link.transport() == Transport::Tcp);
+        match over_tcp {
+            Some((centre, (_, link))) => Check::warning(
+                format!(
+                    "UDP to {centre} gets no answer, using TCP: one lost packet holds up every camera"
+                ),
+                format!("open outbound UDP {}", link.peer_address().port()),
+            ),
+            None => Check::ok(""),
         }
     }
 

@@ -15,7 +15,10 @@ use super::tcp;
 use crate::reason::Reason;
 
 /// What carries a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// QUIC over UDP: the rule.
     Quic,

@@ -25,7 +25,7 @@ use super::viewer::Subscription;
 use crate::clock::Clock;
 use crate::link::Link;
 use crate::link::group::{GroupReader, ReadError};
-use crate::link::transport::RecvStream;
+use crate::link::transport::{RecvStream, Transport};
 use crate::media::unit::{Codec, Configuration};
 use crate::metrics;
 use crate::proto::desk::Permit;
@@ -287,6 +287,13 @@ impl Hub {
                 .link
                 .take_if(|link| link.connection.close_reason().is_some());
         }
+    }
+
+    /// What carries the commune's link, while there is one.
+    pub(crate) fn transport(&self, commune: &CommuneId) -> Option<Transport> {
+        let state = self.shared.lock();
+        let link = state.communes.get(commune)?.link.as_ref()?;
+        Some(link.transport())
     }
 
     /// Brings the age of each camera's newest picture up to date, and sends

@@ -40,6 +40,10 @@ async fn viewers_stay_when_a_link_returns_from_tcp_to_quic() {
     let grant = martin.granted(&["cam-001"]).await;
     let mut player = Player::start(rtsp(&grant, "cam-001"));
     player.pictures(10).await;
+    let communes = async || martin.call(Method::GET, "/api/v1/communes").await.unwrap();
+    assert_eq!(communes().await[0]["transport"], "tcp");
+    let told = fanal(&["relays", "--socket"], &world).await;
+    assert!(told.contains("link to corg-13 over TCP"), "{told}");
 
     world.wire.as_ref().unwrap().let_udp(true);
     until("the link is over QUIC", || {
@@ -54,6 +58,7 @@ async fn viewers_stay_when_a_link_returns_from_tcp_to_quic() {
         .await
         .unwrap();
     assert_eq!(now["granted"][0]["state"], "live");
+    assert_eq!(communes().await[0]["transport"], "quic");
     // The camera noticed nothing.
     let count = world.counters.borrow().camera("cam-001");
     assert_eq!((count.set_up, count.open()), (1, 1));
@@ -343,7 +348,7 @@ async fn motion_jpeg_is_relayed_as_h264_is() {
 }
 
 /// Runs the program, with the gateway's socket as last argument.
-async fn fanal(args: &[&str], world: &World) {
+async fn fanal(args: &[&str], world: &World) -> String {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_fanal"))
         .args(args)
         .arg(world.directory.path("gateway.sock"))
@@ -355,4 +360,5 @@ async fn fanal(args: &[&str], world: &World) {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8(output.stdout).unwrap()
 }
