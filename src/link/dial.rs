@@ -52,12 +52,14 @@ pub struct Parts {
 
 /// One centre, as the settings want it dialled.
 #[derive(Clone, Debug)]
-struct Target {
-    addresses: Vec<String>,
-    way: Way,
+pub(super) struct Target {
+    /// Names and ports, tried in turn.
+    pub(super) addresses: Vec<String>,
+    /// How they are dialled.
+    pub(super) way: Way,
 }
 
-type Targets = Arc<BTreeMap<CentreId, Target>>;
+pub(super) type Targets = Arc<BTreeMap<CentreId, Target>>;
 
 /// Keeps a link to each centre. Cheap to clone, usable from any thread; its
 /// [`Dialer::run`] belongs on the frames runtime.
@@ -126,7 +128,11 @@ impl Dialer {
     }
 }
 
-fn targets(settings: &settings::Gateway, clock: &Clock) -> Result<(Targets, Accepted), Error> {
+/// Whom the settings want dialled, and how each is checked.
+pub(super) fn targets(
+    settings: &settings::Gateway,
+    clock: &Clock,
+) -> Result<(Targets, Accepted), Error> {
     let mut targets: BTreeMap<CentreId, Target> = BTreeMap::new();
     let mut accepted: BTreeMap<String, Arc<dyn Peers>> = BTreeMap::new();
     for agreement in &settings.agreements {

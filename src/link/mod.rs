@@ -18,6 +18,7 @@ pub mod endpoint;
 pub mod group;
 mod handshakes;
 pub mod priority;
+pub mod probe;
 mod reach;
 pub mod redundancy;
 pub mod relay;

@@ -118,6 +118,20 @@ impl Sockets {
         way: &Way,
         address: SocketAddr,
     ) -> Result<Opened, String> {
+        greet(self.connect_quic(way, address).await?).await
+    }
+
+    /// The same over TCP.
+    pub(super) async fn reach_tcp(&self, way: &Way, address: SocketAddr) -> Result<Opened, String> {
+        greet(self.connect_tcp(way, address).await?).await
+    }
+
+    /// A QUIC handshake; whether the centre accepts us shows later.
+    pub(super) async fn connect_quic(
+        &self,
+        way: &Way,
+        address: SocketAddr,
+    ) -> Result<Connection, String> {
         let name = match ServerName::try_from(way.centre.as_str()) {
             Ok(_) => way.centre.as_str(),
             Err(_) => "fanal.invalid",
@@ -132,11 +146,15 @@ impl Sockets {
             .map_err(|error| error.to_string())?
             .await
             .map_err(|error| Closed::from(error).to_string())?;
-        greet(connection.into()).await
+        Ok(connection.into())
     }
 
     /// The same over TCP.
-    pub(super) async fn reach_tcp(&self, way: &Way, address: SocketAddr) -> Result<Opened, String> {
+    pub(super) async fn connect_tcp(
+        &self,
+        way: &Way,
+        address: SocketAddr,
+    ) -> Result<Connection, String> {
         let name = ServerName::try_from(way.centre.clone())
             .or_else(|_| ServerName::try_from("fanal.invalid"))
             .map_err(|error| error.to_string())?;
@@ -144,7 +162,7 @@ impl Sockets {
         let connection = tcp::socket::dial(address, name, config, &self.drivers)
             .await
             .map_err(|error| error.to_string())?;
-        greet(Connection::Tcp(connection)).await
+        Ok(Connection::Tcp(connection))
     }
 
     /// Waits a moment for the last words of all connections to leave.
@@ -161,7 +179,7 @@ impl Sockets {
 
 /// Opens the control stream. Its answer proves that the centre has accepted our
 /// certificate.
-async fn greet(connection: Connection) -> Result<Opened, String> {
+pub(super) async fn greet(connection: Connection) -> Result<Opened, String> {
     let lost = |fallback: String| match connection.close_reason() {
         Some(closed) => closed.to_string(),
         None => fallback,

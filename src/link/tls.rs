@@ -262,6 +262,15 @@ fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
         .collect()
 }
 
+/// A certificate for people: its names and who signed it.
+pub fn describe(certificate: &CertificateDer<'_>) -> String {
+    let issuer = X509Certificate::from_der(certificate)
+        .map_or_else(|_| "?".to_owned(), |(_, read)| read.issuer().to_string());
+    let names = names(certificate).join(", ");
+    let end = not_after(certificate).rfc3339();
+    format!("{names}, signed by {issuer}, until {end}")
+}
+
 /// When a certificate ends; the epoch where it can't be read.
 pub fn not_after(certificate: &CertificateDer<'_>) -> Wall {
     X509Certificate::from_der(certificate).map_or(Wall(0), |(_, certificate)| {
