@@ -600,10 +600,7 @@ async fn a_gateway_that_stops_says_so() {
     receiver.until_bytes(granted.relay("temoin"), 1).await;
     let connection = receiver.connection();
     stage.stop().await;
-    let quinn::ConnectionError::ApplicationClosed(close) = connection.closed().await else {
-        panic!("not told");
-    };
-    let reason = Reason::from_number(close.error_code.into_inner());
+    let reason = connection.closed().await.reason();
     assert_eq!(reason, Some(Reason::ShuttingDown));
     stage
         .cameras_until("the camera has its TEARDOWN", |counters| {
@@ -615,8 +612,8 @@ async fn a_gateway_that_stops_says_so() {
 /// Bytes over the link in both directions, IPv6 and UDP headers included.
 fn traffic(receiver: &mut Receiver) -> u64 {
     let stats = receiver.connection().stats();
-    let headers = 48 * (stats.udp_rx.datagrams + stats.udp_tx.datagrams);
-    stats.udp_rx.bytes + stats.udp_tx.bytes + headers
+    let headers = 48 * (stats.received_datagrams + stats.datagrams);
+    stats.received_bytes + stats.sent_bytes + headers
 }
 
 /// Promise 1: nothing but signs of life while nothing is granted.

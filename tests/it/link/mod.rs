@@ -3,7 +3,7 @@
 mod fallback;
 mod killed;
 mod media;
-mod world;
+pub(crate) mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ macro_rules! over_both {
         }
     };
 }
-use over_both;
+pub(crate) use over_both;
 
 over_both![
     both_ends_learn_who_the_other_is_and_messages_cross,

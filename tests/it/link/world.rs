@@ -266,23 +266,13 @@ max_designation = "31d"
     pub(super) fn server(&self, over: Transport) -> RawServer {
         let listen = "127.0.0.1:0".parse().unwrap();
         let settings = self.receiver(listen);
-        let end = tls::server(&settings, &Clock::system()).unwrap();
-        match over {
-            Transport::Quic => RawServer::Quic(self.server_at(listen)),
-            Transport::Tcp => RawServer::Tcp {
-                listener: tcp::socket::listen(listen).unwrap(),
-                config: tcp::socket::server_config(&end),
-                drivers: TaskTracker::new(),
-            },
-        }
+        RawServer::listen(&settings, &Clock::system(), over)
     }
 
     /// A QUIC server at this address.
     pub(super) fn server_at(&self, listen: SocketAddr) -> quinn::Endpoint {
         let settings = self.receiver(listen);
-        let end = tls::server(&settings, &Clock::system()).unwrap();
-        let lasting = tls::lasting_secret(&settings.tls).unwrap();
-        endpoint::listen(listen, endpoint::server_config(&end).unwrap(), lasting).unwrap()
+        quic_server(&settings, &Clock::system())
     }
 }
 
@@ -328,7 +318,7 @@ impl Commune {
     }
 }
 
-pub(super) enum RawServer {
+pub(crate) enum RawServer {
     Quic(quinn::Endpoint),
     Tcp {
         listener: tokio::net::TcpListener,
@@ -337,8 +327,26 @@ pub(super) enum RawServer {
     },
 }
 
+fn quic_server(settings: &settings::Receiver, clock: &Clock) -> quinn::Endpoint {
+    let end = tls::server(settings, clock).unwrap();
+    let lasting = tls::lasting_secret(&settings.tls).unwrap();
+    let config = endpoint::server_config(&end).unwrap();
+    endpoint::listen(settings.link_listen[0], config, lasting).unwrap()
+}
+
 impl RawServer {
-    pub(super) fn local_addr(&self) -> SocketAddr {
+    pub(crate) fn listen(settings: &settings::Receiver, clock: &Clock, over: Transport) -> Self {
+        match over {
+            Transport::Quic => Self::Quic(quic_server(settings, clock)),
+            Transport::Tcp => Self::Tcp {
+                listener: tcp::socket::listen(settings.link_listen[0]).unwrap(),
+                config: tcp::socket::server_config(&tls::server(settings, clock).unwrap()),
+                drivers: TaskTracker::new(),
+            },
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
         match self {
             Self::Quic(endpoint) => endpoint.local_addr().unwrap(),
             Self::Tcp { listener, .. } => listener.local_addr().unwrap(),
@@ -346,7 +354,7 @@ impl RawServer {
     }
 
     /// One connection's handshake, whatever comes of it.
-    pub(super) async fn take(&self) -> Result<Connection, String> {
+    pub(crate) async fn take(&self) -> Result<Connection, String> {
         match self {
             Self::Quic(endpoint) => {
                 let incoming = endpoint.accept().await.unwrap();
@@ -396,7 +404,7 @@ pub(super) struct RawLink {
 }
 
 /// Writes all of it.
-pub(super) async fn write_all(
+pub(crate) async fn write_all(
     stream: &mut SendStream,
     bytes: &[u8],
 ) -> Result<(), fanal::link::transport::WriteError> {
