@@ -6,9 +6,9 @@
 //! handles: they lock the [`mux::Mux`] for moments and wake the driver.
 //!
 //! One lost packet holds up every stream of a TCP connection, which is why it is
-//! the fall-back. What can be kept of promise 7 is: little waits in the kernel
-//! unsent, a record is made only when the socket takes it, and what was reset is
-//! not sent.
+//! the fall-back. What can be kept of promise 7 is: no more is on its way than the
+//! path holds, little waits in the kernel unsent, a record is made only when the
+//! socket takes it, and what was reset is not sent.
 
 mod driver;
 mod mux;
@@ -187,6 +187,11 @@ impl Connection {
     /// measured.
     pub fn rtt(&self) -> Duration {
         self.shared().lock().mux.rtt()
+    }
+
+    /// Bytes a second that the path was seen to deliver of late, if it was.
+    pub fn rate(&self) -> Option<u64> {
+        self.shared().lock().mux.rate()
     }
 
     /// Its figures now. What the kernel alone knows (window, packets lost) is 0.

@@ -14,8 +14,10 @@
 //! | a stream's bytes to read | 12 MiB, control 1 MiB | the peer waits; one that does not loses the link |
 //! | all streams' bytes to read | 64 MiB | the same |
 //! | streams of the peer | as granted | the same |
+//! | pictures on their way | [`flight`]: what the path delivers in a round trip or two | they wait above |
 //! | answers to pings | the newest | the older ones are forgotten |
 
+mod flight;
 mod receive;
 mod send;
 #[cfg(test)]
@@ -86,6 +88,9 @@ pub(super) enum Violation {
     /// More bytes than allowed, on a stream or (0) on all.
     #[error("more bytes than allowed on stream {0}")]
     Window(u64),
+    /// More acknowledged than was sent.
+    #[error("{0} bytes acknowledged, which is more than was sent")]
+    Acknowledged(u64),
     /// More of a stream after its end.
     #[error("a record of stream {0} after its end")]
     AfterEnd(u64),
@@ -156,6 +161,11 @@ impl Mux {
         self.rtt.unwrap_or(Duration::ZERO)
     }
 
+    /// Bytes a second that the path was seen to deliver, if it was.
+    pub(super) fn rate(&self) -> Option<u64> {
+        self.sending.rate()
+    }
+
     /// Closes it at once: what is queued is thrown away, the peer is told.
     pub(super) fn close(&mut self, code: u32, text: &str) {
         let end = floor(text, record::TEXT_LIMIT);
@@ -224,10 +234,12 @@ impl Mux {
             Record::Pong(number) => {
                 if let Some(ping) = self.ping.take_if(|ping| ping.number == number) {
                     let sample = now.saturating_duration_since(ping.sent);
+                    self.sending.handle_rtt(sample, now);
                     self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
                 }
                 Ok(())
             }
+            Record::Ack(bytes) => self.sending.handle_ack(bytes, now),
             Record::Close(code, text) => {
                 self.end(Closed::by_peer(code.into(), &text), None);
                 Ok(())
@@ -301,7 +313,7 @@ impl Mux {
             self.is_busy = false;
         }
         self.receiving.fill(out);
-        self.is_busy |= self.sending.fill(out, &mut self.events);
+        self.is_busy |= self.sending.fill(out, &mut self.events, now);
     }
 
     /// A new stream of pictures, if the peer allows one more.

@@ -16,6 +16,7 @@
 //! | 7 `PING` | number u64 | answer this |
 //! | 8 `PONG` | number u64 | the answer |
 //! | 9 `CLOSE` | code u32, at most 252 bytes of text | the link is over |
+//! | 10 `ACK` | bytes u64 | so many bytes of all streams but control have come, since the start |
 
 use bytes::BufMut;
 
@@ -50,6 +51,8 @@ pub(super) enum Record {
     Pong(u64),
     /// The link is over, with a code and a text.
     Close(u32, Vec<u8>),
+    /// So many bytes of all streams but control have come.
+    Ack(u64),
 }
 
 /// What a decoder finds next.
@@ -84,6 +87,7 @@ const STREAMS: u8 = 6;
 const PING: u8 = 7;
 const PONG: u8 = 8;
 const CLOSE: u8 = 9;
+const ACK: u8 = 10;
 
 fn put_header(out: &mut Vec<u8>, kind: u8, length: usize, stream: u64) {
     out.put_u8(kind);
@@ -126,6 +130,10 @@ impl Record {
             Self::Pong(number) => {
                 put_header(out, PONG, 8, 0);
                 out.put_u64(*number);
+            }
+            Self::Ack(bytes) => {
+                put_header(out, ACK, 8, 0);
+                out.put_u64(*bytes);
             }
             Self::Close(code, text) => {
                 let text = &text[..text.len().min(TEXT_LIMIT)];
@@ -211,7 +219,7 @@ fn check(kind: u8, length: u16, stream: u64) -> Result<(), DecodeError> {
         FIN => (0..=0, true, false),
         RESET | STOP => (4..=4, true, false),
         WINDOW => (4..=4, true, true),
-        STREAMS | PING | PONG => (8..=8, false, true),
+        STREAMS | PING | PONG | ACK => (8..=8, false, true),
         CLOSE => (4..=BODY_LIMIT, false, true),
         _ => return Err(DecodeError::Kind(kind)),
     };
@@ -246,6 +254,7 @@ fn small(kind: u8, stream: u64, body: &[u8]) -> Result<Record, DecodeError> {
         STREAMS => Ok(Record::Streams(number)),
         PING => Ok(Record::Ping(number)),
         PONG => Ok(Record::Pong(number)),
+        ACK => Ok(Record::Ack(number)),
         CLOSE => Ok(Record::Close(code, body[4..].to_vec())),
         _ => Err(DecodeError::Kind(kind)),
     }
@@ -275,6 +284,7 @@ mod tests {
             Record::Streams(u64::MAX),
             Record::Ping(1),
             Record::Pong(0),
+            Record::Ack(1 << 40),
             Record::Close(42, b"because".to_vec()),
             Record::Close(1, Vec::new()),
         ] {
@@ -368,7 +378,7 @@ mod tests {
         };
         let longest = DATA_LIMIT as u16;
         assert_eq!(header(0, 0, 0), Err(DecodeError::Kind(0)));
-        assert_eq!(header(10, 0, 0), Err(DecodeError::Kind(10)));
+        assert_eq!(header(11, 0, 0), Err(DecodeError::Kind(11)));
         assert_eq!(header(DATA, longest, 1), Ok(Vec::new()));
         for (kind, length, stream) in [(DATA, longest + 1, 1), (DATA, 0, 1), (FIN, 1, 2)] {
             assert_eq!(

@@ -65,6 +65,9 @@ pub(super) struct Receiving {
     /// read that were not given back yet.
     left: u64,
     owed: u64,
+    /// Bytes of all streams but control since the start, and those the peer knows of.
+    came: u64,
+    told: u64,
     /// Streams at once; allowed, opened by the peer and over, since the start.
     concurrent: u64,
     allowed: u64,
@@ -84,6 +87,8 @@ impl Receiving {
             streams: BTreeMap::from([(CONTROL, Stream::new(CONTROL_WINDOW))]),
             left: WINDOW,
             owed: 0,
+            came: 0,
+            told: 0,
             concurrent,
             allowed: concurrent,
             seen: 0,
@@ -143,6 +148,7 @@ impl Receiving {
             .ok_or(Violation::Window(id))?;
         if id != CONTROL {
             self.left = self.left.checked_sub(length).ok_or(Violation::Window(0))?;
+            self.came += length;
         }
         if stream.stopped {
             self.give_back(id, length);
@@ -259,7 +265,8 @@ impl Receiving {
 
     /// Whether a call of [`Receiving::fill`] would give something.
     pub(super) fn has_something(&self) -> bool {
-        !self.stops.is_empty()
+        self.came > self.told
+            || !self.stops.is_empty()
             || !self.windows.is_empty()
             || self.window_due()
             || self.streams_due().is_some()
@@ -268,7 +275,10 @@ impl Receiving {
     /// Appends what the peer is to be told, as far as a batch holds it.
     pub(super) fn fill(&mut self, out: &mut Vec<u8>) {
         while out.len() + HEADER + 8 <= record::BATCH {
-            if let Some(count) = self.streams_due() {
+            if self.came > self.told {
+                self.told = self.came;
+                Record::Ack(self.came).encode(out);
+            } else if let Some(count) = self.streams_due() {
                 self.allowed = count;
                 Record::Streams(count).encode(out);
             } else if self.window_due() {
@@ -296,6 +306,7 @@ impl Receiving {
         self.stops.clear();
         self.windows.clear();
         self.owed = 0;
+        self.told = self.came;
         self.concurrent = 0;
     }
 

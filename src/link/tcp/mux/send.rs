@@ -2,10 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
 use super::super::record::{self, HEADER, Record};
+use super::flight::Flight;
 use super::{CONTROL, CONTROL_WINDOW, Event, FIRST_UNI, STREAM_WINDOW, Violation, WINDOW};
 use crate::link::priority;
 
@@ -75,6 +77,8 @@ pub(super) struct Sending {
     turn: u64,
     /// Bytes that the peer still takes on all streams but control.
     credit: u64,
+    /// And those that the path should hold.
+    flight: Flight,
     /// Streams that the peer allows, and those opened, since the start.
     allowed: u64,
     opened: u64,
@@ -91,6 +95,7 @@ impl Sending {
             ready: BTreeSet::new(),
             turn: 0,
             credit: WINDOW,
+            flight: Flight::new(),
             allowed,
             opened: 0,
             resets: VecDeque::new(),
@@ -210,6 +215,25 @@ impl Sending {
         Ok(())
     }
 
+    /// The peer has so many bytes of all streams but control.
+    pub(super) fn handle_ack(&mut self, bytes: u64, now: Instant) -> Result<(), Violation> {
+        if self.flight.handle_ack(bytes, now) {
+            Ok(())
+        } else {
+            Err(Violation::Acknowledged(bytes))
+        }
+    }
+
+    /// A round trip was measured.
+    pub(super) fn handle_rtt(&mut self, rtt: Duration, now: Instant) {
+        self.flight.handle_rtt(rtt, now);
+    }
+
+    /// Bytes a second that the path was seen to deliver, if it was.
+    pub(super) fn rate(&self) -> Option<u64> {
+        self.flight.rate()
+    }
+
     /// The peer allows so many streams in all; never fewer than before.
     pub(super) fn handle_streams(&mut self, count: u64) {
         self.allowed = self.allowed.max(count);
@@ -247,11 +271,16 @@ impl Sending {
         }
     }
 
-    /// Who is served next. Where the peer takes no pictures, only control and
-    /// ends go.
+    /// Bytes of pictures that may leave now.
+    fn room(&self) -> u64 {
+        self.credit.min(self.flight.room())
+    }
+
+    /// Who is served next. Where neither peer nor path takes pictures, only
+    /// control and ends go.
     fn next(&self) -> Option<u64> {
         let mut ids = self.ready.iter().map(|(_, _, id)| *id);
-        if self.credit > 0 {
+        if self.room() > 0 {
             return ids.next();
         }
         ids.find(|id| {
@@ -270,7 +299,12 @@ impl Sending {
 
     /// Appends records until `out` has [`record::BATCH`] bytes or nothing is
     /// left; says whether pictures or messages were among them.
-    pub(super) fn fill(&mut self, out: &mut Vec<u8>, events: &mut Vec<Event>) -> bool {
+    pub(super) fn fill(
+        &mut self,
+        out: &mut Vec<u8>,
+        events: &mut Vec<Event>,
+        now: Instant,
+    ) -> bool {
         while out.len() + HEADER + 4 <= record::BATCH {
             let Some((id, code)) = self.resets.pop_front() else {
                 break;
@@ -282,7 +316,7 @@ impl Sending {
             let Some(id) = self.next() else { break };
             self.turn += 1;
             let room = record::BATCH - HEADER - out.len();
-            let credit = if id == CONTROL { u64::MAX } else { self.credit };
+            let allowed = if id == CONTROL { u64::MAX } else { self.room() };
             let Some(stream) = self.streams.get_mut(&id) else {
                 break;
             };
@@ -294,13 +328,14 @@ impl Sending {
                 self.streams.remove(&id);
                 continue;
             }
-            let most = usize::try_from(stream.credit.min(credit)).unwrap_or(usize::MAX);
+            let most = usize::try_from(stream.credit.min(allowed)).unwrap_or(usize::MAX);
             let length = stream.queued.min(room).min(most);
             put_data(out, id, &mut stream.queue, length);
             stream.queued -= length;
             stream.credit -= length as u64;
             if id != CONTROL {
                 self.credit -= length as u64;
+                self.flight.handle_sent(length as u64, now);
             }
             is_data = true;
             events.push(Event::Writable(id));

@@ -130,6 +130,9 @@ fn control_overtakes_and_equals_take_turns() {
         let bytes = batch(&mut pair.gateway, now);
         let found = data(&bytes);
         served.extend(found.iter().map(|(id, _)| *id));
+        pair.receiver.handle_bytes(&bytes, now);
+        let answer = batch(&mut pair.receiver, now);
+        pair.gateway.handle_bytes(&answer, now);
     };
     for _ in 0..3 {
         next();
@@ -142,6 +145,9 @@ fn control_overtakes_and_equals_take_turns() {
     while pair.gateway.has_something() {
         let bytes = batch(&mut pair.gateway, now);
         served.extend(data(&bytes).iter().map(|(id, _)| *id));
+        pair.receiver.handle_bytes(&bytes, now);
+        let answer = batch(&mut pair.receiver, now);
+        pair.gateway.handle_bytes(&answer, now);
     }
     served.dedup();
     assert_eq!(served[0], ids[3]);
@@ -353,6 +359,7 @@ fn a_peer_that_breaks_the_protocol_is_told_and_lost() {
         ),
         (receiver(), encoded(&Record::Stop(2, 1)), "not open"),
         (receiver(), encoded(&Record::Window(7, 1)), "not open"),
+        (gateway(), encoded(&Record::Ack(1)), "more than was sent"),
         // Pictures go one way only.
         (gateway(), data_record(2, 1), "more than allowed"),
         (gateway(), encoded(&Record::Fin(3)), "more than allowed"),
@@ -474,7 +481,7 @@ fn a_close_is_the_last_word_and_nothing_of_a_camera_follows() {
 proptest! {
     #[test]
     fn no_bytes_do_harm(pieces in prop::collection::vec(
-        (1_u8..11, 0_u64..8, prop::collection::vec(any::<u8>(), 0..32)), 0..40,
+        (1_u8..12, 0_u64..8, prop::collection::vec(any::<u8>(), 0..32)), 0..40,
     )) {
         for role in [Role::Gateway, Role::Receiver] {
             let now = Instant::now();
@@ -541,4 +548,34 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn without_news_of_what_came_little_is_under_way_and_messages_still_go() {
+    let mut pair = pair();
+    let ids: Vec<u64> = std::iter::from_fn(|| pair.gateway.open()).collect();
+    let mut sent = Vec::new();
+    for _ in 0..10 {
+        for id in &ids {
+            let mut chunks = [Bytes::from(vec![0; 1_000_000])];
+            pair.gateway.write(*id, &mut chunks).unwrap();
+        }
+        sent.push(batch(&mut pair.gateway, pair.now));
+    }
+    let bytes: usize = sent.iter().flat_map(|out| data(out)).map(|(_, n)| n).sum();
+    assert_eq!(bytes, 64 * 1024);
+    let mut message = [Bytes::from_static(b"message")];
+    pair.gateway.write(CONTROL, &mut message).unwrap();
+    assert!(pair.gateway.has_something());
+    let last = batch(&mut pair.gateway, pair.now);
+    assert_eq!(data(&last), [(CONTROL, 7)]);
+    assert!(!pair.gateway.has_something());
+    // What came makes room again.
+    for out in &sent {
+        pair.receiver.handle_bytes(out, pair.now);
+    }
+    let answer = batch(&mut pair.receiver, pair.now);
+    assert_eq!(records(&answer), [Record::Ack(64 * 1024)]);
+    pair.gateway.handle_bytes(&answer, pair.now);
+    assert!(pair.gateway.has_something());
 }
