@@ -264,8 +264,11 @@ fn small(kind: u8, stream: u64, body: &[u8]) -> Result<Record, DecodeError> {
 mod tests {
     use super::*;
 
+    /// A record, or a stream's number and bytes.
+    type Found = (Option<Record>, Vec<u8>);
+
     /// One of each, and two pieces of streams.
-    fn sample() -> (Vec<u8>, Vec<(Option<Record>, Vec<u8>)>) {
+    fn sample() -> (Vec<u8>, Vec<Found>) {
         let mut bytes = Vec::new();
         let mut all = Vec::new();
         let mut data = |bytes: &mut Vec<u8>, stream: u64, piece: &[u8]| {
@@ -295,9 +298,9 @@ mod tests {
     }
 
     /// Decodes these pieces; data of one stream is put together again.
-    fn decode(pieces: &[&[u8]]) -> Result<Vec<(Option<Record>, Vec<u8>)>, DecodeError> {
+    fn decode(pieces: &[&[u8]]) -> Result<Vec<Found>, DecodeError> {
         let mut decoder = Decoder::new();
-        let mut all: Vec<(Option<Record>, Vec<u8>)> = Vec::new();
+        let mut all: Vec<Found> = Vec::new();
         for mut input in pieces.iter().copied() {
             loop {
                 match decoder.next(&mut input)? {
