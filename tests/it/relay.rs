@@ -6,7 +6,8 @@ use fanal::clock::Clock;
 use fanal::reason::Reason;
 use hyper::Method;
 
-use crate::world::{CENTRE, COMMUNE, Plan, Player, World, rtsp, until};
+use crate::metrics::get;
+use crate::world::{CENTRE, COMMUNE, PATIENCE, Plan, Player, World, rtsp, until};
 
 #[tokio::test]
 async fn a_signed_request_gives_the_picture_and_one_copy_serves_all() {
@@ -40,6 +41,13 @@ async fn viewers_stay_when_a_link_returns_from_tcp_to_quic() {
     let grant = martin.granted(&["cam-001"]).await;
     let mut player = Player::start(rtsp(&grant, "cam-001"));
     player.pictures(10).await;
+    let ready = async |says: &str| {
+        let said = async { while !get(world.gateway_page, "/ready").await.contains(says) {} };
+        let said = tokio::time::timeout(PATIENCE, said).await;
+        assert!(said.is_ok(), "/ready does not say {says}");
+    };
+    ready("using TCP").await;
+    ready("open outbound UDP").await;
     let communes = async || martin.call(Method::GET, "/api/v1/communes").await.unwrap();
     assert_eq!(communes().await[0]["transport"], "tcp");
     let told = fanal(&["relays", "--socket"], &world).await;
@@ -59,6 +67,7 @@ async fn viewers_stay_when_a_link_returns_from_tcp_to_quic() {
         .unwrap();
     assert_eq!(now["granted"][0]["state"], "live");
     assert_eq!(communes().await[0]["transport"], "quic");
+    ready(r#"{"name":"link","state":"ok"}"#).await;
     // The camera noticed nothing.
     let count = world.counters.borrow().camera("cam-001");
     assert_eq!((count.set_up, count.open()), (1, 1));

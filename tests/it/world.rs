@@ -2,6 +2,7 @@
 //! receiver on real sockets, operators with keys. Ports are the system's choice;
 //! waits are for events, bounded by [`PATIENCE`].
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,6 +97,8 @@ pub struct World {
     gateway: Option<Daemon>,
     receiver: Option<Daemon>,
     pub gateway_metrics: Arc<metrics::Gateway>,
+    /// Where the gateway's `/ready` is.
+    pub gateway_page: SocketAddr,
     pub receiver_metrics: Arc<metrics::Receiver>,
     pub addresses: Addresses,
     pub wire: Option<Wire>,
@@ -149,7 +152,7 @@ impl World {
         }
         let link = wire.as_ref().map_or(addresses.link[0], |wire| wire.address);
         write_gateway(&directory, &plan, link, &cameras);
-        let (gateway, gateway_metrics) = run_gateway(&directory, &plan).await;
+        let (gateway, gateway_metrics, gateway_page) = run_gateway(&directory, &plan).await;
         let world = Self {
             directory,
             trial,
@@ -158,6 +161,7 @@ impl World {
             gateway: Some(gateway),
             receiver: Some(receiver),
             gateway_metrics,
+            gateway_page,
             receiver_metrics,
             addresses,
             wire,
@@ -179,8 +183,9 @@ impl World {
     }
 
     pub async fn start_gateway(&mut self) {
-        let (daemon, metrics) = run_gateway(&self.directory, &self.plan).await;
+        let (daemon, metrics, page) = run_gateway(&self.directory, &self.plan).await;
         (self.gateway, self.gateway_metrics) = (Some(daemon), metrics);
+        self.gateway_page = page;
     }
 
     pub async fn stop_receiver(&mut self) {
@@ -416,7 +421,7 @@ revoked = "designation.crl.pem"
 fn write_gateway(
     directory: &tempdir::Directory,
     plan: &Plan,
-    link: std::net::SocketAddr,
+    link: SocketAddr,
     cameras: &[(String, String)],
 ) {
     let mut text = format!(
@@ -477,7 +482,7 @@ async fn run_receiver(
 async fn run_gateway(
     directory: &tempdir::Directory,
     plan: &Plan,
-) -> (Daemon, Arc<metrics::Gateway>) {
+) -> (Daemon, Arc<metrics::Gateway>, SocketAddr) {
     let loaded = config::load_gateway(&directory.path("gateway.toml")).unwrap();
     let mut options = gateway::Options {
         clock: plan.gateway_clock.clone(),
@@ -490,11 +495,11 @@ async fn run_gateway(
         };
     }
     let gateway = Gateway::bind(loaded, options).await.unwrap();
-    let metrics = gateway.metrics();
+    let (metrics, page) = (gateway.metrics(), gateway.local_addrs().metrics);
     let token = CancellationToken::new();
     let run = gateway.run(token.clone());
     let task = tokio::spawn(async { run.await.map_err(|error| error.to_string()) });
-    (Daemon { token, task }, metrics)
+    (Daemon { token, task }, metrics, page)
 }
 
 /// A directory that goes when it is dropped.
