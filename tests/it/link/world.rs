@@ -417,7 +417,7 @@ impl RawClient {
     pub(super) fn new(end: &tls::End<rustls::ClientConfig>) -> Self {
         Self {
             endpoint: endpoint::dial().unwrap(),
-            quic: endpoint::client_config(end, None).unwrap(),
+            quic: endpoint::client_config(end, &settings::Uplink::default()).unwrap(),
             tcp: tcp::socket::client_config(end),
             drivers: TaskTracker::new(),
         }
