@@ -43,6 +43,7 @@ pub(crate) fn link(time: Duration) -> anyhow::Result<()> {
                 clock,
                 metrics: Arc::new(metrics::Gateway::new([], 0)?),
                 events,
+                pace: dial::Pace::default(),
             },
         )?;
         let token = CancellationToken::new();

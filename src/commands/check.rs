@@ -1,4 +1,4 @@
-//! `fanal check`: validates either daemon's file, and tries cameras.
+//! `fanal check`: validates either daemon's file, tries cameras and links.
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{self, Daemon, Disk, settings};
 
 mod cameras;
+mod link;
 
 /// Certificates that end sooner are pointed out.
 const SOON_DAYS: i64 = 14;
@@ -23,8 +24,9 @@ const PARALLEL_LIMIT: u16 = 256;
 #[command(after_help = "Example: check the settings, then try each camera
   fanal check --config /etc/fanal/gateway.toml
   fanal check --config /etc/fanal/gateway.toml --cameras
+  fanal check --config /etc/fanal/gateway.toml --link
 
-Exit status: 0 all is well, 1 a camera failed, 2 the file is wrong.")]
+Exit status: 0 all is well, 1 a camera or a centre failed, 2 the file is wrong.")]
 pub struct CheckArgs {
     /// The daemon's file: gateway.toml or receiver.toml
     #[arg(long, value_name = "FILE")]
@@ -33,6 +35,10 @@ pub struct CheckArgs {
     /// is set, ask for a key frame and tell how soon it came
     #[arg(long)]
     cameras: bool,
+    /// Try the way to each centre: name, UDP, TCP, certificate, packet size; where
+    /// the gateway does not run also clock and rate
+    #[arg(long, conflicts_with = "cameras")]
+    link: bool,
     /// With --cameras: only these
     #[arg(long = "camera", value_name = "ID", requires = "cameras")]
     only: Vec<String>,
@@ -48,7 +54,7 @@ pub struct CheckArgs {
 /// Runs it.
 ///
 /// # Errors
-/// The file is wrong, or `--cameras` was asked for a receiver.
+/// The file is wrong, or `--cameras` or `--link` was asked for a receiver.
 pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let disk = Disk::reading();
     let daemon = config::detect(&args.config, &disk).map_err(wrong)?;
@@ -58,6 +64,9 @@ pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
             if args.cameras {
                 return cameras::run(&args, loaded.settings);
             }
+            if args.link {
+                return link::run(&args, &loaded.settings);
+            }
             let ends = gateway_ends(&loaded.settings);
             let lines = gateway_lines(&loaded.settings);
             summary(&args, "gateway", &lines, &loaded.settings.warnings, &ends)
@@ -65,6 +74,10 @@ pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         Daemon::Receiver => {
             if args.cameras {
                 let text = "--cameras is for the gateway's file: cameras are the commune's";
+                return Err(Usage(text.to_owned()).into());
+            }
+            if args.link {
+                let text = "--link is for the gateway's file: gateways dial, the receiver listens";
                 return Err(Usage(text.to_owned()).into());
             }
             let loaded = config::load_receiver_from(&args.config, &disk).map_err(wrong)?;

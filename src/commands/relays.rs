@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::local::LocalArgs;
 use crate::gateway::socket::{Answer, Relays, Request, Row};
+use crate::link::transport::Transport;
 
 /// Arguments of `fanal relays`.
 #[derive(Debug, Args)]
@@ -14,7 +15,7 @@ use crate::gateway::socket::{Answer, Relays, Request, Row};
   fanal relays --config /etc/fanal/gateway.toml
   fanal relays --json")]
 pub struct RelaysArgs {
-    /// One JSON object: relays, waiting requests (none in this version), cuts
+    /// One JSON object: links, relays, waiting requests (none in this version), cuts
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -60,6 +61,14 @@ fn table(relays: &Relays) -> String {
             }
             text.push_str(line.trim_end());
             text.push('\n');
+        }
+    }
+    for link in &relays.links {
+        if link.transport == Transport::Tcp {
+            text.push_str(&format!(
+                "link to {} over TCP: UDP gets no answer\n",
+                link.centre
+            ));
         }
     }
     for cut in &relays.cuts {
@@ -108,7 +117,7 @@ fn left(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::socket::Cut;
+    use crate::gateway::socket::{Cut, LinkRow};
     use crate::journal::entry::Operator;
     use crate::proto::control::RelayState;
     use crate::proto::ids::{CameraId, CentreId, GrantId, Incident, Profile};
@@ -137,7 +146,12 @@ mod tests {
             profile_cause: Some(Cause::Uplink),
             bytes: 42,
         };
+        let link = LinkRow {
+            centre: CentreId::new("corg-13").unwrap(),
+            transport: Transport::Tcp,
+        };
         let relays = Relays {
+            links: vec![link],
             relays: vec![row],
             waiting: Vec::new(),
             cuts: vec![Cut {
@@ -147,11 +161,12 @@ mod tests {
         };
         let table = table(&relays);
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 4);
         let column = |heading: &str| lines[0].find(heading).unwrap();
         assert!(lines[1].contains("Adjudant Été (13-1, CORG 13)  2026-42   assault"));
         assert!(lines[1].contains("1h02m03s  retrying (camera_stalled)  sub (uplink)  42"));
         assert_eq!(&lines[1][column("CAMERA")..column("CENTRE")], "quai-nord  ");
-        assert_eq!(lines[2], "cut until 2026-11-23T03:00:00.000Z: all");
+        assert_eq!(lines[2], "link to corg-13 over TCP: UDP gets no answer");
+        assert_eq!(lines[3], "cut until 2026-11-23T03:00:00.000Z: all");
     }
 }

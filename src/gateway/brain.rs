@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::camera::State;
 use super::frames::{Order, Start};
 use super::rules;
-use super::socket::{Answer, Asked, Cut, Relays, Request, Row};
+use super::socket::{Answer, Asked, Cut, LinkRow, Relays, Request, Row};
 use crate::clock::Clock;
 use crate::config::{self, Loaded, settings};
 use crate::journal::Receipt;
@@ -470,7 +470,12 @@ impl Brain {
                 scope: scope.to_string(),
                 until: until.rfc3339(),
             });
+        let links = self.links.iter().map(|(centre, (_, link))| LinkRow {
+            centre: centre.clone(),
+            transport: link.transport(),
+        });
         Relays {
+            links: links.collect(),
             relays: rows.collect(),
             waiting: Vec::new(),
             cuts: cuts.collect(),

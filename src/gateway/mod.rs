@@ -55,6 +55,8 @@ pub struct Options {
     pub accept_clock: Option<String>,
     /// Timeouts of cameras that no setting names.
     pub camera_limits: camera::Limits,
+    /// When links try TCP, and QUIC again.
+    pub link_pace: link::dial::Pace,
 }
 
 impl Default for Options {
@@ -64,6 +66,7 @@ impl Default for Options {
             clock: Clock::system(),
             accept_clock: None,
             camera_limits: camera::Limits::LAN,
+            link_pace: link::dial::Pace::default(),
         }
     }
 }
@@ -180,6 +183,7 @@ impl Gateway {
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
                 events,
+                pace: options.link_pace,
             },
         )?;
         let now = clock.now();

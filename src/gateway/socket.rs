@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::entry::Operator;
+use crate::link::transport::Transport;
 use crate::proto::control::RelayState;
 use crate::proto::ids::{CameraId, CentreId, GrantId, Incident, Profile};
 use crate::proto::uplink::Cause;
@@ -95,12 +96,24 @@ pub enum Answer {
 /// What is relayed now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Relays {
+    /// The links that stand.
+    #[serde(default)]
+    pub links: Vec<LinkRow>,
     /// One row for each camera of each live grant.
     pub relays: Vec<Row>,
     /// Requests that wait for the commune's approval; none in this version.
     pub waiting: Vec<serde_json::Value>,
     /// Cuts that hold.
     pub cuts: Vec<Cut>,
+}
+
+/// A link that stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRow {
+    /// The centre.
+    pub centre: CentreId,
+    /// What carries it.
+    pub transport: Transport,
 }
 
 /// One camera of one grant.

@@ -1,4 +1,5 @@
-//! Accepts gateways at the receiver: one live link per commune, the newest wins.
+//! Accepts gateways at the receiver, over QUIC and over TCP on the same port
+//! number: one live link per commune, the newest wins, whatever carries it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -6,14 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::endpoint::{self, Error};
-use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side, ended};
+use super::handshakes::{Handshake, Handshakes};
+use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
 use super::tls::{self, Peers};
-use super::{Event, Link, control, priority};
+use super::transport::{Closed, Connection, SendStream};
+use super::{Event, Link, control, priority, tcp};
 use crate::clock::{Boot, Clock};
 use crate::config::settings;
 use crate::metrics;
@@ -22,10 +27,15 @@ use crate::proto::ids::CommuneId;
 use crate::reason::Reason;
 use crate::receiver::hub::Hub;
 
-/// Handshakes at once, before the peer's certificate is known to be good.
+/// QUIC handshakes at once, before the peer's certificate is known to be good;
+/// those of TCP are counted apart ([`super::handshakes`]).
 const HANDSHAKES: usize = 128;
 /// From this many on a client must first prove that its address is its own.
 const HANDSHAKES_UNPROVEN: usize = 32;
+/// Ports tried where any would do, until one is free for both transports.
+const PORTS: usize = 16;
+/// How long nobody is taken after the system could not give us a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a link that was replaced has to say good-bye to the control plane.
 const REPLACE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Ticks (of a quarter second) at which the clocks are compared first.
@@ -53,18 +63,30 @@ pub struct Parts {
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     parts: Parts,
-    endpoints: Vec<quinn::Endpoint>,
+    sockets: Vec<Pair>,
+    /// TCP's TLS settings of now.
+    config: Arc<watch::Sender<Arc<rustls::ServerConfig>>>,
+    /// The tasks of TCP connections, which end with them.
+    drivers: TaskTracker,
     accepted: Arc<watch::Sender<Accepted>>,
     sessions: Arc<AtomicU64>,
     live: Arc<Mutex<BTreeMap<String, Live>>>,
     handshakes: Arc<Semaphore>,
+    tcp_handshakes: Handshakes,
+}
+
+/// Both sockets of one address.
+#[derive(Clone, Debug)]
+struct Pair {
+    quic: quinn::Endpoint,
+    tcp: Arc<TcpListener>,
 }
 
 /// The link that a commune has.
 #[derive(Debug)]
 struct Live {
     number: u64,
-    connection: quinn::Connection,
+    connection: Connection,
     /// Cancelled when its session has told the control plane of its end.
     over: CancellationToken,
 }
@@ -76,26 +98,29 @@ impl Acceptor {
         let end = tls::server(settings, &parts.clock)?;
         let config = endpoint::server_config(&end)?;
         let lasting = tls::lasting_secret(&settings.tls)?;
-        let endpoints = settings
+        let sockets = settings
             .link_listen
             .iter()
-            .map(|address| endpoint::listen(*address, config.clone(), lasting))
+            .map(|address| Pair::bind(*address, &config, lasting))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             parts,
-            endpoints,
+            sockets,
+            config: Arc::new(watch::Sender::new(tcp::socket::server_config(&end))),
+            drivers: TaskTracker::new(),
             accepted: Arc::new(watch::Sender::new(accepted(settings, &end.peers))),
             sessions: Arc::default(),
             live: Arc::default(),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            tcp_handshakes: Handshakes::default(),
         })
     }
 
-    /// Where it listens, with the ports the system chose.
+    /// Where it listens, over UDP and TCP, with the ports the system chose.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.endpoints
+        self.sockets
             .iter()
-            .filter_map(|endpoint| endpoint.local_addr().ok())
+            .filter_map(|pair| pair.quic.local_addr().ok())
             .collect()
     }
 
@@ -105,9 +130,10 @@ impl Acceptor {
     pub fn reload(&self, settings: &settings::Receiver) -> Result<(), Error> {
         let end = tls::server(settings, &self.parts.clock)?;
         let config = endpoint::server_config(&end)?;
-        for endpoint in &self.endpoints {
-            endpoint.set_server_config(Some(config.clone()));
+        for pair in &self.sockets {
+            pair.quic.set_server_config(Some(config.clone()));
         }
+        self.config.send_replace(tcp::socket::server_config(&end));
         self.accepted.send_replace(accepted(settings, &end.peers));
         Ok(())
     }
@@ -115,18 +141,24 @@ impl Acceptor {
     /// Serves gateways until the token is cancelled; then closes their links.
     pub async fn run(self, token: CancellationToken) {
         let mut loops = JoinSet::new();
-        for endpoint in &self.endpoints {
-            loops.spawn(self.clone().serve(endpoint.clone(), token.clone()));
+        for pair in &self.sockets {
+            let tcp = Arc::clone(&pair.tcp);
+            loops.spawn(self.clone().serve(pair.quic.clone(), token.clone()));
+            loops.spawn(self.clone().serve_tcp(tcp, token.clone()));
         }
         while loops.join_next().await.is_some() {}
-        for endpoint in &self.endpoints {
-            let idle = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle());
-            // The closing packets leave within a moment; nobody waits longer.
-            let _ = idle.await;
-        }
+        self.drivers.close();
+        let parted = async {
+            for pair in &self.sockets {
+                pair.quic.wait_idle().await;
+            }
+            self.drivers.wait().await;
+        };
+        // The closing packets leave within a moment; nobody waits longer.
+        let _ = tokio::time::timeout(Duration::from_secs(1), parted).await;
     }
 
-    /// One socket's incoming connections.
+    /// One UDP socket's incoming connections.
     async fn serve(self, endpoint: quinn::Endpoint, token: CancellationToken) {
         let mut tasks = JoinSet::new();
         loop {
@@ -166,7 +198,36 @@ impl Acceptor {
         }
     }
 
-    /// One connection, from its handshake to its end.
+    /// One TCP socket's incoming connections; those beyond their share are hung
+    /// up on.
+    async fn serve_tcp(self, listener: Arc<TcpListener>, token: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        loop {
+            let taken = tokio::select! {
+                biased;
+                () = token.cancelled() => break,
+                Some(_) = tasks.join_next() => continue,
+                taken = listener.accept() => taken,
+            };
+            match taken {
+                Ok((stream, address)) => {
+                    if let Some(permit) = self.tcp_handshakes.admit(address) {
+                        let answer = self.clone().answer_tcp(stream, permit, token.clone());
+                        tasks.spawn(answer);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "TCP connection of a link not taken");
+                    // Out of file descriptors, as a rule: asking again at once
+                    // would only take the processor as well.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// One QUIC connection, from its handshake to its end.
     async fn answer(
         self,
         incoming: quinn::Incoming,
@@ -174,26 +235,41 @@ impl Acceptor {
         token: CancellationToken,
     ) {
         let address = incoming.remote_address();
-        let opened = tokio::select! {
-            () = token.cancelled() => return,
-            opened = tokio::time::timeout(SETUP_TIMEOUT, self.open(incoming)) => opened,
+        let handshake = async {
+            let connecting = incoming.accept().map_err(Closed::from);
+            let connection = match connecting {
+                Ok(connecting) => connecting.await.map_err(Closed::from),
+                Err(closed) => Err(closed),
+            };
+            self.open(connection.map_err(|closed| closed.to_string())?.into())
+                .await
         };
-        drop(permit);
-        match opened {
-            Ok(Ok(opened)) => self.link(opened, token).await,
-            Ok(Err(cause)) => tracing::info!(%address, %cause, "link refused"),
-            Err(_) => tracing::info!(%address, "link not set up in time"),
+        if let Some(opened) = set_up(address, handshake, permit, &token).await {
+            self.link(opened, token).await;
         }
     }
 
-    /// Handshake and control stream. Dropping it half way closes the connection.
-    async fn open(&self, incoming: quinn::Incoming) -> Result<Opened, String> {
-        let connection = incoming
-            .accept()
-            .map_err(|error| ended(&error))?
-            .await
-            .map_err(|error| ended(&error))?;
-        let chain = session::certificates(&connection);
+    /// The same for TCP.
+    async fn answer_tcp(self, stream: TcpStream, permit: Handshake, token: CancellationToken) {
+        let Ok(address) = stream.peer_addr() else {
+            return;
+        };
+        let handshake = async {
+            let config = Arc::clone(&self.config.borrow());
+            let connection = tcp::socket::accept(stream, config, &self.drivers)
+                .await
+                .map_err(|error| error.to_string())?;
+            self.open(Connection::Tcp(connection)).await
+        };
+        if let Some(opened) = set_up(address, handshake, permit, &token).await {
+            self.link(opened, token).await;
+        }
+    }
+
+    /// The peer's name and the control stream. Dropping it half way closes the
+    /// connection.
+    async fn open(&self, connection: Connection) -> Result<Opened, String> {
+        let chain = connection.certificates();
         let now = self.parts.clock.now().wall;
         let peers = self.accepted.borrow().values().next().cloned();
         let name = peers
@@ -204,17 +280,16 @@ impl Acceptor {
                     .map_err(|error| error.to_string())
             })?;
         let (mut send, receive) = connection
-            .accept_bi()
+            .accept_control()
             .await
-            .map_err(|error| ended(&error))?;
-        // Errors below are those of a stream or link that is gone.
-        let _ = send.set_priority(priority::CONTROL);
+            .map_err(|closed| closed.to_string())?;
+        send.set_priority(priority::CONTROL);
         let mut receive = control::Receiver::new(receive);
         let first = receive.frame().await.map_err(|error| error.to_string())?;
         if !first.is_empty() {
             return Err("the control stream was not opened by an empty frame".to_owned());
         }
-        send.write_all(&control::OPENING)
+        send.write_chunk(bytes::Bytes::from_static(&control::OPENING))
             .await
             .map_err(|error| error.to_string())?;
         Ok(Opened {
@@ -248,17 +323,15 @@ impl Acceptor {
             },
         );
         if let Some(older) = older {
-            older.connection.close(
-                Reason::LinkLost.number().into(),
-                b"link_lost: replaced by a newer link",
-            );
+            let text = "replaced by a newer link";
+            session::close(&older.connection, Reason::LinkLost, text);
             // Its Down comes before our Up, unless the control plane is stuck.
             let _ = tokio::time::timeout(REPLACE_TIMEOUT, older.over.cancelled()).await;
         }
         let link = Link::new(connection, Arc::default());
         tracing::info!(
             commune = %name, session = number, address = %link.peer_address(),
-            key_exchange = link.key_exchange(), "link up"
+            transport = %link.transport(), key_exchange = link.key_exchange(), "link up"
         );
         self.parts.hub.link_up(&commune, &link);
         let up = self.parts.metrics.link_up.with_label_values(&[&name]);
@@ -307,11 +380,57 @@ fn accepted(settings: &settings::Receiver, peers: &Arc<dyn Peers>) -> Accepted {
     )
 }
 
+impl Pair {
+    /// Both sockets; where any port would do, one that is free for both.
+    fn bind(
+        address: SocketAddr,
+        config: &quinn::ServerConfig,
+        lasting: [u8; 32],
+    ) -> Result<Self, Error> {
+        let mut tries = if address.port() == 0 { PORTS } else { 1 };
+        loop {
+            tries -= 1;
+            let quic = endpoint::listen(address, config.clone(), lasting)?;
+            let bound = quic.local_addr().unwrap_or(address);
+            match tcp::socket::listen(bound) {
+                Ok(tcp) => {
+                    return Ok(Self {
+                        quic,
+                        tcp: Arc::new(tcp),
+                    });
+                }
+                Err(error) if tries == 0 => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Waits for a handshake and the control stream; `None` where nothing came of it.
+async fn set_up(
+    address: SocketAddr,
+    handshake: impl Future<Output = Result<Opened, String>>,
+    permit: impl Sized,
+    token: &CancellationToken,
+) -> Option<Opened> {
+    let opened = tokio::select! {
+        () = token.cancelled() => return None,
+        opened = tokio::time::timeout(SETUP_TIMEOUT, handshake) => opened,
+    };
+    drop(permit);
+    match opened {
+        Ok(Ok(opened)) => return Some(opened),
+        Ok(Err(cause)) => tracing::info!(%address, %cause, "link refused"),
+        Err(_) => tracing::info!(%address, "link not set up in time"),
+    }
+    None
+}
+
 /// A connection whose control stream is open on both sides.
 struct Opened {
     name: String,
-    connection: quinn::Connection,
-    send: quinn::SendStream,
+    connection: Connection,
+    send: SendStream,
     receive: control::Receiver,
 }
 

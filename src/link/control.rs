@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+use super::transport::{self, Connection, RecvStream, SendStream, WriteError};
 use crate::proto::control::MESSAGE_LIMIT;
 use crate::reason::Reason;
 
@@ -24,7 +25,7 @@ pub const QUEUE_LIMIT: usize = 8 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Sender {
     queue: Arc<Queue>,
-    connection: quinn::Connection,
+    connection: Connection,
 }
 
 #[derive(Debug)]
@@ -65,7 +66,7 @@ fn frame<M: Serialize>(message: &M) -> Option<Bytes> {
 
 impl Sender {
     /// A queue for this connection's messages.
-    pub(super) fn new(connection: quinn::Connection) -> Self {
+    pub(super) fn new(connection: Connection) -> Self {
         Self {
             queue: Arc::new(Queue {
                 waiting: Mutex::default(),
@@ -87,10 +88,8 @@ impl Sender {
         if waiting.bytes + bytes.len() > QUEUE_LIMIT {
             drop(waiting);
             tracing::warn!("the peer takes no control messages; closing its link");
-            self.connection.close(
-                Reason::ProtocolError.number().into(),
-                b"control messages are not taken",
-            );
+            let text = "control messages are not taken";
+            self.connection.close(Reason::ProtocolError, text);
             return;
         }
         waiting.bytes += bytes.len();
@@ -100,7 +99,7 @@ impl Sender {
     }
 
     /// Writes what is queued for as long as the stream lives.
-    pub(super) async fn write(&self, mut stream: quinn::SendStream) -> quinn::WriteError {
+    pub(super) async fn write(&self, mut stream: SendStream) -> WriteError {
         loop {
             let message = {
                 let mut waiting = self.queue.lock();
@@ -125,7 +124,7 @@ impl Sender {
 pub enum ReadError {
     /// The stream or the link ended.
     #[error("control stream: {0}")]
-    Stream(#[from] quinn::ReadExactError),
+    Stream(#[from] transport::ReadError),
     /// The message is over its limit.
     #[error("control message of {0} bytes, at most {MESSAGE_LIMIT} allowed")]
     TooLong(usize),
@@ -137,12 +136,12 @@ pub enum ReadError {
 /// Reads control messages.
 #[derive(Debug)]
 pub struct Receiver {
-    stream: quinn::RecvStream,
+    stream: RecvStream,
 }
 
 impl Receiver {
     /// Reads from this stream.
-    pub(super) const fn new(stream: quinn::RecvStream) -> Self {
+    pub(super) const fn new(stream: RecvStream) -> Self {
         Self { stream }
     }
 

@@ -1,34 +1,38 @@
 //! Dials the centres from the gateway: one link to each, for as long as an
 //! agreement names it, again and again with backoff.
+//!
+//! A link over TCP is the second best ([`super::reach`]): while it stands QUIC is
+//! tried again now and then, and once a link over QUIC is open on both sides it
+//! takes the place of the other, which to the control plane is a link that was
+//! lost and came back.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quinn::rustls::pki_types::ServerName;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::congestion::Known;
 use super::endpoint::{self, Error};
-use super::session::{Accepted, Session, Side, ended};
+pub use super::reach::Pace;
+use super::reach::{CONNECT_TIMEOUT, Opened, Sockets, Way, resolve};
+use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
 use super::stats::Recorder;
 use super::tls::{self, Peers};
-use super::{Event, Link, control, priority};
+use super::transport::Transport;
+use super::{Event, Link, tcp};
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::metrics;
 use crate::proto::backoff::Backoff;
 use crate::proto::control::{ToGateway, ToReceiver};
 use crate::proto::ids::CentreId;
+use crate::reason::Reason;
 
-/// How long one address has for its handshake.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Addresses that a name may stand for; more are not tried.
-const ADDRESS_LIMIT: usize = 16;
 /// Waits between rounds over a centre's addresses.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// A link that stood this long counts as a success.
@@ -43,18 +47,20 @@ pub struct Parts {
     pub metrics: Arc<metrics::Gateway>,
     /// Where events go.
     pub events: mpsc::Sender<Event<ToGateway>>,
+    /// When TCP is tried, and QUIC again.
+    pub pace: Pace,
 }
 
 /// One centre, as the settings want it dialled.
 #[derive(Clone, Debug)]
-struct Target {
-    addresses: Vec<String>,
-    config: quinn::ClientConfig,
-    /// What congestion control knows of the way there.
-    known: Arc<Known>,
+pub(super) struct Target {
+    /// Names and ports, tried in turn.
+    pub(super) addresses: Vec<String>,
+    /// How they are dialled.
+    pub(super) way: Way,
 }
 
-type Targets = Arc<BTreeMap<CentreId, Target>>;
+pub(super) type Targets = Arc<BTreeMap<CentreId, Target>>;
 
 /// Keeps a link to each centre. Cheap to clone, usable from any thread; its
 /// [`Dialer::run`] belongs on the frames runtime.
@@ -89,7 +95,10 @@ impl Dialer {
 
     /// Keeps the links up until the token is cancelled; then closes them.
     pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
-        let endpoint = endpoint::dial()?;
+        let sockets = Sockets {
+            quic: endpoint::dial()?,
+            drivers: TaskTracker::new(),
+        };
         let mut watching = self.targets.subscribe();
         let mut centres: BTreeMap<CentreId, tokio::task::AbortHandle> = BTreeMap::new();
         let mut tasks = JoinSet::new();
@@ -102,7 +111,7 @@ impl Dialer {
                 let task = Centre {
                     name: centre.clone(),
                     dialer: self.clone(),
-                    endpoint: endpoint.clone(),
+                    sockets: sockets.clone(),
                     token: token.clone(),
                 };
                 centres.insert(centre, tasks.spawn(task.run()));
@@ -115,13 +124,16 @@ impl Dialer {
             }
         }
         while tasks.join_next().await.is_some() {}
-        // The closing packets leave within a moment; nobody waits longer for them.
-        let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+        sockets.part().await;
         Ok(())
     }
 }
 
-fn targets(settings: &settings::Gateway, clock: &Clock) -> Result<(Targets, Accepted), Error> {
+/// Whom the settings want dialled, and how each is checked.
+pub(super) fn targets(
+    settings: &settings::Gateway,
+    clock: &Clock,
+) -> Result<(Targets, Accepted), Error> {
     let mut targets: BTreeMap<CentreId, Target> = BTreeMap::new();
     let mut accepted: BTreeMap<String, Arc<dyn Peers>> = BTreeMap::new();
     for agreement in &settings.agreements {
@@ -139,8 +151,12 @@ fn targets(settings: &settings::Gateway, clock: &Clock) -> Result<(Targets, Acce
         let known = Arc::default();
         let target = Target {
             addresses: agreement.addresses.clone(),
-            config: endpoint::client_config(&end, &settings.uplink, &known)?,
-            known,
+            way: Way {
+                centre: agreement.centre.as_str().to_owned(),
+                quic: endpoint::client_config(&end, &settings.uplink, &known)?,
+                tcp: tcp::socket::client_config(&end),
+                known,
+            },
         };
         accepted.insert(agreement.centre.as_str().to_owned(), end.peers);
         targets.insert(agreement.centre.clone(), target);
@@ -152,7 +168,7 @@ fn targets(settings: &settings::Gateway, clock: &Clock) -> Result<(Targets, Acce
 struct Centre {
     name: CentreId,
     dialer: Dialer,
-    endpoint: quinn::Endpoint,
+    sockets: Sockets,
     token: CancellationToken,
 }
 
@@ -172,9 +188,9 @@ impl Centre {
                 tried = self.connect(&target) => tried,
             };
             match tried {
-                Ok(session) => {
+                Ok((opened, address)) => {
                     told.clear();
-                    up = self.serve(session, target.known).await;
+                    up = self.serve(opened, address).await;
                     if self.token.is_cancelled() {
                         return;
                     }
@@ -197,29 +213,23 @@ impl Centre {
         }
     }
 
-    /// Tries each address in turn; the error tells of all of them.
-    async fn connect(&self, target: &Target) -> Result<Opened, String> {
+    /// Tries each address in turn; gives the one that was reached, or an error
+    /// that tells of all of them.
+    async fn connect<'a>(&self, target: &'a Target) -> Result<(Opened, &'a str), String> {
         let mut causes = Vec::new();
         for address in &target.addresses {
-            let lookup = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host(address));
-            let found: Vec<SocketAddr> = match lookup.await {
-                Ok(Ok(found)) => found.take(ADDRESS_LIMIT).collect(),
-                Ok(Err(error)) => {
-                    causes.push(format!("{address}: the name can't be looked up: {error}"));
-                    continue;
-                }
-                Err(_) => {
-                    causes.push(format!("{address}: the name server does not answer"));
+            let found = match resolve(address).await {
+                Ok(found) => found,
+                Err(cause) => {
+                    causes.push(format!("{address}: {cause}"));
                     continue;
                 }
             };
             for found in found {
-                match tokio::time::timeout(CONNECT_TIMEOUT, self.open(target, found)).await {
-                    Ok(Ok(opened)) => return Ok(opened),
-                    Ok(Err(cause)) => causes.push(format!("{address} ({found}): {cause}")),
-                    Err(_) => causes.push(format!(
-                        "{address} ({found}): no answer; does UDP get out, and does the centre listen there?"
-                    )),
+                let pace = self.dialer.parts.pace;
+                match self.sockets.reach(&target.way, found, pace).await {
+                    Ok(opened) => return Ok((opened, address)),
+                    Err(cause) => causes.push(format!("{address} ({found}): {cause}")),
                 }
             }
         }
@@ -229,59 +239,99 @@ impl Centre {
         Err(causes.join("; "))
     }
 
-    /// Connects to one address and opens the control stream.
-    async fn open(&self, target: &Target, address: SocketAddr) -> Result<Opened, String> {
-        // Some ids (`13`) are no DNS names, and what is sent here has no say.
-        let name = match ServerName::try_from(self.name.as_str()) {
-            Ok(_) => self.name.as_str(),
-            Err(_) => "fanal.invalid",
-        };
-        let address = match self.endpoint.local_addr() {
-            Ok(local) if local.is_ipv6() => mapped(address),
-            _ => address,
-        };
-        let connection = self
-            .endpoint
-            .connect_with(target.config.clone(), address, name)
-            .map_err(|error| error.to_string())?
-            .await
-            .map_err(|error| ended(&error))?;
-        let (mut send, receive) = connection.open_bi().await.map_err(|error| ended(&error))?;
-        // Errors below are those of a stream or link that is gone.
-        let _ = send.set_priority(priority::CONTROL);
-        let lost = |fallback: String| match connection.close_reason() {
-            Some(error) => ended(&error),
-            None => fallback,
-        };
-        send.write_all(&control::OPENING)
-            .await
-            .map_err(|error| lost(error.to_string()))?;
-        let mut receive = control::Receiver::new(receive);
-        // The answer proves that the centre has accepted our certificate.
-        receive
-            .frame()
-            .await
-            .map_err(|error| lost(error.to_string()))?;
-        Ok(Opened {
-            connection,
-            send,
-            receive,
-        })
+    /// Runs a link to its end, and those over a better transport that follow it
+    /// without a gap; says how long they stood.
+    async fn serve(&self, opened: Opened, address: &str) -> Duration {
+        let since = Instant::now();
+        if opened.transport() == Transport::Tcp {
+            let port = opened.connection.remote_address().port();
+            tracing::warn!(
+                centre = %self.name,
+                "UDP to {address} gets no answer, using TCP; open outbound UDP {port}"
+            );
+        }
+        let mut next = Some(opened);
+        while let Some(opened) = next {
+            next = match opened.transport() {
+                Transport::Quic => {
+                    let link = Link::new(opened.connection.clone(), self.known());
+                    self.session(&link, opened).await;
+                    None
+                }
+                Transport::Tcp => self.serve_tcp(opened).await,
+            };
+        }
+        since.elapsed()
     }
 
-    /// Runs a link to its end; says how long it stood.
-    async fn serve(&self, opened: Opened, known: Arc<Known>) -> Duration {
-        let since = Instant::now();
+    /// Runs a link over TCP until it ends or one over QUIC takes its place.
+    async fn serve_tcp(&self, opened: Opened) -> Option<Opened> {
+        let link = Link::new(opened.connection.clone(), Arc::default());
+        let session = self.session(&link, opened);
+        let back = self.return_to_quic();
+        tokio::pin!(session, back);
+        let quic = tokio::select! {
+            biased;
+            () = &mut session => {
+                // The centre may know of the new link before we do.
+                let closed = link.connection.close_reason();
+                if closed.and_then(|closed| closed.reason()) != Some(Reason::LinkLost) {
+                    return None;
+                }
+                return tokio::time::timeout(SETUP_TIMEOUT, back).await.ok();
+            }
+            quic = &mut back => quic,
+        };
+        tracing::info!(centre = %self.name, "UDP gets through again, back to QUIC");
+        session::close(&link.connection, Reason::LinkLost, "back to QUIC");
+        // The control plane hears of the end before it hears of the new link.
+        session.await;
+        Some(quic)
+    }
+
+    /// What congestion control knows of the way there over QUIC.
+    fn known(&self) -> Arc<Known> {
+        let targets = self.dialer.targets.borrow();
+        targets
+            .get(&self.name)
+            .map_or_else(Arc::default, |target| Arc::clone(&target.way.known))
+    }
+
+    /// Waits until a link over QUIC is open on both sides.
+    async fn return_to_quic(&self) -> Opened {
+        let pace = self.dialer.parts.pace.quic_again;
+        loop {
+            tokio::time::sleep(pace.mul_f64(0.75 + jitter() / 2.0)).await;
+            let target = self.dialer.targets.borrow().get(&self.name).cloned();
+            let Some(target) = target else { continue };
+            for address in &target.addresses {
+                for found in resolve(address).await.unwrap_or_default() {
+                    let quic = self.sockets.reach_quic(&target.way, found);
+                    match tokio::time::timeout(CONNECT_TIMEOUT, quic).await {
+                        Ok(Ok(opened)) => return opened,
+                        Ok(Err(cause)) => {
+                            tracing::debug!(centre = %self.name, %found, %cause, "no way back to QUIC");
+                        }
+                        Err(_) => {
+                            tracing::debug!(centre = %self.name, %found, "still no answer over UDP");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs one link to its end.
+    async fn session(&self, link: &Link, opened: Opened) {
         let peer = self.name.as_str().to_owned();
         let number = self.dialer.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        let link = Link::new(opened.connection, known);
         tracing::info!(
             centre = %peer, session = number, address = %link.peer_address(),
-            key_exchange = link.key_exchange(), "link up"
+            transport = %link.transport(), key_exchange = link.key_exchange(), "link up"
         );
         let parts = &self.dialer.parts;
         let side = GatewaySide {
-            recorder: Recorder::new(Arc::clone(&parts.metrics), &peer),
+            recorder: Recorder::new(Arc::clone(&parts.metrics), &peer, link.transport()),
             clock: parts.clock.clone(),
             metrics: Arc::clone(&parts.metrics),
             centre: peer.clone(),
@@ -290,7 +340,7 @@ impl Centre {
         let session = Session {
             peer,
             number,
-            link,
+            link: link.clone(),
             streams: (opened.send, opened.receive),
             events: parts.events.clone(),
             clock: parts.clock.clone(),
@@ -298,22 +348,6 @@ impl Centre {
             token: self.token.clone(),
         };
         session.run(side).await;
-        since.elapsed()
-    }
-}
-
-/// A link whose control stream is open on both sides.
-struct Opened {
-    connection: quinn::Connection,
-    send: quinn::SendStream,
-    receive: control::Receiver,
-}
-
-/// An IPv4 address as a socket of both families wants it.
-fn mapped(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(v4) => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
-        SocketAddr::V6(_) => address,
     }
 }
 

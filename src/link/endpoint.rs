@@ -22,13 +22,13 @@ use crate::config::settings::{Congestion, Uplink};
 /// to 2 % of the packets when some cameras' key frames coincide.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 /// A quiet link says something this often, which also keeps NATs open.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// A link that hears nothing for this long is over.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of all media a receiver takes from one gateway before it has read them.
-const RECEIVE_WINDOW: u32 = 64 * 1024 * 1024;
+pub(super) const RECEIVE_WINDOW: u32 = 64 * 1024 * 1024;
 /// The same for one stream: a whole access unit and the group around it.
-const STREAM_RECEIVE_WINDOW: u32 = 12 * 1024 * 1024;
+pub(super) const STREAM_RECEIVE_WINDOW: u32 = 12 * 1024 * 1024;
 /// Bytes that quinn has beyond what may be under way, at least and at most.
 const LEAST_AHEAD: u64 = 4 * 1024;
 const MOST_AHEAD: u64 = 256 * 1024;
@@ -36,7 +36,7 @@ const MOST_AHEAD: u64 = 256 * 1024;
 const LEAST_PIECE: usize = 2 * 1024;
 const MOST_PIECE: usize = 64 * 1024;
 /// Streams that a gateway may open before its first message was read.
-const FIRST_UNI_STREAMS: u32 = 4;
+pub(super) const FIRST_UNI_STREAMS: u32 = 4;
 /// No larger datagrams are tried: beyond, quinn 0.11 swallows EMSGSIZE.
 const MTU_LIMIT: u16 = 1452;
 /// The acknowledgement delay asked of the peer: a group's tail that is lost is
@@ -52,9 +52,11 @@ const INCOMING_BYTES: (u64, u64) = (64 * 1024, 1024 * 1024);
 pub enum Error {
     /// The socket.
     #[error(
-        "link socket on {address}: {cause}; is the port taken, or the address not of this machine?"
+        "link socket on {address} ({transport}): {cause}; is the port taken, or the address not of this machine?"
     )]
     Socket {
+        /// UDP or TCP.
+        transport: &'static str,
         /// Where it should be.
         address: SocketAddr,
         /// What the system says.
@@ -196,7 +198,11 @@ pub fn listen(
     own.cid_generator(|| Box::new(RandomIds));
     socket(address)
         .and_then(|socket| endpoint(socket, own, Some(config)))
-        .map_err(|cause| Error::Socket { address, cause })
+        .map_err(|cause| Error::Socket {
+            transport: "UDP",
+            address,
+            cause,
+        })
 }
 
 /// Makes stateless reset tokens. quinn's own keys are ring's or aws-lc's,
@@ -256,7 +262,11 @@ pub fn dial() -> Result<Endpoint, Error> {
     };
     socket
         .and_then(|socket| endpoint(socket, EndpointConfig::default(), None))
-        .map_err(|cause| Error::Socket { address, cause })
+        .map_err(|cause| Error::Socket {
+            transport: "UDP",
+            address,
+            cause,
+        })
 }
 
 fn endpoint(

@@ -1,11 +1,11 @@
 //! One group of pictures on one unidirectional stream: its writer and reader.
 //! The bytes are those of [`crate::proto::wire`].
 
-use std::pin::pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 
+use super::transport::{self, RecvStream, SendStream, WriteError};
 use crate::media::unit::AccessUnit;
 use crate::proto::wire::{
     self, ABANDONED, DecodeError, Fixed, GROUP_HEADER, GroupHeader, UNIT_HEADER, UnitHeader,
@@ -16,7 +16,7 @@ use crate::proto::wire::{
 /// relay would send pictures that nobody may see any more.
 #[derive(Debug)]
 pub struct GroupWriter {
-    stream: quinn::SendStream,
+    stream: SendStream,
     /// What is not yet handed over of headers and unit.
     pending: [Bytes; 2],
     header: Option<Bytes>,
@@ -25,9 +25,9 @@ pub struct GroupWriter {
 
 impl GroupWriter {
     /// A writer on a new stream, with this priority.
-    pub fn new(stream: quinn::SendStream, header: &GroupHeader, priority: i32) -> Self {
+    pub fn new(stream: impl Into<SendStream>, header: &GroupHeader, priority: i32) -> Self {
         let writer = Self {
-            stream,
+            stream: stream.into(),
             pending: [Bytes::new(), Bytes::new()],
             header: Some(header.encode()),
             is_reset: false,
@@ -38,8 +38,7 @@ impl GroupWriter {
 
     /// Changes the priority; a raise takes effect when the stream is next served.
     pub fn set_priority(&self, priority: i32) {
-        // An error says that the stream is gone: nothing to order.
-        let _ = self.stream.set_priority(priority);
+        self.stream.set_priority(priority);
     }
 
     /// Takes the next unit. The one before must be written.
@@ -58,41 +57,35 @@ impl GroupWriter {
         self.pending = [head, unit.data.clone()];
     }
 
-    /// Whether all that was taken is handed over to quinn.
+    /// Whether all that was taken is handed over to the link.
     pub fn is_written(&self) -> bool {
         self.pending.iter().all(Bytes::is_empty)
     }
 
     /// Hands over what was taken, without copying; gives the number of bytes
     /// once all of them went in this call or earlier ones.
-    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), quinn::WriteError>> {
+    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         loop {
             let start = usize::from(self.pending[0].is_empty());
             if self.is_written() {
                 return Poll::Ready(Ok(()));
             }
-            // Made anew for each poll: quinn documents that as cancel-safe, and
-            // remembers the waker by stream.
-            match pin!(self.stream.write_chunks(&mut self.pending[start..])).poll(cx) {
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
+            let pending = &mut self.pending[start..];
+            std::task::ready!(self.stream.poll_write_chunks(cx, pending))?;
         }
     }
 
     /// The group is complete. The writer must be kept until the grace is over,
     /// for dropping it resets what the peer has not acknowledged.
     pub fn finish(&mut self) {
-        // An error says that the peer stopped the stream.
-        let _ = self.stream.finish();
+        self.stream.finish();
     }
 
     /// Gives the group up at once: nothing of it is sent any more. Says whether
     /// there was something to give up.
     pub fn reset(&mut self, code: u32) -> bool {
         self.is_reset = true;
-        self.stream.reset(code.into()).is_ok()
+        self.stream.reset(code)
     }
 }
 
@@ -115,17 +108,17 @@ pub enum ReadError {
     Truncated,
     /// Reset by the sender, or the link is gone.
     #[error("group stream: {0}")]
-    Stream(#[from] quinn::ReadError),
+    Stream(#[from] transport::ReadError),
 }
 
-/// Chunks taken from quinn at a time.
+/// Chunks taken from the link at a time.
 const CHUNKS: usize = 32;
 
 /// Reads a group: each unit into one buffer of its exact size. quinn's chunks
 /// are slices of receive batches; kept, they would pin other cameras' bytes.
 #[derive(Debug)]
 pub struct GroupReader {
-    stream: quinn::RecvStream,
+    stream: RecvStream,
     chunks: [Bytes; CHUNKS],
     /// Chunks filled, and the first of them that is not used up.
     filled: usize,
@@ -134,9 +127,9 @@ pub struct GroupReader {
 
 impl GroupReader {
     /// Reads from this stream.
-    pub fn new(stream: quinn::RecvStream) -> Self {
+    pub fn new(stream: impl Into<RecvStream>) -> Self {
         Self {
-            stream,
+            stream: stream.into(),
             chunks: [const { Bytes::new() }; CHUNKS],
             filled: 0,
             at: 0,
@@ -170,8 +163,7 @@ impl GroupReader {
 
     /// Tells the sender to stop, and why; what is buffered is thrown away.
     pub fn stop(&mut self, code: u32) {
-        // An error says that the stream is over already.
-        let _ = self.stream.stop(code.into());
+        self.stream.stop(code);
     }
 
     /// Bytes of an exact size in a buffer of that size.

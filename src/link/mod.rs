@@ -2,6 +2,11 @@
 //! a receiver. The gateway dials out. One bidirectional control stream, one
 //! unidirectional stream per group of pictures.
 //!
+//! Where UDP does not get through, the same streams go over TCP with TLS on the
+//! same port number ([`tcp`]). [`transport`] is the seam between the two; what is
+//! above it does not know which it has. The gateway tries QUIC first, says so
+//! where it must do without, and returns to it when it can ([`dial`]).
+//!
 //! All of it runs on the *frames* runtime; the control plane sends commands and
 //! gets [`Event`]s over bounded channels.
 
@@ -11,12 +16,17 @@ pub mod control;
 pub mod dial;
 pub mod endpoint;
 pub mod group;
+mod handshakes;
 pub mod priority;
+pub mod probe;
+mod reach;
 pub mod redundancy;
 pub mod relay;
 mod session;
 pub mod stats;
+pub mod tcp;
 pub mod tls;
+pub mod transport;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -59,7 +69,7 @@ pub enum Event<M> {
 /// A live link: a handle, cheap to clone, usable from any thread.
 #[derive(Clone, Debug)]
 pub struct Link {
-    pub(crate) connection: quinn::Connection,
+    pub(crate) connection: transport::Connection,
     pub(crate) control: control::Sender,
     clock_offset: Arc<AtomicI64>,
     known: Arc<Known>,
@@ -68,7 +78,7 @@ pub struct Link {
 }
 
 impl Link {
-    fn new(connection: quinn::Connection, known: Arc<Known>) -> Self {
+    fn new(connection: transport::Connection, known: Arc<Known>) -> Self {
         Self {
             control: control::Sender::new(connection.clone()),
             connection,
@@ -93,7 +103,7 @@ impl Link {
     /// that stays as it is.
     pub(crate) fn fit_send_window(&self) {
         let window = match self.known.window() {
-            0 => self.connection.stats().path.cwnd,
+            0 => self.connection.stats().window,
             window => window,
         };
         let fits = endpoint::send_window(window);
@@ -112,14 +122,19 @@ impl Link {
         self.clock_offset.store(offset_us, Ordering::Relaxed);
     }
 
-    /// What QUIC knows of the link now.
+    /// What carries it.
+    pub const fn transport(&self) -> transport::Transport {
+        self.connection.transport()
+    }
+
+    /// What the transport knows of the link now.
     pub fn stats(&self) -> stats::Snapshot {
-        stats::Snapshot::of(&self.connection)
+        self.connection.stats()
     }
 
     /// The key exchange that was negotiated, such as `X25519MLKEM768`.
     pub fn key_exchange(&self) -> String {
-        stats::key_exchange(&self.connection)
+        self.connection.key_exchange()
     }
 
     /// Where the peer is.
@@ -140,7 +155,6 @@ impl Link {
 
     /// Closes the link, telling the peer why.
     pub fn close(&self, reason: crate::reason::Reason) {
-        self.connection
-            .close(reason.number().into(), reason.code().as_bytes());
+        self.connection.close(reason, reason.code());
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use super::Link;
 use super::group::GroupWriter;
 use super::priority::{self, Class};
+use super::transport::{Closed, SendStream, WriteError};
 use crate::clock::{Boot, Clock};
 use crate::gateway::camera::{Sink, State};
 use crate::media::backlog::{Backlog, JUMP_AFTER, Step};
@@ -343,7 +344,7 @@ impl Shared {
                 },
                 Step::Write(at) => match self.write_unit(cx, inner, at) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(quinn::WriteError::Stopped(code))) => {
+                    Poll::Ready(Err(WriteError::Stopped(code))) => {
                         tracing::debug!(relay = %self.relay, %code, "the centre stopped a group");
                         inner.backlog.refuse(at);
                     }
@@ -378,7 +379,7 @@ impl Shared {
         cx: &mut Context<'_>,
         inner: &mut Inner,
         at: usize,
-    ) -> Poll<Result<(), quinn::WriteError>> {
+    ) -> Poll<Result<(), WriteError>> {
         let is_written = match inner.backlog.entry(at).and_then(|e| e.writer.as_ref()) {
             Some(writer) => writer.is_written(),
             None => return Poll::Ready(Ok(())),
@@ -429,8 +430,7 @@ impl Inner {
     }
 }
 
-type Opening =
-    Pin<Box<dyn Future<Output = Result<quinn::SendStream, quinn::ConnectionError>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<SendStream, Closed>> + Send>>;
 
 type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -443,11 +443,7 @@ struct Task {
 
 impl Task {
     /// A stream, when the peer allows one more.
-    fn open(
-        &mut self,
-        link: &Link,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<quinn::SendStream, quinn::ConnectionError>> {
+    fn open(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Result<SendStream, Closed>> {
         let opening = self.opening.get_or_insert_with(|| {
             let connection = link.connection.clone();
             Box::pin(async move { connection.open_uni().await })

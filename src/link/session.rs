@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::rustls::pki_types::CertificateDer;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::tls::{self, Peers};
+use super::transport::{Connection, SendStream};
 use super::{Event, Link, control};
 use crate::clock::{Clock, Wall};
 use crate::reason::Reason;
@@ -44,7 +44,7 @@ pub(super) struct Session<S: Side> {
     /// The link.
     pub(super) link: Link,
     /// The control stream, opened and answered.
-    pub(super) streams: (quinn::SendStream, control::Receiver),
+    pub(super) streams: (SendStream, control::Receiver),
     /// Where events go.
     pub(super) events: mpsc::Sender<Event<S::Message>>,
     /// Wall clock for the certificate's end.
@@ -55,16 +55,8 @@ pub(super) struct Session<S: Side> {
     pub(super) token: CancellationToken,
 }
 
-/// The peer's certificates, leaf first.
-pub(super) fn certificates(connection: &quinn::Connection) -> Vec<CertificateDer<'static>> {
-    connection
-        .peer_identity()
-        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
-        .map_or_else(Vec::new, |chain| *chain)
-}
-
 /// Closes the connection when the session's future is dropped half way.
-struct CloseOnDrop(quinn::Connection);
+struct CloseOnDrop(Connection);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
@@ -72,9 +64,8 @@ impl Drop for CloseOnDrop {
     }
 }
 
-fn close(connection: &quinn::Connection, reason: Reason, detail: &str) {
-    let text = format!("{}: {detail}", reason.code());
-    connection.close(reason.number().into(), text.as_bytes());
+pub(super) fn close(connection: &Connection, reason: Reason, detail: &str) {
+    connection.close(reason, &format!("{}: {detail}", reason.code()));
 }
 
 impl<S: Side> Session<S> {
@@ -135,10 +126,10 @@ impl<S: Side> Session<S> {
                 close(&link.connection, Reason::ShuttingDown, "the daemon stops");
                 "this side stops".to_owned()
             }
-            error = link.connection.closed() => ended(&error),
+            closed = link.connection.closed() => closed.to_string(),
             error = read => {
                 match link.connection.close_reason() {
-                    Some(error) => ended(&error),
+                    Some(closed) => closed.to_string(),
                     None => {
                         close(&link.connection, Reason::ProtocolError, &error.to_string());
                         error.to_string()
@@ -147,7 +138,7 @@ impl<S: Side> Session<S> {
             }
             error = link.control.write(send) => {
                 match link.connection.close_reason() {
-                    Some(error) => ended(&error),
+                    Some(closed) => closed.to_string(),
                     None => {
                         close(&link.connection, Reason::ProtocolError, &error.to_string());
                         format!("control stream: {error}")
@@ -181,12 +172,12 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Returns once the peer is no longer to be accepted: its certificate has
 /// ended, or the settings were read anew and refuse it.
 async fn refused(
-    connection: &quinn::Connection,
+    connection: &Connection,
     peer: &str,
     clock: &Clock,
     mut accepted: watch::Receiver<Accepted>,
 ) -> String {
-    let chain = certificates(connection);
+    let chain = connection.certificates();
     let end = chain.first().map_or(Wall(0), tls::not_after);
     loop {
         let now = clock.now();
@@ -208,28 +199,5 @@ async fn refused(
                 std::future::pending::<()>().await;
             },
         }
-    }
-}
-
-/// Why a connection ended, for people.
-pub(super) fn ended(error: &quinn::ConnectionError) -> String {
-    match error {
-        quinn::ConnectionError::ApplicationClosed(close) => {
-            let text: String = String::from_utf8_lossy(&close.reason)
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(200)
-                .collect();
-            match Reason::from_number(close.error_code.into_inner()) {
-                Some(reason) if text.is_empty() => format!("closed by the peer: {reason}"),
-                Some(_) => format!("closed by the peer: {text}"),
-                None => format!("closed by the peer: code {}: {text}", close.error_code),
-            }
-        }
-        quinn::ConnectionError::LocallyClosed => "closed by this side".to_owned(),
-        quinn::ConnectionError::TimedOut => {
-            "nothing heard from the peer for 30 s; is its network up?".to_owned()
-        }
-        other => other.to_string(),
     }
 }

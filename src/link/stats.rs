@@ -1,10 +1,11 @@
-//! What QUIC knows of a link, and the gateway's metrics of it.
+//! What the transport knows of a link, and the gateway's metrics of it.
 
 use std::time::Duration;
 
+use super::transport::Transport;
 use crate::metrics;
 
-/// A link's figures now.
+/// A link's figures now; over TCP those that only the kernel knows are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Round-trip time, smoothed.
@@ -19,17 +20,17 @@ pub struct Snapshot {
     pub datagrams: u64,
     /// Send calls for them: far fewer with segmentation offload.
     pub sends: u64,
-    /// Bytes sent, with all headers above UDP's.
+    /// Bytes sent, with all headers above UDP's or TCP's.
     pub sent_bytes: u64,
     /// Datagrams received since the link is up.
     pub received_datagrams: u64,
-    /// Bytes received, with all headers above UDP's.
+    /// Bytes received, with all headers above UDP's or TCP's (there, about).
     pub received_bytes: u64,
 }
 
 impl Snapshot {
-    /// Reads a connection's figures.
-    pub fn of(connection: &quinn::Connection) -> Self {
+    /// Reads a QUIC connection's figures.
+    pub(super) fn of_quic(connection: &quinn::Connection) -> Self {
         let stats = connection.stats();
         Self {
             rtt: stats.path.rtt,
@@ -45,35 +46,31 @@ impl Snapshot {
     }
 }
 
-/// The key exchange that was negotiated, such as `X25519MLKEM768`; empty where
-/// the connection does not say.
-pub fn key_exchange(connection: &quinn::Connection) -> String {
-    connection
-        .handshake_data()
-        .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok())
-        .map(|data| format!("{:?}", data.negotiated_key_exchange_group))
-        .unwrap_or_default()
-}
-
 /// Keeps the gateway's metrics of one link; they fall to 0 with it.
 #[derive(Debug)]
 pub(super) struct Recorder {
     metrics: std::sync::Arc<metrics::Gateway>,
     centre: String,
+    transport: Transport,
     last: Option<Snapshot>,
 }
 
 impl Recorder {
     /// A link to this centre is up.
-    pub(super) fn new(metrics: std::sync::Arc<metrics::Gateway>, centre: &str) -> Self {
+    pub(super) fn new(
+        metrics: std::sync::Arc<metrics::Gateway>,
+        centre: &str,
+        transport: Transport,
+    ) -> Self {
         metrics.link_up.with_label_values(&[centre]).set(1);
         metrics
             .link_transport
-            .with_label_values(&[centre, "udp"])
+            .with_label_values(&[centre, transport.as_str()])
             .set(1);
         Self {
             metrics,
             centre: centre.to_owned(),
+            transport,
             last: None,
         }
     }
@@ -116,7 +113,7 @@ impl Drop for Recorder {
         self.metrics.link_up.with_label_values(&[centre]).set(0);
         self.metrics
             .link_transport
-            .with_label_values(&[centre, "udp"])
+            .with_label_values(&[centre, self.transport.as_str()])
             .set(0);
     }
 }

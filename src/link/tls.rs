@@ -33,6 +33,8 @@ use crate::config::settings;
 
 /// The application protocol: its number is the major version of the protocol.
 pub const ALPN: &[u8] = b"fanal/1";
+/// The same over TCP, where UDP does not get through.
+pub const ALPN_TCP: &[u8] = b"fanal/1-tcp";
 
 /// Why an end of a link can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -258,6 +260,15 @@ fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
             _ => None,
         })
         .collect()
+}
+
+/// A certificate for people: its names and who signed it.
+pub fn describe(certificate: &CertificateDer<'_>) -> String {
+    let issuer = X509Certificate::from_der(certificate)
+        .map_or_else(|_| "?".to_owned(), |(_, read)| read.issuer().to_string());
+    let names = names(certificate).join(", ");
+    let end = not_after(certificate).rfc3339();
+    format!("{names}, signed by {issuer}, until {end}")
 }
 
 /// When a certificate ends; the epoch where it can't be read.
@@ -491,7 +502,7 @@ impl ResolvesServerCert for Identities {
     }
 }
 
-/// One end's TLS: what quinn needs, and how to look at a peer again.
+/// One end's TLS: what the transports need, and how to look at a peer again.
 #[derive(Clone, Debug)]
 pub struct End<C> {
     /// rustls's settings.

@@ -11,6 +11,7 @@ use prometheus::{
 use super::register::Register;
 use super::{Journal, STEP_BUCKETS, encode, first_end, free_bytes};
 use crate::config::settings;
+use crate::link::transport::Transport;
 use crate::proto::camera::StartStep;
 use crate::proto::ids::{CameraId, CentreId, Profile};
 use crate::proto::uplink::Cause;
@@ -270,7 +271,7 @@ impl Gateway {
             link_transport: r.gauges("link_transport", &["centre", "transport"], "1 for the transport that the link uses.")?,
             link_rtt_seconds: r.real_gauges("link_rtt_seconds", &["centre"], "Round-trip time of the link.")?,
             link_lost_packets_total: r.counters("link_lost_packets_total", &["centre"], "Packets lost on the link.")?,
-            link_sent_bytes_total: r.counters("link_sent_bytes_total", &["centre"], "Bytes sent on the link, QUIC's own included.")?,
+            link_sent_bytes_total: r.counters("link_sent_bytes_total", &["centre"], "Bytes sent on the link, those of QUIC or TLS included.")?,
             link_datagrams_per_send: r.real_gauge("link_datagrams_per_send", "Datagrams handed over per send call; about 9 with segmentation offload, 1 without.")?,
             link_clock_offset_seconds: r.real_gauges("link_clock_offset_seconds", &["centre"], "The centre's clock minus this machine's.")?,
             uplink_capacity_bytes_per_second: r.real_gauge("uplink_capacity_bytes_per_second", "What the uplink may carry; 0 where no limit is set.")?,
@@ -306,8 +307,9 @@ impl Gateway {
         self.link_lost_packets_total.with_label_values(&[centre]);
         self.link_sent_bytes_total.with_label_values(&[centre]);
         self.link_clock_offset_seconds.with_label_values(&[centre]);
-        for transport in ["udp", "tcp"] {
-            self.link_transport.with_label_values(&[centre, transport]);
+        for transport in Transport::ALL {
+            self.link_transport
+                .with_label_values(&[centre, transport.as_str()]);
         }
         self.requests_total
             .with_label_values(&[centre, "granted", ""]);

@@ -25,6 +25,7 @@ use super::viewer::Subscription;
 use crate::clock::Clock;
 use crate::link::Link;
 use crate::link::group::{GroupReader, ReadError};
+use crate::link::transport::{RecvStream, Transport};
 use crate::media::unit::{Codec, Configuration};
 use crate::metrics;
 use crate::proto::desk::Permit;
@@ -288,6 +289,13 @@ impl Hub {
         }
     }
 
+    /// What carries the commune's link, while there is one.
+    pub(crate) fn transport(&self, commune: &CommuneId) -> Option<Transport> {
+        let state = self.shared.lock();
+        let link = state.communes.get(commune)?.link.as_ref()?;
+        Some(link.transport())
+    }
+
     /// Brings the age of each camera's newest picture up to date, and sends
     /// events that found no room. Called once a second.
     pub(crate) fn record_ages(&self) {
@@ -306,12 +314,7 @@ impl Hub {
 
     /// A commune's media: takes one unidirectional stream's group. Called by the
     /// link's accept loop on the frames runtime, as a task per stream.
-    pub async fn take_group(
-        &self,
-        commune: &CommuneId,
-        stream: quinn::RecvStream,
-        clock_offset_us: i64,
-    ) {
+    pub async fn take_group(&self, commune: &CommuneId, stream: RecvStream, clock_offset_us: i64) {
         let mut reader = GroupReader::new(stream);
         let header = match tokio::time::timeout(HEADER_TIMEOUT, reader.header()).await {
             Ok(Ok(header)) => header,
@@ -506,8 +509,7 @@ impl Commune {
             .saturating_add(each.saturating_mul(count(self.relays.len())))
             .saturating_add(jpeg.saturating_mul(count(self.jpegs.len())));
         if let Some(link) = &self.link {
-            link.connection
-                .set_max_concurrent_uni_streams(streams.into());
+            link.connection.set_max_concurrent_uni_streams(streams);
         }
     }
 }

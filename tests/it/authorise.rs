@@ -9,12 +9,14 @@ use fanal::certs::Validity;
 use fanal::certs::authority::Person;
 use fanal::clock::Wall;
 use fanal::gateway::socket;
+use fanal::link::transport::Transport;
 use fanal::proto::control::{RelayState, ToGateway, ToReceiver};
 use fanal::proto::ids::{CommuneId, GrantId};
 use fanal::proto::statement::{REQUEST_TYPE, RequestClaims};
 use fanal::reason::Reason;
 use serde_json::json;
 
+use crate::link::over_both;
 use crate::malice::{
     Answer, Operator, PATIENCE, Receiver, START, Stage, altered, claims_of, of_kind,
 };
@@ -600,10 +602,7 @@ async fn a_gateway_that_stops_says_so() {
     receiver.until_bytes(granted.relay("temoin"), 1).await;
     let connection = receiver.connection();
     stage.stop().await;
-    let quinn::ConnectionError::ApplicationClosed(close) = connection.closed().await else {
-        panic!("not told");
-    };
-    let reason = Reason::from_number(close.error_code.into_inner());
+    let reason = connection.closed().await.reason();
     assert_eq!(reason, Some(Reason::ShuttingDown));
     stage
         .cameras_until("the camera has its TEARDOWN", |counters| {
@@ -612,17 +611,19 @@ async fn a_gateway_that_stops_says_so() {
         .await;
 }
 
-/// Bytes over the link in both directions, IPv6 and UDP headers included.
+/// Bytes over the link in both directions; over QUIC with IPv6 and UDP headers,
+/// over TCP with those of TLS.
 fn traffic(receiver: &mut Receiver) -> u64 {
     let stats = receiver.connection().stats();
-    let headers = 48 * (stats.udp_rx.datagrams + stats.udp_tx.datagrams);
-    stats.udp_rx.bytes + stats.udp_tx.bytes + headers
+    let headers = 48 * (stats.received_datagrams + stats.datagrams);
+    stats.received_bytes + stats.sent_bytes + headers
 }
 
+over_both![an_idle_link_is_silent_and_an_idle_gateway_holds_no_camera];
+
 /// Promise 1: nothing but signs of life while nothing is granted.
-#[tokio::test]
-async fn an_idle_link_is_silent_and_an_idle_gateway_holds_no_camera() {
-    let (mut stage, mut receiver) = Stage::linked().await;
+async fn an_idle_link_is_silent_and_an_idle_gateway_holds_no_camera(over: Transport) {
+    let (mut stage, mut receiver) = Stage::linked_over(over).await;
     // The link's beginning is not counted: handshake, list of cameras, search
     // for the path's packet size.
     no_more(&receiver, Duration::from_secs(2)).await;

@@ -5,6 +5,7 @@ mod api;
 mod authorise;
 mod camera;
 mod certs;
+mod check_link;
 mod cli;
 mod config;
 mod conventions;

@@ -175,7 +175,8 @@ fn a_finished_relay_leaves_no_series() {
     assert_eq!(names(&gateway.encode().unwrap()), before);
 }
 
-async fn get(address: std::net::SocketAddr, path: &str) -> String {
+/// A page of a metrics listener, head and all.
+pub async fn get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

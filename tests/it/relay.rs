@@ -6,11 +6,81 @@ use fanal::clock::Clock;
 use fanal::reason::Reason;
 use hyper::Method;
 
-use crate::world::{COMMUNE, Plan, Player, World, rtsp, until};
+use crate::metrics::get;
+use crate::world::{CENTRE, COMMUNE, PATIENCE, Plan, Player, World, rtsp, until};
 
 #[tokio::test]
 async fn a_signed_request_gives_the_picture_and_one_copy_serves_all() {
-    let world = World::start(Plan::default()).await;
+    one_copy_serves_all(Plan::default()).await;
+}
+
+#[tokio::test]
+async fn so_it_does_where_udp_is_shut() {
+    let plan = Plan {
+        through_wire: true,
+        udp_shut: true,
+        ..Plan::default()
+    };
+    one_copy_serves_all(plan).await;
+}
+
+#[tokio::test]
+async fn viewers_stay_when_a_link_returns_from_tcp_to_quic() {
+    let world = World::start(Plan {
+        through_wire: true,
+        udp_shut: true,
+        ..Plan::default()
+    })
+    .await;
+    let carried_by = |transport: &str| {
+        let gauge = &world.gateway_metrics.link_transport;
+        gauge.with_label_values(&[CENTRE, transport]).get()
+    };
+    assert_eq!((carried_by("tcp"), carried_by("quic")), (1, 0));
+    let martin = world.operator("13-1").await;
+    let grant = martin.granted(&["cam-001"]).await;
+    let mut player = Player::start(rtsp(&grant, "cam-001"));
+    player.pictures(10).await;
+    let ready = async |says: &str| {
+        let said = async { while !get(world.gateway_page, "/ready").await.contains(says) {} };
+        let said = tokio::time::timeout(PATIENCE, said).await;
+        assert!(said.is_ok(), "/ready does not say {says}");
+    };
+    ready("using TCP").await;
+    ready("open outbound UDP").await;
+    let communes = async || martin.call(Method::GET, "/api/v1/communes").await.unwrap();
+    assert_eq!(communes().await[0]["transport"], "tcp");
+    let told = fanal(&["relays", "--socket"], &world).await;
+    assert!(told.contains("link to corg-13 over TCP"), "{told}");
+
+    world.wire.as_ref().unwrap().let_udp(true);
+    until("the link is over QUIC", || {
+        (carried_by("tcp"), carried_by("quic")) == (0, 1)
+    })
+    .await;
+    let seen = player.seen.borrow().pictures;
+    player.pictures(seen + 60).await;
+    let id = grant["grant"].as_str().unwrap();
+    let now = martin
+        .call(Method::GET, &format!("/api/v1/grants/{id}"))
+        .await
+        .unwrap();
+    assert_eq!(now["granted"][0]["state"], "live");
+    assert_eq!(communes().await[0]["transport"], "quic");
+    ready(r#"{"name":"link","state":"ok"}"#).await;
+    // The camera noticed nothing.
+    let count = world.counters.borrow().camera("cam-001");
+    assert_eq!((count.set_up, count.open()), (1, 1));
+    assert_eq!(world.entries("gateway", "ended").len(), 0);
+    assert_eq!(world.gateway_metrics.ungranted_bytes_total.get(), 0);
+    world.stop().await;
+}
+
+async fn one_copy_serves_all(plan: Plan) {
+    let transport = if plan.udp_shut { "tcp" } else { "quic" };
+    let world = World::start(plan).await;
+    let gauge = &world.gateway_metrics.link_transport;
+    assert_eq!(gauge.with_label_values(&[CENTRE, transport]).get(), 1);
     let martin = world.operator("13-1").await;
     let grant = martin.granted(&["cam-001"]).await;
     let url = rtsp(&grant, "cam-001");
@@ -293,7 +363,7 @@ async fn motion_jpeg_is_relayed_as_h264_is() {
 }
 
 /// Runs the program, with the gateway's socket as last argument.
-async fn fanal(args: &[&str], world: &World) {
+async fn fanal(args: &[&str], world: &World) -> String {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_fanal"))
         .args(args)
         .arg(world.directory.path("gateway.sock"))
@@ -305,4 +375,5 @@ async fn fanal(args: &[&str], world: &World) {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8(output.stdout).unwrap()
 }

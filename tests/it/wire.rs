@@ -1,40 +1,61 @@
-//! A wire between a gateway and a receiver that can be cut or made narrow:
-//! forwards datagrams.
+//! A wire between a gateway and a receiver: carries UDP and TCP, and may be cut,
+//! made narrow, shut to UDP, or stop carrying what a gateway sends over TCP.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+/// What of a TCP connection is held at most between reading and writing it.
+const PIECE: usize = 4 * 1024;
+/// Asked of the kernel for what waits to be read: little is under way when the
+/// wire stops carrying.
+const SOCKET_BUFFER: u32 = 16 * 1024;
+
+/// What gets through.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    udp: bool,
+    tcp_up: bool,
+    tcp_down: bool,
+}
 
 pub struct Wire {
     pub address: SocketAddr,
-    cut: Arc<AtomicBool>,
-    /// Bytes per second towards the target; 0: all there are.
+    /// Bytes per second of UDP towards the target; 0: all there are.
     rate: Arc<AtomicU64>,
-    _task: JoinSet<()>,
+    way: Arc<watch::Sender<Way>>,
+    _tasks: JoinSet<()>,
 }
 
 impl Wire {
     /// Forwards what comes to its own address to `target`, and back.
     pub async fn to(target: SocketAddr) -> Self {
-        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-        let (address, cut) = (
-            socket.local_addr().unwrap(),
-            Arc::new(AtomicBool::new(false)),
-        );
+        let (listener, socket) = sockets().await;
+        let way = Arc::new(watch::Sender::new(Way {
+            udp: true,
+            tcp_up: true,
+            tcp_down: true,
+        }));
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(forward_tcp(listener, target, Arc::clone(&way)));
         let rate = Arc::new(AtomicU64::new(0));
-        let mut task = JoinSet::new();
-        task.spawn(forward(socket, target, Arc::clone(&cut), Arc::clone(&rate)));
+        let narrow = (Arc::clone(&way), Arc::clone(&rate));
+        tasks.spawn(forward_udp(Arc::new(socket), target, narrow));
         Self {
             address,
-            cut,
+            way,
             rate,
-            _task: task,
+            _tasks: tasks,
         }
     }
 
@@ -46,18 +67,83 @@ impl Wire {
 
     /// Loses everything, both ways, until it is whole again.
     pub fn cut(&self, cut: bool) {
-        self.cut.store(cut, Ordering::SeqCst);
+        self.way.send_replace(Way {
+            udp: !cut,
+            tcp_up: !cut,
+            tcp_down: !cut,
+        });
+    }
+
+    /// Lets UDP through, or loses all of it.
+    pub fn let_udp(&self, through: bool) {
+        self.way.send_modify(|way| way.udp = through);
+    }
+
+    /// Carries what the gateway sends over TCP, or stops reading it.
+    pub fn carry_up(&self, carry: bool) {
+        self.way.send_modify(|way| way.tcp_up = carry);
     }
 }
 
 /// Bytes that may come at once on a narrow wire.
 const BURST: f64 = 16_000.0;
 
-async fn forward(
+/// A port that is free for both.
+async fn sockets() -> (TcpListener, UdpSocket) {
+    loop {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(SOCKET_BUFFER).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(16).unwrap();
+        let address = listener.local_addr().unwrap();
+        if let Ok(socket) = UdpSocket::bind(address).await {
+            return (listener, socket);
+        }
+    }
+}
+
+async fn forward_tcp(listener: TcpListener, target: SocketAddr, way: Arc<watch::Sender<Way>>) {
+    let mut carried = JoinSet::new();
+    while let Ok((near, _)) = listener.accept().await {
+        // Where nobody listens the near side is hung up on.
+        let Ok(far) = TcpStream::connect(target).await else {
+            continue;
+        };
+        near.set_nodelay(true).unwrap();
+        far.set_nodelay(true).unwrap();
+        let (from_near, to_near) = near.into_split();
+        let (from_far, to_far) = far.into_split();
+        carried.spawn(carry(from_near, to_far, way.subscribe(), |way| way.tcp_up));
+        carried.spawn(carry(from_far, to_near, way.subscribe(), |way| {
+            way.tcp_down
+        }));
+    }
+}
+
+/// One direction of a connection, for as long as both ends have it.
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut way: watch::Receiver<Way>,
+    is_open: fn(&Way) -> bool,
+) {
+    let mut piece = vec![0; PIECE];
+    while way.wait_for(is_open).await.is_ok() {
+        match from.read(&mut piece).await {
+            Ok(length) if length > 0 => {
+                if to.write_all(&piece[..length]).await.is_err() {
+                    return;
+                }
+            }
+            _ => return,
+        }
+    }
+}
+
+async fn forward_udp(
     near: Arc<UdpSocket>,
     target: SocketAddr,
-    cut: Arc<AtomicBool>,
-    rate: Arc<AtomicU64>,
+    (way, rate): (Arc<watch::Sender<Way>>, Arc<AtomicU64>),
 ) {
     let (mut room, mut looked) = (BURST, Instant::now());
     let mut far: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
@@ -71,14 +157,14 @@ async fn forward(
             let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
             socket.connect(target).await.unwrap();
             place.insert(Arc::clone(&socket));
-            let (near, cut) = (Arc::clone(&near), Arc::clone(&cut));
+            let (near, way) = (Arc::clone(&near), Arc::clone(&way));
             ways_back.spawn(async move {
                 let mut buffer = vec![0; 65_536];
                 loop {
                     let Ok(length) = socket.recv(&mut buffer).await else {
                         continue;
                     };
-                    if !cut.load(Ordering::SeqCst) {
+                    if way.borrow().udp {
                         let _ = near.send_to(&buffer[..length], from).await;
                     }
                 }
@@ -91,7 +177,7 @@ async fn forward(
         if rate > 0 && fits {
             room -= length as f64;
         }
-        if !cut.load(Ordering::SeqCst) && fits {
+        if way.borrow().udp && fits {
             let _ = far[&from].send(&buffer[..length]).await;
         }
     }

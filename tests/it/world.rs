@@ -2,6 +2,7 @@
 //! receiver on real sockets, operators with keys. Ports are the system's choice;
 //! waits are for events, bounded by [`PATIENCE`].
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use fanal::commands::client::{self, Client, ReceiverArgs, Refused};
 use fanal::config;
 use fanal::demo::player::{self, Seen};
 use fanal::gateway::{self, Gateway};
+use fanal::link::dial::Pace;
 use fanal::metrics;
 use fanal::proto::ids::{CameraId, CommuneId, Incident, ProfileWish};
 use fanal::proto::statement::RequestClaims;
@@ -47,6 +49,9 @@ pub struct Plan {
     pub receiver: String,
     /// Whether the link goes through a [`Wire`] that can be cut.
     pub through_wire: bool,
+    /// Whether that wire is shut to UDP at first; the gateway then waits for no
+    /// answer before it tries TCP, and tries QUIC again soon.
+    pub udp_shut: bool,
     /// The gateway's clock.
     pub gateway_clock: Clock,
     /// The receiver's clock.
@@ -63,6 +68,7 @@ impl Default for Plan {
             gateway: String::new(),
             receiver: String::new(),
             through_wire: false,
+            udp_shut: false,
             gateway_clock: Clock::system(),
             receiver_clock: Clock::system(),
         }
@@ -91,12 +97,14 @@ pub struct World {
     gateway: Option<Daemon>,
     receiver: Option<Daemon>,
     pub gateway_metrics: Arc<metrics::Gateway>,
+    /// Where the gateway's `/ready` is.
+    pub gateway_page: SocketAddr,
     pub receiver_metrics: Arc<metrics::Receiver>,
     pub addresses: Addresses,
     pub wire: Option<Wire>,
     gateway_handle: gateway::Handle,
     /// Where the gateway dials to.
-    link: std::net::SocketAddr,
+    link: SocketAddr,
     /// Name, main and sub of each.
     cameras: Vec<(String, String, Option<String>)>,
     _tasks: JoinSet<()>,
@@ -149,11 +157,14 @@ impl World {
         );
         let mut wire = None;
         if plan.through_wire {
-            wire = Some(Wire::to(addresses.link[0]).await);
+            let made = Wire::to(addresses.link[0]).await;
+            made.let_udp(!plan.udp_shut);
+            wire = Some(made);
         }
         let link = wire.as_ref().map_or(addresses.link[0], |wire| wire.address);
         write_gateway(&directory, &plan, link, &cameras);
-        let (gateway, gateway_metrics, gateway_handle) = run_gateway(&directory, &plan).await;
+        let (gateway, gateway_metrics, gateway_handle, gateway_page) =
+            run_gateway(&directory, &plan).await;
         let world = Self {
             directory,
             trial,
@@ -162,6 +173,7 @@ impl World {
             gateway: Some(gateway),
             receiver: Some(receiver),
             gateway_metrics,
+            gateway_page,
             receiver_metrics,
             addresses,
             wire,
@@ -186,9 +198,10 @@ impl World {
     }
 
     pub async fn start_gateway(&mut self) {
-        let (daemon, metrics, handle) = run_gateway(&self.directory, &self.plan).await;
+        let (daemon, metrics, handle, page) = run_gateway(&self.directory, &self.plan).await;
         (self.gateway, self.gateway_metrics) = (Some(daemon), metrics);
         self.gateway_handle = handle;
+        self.gateway_page = page;
     }
 
     /// Writes this at the end of gateway.toml instead of what stood there, and reloads.
@@ -431,7 +444,7 @@ revoked = "designation.crl.pem"
 fn write_gateway(
     directory: &tempdir::Directory,
     plan: &Plan,
-    link: std::net::SocketAddr,
+    link: SocketAddr,
     cameras: &[(String, String, Option<String>)],
 ) {
     let mut text = format!(
@@ -494,18 +507,25 @@ async fn run_receiver(
 async fn run_gateway(
     directory: &tempdir::Directory,
     plan: &Plan,
-) -> (Daemon, Arc<metrics::Gateway>, gateway::Handle) {
+) -> (Daemon, Arc<metrics::Gateway>, gateway::Handle, SocketAddr) {
     let loaded = config::load_gateway(&directory.path("gateway.toml")).unwrap();
-    let options = gateway::Options {
+    let mut options = gateway::Options {
         clock: plan.gateway_clock.clone(),
         ..gateway::Options::default()
     };
+    if plan.udp_shut {
+        options.link_pace = Pace {
+            tcp_after: Duration::ZERO,
+            quic_again: Duration::from_millis(200),
+        };
+    }
     let gateway = Gateway::bind(loaded, options).await.unwrap();
     let (metrics, handle) = (gateway.metrics(), gateway.handle());
+    let page = gateway.local_addrs().metrics;
     let token = CancellationToken::new();
     let run = gateway.run(token.clone());
     let task = tokio::spawn(async { run.await.map_err(|error| error.to_string()) });
-    (Daemon { token, task }, metrics, handle)
+    (Daemon { token, task }, metrics, handle, page)
 }
 
 /// A directory that goes when it is dropped.

@@ -1,6 +1,7 @@
 //! What `/ready` says of the journal, the links and the cameras.
 
 use super::Brain;
+use crate::link::transport::Transport;
 use crate::metrics::health::Check;
 use crate::proto::ids::CentreId;
 
@@ -30,12 +31,24 @@ impl Brain {
             .collect();
         away.dedup();
         let mend = "see the log for the cause; fanal check --link tries each step";
-        if away.is_empty() && !self.links.is_empty() {
-            Check::ok("")
-        } else if self.links.is_empty() {
-            Check::failed("no centre is linked", mend)
-        } else {
-            Check::warning(format!("not linked: {}", away.join(", ")), mend)
+        if self.links.is_empty() {
+            return Check::failed("no centre is linked", mend);
+        }
+        if !away.is_empty() {
+            return Check::warning(format!("not linked: {}", away.join(", ")), mend);
+        }
+        let over_tcp = self
+            .links
+            .iter()
+            .find(|(_, (_, link))| link.transport() == Transport::Tcp);
+        match over_tcp {
+            Some((centre, (_, link))) => Check::warning(
+                format!(
+                    "UDP to {centre} gets no answer, using TCP: one lost packet holds up every camera"
+                ),
+                format!("open outbound UDP {}", link.peer_address().port()),
+            ),
+            None => Check::ok(""),
         }
     }
 

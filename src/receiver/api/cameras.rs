@@ -8,9 +8,11 @@ use super::auth::Caller;
 use super::fold::fold;
 use super::{Query, Shared};
 use crate::http::Problem;
+use crate::link::transport::Transport;
 use crate::proto::control::{AgreementInfo, CameraInfo};
 use crate::proto::desk::Commune;
 use crate::proto::ids::CommuneId;
+use crate::receiver::hub::Hub;
 
 /// Cameras in an answer that names no limit.
 const DEFAULT_LIMIT: usize = 1_000;
@@ -31,6 +33,8 @@ pub(super) struct CommuneView {
     online: bool,
     /// Since when it is online, or is not; RFC 3339.
     since: Option<String>,
+    /// What carries its link, while it is online.
+    transport: Option<Transport>,
     contact: Option<String>,
     /// The one that the caller's unit asks under.
     agreement: Option<AgreementInfo>,
@@ -39,7 +43,7 @@ pub(super) struct CommuneView {
 }
 
 /// A commune as an operator of this unit sees it.
-pub(super) fn view(id: &CommuneId, commune: &Commune, unit: &str) -> CommuneView {
+pub(super) fn view(id: &CommuneId, commune: &Commune, unit: &str, hub: &Hub) -> CommuneView {
     let agreement = commune.agreement_for(unit, "").cloned();
     let cameras = commune.cameras.as_ref().map_or(0, |list| list.len());
     CommuneView {
@@ -47,6 +51,7 @@ pub(super) fn view(id: &CommuneId, commune: &Commune, unit: &str) -> CommuneView
         name: commune.name.clone().unwrap_or_else(|| id.to_string()),
         online: commune.online,
         since: commune.since.map(crate::clock::Wall::rfc3339),
+        transport: hub.transport(id).filter(|_| commune.online),
         contact: commune.contact.clone(),
         cameras: if agreement.is_some() { cameras } else { 0 },
         agreement,
@@ -60,7 +65,7 @@ pub(super) async fn communes(State(api): Shared, caller: Caller) -> Json<Vec<Com
     let unit = &caller.operator.unit;
     Json(
         communes
-            .map(|(id, commune)| view(id, commune, unit))
+            .map(|(id, commune)| view(id, commune, unit, &api.options.hub))
             .collect(),
     )
 }

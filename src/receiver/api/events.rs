@@ -124,7 +124,9 @@ impl Listener {
             }
             Notice::Commune(commune) => {
                 let known = table.communes.get(commune)?;
-                Some(event("commune", &cameras::view(commune, known, &own.unit)))
+                let hub = &self.api.options.hub;
+                let view = cameras::view(commune, known, &own.unit, hub);
+                Some(event("commune", &view))
             }
             Notice::Grant { .. } | Notice::Request { .. } => None,
         }

@@ -98,7 +98,7 @@ impl World {
             let mut groups = JoinSet::new();
             while let Ok(stream) = receiver.accept_uni().await {
                 let hub = taking.clone();
-                groups.spawn(async move { hub.take_group(&commune(), stream, 0).await });
+                groups.spawn(async move { hub.take_group(&commune(), stream.into(), 0).await });
             }
         });
         Self {

@@ -413,6 +413,7 @@ mask_verified = true
             clock: site.source.clone(),
             metrics: Arc::clone(&metrics),
             events: sender,
+            pace: fanal::link::dial::Pace::default(),
         };
         let dialer = Dialer::new(&settings, parts).unwrap();
         let mut gateway = Self {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use fanal::link::transport::Transport;
 use fanal::proto::control::ToReceiver;
 use tokio::sync::oneshot;
 
-use super::world::{World, down, serve, up, within};
+use super::world::{World, down, up, within};
 
 #[tokio::test]
 async fn a_killed_centre_is_noticed_with_the_next_packet_to_its_successor() {
@@ -20,10 +21,10 @@ async fn a_killed_centre_is_noticed_with_the_next_packet_to_its_successor() {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let server = world.server();
-                started.send(server.local_addr().unwrap()).unwrap();
+                let server = world.server(Transport::Quic);
+                started.send(server.local_addr()).unwrap();
                 tokio::spawn(async move {
-                    let _link = serve(&server).await;
+                    let _link = server.serve().await;
                     std::future::pending::<()>().await;
                 });
                 killed.await.unwrap();
@@ -33,7 +34,7 @@ async fn a_killed_centre_is_noticed_with_the_next_packet_to_its_successor() {
         })
     };
     let address = within(address).await.unwrap();
-    let mut commune = world.dial(address);
+    let mut commune = world.dial(Transport::Quic, address);
     let (_, _, link) = up(&mut commune.events).await;
     kill.send(()).unwrap();
     let gone = tokio::task::spawn_blocking(move || doomed.join().unwrap());

@@ -10,6 +10,7 @@ use fanal::link::Link;
 use fanal::link::group::{GroupReader, GroupWriter, ReadError};
 use fanal::link::priority::Class;
 use fanal::link::relay::{Notice, Parts, RelaySender};
+use fanal::link::transport::{self, Transport, WriteError};
 use fanal::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFlags};
 use fanal::proto::control::{Heads, ToReceiver};
 use fanal::proto::ids::{CameraId, Profile, RelayId};
@@ -17,10 +18,19 @@ use fanal::proto::wire::{ABANDONED, GroupHeader, UNGRANTED, UNKNOWN_KIND};
 use fanal::reason::{Reason, Refusal};
 use tokio::sync::mpsc;
 
-use super::any;
-use super::world::{COMMUNE, Commune, RawLink, World, serve, up, within};
+use super::world::{COMMUNE, Commune, RawLink, RawServer, World, up, within, write_all};
+use super::{any, over_both};
 
-fn group(number: u64) -> Arc<Group> {
+over_both![
+    groups_arrive_as_they_were_pushed,
+    after_stop_no_byte_of_the_camera_crosses,
+    a_relay_ends_itself_when_its_time_is_up,
+    a_lost_camera_resets_its_group_with_the_cause,
+    a_dropped_relay_and_a_dropped_writer_reset_their_streams,
+    unknown_kinds_and_relays_without_a_grant_are_stopped_and_the_link_stays,
+];
+
+pub(super) fn group(number: u64) -> Arc<Group> {
     Arc::new(Group {
         number,
         epoch: 1,
@@ -37,7 +47,7 @@ fn group(number: u64) -> Arc<Group> {
     })
 }
 
-fn unit(n: i64, key: bool, bytes: usize) -> Arc<AccessUnit> {
+pub(super) fn unit(n: i64, key: bool, bytes: usize) -> Arc<AccessUnit> {
     Arc::new(AccessUnit {
         flags: UnitFlags {
             key,
@@ -49,6 +59,26 @@ fn unit(n: i64, key: bool, bytes: usize) -> Arc<AccessUnit> {
     })
 }
 
+/// A relay on this link of the commune.
+pub(super) fn parts(
+    link: &Link,
+    commune: &Commune,
+    until: Boot,
+    clock: Clock,
+    notices: mpsc::Sender<(RelayId, Notice)>,
+) -> Parts {
+    Parts {
+        link: link.clone(),
+        relay: RelayId(9),
+        camera: CameraId::new("quai-nord").unwrap(),
+        class: Class::Rest,
+        until,
+        clock,
+        metrics: Arc::clone(&commune.metrics),
+        notices,
+    }
+}
+
 /// A gateway linked to a raw server, and a relay on that link.
 struct Relayed {
     commune: Commune,
@@ -56,29 +86,20 @@ struct Relayed {
     link: Link,
     sender: RelaySender,
     notices: mpsc::Receiver<(RelayId, Notice)>,
-    _server: quinn::Endpoint,
+    _server: RawServer,
     _world: World,
 }
 
-async fn relayed(until: Boot, clock: Clock) -> Relayed {
+async fn relayed(over: Transport, until: Boot, clock: Clock) -> Relayed {
     let world = World::new();
-    let server = world.server();
-    let mut commune = world.dial(server.local_addr().unwrap());
-    let centre = serve(&server).await;
+    let server = world.server(over);
+    let mut commune = world.dial(over, server.local_addr());
+    let centre = server.serve().await;
     let (_, _, link) = up(&mut commune.events).await;
     let (notices, receiver) = mpsc::channel(16);
     let sender = RelaySender::start(
         &tokio::runtime::Handle::current(),
-        Parts {
-            link: link.clone(),
-            relay: RelayId(9),
-            camera: CameraId::new("quai-nord").unwrap(),
-            class: Class::Rest,
-            until,
-            clock,
-            metrics: Arc::clone(&commune.metrics),
-            notices,
-        },
+        parts(&link, &commune, until, clock, notices),
     );
     Relayed {
         commune,
@@ -98,14 +119,13 @@ fn far() -> Boot {
 /// The code a reading ends with when the sender resets.
 fn reset_code(error: &ReadError) -> u64 {
     match error {
-        ReadError::Stream(quinn::ReadError::Reset(code)) => code.into_inner(),
+        ReadError::Stream(transport::ReadError::Reset(code)) => *code,
         other => panic!("not a reset: {other}"),
     }
 }
 
-#[tokio::test]
-async fn groups_arrive_as_they_were_pushed() {
-    let relayed = relayed(far(), Clock::system()).await;
+async fn groups_arrive_as_they_were_pushed(over: Transport) {
+    let relayed = relayed(over, far(), Clock::system()).await;
     let sink: &dyn Sink = &relayed.sender;
     for number in 1..=3_u64 {
         sink.push(&Frame::Group(group(number)));
@@ -137,9 +157,8 @@ async fn groups_arrive_as_they_were_pushed() {
     assert_eq!(metrics.ungranted_bytes_total.get(), 0);
 }
 
-#[tokio::test]
-async fn after_stop_no_byte_of_the_camera_crosses() {
-    let mut relayed = relayed(far(), Clock::system()).await;
+async fn after_stop_no_byte_of_the_camera_crosses(over: Transport) {
+    let mut relayed = relayed(over, far(), Clock::system()).await;
     let sink: &dyn Sink = &relayed.sender;
     sink.push(&Frame::Group(group(1)));
     sink.push(&Frame::Unit(unit(1, true, 1_000)));
@@ -176,11 +195,10 @@ async fn after_stop_no_byte_of_the_camera_crosses() {
     );
 }
 
-#[tokio::test]
-async fn a_relay_ends_itself_when_its_time_is_up() {
+async fn a_relay_ends_itself_when_its_time_is_up(over: Transport) {
     let (clock, hand) = Clock::manual(Clock::system().now().wall);
     let until = clock.now().boot.plus(Duration::from_secs(60));
-    let mut relayed = relayed(until, clock).await;
+    let mut relayed = relayed(over, until, clock).await;
     let sink: &dyn Sink = &relayed.sender;
     sink.push(&Frame::Group(group(1)));
     sink.push(&Frame::Unit(unit(1, true, 1_000)));
@@ -200,9 +218,8 @@ async fn a_relay_ends_itself_when_its_time_is_up() {
     );
 }
 
-#[tokio::test]
-async fn a_lost_camera_resets_its_group_with_the_cause() {
-    let mut relayed = relayed(far(), Clock::system()).await;
+async fn a_lost_camera_resets_its_group_with_the_cause(over: Transport) {
+    let mut relayed = relayed(over, far(), Clock::system()).await;
     let sink: &dyn Sink = &relayed.sender;
     sink.push(&Frame::Group(group(1)));
     sink.push(&Frame::Unit(unit(1, true, 1_000)));
@@ -233,9 +250,8 @@ async fn a_lost_camera_resets_its_group_with_the_cause() {
     assert_eq!(within(reader.header()).await.unwrap().group.number, 2);
 }
 
-#[tokio::test]
-async fn a_dropped_relay_and_a_dropped_writer_reset_their_streams() {
-    let relayed = relayed(far(), Clock::system()).await;
+async fn a_dropped_relay_and_a_dropped_writer_reset_their_streams(over: Transport) {
+    let relayed = relayed(over, far(), Clock::system()).await;
     {
         let sink: &dyn Sink = &relayed.sender;
         sink.push(&Frame::Group(group(1)));
@@ -253,10 +269,10 @@ async fn a_dropped_relay_and_a_dropped_writer_reset_their_streams() {
 
     // A raw link, for a writer alone.
     let world = World::new();
-    let server = world.server();
+    let server = world.server(over);
     let client = world.client(COMMUNE);
-    let address = server.local_addr().unwrap();
-    let (link, other) = tokio::join!(client.link(address), serve(&server));
+    let address = server.local_addr();
+    let (link, other) = tokio::join!(client.link(over, address), server.serve());
     let stream = within(link.connection.open_uni()).await.unwrap();
     let header = GroupHeader {
         relay: RelayId(1),
@@ -278,19 +294,24 @@ async fn a_dropped_relay_and_a_dropped_writer_reset_their_streams() {
 /// Opens a stream with these first bytes; gives the code it is stopped with.
 async fn stopped(link: &RawLink, bytes: &[u8]) -> u64 {
     let mut stream = within(link.connection.open_uni()).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    within(stream.stopped())
-        .await
-        .unwrap()
-        .expect("stopped")
-        .into_inner()
+    write_all(&mut stream, bytes).await.unwrap();
+    // Written on until the other side wants no more.
+    within(async {
+        loop {
+            match write_all(&mut stream, &[0]).await {
+                Ok(()) => tokio::task::yield_now().await,
+                Err(WriteError::Stopped(code)) => return code,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    })
+    .await
 }
 
-#[tokio::test]
-async fn unknown_kinds_and_relays_without_a_grant_are_stopped_and_the_link_stays() {
+async fn unknown_kinds_and_relays_without_a_grant_are_stopped_and_the_link_stays(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
-    let mut link = world.client(COMMUNE).link(centre.address).await;
+    let mut link = world.client(COMMUNE).link(over, centre.address).await;
     up(&mut centre.events).await;
     assert_eq!(stopped(&link, &[9, 30]).await, u64::from(UNKNOWN_KIND));
     assert_eq!(

@@ -1,8 +1,9 @@
 //! The link on real sockets: who gets in, what ends it, what crosses it.
 
+mod fallback;
 mod killed;
 mod media;
-mod world;
+pub(crate) mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,26 +12,64 @@ use std::time::Duration;
 use fanal::certs::Validity;
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
-use fanal::config::settings;
-use fanal::link::{Event, endpoint, tls};
+use fanal::link::transport::Transport;
+use fanal::link::{Event, tls};
 use fanal::proto::control::{Heads, MESSAGE_LIMIT, ToGateway, ToReceiver};
 use fanal::reason::Reason;
 use quinn::rustls;
-use world::{CENTRE, COMMUNE, World, down, next, up, within};
+use world::{CENTRE, COMMUNE, World, down, next, reason, up, within, write_all};
+
+/// Each of these tests over both transports.
+macro_rules! over_both {
+    ($($name:ident),* $(,)?) => {
+        mod quic {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(fanal::link::transport::Transport::Quic).await;
+            })*
+        }
+        mod tcp {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(fanal::link::transport::Transport::Tcp).await;
+            })*
+        }
+    };
+}
+pub(crate) use over_both;
+
+over_both![
+    both_ends_learn_who_the_other_is_and_messages_cross,
+    only_configured_communes_with_a_good_certificate_get_in,
+    without_a_certificate_nobody_gets_in,
+    a_gateway_refuses_a_server_of_another_name_or_authority,
+    the_server_gives_nothing_to_resume_with,
+    a_revocation_ends_a_live_link_at_the_reload,
+    the_end_of_a_certificate_ends_the_link,
+    of_two_links_of_a_commune_the_newest_wins,
+    a_newer_minor_version_is_understood_as_far_as_it_goes,
+    control_messages_have_their_limits,
+    a_peer_that_takes_no_messages_loses_its_link,
+    a_gateway_comes_back_by_itself,
+];
 
 fn any() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
-#[tokio::test]
-async fn both_ends_learn_who_the_other_is_and_messages_cross() {
+async fn both_ends_learn_who_the_other_is_and_messages_cross(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
-    let mut commune = world.dial(centre.address);
+    let wire = centre.wire(over).await;
+    let mut commune = world.dial(over, wire.address);
     let (peer, _, to_gateway) = up(&mut centre.events).await;
     assert_eq!(peer, COMMUNE);
     let (peer, _, to_receiver) = up(&mut commune.events).await;
     assert_eq!(peer, CENTRE);
+    assert_eq!(
+        (to_gateway.transport(), to_receiver.transport()),
+        (over, over)
+    );
     assert_eq!(to_receiver.key_exchange(), "X25519MLKEM768");
     assert_eq!(to_gateway.key_exchange(), "X25519MLKEM768");
     to_gateway.send(&ToGateway::KeyFrame {
@@ -58,23 +97,18 @@ async fn both_ends_learn_who_the_other_is_and_messages_cross() {
 }
 
 /// Tries to get in with this identity; says why it failed.
-async fn refused(world: &World, centre: &mut world::Centre, identity: &str) -> String {
-    let client = world.client(identity);
-    let error = match within(client.connect(centre.address)).await {
-        Err(error) => error,
-        Ok(connection) => {
-            let (mut send, _receive) = within(connection.open_bi()).await.unwrap();
-            // The refusal may come before or after this is out.
-            let _ = send.write_all(&[0; 4]).await;
-            within(connection.closed()).await
-        }
-    };
+async fn refused(
+    over: Transport,
+    world: &World,
+    centre: &mut world::Centre,
+    identity: &str,
+) -> String {
+    let error = world.client(identity).refused(over, centre.address).await;
     assert!(centre.events.try_recv().is_err(), "{identity} got in");
-    error.to_string()
+    error
 }
 
-#[tokio::test]
-async fn only_configured_communes_with_a_good_certificate_get_in() {
+async fn only_configured_communes_with_a_good_certificate_get_in(over: Transport) {
     let mut world = World::new();
     let day = Duration::from_secs(24 * 3600);
     world.write_identity("another", &world.trial, "another-commune");
@@ -99,20 +133,21 @@ async fn only_configured_communes_with_a_good_certificate_get_in() {
         ("expired", "expired"),
         ("revoked", "revoked"),
     ] {
-        let error = refused(&world, &mut centre, identity).await.to_lowercase();
+        let error = refused(over, &world, &mut centre, identity)
+            .await
+            .to_lowercase();
         assert!(
             error.contains(cause) || error.contains("cert"),
             "{identity}: {error}"
         );
     }
     // The good one still gets in.
-    let _link = world.client(COMMUNE).link(centre.address).await;
+    let _link = world.client(COMMUNE).link(over, centre.address).await;
     assert_eq!(up(&mut centre.events).await.0, COMMUNE);
     centre.stop().await;
 }
 
-#[tokio::test]
-async fn without_a_certificate_nobody_gets_in() {
+async fn without_a_certificate_nobody_gets_in(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
     let roots = rustls::RootCertStore::empty();
@@ -132,16 +167,9 @@ async fn without_a_certificate_nobody_gets_in() {
         config: Arc::new(config),
         peers: pinned.peers,
     };
-    let client = world::RawClient {
-        endpoint: endpoint::dial().unwrap(),
-        config: endpoint::client_config(&end, &settings::Uplink::default(), &Arc::default())
-            .unwrap(),
-    };
-    let error = match within(client.connect(centre.address)).await {
-        Err(error) => error,
-        Ok(connection) => within(connection.closed()).await,
-    };
-    assert!(error.to_string().contains("cert"), "{error}");
+    let client = world::RawClient::new(&end);
+    let error = client.refused(over, centre.address).await;
+    assert!(error.to_lowercase().contains("cert"), "{error}");
     assert!(centre.events.try_recv().is_err());
     centre.stop().await;
 }
@@ -193,27 +221,26 @@ impl rustls::client::danger::ServerCertVerifier for AnyServer {
     }
 }
 
-#[tokio::test]
-async fn a_gateway_refuses_a_server_of_another_name_or_authority() {
+async fn a_gateway_refuses_a_server_of_another_name_or_authority(over: Transport) {
     let world = World::new();
-    let server = world.server();
-    let address = server.local_addr().unwrap();
+    let server = world.server(over);
+    let address = server.local_addr();
     let accepting = tokio::spawn(async move {
-        while let Some(incoming) = server.accept().await {
-            let _ = incoming.await;
+        loop {
+            // An error is the refusal that is looked for.
+            let _ = server.take().await;
         }
     });
     let another = world.client_of(&world.tls(COMMUNE), "corg-06");
-    let error = within(another.connect(address)).await.unwrap_err();
-    assert!(error.to_string().contains("NotValidForName"), "{error}");
+    let error = within(another.connect(over, address)).await.unwrap_err();
+    assert!(error.contains("NotValidForName"), "{error}");
     let stranger = Trial::new(world.now).unwrap();
     world.write("link-ca.pem", stranger.link_authority());
     let mut tls = world.tls(COMMUNE);
     tls.revoked = None;
-    let error = within(world.client_of(&tls, CENTRE).connect(address))
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    let client = world.client_of(&tls, CENTRE);
+    let error = within(client.connect(over, address)).await.unwrap_err();
+    assert!(error.contains("UnknownIssuer"), "{error}");
     accepting.abort();
 }
 
@@ -254,8 +281,7 @@ impl rustls::client::ClientSessionStore for Tickets {
     }
 }
 
-#[tokio::test]
-async fn the_server_gives_nothing_to_resume_with() {
+async fn the_server_gives_nothing_to_resume_with(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
     let end = tls::client(&world.tls(COMMUNE), CENTRE, &Clock::system()).unwrap();
@@ -267,13 +293,9 @@ async fn the_server_gives_nothing_to_resume_with() {
         config: Arc::new(config),
         peers: end.peers,
     };
-    let client = world::RawClient {
-        endpoint: endpoint::dial().unwrap(),
-        config: endpoint::client_config(&end, &settings::Uplink::default(), &Arc::default())
-            .unwrap(),
-    };
+    let client = world::RawClient::new(&end);
     // What the server says after the handshake comes before its answer here.
-    let mut link = client.link(centre.address).await;
+    let mut link = client.link(over, centre.address).await;
     let (_, _, to_gateway) = up(&mut centre.events).await;
     to_gateway.send(&ToGateway::KeyFrame {
         relay: fanal::proto::ids::RelayId(1),
@@ -283,11 +305,10 @@ async fn the_server_gives_nothing_to_resume_with() {
     centre.stop().await;
 }
 
-#[tokio::test]
-async fn a_revocation_ends_a_live_link_at_the_reload() {
+async fn a_revocation_ends_a_live_link_at_the_reload(over: Transport) {
     let mut world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
-    let link = world.client(COMMUNE).link(centre.address).await;
+    let link = world.client(COMMUNE).link(over, centre.address).await;
     up(&mut centre.events).await;
     let certificate = std::fs::read_to_string(world.path(&format!("{COMMUNE}.pem"))).unwrap();
     let now = world.now;
@@ -304,12 +325,11 @@ async fn a_revocation_ends_a_live_link_at_the_reload() {
     centre.stop().await;
 }
 
-#[tokio::test]
-async fn the_end_of_a_certificate_ends_the_link() {
+async fn the_end_of_a_certificate_ends_the_link(over: Transport) {
     let world = World::new();
     let (clock, hand) = Clock::manual(world.now);
     let mut centre = world.accept(any(), &clock);
-    let link = world.client(COMMUNE).link(centre.address).await;
+    let link = world.client(COMMUNE).link(over, centre.address).await;
     up(&mut centre.events).await;
     hand.advance(Duration::from_secs(31 * 24 * 3600));
     let (_, cause) = down(&mut centre.events).await;
@@ -318,14 +338,13 @@ async fn the_end_of_a_certificate_ends_the_link() {
     centre.stop().await;
 }
 
-#[tokio::test]
-async fn of_two_links_of_a_commune_the_newest_wins() {
+async fn of_two_links_of_a_commune_the_newest_wins(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
     let client = world.client(COMMUNE);
-    let first = client.link(centre.address).await;
+    let first = client.link(over, centre.address).await;
     let (_, one, _) = up(&mut centre.events).await;
-    let _second = client.link(centre.address).await;
+    let _second = client.link(over, centre.address).await;
     let (gone, _) = down(&mut centre.events).await;
     assert_eq!(gone, one);
     let (_, two, _) = up(&mut centre.events).await;
@@ -335,11 +354,10 @@ async fn of_two_links_of_a_commune_the_newest_wins() {
     centre.stop().await;
 }
 
-#[tokio::test]
-async fn a_newer_minor_version_is_understood_as_far_as_it_goes() {
+async fn a_newer_minor_version_is_understood_as_far_as_it_goes(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
-    let mut link = world.client(COMMUNE).link(centre.address).await;
+    let mut link = world.client(COMMUNE).link(over, centre.address).await;
     up(&mut centre.events).await;
     link.say(r#"{"type":"weather","wind":[1,2]}"#).await;
     link.say(
@@ -357,8 +375,7 @@ async fn a_newer_minor_version_is_understood_as_far_as_it_goes() {
     centre.stop().await;
 }
 
-#[tokio::test]
-async fn control_messages_have_their_limits() {
+async fn control_messages_have_their_limits(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
     let client = world.client(COMMUNE);
@@ -370,27 +387,21 @@ async fn control_messages_have_their_limits() {
         b"\0\0\0\x02{]".to_vec(),
         b"\0\0\0\x10{\"type\":\"hello\"}".to_vec(),
     ] {
-        let mut link = client.link(centre.address).await;
+        let mut link = client.link(over, centre.address).await;
         up(&mut centre.events).await;
-        link.send.write_all(&bytes).await.unwrap();
+        write_all(&mut link.send, &bytes).await.unwrap();
         let (_, cause) = down(&mut centre.events).await;
         assert!(cause.contains("control message"), "{cause}");
-        match within(link.connection.closed()).await {
-            quinn::ConnectionError::ApplicationClosed(close) => {
-                let code = close.error_code.into_inner();
-                assert_eq!(Reason::from_number(code), Some(Reason::ProtocolError));
-            }
-            other => panic!("{other}"),
-        }
+        let closed = within(link.connection.closed()).await;
+        assert_eq!(reason(&closed), Reason::ProtocolError);
     }
     centre.stop().await;
 }
 
-#[tokio::test]
-async fn a_peer_that_takes_no_messages_loses_its_link() {
+async fn a_peer_that_takes_no_messages_loses_its_link(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
-    let link = world.client(COMMUNE).link(centre.address).await;
+    let link = world.client(COMMUNE).link(over, centre.address).await;
     let (_, _, to_gateway) = up(&mut centre.events).await;
     let big = ToGateway::Viewings {
         statement: "x".repeat(MESSAGE_LIMIT / 2),
@@ -405,12 +416,12 @@ async fn a_peer_that_takes_no_messages_loses_its_link() {
     centre.stop().await;
 }
 
-#[tokio::test]
-async fn a_gateway_comes_back_by_itself() {
+async fn a_gateway_comes_back_by_itself(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
     let address = centre.address;
-    let mut commune = world.dial(address);
+    let wire = centre.wire(over).await;
+    let mut commune = world.dial(over, wire.address);
     let (_, one, _) = up(&mut commune.events).await;
     up(&mut centre.events).await;
     centre.stop().await;
@@ -425,7 +436,7 @@ async fn a_gateway_comes_back_by_itself() {
     assert!(two > one);
     up(&mut centre.events).await;
     // A centre that the settings no longer name is left.
-    let mut settings = world.gateway(address);
+    let mut settings = world.gateway(wire.address);
     settings.agreements.clear();
     commune.dialer.reload(&settings).unwrap();
     let (_, cause) = down(&mut commune.events).await;
@@ -442,7 +453,7 @@ async fn first_packets(world: &World, count: usize) -> Vec<Vec<u8>> {
     let mut packets: Vec<Vec<u8>> = Vec::new();
     let mut buffer = vec![0; 2000];
     while packets.len() < count {
-        let connecting = client.connect(address);
+        let connecting = client.begin_quic(address);
         tokio::pin!(connecting);
         loop {
             let length = tokio::select! {
@@ -484,7 +495,8 @@ async fn under_pressure_a_client_must_prove_its_address() {
     }
     assert!((1..48).contains(&retries), "{retries} of 48");
     // Who answers is let in all the same.
-    let _link = world.client(COMMUNE).link(centre.address).await;
+    let client = world.client(COMMUNE);
+    let _link = client.link(Transport::Quic, centre.address).await;
     up(&mut centre.events).await;
     centre.stop().await;
 }

@@ -10,13 +10,18 @@ use fanal::certs::Validity;
 use fanal::certs::trial::Trial;
 use fanal::clock::{Clock, Wall};
 use fanal::config::{self, settings};
-use fanal::link::{Event, Link, accept, dial, endpoint, tls};
+use fanal::link::transport::{Closed, Connection, RecvStream, SendStream, Transport};
+use fanal::link::{Event, Link, accept, dial, endpoint, tcp, tls};
 use fanal::metrics;
 use fanal::proto::control::{ToGateway, ToReceiver};
+use fanal::reason::Reason;
 use fanal::receiver::hub::Hub;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::wire::Wire;
 
 pub(super) const COMMUNE: &str = "berre-l-etang";
 pub(super) const CENTRE: &str = "corg-13";
@@ -204,8 +209,21 @@ max_designation = "31d"
         })
     }
 
-    /// A gateway's end that dials this address.
-    pub(super) fn dial(&self, centre: SocketAddr) -> Commune {
+    /// A gateway's end that dials this address. To come over TCP it waits for no
+    /// answer over UDP, and tries QUIC again soon.
+    pub(super) fn dial(&self, over: Transport, centre: SocketAddr) -> Commune {
+        let pace = dial::Pace {
+            tcp_after: match over {
+                Transport::Quic => PATIENCE,
+                Transport::Tcp => Duration::ZERO,
+            },
+            quic_again: Duration::from_millis(200),
+        };
+        self.dial_with(centre, pace)
+    }
+
+    /// The same at this pace.
+    pub(super) fn dial_with(&self, centre: SocketAddr, pace: dial::Pace) -> Commune {
         let settings = self.gateway(centre);
         let clock = Clock::system();
         let (events, receiver) = mpsc::channel(64);
@@ -218,6 +236,7 @@ max_designation = "31d"
                 clock,
                 metrics: Arc::clone(&metrics),
                 events,
+                pace,
             },
         )
         .unwrap();
@@ -239,26 +258,27 @@ max_designation = "31d"
 
     pub(super) fn client_of(&self, tls: &settings::Tls, centre: &str) -> RawClient {
         let end = tls::client(tls, centre, &Clock::system()).unwrap();
-        RawClient {
-            endpoint: endpoint::dial().unwrap(),
-            config: endpoint::client_config(&end, &settings::Uplink::default(), &Arc::default())
-                .unwrap(),
-        }
+        RawClient::new(&end)
     }
 
-    /// A server with the centre's identity, below the acceptor.
-    pub(super) fn server(&self) -> quinn::Endpoint {
+    /// A server with the centre's identity, below the acceptor, over one
+    /// transport alone.
+    pub(super) fn server(&self, over: Transport) -> RawServer {
         let listen = "127.0.0.1:0".parse().unwrap();
-        self.server_at(listen)
+        let settings = self.receiver(listen);
+        RawServer::listen(&settings, &Clock::system(), over)
     }
 
-    /// The same at this address.
+    /// A QUIC server at this address.
     pub(super) fn server_at(&self, listen: SocketAddr) -> quinn::Endpoint {
         let settings = self.receiver(listen);
-        let end = tls::server(&settings, &Clock::system()).unwrap();
-        let lasting = tls::lasting_secret(&settings.tls).unwrap();
-        endpoint::listen(listen, endpoint::server_config(&end).unwrap(), lasting).unwrap()
+        quic_server(&settings, &Clock::system())
     }
+}
+
+/// The reason with which the other side closed.
+pub(super) fn reason(closed: &Closed) -> Reason {
+    closed.reason().unwrap_or_else(|| panic!("{closed}"))
 }
 
 pub(super) struct Centre {
@@ -266,10 +286,17 @@ pub(super) struct Centre {
     pub(super) address: SocketAddr,
     pub(super) events: mpsc::Receiver<Event<ToReceiver>>,
     pub(super) token: CancellationToken,
-    pub(super) task: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 impl Centre {
+    /// The way to it for a gateway that is to come over this transport.
+    pub(super) async fn wire(&self, over: Transport) -> Wire {
+        let wire = Wire::to(self.address).await;
+        wire.let_udp(over == Transport::Quic);
+        wire
+    }
+
     pub(super) async fn stop(self) {
         self.token.cancel();
         within(self.task).await.unwrap();
@@ -291,20 +318,135 @@ impl Commune {
     }
 }
 
+pub(crate) enum RawServer {
+    Quic(quinn::Endpoint),
+    Tcp {
+        listener: tokio::net::TcpListener,
+        config: Arc<rustls::ServerConfig>,
+        drivers: TaskTracker,
+    },
+}
+
+fn quic_server(settings: &settings::Receiver, clock: &Clock) -> quinn::Endpoint {
+    let end = tls::server(settings, clock).unwrap();
+    let lasting = tls::lasting_secret(&settings.tls).unwrap();
+    let config = endpoint::server_config(&end).unwrap();
+    endpoint::listen(settings.link_listen[0], config, lasting).unwrap()
+}
+
+impl RawServer {
+    pub(crate) fn listen(settings: &settings::Receiver, clock: &Clock, over: Transport) -> Self {
+        match over {
+            Transport::Quic => Self::Quic(quic_server(settings, clock)),
+            Transport::Tcp => Self::Tcp {
+                listener: tcp::socket::listen(settings.link_listen[0]).unwrap(),
+                config: tcp::socket::server_config(&tls::server(settings, clock).unwrap()),
+                drivers: TaskTracker::new(),
+            },
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        match self {
+            Self::Quic(endpoint) => endpoint.local_addr().unwrap(),
+            Self::Tcp { listener, .. } => listener.local_addr().unwrap(),
+        }
+    }
+
+    /// One connection's handshake, whatever comes of it.
+    pub(crate) async fn take(&self) -> Result<Connection, String> {
+        match self {
+            Self::Quic(endpoint) => {
+                let incoming = endpoint.accept().await.unwrap();
+                let connection = incoming.await.map_err(|error| error.to_string())?;
+                Ok(connection.into())
+            }
+            Self::Tcp {
+                listener,
+                config,
+                drivers,
+            } => {
+                let (stream, _) = listener.accept().await.unwrap();
+                tcp::socket::accept(stream, Arc::clone(config), drivers)
+                    .await
+                    .map(Connection::Tcp)
+                    .map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// The server's end of a link: what the acceptor would do.
+    pub(super) async fn serve(&self) -> RawLink {
+        let connection = within(self.take()).await.unwrap();
+        let (mut send, mut receive) = within(connection.accept_control()).await.unwrap();
+        within(receive.read_exact(&mut [0; 4])).await.unwrap();
+        write_all(&mut send, &[0; 4]).await.unwrap();
+        RawLink {
+            connection,
+            send,
+            receive,
+        }
+    }
+}
+
 pub(super) struct RawClient {
-    pub(super) endpoint: quinn::Endpoint,
-    pub(super) config: quinn::ClientConfig,
+    endpoint: quinn::Endpoint,
+    quic: quinn::ClientConfig,
+    tcp: Arc<rustls::ClientConfig>,
+    drivers: TaskTracker,
 }
 
 /// A connection with its control stream, opened as the protocol wants it.
 pub(super) struct RawLink {
-    pub(super) connection: quinn::Connection,
-    pub(super) send: quinn::SendStream,
-    pub(super) receive: quinn::RecvStream,
+    pub(super) connection: Connection,
+    pub(super) send: SendStream,
+    pub(super) receive: RecvStream,
+}
+
+/// Writes all of it.
+pub(crate) async fn write_all(
+    stream: &mut SendStream,
+    bytes: &[u8],
+) -> Result<(), fanal::link::transport::WriteError> {
+    stream
+        .write_chunk(bytes::Bytes::copy_from_slice(bytes))
+        .await
 }
 
 impl RawClient {
+    pub(super) fn new(end: &tls::End<rustls::ClientConfig>) -> Self {
+        Self {
+            endpoint: endpoint::dial().unwrap(),
+            quic: endpoint::client_config(end, &settings::Uplink::default(), &Arc::default())
+                .unwrap(),
+            tcp: tcp::socket::client_config(end),
+            drivers: TaskTracker::new(),
+        }
+    }
+
     pub(super) async fn connect(
+        &self,
+        over: Transport,
+        address: SocketAddr,
+    ) -> Result<Connection, String> {
+        match over {
+            Transport::Quic => {
+                let connecting = self.begin_quic(address).await;
+                let connection = connecting.map_err(|error| error.to_string())?;
+                Ok(connection.into())
+            }
+            Transport::Tcp => {
+                let name = CENTRE.try_into().unwrap();
+                tcp::socket::dial(address, name, Arc::clone(&self.tcp), &self.drivers)
+                    .await
+                    .map(Connection::Tcp)
+                    .map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// A QUIC handshake.
+    pub(super) async fn begin_quic(
         &self,
         address: SocketAddr,
     ) -> Result<quinn::Connection, quinn::ConnectionError> {
@@ -317,15 +459,31 @@ impl RawClient {
             SocketAddr::V6(_) => SocketAddr::new(ip, address.port()),
         };
         self.endpoint
-            .connect_with(self.config.clone(), address, CENTRE)
+            .connect_with(self.quic.clone(), address, CENTRE)
             .unwrap()
             .await
     }
 
-    pub(super) async fn link(&self, address: SocketAddr) -> RawLink {
-        let connection = within(self.connect(address)).await.unwrap();
-        let (mut send, mut receive) = within(connection.open_bi()).await.unwrap();
-        send.write_all(&[0; 4]).await.unwrap();
+    /// Tries to open the control stream; gives the end that follows.
+    pub(super) async fn refused(&self, over: Transport, address: SocketAddr) -> String {
+        match within(self.connect(over, address)).await {
+            Err(error) => error,
+            Ok(connection) => {
+                let opened = within(connection.open_control()).await;
+                if let Ok((mut send, _receive)) = opened {
+                    // The refusal may come before or after this is out.
+                    let _ = write_all(&mut send, &[0; 4]).await;
+                    return within(connection.closed()).await.to_string();
+                }
+                within(connection.closed()).await.to_string()
+            }
+        }
+    }
+
+    pub(super) async fn link(&self, over: Transport, address: SocketAddr) -> RawLink {
+        let connection = within(self.connect(over, address)).await.unwrap();
+        let (mut send, mut receive) = within(connection.open_control()).await.unwrap();
+        write_all(&mut send, &[0; 4]).await.unwrap();
         within(receive.read_exact(&mut [0; 4])).await.unwrap();
         RawLink {
             connection,
@@ -339,8 +497,10 @@ impl RawLink {
     /// Says this JSON.
     pub(super) async fn say(&mut self, json: &str) {
         let length = u32::try_from(json.len()).unwrap();
-        self.send.write_all(&length.to_be_bytes()).await.unwrap();
-        self.send.write_all(json.as_bytes()).await.unwrap();
+        write_all(&mut self.send, &length.to_be_bytes())
+            .await
+            .unwrap();
+        write_all(&mut self.send, json.as_bytes()).await.unwrap();
     }
 
     /// The next message that is not about the time.
@@ -355,19 +515,6 @@ impl RawLink {
                 return text;
             }
         }
-    }
-}
-
-/// A raw server's end of a link: what the acceptor would do.
-pub(super) async fn serve(server: &quinn::Endpoint) -> RawLink {
-    let connection = within(server.accept()).await.unwrap().await.unwrap();
-    let (mut send, mut receive) = within(connection.accept_bi()).await.unwrap();
-    within(receive.read_exact(&mut [0; 4])).await.unwrap();
-    send.write_all(&[0; 4]).await.unwrap();
-    RawLink {
-        connection,
-        send,
-        receive,
     }
 }
 

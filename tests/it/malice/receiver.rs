@@ -1,11 +1,12 @@
-//! The receiver that may do anything: raw QUIC with the centre's certificate.
+//! The receiver that may do anything: a raw link with the centre's certificate.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fanal::config;
-use fanal::link::{endpoint, tls};
+use fanal::link::transport::{Closed, Connection, ReadError, RecvStream, SendStream, Transport};
 use fanal::proto::control::{ToGateway, ToReceiver};
 use fanal::proto::ids::{CameraId, GrantId, RelayId, Sha256};
 use fanal::proto::jws::{self, Signer};
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{COMMUNE, Stage, within};
+use crate::link::world::{RawServer, write_all};
 
 /// Messages that wait to be looked at.
 const HEARD_LIMIT: usize = 4_096;
@@ -69,7 +71,7 @@ impl Answer {
 
 pub(crate) struct Receiver {
     id: String,
-    endpoint: quinn::Endpoint,
+    server: RawServer,
     pub(crate) signer: Signer,
     media: Arc<watch::Sender<Media>>,
     link: Option<Link>,
@@ -79,9 +81,9 @@ pub(crate) struct Receiver {
 }
 
 struct Link {
-    connection: quinn::Connection,
+    connection: Connection,
     /// Gone to whoever makes noise.
-    send: Option<quinn::SendStream>,
+    send: Option<SendStream>,
     heard: mpsc::Receiver<ToReceiver>,
     /// Heard while something else was waited for.
     kept: Vec<ToReceiver>,
@@ -91,8 +93,8 @@ struct Link {
 }
 
 impl Receiver {
-    pub(super) fn listen(stage: &Stage, id: &str) -> Self {
-        let listen = "127.0.0.1:0".parse().unwrap();
+    pub(super) fn listen(stage: &Stage, id: &str, over: Transport) -> Self {
+        let listen = "127.0.0.1:0";
         let directory = stage.path("").display().to_string();
         let settings = format!(
             r#"
@@ -119,13 +121,10 @@ designation_authority = "operators-13.pem"
         let file = format!("{id}.toml");
         stage.write(&file, &settings);
         let settings = config::load_receiver(&stage.path(&file)).unwrap().settings;
-        let end = tls::server(&settings, &stage.clock).unwrap();
-        let server = endpoint::server_config(&end).unwrap();
-        let lasting = tls::lasting_secret(&settings.tls).unwrap();
         let read = |end: &str| std::fs::read_to_string(stage.path(&format!("{id}.{end}"))).unwrap();
         Self {
             id: id.to_owned(),
-            endpoint: endpoint::listen(listen, server, lasting).unwrap(),
+            server: RawServer::listen(&settings, &stage.clock, over),
             signer: Signer::from_pem(&read("key"), &read("pem")).unwrap(),
             media: Arc::new(watch::Sender::new(Media::default())),
             link: None,
@@ -135,7 +134,7 @@ designation_authority = "operators-13.pem"
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.endpoint.local_addr().unwrap()
+        self.server.local_addr()
     }
 
     /// Waits for the gateway's next link and takes all that it may send.
@@ -144,18 +143,17 @@ designation_authority = "operators-13.pem"
         let accepted = within("a link", async {
             // A dial that was given up half way is followed by another.
             loop {
-                let incoming = self.endpoint.accept().await.unwrap();
-                if let Ok(connection) = incoming.await
-                    && let Ok(streams) = connection.accept_bi().await
+                if let Ok(connection) = self.server.take().await
+                    && let Ok(streams) = connection.accept_control().await
                 {
                     return (connection, streams);
                 }
             }
         });
         let (connection, (mut send, mut receive)) = accepted.await;
-        connection.set_max_concurrent_uni_streams(1_024u32.into());
+        connection.set_max_concurrent_uni_streams(1_024);
         receive.read_exact(&mut [0; 4]).await.unwrap();
-        send.write_all(&[0; 4]).await.unwrap();
+        write_all(&mut send, &[0; 4]).await.unwrap();
         let (heard, receiver) = mpsc::channel(HEARD_LIMIT);
         let mut tasks = JoinSet::new();
         let stop = CancellationToken::new();
@@ -177,14 +175,14 @@ designation_authority = "operators-13.pem"
         self.link.as_mut().expect("a link")
     }
 
-    pub(crate) fn connection(&mut self) -> quinn::Connection {
+    pub(crate) fn connection(&mut self) -> Connection {
         self.current().connection.clone()
     }
 
     /// Resets the own side of the control stream.
     pub(crate) fn reset_control(&mut self) {
         let send = self.current().send.as_mut().expect("its own stream");
-        send.reset(0u32.into()).unwrap();
+        assert!(send.reset(0));
     }
 
     /// Says these again and again, as fast as the gateway takes them, for as
@@ -198,7 +196,7 @@ designation_authority = "operators-13.pem"
             bytes.extend_from_slice(&text);
         }
         let mut noise = JoinSet::new();
-        noise.spawn(async move { while send.write_all(&bytes).await.is_ok() {} });
+        noise.spawn(async move { while write_all(&mut send, &bytes).await.is_ok() {} });
         noise
     }
 
@@ -207,17 +205,17 @@ designation_authority = "operators-13.pem"
         self.current().stop.cancel();
     }
 
-    /// Closes the link without a reason; the gateway dials again.
+    /// Closes the link; the gateway dials again.
     pub(crate) fn drop_link(&mut self) {
         if let Some(link) = self.link.take() {
-            link.connection.close(0u32.into(), b"");
+            link.connection.close(Reason::ShuttingDown, "");
         }
     }
 
     /// Writes these bytes on the control stream.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         let send = self.current().send.as_mut().expect("its own stream");
-        within("write", send.write_all(bytes)).await.unwrap();
+        within("write", write_all(send, bytes)).await.unwrap();
     }
 
     /// Says this text as one message.
@@ -386,12 +384,9 @@ designation_authority = "operators-13.pem"
     /// How the gateway closed the link.
     pub(crate) async fn closed(&mut self) -> Option<Reason> {
         let connection = self.connection();
-        match within("the link's end", connection.closed()).await {
-            quinn::ConnectionError::ApplicationClosed(close) => {
-                Reason::from_number(close.error_code.into_inner())
-            }
-            other => panic!("not closed by the gateway: {other}"),
-        }
+        let closed = within("the link's end", connection.closed()).await;
+        assert!(matches!(closed, Closed::ByPeer { .. }), "{closed}");
+        closed.reason()
     }
 
     pub(crate) fn media(&self) -> Media {
@@ -422,14 +417,14 @@ designation_authority = "operators-13.pem"
 
 /// Reads control messages for as long as the link lives, or until told to stop.
 async fn listen_to(
-    mut stream: quinn::RecvStream,
+    mut stream: RecvStream,
     heard: mpsc::Sender<ToReceiver>,
     stop: CancellationToken,
 ) {
     loop {
         let mut length = [0; 4];
         tokio::select! {
-            () = stop.cancelled() => return drop(stream.stop(0u32.into())),
+            () = stop.cancelled() => return stream.stop(0),
             read = stream.read_exact(&mut length) => if read.is_err() {
                 return;
             }
@@ -445,7 +440,7 @@ async fn listen_to(
 
 /// Counts every byte that comes on unidirectional streams, whatever it is and
 /// whatever was said on the control stream.
-async fn take_all(connection: quinn::Connection, media: Arc<watch::Sender<Media>>) {
+async fn take_all(connection: Connection, media: Arc<watch::Sender<Media>>) {
     let mut streams = JoinSet::new();
     loop {
         tokio::select! {
@@ -459,16 +454,17 @@ async fn take_all(connection: quinn::Connection, media: Arc<watch::Sender<Media>
     while streams.join_next().await.is_some() {}
 }
 
-async fn take_one(mut stream: quinn::RecvStream, media: Arc<watch::Sender<Media>>) {
+async fn take_one(mut stream: RecvStream, media: Arc<watch::Sender<Media>>) {
     let mut start = Vec::new();
     let mut relay = None;
     loop {
-        match stream.read_chunk(64 * 1024, true).await {
-            Ok(Some(chunk)) => {
-                let bytes = chunk.bytes.len() as u64;
+        let mut chunk = [Bytes::new()];
+        match stream.read_chunks(&mut chunk).await {
+            Ok(Some(_)) => {
+                let bytes = chunk[0].len() as u64;
                 let known = relay.is_some();
                 if !known {
-                    start.extend_from_slice(&chunk.bytes);
+                    start.extend_from_slice(&chunk[0]);
                     relay = start
                         .get(4..8)
                         .map(|relay| u32::from_be_bytes(relay.try_into().unwrap()));
@@ -485,8 +481,8 @@ async fn take_one(mut stream: quinn::RecvStream, media: Arc<watch::Sender<Media>
             }
             Ok(None) => return,
             Err(error) => {
-                if let (quinn::ReadError::Reset(code), Some(relay)) = (error, relay) {
-                    media.send_modify(|media| media.resets.push((relay, code.into_inner())));
+                if let (ReadError::Reset(code), Some(relay)) = (error, relay) {
+                    media.send_modify(|media| media.resets.push((relay, code)));
                 }
                 return;
             }

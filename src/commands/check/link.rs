@@ -1,0 +1,87 @@
+//! `fanal check --link`: the way to each centre, step by step, with causes and mends.
+
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::CheckArgs;
+use crate::clock::Clock;
+use crate::config::settings;
+use crate::link::probe::{Report, probe};
+use crate::metrics::health::State;
+
+/// Tries the centres and prints what was found.
+pub(super) fn run(args: &CheckArgs, settings: &settings::Gateway) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime can't be started")?;
+    // Whoever answers there has a link that another would replace.
+    let beside = UnixStream::connect(&settings.socket).is_ok();
+    let reports = runtime.block_on(probe(settings, &Clock::system(), beside))?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&reports).context("report not written as JSON")?;
+        println!("{text}");
+    } else {
+        print!("{}", text(&reports));
+    }
+    let failed = reports.is_empty() || reports.iter().any(Report::failed);
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+fn text(reports: &[Report]) -> String {
+    if reports.is_empty() {
+        return "no agreement names a centre\n".to_owned();
+    }
+    let mut text = String::new();
+    for report in reports {
+        text.push_str(&format!("{} at {}\n", report.centre, report.address));
+        for step in &report.steps {
+            let state = match step.check.state {
+                State::Ok => "ok",
+                State::Warning => "warning",
+                State::Failed => "FAILED",
+            };
+            let line = format!("  {:6} {state:8} {}", step.step, step.check.detail);
+            text.push_str(line.trim_end());
+            if !step.check.mend.is_empty() {
+                text.push_str(&format!("\n{:18}-> {}", "", step.check.mend));
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::probe::Step;
+    use crate::metrics::health::Check;
+
+    #[test]
+    fn each_step_has_its_line_and_its_mend() {
+        let steps = vec![
+            Step {
+                step: "dns",
+                check: Check::ok("192.0.2.1"),
+            },
+            Step {
+                step: "udp",
+                check: Check::warning("no answer", "open outbound UDP 4433"),
+            },
+        ];
+        let report = Report {
+            centre: "corg-13".to_owned(),
+            address: "corg13.example:4433".to_owned(),
+            found: None,
+            steps,
+        };
+        assert_eq!(
+            text(&[report]),
+            "corg-13 at corg13.example:4433\n  dns    ok       192.0.2.1\n  \
+             udp    warning  no answer\n                  -> open outbound UDP 4433\n"
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! Reaches one address of a centre: over QUIC, or over TCP where UDP gets no
+//! answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::congestion::Known;
+use super::transport::{Closed, Connection, SendStream, Transport};
+use super::{control, priority, tcp};
+
+/// How long one address has for its handshake, over both transports together.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses that a name may stand for; more are not tried.
+const ADDRESS_LIMIT: usize = 16;
+
+/// When the other transport is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long QUIC is alone before TCP is tried beside it.
+    pub tcp_after: Duration,
+    /// On TCP: from one attempt to return to QUIC to the next, a quarter more or
+    /// less.
+    pub quic_again: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            tcp_after: Duration::from_millis(1_500),
+            quic_again: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How a centre is dialled: its pinned name and both transports' settings.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    /// The centre's name. Some (`13`) are no DNS names; what is sent to the
+    /// server has no say anyway.
+    pub(super) centre: String,
+    /// QUIC's settings.
+    pub(super) quic: quinn::ClientConfig,
+    /// What congestion control knows of the way over QUIC.
+    pub(super) known: Arc<Known>,
+    /// TCP's.
+    pub(super) tcp: Arc<rustls::ClientConfig>,
+}
+
+/// The sockets to dial from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Sockets {
+    /// Of all QUIC connections.
+    pub(super) quic: quinn::Endpoint,
+    /// The tasks of TCP connections, which end with them.
+    pub(super) drivers: TaskTracker,
+}
+
+/// A link whose control stream is open on both sides.
+pub(super) struct Opened {
+    /// The connection.
+    pub(super) connection: Connection,
+    /// The control stream.
+    pub(super) send: SendStream,
+    /// The same, inwards.
+    pub(super) receive: control::Receiver,
+}
+
+/// What a name and port (`corg13.example:4433`) stand for.
+pub(super) async fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
+    match timeout(CONNECT_TIMEOUT, tokio::net::lookup_host(address)).await {
+        Ok(Ok(found)) => Ok(found.take(ADDRESS_LIMIT).collect()),
+        Ok(Err(error)) => Err(format!("the name can't be looked up: {error}")),
+        Err(_) => Err("the name server does not answer".to_owned()),
+    }
+}
+
+impl Sockets {
+    /// Reaches an address over QUIC, or, where that gets no answer for a while,
+    /// over TCP. An answer that refuses is one: TCP would get the same.
+    pub(super) async fn reach(
+        &self,
+        way: &Way,
+        address: SocketAddr,
+        pace: Pace,
+    ) -> Result<Opened, String> {
+        let quic = self.reach_quic(way, address);
+        tokio::pin!(quic);
+        let mut tcp_refused = None;
+        let both = async {
+            if let Ok(answer) = timeout(pace.tcp_after, &mut quic).await {
+                return answer;
+            }
+            tokio::select! {
+                biased;
+                answer = &mut quic => return answer,
+                answer = self.reach_tcp(way, address) => match answer {
+                    Ok(opened) => return Ok(opened),
+                    Err(cause) => tcp_refused = Some(cause),
+                },
+            }
+            quic.await
+        };
+        match timeout(CONNECT_TIMEOUT, both).await {
+            Ok(answer) => answer,
+            Err(_) => Err(match tcp_refused {
+                Some(cause) => format!("no answer over UDP; over TCP: {cause}"),
+                None => "no answer over UDP or TCP; does either get out, and does the centre listen there?".to_owned(),
+            }),
+        }
+    }
+
+    /// Connects over QUIC and opens the control stream. Waits for an answer for
+    /// as long as QUIC does.
+    pub(super) async fn reach_quic(
+        &self,
+        way: &Way,
+        address: SocketAddr,
+    ) -> Result<Opened, String> {
+        greet(self.connect_quic(way, address).await?).await
+    }
+
+    /// The same over TCP.
+    pub(super) async fn reach_tcp(&self, way: &Way, address: SocketAddr) -> Result<Opened, String> {
+        greet(self.connect_tcp(way, address).await?).await
+    }
+
+    /// A QUIC handshake; whether the centre accepts us shows later.
+    pub(super) async fn connect_quic(
+        &self,
+        way: &Way,
+        address: SocketAddr,
+    ) -> Result<Connection, String> {
+        let name = match ServerName::try_from(way.centre.as_str()) {
+            Ok(_) => way.centre.as_str(),
+            Err(_) => "fanal.invalid",
+        };
+        let address = match self.quic.local_addr() {
+            Ok(local) if local.is_ipv6() => mapped(address),
+            _ => address,
+        };
+        let connection = self
+            .quic
+            .connect_with(way.quic.clone(), address, name)
+            .map_err(|error| error.to_string())?
+            .await
+            .map_err(|error| Closed::from(error).to_string())?;
+        Ok(connection.into())
+    }
+
+    /// The same over TCP.
+    pub(super) async fn connect_tcp(
+        &self,
+        way: &Way,
+        address: SocketAddr,
+    ) -> Result<Connection, String> {
+        let name = ServerName::try_from(way.centre.clone())
+            .or_else(|_| ServerName::try_from("fanal.invalid"))
+            .map_err(|error| error.to_string())?;
+        let config = Arc::clone(&way.tcp);
+        let connection = tcp::socket::dial(address, name, config, &self.drivers)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(Connection::Tcp(connection))
+    }
+
+    /// Waits a moment for the last words of all connections to leave.
+    pub(super) async fn part(&self) {
+        self.drivers.close();
+        let parted = async {
+            self.quic.wait_idle().await;
+            self.drivers.wait().await;
+        };
+        // The closing packets leave within a moment; nobody waits longer.
+        let _ = timeout(Duration::from_secs(1), parted).await;
+    }
+}
+
+/// Opens the control stream. Its answer proves that the centre has accepted our
+/// certificate.
+pub(super) async fn greet(connection: Connection) -> Result<Opened, String> {
+    let lost = |fallback: String| match connection.close_reason() {
+        Some(closed) => closed.to_string(),
+        None => fallback,
+    };
+    let (mut send, receive) = connection
+        .open_control()
+        .await
+        .map_err(|closed| closed.to_string())?;
+    send.set_priority(priority::CONTROL);
+    send.write_chunk(bytes::Bytes::from_static(&control::OPENING))
+        .await
+        .map_err(|error| lost(error.to_string()))?;
+    let mut receive = control::Receiver::new(receive);
+    receive
+        .frame()
+        .await
+        .map_err(|error| lost(error.to_string()))?;
+    Ok(Opened {
+        connection,
+        send,
+        receive,
+    })
+}
+
+impl Opened {
+    /// What carries it.
+    pub(super) const fn transport(&self) -> Transport {
+        self.connection.transport()
+    }
+}
+
+/// An IPv4 address as a socket of both families wants it.
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
+        SocketAddr::V6(_) => address,
+    }
+}

@@ -1,0 +1,317 @@
+//! Where UDP does not get through: TCP beside QUIC, what it drops, and the way back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanal::clock::Clock;
+use fanal::gateway::camera::Sink;
+use fanal::link::group::{GroupReader, ReadError};
+use fanal::link::relay::{Notice, RelaySender};
+use fanal::link::transport::{self, Transport};
+use fanal::link::{dial, tcp, tls};
+use fanal::media::unit::Frame;
+use fanal::proto::control::{Heads, ToReceiver};
+use fanal::proto::ids::RelayId;
+use fanal::proto::wire::LATE;
+use fanal::reason::Reason;
+use quinn::rustls;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+
+use super::any;
+use super::media::{group, parts, unit};
+use super::world::{CENTRE, COMMUNE, World, down, up, within};
+use crate::wire::Wire;
+
+fn carried_by(commune: &super::world::Commune) -> (i64, i64) {
+    let gauge = |transport: Transport| {
+        let labels = [CENTRE, transport.as_str()];
+        commune.metrics.link_transport.with_label_values(&labels)
+    };
+    (gauge(Transport::Quic).get(), gauge(Transport::Tcp).get())
+}
+
+#[tokio::test]
+async fn a_link_returns_to_quic_when_udp_gets_through_again() {
+    let world = World::new();
+    let mut centre = world.accept(any(), &Clock::system());
+    let wire = centre.wire(Transport::Tcp).await;
+    let mut commune = world.dial(Transport::Tcp, wire.address);
+    let (_, one, link) = up(&mut commune.events).await;
+    assert_eq!(link.transport(), Transport::Tcp);
+    assert_eq!(carried_by(&commune), (0, 1));
+    let (_, first, _) = up(&mut centre.events).await;
+
+    wire.let_udp(true);
+    // One at a time: the old one is gone before the new one is told of.
+    let (gone, _) = down(&mut commune.events).await;
+    assert_eq!(gone, one);
+    let (_, two, link) = up(&mut commune.events).await;
+    assert_eq!(link.transport(), Transport::Quic);
+    assert!(two > one);
+    let (gone, _) = down(&mut centre.events).await;
+    assert_eq!(gone, first);
+    let (_, second, link) = up(&mut centre.events).await;
+    assert_eq!(link.transport(), Transport::Quic);
+    assert!(second > first);
+    assert_eq!(carried_by(&commune), (1, 0));
+    assert_eq!(
+        commune.metrics.link_up.with_label_values(&[CENTRE]).get(),
+        1
+    );
+    // It carries messages.
+    link.send(&fanal::proto::control::ToGateway::KeyFrame { relay: RelayId(7) });
+    assert!(matches!(
+        super::next(&mut commune.events).await,
+        super::Event::Message { session, .. } if session == two
+    ));
+    commune.stop().await;
+    centre.stop().await;
+}
+
+#[tokio::test]
+async fn the_newest_wins_over_the_other_transport_too() {
+    for (older, newer) in [
+        (Transport::Tcp, Transport::Quic),
+        (Transport::Quic, Transport::Tcp),
+    ] {
+        let world = World::new();
+        let mut centre = world.accept(any(), &Clock::system());
+        let client = world.client(COMMUNE);
+        let first = client.link(older, centre.address).await;
+        let (_, one, _) = up(&mut centre.events).await;
+        let _second = client.link(newer, centre.address).await;
+        assert_eq!(down(&mut centre.events).await.0, one);
+        let (_, _, link) = up(&mut centre.events).await;
+        assert_eq!(link.transport(), newer);
+        let closed = within(first.connection.closed()).await;
+        assert_eq!(closed.reason(), Some(Reason::LinkLost));
+        assert!(closed.to_string().contains("newer link"), "{closed}");
+        centre.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_over_quic_is_an_answer_and_tcp_is_not_tried() {
+    let mut world = World::new();
+    let server = world.server(Transport::Quic);
+    let address = server.local_addr();
+    // Whether another process has this port does not matter then.
+    let Ok(listener) = tcp::socket::listen(address) else {
+        return;
+    };
+    // The gateway finds another authority's certificate at the centre.
+    let stranger = fanal::certs::trial::Trial::new(world.now).unwrap();
+    world.write("link-ca.pem", stranger.link_authority());
+    world.write("link.crl.pem", stranger.link_list());
+    world.trial = stranger;
+    let commune = world.dial_with(address, dial::Pace::default());
+    for _ in 0..2 {
+        assert!(within(server.take()).await.is_err());
+    }
+    let taken = listener.accept();
+    tokio::pin!(taken);
+    assert!(futures_util::poll!(taken).is_pending());
+    commune.stop().await;
+}
+
+#[tokio::test]
+async fn late_groups_are_dropped_on_a_stalled_path_and_messages_go_first() {
+    let world = World::new();
+    let server = world.server(Transport::Tcp);
+    let wire = Wire::to(server.local_addr()).await;
+    let mut commune = world.dial(Transport::Tcp, wire.address);
+    let mut centre = server.serve().await;
+    let (_, _, link) = up(&mut commune.events).await;
+    let (clock, hand) = Clock::manual(world.now);
+    let (notices, mut told) = mpsc::channel(16);
+    let until = clock.now().boot.plus(Duration::from_secs(3600));
+    let sender = RelaySender::start(
+        &tokio::runtime::Handle::current(),
+        parts(&link, &commune, until, clock, notices),
+    );
+    let sink: &dyn Sink = &sender;
+
+    sink.push(&Frame::Group(group(1)));
+    sink.push(&Frame::Unit(unit(1, true, 1_000)));
+    let first = within(centre.connection.accept_uni()).await.unwrap();
+    let mut reader = GroupReader::new(first);
+    within(reader.header()).await.unwrap();
+    within(reader.unit()).await.unwrap();
+    wire.carry_up(false);
+    // More than every buffer on the way holds.
+    for n in 2..100 {
+        sink.push(&Frame::Unit(unit(n, false, 100_000)));
+    }
+    while sender.waiting_bytes() == 0 {
+        tokio::task::yield_now().await;
+    }
+    hand.advance(Duration::from_secs(1));
+    assert_eq!(within(told.recv()).await, Some((RelayId(9), Notice::Late)));
+    sink.push(&Frame::Group(group(2)));
+    sink.push(&Frame::Unit(unit(200, true, 50_000)));
+    hand.advance(Duration::from_secs(1));
+    link.send(&ToReceiver::Heads(Heads {
+        head: "meanwhile".into(),
+        lines: Vec::new(),
+        acknowledged: 0,
+    }));
+
+    wire.carry_up(true);
+    assert!(centre.hear().await.contains("meanwhile"));
+    let error = loop {
+        match within(reader.unit()).await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it looks complete"),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(error, ReadError::Stream(transport::ReadError::Reset(code)) if code == u64::from(LATE)),
+        "{error}"
+    );
+    // Of ten megabytes what was on its way when it stalled, and nothing more.
+    let received = centre.connection.stats().received_bytes;
+    assert!(received < 2_000_000, "{received} bytes came all the same");
+    let second = within(centre.connection.accept_uni()).await.unwrap();
+    let mut reader = GroupReader::new(second);
+    assert_eq!(within(reader.header()).await.unwrap().group.number, 2);
+    assert_eq!(
+        within(reader.unit()).await.unwrap().unwrap(),
+        *unit(200, true, 50_000)
+    );
+    let labels = ["quai-nord"];
+    assert!(
+        commune
+            .metrics
+            .gops_reset_total
+            .with_label_values(&labels)
+            .get()
+            >= 1
+    );
+}
+
+/// A TLS connection with this certificate and protocol; nothing said inside it.
+async fn tls(
+    world: &World,
+    address: std::net::SocketAddr,
+    protocols: &[&[u8]],
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let end = tls::client(&world.tls(COMMUNE), CENTRE, &Clock::system()).unwrap();
+    let mut config = rustls::ClientConfig::clone(&end.config);
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = CENTRE.try_into().unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+}
+
+#[tokio::test]
+async fn who_speaks_something_else_gets_nowhere() {
+    let world = World::new();
+    let mut centre = world.accept(any(), &Clock::system());
+    // No TLS at all.
+    let mut plain = TcpStream::connect(centre.address).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    // It may be hung up on with or without an alert; nothing else is said.
+    let _ = within(plain.read_to_end(&mut answer)).await;
+    assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
+    // The protocol of QUIC, and one nobody knows: refused at the handshake.
+    for protocol in [tls::ALPN, b"h2"] {
+        let refused = within(tls(&world, centre.address, &[protocol])).await;
+        assert!(refused.is_err(), "{protocol:?}");
+    }
+    // None at all: TLS has no say, so it is looked at afterwards.
+    let mut unnamed = within(tls(&world, centre.address, &[])).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = within(unnamed.read_to_end(&mut answer)).await;
+    assert!(answer.is_empty(), "{answer:?}");
+    assert!(centre.events.try_recv().is_err());
+    // The good one still gets in.
+    let client = world.client(COMMUNE);
+    let _link = client.link(Transport::Tcp, centre.address).await;
+    up(&mut centre.events).await;
+    centre.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_breaks_the_protocol_is_told_so() {
+    let world = World::new();
+    let mut centre = world.accept(any(), &Clock::system());
+    // An unknown kind of record; a stream beyond those granted.
+    let beyond = [1, 0, 1, 0, 0, 0, 0, 0, 0, 9, 9, 0];
+    for (bytes, cause) in [
+        (&[99; 11][..], "unknown kind"),
+        (&beyond, "more than allowed"),
+    ] {
+        let mut raw = within(tls(&world, centre.address, &[tls::ALPN_TCP]))
+            .await
+            .unwrap();
+        // The control stream's opening comes first: the link stands.
+        raw.write_all(&[1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0])
+            .await
+            .unwrap();
+        up(&mut centre.events).await;
+        raw.write_all(bytes).await.unwrap();
+        let (_, told) = down(&mut centre.events).await;
+        assert!(told.contains(cause), "{told}");
+        let mut answer = Vec::new();
+        let _ = within(raw.read_to_end(&mut answer)).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.contains("protocol_error"), "{answer}");
+        assert!(answer.contains(cause), "{answer}");
+    }
+    centre.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_breaks_the_protocol_loses_the_gateway() {
+    let world = World::new();
+    let settings = world.receiver(any());
+    let end = tls::server(&settings, &Clock::system()).unwrap();
+    let listener = tcp::socket::listen(any()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut commune = world.dial(Transport::Tcp, address);
+    let (stream, _) = within(listener.accept()).await.unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(tcp::socket::server_config(&end));
+    let mut raw = within(acceptor.accept(stream)).await.unwrap();
+    // The control stream's opening, then a stream of pictures: gateways take none.
+    raw.write_all(&[1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0])
+        .await
+        .unwrap();
+    up(&mut commune.events).await;
+    raw.write_all(&[1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0])
+        .await
+        .unwrap();
+    let (_, cause) = down(&mut commune.events).await;
+    assert!(cause.contains("broke the protocol"), "{cause}");
+    commune.stop().await;
+}
+
+#[tokio::test]
+async fn silent_connections_of_one_place_keep_nobody_else_out() {
+    let world = World::new();
+    let mut centre = world.accept(any(), &Clock::system());
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        silent.push(within(socket.connect(centre.address)).await.unwrap());
+    }
+    // Of those beyond its share each is hung up on.
+    let mut byte = [0];
+    for beyond in &mut silent[16..] {
+        let _ = within(beyond.read(&mut byte)).await;
+    }
+    let client = world.client(COMMUNE);
+    let _link = client.link(Transport::Tcp, centre.address).await;
+    up(&mut centre.events).await;
+    // Those within it are still waited for.
+    let reading = silent[0].read(&mut byte);
+    tokio::pin!(reading);
+    assert!(futures_util::poll!(reading).is_pending());
+    centre.stop().await;
+}
