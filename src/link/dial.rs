@@ -389,7 +389,7 @@ impl Side for GatewaySide {
 
     fn tick(&mut self, link: &Link) {
         let now = link.stats();
-        link.fit_send_window();
+        link.set_send_window(now.window);
         if self.ticks.is_multiple_of(4) {
             self.recorder.record(now);
         }

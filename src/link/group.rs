@@ -17,8 +17,10 @@ use crate::proto::wire::{
 #[derive(Debug)]
 pub struct GroupWriter {
     stream: SendStream,
-    /// What is not yet handed over of headers and unit.
+    /// What is not yet handed over: headers, the piece of the unit that is on its way,
+    /// and the rest.
     pending: [Bytes; 2],
+    rest: Bytes,
     header: Option<Bytes>,
     is_reset: bool,
 }
@@ -29,6 +31,7 @@ impl GroupWriter {
         let writer = Self {
             stream: stream.into(),
             pending: [Bytes::new(), Bytes::new()],
+            rest: Bytes::new(),
             header: Some(header.encode()),
             is_reset: false,
         };
@@ -42,9 +45,10 @@ impl GroupWriter {
     }
 
     /// Takes the next unit. The one before must be written.
-    pub fn take(&mut self, unit: &AccessUnit) {
+    /// `after_gap`: pictures that should stand before it were dropped.
+    pub fn take(&mut self, unit: &AccessUnit, after_gap: bool) {
         debug_assert!(self.is_written());
-        let unit_header = UnitHeader::encode(unit);
+        let unit_header = UnitHeader::encode(unit, after_gap);
         let head = match self.header.take() {
             Some(header) => {
                 let mut head = BytesMut::with_capacity(header.len() + UNIT_HEADER);
@@ -54,25 +58,36 @@ impl GroupWriter {
             }
             None => Bytes::copy_from_slice(&unit_header),
         };
-        self.pending = [head, unit.data.clone()];
+        self.pending = [head, Bytes::new()];
+        self.rest = unit.data.clone();
     }
 
     /// Whether all that was taken is handed over to the link.
     pub fn is_written(&self) -> bool {
-        self.pending.iter().all(Bytes::is_empty)
+        self.left() == 0
     }
 
-    /// Hands over what was taken, without copying; gives the number of bytes
-    /// once all of them went in this call or earlier ones.
-    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        loop {
-            let start = usize::from(self.pending[0].is_empty());
-            if self.is_written() {
-                return Poll::Ready(Ok(()));
+    /// Bytes of what was taken that are not handed over.
+    pub fn left(&self) -> usize {
+        self.pending.iter().map(Bytes::len).sum::<usize>() + self.rest.len()
+    }
+
+    /// Hands over what was taken, without copying, at most `piece` bytes at a time;
+    /// ready once all of it went, in this call or earlier ones.
+    pub fn poll_write(
+        &mut self,
+        piece: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), WriteError>> {
+        while !self.is_written() {
+            if self.pending[1].is_empty() {
+                self.pending[1] = self.rest.split_to(self.rest.len().min(piece));
             }
+            let start = usize::from(self.pending[0].is_empty());
             let pending = &mut self.pending[start..];
             std::task::ready!(self.stream.poll_write_chunks(cx, pending))?;
         }
+        Poll::Ready(Ok(()))
     }
 
     /// The group is complete. The writer must be kept until the grace is over,

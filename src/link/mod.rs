@@ -27,12 +27,14 @@ pub mod stats;
 pub mod tcp;
 pub mod tls;
 pub mod transport;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use congestion::Known;
+use turns::LinkTurns;
 
 /// What a link tells the control plane. `M` is what the peer sends.
 #[derive(Debug)]
@@ -75,6 +77,7 @@ pub struct Link {
     known: Arc<Known>,
     /// The send window that is set.
     send_window: Arc<AtomicU64>,
+    turns: Arc<LinkTurns>,
 }
 
 impl Link {
@@ -85,6 +88,7 @@ impl Link {
             clock_offset: Arc::default(),
             known,
             send_window: Arc::default(),
+            turns: Arc::default(),
         }
     }
 
@@ -101,14 +105,27 @@ impl Link {
 
     /// Lets streams hand over a little more than may be under way; costs nothing while
     /// that stays as it is.
-    pub(crate) fn fit_send_window(&self) {
-        let window = match self.known.window() {
-            0 => self.connection.stats().window,
-            window => window,
-        };
+    fn fit_send_window(&self) {
+        match self.known.window() {
+            // Another congestion control, or nothing known yet: see the tick.
+            0 => {}
+            window => self.set_send_window(window),
+        }
+    }
+
+    /// The same for a congestion window that QUIC tells.
+    fn set_send_window(&self, window: u64) {
         let fits = endpoint::send_window(window);
         if self.send_window.swap(fits, Ordering::Relaxed) != fits {
             self.connection.set_send_window(fits);
+        }
+    }
+
+    /// Bytes to hand over at a time.
+    fn piece(&self) -> usize {
+        match self.known.window() {
+            0 => endpoint::piece(u64::MAX),
+            window => endpoint::piece(window),
         }
     }
 

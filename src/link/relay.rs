@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
@@ -20,9 +19,10 @@ use super::Link;
 use super::group::GroupWriter;
 use super::priority::{self, Class};
 use super::transport::{Closed, SendStream, WriteError};
+use super::turns::Seat;
 use crate::clock::{Boot, Clock};
 use crate::gateway::camera::{Sink, State};
-use crate::media::backlog::{Backlog, JUMP_AFTER, Step};
+use crate::media::backlog::{Backlog, Entry, JUMP_AFTER, Step};
 use crate::media::unit::{Codec, Frame, UNIT_LIMIT};
 use crate::metrics;
 use crate::proto::ids::{CameraId, Profile, RelayId};
@@ -32,6 +32,10 @@ use crate::reason::Reason;
 
 /// How long a round of writing may have begun before its relay's deadline.
 const LAST_LOOK: Duration = Duration::from_millis(100);
+/// How long a relay that gave way counts as late: a group or two.
+const GAVE_WAY: Duration = Duration::from_secs(4);
+/// A picture that stands still for longer than this is said to be late.
+const STANDS_STILL: Duration = Duration::from_millis(2_500);
 /// Least time a group's tail has to be acknowledged once a newer one has begun.
 const LEAST_GRACE: Duration = Duration::from_millis(150);
 
@@ -90,7 +94,7 @@ struct Shared {
     notices: mpsc::Sender<(RelayId, Notice)>,
     counters: Counters,
     inner: Mutex<Inner>,
-    waker: AtomicWaker,
+    seat: Arc<Seat>,
 }
 
 /// This camera's counters, looked up once.
@@ -112,6 +116,10 @@ struct Inner {
     class: Class,
     until: Boot,
     is_late: bool,
+    /// The picture that is being written is a key frame.
+    is_key: bool,
+    /// When it gave up the end of a group for other relays.
+    gave_way: Option<Boot>,
     stopped: bool,
 }
 
@@ -137,9 +145,11 @@ impl RelaySender {
                 class: parts.class,
                 until: parts.until,
                 is_late: false,
+                is_key: false,
+                gave_way: None,
                 stopped: false,
             }),
-            waker: AtomicWaker::new(),
+            seat: parts.link.turns.join(parts.relay),
             link: parts.link,
         });
         let task = frames.spawn(drive(Arc::clone(&shared))).abort_handle();
@@ -147,9 +157,12 @@ impl RelaySender {
     }
 
     /// Whether its pictures are late: the rest of a group was dropped, and no
-    /// key frame has got through since.
+    /// key frame has got through since; or it gave way to other relays of late.
     pub fn is_late(&self) -> bool {
-        self.shared.lock().is_late
+        let now = self.shared.clock.now().boot;
+        let inner = self.shared.lock();
+        let gave_way = inner.gave_way;
+        inner.is_late || gave_way.is_some_and(|at| now.since(at) < GAVE_WAY)
     }
 
     /// The relay.
@@ -175,6 +188,8 @@ impl RelaySender {
         if let Some(writer) = inner.backlog.newest_writer() {
             writer.set_priority(class.number());
         }
+        drop(inner);
+        self.shared.seat.waker.wake();
     }
 
     /// Bytes of pictures that wait for the link.
@@ -211,6 +226,7 @@ impl Sink for RelaySender {
                 });
             }
             Frame::Unit(unit) if (1..=UNIT_LIMIT).contains(&unit.data.len()) => {
+                self.shared.give_way(&mut inner, now);
                 inner.backlog.push(Arc::clone(unit), now);
             }
             Frame::Unit(unit) => {
@@ -221,7 +237,7 @@ impl Sink for RelaySender {
             }
         }
         drop(inner);
-        self.shared.waker.wake();
+        self.shared.seat.waker.wake();
     }
 
     fn state(&self, state: &State) {
@@ -253,7 +269,8 @@ impl Shared {
         inner.stopped = true;
         reset_all(&mut inner, reason.number());
         drop(inner);
-        self.waker.wake();
+        self.link.turns.leave(self.relay, &self.seat);
+        self.seat.waker.wake();
     }
 
     fn tell(&self, notice: Notice) {
@@ -264,7 +281,7 @@ impl Shared {
 
     /// Does what can be done now. Ready when the relay is over.
     fn poll(&self, cx: &mut Context<'_>, task: &mut Task) -> Poll<()> {
-        self.waker.register(cx.waker());
+        self.seat.waker.register(cx.waker());
         let mut inner = self.lock();
         loop {
             if inner.stopped {
@@ -277,11 +294,13 @@ impl Shared {
                 self.tell(Notice::Expired);
                 return Poll::Ready(());
             }
+            self.give_way(&mut inner, now);
             self.expire(&mut inner, now);
             if self.write(cx, task, &mut inner, now).is_break() {
                 inner.stopped = true;
                 reset_all(&mut inner, Reason::LinkLost.number());
                 drop(inner);
+                self.link.turns.leave(self.relay, &self.seat);
                 self.tell(Notice::LinkLost);
                 return Poll::Ready(());
             }
@@ -289,6 +308,22 @@ impl Shared {
             if task.wait(&self.clock, deadline, cx).is_pending() {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Gives up the rest of the group where there is more than the link carries and it
+    /// is this relay's turn to do so.
+    fn give_way(&self, inner: &mut Inner, now: Boot) {
+        if !self.seat.take_gives_way() {
+            return;
+        }
+        let next_key = inner.backlog.standing().next_key;
+        inner.backlog.give_way();
+        inner.gave_way = Some(now);
+        let stands_still = next_key.is_none_or(|key| key.since(now) > STANDS_STILL);
+        if stands_still && !inner.is_late {
+            inner.is_late = true;
+            self.tell(Notice::Late);
         }
     }
 
@@ -324,7 +359,13 @@ impl Shared {
     ) -> std::ops::ControlFlow<()> {
         use std::ops::ControlFlow::{Break, Continue};
         let mut blocked = 0;
+        let mut standing = inner.backlog.standing();
+        let mut is_first = self.link.turns.set(self.relay, inner.class, standing);
         while let Some(step) = inner.backlog.nth(blocked) {
+            if !is_first && !matches!(step, Step::Finish(_)) {
+                blocked += 1;
+                continue;
+            }
             match step {
                 Step::Open(at) => match task.open(&self.link, cx) {
                     Poll::Ready(Ok(stream)) => {
@@ -340,22 +381,41 @@ impl Shared {
                     }
                     Poll::Ready(Err(_)) => return Break(()),
                     // An older group may have a stream and something to say.
-                    Poll::Pending => blocked += 1,
-                },
-                Step::Write(at) => match self.write_unit(cx, inner, at) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(WriteError::Stopped(code))) => {
-                        tracing::debug!(relay = %self.relay, %code, "the centre stopped a group");
-                        inner.backlog.refuse(at);
+                    Poll::Pending => {
+                        blocked += 1;
+                        if inner.backlog.nth(blocked).is_none() {
+                            // It has nothing to write to: others have their turn.
+                            standing = inner.backlog.standing();
+                            standing.since = None;
+                            self.link.turns.set(self.relay, inner.class, standing);
+                        }
                     }
-                    Poll::Ready(Err(_)) => return Break(()),
-                    Poll::Pending => break,
                 },
+                Step::Write(at) => {
+                    let written = self.write_unit(cx, inner, at, now);
+                    standing = inner.backlog.standing();
+                    is_first = self.link.turns.set(self.relay, inner.class, standing);
+                    match written {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(WriteError::Stopped(code))) => {
+                            tracing::debug!(relay = %self.relay, %code, "the centre stopped a group");
+                            inner.backlog.refuse(at);
+                            standing = inner.backlog.standing();
+                            is_first = self.link.turns.set(self.relay, inner.class, standing);
+                        }
+                        Poll::Ready(Err(_)) => return Break(()),
+                        Poll::Pending => {
+                            self.link.turns.blocked(now, self.link.capacity());
+                            break;
+                        }
+                    }
+                }
                 Step::Finish(at) => {
                     let entry = inner.backlog.remove(at);
                     let jpeg = entry
                         .as_ref()
                         .is_some_and(|entry| entry.group.configuration.codec == Codec::Jpeg);
+                    let is_superseded = entry.as_ref().is_some_and(Entry::is_superseded);
                     if let Some(mut writer) = entry.and_then(|entry| entry.writer) {
                         writer.finish();
                         // A picture of its own has its whole time; a tail that a
@@ -363,7 +423,9 @@ impl Shared {
                         let grace = if jpeg {
                             inner.grace.max(JUMP_AFTER)
                         } else {
-                            writer.set_priority(priority::SUPERSEDED);
+                            if is_superseded {
+                                writer.set_priority(priority::SUPERSEDED);
+                            }
                             inner.grace
                         };
                         inner.finishing.push_back((writer, now.plus(grace)));
@@ -379,6 +441,7 @@ impl Shared {
         cx: &mut Context<'_>,
         inner: &mut Inner,
         at: usize,
+        now: Boot,
     ) -> Poll<Result<(), WriteError>> {
         let is_written = match inner.backlog.entry(at).and_then(|e| e.writer.as_ref()) {
             Some(writer) => writer.is_written(),
@@ -393,6 +456,7 @@ impl Shared {
         let Some(entry) = inner.backlog.entry(at) else {
             return Poll::Ready(Ok(()));
         };
+        let after_gap = unit.is_some() && entry.take_gap();
         let Some(writer) = &mut entry.writer else {
             return Poll::Ready(Ok(()));
         };
@@ -402,21 +466,25 @@ impl Shared {
                 self.counters.ungranted.inc_by(unit.data.len() as u64);
                 return Poll::Ready(Ok(()));
             }
-            writer.take(&unit);
+            inner.is_key = unit.flags.key;
+            writer.take(&unit, after_gap);
             self.counters.frames.inc();
             self.counters.bytes.inc_by(unit.data.len() as u64);
         }
-        match writer.poll_write(cx) {
-            Poll::Ready(Ok(())) => {
-                entry.written();
-                if inner.is_late {
-                    inner.is_late = false;
-                    self.tell(Notice::OnTime);
-                }
-                Poll::Ready(Ok(()))
+        self.link.fit_send_window();
+        let before = writer.left();
+        let written = writer.poll_write(self.link.piece(), cx);
+        let taken = before - writer.left();
+        entry.wrote(taken);
+        self.link.turns.wrote(now, taken);
+        if let Poll::Ready(Ok(())) = written {
+            entry.written();
+            if inner.is_late && inner.is_key {
+                inner.is_late = false;
+                self.tell(Notice::OnTime);
             }
-            other => other,
         }
+        written
     }
 }
 

@@ -77,6 +77,11 @@ impl<W> Entry<W> {
         self.key_out = true;
     }
 
+    /// A newer group has come.
+    pub const fn is_superseded(&self) -> bool {
+        self.superseded.is_some()
+    }
+
     /// Whether something is missing before the picture last taken.
     pub fn take_gap(&mut self) -> bool {
         std::mem::take(&mut self.after_gap)

@@ -207,6 +207,9 @@ impl<K: Copy + Ord> Turns<K> {
             return None;
         }
         self.gave_way = Some(now);
+        if let Some((_, standing)) = self.relays.get_mut(&victim) {
+            standing.can_give_way = false;
+        }
         Some(victim)
     }
 

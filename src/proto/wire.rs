@@ -236,13 +236,14 @@ pub struct UnitHeader {
 
 impl UnitHeader {
     /// The bytes before this unit's data. Units over the limit must not come here.
-    pub fn encode(unit: &AccessUnit) -> [u8; UNIT_HEADER] {
+    /// `after_gap`: something is missing before it that the unit itself does not tell.
+    pub fn encode(unit: &AccessUnit, after_gap: bool) -> [u8; UNIT_HEADER] {
         debug_assert!((1..=UNIT_LIMIT).contains(&unit.data.len()));
         let mut bytes = [0; UNIT_HEADER];
         bytes[..4].copy_from_slice(&(unit.data.len() as u32).to_be_bytes());
         bytes[4] = (u8::from(unit.flags.key) * KEY)
             | (u8::from(unit.flags.disposable) * DISPOSABLE)
-            | (u8::from(unit.flags.loss_before) * LOSS_BEFORE);
+            | (u8::from(unit.flags.loss_before || after_gap) * LOSS_BEFORE);
         bytes[5..13].copy_from_slice(&unit.pts.to_be_bytes());
         bytes[13..].copy_from_slice(&unit.captured.to_be_bytes());
         bytes
@@ -363,7 +364,7 @@ mod tests {
 
     #[test]
     fn golden_unit_header() {
-        assert_eq!(UnitHeader::encode(&unit()), GOLDEN_UNIT);
+        assert_eq!(UnitHeader::encode(&unit(), false), GOLDEN_UNIT);
         let decoded = UnitHeader::decode(&GOLDEN_UNIT).unwrap();
         assert_eq!(decoded.length, 4);
         assert_eq!(decoded.with_data(unit().data), unit());

@@ -279,8 +279,8 @@ async fn a_dropped_relay_and_a_dropped_writer_reset_their_streams(over: Transpor
         group: group(1),
     };
     let mut writer = GroupWriter::new(stream, &header, 0);
-    writer.take(&unit(1, true, 500));
-    within(std::future::poll_fn(|cx| writer.poll_write(cx)))
+    writer.take(&unit(1, true, 500), false);
+    within(std::future::poll_fn(|cx| writer.poll_write(usize::MAX, cx)))
         .await
         .unwrap();
     let mut reader = GroupReader::new(within(other.connection.accept_uni()).await.unwrap());

@@ -297,7 +297,7 @@ impl Site {
                     let unit = if empty { backlog.take_unit(n) } else { None };
                     let writer = backlog.entry(n).unwrap().writer.as_mut().unwrap();
                     if let Some(unit) = unit {
-                        let mut bytes = BytesMut::from(&UnitHeader::encode(&unit)[..]);
+                        let mut bytes = BytesMut::from(&UnitHeader::encode(&unit, false)[..]);
                         bytes.extend_from_slice(&unit.data);
                         writer.pending = bytes.freeze();
                     }
