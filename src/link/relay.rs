@@ -319,6 +319,7 @@ impl Shared {
         }
         let next_key = inner.backlog.standing().next_key;
         inner.backlog.give_way();
+        self.counters.groups_reset.inc();
         inner.gave_way = Some(now);
         let stands_still = next_key.is_none_or(|key| key.since(now) > STANDS_STILL);
         if stands_still && !inner.is_late {
@@ -338,6 +339,7 @@ impl Shared {
         }
         let expired = inner.backlog.expire(now, inner.grace);
         self.counters.groups_reset.inc_by(u64::from(expired.unsent));
+        self.counters.groups_reset.inc_by(u64::from(expired.short));
         for mut writer in expired.reset {
             writer.reset(LATE);
             self.counters.groups_reset.inc();

@@ -142,6 +142,8 @@ pub struct Expired<W> {
     pub reset: Vec<W>,
     /// Groups given up of which nothing was sent.
     pub unsent: u32,
+    /// Groups that lost their end; what of them was sent stays good.
+    pub short: u32,
     /// The newest group lost its end: the picture stands still until the next key frame.
     pub late: bool,
     /// Pictures dropped.
@@ -352,6 +354,7 @@ impl<W> Backlog<W> {
         let mut expired = Expired {
             reset: Vec::new(),
             unsent: std::mem::take(&mut self.replaced),
+            short: 0,
             late: false,
             dropped: 0,
         };
@@ -402,6 +405,7 @@ impl<W> Backlog<W> {
             if entry.key_out {
                 // What was begun is sent to its end, and the stream finished.
                 entry.complete = true;
+                expired.short += 1;
             } else {
                 entry.truncated = true;
                 // Not even its key frame is through: there is nothing to keep.
