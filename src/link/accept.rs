@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::endpoint::{self, Error};
 use super::handshakes::{Handshake, Handshakes};
 use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
+use super::socket::{Parity, Taking};
 use super::tls::{self, Peers};
 use super::transport::{Closed, Connection, SendStream};
 use super::{Event, Link, control, priority, tcp};
@@ -79,6 +80,7 @@ pub struct Acceptor {
 #[derive(Clone, Debug)]
 struct Pair {
     quic: quinn::Endpoint,
+    parity: Parity,
     tcp: Arc<TcpListener>,
 }
 
@@ -143,7 +145,8 @@ impl Acceptor {
         let mut loops = JoinSet::new();
         for pair in &self.sockets {
             let tcp = Arc::clone(&pair.tcp);
-            loops.spawn(self.clone().serve(pair.quic.clone(), token.clone()));
+            let quic = (pair.quic.clone(), pair.parity.clone());
+            loops.spawn(self.clone().serve(quic, token.clone()));
             loops.spawn(self.clone().serve_tcp(tcp, token.clone()));
         }
         while loops.join_next().await.is_some() {}
@@ -159,7 +162,7 @@ impl Acceptor {
     }
 
     /// One UDP socket's incoming connections.
-    async fn serve(self, endpoint: quinn::Endpoint, token: CancellationToken) {
+    async fn serve(self, (endpoint, parity): (quinn::Endpoint, Parity), token: CancellationToken) {
         let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
@@ -169,7 +172,8 @@ impl Acceptor {
                 incoming = endpoint.accept() => {
                     let Some(incoming) = incoming else { break };
                     let Some((incoming, permit)) = self.admit(incoming) else { continue };
-                    tasks.spawn(self.clone().answer(incoming, permit, token.clone()));
+                    let parity = parity.clone();
+                    tasks.spawn(self.clone().answer((incoming, parity), permit, token.clone()));
                 }
             }
         }
@@ -230,7 +234,7 @@ impl Acceptor {
     /// One QUIC connection, from its handshake to its end.
     async fn answer(
         self,
-        incoming: quinn::Incoming,
+        (incoming, parity): (quinn::Incoming, Parity),
         permit: OwnedSemaphorePermit,
         token: CancellationToken,
     ) {
@@ -245,7 +249,7 @@ impl Acceptor {
                 .await
         };
         if let Some(opened) = set_up(address, handshake, permit, &token).await {
-            self.link(opened, token).await;
+            self.link(opened, Some(parity), token).await;
         }
     }
 
@@ -262,7 +266,7 @@ impl Acceptor {
             self.open(Connection::Tcp(connection)).await
         };
         if let Some(opened) = set_up(address, handshake, permit, &token).await {
-            self.link(opened, token).await;
+            self.link(opened, None, token).await;
         }
     }
 
@@ -301,7 +305,7 @@ impl Acceptor {
     }
 
     /// A link that stands: replaces the commune's older one, and runs.
-    async fn link(self, opened: Opened, token: CancellationToken) {
+    async fn link(self, opened: Opened, parity: Option<Parity>, token: CancellationToken) {
         let Opened {
             name,
             connection,
@@ -350,6 +354,8 @@ impl Acceptor {
             clock: self.parts.clock.clone(),
             comparisons: VecDeque::with_capacity(COMPARISONS_KEPT),
             ticks: 0,
+            taking: parity.map(|parity| Taking::new(parity, link.peer_address())),
+            told: 0,
         };
         tokio::select! {
             () = session.run(side) => {}
@@ -390,12 +396,13 @@ impl Pair {
         let mut tries = if address.port() == 0 { PORTS } else { 1 };
         loop {
             tries -= 1;
-            let quic = endpoint::listen(address, config.clone(), lasting)?;
+            let (quic, parity) = endpoint::listen(address, config.clone(), lasting)?;
             let bound = quic.local_addr().unwrap_or(address);
             match tcp::socket::listen(bound) {
                 Ok(tcp) => {
                     return Ok(Self {
                         quic,
+                        parity,
                         tcp: Arc::new(tcp),
                     });
                 }
@@ -459,6 +466,10 @@ struct ReceiverSide {
     /// Way there and back, and the gateway's clock minus ours: µs.
     comparisons: VecDeque<(i64, i64)>,
     ticks: u32,
+    /// Parity of this link, over QUIC.
+    taking: Option<Taking>,
+    /// Packets made anew, as the gateway was told.
+    told: u64,
 }
 
 impl Side for ReceiverSide {
@@ -491,6 +502,13 @@ impl Side for ReceiverSide {
                 echo: u64::try_from(now.boot.0.as_micros()).unwrap_or(0),
                 wall: Some(now.wall.0),
             });
+        }
+        if let Some(taking) = &mut self.taking {
+            let packets = taking.follow(link.peer_address());
+            if packets != self.told && self.ticks.is_multiple_of(4) {
+                self.told = packets;
+                link.send(&ToGateway::Recovered { packets });
+            }
         }
         self.ticks = self.ticks.wrapping_add(1);
     }

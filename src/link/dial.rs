@@ -21,6 +21,7 @@ use super::endpoint::{self, Error};
 pub use super::reach::Pace;
 use super::reach::{CONNECT_TIMEOUT, Opened, Sockets, Way, resolve};
 use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
+use super::socket::Giving;
 use super::stats::Recorder;
 use super::tls::{self, Peers};
 use super::transport::Transport;
@@ -35,6 +36,8 @@ use crate::reason::Reason;
 
 /// Waits between rounds over a centre's addresses.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How long no picture must have waited for the link before parity is sent.
+const WAITED: Duration = Duration::from_secs(2);
 /// A link that stood this long counts as a success.
 const STABLE: Duration = Duration::from_secs(30);
 
@@ -69,6 +72,7 @@ pub struct Dialer {
     parts: Parts,
     targets: watch::Sender<Targets>,
     accepted: watch::Sender<Accepted>,
+    uplink: watch::Sender<settings::Uplink>,
     sessions: Arc<AtomicU64>,
 }
 
@@ -80,6 +84,7 @@ impl Dialer {
             parts,
             targets: watch::Sender::new(targets),
             accepted: watch::Sender::new(accepted),
+            uplink: watch::Sender::new(settings.uplink.clone()),
             sessions: Arc::default(),
         })
     }
@@ -90,13 +95,16 @@ impl Dialer {
         let (targets, accepted) = targets(settings, &self.parts.clock)?;
         self.targets.send_replace(targets);
         self.accepted.send_replace(accepted);
+        self.uplink.send_replace(settings.uplink.clone());
         Ok(())
     }
 
     /// Keeps the links up until the token is cancelled; then closes them.
     pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
+        let (quic, parity) = endpoint::dial()?;
         let sockets = Sockets {
-            quic: endpoint::dial()?,
+            quic,
+            parity,
             drivers: TaskTracker::new(),
         };
         let mut watching = self.targets.subscribe();
@@ -297,6 +305,21 @@ impl Centre {
             .map_or_else(Arc::default, |target| Arc::clone(&target.way.known))
     }
 
+    /// Parity for a link, where it may have any.
+    fn giving(&self, link: &Link) -> Option<Giving> {
+        let uplink = self.dialer.uplink.borrow().clone();
+        let may = uplink.redundancy && link.transport() == Transport::Quic;
+        let parity = self.sockets.parity.clone();
+        may.then(|| {
+            Giving::new(
+                parity,
+                link.peer_address(),
+                uplink.max_bitrate,
+                link.stats(),
+            )
+        })
+    }
+
     /// Waits until a link over QUIC is open on both sides.
     async fn return_to_quic(&self) -> Opened {
         let pace = self.dialer.parts.pace.quic_again;
@@ -336,6 +359,7 @@ impl Centre {
             metrics: Arc::clone(&parts.metrics),
             centre: peer.clone(),
             ticks: 0,
+            giving: self.giving(link),
         };
         let session = Session {
             peer,
@@ -363,14 +387,23 @@ struct GatewaySide {
     metrics: Arc<metrics::Gateway>,
     centre: String,
     ticks: u32,
+    /// Parity, over QUIC.
+    giving: Option<Giving>,
 }
 
 impl Side for GatewaySide {
     type Message = ToGateway;
 
     fn message(&mut self, link: &Link, message: ToGateway) -> Option<ToGateway> {
-        let ToGateway::Time { echo, wall } = message else {
-            return Some(message);
+        let (echo, wall) = match message {
+            ToGateway::Time { echo, wall } => (echo, wall),
+            ToGateway::Recovered { packets } => {
+                if let Some(giving) = &mut self.giving {
+                    giving.note_made(packets);
+                }
+                return None;
+            }
+            other => return Some(other),
         };
         // Answered here: a wait for the control plane would look like an offset.
         let now = self.clock.now().wall.0;
@@ -390,6 +423,11 @@ impl Side for GatewaySide {
     fn tick(&mut self, link: &Link) {
         let now = link.stats();
         link.set_send_window(now.window);
+        if let Some(giving) = &mut self.giving {
+            let boot = self.clock.now().boot;
+            let has_room = !link.known().queues() && !link.turns.waited(boot, WAITED);
+            self.recorder.parity(giving.tick(now, has_room));
+        }
         if self.ticks.is_multiple_of(4) {
             self.recorder.record(now);
         }

@@ -15,6 +15,7 @@ use quinn::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::congestion::{self, Known};
+use super::socket::{Parity, ParitySocket};
 use super::tls;
 use crate::config::settings::{Congestion, Uplink};
 
@@ -183,7 +184,7 @@ pub fn own_config(mut own: EndpointConfig) -> EndpointConfig {
     own
 }
 
-/// A listening endpoint. Must be called on the frames runtime.
+/// A listening endpoint, and what steers its parity. Must be called on the frames runtime.
 ///
 /// `lasting` ([`tls::lasting_secret`]) makes the stateless reset tokens (RFC 9000
 /// 10.3), by which a peer learns with its next packet that this process is a new
@@ -192,7 +193,7 @@ pub fn listen(
     address: SocketAddr,
     config: quinn::ServerConfig,
     lasting: [u8; 32],
-) -> Result<Endpoint, Error> {
+) -> Result<(Endpoint, Parity), Error> {
     let reset = ResetKey(hmac::Key::new(hmac::HMAC_SHA256, &lasting));
     let mut own = EndpointConfig::new(Arc::new(reset));
     own.cid_generator(|| Box::new(RandomIds));
@@ -249,9 +250,9 @@ impl quinn::ConnectionIdGenerator for RandomIds {
     }
 }
 
-/// A dialling endpoint for IPv4 and, where the machine has it, IPv6. Must be
+/// A dialling endpoint, and what steers its parity, for IPv4 and, where the machine has it, IPv6. Must be
 /// called on the frames runtime.
-pub fn dial() -> Result<Endpoint, Error> {
+pub fn dial() -> Result<(Endpoint, Parity), Error> {
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     let (address, socket) = match socket(any) {
         Ok(socket) => (any, Ok(socket)),
@@ -273,8 +274,11 @@ fn endpoint(
     socket: UdpSocket,
     own: EndpointConfig,
     config: Option<quinn::ServerConfig>,
-) -> std::io::Result<Endpoint> {
-    Endpoint::new(own_config(own), config, socket, Arc::new(TokioRuntime))
+) -> std::io::Result<(Endpoint, Parity)> {
+    let (socket, parity) = ParitySocket::wrap(socket)?;
+    let runtime = Arc::new(TokioRuntime);
+    let endpoint = Endpoint::new_with_abstract_socket(own_config(own), config, socket, runtime)?;
+    Ok((endpoint, parity))
 }
 
 fn socket(address: SocketAddr) -> std::io::Result<UdpSocket> {

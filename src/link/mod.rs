@@ -23,6 +23,7 @@ mod reach;
 pub mod redundancy;
 pub mod relay;
 mod session;
+pub mod socket;
 pub mod stats;
 pub mod tcp;
 pub mod tls;

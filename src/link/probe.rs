@@ -82,8 +82,10 @@ pub async fn probe(
     beside: bool,
 ) -> Result<Vec<Report>, Error> {
     let (targets, _) = targets(settings, clock)?;
+    let (quic, parity) = endpoint::dial()?;
     let sockets = Sockets {
-        quic: endpoint::dial()?,
+        quic,
+        parity,
         drivers: TaskTracker::new(),
     };
     let prober = Prober {

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::congestion::Known;
+use super::socket::Parity;
 use super::transport::{Closed, Connection, SendStream, Transport};
 use super::{control, priority, tcp};
 
@@ -56,6 +57,8 @@ pub(super) struct Way {
 pub(super) struct Sockets {
     /// Of all QUIC connections.
     pub(super) quic: quinn::Endpoint,
+    /// Its parity.
+    pub(super) parity: Parity,
     /// The tasks of TCP connections, which end with them.
     pub(super) drivers: TaskTracker,
 }

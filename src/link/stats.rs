@@ -75,6 +75,14 @@ impl Recorder {
         }
     }
 
+    /// So many bytes of parity were sent.
+    pub(super) fn parity(&self, bytes: u64) {
+        self.metrics
+            .link_parity_bytes_total
+            .with_label_values(&[&self.centre])
+            .inc_by(bytes);
+    }
+
     /// Takes the figures of this second.
     pub(super) fn record(&mut self, now: Snapshot) {
         let labels = [self.centre.as_str()];

@@ -43,6 +43,8 @@ pub struct Gateway {
     pub link_rtt_seconds: GaugeVec,
     /// `centre`: packets lost.
     pub link_lost_packets_total: IntCounterVec,
+    /// Bytes of parity sent, beside QUIC's.
+    pub link_parity_bytes_total: IntCounterVec,
     /// Bytes sent on the link of `centre`, QUIC's own included.
     pub link_sent_bytes_total: IntCounterVec,
     /// UDP datagrams per send call: about 9 with segmentation offload, 1 without.
@@ -270,6 +272,7 @@ impl Gateway {
             link_up: r.gauges("link_up", &["centre"], "1 while the link to this centre stands.")?,
             link_transport: r.gauges("link_transport", &["centre", "transport"], "1 for the transport that the link uses.")?,
             link_rtt_seconds: r.real_gauges("link_rtt_seconds", &["centre"], "Round-trip time of the link.")?,
+            link_parity_bytes_total: r.counters("link_parity_bytes_total", &["centre"], "Bytes of parity sent against loss, beside QUIC's.")?,
             link_lost_packets_total: r.counters("link_lost_packets_total", &["centre"], "Packets lost on the link.")?,
             link_sent_bytes_total: r.counters("link_sent_bytes_total", &["centre"], "Bytes sent on the link, those of QUIC or TLS included.")?,
             link_datagrams_per_send: r.real_gauge("link_datagrams_per_send", "Datagrams handed over per send call; about 9 with segmentation offload, 1 without.")?,
@@ -305,6 +308,7 @@ impl Gateway {
         self.link_up.with_label_values(&[centre]);
         self.link_rtt_seconds.with_label_values(&[centre]);
         self.link_lost_packets_total.with_label_values(&[centre]);
+        self.link_parity_bytes_total.with_label_values(&[centre]);
         self.link_sent_bytes_total.with_label_values(&[centre]);
         self.link_clock_offset_seconds.with_label_values(&[centre]);
         for transport in Transport::ALL {

@@ -170,6 +170,11 @@ pub enum ToGateway {
     },
     /// Journal heads and body-less lines since the last acknowledged.
     Heads(Heads),
+    /// Packets of this link that parity made anew, in all.
+    Recovered {
+        /// How many.
+        packets: u64,
+    },
     /// Measures the clock offset.
     Time {
         /// Comes back as it is.

@@ -364,7 +364,7 @@ impl Gate {
             }
             ToGateway::Heads(heads) => self.handle_heads(centre, &heads, now),
             // The link answers the time itself: a wait here would look like an offset.
-            ToGateway::Time { .. } | ToGateway::Unknown => {}
+            ToGateway::Time { .. } | ToGateway::Recovered { .. } | ToGateway::Unknown => {}
         }
     }
 

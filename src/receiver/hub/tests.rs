@@ -161,7 +161,10 @@ struct Stream(quinn::SendStream);
 
 impl Stream {
     async fn send(&mut self, unit: &AccessUnit) {
-        self.0.write_all(&UnitHeader::encode(unit, false)).await.unwrap();
+        self.0
+            .write_all(&UnitHeader::encode(unit, false))
+            .await
+            .unwrap();
         within(self.0.write_all(&unit.data)).await.unwrap();
     }
 

@@ -331,7 +331,9 @@ fn quic_server(settings: &settings::Receiver, clock: &Clock) -> quinn::Endpoint 
     let end = tls::server(settings, clock).unwrap();
     let lasting = tls::lasting_secret(&settings.tls).unwrap();
     let config = endpoint::server_config(&end).unwrap();
-    endpoint::listen(settings.link_listen[0], config, lasting).unwrap()
+    endpoint::listen(settings.link_listen[0], config, lasting)
+        .unwrap()
+        .0
 }
 
 impl RawServer {
@@ -416,7 +418,7 @@ pub(crate) async fn write_all(
 impl RawClient {
     pub(super) fn new(end: &tls::End<rustls::ClientConfig>) -> Self {
         Self {
-            endpoint: endpoint::dial().unwrap(),
+            endpoint: endpoint::dial().unwrap().0,
             quic: endpoint::client_config(end, &settings::Uplink::default(), &Arc::default())
                 .unwrap(),
             tcp: tcp::socket::client_config(end),
