@@ -17,20 +17,15 @@ use anyhow::{Context, bail};
 
 #[path = "relay/idle.rs"]
 mod idle;
-#[path = "relay/metrics.rs"]
-mod metrics;
+#[path = "parts/mod.rs"]
+mod parts;
 #[path = "relay/pipe.rs"]
 mod pipe;
-#[path = "relay/process.rs"]
-mod process;
-#[path = "relay/site.rs"]
-mod site;
-#[path = "relay/viewers.rs"]
-mod viewers;
 
-use metrics::Scrape;
-use process::{Process, Usage};
-use site::{Site, Start, Urls};
+use parts::metrics::Scrape;
+use parts::process::{self, Process, Usage};
+use parts::site::{self, Site, Start, Urls};
+use parts::viewers;
 
 /// How long the pictures run before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(4);

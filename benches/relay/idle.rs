@@ -12,7 +12,7 @@ use fanal::receiver::hub::Hub;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::site::Settings;
+use super::parts::site::Settings;
 
 /// Prints the bytes per second of an idle link, headers of UDP and IP included.
 pub(crate) fn link(time: Duration) -> anyhow::Result<()> {

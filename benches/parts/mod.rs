@@ -1,0 +1,8 @@
+//! What the benches share: processes and what they use, a commune and a centre
+//! with their daemons, metrics as they are scraped, players.
+#![allow(dead_code)] // Each bench takes its part.
+
+pub(crate) mod metrics;
+pub(crate) mod process;
+pub(crate) mod site;
+pub(crate) mod viewers;
