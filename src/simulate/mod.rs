@@ -27,6 +27,7 @@ mod font;
 mod jpeg;
 pub mod path;
 pub mod scene;
+pub mod wan;
 
 use camera::{Camera, Cameras};
 use clip::{Clip, Name, Settings};
