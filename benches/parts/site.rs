@@ -174,7 +174,11 @@ start_interval = "1ms"
 impl Site {
     /// Both daemons, linked, over these cameras.
     pub(crate) fn start(urls: &Urls) -> anyhow::Result<Self> {
-        let settings = Settings::write(urls)?;
+        Self::run(Settings::write(urls)?)
+    }
+
+    /// Both daemons with these settings, linked.
+    pub(crate) fn run(settings: Settings) -> anyhow::Result<Self> {
         let daemon = |name: &str| {
             let file = settings.file(&format!("{name}.toml"));
             let log = settings.file(&format!("{name}.log"));
@@ -205,6 +209,11 @@ impl Site {
             }
         }
         Ok(())
+    }
+
+    /// Where requests go.
+    pub(crate) const fn api(&self) -> SocketAddr {
+        self.settings.api
     }
 
     pub(crate) fn directory(&self) -> &Path {

@@ -88,14 +88,14 @@ pub(crate) fn list(relayed: &Urls, cameras: &Urls) -> String {
 }
 
 /// When each picture came, by its hash.
-type Arrivals = Arc<Mutex<HashMap<u64, Instant>>>;
+pub(crate) type Arrivals = Arc<Mutex<HashMap<u64, Instant>>>;
 
 #[derive(Default)]
-struct Player {
-    pictures: u64,
-    lost: u64,
-    first: Option<Duration>,
-    arrivals: Option<Arrivals>,
+pub(crate) struct Player {
+    pub(crate) pictures: u64,
+    pub(crate) lost: u64,
+    pub(crate) first: Option<Duration>,
+    pub(crate) arrivals: Option<Arrivals>,
 }
 
 pub(crate) fn run(list: &str, seconds: &str) -> anyhow::Result<()> {
@@ -137,7 +137,7 @@ pub(crate) fn run(list: &str, seconds: &str) -> anyhow::Result<()> {
     })
 }
 
-async fn play(url: &str, mut player: Player, end: Instant) -> anyhow::Result<Player> {
+pub(crate) async fn play(url: &str, mut player: Player, end: Instant) -> anyhow::Result<Player> {
     let since = Instant::now();
     let mut url = url::Url::parse(url)?;
     let mut options = SessionOptions::default();
