@@ -77,6 +77,14 @@ impl Known {
     pub fn queues(&self) -> bool {
         self.queues.load(Ordering::Relaxed)
     }
+
+    /// Told by whoever controls the path.
+    pub(super) fn set(&self, window: u64, capacity: Option<u64>, queues: bool) {
+        self.window.store(window, Ordering::Relaxed);
+        self.capacity
+            .store(capacity.unwrap_or(0), Ordering::Relaxed);
+        self.queues.store(queues, Ordering::Relaxed);
+    }
 }
 
 impl ControllerFactory for Config {
@@ -243,14 +251,8 @@ impl Adaptive {
     }
 
     fn tell(&self, queues: bool) {
-        let capacity = if self.has_queued {
-            self.rate.get().unwrap_or(0)
-        } else {
-            0
-        };
-        self.known.window.store(self.window, Ordering::Relaxed);
-        self.known.capacity.store(capacity, Ordering::Relaxed);
-        self.known.queues.store(queues, Ordering::Relaxed);
+        let capacity = self.has_queued.then(|| self.rate.get()).flatten();
+        self.known.set(self.window, capacity, queues);
     }
 
     /// How long packets may queue.

@@ -24,7 +24,7 @@ use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
 use super::socket::Giving;
 use super::stats::Recorder;
 use super::tls::{self, Peers};
-use super::transport::Transport;
+use super::transport::{Connection, Transport};
 use super::{Event, Link, tcp};
 use crate::clock::Clock;
 use crate::config::settings;
@@ -274,7 +274,11 @@ impl Centre {
 
     /// Runs a link over TCP until it ends or one over QUIC takes its place.
     async fn serve_tcp(&self, opened: Opened) -> Option<Opened> {
-        let link = Link::new(opened.connection.clone(), Arc::default());
+        let known = match &opened.connection {
+            Connection::Tcp(connection) => Arc::clone(connection.known()),
+            Connection::Quic(_) => Arc::default(),
+        };
+        let link = Link::new(opened.connection.clone(), known);
         let session = self.session(&link, opened);
         let back = self.return_to_quic();
         tokio::pin!(session, back);

@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::mux::{CONTROL, Event, Mux, Read, Refused, Role};
+use super::congestion::Known;
 use super::stats::Snapshot;
 use super::transport::{self, Closed, ReadError, WriteError};
 use crate::proto::wire::ABANDONED;
@@ -69,6 +70,7 @@ struct Shared {
     inner: Mutex<Inner>,
     peer: Peer,
     counts: Counts,
+    known: Arc<Known>,
     /// Told when a stream may be opened, and when the peer opened one.
     openable: Notify,
     incoming: Notify,
@@ -97,6 +99,7 @@ impl Shared {
             }),
             peer,
             counts: Counts::default(),
+            known: Arc::default(),
             openable: Notify::new(),
             incoming: Notify::new(),
             over: CancellationToken::new(),
@@ -189,9 +192,9 @@ impl Connection {
         self.shared().lock().mux.rtt()
     }
 
-    /// Bytes a second that the path was seen to deliver of late, if it was.
-    pub fn rate(&self) -> Option<u64> {
-        self.shared().lock().mux.rate()
+    /// What is known of the path, as it becomes known.
+    pub(super) fn known(&self) -> &Arc<Known> {
+        &self.shared().known
     }
 
     /// Its figures now. What the kernel alone knows (window, packets lost) is 0.

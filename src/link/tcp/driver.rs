@@ -84,6 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             let deadline = {
                 let mut inner = self.shared.lock();
+                inner.mux.tell(&self.shared.known);
                 inner.driver = Some(cx.waker().clone());
                 inner.blocked = blocked;
                 if !blocked && inner.mux.has_something() {

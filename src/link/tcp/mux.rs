@@ -30,6 +30,7 @@ use bytes::Bytes;
 pub(super) use self::receive::Read;
 pub(super) use self::send::Refused;
 use super::record::{self, Decoder, Item, Record};
+use crate::link::congestion::Known;
 use crate::link::endpoint::{
     FIRST_UNI_STREAMS, IDLE_TIMEOUT, KEEP_ALIVE, RECEIVE_WINDOW, STREAM_RECEIVE_WINDOW,
 };
@@ -161,9 +162,9 @@ impl Mux {
         self.rtt.unwrap_or(Duration::ZERO)
     }
 
-    /// Bytes a second that the path was seen to deliver, if it was.
-    pub(super) fn rate(&self) -> Option<u64> {
-        self.sending.rate()
+    /// Tells what is known of the path.
+    pub(super) fn tell(&self, known: &Known) {
+        self.sending.tell(known);
     }
 
     /// Closes it at once: what is queued is thrown away, the peer is told.

@@ -10,6 +10,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::link::congestion::Known;
+
 /// On a path that is clear, whatever was measured; what a link starts with. The
 /// kernel's slow start is below it.
 const CLEAR: u64 = 64 * 1024;
@@ -56,6 +58,10 @@ pub(super) struct Flight {
     /// Rounds of looking for the least round trip: what was on the way leaves in
     /// the first, the second tells.
     probing: u8,
+    /// Whether something queued in the last round, and whether it ever did: only
+    /// then is the rate the path's.
+    queues: bool,
+    has_queued: bool,
 }
 
 impl Flight {
@@ -71,6 +77,8 @@ impl Flight {
             round_end: 0,
             round_rtt: None,
             probing: 0,
+            queues: false,
+            has_queued: false,
         }
     }
 
@@ -79,8 +87,14 @@ impl Flight {
         self.window.saturating_sub(self.sent - self.acked)
     }
 
+    /// Tells what is known of the path.
+    pub(super) fn tell(&self, known: &Known) {
+        let capacity = self.has_queued.then(|| self.rate()).flatten();
+        known.set(self.window, capacity, self.queues);
+    }
+
     /// Bytes a second that the path was seen to deliver of late.
-    pub(super) fn rate(&self) -> Option<u64> {
+    fn rate(&self) -> Option<u64> {
         self.rates.front().map(|(rate, _)| *rate)
     }
 
@@ -173,8 +187,9 @@ impl Flight {
         }
         let least_micros = u64::try_from(least.as_micros()).unwrap_or(u64::MAX);
         let path = self.rate().unwrap_or(0).saturating_mul(least_micros) / 1_000_000;
-        let queues = rtt.saturating_sub(least) > QUEUED.max(least / 2);
-        self.window = if queues {
+        self.queues = rtt.saturating_sub(least) > QUEUED.max(least / 2);
+        self.has_queued |= self.queues && limited;
+        self.window = if self.queues {
             path.max(LEAST)
         } else {
             path.saturating_mul(2).max(CLEAR)
@@ -262,6 +277,12 @@ mod tests {
             let mut path = Path::new(rate, Duration::from_millis(rtt));
             path.run(5);
             let used = path.run(30);
+            let known = Known::default();
+            path.flight.tell(&known);
+            // Told where it queued, as it does on the thinnest.
+            assert!(rate > 250_000 || known.capacity().is_some());
+            let is_near = |capacity| (rate / 10 * 9..rate / 10 * 13).contains(&capacity);
+            assert!(known.capacity().is_none_or(is_near), "{known:?} for {rate}");
             assert!(used > rate / 10 * 9, "{used} of {rate} at {rtt} ms");
             let most = Duration::from_millis((2 * rtt).max(280));
             assert!(path.worst <= most, "{:?} at {rate}, {rtt} ms", path.worst);

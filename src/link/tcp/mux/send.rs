@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use super::super::record::{self, HEADER, Record};
 use super::flight::Flight;
 use super::{CONTROL, CONTROL_WINDOW, Event, FIRST_UNI, STREAM_WINDOW, Violation, WINDOW};
+use crate::link::congestion::Known;
 use crate::link::priority;
 
 /// Bytes of one stream that wait here. Small, so that lateness shows in the
@@ -229,9 +230,9 @@ impl Sending {
         self.flight.handle_rtt(rtt, now);
     }
 
-    /// Bytes a second that the path was seen to deliver, if it was.
-    pub(super) fn rate(&self) -> Option<u64> {
-        self.flight.rate()
+    /// Tells what is known of the path.
+    pub(super) fn tell(&self, known: &Known) {
+        self.flight.tell(known);
     }
 
     /// The peer allows so many streams in all; never fewer than before.
