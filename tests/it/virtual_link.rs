@@ -4,6 +4,8 @@
 //!
 //! The bounds are those of the project's aims, not of what a run happened to give.
 
+#![allow(clippy::print_stdout)] // The figures, for whoever wants to see them.
+
 mod relays;
 mod world;
 
