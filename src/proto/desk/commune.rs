@@ -126,7 +126,7 @@ impl Desk {
         peer.next_page = 0;
         peer.view.online = true;
         peer.view.since = Some(now.wall);
-        peer.want_heads(now.boot);
+        peer.want_heads(self.exchange.slot(now));
         let unsent = std::mem::take(&mut peer.unsent);
         let hello = ReceiverHello {
             minor: VERSION.1,
@@ -239,7 +239,11 @@ impl Desk {
 
     /// Sends heads that are due, and writes down those of the peers.
     pub(super) fn flush_peers(&mut self, now: Now) {
-        let communes: Vec<CommuneId> = self.communes.keys().cloned().collect();
+        let due = self.communes.iter().filter(|(_, peer)| {
+            let due = peer.due();
+            due.is_some_and(|at| at <= now.boot)
+        });
+        let communes: Vec<CommuneId> = due.map(|(commune, _)| commune.clone()).collect();
         for commune in communes {
             let Some(peer) = self.communes.get_mut(&commune) else {
                 continue;
