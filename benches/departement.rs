@@ -37,8 +37,9 @@ use parts::site::{self, Settings, Site, Start};
 
 /// Cameras of the commune that is asked.
 const CAMERAS: usize = 4;
-/// Heads that links brought are written down within 10 s; then they are idle.
-const SETTLE: Duration = Duration::from_secs(15);
+/// Heads that links brought are written down within 10 s; then, and once each has had
+/// its own (20 a second), they are idle.
+const SETTLE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_millis(50));
 /// How long the links have to come up.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -108,7 +109,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     for links in &options.links {
         crowd.grow(links.saturating_sub(1))?;
         wait_for(&site, *links)?;
-        std::thread::sleep(SETTLE);
+        std::thread::sleep(SETTLE.0 + SETTLE.1 * u32::try_from(*links)?);
         let now = watch(&site, &crowd, *links, options.idle)?;
         let asked = asker.ask(options.requests)?;
         println!(

@@ -515,7 +515,7 @@ impl Desk {
     }
 
     /// The communes of the settings, as far as they are known.
-    pub fn communes(&self) -> impl Iterator<Item = (&CommuneId, &Commune)> {
+    pub fn communes(&self) -> impl Iterator<Item = (&CommuneId, &Arc<Commune>)> {
         self.communes.iter().map(|(id, peer)| (id, &peer.view))
     }
 
