@@ -52,6 +52,17 @@ impl Process {
         Self::start(command)
     }
 
+    /// Another program; its log goes where ours goes.
+    pub(crate) fn other(program: &str, args: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(args);
+        Self::start(command)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn start(mut command: Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::null())

@@ -9,12 +9,15 @@ use fanal::certs::Identity;
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
 use fanal::commands::client::ReceiverArgs;
+use fanal::proto::designation::CAMERAS_LIMIT;
 
 use super::metrics::{self, Scrape};
 use super::process::{Directory, Process};
 
 pub(crate) const COMMUNE: &str = "berre-l-etang";
 pub(crate) const CENTRE: &str = "corg-13";
+/// How long all cameras have to be live.
+const LIVE: Duration = Duration::from_secs(60);
 /// How long a daemon has to be ready.
 const READY: Duration = Duration::from_secs(20);
 
@@ -24,7 +27,20 @@ pub(crate) type Urls = Vec<(String, String)>;
 pub(crate) struct Simulator {
     pub(crate) process: Process,
     pub(crate) urls: Urls,
-    _directory: Directory,
+    directory: Directory,
+}
+
+impl Simulator {
+    /// Ends it; gives the most sessions that were set up within 100 ms.
+    pub(crate) fn most_starts(&mut self) -> anyhow::Result<u64> {
+        self.process.stop()?;
+        let log = std::fs::read_to_string(self.directory.path().join("simulate.log"))?;
+        let most = log
+            .lines()
+            .find_map(|line| line.split_once("most_in_100_ms="));
+        let most = most.and_then(|(_, rest)| rest.split_whitespace().next());
+        Ok(most.context("the simulator does not say")?.parse()?)
+    }
 }
 
 /// With what a session at a simulated camera begins.
@@ -62,7 +78,7 @@ pub(crate) fn simulator(cameras: usize, start: Start) -> anyhow::Result<Simulato
     Ok(Simulator {
         process,
         urls,
-        _directory: directory,
+        directory,
     })
 }
 
@@ -185,10 +201,6 @@ max_duration = "1h"
 max_total = "4h"
 max_relays = 2000
 max_designation = "31d"
-# All simulated cameras have one address, as no commune's have.
-[[host]]
-address = "127.0.0.1"
-start_interval = "1ms"
 "#
         );
         let file = format!("{name}.toml");
@@ -278,8 +290,17 @@ impl Site {
         write(self.directory(), name, text)
     }
 
-    /// The operator's request for all cameras; gives names and RTSP URLs.
-    pub(crate) fn request(&self, urls: &Urls) -> anyhow::Result<Urls> {
+    /// The operator's requests for all these cameras, as few as their limit allows;
+    /// gives names and RTSP URLs.
+    pub(crate) fn request(&self, urls: &[(String, String)]) -> anyhow::Result<Urls> {
+        let mut granted = Urls::new();
+        for part in urls.chunks(CAMERAS_LIMIT) {
+            granted.extend(self.request_some(part)?);
+        }
+        Ok(granted)
+    }
+
+    fn request_some(&self, urls: &[(String, String)]) -> anyhow::Result<Urls> {
         let at = |name: &str| self.directory().join(name).display().to_string();
         let receiver = format!("http://{}", self.settings.api);
         let (key, cert) = (at("operator.key"), at("operator.pem"));
@@ -322,7 +343,7 @@ impl Site {
             if receiver.count("fanal_receiver_frames_total") >= cameras {
                 return Ok(since.elapsed());
             }
-            if since.elapsed() > READY {
+            if since.elapsed() > LIVE {
                 bail!(
                     "cameras not live: look at the logs in {}",
                     self.directory().display()
