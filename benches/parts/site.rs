@@ -56,6 +56,8 @@ pub(crate) fn simulator(cameras: usize, start: Start) -> anyhow::Result<Simulato
     let directory = Directory::new()?;
     let cameras_wanted = cameras.to_string();
     let mut args = vec![
+        "--log",
+        "fanal=info",
         "simulate",
         "--cameras",
         &cameras_wanted,
