@@ -1,11 +1,20 @@
 //! What relaying costs: `cargo bench --bench relay`.
 //!
 //! Simulated cameras → gateway → receiver → RTSP players, each a process of its
-//! own on loopback, for 1, 50 and 200 cameras of 2 Mbit/s and 25 pictures a
-//! second. Beside it, for hosts differ, the same cameras through a bare pipe:
-//! retina → quinn → a reader that throws everything away.
+//! own on loopback, for cameras of 2 Mbit/s and 25 pictures a second: 1, 50 and 200
+//! of them; 200 of communes with 500 and 1 000; 1 000 with players at 50. Beside it,
+//! for hosts differ, the same cameras through a bare pipe: retina → quinn → a reader
+//! that throws everything away (up to 200 cameras).
 //!
 //!     cargo bench --bench relay -- --cameras 1,50,200 --seconds 15
+//!     cargo bench --bench relay -- --cameras 200 --configured 1000
+//!     cargo bench --bench relay -- --cameras 1000 --viewers 50
+//!
+//! `--perf DIR` runs `perf record` over both daemons while they are measured and
+//! leaves `gateway.data` and `receiver.data` there, for a flame graph:
+//!
+//!     RUSTFLAGS="-C force-frame-pointers=yes" cargo bench --bench relay -- --cameras 200 --perf /tmp
+//!     perf script -i /tmp/gateway.data | inferno-collapse-perf | inferno-flamegraph > gateway.svg
 //!
 //! Nothing here asserts a time: it prints.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
@@ -27,6 +36,9 @@ use parts::process::{self, Process, Usage};
 use parts::site::{self, Site, Start, Urls};
 use parts::viewers;
 
+use fanal::proto::designation::CAMERAS_LIMIT;
+use fanal::simulate::DEFAULT_GOP;
+
 /// How long the pictures run before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(4);
 /// How long the players go on once everything is measured.
@@ -46,23 +58,97 @@ fn main() -> anyhow::Result<()> {
         Some("pipe-receive") => pipe::receive(Path::new(next(&mut args)?)),
         Some("pipe-send") => pipe::send(Path::new(next(&mut args)?), next(&mut args)?),
         other => {
-            let mut cameras = vec![1, 50, 200];
-            let mut seconds = 15;
-            let mut option = other;
-            while let Some(name) = option {
-                match name {
-                    "--cameras" => {
-                        let list = next(&mut args)?.split(',');
-                        cameras = list.map(str::parse).collect::<Result<_, _>>()?;
-                    }
-                    "--seconds" => seconds = next(&mut args)?.parse()?,
-                    // A filter of benches, as `cargo bench NAME` gives it.
-                    _ => {}
-                }
-                option = args.next();
-            }
-            compare(&cameras, Duration::from_secs(seconds))
+            let options = Options::read(other, &mut args)?;
+            compare(&options)
         }
+    }
+}
+
+/// One thing to measure.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    relayed: usize,
+    configured: usize,
+    viewers: usize,
+}
+
+impl Case {
+    /// A camera each, relayed and watched.
+    const fn all(cameras: usize) -> Self {
+        Self {
+            relayed: cameras,
+            configured: cameras,
+            viewers: cameras,
+        }
+    }
+}
+
+/// What runs unless cameras are named.
+const CASES: [Case; 6] = [
+    Case::all(1),
+    Case::all(50),
+    Case::all(200),
+    Case {
+        configured: 500,
+        ..Case::all(200)
+    },
+    Case {
+        configured: 1_000,
+        ..Case::all(200)
+    },
+    Case {
+        viewers: 50,
+        ..Case::all(1_000)
+    },
+];
+/// The bare pipe is run with up to so many cameras.
+const PIPE_LIMIT: usize = 200;
+
+struct Options {
+    cases: Vec<Case>,
+    window: Duration,
+    /// Where profiles go.
+    perf: Option<String>,
+}
+
+impl Options {
+    fn read<'a>(
+        first: Option<&'a str>,
+        args: &mut impl Iterator<Item = &'a str>,
+    ) -> anyhow::Result<Self> {
+        let (mut cameras, mut configured, mut viewers) = (Vec::new(), 0, usize::MAX);
+        let mut seconds = 15;
+        let mut perf = None;
+        let mut option = first;
+        while let Some(name) = option {
+            match name {
+                "--cameras" => {
+                    let list = next(args)?.split(',');
+                    cameras = list.map(str::parse).collect::<Result<_, _>>()?;
+                }
+                "--configured" => configured = next(args)?.parse()?,
+                "--viewers" => viewers = next(args)?.parse()?,
+                "--seconds" => seconds = next(args)?.parse()?,
+                "--perf" => perf = Some(next(args)?.to_owned()),
+                // A filter of benches, as `cargo bench NAME` gives it.
+                _ => {}
+            }
+            option = args.next();
+        }
+        let cases = cameras.into_iter().map(|relayed: usize| Case {
+            relayed,
+            configured: configured.max(relayed),
+            viewers: viewers.min(relayed),
+        });
+        let mut cases: Vec<Case> = cases.collect();
+        if cases.is_empty() {
+            cases = CASES.to_vec();
+        }
+        Ok(Self {
+            cases,
+            window: Duration::from_secs(seconds),
+            perf,
+        })
     }
 }
 
@@ -70,40 +156,71 @@ fn next<'a>(args: &mut impl Iterator<Item = &'a str>) -> anyhow::Result<&'a str>
     args.next().context("an argument is missing")
 }
 
-/// What one run of N cameras took.
+/// What one case took.
 struct Run {
-    cameras: usize,
+    case: Case,
     gateway: Usage,
     receiver: Usage,
     simulator: Usage,
     players: Usage,
+    /// Gateway and receiver before anything was asked for.
+    idle: [Usage; 2],
     gigabytes: f64,
     seen: viewers::Seen,
     before: [Scrape; 2],
     after: [Scrape; 2],
     request: Duration,
     live: Duration,
-    pipe: [Usage; 2],
-    pipe_gigabytes: f64,
+    most_starts: u64,
+    pipe: Option<Pipe>,
 }
 
-fn compare(cameras: &[usize], window: Duration) -> anyhow::Result<()> {
+/// What the bare pipe took: sender, receiver.
+#[derive(Clone, Copy, Debug)]
+struct Pipe {
+    usage: [Usage; 2],
+    gigabytes: f64,
+}
+
+impl Run {
+    /// CPU seconds of both daemons for a gigabyte.
+    fn per_gigabyte(&self) -> f64 {
+        (self.gateway.cpu + self.receiver.cpu) / self.gigabytes
+    }
+}
+
+impl Pipe {
+    fn per_gigabyte(&self) -> f64 {
+        (self.usage[0].cpu + self.usage[1].cpu) / self.gigabytes
+    }
+}
+
+fn compare(options: &Options) -> anyhow::Result<()> {
+    process::raise_descriptors();
     idle::link(IDLE)?;
-    let most = cameras.iter().copied().max().unwrap_or(1);
+    let full = options
+        .cases
+        .iter()
+        .filter(|case| case.relayed <= PIPE_LIMIT);
+    let most = full.map(|case| case.configured).max().unwrap_or(1);
     idle_daemons(most)?;
     let mut runs = Vec::new();
-    for count in cameras {
-        let run = relay(*count, window)?;
-        print(&run, window);
+    for case in &options.cases {
+        let run = relay(*case, options)?;
+        print(&run, options.window);
         runs.push(run);
     }
-    println!("\ncameras  gateway + receiver, core-s/GB   bare pipe   ratio");
+    println!("\nrelayed  configured  viewers  gateway + receiver, core-s/GB   bare pipe   ratio");
     for run in &runs {
-        let daemons = (run.gateway.cpu + run.receiver.cpu) / run.gigabytes;
-        let pipe = (run.pipe[0].cpu + run.pipe[1].cpu) / run.pipe_gigabytes;
+        let Case {
+            relayed,
+            configured,
+            viewers,
+        } = run.case;
+        let daemons = run.per_gigabyte();
+        let pipe = run.pipe.map_or(f64::NAN, |pipe| pipe.per_gigabyte());
         println!(
-            "{:>7}  {daemons:>29.2}  {pipe:>10.2}  {:>6.2}",
-            run.cameras,
+            "{relayed:>7}  {configured:>10}  {viewers:>7}  {daemons:>29.2}  {pipe:>10.2}  {:>6.2}",
             daemons / pipe
         );
     }
@@ -131,8 +248,8 @@ fn idle_daemons(cameras: usize) -> anyhow::Result<()> {
         );
     }
     // A camera that begins with a key frame: what is left is ours.
-    let one = simulator.urls.iter().take(1).cloned().collect();
-    let relayed = site.request(&one)?;
+
+    let relayed = site.request(&simulator.urls[..1])?;
     let list = site.write("players", &viewers::list(&relayed, &Urls::new()))?;
     let seen = viewers::Seen::of(Process::role("view", &[&list, "2"])?)?;
     let [_, receiver] = site.scrape()?;
@@ -144,17 +261,21 @@ fn idle_daemons(cameras: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn relay(cameras: usize, window: Duration) -> anyhow::Result<Run> {
-    let simulator = site::simulator(cameras, Start::Live)?;
+fn relay(case: Case, options: &Options) -> anyhow::Result<Run> {
+    let window = options.window;
+    let mut simulator = site::simulator(case.configured, Start::Live)?;
     let site = Site::start(&simulator.urls)?;
+    let idle = [site.gateway.usage()?, site.receiver.usage()?];
+    let wanted = &simulator.urls[..case.relayed];
     let asked = Instant::now();
-    let relayed = site.request(&simulator.urls)?;
+    let relayed = site.request(wanted)?;
     let request = asked.elapsed();
-    let live = site.wait_live(cameras)?;
+    let live = site.wait_live(case.relayed)?;
+    let watched = viewers::some(&relayed, case.viewers);
     let players = Process::role(
         "view",
         &[
-            &site.write("players", &viewers::list(&relayed, &simulator.urls))?,
+            &site.write("players", &viewers::list(&watched, &simulator.urls))?,
             &(WARM_UP + window + AFTER).as_secs().to_string(),
         ],
     )?;
@@ -162,10 +283,14 @@ fn relay(cameras: usize, window: Duration) -> anyhow::Result<Run> {
     let all = [&site.gateway, &site.receiver, &simulator.process, &players];
     let before = usages(all)?;
     let scraped = site.scrape()?;
+    let profiles = profile(&site, options)?;
     std::thread::sleep(window);
     let after = usages(all)?;
     let scraped = [scraped, site.scrape()?];
     let seen = viewers::Seen::of(players)?;
+    for profile in profiles {
+        profile.end()?;
+    }
     let [before_metrics, after_metrics] = scraped;
     let gigabytes = (after_metrics[1].sum("fanal_receiver_relay_bytes_total")
         - before_metrics[1].sum("fanal_receiver_relay_bytes_total"))
@@ -177,23 +302,47 @@ fn relay(cameras: usize, window: Duration) -> anyhow::Result<Run> {
         );
     }
     drop(site);
-    let (pipe, pipe_gigabytes) = bare_pipe(&simulator.urls, window)?;
+    let pipe = (case.relayed <= PIPE_LIMIT).then(|| bare_pipe(wanted, window));
+    let pipe = pipe.transpose()?;
     let [gateway, receiver, simulating, playing] = after;
     Ok(Run {
-        cameras,
+        case,
         gateway: gateway.since(before[0]),
         receiver: receiver.since(before[1]),
         simulator: simulating.since(before[2]),
         players: playing.since(before[3]),
+        idle,
         gigabytes,
         seen,
         before: before_metrics,
         after: after_metrics,
         request,
         live,
+        most_starts: simulator.most_starts()?,
         pipe,
-        pipe_gigabytes,
     })
+}
+
+/// `perf record` over both daemons, where it is wanted.
+fn profile(site: &Site, options: &Options) -> anyhow::Result<Vec<Process>> {
+    let Some(directory) = &options.perf else {
+        return Ok(Vec::new());
+    };
+    let daemons = [("gateway", &site.gateway), ("receiver", &site.receiver)];
+    let started = daemons.map(|(name, process)| {
+        let data = format!("{directory}/{name}.data");
+        let (id, seconds) = (
+            process.id().to_string(),
+            options.window.as_secs().to_string(),
+        );
+        Process::other(
+            "perf",
+            &[
+                "record", "-q", "-F", "499", "-g", "-o", &data, "-p", &id, "--", "sleep", &seconds,
+            ],
+        )
+    });
+    started.into_iter().collect()
 }
 
 fn usages(all: [&Process; 4]) -> anyhow::Result<[Usage; 4]> {
@@ -205,7 +354,7 @@ fn usages(all: [&Process; 4]) -> anyhow::Result<[Usage; 4]> {
     ])
 }
 
-fn bare_pipe(urls: &Urls, window: Duration) -> anyhow::Result<([Usage; 2], f64)> {
+fn bare_pipe(urls: &[(String, String)], window: Duration) -> anyhow::Result<Pipe> {
     let directory = process::Directory::new()?;
     let mut receive = Process::role("pipe-receive", &[&directory.path().display().to_string()])?;
     let address = receive.line()?;
@@ -225,35 +374,52 @@ fn bare_pipe(urls: &Urls, window: Duration) -> anyhow::Result<([Usage; 2], f64)>
     let before = (send.usage()?, receive.usage()?, bytes()?);
     std::thread::sleep(window);
     let after = (send.usage()?, receive.usage()?, bytes()?);
-    Ok((
-        [after.0.since(before.0), after.1.since(before.1)],
-        after.2 - before.2,
-    ))
+    Ok(Pipe {
+        usage: [after.0.since(before.0), after.1.since(before.1)],
+        gigabytes: after.2 - before.2,
+    })
 }
 
 fn print(run: &Run, window: Duration) {
-    let seconds = window.as_secs_f64();
+    let Case {
+        relayed,
+        configured,
+        viewers,
+    } = run.case;
     println!(
-        "\n{} cameras, {:.0} Mbit/s, {seconds} s",
-        run.cameras,
-        run.gigabytes * 8_000.0 / seconds
+        "\n{relayed} cameras relayed of {configured} configured, {viewers} watched, {:.0} Mbit/s, {} s",
+        run.gigabytes * 8_000.0 / window.as_secs_f64(),
+        window.as_secs()
     );
+    print_usage(run, window);
+    print_pictures(run);
+    print_start(run);
+    print_memory(run);
+}
+
+fn print_usage(run: &Run, window: Duration) {
     println!("  process      core-s/GB    cores   resident MB");
-    for (name, usage, gigabytes) in [
+    let mut rows = vec![
         ("gateway", run.gateway, run.gigabytes),
         ("receiver", run.receiver, run.gigabytes),
         ("simulator", run.simulator, run.gigabytes),
         ("players", run.players, run.gigabytes),
-        ("pipe, send", run.pipe[0], run.pipe_gigabytes),
-        ("pipe, recv", run.pipe[1], run.pipe_gigabytes),
-    ] {
+    ];
+    if let Some(pipe) = &run.pipe {
+        rows.push(("pipe, send", pipe.usage[0], pipe.gigabytes));
+        rows.push(("pipe, recv", pipe.usage[1], pipe.gigabytes));
+    }
+    for (name, usage, gigabytes) in rows {
         println!(
             "  {name:<11} {:>10.2} {:>8.3} {:>13.1}",
             usage.cpu / gigabytes,
-            usage.cpu / seconds,
+            usage.cpu / window.as_secs_f64(),
             usage.memory
         );
     }
+}
+
+fn print_pictures(run: &Run) {
     let seen = &run.seen;
     println!(
         "  transit, camera's own arrival → player, ms: p50 {:.2}  p99 {:.2}  max {:.2}  ({} pictures of {} cameras)",
@@ -281,11 +447,33 @@ fn print(run: &Run, window: Duration) {
         receiver.mean("fanal_receiver_transit_seconds", &run.before[1]) * 1e3,
         receiver.within("fanal_receiver_transit_seconds", 0.99, &run.before[1]) * 1e3,
     );
+}
+
+fn print_start(run: &Run) {
     println!(
-        "  request: answered in {:.0} ms (with the start of the program), all live {:.0} ms later (cameras begin with what comes, a key frame every 2 s); first picture at a player {:.0} ms after it connected (median, slowest {:.0})",
+        "  request: answered in {:.0} ms (with the start of the program, {} requests of at most {CAMERAS_LIMIT} cameras), all live {:.0} ms later (cameras begin with what comes, a key frame every 2 s)",
         run.request.as_secs_f64() * 1e3,
+        run.case.relayed.div_ceil(CAMERAS_LIMIT),
         run.live.as_secs_f64() * 1e3,
-        seen.first[0],
-        seen.first[1],
+    );
+    println!(
+        "  sessions set up at the cameras within 100 ms: at most {} (by the simulator); first picture at a player {:.0} ms after it connected (median, slowest {:.0})",
+        run.most_starts, run.seen.first[0], run.seen.first[1],
+    );
+}
+
+/// What a relay takes in memory, beside what it must keep: a group of pictures.
+fn print_memory(run: &Run) {
+    let pictures = run.after[1].sum("fanal_receiver_frames_total")
+        - run.before[1].sum("fanal_receiver_frames_total");
+    let group = run.gigabytes * 1e6 / pictures.max(1.0) * DEFAULT_GOP as f64;
+    let relayed = run.case.relayed as f64;
+    let each = |after: Usage, before: Usage| {
+        (after.own_memory - before.own_memory).max(0.0) * 1024.0 / relayed
+    };
+    println!(
+        "  memory of its own that a relay takes: gateway {:.0} KB, receiver {:.0} KB (with its viewer, if it has one); a group of pictures: {group:.0} KB",
+        each(run.gateway, run.idle[0]),
+        each(run.receiver, run.idle[1]),
     );
 }

@@ -52,6 +52,16 @@ impl Scrape {
         self.series(name).sum()
     }
 
+    /// The sum of those series of a metric that have this value of a label.
+    pub(crate) fn sum_of(&self, name: &str, value: &str) -> f64 {
+        let value = format!("=\"{value}\"");
+        let series = self.0.iter().filter(|(sample, _)| {
+            let labels = sample.strip_prefix(name);
+            labels.is_some_and(|labels| labels.starts_with('{') && labels.contains(&value))
+        });
+        series.map(|(_, value)| *value).sum()
+    }
+
     /// How many series of a metric have counted anything.
     pub(crate) fn count(&self, name: &str) -> usize {
         self.series(name).filter(|value| *value > 0.0).count()

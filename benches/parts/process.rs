@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
+use rustix::process::{Pid, Resource, Signal, getrlimit, setrlimit};
 
 /// Ticks of `/proc` in a second: Linux's USER_HZ, 100 on all its platforms.
 const TICKS: f64 = 100.0;
@@ -51,6 +52,17 @@ impl Process {
         Self::start(command)
     }
 
+    /// Another program; its log goes where ours goes.
+    pub(crate) fn other(program: &str, args: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(args);
+        Self::start(command)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn start(mut command: Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
@@ -71,6 +83,21 @@ impl Process {
             anyhow::bail!("the process ended early");
         }
         Ok(line.trim_end().to_owned())
+    }
+
+    /// Asks it to stop, as a service manager does, and waits for its end.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        let id = Pid::from_raw(i32::try_from(self.child.id())?).context("no process id")?;
+        rustix::process::kill_process(id, Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Ends it without a word to anybody.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Waits for its end.
@@ -120,15 +147,38 @@ impl Drop for Process {
 /// A directory that is removed at the end.
 pub(crate) struct Directory(PathBuf);
 
+/// Raises the limit of open files to what this process may have; its children inherit it.
+pub(crate) fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What is over the limit then fails with a message of its own.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 impl Directory {
     pub(crate) fn new() -> anyhow::Result<Self> {
+        Self::below(std::env::temp_dir())
+    }
+
+    /// In memory where the system has such a place: for the files of a thousand
+    /// machines, each of which has a disk of its own.
+    pub(crate) fn in_memory() -> anyhow::Result<Self> {
+        let memory = PathBuf::from("/dev/shm");
+        if memory.is_dir() {
+            Self::below(memory)
+        } else {
+            Self::new()
+        }
+    }
+
+    fn below(parent: PathBuf) -> anyhow::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "fanal-bench-{}-{}",
             std::process::id(),
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
-        let path = std::env::temp_dir().join(name);
+        let path = parent.join(name);
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))
     }

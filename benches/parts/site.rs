@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use fanal::certs::Identity;
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
+use fanal::commands::client::ReceiverArgs;
+use fanal::proto::designation::CAMERAS_LIMIT;
 
 use super::metrics::{self, Scrape};
 use super::process::{Directory, Process};
 
-const COMMUNE: &str = "berre-l-etang";
-const CENTRE: &str = "corg-13";
+pub(crate) const COMMUNE: &str = "berre-l-etang";
+pub(crate) const CENTRE: &str = "corg-13";
+/// How long all cameras have to be live.
+const LIVE: Duration = Duration::from_secs(60);
 /// How long a daemon has to be ready.
 const READY: Duration = Duration::from_secs(20);
 
@@ -22,7 +27,20 @@ pub(crate) type Urls = Vec<(String, String)>;
 pub(crate) struct Simulator {
     pub(crate) process: Process,
     pub(crate) urls: Urls,
-    _directory: Directory,
+    directory: Directory,
+}
+
+impl Simulator {
+    /// Ends it; gives the most sessions that were set up within 100 ms.
+    pub(crate) fn most_starts(&mut self) -> anyhow::Result<u64> {
+        self.process.stop()?;
+        let log = std::fs::read_to_string(self.directory.path().join("simulate.log"))?;
+        let most = log
+            .lines()
+            .find_map(|line| line.split_once("most_in_100_ms="));
+        let most = most.and_then(|(_, rest)| rest.split_whitespace().next());
+        Ok(most.context("the simulator does not say")?.parse()?)
+    }
 }
 
 /// With what a session at a simulated camera begins.
@@ -38,6 +56,8 @@ pub(crate) fn simulator(cameras: usize, start: Start) -> anyhow::Result<Simulato
     let directory = Directory::new()?;
     let cameras_wanted = cameras.to_string();
     let mut args = vec![
+        "--log",
+        "fanal=info",
         "simulate",
         "--cameras",
         &cameras_wanted,
@@ -60,13 +80,15 @@ pub(crate) fn simulator(cameras: usize, start: Start) -> anyhow::Result<Simulato
     Ok(Simulator {
         process,
         urls,
-        _directory: directory,
+        directory,
     })
 }
 
 /// Certificates and both daemons' settings, in a directory.
 pub(crate) struct Settings {
     directory: Directory,
+    trial: Trial,
+    link: SocketAddr,
     metrics: [SocketAddr; 2],
     api: SocketAddr,
 }
@@ -83,30 +105,45 @@ fn tcp_port() -> anyhow::Result<SocketAddr> {
 }
 
 impl Settings {
+    /// Of one commune with these cameras, and its centre.
     pub(crate) fn write(urls: &Urls) -> anyhow::Result<Self> {
+        Self::with_others(urls, &[])
+    }
+
+    /// The same, the centre knowing further communes.
+    pub(crate) fn with_others(urls: &Urls, others: &[String]) -> anyhow::Result<Self> {
         let directory = Directory::new()?;
-        let link = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
-        let [api, rtsp, receiver_metrics, gateway_metrics] =
-            [tcp_port()?, tcp_port()?, tcp_port()?, tcp_port()?];
-        certificates(directory.path())?;
+        let settings = Self {
+            trial: certificates(directory.path())?,
+            link: UdpSocket::bind("127.0.0.1:0")?.local_addr()?,
+            metrics: [tcp_port()?, tcp_port()?],
+            api: tcp_port()?,
+            directory,
+        };
         let cameras = urls.iter().fold(
             "id,name,main,mask_verified\n".to_owned(),
             |list, (name, url)| list + &format!("{name},{name},{url},true\n"),
         );
-        write(directory.path(), "cameras.csv", &cameras)?;
-        let place = directory.path().display().to_string();
-        for side in ["receiver", "gateway"] {
-            std::fs::create_dir_all(directory.path().join(side))?;
-        }
-        write(
-            directory.path(),
-            "receiver.toml",
-            &format!(
-                r#"
+        write(settings.directory.path(), "cameras.csv", &cameras)?;
+        std::fs::create_dir_all(settings.file("receiver"))?;
+        settings.write_receiver(others)?;
+        let place = settings.directory.path();
+        settings.write_gateway(COMMUNE, place, "gateway", settings.metrics[0])?;
+        Ok(settings)
+    }
+
+    fn write_receiver(&self, others: &[String]) -> anyhow::Result<()> {
+        let place = self.directory.path().display();
+        let (metrics, rtsp, link, api) = (self.metrics[1], tcp_port()?, self.link, self.api);
+        let others = others.iter().fold(String::new(), |list, commune| {
+            list + &format!("[[commune]]\nid = \"{commune}\"\n")
+        });
+        let text = format!(
+            r#"
 centre = "{CENTRE}"
 name = "CORG 13"
 state_dir = "{place}/receiver"
-metrics = "{receiver_metrics}"
+metrics = "{metrics}"
 [tls]
 certificate = "{CENTRE}.pem"
 key = "{CENTRE}.key"
@@ -115,59 +152,75 @@ authority = "link-ca.pem"
 listen = ["{link}"]
 [[commune]]
 id = "{COMMUNE}"
-[console]
+{others}[console]
 listen = "{api}"
 [rtsp]
 listen = "{rtsp}"
 [[operators]]
 designation_authority = "designation-ca.pem"
 "#
-            ),
-        )?;
-        write(
-            directory.path(),
-            "gateway.toml",
-            &format!(
-                r#"
-commune = "{COMMUNE}"
-name = "Berre-l'Étang"
-state_dir = "{place}/gateway"
-metrics = "{gateway_metrics}"
-socket = "{place}/gateway.sock"
+        );
+        write(self.directory.path(), "receiver.toml", &text)?;
+        Ok(())
+    }
+
+    /// A commune's certificate and settings, NAME.toml and its state in `place`,
+    /// over the cameras in `place`'s `cameras.csv`.
+    pub(crate) fn write_gateway(
+        &self,
+        commune: &str,
+        place: &Path,
+        name: &str,
+        metrics: SocketAddr,
+    ) -> anyhow::Result<PathBuf> {
+        std::fs::create_dir_all(place.join(name))?;
+        identity(place, commune, &self.trial.machine(commune)?)?;
+        let link = self.link;
+        let own = self.directory.path().display();
+        let state = place.join(name).display().to_string();
+        let text = format!(
+            r#"
+commune = "{commune}"
+name = "{commune}"
+state_dir = "{state}"
+metrics = "{metrics}"
+socket = "{state}.sock"
 cameras_file = "cameras.csv"
 [tls]
-certificate = "{COMMUNE}.pem"
-key = "{COMMUNE}.key"
-authority = "link-ca.pem"
+certificate = "{commune}.pem"
+key = "{commune}.key"
+authority = "{own}/link-ca.pem"
 [[agreement]]
 reference = "Convention"
 centre = "{CENTRE}"
 addresses = ["{link}"]
 from = 2025-02-13
 until = 2090-02-12
-designation_authority = "designation-ca.pem"
+designation_authority = "{own}/designation-ca.pem"
 cameras = ["*"]
 grounds = ["drill"]
 max_duration = "1h"
 max_total = "4h"
 max_relays = 2000
 max_designation = "31d"
-# All simulated cameras have one address, as no commune's have.
-[[host]]
-address = "127.0.0.1"
-start_interval = "1ms"
 "#
-            ),
-        )?;
-        Ok(Self {
-            directory,
-            metrics: [gateway_metrics, receiver_metrics],
-            api,
-        })
+        );
+        let file = format!("{name}.toml");
+        write(place, &file, &text)?;
+        Ok(place.join(file))
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Starts `fanal NAME` over NAME.toml, its log in NAME.log.
+    fn daemon(&self, name: &str) -> anyhow::Result<Process> {
+        let file = self.file(&format!("{name}.toml")).display().to_string();
+        Process::fanal(
+            &[name, "--config", &file],
+            &self.file(&format!("{name}.log")),
+        )
     }
 }
 
@@ -177,15 +230,10 @@ impl Site {
         Self::run(Settings::write(urls)?)
     }
 
-    /// Both daemons with these settings, linked.
+    /// Both daemons, linked, with these settings.
     pub(crate) fn run(settings: Settings) -> anyhow::Result<Self> {
-        let daemon = |name: &str| {
-            let file = settings.file(&format!("{name}.toml"));
-            let log = settings.file(&format!("{name}.log"));
-            Process::fanal(&[name, "--config", &file.display().to_string()], &log)
-        };
-        let receiver = daemon("receiver")?;
-        let gateway = daemon("gateway")?;
+        let receiver = settings.daemon("receiver")?;
+        let gateway = settings.daemon("gateway")?;
         let site = Self {
             gateway,
             receiver,
@@ -193,6 +241,26 @@ impl Site {
         };
         site.wait_ready()?;
         Ok(site)
+    }
+
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Starts the receiver anew; the one before must have ended.
+    pub(crate) fn start_receiver(&mut self) -> anyhow::Result<()> {
+        self.receiver = self.settings.daemon("receiver")?;
+        Ok(())
+    }
+
+    /// The operator's way to the receiver.
+    pub(crate) fn operator(&self) -> anyhow::Result<ReceiverArgs> {
+        let url = format!("http://{}", self.settings.api).parse()?;
+        let (key, certificate) = (
+            self.settings.file("operator.key"),
+            self.settings.file("operator.pem"),
+        );
+        Ok(ReceiverArgs::new(url, key, certificate))
     }
 
     fn wait_ready(&self) -> anyhow::Result<()> {
@@ -224,8 +292,17 @@ impl Site {
         write(self.directory(), name, text)
     }
 
-    /// The operator's request for all cameras; gives names and RTSP URLs.
-    pub(crate) fn request(&self, urls: &Urls) -> anyhow::Result<Urls> {
+    /// The operator's requests for all these cameras, as few as their limit allows;
+    /// gives names and RTSP URLs.
+    pub(crate) fn request(&self, urls: &[(String, String)]) -> anyhow::Result<Urls> {
+        let mut granted = Urls::new();
+        for part in urls.chunks(CAMERAS_LIMIT) {
+            granted.extend(self.request_some(part)?);
+        }
+        Ok(granted)
+    }
+
+    fn request_some(&self, urls: &[(String, String)]) -> anyhow::Result<Urls> {
         let at = |name: &str| self.directory().join(name).display().to_string();
         let receiver = format!("http://{}", self.settings.api);
         let (key, cert) = (at("operator.key"), at("operator.pem"));
@@ -268,7 +345,7 @@ impl Site {
             if receiver.count("fanal_receiver_frames_total") >= cameras {
                 return Ok(since.elapsed());
             }
-            if since.elapsed() > READY {
+            if since.elapsed() > LIVE {
                 bail!(
                     "cameras not live: look at the logs in {}",
                     self.directory().display()
@@ -287,7 +364,7 @@ impl Site {
     }
 }
 
-fn write(directory: &Path, name: &str, text: &str) -> anyhow::Result<String> {
+pub(crate) fn write(directory: &Path, name: &str, text: &str) -> anyhow::Result<String> {
     use std::os::unix::fs::PermissionsExt;
     let path = directory.join(name);
     std::fs::write(&path, text)?;
@@ -295,7 +372,15 @@ fn write(directory: &Path, name: &str, text: &str) -> anyhow::Result<String> {
     Ok(path.display().to_string())
 }
 
-fn certificates(directory: &Path) -> anyhow::Result<()> {
+/// `NAME.pem` and `NAME.key`.
+fn identity(directory: &Path, name: &str, identity: &Identity) -> anyhow::Result<()> {
+    write(directory, &format!("{name}.pem"), &identity.certificate)?;
+    write(directory, &format!("{name}.key"), identity.key.expose())?;
+    Ok(())
+}
+
+/// Authorities, the centre and an operator.
+fn certificates(directory: &Path) -> anyhow::Result<Trial> {
     let now = Clock::system().now().wall;
     let trial = Trial::new(now)?;
     write(directory, "link-ca.pem", trial.link_authority())?;
@@ -305,13 +390,7 @@ fn certificates(directory: &Path) -> anyhow::Result<()> {
         trial.designation_authority(),
     )?;
     let operator = trial.simple_operator("123456", "CORG 13", now)?;
-    for (name, identity) in [
-        (COMMUNE, trial.machine(COMMUNE)?),
-        (CENTRE, trial.machine(CENTRE)?),
-        ("operator", operator),
-    ] {
-        write(directory, &format!("{name}.pem"), &identity.certificate)?;
-        write(directory, &format!("{name}.key"), identity.key.expose())?;
-    }
-    Ok(())
+    identity(directory, CENTRE, &trial.machine(CENTRE)?)?;
+    identity(directory, "operator", &operator)?;
+    Ok(trial)
 }

@@ -70,11 +70,17 @@ impl Seen {
     }
 }
 
+/// So many of these, evenly spread over them.
+pub(crate) fn some(relayed: &Urls, count: usize) -> Urls {
+    let step = relayed.len().div_ceil(count.max(1)).max(1);
+    relayed.iter().step_by(step).take(count).cloned().collect()
+}
+
 /// The file that tells the players what to open: relayed URL, and the camera's
 /// own where it is compared.
 pub(crate) fn list(relayed: &Urls, cameras: &Urls) -> String {
     let direct: HashMap<_, _> = cameras.iter().map(|(name, url)| (name, url)).collect();
-    let step = relayed.len().div_ceil(COMPARED);
+    let step = relayed.len().div_ceil(COMPARED).max(1);
     let mut list = String::new();
     for (at, (name, url)) in relayed.iter().enumerate() {
         let own = if at % step == 0 {

@@ -116,8 +116,14 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
     print_cameras(&server).context("the list of cameras can't be written")?;
     let token = CancellationToken::new();
     let signals = Signals::listen(token.clone()).context("signals can't be handled")?;
+    let counters = server.counters();
     server.run(token).await;
     drop(signals);
+    let (sessions, most_in_100_ms) = {
+        let counters = counters.borrow();
+        (counters.total.set_up, counters.most_in_burst)
+    };
+    tracing::info!(sessions, most_in_100_ms, "the cameras stop");
     Ok(ExitCode::SUCCESS)
 }
 

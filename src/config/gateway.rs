@@ -135,7 +135,7 @@ fn uplink(section: Section<raw::Uplink>, reading: &mut Reading<'_>) -> Uplink {
         .optional(&at, "min_per_relay", raw.min_per_relay, |rate| {
             values::bitrate(&rate)
         })
-        .unwrap_or(Uplink::default().min_per_relay);
+        .unwrap_or_else(|| Uplink::default().min_per_relay);
     if max_bitrate.is_some_and(|most| most < min_per_relay) {
         reading.error(
             at.of("max_bitrate"),

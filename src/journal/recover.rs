@@ -24,8 +24,10 @@ pub const KEPT: Duration = Duration::from_secs(48 * 3600);
 pub const REFUSALS_KEPT: Duration = Duration::from_secs(15 * 60);
 /// Above this much the entries of ended grants are let go first.
 pub const KEPT_BYTES: usize = 32 * 1024 * 1024;
-/// So many body-less lines are kept at hand for peers.
-pub const RECENT_LINES: usize = 1024;
+/// So many body-less lines are kept at hand for peers, some 300 bytes each: more than
+/// a centre of a thousand communes writes in the day between two exchanges, or when all
+/// of them come back. Whoever lacks more costs a look through the files.
+pub const RECENT_LINES: usize = 4096;
 
 /// Why the journal can't be gone on with.
 #[derive(Debug, thiserror::Error)]
@@ -240,6 +242,17 @@ pub fn remember(recent: &mut Recent, seq: u64, line: String) {
         recent.pop_front();
     }
     recent.push_back((seq, line.into()));
+}
+
+/// Brings a copy of the same journal's lines up to date, touching only what went and came.
+pub fn follow(copy: &mut Recent, recent: &Recent) {
+    let first = recent.front().map_or(u64::MAX, |(seq, _)| *seq);
+    while copy.front().is_some_and(|(seq, _)| *seq < first) {
+        copy.pop_front();
+    }
+    let newest = copy.back().map_or(0, |(seq, _)| *seq);
+    let from = recent.partition_point(|(seq, _)| *seq <= newest);
+    copy.extend(recent.range(from..).cloned());
 }
 
 /// An entry with its place in the order of all.

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::entry::Entry;
 use super::log::{self, Log, Parts};
 use super::reader::{Content, Lines};
-use super::recover::Recent;
+use super::recover::{self, Recent};
 use super::store::{Disk, Store};
 use super::{LockedDirectory, Receipt};
 use crate::clock::{Clock, Wall};
@@ -320,12 +320,17 @@ impl Shared {
     fn publish(&self, log: &Log) {
         let mut state = self.state();
         state.head = log.head().map(str::to_owned);
+        let same = state.journal.as_deref() == log.journal();
         state.journal = log.journal().map(str::to_owned);
         state.health = log.health();
         state.stats.entries = log.lines();
         state.stats.intact = log.is_intact();
         state.stats.errors += u64::from(state.health.is_err());
-        state.recent.clone_from(log.recent());
+        if same {
+            recover::follow(&mut state.recent, log.recent());
+        } else {
+            state.recent.clone_from(log.recent());
+        }
     }
 }
 

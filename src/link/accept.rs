@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,10 +40,20 @@ const PORTS: usize = 16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a link that was replaced has to say good-bye to the control plane.
 const REPLACE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Ticks (of a quarter second) at which the clocks are compared first.
-const EARLY_COMPARISONS: [u32; 3] = [0, 4, 8];
-/// Ticks between comparisons later on: half a minute.
-const COMPARISON: u32 = 120;
+/// How often a link that brings pictures is looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// How often a quiet one is: a thousand of them cost next to nothing.
+const QUIET_TICK: Duration = Duration::from_secs(1);
+/// What comes between two looks at a quiet link, at most.
+const QUIET_DATAGRAMS: u64 = 16;
+/// A gateway is told of packets made anew this often at most.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// The clocks are compared at once, and so often again soon after.
+const EARLY_COMPARISONS: u32 = 2;
+/// Pause between the early comparisons.
+const EARLY_COMPARISON: Duration = Duration::from_secs(1);
+/// Pause between comparisons later on.
+const COMPARISON: Duration = Duration::from_secs(30);
 /// Comparisons of which the one with the shortest way counts.
 const COMPARISONS_KEPT: usize = 8;
 
@@ -353,9 +364,12 @@ impl Acceptor {
         let side = ReceiverSide {
             clock: self.parts.clock.clone(),
             comparisons: VecDeque::with_capacity(COMPARISONS_KEPT),
-            ticks: 0,
             taking: parity.map(|parity| Taking::new(parity, link.peer_address())),
             told: 0,
+            early: EARLY_COMPARISONS,
+            compare_at: Instant::now(),
+            tell_at: Instant::now(),
+            received: 0,
         };
         tokio::select! {
             () = session.run(side) => {}
@@ -465,11 +479,18 @@ struct ReceiverSide {
     clock: Clock,
     /// Way there and back, and the gateway's clock minus ours: µs.
     comparisons: VecDeque<(i64, i64)>,
-    ticks: u32,
     /// Parity of this link, over QUIC.
     taking: Option<Taking>,
     /// Packets made anew, as the gateway was told.
     told: u64,
+    /// When the gateway may be told of more.
+    tell_at: Instant,
+    /// Early comparisons that are still to come.
+    early: u32,
+    /// When the clocks are compared next.
+    compare_at: Instant,
+    /// Datagrams that had come when this was last looked at.
+    received: u64,
 }
 
 impl Side for ReceiverSide {
@@ -495,21 +516,37 @@ impl Side for ReceiverSide {
         None
     }
 
-    fn tick(&mut self, link: &Link) {
-        if EARLY_COMPARISONS.contains(&self.ticks) || self.ticks.is_multiple_of(COMPARISON) {
+    fn tick(&mut self, link: &Link) -> Duration {
+        let at = Instant::now();
+        if at >= self.compare_at {
             let now = self.clock.now();
             link.send(&ToGateway::Time {
                 echo: u64::try_from(now.boot.0.as_micros()).unwrap_or(0),
                 wall: Some(now.wall.0),
             });
+            let pause = if self.early > 0 {
+                self.early -= 1;
+                EARLY_COMPARISON
+            } else {
+                COMPARISON
+            };
+            self.compare_at = at + pause;
         }
         if let Some(taking) = &mut self.taking {
             let packets = taking.follow(link.peer_address());
-            if packets != self.told && self.ticks.is_multiple_of(4) {
+            if packets != self.told && at >= self.tell_at {
                 self.told = packets;
+                self.tell_at = at + TELL_EVERY;
                 link.send(&ToGateway::Recovered { packets });
             }
         }
-        self.ticks = self.ticks.wrapping_add(1);
+        let received = link.stats().received_datagrams;
+        let came = received.saturating_sub(self.received);
+        self.received = received;
+        if came > QUIET_DATAGRAMS {
+            TICK
+        } else {
+            QUIET_TICK
+        }
     }
 }

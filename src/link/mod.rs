@@ -31,7 +31,7 @@ pub mod transport;
 mod turns;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use congestion::Known;
@@ -79,6 +79,17 @@ pub struct Link {
     /// The send window that is set.
     send_window: Arc<AtomicU64>,
     turns: Arc<LinkTurns>,
+    relays: Arc<AtomicUsize>,
+}
+
+/// A relay that a link carries; counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Carried(Arc<AtomicUsize>);
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Link {
@@ -90,6 +101,7 @@ impl Link {
             known,
             send_window: Arc::default(),
             turns: Arc::default(),
+            relays: Arc::default(),
         }
     }
 
@@ -128,6 +140,17 @@ impl Link {
             0 => endpoint::piece(u64::MAX),
             window => endpoint::piece(window),
         }
+    }
+
+    /// Counts a relay that this link carries from now on.
+    pub(crate) fn carry(&self) -> Carried {
+        self.relays.fetch_add(1, Ordering::Relaxed);
+        Carried(Arc::clone(&self.relays))
+    }
+
+    /// Relays that this link carries, at the gateway.
+    pub fn relays(&self) -> usize {
+        self.relays.load(Ordering::Relaxed)
     }
 
     /// The peer's clock minus ours, in microseconds, as last measured; 0 until

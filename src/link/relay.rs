@@ -15,11 +15,11 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
-use super::Link;
 use super::group::GroupWriter;
 use super::priority::{self, Class};
 use super::transport::{Closed, SendStream, WriteError};
 use super::turns::Seat;
+use super::{Carried, Link};
 use crate::clock::{Boot, Clock};
 use crate::gateway::camera::{Sink, State};
 use crate::media::backlog::{Backlog, Entry, JUMP_AFTER, Step};
@@ -84,6 +84,7 @@ pub struct Parts {
 pub struct RelaySender {
     shared: Arc<Shared>,
     task: tokio::task::AbortHandle,
+    _carried: Carried,
 }
 
 #[derive(Debug)]
@@ -153,7 +154,11 @@ impl RelaySender {
             link: parts.link,
         });
         let task = frames.spawn(drive(Arc::clone(&shared))).abort_handle();
-        Self { shared, task }
+        Self {
+            _carried: shared.link.carry(),
+            shared,
+            task,
+        }
     }
 
     /// Whether its pictures are late: the rest of a group was dropped, and no

@@ -15,8 +15,6 @@ use super::{Event, Link, control};
 use crate::clock::{Clock, Wall};
 use crate::reason::Reason;
 
-/// How often a link is looked at: figures, certificate, send window.
-const TICK: Duration = Duration::from_millis(250);
 /// How long the steps between handshake and [`Event::Up`] may take.
 pub(super) const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -28,8 +26,8 @@ pub(super) trait Side: Send {
     /// Answers what needs no decision (the time); gives back the rest.
     fn message(&mut self, link: &Link, message: Self::Message) -> Option<Self::Message>;
 
-    /// Four times a second.
-    fn tick(&mut self, link: &Link);
+    /// Called when the link stands, and each time after the wait that it gave.
+    fn tick(&mut self, link: &Link) -> Duration;
 }
 
 /// How to check each peer that the settings name.
@@ -113,11 +111,9 @@ impl<S: Side> Session<S> {
             }
         };
         let tick = async {
-            let mut interval = tokio::time::interval(TICK);
-            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
             loop {
-                interval.tick().await;
-                lock(&side).tick(&link);
+                let wait = lock(&side).tick(&link);
+                tokio::time::sleep(wait).await;
             }
         };
         let cause = tokio::select! {

@@ -29,6 +29,16 @@ impl Backoff {
     /// The wait after a failure that followed `up` of success. `random` in 0..1
     /// gives the jitter: the wait is between half and the whole of the step.
     pub fn failed(&mut self, up: Duration, random: f64) -> Duration {
+        self.step(up).mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0))
+    }
+
+    /// The wait after a failure that others may share at the same moment, such as a
+    /// peer's restart: anywhere from none to `spread`, or to the step once that is longer.
+    pub fn shared(&mut self, up: Duration, spread: Duration, random: f64) -> Duration {
+        self.step(up).max(spread).mul_f64(random.clamp(0.0, 1.0))
+    }
+
+    fn step(&mut self, up: Duration) -> Duration {
         if up >= self.stable {
             self.failures = 0;
         }
@@ -37,7 +47,7 @@ impl Backoff {
             .saturating_mul(1 << self.failures.min(20))
             .min(self.cap);
         self.failures = self.failures.saturating_add(1);
-        step.mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0))
+        step
     }
 
     /// Failures in a row.
@@ -66,5 +76,28 @@ mod tests {
             backoff.failed(Duration::from_secs(10), 0.0),
             Duration::from_millis(500)
         );
+    }
+
+    #[test]
+    fn a_shared_failure_is_spread_evenly_and_grows_like_any_other() {
+        let mut backoff = Backoff::new(
+            Duration::from_secs(1),
+            Duration::from_secs(30),
+            Duration::from_secs(10),
+        );
+        let spread = Duration::from_secs(5);
+        let stood = Duration::from_secs(10);
+        assert_eq!(backoff.shared(stood, spread, 0.0), Duration::ZERO);
+        assert_eq!(backoff.shared(stood, spread, 0.5).as_millis(), 2_500);
+        assert_eq!(backoff.shared(stood, spread, 1.0), spread);
+        // Links that fall as soon as they stand: 2, 4, then 8 s.
+        let waits: Vec<u64> = (0..3)
+            .map(|_| {
+                backoff
+                    .shared(Duration::from_secs(1), spread, 1.0)
+                    .as_secs()
+            })
+            .collect();
+        assert_eq!(waits, [5, 5, 8]);
     }
 }

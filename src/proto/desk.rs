@@ -248,6 +248,8 @@ pub struct Desk {
     grants: BTreeMap<GrantId, grant::Held>,
     ended: BTreeMap<GrantId, Grant>,
     communes: BTreeMap<CommuneId, commune::Peer>,
+    /// Paces the heads of links that come up together.
+    exchange: heads::Exchange,
     viewings: viewing::Viewings,
     pending: BTreeMap<Ticket, Pending>,
     next_ticket: u64,
@@ -274,6 +276,7 @@ impl Desk {
                 .map(|commune| (commune, commune::Peer::default()))
                 .collect(),
             rules,
+            exchange: heads::Exchange::new(),
             commands: VecDeque::new(),
             used: Used::default(),
             asked: BTreeMap::new(),
@@ -512,7 +515,7 @@ impl Desk {
     }
 
     /// The communes of the settings, as far as they are known.
-    pub fn communes(&self) -> impl Iterator<Item = (&CommuneId, &Commune)> {
+    pub fn communes(&self) -> impl Iterator<Item = (&CommuneId, &Arc<Commune>)> {
         self.communes.iter().map(|(id, peer)| (id, &peer.view))
     }
 

@@ -39,6 +39,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LINES_LIMIT: usize = 2_000;
 /// How long the journal has for the last entries once the daemon stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages of links that are taken in one round, before what changed is shown: when
+/// a whole département comes back, the table is not made anew for each of them.
+const LINK_EVENTS_AT_ONCE: usize = 32;
 /// Clients whose focus is kept.
 const FOCUS_LIMIT: usize = 256;
 
@@ -93,6 +96,7 @@ impl Brain {
     pub(super) async fn run(mut self, token: CancellationToken) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut link_events = Vec::with_capacity(LINK_EVENTS_AT_ONCE);
         self.carry_out();
         loop {
             let deadline = self.desk.poll_timeout(self.clock.now());
@@ -116,7 +120,11 @@ impl Brain {
                 Some((ticket, result)) = self.state.appends.next() => self.recorded(ticket, result),
                 Some(event) = self.hub_events.recv() => self.hub_event(event),
                 Some(ask) = self.asks.recv() => self.ask(ask),
-                Some(event) = self.link_events.recv() => self.link_event(event),
+                1.. = self.link_events.recv_many(&mut link_events, LINK_EVENTS_AT_ONCE) => {
+                    for event in link_events.drain(..) {
+                        self.link_event(event);
+                    }
+                }
             }
             self.carry_out();
         }

@@ -29,7 +29,7 @@ pub struct Table {
     /// Live grants, and those that ended a short while ago.
     pub grants: BTreeMap<GrantId, Grant>,
     /// The communes of the settings.
-    pub communes: BTreeMap<CommuneId, Commune>,
+    pub communes: BTreeMap<CommuneId, Arc<Commune>>,
 }
 
 impl Table {
@@ -40,7 +40,7 @@ impl Table {
         Self {
             grants: grants.map(|grant| (grant.id, grant.clone())).collect(),
             communes: communes
-                .map(|(id, commune)| (id.clone(), commune.clone()))
+                .map(|(id, commune)| (id.clone(), Arc::clone(commune)))
                 .collect(),
         }
     }

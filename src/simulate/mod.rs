@@ -6,10 +6,11 @@
 //! staggered in groups inside the 40 ms of a picture, and their key frames fall on
 //! different pictures, as those of real cameras do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -44,6 +45,9 @@ pub const SUB_PATH: &str = "/sub";
 
 /// Pictures from one key frame to the next unless set: 2 s.
 pub const DEFAULT_GOP: u64 = 50;
+
+/// Sessions that are set up within this time count as one burst.
+pub const BURST: Duration = Duration::from_millis(100);
 
 /// With what a session begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +149,8 @@ pub struct Counters {
     /// By path: a camera's name, with [`SUB_PATH`] for its sub-stream; those never
     /// asked for are missing.
     pub by_camera: BTreeMap<String, Count>,
+    /// Most sessions set up within [`BURST`]: what a network of cameras feels of a start.
+    pub most_in_burst: u64,
 }
 
 impl Counters {
@@ -154,13 +160,35 @@ impl Counters {
     }
 }
 
+/// Counts, and remembers when the sessions of the last [`BURST`] were set up.
 #[derive(Debug)]
-struct Counting(watch::Sender<Counters>);
+struct Counting {
+    counters: watch::Sender<Counters>,
+    recent: Mutex<VecDeque<Instant>>,
+}
+
+impl Counting {
+    /// Sessions set up within [`BURST`], this one included.
+    fn burst(&self) -> u64 {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        while recent.front().is_some_and(|at| now - *at >= BURST) {
+            recent.pop_front();
+        }
+        recent.push_back(now);
+        recent.len() as u64
+    }
+}
 
 impl Observer for Counting {
     fn notice(&self, path: &str, notice: Notice) {
-        self.0.send_modify(|counters| {
+        let burst = match notice {
+            Notice::SetUp => self.burst(),
+            Notice::Playing | Notice::KeepAlive | Notice::TearDown | Notice::Gone => 0,
+        };
+        self.counters.send_modify(|counters| {
             counters.total.note(notice);
+            counters.most_in_burst = counters.most_in_burst.max(burst);
             counters
                 .by_camera
                 .entry(path.to_owned())
@@ -229,7 +257,10 @@ impl Server {
                     ..Limits::default()
                 },
                 clock: options.clock,
-                observer: Some(Arc::new(Counting(counting))),
+                observer: Some(Arc::new(Counting {
+                    counters: counting,
+                    recent: Mutex::default(),
+                })),
             },
             Arc::new(library),
         )

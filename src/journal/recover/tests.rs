@@ -223,3 +223,21 @@ fn what_is_wrong_is_named_and_refuses_the_start() {
         assert!(error.contains("fanal journal verify"), "{error}");
     }
 }
+
+#[test]
+fn a_copy_of_the_lines_at_hand_follows_them() {
+    let lines = |range: std::ops::RangeInclusive<u64>| -> Recent {
+        range.map(|seq| (seq, format!("{seq}").into())).collect()
+    };
+    let mut copy = Recent::new();
+    for recent in [
+        lines(1..=3),
+        lines(1..=3),
+        lines(2..=5),
+        lines(9..=12),
+        Recent::new(),
+    ] {
+        follow(&mut copy, &recent);
+        assert_eq!(copy, recent);
+    }
+}

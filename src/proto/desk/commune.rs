@@ -58,7 +58,8 @@ impl Commune {
 /// What is known of a commune, over all its links.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
-    pub(super) view: Commune,
+    /// Shared with whoever shows it: a thousand of them are not copied when one changes.
+    pub(super) view: Arc<Commune>,
     /// The link that is up.
     pub(super) session: Option<u64>,
     /// Whether the lines it lacks were sent on this link.
@@ -124,9 +125,10 @@ impl Desk {
         peer.relays.clear();
         peer.pages.clear();
         peer.next_page = 0;
-        peer.view.online = true;
-        peer.view.since = Some(now.wall);
-        peer.want_heads(now.boot);
+        let view = Arc::make_mut(&mut peer.view);
+        view.online = true;
+        view.since = Some(now.wall);
+        peer.want_heads(self.exchange.slot(now));
         let unsent = std::mem::take(&mut peer.unsent);
         let hello = ReceiverHello {
             minor: VERSION.1,
@@ -151,8 +153,9 @@ impl Desk {
         }
         if let Some(peer) = self.communes.get_mut(commune) {
             peer.session = None;
-            peer.view.online = false;
-            peer.view.since = Some(now.wall);
+            let view = Arc::make_mut(&mut peer.view);
+            view.online = false;
+            view.since = Some(now.wall);
         }
         self.lose_waiting(commune);
         let touched: Vec<GrantId> = self
@@ -186,9 +189,10 @@ impl Desk {
             self.handle_head(commune, head, now);
         }
         if let Some(peer) = self.communes.get_mut(commune) {
-            peer.view.name = Some(bounded(hello.name));
-            peer.view.contact = hello.contact.map(bounded);
-            peer.view.agreements = Some(hello.agreements.into());
+            let view = Arc::make_mut(&mut peer.view);
+            view.name = Some(bounded(hello.name));
+            view.contact = hello.contact.map(bounded);
+            view.agreements = Some(hello.agreements.into());
         }
         self.notify_commune(commune);
     }
@@ -220,7 +224,7 @@ impl Desk {
         let mut list = std::mem::take(&mut peer.pages);
         list.sort_by(|one, other| one.id.cmp(&other.id));
         list.dedup_by(|one, other| one.id == other.id);
-        peer.view.cameras = Some(list.into());
+        Arc::make_mut(&mut peer.view).cameras = Some(list.into());
         self.notify_commune(commune);
     }
 
@@ -239,7 +243,11 @@ impl Desk {
 
     /// Sends heads that are due, and writes down those of the peers.
     pub(super) fn flush_peers(&mut self, now: Now) {
-        let communes: Vec<CommuneId> = self.communes.keys().cloned().collect();
+        let due = self.communes.iter().filter(|(_, peer)| {
+            let due = peer.due();
+            due.is_some_and(|at| at <= now.boot)
+        });
+        let communes: Vec<CommuneId> = due.map(|(commune, _)| commune.clone()).collect();
         for commune in communes {
             let Some(peer) = self.communes.get_mut(&commune) else {
                 continue;

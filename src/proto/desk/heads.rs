@@ -23,6 +23,36 @@ const CONTRADICTION_EVERY: Duration = Duration::from_secs(60);
 /// Heads of one commune are looked at this often at most, beyond a burst.
 const HEADS_PER_SECOND: u32 = 20;
 
+/// Links that come up at once get their heads so far apart, beyond a burst. A head
+/// goes with all lines that its commune lacks, some hundred kilobytes where the centre
+/// serves a thousand: all at the same moment would fill memory and the centre's line.
+const EXCHANGE_PACE: Duration = Duration::from_millis(50);
+/// What may go without that pause, after a time of quiet: 20 exchanges.
+const EXCHANGE_BURST: Duration = Duration::from_secs(1);
+
+/// When heads may be sent to those whose links came up.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    next: Boot,
+}
+
+impl Exchange {
+    /// Nobody has come yet.
+    pub(super) const fn new() -> Self {
+        Self {
+            next: Boot(Duration::ZERO),
+        }
+    }
+
+    /// Takes the next moment; at once unless many others have come before.
+    pub(super) fn slot(&mut self, now: Now) -> Boot {
+        let earliest = Boot(now.boot.0.saturating_sub(EXCHANGE_BURST));
+        let slot = self.next.max(earliest);
+        self.next = slot.plus(EXCHANGE_PACE);
+        slot.max(now.boot)
+    }
+}
+
 /// The newest head held of a peer.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -168,7 +198,7 @@ impl Desk {
             // once, so that two sides can't keep each other busy.
             if !peer.lines_sent {
                 peer.lines_sent = true;
-                peer.want_heads(now.boot);
+                peer.want_heads(self.exchange.slot(now));
             }
         }
     }
@@ -247,4 +277,27 @@ fn check_lines(before: &HeadClaims, after: &HeadClaims, lines: &[String]) -> Res
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Wall;
+
+    #[test]
+    fn a_few_links_get_their_heads_at_once_and_a_thousand_one_after_the_other() {
+        let at = |milliseconds| Now {
+            boot: Boot(Duration::from_millis(milliseconds)),
+            wall: Wall(0),
+        };
+        let mut exchange = Exchange::new();
+        let slots: Vec<u128> = (0..1_000)
+            .map(|_| exchange.slot(at(60_000)).0.as_millis() - 60_000)
+            .collect();
+        assert_eq!(slots[..21], [0; 21]);
+        assert_eq!(slots[21], 50);
+        assert_eq!(slots[999], 50 * (999 - 20));
+        // Once that is over the next one need not wait.
+        assert_eq!(exchange.slot(at(120_000)), at(120_000).boot);
+    }
 }

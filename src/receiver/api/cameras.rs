@@ -196,7 +196,7 @@ impl Filter {
     /// What the camera whose neighbours are asked for names itself.
     fn listed_as_neighbours<'a>(
         &self,
-        communes: &'a std::collections::BTreeMap<CommuneId, Commune>,
+        communes: &'a std::collections::BTreeMap<CommuneId, std::sync::Arc<Commune>>,
     ) -> &'a [String] {
         let info = self.neighbours.as_ref().and_then(|(commune, camera)| {
             let list = communes.get(commune.as_str())?.cameras.as_ref()?;
