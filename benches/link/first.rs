@@ -18,8 +18,9 @@ use super::place::{linked, simulator};
 
 /// Requests of which the median counts.
 const REQUESTS: usize = 8;
-/// Until a camera that nobody wants is closed.
-const CLOSED: Duration = Duration::from_millis(700);
+/// Until a camera that nobody wants is closed, and until a warm one has begun another
+/// group: what was kept went with the grant.
+const CLOSED: (Duration, Duration) = (Duration::from_millis(700), Duration::from_millis(2_500));
 
 const CAMERA: Cameras = Cameras {
     count: 1,
@@ -53,7 +54,11 @@ fn one(name: &str, link: Conditions, warm: bool, seed: u64) -> anyhow::Result<()
         Wan::to(target, link, link, seed)
     })?;
     let camera = streams.first().context("no camera")?.0.clone();
-    let mut times = block_on(request(&site, &camera))?;
+    let mut times = block_on(request(
+        &site,
+        &camera,
+        if warm { CLOSED.1 } else { CLOSED.0 },
+    ))?;
     times.sort_by(f64::total_cmp);
     println!(
         "  {name:<22} {:>6.0}  {:>6.0}  {:>6.0}",
@@ -66,7 +71,7 @@ fn one(name: &str, link: Conditions, warm: bool, seed: u64) -> anyhow::Result<()
     Ok(())
 }
 
-async fn request(site: &Site, camera: &str) -> anyhow::Result<Vec<f64>> {
+async fn request(site: &Site, camera: &str, pause: Duration) -> anyhow::Result<Vec<f64>> {
     let url = url::Url::parse(&format!("http://{}", site.api()))?;
     let file = |name: &str| site.directory().join(name);
     let args = ReceiverArgs::new(url, file("operator.key"), file("operator.pem"));
@@ -92,7 +97,7 @@ async fn request(site: &Site, camera: &str) -> anyhow::Result<Vec<f64>> {
         let rtsp = answer.json["granted"][0]["rtsp"].as_str();
         let rtsp = rtsp.context("nothing granted")?.to_owned();
         let answered = asked.elapsed();
-        let until = Instant::now() + CLOSED;
+        let until = Instant::now() + CLOSED.0;
         let player = play(&rtsp, Player::default(), until).await?;
         let first = player.first.context("no picture")?;
         times.push((answered + first).as_secs_f64() * 1e3);
@@ -100,7 +105,7 @@ async fn request(site: &Site, camera: &str) -> anyhow::Result<Vec<f64>> {
         client
             .call(Method::DELETE, &format!("/api/v1/grants/{grant}"))
             .await?;
-        tokio::time::sleep(CLOSED).await;
+        tokio::time::sleep(pause).await;
     }
     Ok(times)
 }
@@ -110,13 +115,11 @@ fn steps([gateway, receiver]: &[Scrape; 2]) {
     let g = |name: &str| gateway.all_mean(&format!("fanal_gateway_{name}")) * 1e3;
     let r = |name: &str| receiver.all_mean(&format!("fanal_receiver_{name}")) * 1e3;
     let step = |step: &str| {
-        let name = format!("camera_start_step_seconds{{step=\"{step}\"}}");
         let value = |part: &str| {
             gateway.sum(&format!(
                 "fanal_gateway_camera_start_step_seconds_{part}{{step=\"{step}\"}}"
             ))
         };
-        debug_assert!(!name.is_empty());
         value("sum") / value("count").max(1.0) * 1e3
     };
     println!(
