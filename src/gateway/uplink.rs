@@ -404,14 +404,14 @@ impl Share {
     }
 
     fn help_late(&mut self) {
-        let late: Vec<(CameraId, Profile, bool)> = self
-            .running()
-            .filter(|(_, _, relay)| relay.sender.is_late())
-            .map(|(_, held, relay)| (held.camera.clone(), relay.profile, relay.moving.is_some()))
-            .collect();
-        if late.is_empty() {
+        if !self.running().any(|(_, _, relay)| relay.sender.is_late()) {
             return;
         }
+        let late: Vec<(CameraId, Profile, bool)> = self
+            .running()
+            .filter(|(_, _, relay)| relay.sender.stands_still())
+            .map(|(_, held, relay)| (held.camera.clone(), relay.profile, relay.moving.is_some()))
+            .collect();
         let (sent, now) = (self.sent_rate(), self.now());
         self.uplink.handle_late(sent, now);
         self.asked

@@ -170,6 +170,11 @@ impl RelaySender {
         inner.is_late || gave_way.is_some_and(|at| now.since(at) < GAVE_WAY)
     }
 
+    /// Whether the picture stands still until a key frame that is not due soon.
+    pub fn stands_still(&self) -> bool {
+        self.shared.lock().is_late
+    }
+
     /// The relay.
     pub fn relay(&self) -> RelayId {
         self.shared.relay

@@ -153,6 +153,21 @@ fn sixteen_cameras_on_a_link_for_ten_all_stay_live() {
 }
 
 #[test]
+fn a_link_with_a_short_queue_is_not_flooded() {
+    let policed = Conditions {
+        rate: Some(4_000_000),
+        queue: Duration::from_millis(25),
+        ..FAR
+    };
+    let (all, site) = run("4 x 2 on 4, short queue", policed, &[CAMERA; 4], FANAL);
+    assert!(all.p95 <= 1_000.0, "{all:?}");
+    assert!(all.shown > 0.05, "{all:?}");
+    let counts = site.world.paths[0].counts();
+    let sent = counts.carried + counts.overflowed;
+    assert!(counts.overflowed * 4 < sent, "{counts:?}");
+}
+
+#[test]
 fn a_link_that_has_room_is_not_held_back() {
     let enough = Conditions {
         rate: Some(20_000_000),
