@@ -491,7 +491,8 @@ impl Shared {
         self.link.turns.wrote(now, taken);
         if let Poll::Ready(Ok(())) = written {
             entry.written();
-            if inner.is_late && inner.is_key {
+            // Of a group that is cut short its key frame alone makes no moving picture.
+            if inner.is_late && inner.is_key && !inner.backlog.ends_short() {
                 inner.is_late = false;
                 self.tell(Notice::OnTime);
             }

@@ -293,6 +293,11 @@ impl<W> Backlog<W> {
         }
     }
 
+    /// The newest group is cut short: the picture stands still until the next.
+    pub const fn ends_short(&self) -> bool {
+        self.has_gap
+    }
+
     /// What to do next, newest group first; the first `blocked` steps, which
     /// can't go on now, are left out.
     pub fn nth(&self, blocked: usize) -> Option<Step> {

@@ -94,28 +94,34 @@ impl<K> Default for Turns<K> {
 impl<K: Copy + Ord> Turns<K> {
     /// How a relay stands now.
     pub fn set(&mut self, relay: K, class: Class, standing: Standing) {
-        self.take_out(relay);
-        if let Some(since) = standing.since {
-            self.order.insert((Reverse(class), since, relay));
+        let now = (class, standing);
+        let before = self.relays.insert(relay, now);
+        let place = |(class, standing): (Class, Standing)| {
+            Some((Reverse(class), standing.since?, relay))
+        };
+        let (from, to) = (before.and_then(place), place(now));
+        if from != to {
+            if let Some(from) = from {
+                self.order.remove(&from);
+            }
+            if let Some(to) = to {
+                self.order.insert(to);
+            }
         }
         self.bytes += standing.bytes;
-        self.relays.insert(relay, (class, standing));
+        self.bytes -= before.map_or(0, |(_, before)| before.bytes);
         self.rest();
     }
 
     /// A relay is over.
     pub fn remove(&mut self, relay: K) {
-        self.take_out(relay);
-        self.rest();
-    }
-
-    fn take_out(&mut self, relay: K) {
         if let Some((class, before)) = self.relays.remove(&relay) {
             if let Some(since) = before.since {
                 self.order.remove(&(Reverse(class), since, relay));
             }
             self.bytes -= before.bytes;
         }
+        self.rest();
     }
 
     /// A link without anything to send says nothing of its rate.

@@ -45,7 +45,7 @@ const LEAST_GRACE: Duration = Duration::from_millis(150);
 const ENDED_KEPT: usize = 256;
 /// Streams a gateway may open: besides those of its relays, per relay, and more
 /// for one whose every picture is a stream.
-const STREAMS: (u32, u32, u32) = (64, 4, 25);
+const STREAMS: (u32, u32, u32) = (256, 4, 25);
 
 /// The hub. Cheap to clone, usable from any thread.
 #[derive(Clone, Debug)]
