@@ -7,6 +7,7 @@
 //! both know the other to be there and accepted before either says anything.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -32,6 +33,8 @@ pub struct Sender {
 struct Queue {
     waiting: Mutex<Waiting>,
     filled: Notify,
+    /// A message waits, or is on its way out.
+    is_busy: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +74,7 @@ impl Sender {
             queue: Arc::new(Queue {
                 waiting: Mutex::default(),
                 filled: Notify::new(),
+                is_busy: AtomicBool::new(false),
             }),
             connection,
         }
@@ -94,19 +98,33 @@ impl Sender {
         }
         waiting.bytes += bytes.len();
         waiting.messages.push_back(bytes);
+        self.queue.is_busy.store(true, Ordering::Relaxed);
         drop(waiting);
         self.queue.filled.notify_one();
     }
 
-    /// Writes what is queued for as long as the stream lives.
-    pub(super) async fn write(&self, mut stream: SendStream) -> WriteError {
+    /// Whether a message waits for room on the link: pictures let it go first, for
+    /// what streams may hand over is shared, whatever their priorities.
+    pub(super) fn is_busy(&self) -> bool {
+        self.queue.is_busy.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is queued for as long as the stream lives; calls `written` each time
+    /// nothing is left.
+    pub(super) async fn write(&self, mut stream: SendStream, written: impl Fn()) -> WriteError {
         loop {
             let message = {
                 let mut waiting = self.queue.lock();
                 let message = waiting.messages.pop_front();
                 waiting.bytes -= message.as_ref().map_or(0, Bytes::len);
+                if message.is_none() {
+                    self.queue.is_busy.store(false, Ordering::Relaxed);
+                }
                 message
             };
+            if message.is_none() {
+                written();
+            }
             match message {
                 Some(message) => {
                     if let Err(error) = stream.write_chunk(message).await {

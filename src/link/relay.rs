@@ -374,7 +374,8 @@ impl Shared {
         let mut standing = inner.backlog.standing();
         let mut is_first = self.link.turns.set(self.relay, inner.class, standing);
         while let Some(step) = inner.backlog.nth(blocked) {
-            if !is_first && !matches!(step, Step::Finish(_)) {
+            let may_write = is_first && !self.link.control.is_busy();
+            if !may_write && !matches!(step, Step::Finish(_)) {
                 blocked += 1;
                 continue;
             }

@@ -132,7 +132,7 @@ impl<S: Side> Session<S> {
                     }
                 }
             }
-            error = link.control.write(send) => {
+            error = link.control.write(send, || link.turns.wake()) => {
                 match link.connection.close_reason() {
                     Some(closed) => closed.to_string(),
                     None => {

@@ -79,6 +79,11 @@ impl LinkTurns {
         first == Some(relay)
     }
 
+    /// Whoever's turn it is may go on.
+    pub(super) fn wake(&self) {
+        self.lock().wake_first(None);
+    }
+
     /// The link took so many bytes.
     pub(super) fn wrote(&self, now: Boot, bytes: usize) {
         self.lock().turns.wrote(now, bytes);

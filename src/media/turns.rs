@@ -96,9 +96,8 @@ impl<K: Copy + Ord> Turns<K> {
     pub fn set(&mut self, relay: K, class: Class, standing: Standing) {
         let now = (class, standing);
         let before = self.relays.insert(relay, now);
-        let place = |(class, standing): (Class, Standing)| {
-            Some((Reverse(class), standing.since?, relay))
-        };
+        let place =
+            |(class, standing): (Class, Standing)| Some((Reverse(class), standing.since?, relay));
         let (from, to) = (before.and_then(place), place(now));
         if from != to {
             if let Some(from) = from {
