@@ -37,6 +37,8 @@ const LEAST_SPANS: u32 = 6;
 const RATE_ROUNDS: usize = 10;
 /// Loss from which it is taken for congestion, in percent.
 const LOSS_PERCENT: u64 = 10;
+/// Round trips in a row with a queue after which it is not taken for our own.
+const LONGER_AFTER: u32 = 8;
 /// Packets of which that part must be lost.
 const LOSS_PACKETS: u64 = 150;
 /// Least packets in the window: a tail of one frame and the control stream.
@@ -105,6 +107,8 @@ pub struct Adaptive {
     loss: Loss,
     /// Packets have queued on the path: its rate is known, not only a bound of it.
     has_queued: bool,
+    /// Round trips in a row in which they did though the window is the least.
+    queued_rounds: u32,
     round: Round,
 }
 
@@ -116,8 +120,9 @@ struct Round {
     delivered: u64,
     idle: u64,
     lost: u64,
-    /// Least round trip of its packets.
+    /// Least round trip of its packets, and when the first of them left.
     least: Option<Duration>,
+    sent: Option<Instant>,
     /// First batch of acknowledgements: when, and its bytes.
     first: Option<(Instant, u64)>,
     last: Instant,
@@ -133,6 +138,7 @@ impl Round {
             idle: 0,
             lost: 0,
             least: None,
+            sent: None,
             first: None,
             last: now,
             is_over: false,
@@ -146,9 +152,10 @@ impl Round {
         (span >= LEAST_SPAN).then(|| per_second(self.delivered - bytes, span))
     }
 
-    /// Bytes per second over all of it.
+    /// Bytes per second over all of it, or since its first packet left after a pause.
     fn whole_rate(&self, now: Instant) -> u64 {
-        per_second(self.delivered, now.saturating_duration_since(self.began))
+        let from = self.sent.map_or(self.began, |sent| sent.max(self.began));
+        per_second(self.delivered, now.saturating_duration_since(from))
     }
 
     /// There was always more to send.
@@ -162,18 +169,22 @@ impl Round {
 struct Loss {
     delivered: u64,
     lost: u64,
+    /// There was as much to send as the path takes, or it queued.
+    is_pressed: bool,
 }
 
 impl Loss {
-    /// Takes a round trip's figures; says whether too much is lost.
-    fn note(&mut self, round: &Round, mtu: u64) -> bool {
+    /// Takes a round trip's figures; says whether too much is lost, and by our doing:
+    /// what is lost while the path is not `pressed` is the radio's.
+    fn note(&mut self, round: &Round, mtu: u64, pressed: bool) -> bool {
+        self.is_pressed |= pressed;
         self.delivered += round.delivered;
         self.lost += round.lost;
         let sent = self.delivered + self.lost;
         if sent < LOSS_PACKETS * mtu {
             return false;
         }
-        let is_lossy = self.lost * 100 > sent * LOSS_PERCENT;
+        let is_lossy = self.is_pressed && self.lost * 100 > sent * LOSS_PERCENT;
         *self = Self::default();
         is_lossy
     }
@@ -223,7 +234,7 @@ impl Rate {
 
     /// The path is full: this is its rate, whatever it was before.
     fn replace(&mut self, rate: u64) {
-        let before = self.rounds.back().copied();
+        let before = self.get();
         self.rounds.clear();
         // One step down at a time: a pause of the radio is no rate.
         self.rounds
@@ -237,7 +248,7 @@ impl Rate {
 
 impl Adaptive {
     fn new(config: &Config, now: Instant, mtu: u16) -> Self {
-        Self {
+        let new = Self {
             known: Arc::clone(&config.known),
             initial: config.initial_window,
             mtu: u64::from(mtu),
@@ -246,8 +257,12 @@ impl Adaptive {
             rate: Rate::default(),
             loss: Loss::default(),
             has_queued: false,
+            queued_rounds: 0,
             round: Round::new(now),
-        }
+        };
+        // What an older link knew is no longer so.
+        new.tell(false);
+        new
     }
 
     fn tell(&self, queues: bool) {
@@ -268,7 +283,18 @@ impl Adaptive {
         };
         let queues = fastest.saturating_sub(least) > self.allowance();
         let rate = round.spaced_rate().unwrap_or_else(|| round.whole_rate(now));
-        let is_lossy = self.loss.note(&round, self.mtu);
+        let is_lossy = self.loss.note(&round, self.mtu, queues || round.is_full());
+        let is_least = self.window <= LEAST_PACKETS * self.mtu;
+        self.queued_rounds = match queues && round.is_full() && is_least {
+            true => self.queued_rounds + 1,
+            false => 0,
+        };
+        if self.queued_rounds >= LONGER_AFTER {
+            // So little is under way that it can't be what queues: the path is longer now.
+            self.queued_rounds = 0;
+            self.least = LeastRoundTrip::default();
+            self.least.note(now, fastest);
+        }
         // Where there was not always more to send, a long way is jitter.
         if (queues && round.is_full()) || is_lossy {
             self.rate.replace(rate);
@@ -289,10 +315,11 @@ impl Adaptive {
             })
         };
         let least_window = LEAST_PACKETS * self.mtu;
-        if !self.has_queued {
-            return holds(2 * least).max(self.initial);
-        }
         let allowance = self.allowance();
+        if !self.has_queued {
+            // The allowance too: on a LAN what holds packets up is the machines.
+            return holds(2 * least + allowance).max(self.initial);
+        }
         // Less than the path takes while packets queue; else so much more that a rate
         // that has grown shows.
         let fits = holds(least + if queues { allowance / 2 } else { allowance });
@@ -317,6 +344,7 @@ impl Controller for Adaptive {
             round.idle += bytes;
         }
         round.least = Some(round.least.map_or(rtt, |least| least.min(rtt)));
+        round.sent = Some(round.sent.map_or(sent, |first| first.min(sent)));
         match &mut round.first {
             None => round.first = Some((now, bytes)),
             Some((at, first)) if *at == now => *first += bytes,

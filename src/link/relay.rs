@@ -328,11 +328,13 @@ impl Shared {
             return;
         }
         let next_key = inner.backlog.standing().next_key;
-        inner.backlog.give_way();
+        if !inner.backlog.give_way() {
+            return;
+        }
         self.counters.groups_reset.inc();
         inner.gave_way = Some(now);
-        let stands_still = next_key.is_none_or(|key| key.since(now) > STANDS_STILL);
-        if stands_still && !inner.is_late {
+        let is_near = |key: &Boot| *key > now && key.since(now) <= STANDS_STILL;
+        if next_key.filter(is_near).is_none() && !inner.is_late {
             inner.is_late = true;
             self.tell(Notice::Late);
         }
@@ -354,7 +356,8 @@ impl Shared {
             writer.reset(LATE);
             self.counters.groups_reset.inc();
         }
-        if expired.late && !inner.is_late {
+        let is_overdue = inner.stands_still_at().is_some_and(|at| at <= now);
+        if (expired.late || is_overdue) && !inner.is_late {
             inner.is_late = true;
             self.tell(Notice::Late);
         }
@@ -371,10 +374,13 @@ impl Shared {
     ) -> std::ops::ControlFlow<()> {
         use std::ops::ControlFlow::{Break, Continue};
         let mut blocked = 0;
+        // The link takes no more; what is all written is finished all the same.
+        let mut is_full = false;
+        let mut is_opening = false;
         let mut standing = inner.backlog.standing();
         let mut is_first = self.link.turns.set(self.relay, inner.class, standing);
         while let Some(step) = inner.backlog.nth(blocked) {
-            let may_write = is_first && !self.link.control.is_busy();
+            let may_write = is_first && !is_full && !self.waits_for_control();
             if !may_write && !matches!(step, Step::Finish(_)) {
                 blocked += 1;
                 continue;
@@ -396,12 +402,7 @@ impl Shared {
                     // An older group may have a stream and something to say.
                     Poll::Pending => {
                         blocked += 1;
-                        if inner.backlog.nth(blocked).is_none() {
-                            // It has nothing to write to: others have their turn.
-                            standing = inner.backlog.standing();
-                            standing.since = None;
-                            self.link.turns.set(self.relay, inner.class, standing);
-                        }
+                        is_opening = true;
                     }
                 },
                 Step::Write(at) => {
@@ -419,7 +420,8 @@ impl Shared {
                         Poll::Ready(Err(_)) => return Break(()),
                         Poll::Pending => {
                             self.link.turns.blocked(now, self.link.capacity());
-                            break;
+                            is_full = true;
+                            blocked += 1;
                         }
                     }
                 }
@@ -446,7 +448,18 @@ impl Shared {
                 }
             }
         }
+        if is_opening && !is_full {
+            // It has nothing to write to: others have their turn.
+            standing = inner.backlog.standing();
+            standing.since = None;
+            self.link.turns.set(self.relay, inner.class, standing);
+        }
         Continue(())
+    }
+
+    /// Control messages go first; those of a link that is gone hold up nothing.
+    fn waits_for_control(&self) -> bool {
+        self.link.control.is_busy() && self.link.connection.close_reason().is_none()
     }
 
     fn write_unit(
@@ -505,10 +518,19 @@ impl Shared {
 impl Inner {
     fn deadline(&self) -> Option<Boot> {
         let finishing = self.finishing.front().map(|(_, end)| *end);
-        match (finishing, self.backlog.deadline(self.grace)) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let backlog = self.backlog.deadline(self.grace);
+        let stands_still = self.stands_still_at().filter(|_| !self.is_late);
+        finishing
+            .into_iter()
+            .chain(backlog)
+            .chain(stands_still)
+            .min()
+    }
+
+    /// When the next key frame, which was near when it gave way, counts as not coming.
+    fn stands_still_at(&self) -> Option<Boot> {
+        let gave_way = self.gave_way.filter(|_| self.backlog.ends_short())?;
+        Some(gave_way.plus(STANDS_STILL))
     }
 }
 

@@ -54,6 +54,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Sending {
     block: usize,
+    /// Longer ones are probes for a larger size: those that get lost must stay lost.
+    mtu: usize,
     encoder: Encoder,
     bytes: u64,
 }
@@ -78,11 +80,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Parity {
-    /// Sends this peer a sum for each `block` packets; `None`: none.
-    pub fn send_to(&self, peer: SocketAddr, block: Option<usize>) {
+    /// Sends this peer a sum for each `block` packets of at most `mtu` bytes; `None`: none.
+    pub fn send_to(&self, peer: SocketAddr, block: Option<usize>, mtu: u16) {
         let mut sending = lock(&self.shared.sending);
         match block {
-            Some(block) => sending.entry(peer).or_default().block = block,
+            Some(block) => {
+                let sending = sending.entry(peer).or_default();
+                sending.block = block;
+                sending.mtu = usize::from(mtu);
+            }
             None => drop(sending.remove(&peer)),
         }
         let is_sending = !sending.is_empty();
@@ -147,6 +153,8 @@ impl Taking {
             self.parity.take_from(peer, true);
             self.peer = peer;
         }
+        // Another link that had the same address may have taken it along.
+        self.parity.take_from(peer, true);
         self.before + self.parity.made(peer)
     }
 }
@@ -223,14 +231,14 @@ impl Giving {
         if block.is_none() {
             self.bytes = 0;
         }
-        self.parity.send_to(self.peer, block);
+        self.parity.send_to(self.peer, block, stats.mtu);
         bytes
     }
 }
 
 impl Drop for Giving {
     fn drop(&mut self) {
-        self.parity.send_to(self.peer, None);
+        self.parity.send_to(self.peer, None, 0);
     }
 }
 
@@ -279,7 +287,9 @@ impl ParitySocket {
         };
         let was_open = peer.encoder.is_open();
         let size = transmit.segment_size.unwrap_or(transmit.contents.len());
-        for packet in transmit.contents.chunks(size.max(1)) {
+        let fits = |packet: &&[u8]| packet.len() <= peer.mtu;
+        let packets: Vec<&[u8]> = transmit.contents.chunks(size.max(1)).filter(fits).collect();
+        for packet in packets {
             for sum in peer.encoder.sent(packet, peer.block) {
                 peer.bytes += self.send_sum(transmit.destination, &sum);
             }
@@ -516,7 +526,7 @@ mod tests {
         // Loses one packet.
         let wire = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let wire_address = wire.local_addr().unwrap();
-        parity.send_to(wire_address, Some(5));
+        parity.send_to(wire_address, Some(5), 1_452);
         taking.take_from(wire_address, true);
         let mut buffer = vec![0; 2_000];
         for (round, packets) in [packets(5), packets(7)[2..].to_vec()].iter().enumerate() {
@@ -557,7 +567,7 @@ mod tests {
         let (from, parity, _) = socket();
         let to = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = to.local_addr().unwrap();
-        parity.send_to(address, Some(20));
+        parity.send_to(address, Some(20), 1_452);
         let packet = &packets(1)[0];
         send(&from, address, packet, None).await;
         let mut buffer = vec![0; 2_000];
@@ -571,13 +581,13 @@ mod tests {
     async fn parity_of_strangers_is_passed_on_and_costs_nothing() {
         let (from, parity, _) = socket();
         let (to, taking, to_address) = socket();
-        parity.send_to(to_address, Some(1));
+        parity.send_to(to_address, Some(1), 1_452);
         send(&from, to_address, &packets(1)[0], None).await;
         assert_eq!(receive(&to).await, packets(1));
         // QUIC drops what it does not know.
         assert!(Decoder::is_piece(&receive(&to).await[0]));
         assert_eq!(taking.made(to_address), 0);
-        parity.send_to(to_address, None);
+        parity.send_to(to_address, None, 0);
         assert!(!from.shared.is_sending.load(Ordering::Relaxed));
     }
 }

@@ -31,6 +31,8 @@ pub const BACKLOG_BYTES: usize = 16 * 1024 * 1024;
 pub const DROP_AFTER: Duration = Duration::from_millis(300);
 /// Age from which the rest of a group is dropped.
 pub const JUMP_AFTER: Duration = Duration::from_millis(900);
+/// Least time between key frames that rates are told by.
+const LEAST_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a key frame that has begun is let through.
 pub const KEY_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -195,10 +197,15 @@ impl<W> Backlog<W> {
     /// A group begins; those before it are superseded. `lower` is called for
     /// each of their streams.
     pub fn start(&mut self, group: Arc<Group>, now: Boot, mut lower: impl FnMut(&mut W)) {
-        let after_gap = std::mem::take(&mut self.has_gap);
+        let is_missed = |entry: &Entry<W>| {
+            entry.writer.is_none() && (entry.after_gap || !entry.units.is_empty())
+        };
+        let after_gap = std::mem::take(&mut self.has_gap) || self.entries.iter().any(is_missed);
         self.interval = self.began.map(|began| now.since(began));
         self.began = Some(now);
         if let Some(interval) = self.interval {
+            // Two key frames close together say nothing of what comes in a second.
+            let interval = interval.max(LEAST_INTERVAL);
             self.rates = (
                 per_second(self.key_bytes, interval),
                 per_second(self.rest_bytes, interval),
@@ -286,10 +293,15 @@ impl<W> Backlog<W> {
 
     /// Gives up the rest of the newest group: no more of its pictures are taken. What
     /// waits is sent.
-    pub fn give_way(&mut self) {
-        if let Some(entry) = self.entries.back_mut().filter(|entry| entry.can_give_way()) {
-            entry.complete = true;
-            self.has_gap = true;
+    /// Says no where there is nothing to give up.
+    pub fn give_way(&mut self) -> bool {
+        match self.entries.back_mut().filter(|entry| entry.can_give_way()) {
+            Some(entry) => {
+                entry.complete = true;
+                self.has_gap = true;
+                true
+            }
+            None => false,
         }
     }
 
@@ -345,12 +357,12 @@ impl<W> Backlog<W> {
     /// The stream of an entry is of no use any more (the peer stopped it): its
     /// pictures are dropped until the next group.
     pub fn refuse(&mut self, at: usize) -> Option<W> {
+        self.has_gap |= at + 1 == self.entries.len();
         let entry = self.entries.get_mut(at)?;
         self.bytes -= entry.bytes();
         entry.units.clear();
         entry.writing = None;
         entry.truncated = true;
-        self.has_gap = true;
         entry.writer.take()
     }
 

@@ -55,7 +55,7 @@ pub struct Turns<K> {
     busy: Option<Busy>,
     /// When a relay gave way last.
     gave_way: Option<Boot>,
-    /// When the link took no more last.
+    /// When pictures last waited for longer than a moment.
     blocked: Option<Boot>,
 }
 
@@ -138,11 +138,13 @@ impl<K: Copy + Ord> Turns<K> {
 
     /// The link takes no more for now.
     pub fn blocked(&mut self, now: Boot) {
-        self.blocked = Some(now);
-        self.busy.get_or_insert(Busy {
+        let busy = self.busy.get_or_insert(Busy {
             since: now,
             written: 0,
         });
+        if now.since(busy.since) >= LEAST_BUSY {
+            self.blocked = Some(now);
+        }
     }
 
     /// The link took so many bytes.
@@ -184,28 +186,36 @@ impl<K: Copy + Ord> Turns<K> {
     /// so. For `known` see the congestion control's.
     pub fn victim(&mut self, now: Boot, known: Option<u64>) -> Option<K> {
         let rate = self.rate(now, known)?;
-        let key = self.standings().map(|standing| standing.key_bytes).max();
-        let key = key.unwrap_or(0);
-        let allowed = rate.time(key + key / 5).clamp(ALLOWED.0, ALLOWED.1);
-        let wait = rate.time(self.bytes);
+        // A key frame that is overdue may be as far away as any.
         let far = Boot(Duration::MAX);
-        let (victim, (_, standing)) = self
+        let due = |at: Option<Boot>| at.filter(|at| *at > now).unwrap_or(far);
+        let (victim, (class, standing)) = self
             .relays
             .iter()
             .filter(|(_, (_, standing))| standing.can_give_way)
-            .min_by_key(|(relay, (class, standing))| {
-                (*class, standing.next_key.unwrap_or(far), **relay)
-            })?;
+            .min_by_key(|(relay, (class, standing))| (*class, due(standing.next_key), **relay))?;
+        // Less important ones are sent after it: for them it gives up nothing.
+        let counted: Vec<Standing> = self
+            .relays
+            .values()
+            .filter(|(other, _)| other >= class)
+            .map(|(_, standing)| *standing)
+            .collect();
+        let key = counted.iter().map(|standing| standing.key_bytes).max();
+        let key = key.unwrap_or(0);
+        let allowed = rate.time(key + key / 5).clamp(ALLOWED.0, ALLOWED.1);
+        let wait = rate.time(counted.iter().map(|standing| standing.bytes).sum());
         let (victim, gives) = (*victim, standing.rates.1);
         // What comes must be what goes, and more or less by what waits too little or too
         // long. A relay that is missed then does not give way.
-        let comes: usize = self
-            .standings()
+        let comes: usize = counted
+            .iter()
             .map(|s| s.rates.0 + if s.can_give_way { s.rates.1 } else { 0 })
             .sum();
         let without = rate.time(comes - gives);
         let may_come = (Duration::from_secs(1) + allowed * 2).saturating_sub(wait * 2);
-        let is_too_much = without > may_come;
+        // What has hardly begun to wait may be a moment's hitch.
+        let is_too_much = without > may_come && wait > allowed / 3;
         let is_rested = self.gave_way.is_none_or(|at| now.since(at) >= PAUSE);
         let is_late = wait > allowed && is_rested;
         if !is_too_much && !is_late {
@@ -216,10 +226,6 @@ impl<K: Copy + Ord> Turns<K> {
             standing.can_give_way = false;
         }
         Some(victim)
-    }
-
-    fn standings(&self) -> impl Iterator<Item = &Standing> {
-        self.relays.values().map(|(_, standing)| standing)
     }
 }
 
