@@ -296,7 +296,11 @@ mod tests {
             ..standing(0, 26_000, 900)
         };
         turns.set(1, Class::Rest, stubborn);
-        assert_eq!(turns.victim(at(200), None), Some(2));
+        assert_eq!(
+            turns.victim(at(200), None),
+            None,
+            "what is less important is sent after it anyway"
+        );
     }
 
     #[test]

@@ -104,9 +104,14 @@ fn disposable_pictures_go_at_300_ms_and_the_rest_at_900() {
     backlog.start(group(2), at(1_100), |_| {});
     backlog.push(key(10, 1_100), at(1_100));
     assert!(backlog.entry(0).unwrap().take_gap());
+    send_all(&mut backlog, 0);
     backlog.start(group(3), at(2_000), |_| {});
     backlog.push(key(10, 2_000), at(2_000));
-    assert!(!backlog.entry(0).unwrap().take_gap());
+    assert!(!backlog.entry(1).unwrap().take_gap());
+    // One of which nothing was sent is missing before the next.
+    backlog.start(group(4), at(3_000), |_| {});
+    backlog.push(key(10, 3_000), at(3_000));
+    assert!(backlog.entry(1).unwrap().take_gap());
 }
 
 #[test]
