@@ -169,22 +169,18 @@ impl Round {
 struct Loss {
     delivered: u64,
     lost: u64,
-    /// There was as much to send as the path takes, or it queued.
-    is_pressed: bool,
 }
 
 impl Loss {
-    /// Takes a round trip's figures; says whether too much is lost, and by our doing:
-    /// what is lost while the path is not `pressed` is the radio's.
-    fn note(&mut self, round: &Round, mtu: u64, pressed: bool) -> bool {
-        self.is_pressed |= pressed;
+    /// Takes a round trip's figures; says whether too much is lost.
+    fn note(&mut self, round: &Round, mtu: u64) -> bool {
         self.delivered += round.delivered;
         self.lost += round.lost;
         let sent = self.delivered + self.lost;
         if sent < LOSS_PACKETS * mtu {
             return false;
         }
-        let is_lossy = self.is_pressed && self.lost * 100 > sent * LOSS_PERCENT;
+        let is_lossy = self.lost * 100 > sent * LOSS_PERCENT;
         *self = Self::default();
         is_lossy
     }
@@ -283,7 +279,7 @@ impl Adaptive {
         };
         let queues = fastest.saturating_sub(least) > self.allowance();
         let rate = round.spaced_rate().unwrap_or_else(|| round.whole_rate(now));
-        let is_lossy = self.loss.note(&round, self.mtu, queues || round.is_full());
+        let is_lossy = self.loss.note(&round, self.mtu);
         let is_least = self.window <= LEAST_PACKETS * self.mtu;
         self.queued_rounds = match queues && round.is_full() && is_least {
             true => self.queued_rounds + 1,
