@@ -22,8 +22,10 @@ use crate::link::priority::Class;
 
 /// Time that what waits may take to send: at least, and at most.
 const ALLOWED: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(850));
-/// How long a link must have been busy for its rate to be told.
+/// How long a link must have been busy for its rate to be told by that.
 const LEAST_BUSY: Duration = Duration::from_millis(100);
+/// How long, for its rate to count for more than what is known otherwise.
+const LONG_BUSY: Duration = Duration::from_millis(500);
 /// Older than this counts for half.
 const RATE_SPAN: Duration = Duration::from_secs(1);
 /// Time between two that give way because nothing else helped.
@@ -174,12 +176,17 @@ impl<K: Copy + Ord> Turns<K> {
     fn rate(&self, now: Boot, known: Option<u64>) -> Option<Rate> {
         let busy = self.busy?;
         let span = now.since(busy.since);
-        if let Some(known) = known {
-            return Some(Rate((known * 19 / 20).max(1)));
-        }
         let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX).max(1);
-        let rate = busy.written.saturating_mul(1_000_000) / micros;
-        (span >= LEAST_BUSY && rate > 0).then_some(Rate(rate))
+        let taken = busy.written.saturating_mul(1_000_000) / micros;
+        let known = known.map(|known| (known * 19 / 20).max(1));
+        let rate = match known {
+            // A line that lets bursts through looks faster than it is.
+            Some(known) if span >= LONG_BUSY => known.min(taken.max(1)),
+            Some(known) => known,
+            None if span >= LEAST_BUSY => taken,
+            None => 0,
+        };
+        (rate > 0).then_some(Rate(rate))
     }
 
     /// A relay that must give up the rest of its group, if one must; it is taken to do
