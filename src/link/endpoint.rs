@@ -14,6 +14,7 @@ use quinn::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::closing;
 use super::congestion::{self, Known};
 use super::socket::{Parity, ParitySocket};
 use super::tls;
@@ -132,12 +133,12 @@ pub fn transport(
                 initial_window,
                 known,
             };
-            transport.congestion_controller_factory(Arc::new(ours));
+            transport.congestion_controller_factory(Arc::new(closing::Config::new(ours)));
         }
         Congestion::Cubic => {
             let mut cubic = CubicConfig::default();
             cubic.initial_window(initial_window);
-            transport.congestion_controller_factory(Arc::new(cubic));
+            transport.congestion_controller_factory(Arc::new(closing::Config::new(cubic)));
         }
     }
     transport

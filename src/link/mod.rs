@@ -11,6 +11,7 @@
 //! gets [`Event`]s over bounded channels.
 
 pub mod accept;
+pub mod closing;
 pub mod congestion;
 pub mod control;
 pub mod dial;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 
+use super::closing;
 use super::stats::Snapshot;
 use super::tcp;
 use crate::reason::Reason;
@@ -245,7 +246,10 @@ impl Connection {
     /// Closes it at once, telling the peer why; what is queued is thrown away.
     pub fn close(&self, reason: Reason, text: &str) {
         match self {
-            Self::Quic(connection) => connection.close(reason.number().into(), text.as_bytes()),
+            Self::Quic(connection) => {
+                closing::open(connection.congestion_state());
+                connection.close(reason.number().into(), text.as_bytes());
+            }
             Self::Tcp(connection) => connection.close(reason.number(), text),
         }
     }

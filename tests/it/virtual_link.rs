@@ -11,6 +11,7 @@ mod world;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanal::config::settings::Congestion;
 use fanal::simulate::path::{Bursts, Conditions};
 use relays::{Site, Source, Summary};
@@ -236,4 +237,47 @@ fn ours_beats_cubic_where_packets_get_lost() {
     let (ours, _) = run("1 %, ours", lossy, &[CAMERA; 4], NO_PARITY);
     let (theirs, _) = run("1 %, cubic", lossy, &[CAMERA; 4], cubic);
     assert!(ours.p95 * 2.0 < theirs.p95, "{ours:?} {theirs:?}");
+}
+
+#[test]
+fn a_full_link_still_says_why_it_closes() {
+    let narrow = Conditions {
+        rate: Some(2_000_000),
+        ..FAR
+    };
+    for congestion in [Congestion::Fanal, Congestion::Cubic] {
+        let strategy = Strategy {
+            congestion,
+            ..NO_PARITY
+        };
+        let mut world = World::new([narrow, FAR], 1, strategy);
+        let mut to = Duration::ZERO;
+        let id = loop {
+            world.advance(to);
+            if let Some(id) = world.open(0) {
+                break id;
+            }
+            to = world.next().unwrap();
+        };
+        let mut bytes = Bytes::from(vec![0; 4 << 20]);
+        // As much as may be is under way, and more waits.
+        let full = world.now + Duration::from_millis(500);
+        while world.now < full {
+            world.write(id, &mut bytes);
+            world.drive();
+            let next = world.next().unwrap();
+            world.advance(next);
+        }
+        assert!(!bytes.is_empty(), "more waits");
+        world.close(7);
+        let code = loop {
+            if let Some(code) = world.told() {
+                break code;
+            }
+            let next = world.next().expect("something comes");
+            world.advance(next);
+        };
+        assert_eq!(code, 7);
+        assert!(world.now < Duration::from_secs(4), "{:?}", world.now);
+    }
 }

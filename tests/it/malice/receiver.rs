@@ -200,9 +200,15 @@ designation_authority = "operators-13.pem"
         noise
     }
 
-    /// Asks the gateway to stop its side of the control stream.
-    pub(crate) fn stop_control(&mut self) {
-        self.current().stop.cancel();
+    /// Asks the gateway to stop its side of the control stream. What is said next
+    /// leaves after that.
+    pub(crate) async fn stop_control(&mut self) {
+        let link = self.current();
+        link.stop.cancel();
+        within("the last that is heard", async {
+            while link.heard.recv().await.is_some() {}
+        })
+        .await;
     }
 
     /// Closes the link; the gateway dials again.

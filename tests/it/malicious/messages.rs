@@ -161,13 +161,14 @@ async fn it_has_the_one_stream_that_the_gateway_opened(over: Transport) {
     assert_eq!(receiver.closed().await, Some(Reason::ProtocolError));
     stage.reload().await;
     receiver.link().await;
-    receiver.stop_control();
-    // Whatever the gateway says next finds the stream stopped. It may answer once
-    // before it knows, so it is asked again and again.
-    let _asked = receiver.make_noise(&[ToGateway::Time {
-        echo: 1,
-        wall: None,
-    }]);
+    receiver.stop_control().await;
+    // Whatever the gateway says next finds the stream stopped: an answer, say.
+    receiver
+        .say(&ToGateway::Time {
+            echo: 1,
+            wall: None,
+        })
+        .await;
     assert_eq!(receiver.closed().await, Some(Reason::ProtocolError));
     stage.reload().await;
     receiver.link().await;

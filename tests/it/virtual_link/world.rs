@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
 use fanal::config::settings::Congestion;
+use fanal::link::closing;
 use fanal::link::congestion::Known;
 use fanal::link::redundancy::{Decoder, Encoder, Meter};
 use fanal::link::{endpoint, priority};
@@ -21,8 +22,8 @@ use quinn::rustls;
 use quinn::rustls::pki_types::pem::PemObject;
 use quinn::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use quinn_proto::{
-    Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event, StreamId,
-    VarInt,
+    Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
+    Event, StreamId, VarInt,
 };
 
 const NAME: &str = "corg-13";
@@ -315,6 +316,28 @@ impl World {
     pub(super) fn reset(&mut self, id: StreamId) {
         // An error says that all of it was acknowledged.
         let _ = self.gateway().send_stream(id).reset(VarInt::from_u32(1));
+    }
+
+    /// Closes the link at the gateway.
+    pub(super) fn close(&mut self, code: u32) {
+        let now = self.instant();
+        let connection = self.gateway();
+        closing::open(connection.congestion_state().clone_box());
+        connection.close(now, VarInt::from_u32(code), Bytes::new());
+        self.drive();
+    }
+
+    /// The code that the receiver was told with the link's end.
+    pub(super) fn told(&mut self) -> Option<u64> {
+        while let Some(event) = self.receiver()?.poll() {
+            if let Event::ConnectionLost { reason } = event {
+                let ConnectionError::ApplicationClosed(close) = reason else {
+                    panic!("{reason}");
+                };
+                return Some(close.error_code.into_inner());
+            }
+        }
+        None
     }
 
     pub(super) fn lower(&mut self, id: StreamId) {
