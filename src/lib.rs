@@ -13,7 +13,7 @@
 //! | what was done? | [`journal`]: append-only, hash-chained, fsynced |
 //!
 //! [`simulate`] holds the simulated cameras, [`demo`] puts it all together on
-//! one machine, [`commands`] has a file for each row of the command table.
+//! one machine, [`console`] is the operators' page, [`commands`] has a file for each row of the command table.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -22,6 +22,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod console;
 pub mod demo;
 pub mod gateway;
 pub mod http;

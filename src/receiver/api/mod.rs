@@ -90,6 +90,7 @@ pub fn router(options: Options) -> Router {
         .route("/openapi.json", get(openapi));
     Router::new()
         .nest("/api/v1", routes)
+        .merge(crate::console::router())
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(axum::middleware::from_fn_with_state(

@@ -1,0 +1,45 @@
+// The page's words, French and English. A key that one of them lacks is a defect (tested).
+
+import * as desk from "/page/text/desk.js";
+import * as watch from "/page/text/watch.js";
+import * as find from "/page/text/find.js";
+
+const WORDS = {
+  fr: { ...desk.fr, ...watch.fr, ...find.fr },
+  en: { ...desk.en, ...watch.en, ...find.en },
+};
+
+let language = "fr";
+
+/** `fr` or `en`. */
+export function lang() {
+  return language;
+}
+
+/** The language of the browser, French where it has neither. */
+export function preferred() {
+  const found = navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => tag in WORDS);
+  return found ?? "fr";
+}
+
+/** Switches; whoever shows words watches `lang` in the store. */
+export function setLang(next) {
+  language = next in WORDS ? next : "fr";
+  document.documentElement.lang = language;
+}
+
+/**
+ * The words for a key, `{name}` replaced. `key|one` is taken where `params.n` is 1 (or 0 in
+ * French) and it exists.
+ */
+export function t(key, params = {}) {
+  const words = WORDS[language];
+  const isOne = params.n === 1 || (language === "fr" && params.n === 0);
+  const text = (isOne ? words[`${key}|one`] : undefined) ?? words[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (_, name) => String(params[name] ?? ""));
+}
+
+/** All words, for the test that compares both languages. */
+export function words() {
+  return WORDS;
+}

@@ -1,0 +1,5 @@
+// Words of desk.
+
+export const fr = {};
+
+export const en = {};

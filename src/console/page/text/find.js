@@ -1,0 +1,5 @@
+// Words of find.
+
+export const fr = {};
+
+export const en = {};

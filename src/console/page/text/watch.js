@@ -1,0 +1,5 @@
+// Words of watch.
+
+export const fr = {};
+
+export const en = {};
