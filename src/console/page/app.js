@@ -18,7 +18,7 @@ import { endingSoon } from "/page/desk/ends_soon.js";
 import { Desk } from "/page/incident/desk.js";
 import { mountIncident } from "/page/incident/incident.js";
 import { openIncidentDialog } from "/page/incident/open_dialog.js";
-import { grantOf, isReference, liveGrants, readPresent } from "/page/incident/rules.js";
+import { grantOf, isMine, isReference, liveGrants, readPresent } from "/page/incident/rules.js";
 import { Lock } from "/page/sign/lock.js";
 import { signInForm } from "/page/sign/sign_in.js";
 import { LocalSigner, demoSigner } from "/page/sign/signers.js";
@@ -207,9 +207,10 @@ function addShortcuts(lock) {
   const renew = () => {
     const [grants, me] = [store.get("grants"), store.get("me")];
     const focused = store.get("focused");
-    const own = (focused !== null && shown() && grantOf(focused, shown(), grants, me)) || endingSoon(grants, me, clock.now())[0]
-      || liveGrants(shown(), grants).find((grant) => grant.operator.number === me.number);
-    if (own) actions.renew(own.grant);
+    const watched = focused !== null && shown() ? grantOf(focused, shown(), grants, me) : undefined;
+    const soon = endingSoon(grants, me, clock.now());
+    const due = watched ? [watched] : soon.length > 0 ? soon : liveGrants(shown(), grants).filter((grant) => isMine(grant, me)).slice(0, 1);
+    for (const { grant } of due) actions.renew(grant);
   };
   const next = () => {
     const open = [...store.get("incidents").values()].filter(({ closedAt }) => closedAt === null);

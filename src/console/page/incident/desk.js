@@ -39,7 +39,7 @@ export class Desk {
       const incident = newIncident({ ref, grounds, present, at, openedAt: clock.now() });
       incident.history = known?.history ?? [];
       incidents.set(ref, incident);
-      this.note(ref, { level: "info", key: "desk.history.opened", params: { grounds: this.groundsLabel(grounds) } });
+      this.note(ref, { level: "info", key: "desk.history.opened", params: { grounds: this.#groundsLabels(grounds) } });
     }
     store.touch("incidents");
     this.showIncident(ref);
@@ -145,11 +145,11 @@ export class Desk {
       incident.refusals.set(key, { ...why, at: clock.now() });
       incident.cameras = incident.cameras.filter((other) => other !== key);
     }
-    const { reason, detail } = problem ?? refused[0];
+    const { reason } = problem ?? refused[0];
     const cameras = refused.map(({ camera }) => this.cameraName(`${commune}/${camera}`)).join(", ");
     const params = { commune: this.communeName(commune), cameras, reason, n: refused.length };
     this.note(incident.ref, { level: "bad", key: "desk.history.refused", params });
-    this.#ctx.actions.toast({ level: "bad", key: "desk.history.refused", params, detail: problem ? this.problemText(problem) : detail });
+    this.#ctx.actions.toast({ level: "bad", key: "desk.history.refused", params, detail: problem ? this.problemText(problem) : "" });
     store.touch("incidents");
   }
 
@@ -230,11 +230,15 @@ export class Desk {
 
   /** The label of grounds in the page's language. */
   groundsLabel(id) {
+    return this.#groundsLabels(id)[lang()];
+  }
+
+  #groundsLabels(id) {
     for (const { agreement } of this.#ctx.store.get("communes").values()) {
       const found = agreement?.grounds.find((grounds) => grounds.id === id);
-      if (found) return found[lang()];
+      if (found) return { fr: found.fr, en: found.en };
     }
-    return id;
+    return { fr: id, en: id };
   }
 
   /** A commune's name, its id while that is not known. */

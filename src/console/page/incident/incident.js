@@ -48,7 +48,7 @@ function content(ctx, incident, view, draw) {
     handover(ctx, incident, live),
     section("desk.grants", [
       durationChoice(ctx, incident),
-      ...live.map((grant) => grantRow(ctx, grant)),
+      ...groups(live).map((grants) => grantRow(ctx, grants)),
       ...waiting.map((one) => waitingRow(ctx, one)),
       live.length + waiting.length === 0 ? h("p", { class: "quiet small", text: t("desk.grants_none") }) : null,
     ]),
@@ -122,36 +122,48 @@ function openCameras(grant) {
   return grant.granted.filter(({ state }) => state !== "ended");
 }
 
-function grantRow(ctx, grant) {
+/** Live grants by commune and by who holds them: what is renewed and released together. */
+function groups(live) {
+  const found = new Map();
+  for (const grant of live) {
+    const name = `${grant.commune} ${grant.operator.number} ${grant.operator.unit}`;
+    if (!found.has(name)) found.set(name, []);
+    found.get(name).push(grant);
+  }
+  return [...found.values()];
+}
+
+/** The grants of one commune, the one that ends soonest first. */
+function grantRow(ctx, grants) {
   const { actions, store } = ctx;
-  const mine = isMine(grant, store.get("me"));
-  const commune = store.get("communes").get(grant.commune);
-  const name = actions.communeName(grant.commune);
-  const id = grant.grant;
-  return h("article", { class: "grant", "data-testid": "grant", dataset: { grant: id, expires: grant.expires } },
+  const [soonest] = grants;
+  const mine = isMine(soonest, store.get("me"));
+  const commune = store.get("communes").get(soonest.commune);
+  const name = actions.communeName(soonest.commune);
+  const count = t("desk.cameras", { n: grants.reduce((sum, grant) => sum + openCameras(grant).length, 0) });
+  const each = (act) => () => grants.forEach(({ grant }) => act(grant));
+  const id = soonest.grant;
+  return h("article", { class: "grant", "data-testid": "grant", dataset: { grant: grants.map(({ grant }) => grant).join(" "), commune: soonest.commune, expires: soonest.expires } },
     h("div", { class: "row" },
       h("h4", { class: "grow", text: name }),
       commune && !commune.online ? h("span", { class: "chip bad", text: t("desk.link_lost") }) : null,
-      h("span", { class: "time-left", "data-testid": "time-left", title: t("desk.ends_at", { time: timeOfDay(Date.parse(grant.expires)) }) })),
-    h("p", { class: "small quiet", text: mine ? cameraCount(grant) : `${cameraCount(grant)} · ${grant.operator.name}` }),
-    cameraStates(ctx, grant),
+      h("span", { class: "time-left", "data-testid": "time-left", title: t("desk.ends_at", { time: timeOfDay(Date.parse(soonest.expires)) }) })),
+    h("p", { class: "small quiet", text: mine ? count : `${count} · ${soonest.operator.name}` }),
+    cameraStates(ctx, grants),
     h("div", { class: "row" },
-      h("button", { "data-testid": "renew", "data-focus": `renew-${id}`, "aria-label": `${t(mine ? "desk.renew" : "desk.take_over")} ${name}`, on: { click: () => actions.renew(id) } },
+      h("button", { "data-testid": "renew", "data-focus": `renew-${id}`, "aria-label": `${t(mine ? "desk.renew" : "desk.take_over")} ${name}`, on: { click: each(actions.renew) } },
         t(mine ? "desk.renew" : "desk.take_over")),
-      h("button", { class: "plain", "data-testid": "release", "data-focus": `release-${id}`, "aria-label": `${t("desk.release")} ${name}`, on: { click: () => actions.release(id) } }, t("desk.release"))));
-}
-
-function cameraCount(grant) {
-  return t("desk.cameras", { n: openCameras(grant).length });
+      h("button", { class: "plain", "data-testid": "release", "data-focus": `release-${id}`, "aria-label": `${t("desk.release")} ${name}`, on: { click: each(actions.release) } }, t("desk.release"))));
 }
 
 /** Cameras that do not simply run, with the reason. */
-function cameraStates(ctx, grant) {
-  const odd = grant.granted.filter(({ state }) => state !== "live" && state !== "starting");
+function cameraStates(ctx, grants) {
+  const odd = grants.flatMap((grant) => grant.granted.map((entry) => ({ ...entry, key: `${grant.commune}/${entry.camera}` })))
+    .filter(({ state }) => state !== "live" && state !== "starting");
   if (odd.length === 0) return null;
-  return h("ul", { class: "lines small" }, ...odd.map(({ camera, state, reason, detail }) => h("li", { class: state === "late" || state === "retrying" ? "warn" : "bad", title: detail ?? "" },
-    h("strong", { text: ctx.actions.cameraName(`${grant.commune}/${camera}`) }),
-    ` ${t(`desk.state.${state}`)}${reason ? ` : ${reasonText(reason)}` : ""}`)));
+  return h("ul", { class: "lines small" }, ...odd.map(({ key, state, reason, detail }) => h("li", { class: state === "late" || state === "retrying" ? "warn" : "bad", title: detail ?? "" },
+    h("strong", { text: ctx.actions.cameraName(key) }),
+    ` ${t(`desk.state.${state}`)}${reason ? ` (${reasonText(reason)})` : ""}`)));
 }
 
 function waitingRow(ctx, { request, commune, cameras, approve_by: by }) {
@@ -169,7 +181,7 @@ function refusalRow(ctx, incident, [key, { reason, detail }]) {
       h("h4", { class: "grow", text: name }),
       h("span", { class: "quiet small", text: ctx.actions.communeName(splitKey(key).commune) })),
     h("p", { class: "small", text: reasonText(reason) }),
-    detail ? h("p", { class: "small quiet", text: detail }) : null,
+    detail ? h("p", { class: "small quiet", lang: "en", text: detail }) : null,
     h("div", { class: "row" },
       h("button", { "data-focus": `again-${key}`, "aria-label": `${t("desk.again")} ${name}`, on: { click: () => ctx.actions.ask([key]) } }, t("desk.again")),
       h("button", { class: "plain", "data-focus": `dismiss-${key}`, "aria-label": `${t("desk.dismiss")} ${name}`, on: { click: () => ctx.actions.dismissRefusal(incident.ref, key) } }, t("desk.dismiss"))));

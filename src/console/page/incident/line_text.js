@@ -14,6 +14,8 @@ export function reasonText(code) {
 export function lineText({ key, params = {} }) {
   const words = { ...params };
   if (params.reason) words.reason = reasonText(params.reason);
+  // A label in both languages.
+  if (typeof params.grounds === "object") words.grounds = params.grounds[lang()];
   if (typeof params.until === "number") words.until = dayAndTime(params.until, Date.now(), lang());
   return t(key, words);
 }
