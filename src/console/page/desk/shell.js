@@ -36,7 +36,7 @@ export function makeShell(shell, ctx, lock) {
     else frame.append(foldable(name, panels[name], frame, folds, store));
   }
   show("watch");
-  const offline = h("p", { class: "offline", role: "alert", "data-testid": "offline", hidden: true });
+  const offline = h("p", { class: "offline-line", role: "alert", "data-testid": "offline", hidden: true });
   shell.append(...skip, makeHeader(ctx, lock), offline, makeBanner(ctx), tabs, frame);
   store.watch(["lang"], () => {
     PANELS.forEach((name, index) => {

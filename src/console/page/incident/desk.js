@@ -255,12 +255,14 @@ export class Desk {
   async load() {
     const { api, store } = this.#ctx;
     const [communes, grants] = await Promise.all([api.get("communes"), api.get("grants")]);
-    store.set("communes", new Map(communes.map((commune) => [commune.commune, commune])));
+    const before = store.get("communes");
+    store.set("communes", new Map(communes.map((commune) => [commune.commune, named(commune, before)])));
     const live = new Set(grants.map(({ grant }) => grant));
     for (const grant of grants) this.takeGrant(grant);
     // What ended meanwhile is no longer in the list; its end is told one by one.
     const gone = [...store.get("grants").values()].filter(({ grant, ended }) => !ended && !live.has(grant));
     await Promise.all(gone.map((grant) => this.#reload(grant)));
+    for (const commune of store.get("communes").values()) this.#tellCommune(before.get(commune.commune), commune);
     await Promise.all([...store.get("approvals").keys()].map((request) => this.#resolve(request)));
     if (store.get("incident") === null) this.#showSome();
   }
@@ -290,14 +292,17 @@ export class Desk {
     if (name === "grant") this.takeGrant(body);
     if (name === "request") this.#resolve(body.request);
     if (name !== "commune") return;
-    const before = store.get("communes").get(body.commune);
-    store.get("communes").set(body.commune, body);
+    const communes = store.get("communes");
+    const before = communes.get(body.commune);
+    communes.set(body.commune, named(body, communes));
     store.touch("communes");
     this.#loadedCommunes.delete(body.commune);
-    if (before && before.online !== body.online) this.#tellCommune(body);
+    this.#tellCommune(before, communes.get(body.commune));
   }
 
-  #tellCommune({ commune, name, online }) {
+  /** Tells that a commune is lost or back, where it concerns an intervention. */
+  #tellCommune(before, { commune, name, online }) {
+    if (before === undefined || before.online === online) return;
     const { store } = this.#ctx;
     const [key, level] = online ? ["desk.history.commune_back", "info"] : ["desk.history.commune_lost", "bad"];
     let concerned = false;
@@ -409,6 +414,12 @@ export class Desk {
     this.#ctx.store.get("approvals").delete(request);
     this.#ctx.store.touch("approvals");
   }
+}
+
+/** A commune by the name it had: a receiver that starts anew knows its id alone until it calls. */
+function named(commune, before) {
+  const known = before.get(commune.commune)?.name;
+  return commune.name === commune.commune && known ? { ...commune, name: known } : commune;
 }
 
 /** A `Problem`, also of what broke in the page or the signer. */
