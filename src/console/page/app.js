@@ -26,7 +26,7 @@ import { LocalSigner, demoSigner } from "/page/sign/signers.js";
 const SESSION = "fanal-session";
 
 const store = new Store({
-  lang: "fr", theme: "dark", locked: false, online: "connecting", me: null, console: null,
+  lang: "fr", theme: "dark", locked: false, online: "connecting", me: null, console: null, offlineBecause: null,
   communes: new Map(), cameras: new Map(), grants: new Map(), approvals: new Map(),
   incidents: new Map(), incident: null, focused: null, tiles: new Map(),
 });
@@ -181,8 +181,10 @@ function follow() {
   events = new Events(ctx.api, () => clock.now(), {
     ready,
     event: (name, body) => desk.takeEvent(name, body),
-    state: (state) => store.set("online", state),
-    refused: (problem) => ctx.actions.toast({ level: "bad", key: "desk.toast.refused", params: {}, detail: desk.problemText(problem) }),
+    state: (state, problem = null) => {
+      store.set("offlineBecause", problem);
+      store.set("online", state);
+    },
   });
   events.run();
 }

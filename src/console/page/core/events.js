@@ -49,7 +49,7 @@ function readEvent(block) {
  * Keeps the stream open until stopped.
  *
  * `on.ready` is awaited after each opening: there everything is loaded again, so that what
- * happened in between is not missed. `on.state` is told `connecting`, `online`, `offline`.
+ * happened in between is not missed. `on.state` is told `online`, or `offline` and why.
  */
 export class Events {
   #api;
@@ -62,7 +62,7 @@ export class Events {
    * @param {import("/page/core/api.js").Api} api
    * @param {() => number} clock
    * @param {{ready: () => Promise<void>, event: (name: string, data: object) => void,
-   *   state: (state: string) => void, refused: (problem: Problem) => void}} on
+   *   state: (state: string, problem?: Problem) => void}} on
    */
   constructor(api, clock, on) {
     this.#api = api;
@@ -81,8 +81,7 @@ export class Events {
         continue;
       } catch (error) {
         if (this.#stop.signal.aborted) return;
-        this.#on.state("offline");
-        if (error instanceof Problem && error.status >= 400 && error.status < 500) this.#on.refused(error);
+        this.#on.state("offline", error instanceof Problem ? error : Problem.unreachable());
       }
       await this.#wait(backoff(attempt, Math.random()));
       attempt += 1;

@@ -28,7 +28,7 @@ export function makeHeader(ctx, lock) {
   store.watch(["console", "lang"], () => {
     const settings = store.get("console");
     refill(brand, h("img", { src: "/page/style/icon.svg", alt: "", width: 24, height: 24 }),
-      h("strong", { text: "fanal" }), h("span", { class: "quiet centre", text: settings?.name ?? settings?.centre ?? "" }));
+      h("h1", { class: "name", text: "fanal" }), h("span", { class: "quiet centre", text: settings?.name ?? settings?.centre ?? "" }));
   });
   store.watch(["incidents", "incident", "grants", "me", "lang"], () => {
     tabs.setAttribute("aria-label", t("desk.incidents"));
@@ -81,7 +81,7 @@ function toolButtons(ctx, lock, { time, expiry }) {
     time,
     expiry,
     h("span", { class: "who", "data-testid": "sign-in-name", title: `${me?.number ?? ""} · ${me?.unit ?? ""}` }, me?.name ?? ""),
-    h("button", { class: "plain", "data-testid": "lang", "data-focus": "lang", lang: lang() === "fr" ? "en" : "fr", "aria-label": t("desk.other_lang"), on: { click: () => switchLang(store) } }, lang() === "fr" ? "EN" : "FR"),
+    h("button", { class: "plain", "data-testid": "lang", "data-focus": "lang", "aria-label": t("desk.other_lang"), on: { click: () => switchLang(store) } }, lang() === "fr" ? "EN" : "FR"),
     h("button", { class: "plain icon", "data-testid": "theme", "data-focus": "theme", "aria-label": t(dark ? "desk.theme_light" : "desk.theme_dark"), title: t(dark ? "desk.theme_light" : "desk.theme_dark"), on: { click: () => switchTheme(store) } }, dark ? "☀" : "☾"),
     h("button", { class: "plain icon", "data-testid": "help", "data-focus": "help", "aria-label": t("desk.help.title"), title: t("desk.help.title"), on: { click: () => openHelp(ctx) } }, "?"),
     h("button", { "data-testid": "lock", "data-focus": "lock", title: "Shift+L", on: { click: lock } }, t("desk.lock")),

@@ -44,9 +44,16 @@ export function makeShell(shell, ctx, lock) {
       buttons[name].textContent = t(`desk.panel.${name}`);
       panels[name].setAttribute("aria-label", t(`desk.panel.${name}`));
     });
-    offline.textContent = t("desk.offline");
   });
-  store.watch(["online"], () => { offline.hidden = store.get("online") !== "offline"; });
+  store.watch(["online", "offlineBecause", "lang"], () => {
+    const problem = store.get("offlineBecause");
+    const isOffline = store.get("online") === "offline";
+    offline.hidden = !isOffline;
+    // A refusal and a silent signer are not a silent receiver.
+    const why = problem === null || problem.reason === "centre_unreachable" ? t("desk.offline") : t("desk.offline_why", { why: ctx.actions.problemText(problem) });
+    const text = isOffline ? why : "";
+    if (offline.textContent !== text) offline.textContent = text;
+  });
   return { panels, show: (name) => { show(name); unfold(name); } };
 }
 

@@ -22,11 +22,20 @@ export class Desk {
   constructor(ctx) {
     this.#ctx = ctx;
     const { store } = ctx;
-    for (const kept of records.load().incidents) store.get("incidents").set(kept.ref, { ...newIncident(kept), ...kept });
-    for (const waiting of records.load().approvals) store.get("approvals").set(waiting.request, waiting);
-    store.watch(["incidents", "approvals"], () => records.save(store.get("incidents"), store.get("approvals")));
+    this.#recall(records.load());
+    records.keep(store);
     const names = ["openIncident", "closeIncident", "ask", "renew", "release", "note", "mayAsk", "problemText", "takeOver", "showIncident", "dismissRefusal", "groundsLabel", "communeName", "cameraName"];
     for (const name of names) ctx.actions[name] = this[name].bind(this);
+  }
+
+  /** What outlived a reload; grants come from the receiver. */
+  #recall({ incidents, approvals }) {
+    const { store } = this.#ctx;
+    for (const kept of incidents) store.get("incidents").set(kept.ref, { ...newIncident(kept), ...kept });
+    for (const waiting of approvals) {
+      store.get("approvals").set(waiting.request, waiting);
+      store.get("incidents").get(waiting.incident)?.cameras.push(...waiting.cameras.map((camera) => `${waiting.commune}/${camera}`));
+    }
   }
 
   /** Opens an intervention, or shows it if it is open. */
@@ -119,7 +128,7 @@ export class Desk {
         this.#wait(incident.ref, commune, cameras, answer);
         return { commune, waiting: answer };
       }
-      this.takeGrant(answer);
+      this.#takeAnswer(answer);
       this.#tellRefused(incident, commune, answer.refused);
       return { commune, grant: answer };
     } catch (error) {
@@ -168,7 +177,7 @@ export class Desk {
         this.#wait(incident.ref, grant.commune, cameras, answer);
         return true;
       }
-      this.takeGrant(answer);
+      this.#takeAnswer(answer);
       this.#tellRefused(incident, grant.commune, answer.refused.filter(({ camera }) => cameras.includes(camera)));
       if (!quiet) this.#ctx.actions.toast({ level: "info", key: "desk.toast.renewed", params: { commune: this.communeName(grant.commune) } });
       return true;
@@ -314,6 +323,12 @@ export class Desk {
     if (concerned) this.#ctx.actions.toast({ level, key, params: { commune: name } });
   }
 
+  /** Takes a grant that answers a request, unless events, which are faster, told of it already. */
+  #takeAnswer(grant) {
+    const known = this.#ctx.store.get("grants").get(grant.grant);
+    if (known === undefined || known.proof !== grant.proof) this.takeGrant(grant);
+  }
+
   /** Takes the newest view of a grant: into the store, its intervention, history. */
   takeGrant(grant) {
     const { store, clock } = this.#ctx;
@@ -376,13 +391,15 @@ export class Desk {
     store.get("approvals").set(request, { request, commune, approve_by: approveBy, incident: ref, cameras });
     store.touch("approvals");
     this.note(ref, { level: "info", key: "desk.history.waiting", params: { commune: this.communeName(commune), n: cameras.length } });
-    this.#watchApproval(request);
+    // Its answer may have come before this one.
+    this.#resolve(request);
   }
 
   #watchApproval(request) {
     const { store, clock } = this.#ctx;
     const waiting = store.get("approvals").get(request);
     clearTimeout(this.#approvalTimers.get(request));
+    if (waiting === undefined) return;
     const left = Math.max(0, Date.parse(waiting.approve_by) - clock.now()) || 0;
     this.#approvalTimers.set(request, setTimeout(() => this.#resolve(request), left + APPROVAL_GRACE));
   }
@@ -394,9 +411,12 @@ export class Desk {
     if (waiting === undefined) return;
     try {
       const answer = await api.get(`requests/${request}`);
-      if (answer.grant === undefined) return;
+      if (answer.grant === undefined) {
+        this.#watchApproval(request);
+        return;
+      }
       this.#settle(request);
-      this.takeGrant(answer);
+      this.#takeAnswer(answer);
       this.#ctx.actions.toast({ level: "info", key: "desk.toast.approved", params: { commune: this.communeName(waiting.commune) } });
     } catch (error) {
       const problem = asProblem(error);

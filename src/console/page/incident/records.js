@@ -5,8 +5,22 @@ const KEY = "fanal-interventions";
 /** Interventions kept, the newest; lines of history of each. */
 const [INCIDENTS, LINES] = [20, 300];
 
-/** Keeps them. */
-export function save(incidents, approvals) {
+/** How long changes wait to be written, in ms: a mosaic that starts makes many. */
+const DELAY = 500;
+
+/** Keeps them from now on. */
+export function keep(store) {
+  let timer = null;
+  const write = () => {
+    clearTimeout(timer);
+    timer = null;
+    save(store.get("incidents"), store.get("approvals"));
+  };
+  store.watch(["incidents", "approvals"], () => { timer ??= setTimeout(write, DELAY); });
+  addEventListener("pagehide", write);
+}
+
+function save(incidents, approvals) {
   const kept = [...incidents.values()].slice(-INCIDENTS).map((incident) => {
     const { ref, grounds, present, at, openedAt, closedAt, history, bookmarks, duration } = incident;
     return { ref, grounds, present, at, openedAt, closedAt, duration, bookmarks: bookmarks.slice(-LINES), history: history.slice(-LINES) };
@@ -26,11 +40,6 @@ export function load() {
   } catch {
     return { incidents: [], approvals: [] };
   }
-}
-
-/** Forgets them: somebody signed out. */
-export function clear() {
-  sessionStorage.removeItem(KEY);
 }
 
 /** Adds a line to an intervention's history, the oldest go. */

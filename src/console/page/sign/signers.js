@@ -3,7 +3,7 @@
 // Both have `me` (`{name, number, unit, notAfter, mode}`), `token()` (`{token, expires}`, in ms)
 // and `request(asked)`, which gives the signed statement of what `requestClaims` takes.
 
-import { answerOf, fetchOf } from "/page/core/api.js";
+import { Problem, answerOf, fetchOf } from "/page/core/api.js";
 import { readDesignation } from "/page/sign/certificate.js";
 import { REQUEST_TYPE, TOKEN_TYPE, requestClaims, statement, tokenClaims, uuid7 } from "/page/sign/statement.js";
 
@@ -86,6 +86,19 @@ export class LocalSigner {
   async #call(method, path, body) {
     const headers = { "x-fanal-session": this.#secret, "content-type": "application/json" };
     const options = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
-    return answerOf(await fetchOf(`/local/v1/${path}`, options));
+    try {
+      return await answerOf(await fetchOf(`/local/v1/${path}`, options));
+    } catch (error) {
+      throw error.reason === "centre_unreachable" ? signerAway() : error;
+    }
   }
+}
+
+function signerAway() {
+  return new Problem({
+    status: 0,
+    reason: "signer_unreachable",
+    title: "fanal console no longer runs on this workstation; start it again and open the address it prints",
+    title_fr: "fanal console ne tourne plus sur ce poste ; relancez-le et ouvrez l'adresse qu'il affiche",
+  });
 }

@@ -25,7 +25,8 @@ export const fr = {
   "desk.online.connecting": "Connexion…",
   "desk.online.offline": "Hors ligne",
   "desk.offline": "Le récepteur du centre ne répond plus. Ce qui est affiché peut être dépassé ; aucune demande ne peut partir. Reconnexion automatique.",
-  "desk.other_lang": "English",
+  "desk.offline_why": "{why} Aucune demande ne peut partir. Nouvel essai automatique.",
+  "desk.other_lang": "EN : afficher en anglais",
   "desk.theme_light": "Thème clair",
   "desk.theme_dark": "Thème sombre",
   "desk.centre_time": "Heure du centre",
@@ -143,7 +144,6 @@ export const fr = {
   "desk.toast.approved": "{commune} a donné son accord",
   "desk.toast.release_failed": "L'autorisation n'a pas pu être relâchée",
   "desk.toast.close_failed": "L'intervention {ref} reste ouverte : une autorisation n'a pas pu être relâchée",
-  "desk.toast.refused": "Le récepteur refuse la connexion",
 
   "desk.help.title": "Raccourcis clavier",
   "desk.help.enabled": "Raccourcis d'une seule touche actifs",
@@ -254,6 +254,7 @@ export const fr = {
   "desk.reason.protocol_error": "erreur de protocole",
   "desk.reason.internal": "erreur interne",
   "desk.reason.centre_unreachable": "récepteur injoignable",
+  "desk.reason.signer_unreachable": "fanal console arrêté",
 };
 
 export const en = {
@@ -281,7 +282,8 @@ export const en = {
   "desk.online.connecting": "Connecting…",
   "desk.online.offline": "Offline",
   "desk.offline": "The centre's receiver no longer answers. What is shown may be out of date; no request can be sent. Reconnecting by itself.",
-  "desk.other_lang": "Français",
+  "desk.offline_why": "{why} No request can be sent. Trying again by itself.",
+  "desk.other_lang": "FR: show in French",
   "desk.theme_light": "Light theme",
   "desk.theme_dark": "Dark theme",
   "desk.centre_time": "Centre's time",
@@ -399,7 +401,6 @@ export const en = {
   "desk.toast.approved": "{commune} has approved",
   "desk.toast.release_failed": "The grant could not be released",
   "desk.toast.close_failed": "Incident {ref} stays open: a grant could not be released",
-  "desk.toast.refused": "The receiver refuses the connection",
 
   "desk.help.title": "Keyboard shortcuts",
   "desk.help.enabled": "Single-key shortcuts are on",
@@ -510,4 +511,5 @@ export const en = {
   "desk.reason.protocol_error": "protocol error",
   "desk.reason.internal": "internal error",
   "desk.reason.centre_unreachable": "receiver unreachable",
+  "desk.reason.signer_unreachable": "fanal console stopped",
 };
