@@ -18,7 +18,7 @@ import { endingSoon } from "/page/desk/ends_soon.js";
 import { Desk } from "/page/incident/desk.js";
 import { mountIncident } from "/page/incident/incident.js";
 import { openIncidentDialog } from "/page/incident/open_dialog.js";
-import { grantOf, isMine, isReference, liveGrants, readPresent } from "/page/incident/rules.js";
+import { grantOf, isMine, isReference, liveGrants, openIncidents, readPresent } from "/page/incident/rules.js";
 import { Lock } from "/page/sign/lock.js";
 import { signInForm } from "/page/sign/sign_in.js";
 import { LocalSigner, demoSigner } from "/page/sign/signers.js";
@@ -109,7 +109,7 @@ function showSignIn(settings) {
 
 function showFailure(error) {
   card(h("h1", { text: "fanal" }), h("p", { class: "bad", role: "alert", text: problemSentence(error) }),
-    h("button", { class: "primary", on: { click: () => location.reload() } }, t("desk.again")));
+    h("button", { class: "primary", on: { click: () => location.reload() } }, t("desk.retry")));
 }
 
 let events = null;
@@ -215,7 +215,7 @@ function addShortcuts(lock) {
     for (const { grant } of due) actions.renew(grant);
   };
   const next = () => {
-    const open = [...store.get("incidents").values()].filter(({ closedAt }) => closedAt === null);
+    const { mine: open } = openIncidents(store.get("incidents"), store.get("grants"));
     const at = open.findIndex(({ ref }) => ref === store.get("incident"));
     if (open.length > 0) actions.showIncident(open[(at + 1) % open.length].ref);
   };

@@ -31,7 +31,7 @@ export function openDialog({ title, testid, wide = false }, content) {
     });
     document.body.append(dialog);
     dialog.showModal();
-    dialog.querySelector("[autofocus]")?.focus();
+    dialog.querySelector("[data-autofocus]")?.focus();
   });
 }
 
@@ -42,7 +42,7 @@ export async function confirm({ title, text, lines = [], action, testid }) {
     ...(lines.length > 0 ? [h("ul", { class: "lines small" }, ...lines.map((line) => h("li", { text: line })))] : []),
     h("div", { class: "row dialog-actions" },
       h("button", { type: "button", on: { click: () => close(false) } }, t("desk.cancel")),
-      h("button", { type: "button", class: "primary", autofocus: true, "data-testid": "confirm", on: { click: () => close(true) } }, action)),
+      h("button", { type: "button", class: "primary", "data-autofocus": true, "data-testid": "confirm", on: { click: () => close(true) } }, action)),
   ]);
   return answer === true;
 }

@@ -3,11 +3,13 @@
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { duration, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
+import { openDialog } from "/page/desk/dialog.js";
 import { openHelp } from "/page/desk/help.js";
 import { refill } from "/page/desk/keep_focus.js";
 import { switchLang, switchTheme } from "/page/desk/settings.js";
+import { unitList } from "/page/incident/incident.js";
 import { openIncidentDialog } from "/page/incident/open_dialog.js";
-import { isMine, liveGrants, ENDS_SOON } from "/page/incident/rules.js";
+import { ENDS_SOON, isMine, liveGrants, openIncidents } from "/page/incident/rules.js";
 import { DESIGNATION_ENDS_SOON } from "/page/sign/sign_in.js";
 
 /** Below this the end of the designation is a warning, in ms. */
@@ -47,7 +49,9 @@ export function makeHeader(ctx, lock) {
 
 function incidentTabs(ctx) {
   const { store, actions } = ctx;
-  const open = [...store.get("incidents").values()].filter(({ closedAt }) => closedAt === null);
+  const { mine, unit } = openIncidents(store.get("incidents"), store.get("grants"));
+  const shown = unit.filter(({ ref }) => ref === store.get("incident"));
+  const open = [...mine, ...shown];
   const tab = (incident) => {
     const live = liveGrants(incident, store.get("grants"));
     const other = live.find((grant) => !isMine(grant, store.get("me")));
@@ -61,7 +65,15 @@ function incidentTabs(ctx) {
   };
   return [...open.map(tab),
     h("button", { class: open.length === 0 ? "primary" : "plain", "data-testid": "new-incident", "data-focus": "new-incident", on: { click: () => openIncidentDialog(ctx) } },
-      open.length === 0 ? t("desk.open.title") : t("desk.new_short"))];
+      open.length === 0 ? t("desk.open.title") : t("desk.new_short")),
+    unit.length > shown.length
+      ? h("button", { class: "plain quiet", "data-testid": "unit-incidents", "data-focus": "unit-incidents", on: { click: () => openUnit(ctx) } }, t("desk.unit_n", { n: unit.length }))
+      : null];
+}
+
+/** The list of the unit's other interventions. */
+function openUnit(ctx) {
+  return openDialog({ title: t("desk.unit") }, (close) => [unitList(ctx, (ref) => { ctx.actions.showIncident(ref); close(); })]);
 }
 
 function showEnding(tabs, { store, clock }) {

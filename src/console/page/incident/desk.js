@@ -4,7 +4,7 @@
 import { Problem } from "/page/core/api.js";
 import { lang, t } from "/page/core/text.js";
 import * as records from "/page/incident/records.js";
-import { byCommune, changes, durationFor, grantOf, isMine, isReference, liveGrants, newIncident, obstacle, splitKey } from "/page/incident/rules.js";
+import { byCommune, changes, durationFor, grantOf, isMine, isReference, liveGrants, newIncident, obstacle, openIncidents, splitKey } from "/page/incident/rules.js";
 
 /** Media type of a request. */
 const JOSE = "application/jose";
@@ -50,6 +50,7 @@ export class Desk {
       incidents.set(ref, incident);
       this.note(ref, { level: "info", key: "desk.history.opened", params: { grounds: this.#groundsLabels(grounds) } });
     }
+    incidents.get(ref).mine = true;
     store.touch("incidents");
     this.showIncident(ref);
     if (at !== null) this.#ctx.actions.lookAt?.({ at });
@@ -78,9 +79,9 @@ export class Desk {
     incident.closedAt = clock.now();
     incident.cameras = [];
     this.note(ref, { level: "info", key: "desk.history.closed", params: {} });
-    const open = [...store.get("incidents").values()].filter(({ closedAt }) => closedAt === null);
-    store.set("incident", open.at(-1)?.ref ?? null);
     store.set("focused", null);
+    store.set("incident", null);
+    this.#showSome();
   }
 
   /** What stands in the way of asking for a camera now; see `rules.obstacle`. */
@@ -278,9 +279,8 @@ export class Desk {
 
   #showSome() {
     const { store } = this.#ctx;
-    const open = [...store.get("incidents").values()].filter(({ closedAt }) => closedAt === null);
-    const own = open.filter((incident) => liveGrants(incident, store.get("grants")).some((grant) => isMine(grant, store.get("me"))));
-    store.set("incident", (own.at(-1) ?? open.at(-1))?.ref ?? null);
+    const { mine } = openIncidents(store.get("incidents"), store.get("grants"));
+    store.set("incident", mine.at(-1)?.ref ?? null);
   }
 
   async #reload(grant) {
@@ -348,7 +348,10 @@ export class Desk {
     // After a reload the grant is not new, only known anew: its history is there.
     const isKnown = before === undefined && incident.history.some(({ params }) => params?.grant === grant.grant);
     incident.grants.add(grant.grant);
-    if (isMine(grant, me) && incident.closedAt === null) this.#showCameras(incident, grant);
+    if (isMine(grant, me) && incident.closedAt === null) {
+      incident.mine = true;
+      this.#showCameras(incident, grant);
+    }
     for (const note of isKnown ? [] : changes(before, grant, (key) => this.cameraName(key))) this.#tell(incident, grant, note);
     store.touch("grants");
     store.touch("incidents");

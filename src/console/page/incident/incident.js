@@ -8,7 +8,7 @@ import { confirm } from "/page/desk/dialog.js";
 import { refill } from "/page/desk/keep_focus.js";
 import { lineText, reasonText } from "/page/incident/line_text.js";
 import { openIncidentDialog } from "/page/incident/open_dialog.js";
-import { DURATIONS, DEFAULT_DURATION, ENDS_SOON, isMine, liveGrants, splitKey } from "/page/incident/rules.js";
+import { DURATIONS, DEFAULT_DURATION, ENDS_SOON, isMine, liveGrants, openIncidents, splitKey } from "/page/incident/rules.js";
 
 /** Lines of history shown; the rest on demand. */
 const LINES = 40;
@@ -34,7 +34,20 @@ function nothingOpen(ctx) {
   return [h("div", { class: "empty stack" },
     h("h2", { text: t("desk.none.title") }),
     h("p", { class: "quiet", text: t("desk.none.text") }),
-    h("button", { class: "primary", "data-focus": "new", on: { click: () => openIncidentDialog(ctx) } }, t("desk.open.title")))];
+    h("button", { class: "primary", "data-focus": "new", on: { click: () => openIncidentDialog(ctx) } }, t("desk.open.title"))),
+  section("desk.unit", [unitList(ctx, ctx.actions.showIncident)])];
+}
+
+/** The unit's interventions that others hold, to look at or take over. */
+export function unitList(ctx, show) {
+  const { store, actions } = ctx;
+  const grants = store.get("grants");
+  const { unit } = openIncidents(store.get("incidents"), grants);
+  if (unit.length === 0) return h("p", { class: "quiet small", text: t("desk.unit_none") });
+  const line = (incident) => h("li", {}, h("button", { class: "unit-incident", "data-testid": "unit-incident", dataset: { ref: incident.ref, focus: `unit-${incident.ref}` }, on: { click: () => show(incident.ref) } },
+    h("strong", { class: "mono", text: incident.ref }),
+    h("span", { class: "small quiet", text: [actions.groundsLabel(incident.grounds), ...new Set(liveGrants(incident, grants).map(({ operator }) => operator.name))].join(" · ") })));
+  return h("ul", { class: "stack" }, ...unit.map(line));
 }
 
 function content(ctx, incident, view, draw) {

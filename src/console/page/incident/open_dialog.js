@@ -16,7 +16,7 @@ function form(ctx, given, close) {
   const reference = field({
     label: t("desk.open.ref"),
     hint: t("desk.open.ref_hint"),
-    input: h("input", { "data-testid": "incident-ref", autofocus: true, autocomplete: "off", spellcheck: "false", maxlength: 64, value: given.ref ?? "" }),
+    input: h("input", { "data-testid": "incident-ref", "data-autofocus": true, autocomplete: "off", spellcheck: "false", maxlength: 64, value: given.ref ?? "" }),
   });
   const motive = field({
     label: t("desk.open.grounds"),

@@ -22,8 +22,8 @@ export function keep(store) {
 
 function save(incidents, approvals) {
   const kept = [...incidents.values()].slice(-INCIDENTS).map((incident) => {
-    const { ref, grounds, present, at, openedAt, closedAt, history, bookmarks, duration } = incident;
-    return { ref, grounds, present, at, openedAt, closedAt, duration, bookmarks: bookmarks.slice(-LINES), history: history.slice(-LINES) };
+    const { ref, grounds, present, at, openedAt, closedAt, history, bookmarks, duration, mine } = incident;
+    return { ref, grounds, present, at, openedAt, closedAt, duration, mine, bookmarks: bookmarks.slice(-LINES), history: history.slice(-LINES) };
   });
   try {
     sessionStorage.setItem(KEY, JSON.stringify({ incidents: kept, approvals: [...approvals.values()] }));

@@ -99,10 +99,18 @@ export function newIncident({ ref, grounds, present = [], at = null, openedAt })
     cameras: [], grants: new Set(), history: [], bookmarks: [],
     // Of the desk alone: what was refused, by camera, and what is wished.
     refusals: new Map(), duration: null,
+    // Opened or carried on at this desk; others are the unit's.
+    mine: false,
   };
 }
 
-/** Whether a grant runs, and the same person signed it. */
+/** Interventions that are open: those of this desk, and the others of the unit that have live grants. */
+export function openIncidents(incidents, grants) {
+  const open = [...incidents.values()].filter(({ closedAt }) => closedAt === null);
+  return { mine: open.filter(({ mine }) => mine), unit: open.filter((incident) => !incident.mine && liveGrants(incident, grants).length > 0) };
+}
+
+/** Whether this person signed a grant. */
 export function isMine(grant, me) {
   return me !== null && grant.operator.number === me.number && grant.operator.unit === me.unit;
 }

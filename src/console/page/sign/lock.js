@@ -4,7 +4,7 @@ import { h, fill } from "/page/core/dom.js";
 import { t } from "/page/core/text.js";
 import { timeOfDay } from "/page/core/time_text.js";
 import { signInForm } from "/page/sign/sign_in.js";
-import { liveGrants } from "/page/incident/rules.js";
+import { isMine, liveGrants } from "/page/incident/rules.js";
 
 /** How often idleness is looked at, in ms. */
 const LOOK = 5_000;
@@ -58,16 +58,16 @@ export class Lock {
   #draw() {
     const { store, api, clock } = this.#ctx;
     const me = store.get("me");
-    const running = [...store.get("incidents").values()].reduce((sum, incident) => sum + liveGrants(incident, store.get("grants")).length, 0);
+    const running = [...store.get("incidents").values()].reduce((sum, incident) => sum + liveGrants(incident, store.get("grants")).filter((grant) => isMine(grant, me)).length, 0);
     const how = me.mode === "receiver"
       ? signInForm({ api, clock, console: store.get("console"), wanted: me.person, done: (signer) => this.#unlock(signer) })
-      : h("button", { class: "primary", "data-testid": "unlock", autofocus: true, on: { click: () => this.#unlock(this.#ctx.signer) } }, t("desk.unlock"));
+      : h("button", { class: "primary", "data-testid": "unlock", "data-autofocus": true, on: { click: () => this.#unlock(this.#ctx.signer) } }, t("desk.unlock"));
     fill(this.#element, h("div", { class: "card stack" },
       h("h1", { text: t("desk.locked") }),
       h("p", { text: t("desk.locked_by", { name: me.name, time: timeOfDay(this.lockedAt).slice(0, 5) }) }),
       h("p", { class: "quiet small", text: t("desk.locked_running", { n: running }) }),
       how,
       me.mode === "receiver" ? h("p", { class: "quiet small", text: t("desk.locked_other") }) : null));
-    this.#element.querySelector("[autofocus], input")?.focus();
+    this.#element.querySelector("[data-autofocus], input[type=password]")?.focus();
   }
 }
