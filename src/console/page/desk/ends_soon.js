@@ -3,7 +3,7 @@
 import { h } from "/page/core/dom.js";
 import { t } from "/page/core/text.js";
 import { countdown } from "/page/core/time_text.js";
-import { refill } from "/page/desk/keep_focus.js";
+import { refill } from "/page/desk/redraw.js";
 import { ENDS_SOON, isMine } from "/page/incident/rules.js";
 
 /** The signer's grants of all interventions that end within two minutes, soonest first. */

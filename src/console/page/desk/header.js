@@ -5,7 +5,7 @@ import { lang, t } from "/page/core/text.js";
 import { duration, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
 import { openDialog } from "/page/desk/dialog.js";
 import { openHelp } from "/page/desk/help.js";
-import { refill } from "/page/desk/keep_focus.js";
+import { refill, steady } from "/page/desk/redraw.js";
 import { switchLang, switchTheme } from "/page/desk/settings.js";
 import { unitList } from "/page/incident/incident.js";
 import { openIncidentDialog } from "/page/incident/open_dialog.js";
@@ -32,11 +32,11 @@ export function makeHeader(ctx, lock) {
     refill(brand, h("img", { src: "/page/style/icon.svg", alt: "", width: 24, height: 24 }),
       h("h1", { class: "name", text: "fanal" }), h("span", { class: "quiet centre", text: settings?.name ?? settings?.centre ?? "" }));
   });
-  store.watch(["incidents", "incident", "grants", "me", "lang"], () => {
+  store.watch(["incidents", "incident", "grants", "me", "lang"], steady(() => {
     tabs.setAttribute("aria-label", t("desk.incidents"));
     refill(tabs, ...incidentTabs(ctx));
-  });
-  store.watch(["me", "online", "lang", "theme"], () => refill(tools, ...toolButtons(ctx, lock, { time, expiry })));
+  }));
+  store.watch(["me", "online", "lang", "theme"], steady(() => refill(tools, ...toolButtons(ctx, lock, { time, expiry }))));
   const tick = () => {
     showTime(time, clock);
     showExpiry(expiry, store.get("me"), clock.now());

@@ -24,7 +24,7 @@ export class Desk {
     const { store } = ctx;
     this.#recall(records.load());
     records.keep(store);
-    const names = ["openIncident", "closeIncident", "ask", "renew", "release", "note", "mayAsk", "problemText", "takeOver", "showIncident", "dismissRefusal", "groundsLabel", "communeName", "cameraName"];
+    const names = ["openIncident", "closeIncident", "ask", "renew", "release", "note", "mayAsk", "problemText", "takeOver", "showIncident", "setPresent", "dismissRefusal", "groundsLabel", "communeName", "cameraName"];
     for (const name of names) ctx.actions[name] = this[name].bind(this);
   }
 
@@ -63,6 +63,14 @@ export class Desk {
     if (store.get("incident") === ref) return;
     store.set("focused", null);
     store.set("incident", ref);
+  }
+
+  /** Who else is present from now on: the next requests and renewals name them. */
+  setPresent(ref, names) {
+    const incident = this.#ctx.store.get("incidents").get(ref);
+    if (incident === undefined || incident.present.join() === names.join()) return;
+    incident.present = names;
+    this.note(ref, { level: "info", key: names.length > 0 ? "desk.history.present" : "desk.history.present_none", params: { names: names.join(", ") } });
   }
 
   /** Releases all that the signer holds for an intervention and closes it; whoever calls has asked. */

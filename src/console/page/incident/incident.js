@@ -5,9 +5,9 @@ import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { countdown, dayAndTime, duration, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
 import { confirm } from "/page/desk/dialog.js";
-import { refill } from "/page/desk/keep_focus.js";
+import { refill, steady } from "/page/desk/redraw.js";
 import { lineText, reasonText } from "/page/incident/line_text.js";
-import { openIncidentDialog } from "/page/incident/open_dialog.js";
+import { openIncidentDialog, openPresentDialog } from "/page/incident/open_dialog.js";
 import { DURATIONS, DEFAULT_DURATION, ENDS_SOON, isMine, liveGrants, openIncidents, splitKey } from "/page/incident/rules.js";
 
 /** Lines of history shown; the rest on demand. */
@@ -18,16 +18,27 @@ const ENDED = 8;
 /** Puts the panel into `element`. */
 export function mountIncident(element, ctx) {
   const { store } = ctx;
-  const body = h("div", { class: "panel-body" });
-  element.append(body);
-  const view = { allLines: false };
-  const draw = () => {
+  const [head, body] = [h("div", { class: "panel-body incident-place" }), h("div", { class: "panel-body" })];
+  element.append(head, body);
+  const view = { allLines: false, head: "" };
+  const draw = steady(() => {
     const incident = store.get("incidents").get(store.get("incident"));
+    drawHead(ctx, incident, { head, view });
     refill(body, ...(incident === undefined ? nothingOpen(ctx) : content(ctx, incident, view, draw)));
     tick(body, ctx);
-  };
+  });
   store.watch(["incident", "incidents", "grants", "approvals", "communes", "cameras", "lang", "me", "online"], draw);
   setInterval(() => tick(body, ctx), 500);
+}
+
+/** The head is drawn anew only if it says something else: an open list would close. */
+function drawHead(ctx, incident, { head, view }) {
+  const { ref, grounds, present, closedAt, duration: chosen } = incident ?? {};
+  const shown = JSON.stringify([ref, grounds && ctx.actions.groundsLabel(grounds), present, closedAt, chosen, lang()]);
+  if (shown === view.head) return;
+  view.head = shown;
+  head.hidden = incident === undefined;
+  refill(head, ...(incident === undefined ? [] : [heading(ctx, incident), incident.closedAt === null ? durationChoice(ctx, incident) : null]));
 }
 
 function nothingOpen(ctx) {
@@ -57,10 +68,9 @@ function content(ctx, incident, view, draw) {
   const ended = all.filter((grant) => grant.ended).sort((one, other) => Date.parse(other.ended.at) - Date.parse(one.ended.at));
   const waiting = [...store.get("approvals").values()].filter((one) => one.incident === incident.ref);
   return [
-    heading(ctx, incident, live),
     handover(ctx, incident, live),
     section("desk.grants", [
-      durationChoice(ctx, incident),
+      renewAll(ctx, live),
       ...groups(live).map((grants) => grantRow(ctx, grants)),
       ...waiting.map((one) => waitingRow(ctx, one)),
       live.length + waiting.length === 0 ? h("p", { class: "quiet small", text: t("desk.grants_none") }) : null,
@@ -75,24 +85,26 @@ function section(titleKey, children) {
   return h("section", { class: "block" }, h("h3", { text: t(titleKey) }), ...children);
 }
 
-function heading(ctx, incident, live) {
+function heading(ctx, incident) {
   const now = ctx.clock.now();
+  const change = h("button", { class: "plain link", "data-testid": "change-present", "data-focus": "present", "aria-label": t("desk.change_present"), on: { click: () => openPresentDialog(ctx, incident) } }, t("desk.change"));
   const facts = [
-    [t("desk.fact.grounds"), ctx.actions.groundsLabel(incident.grounds)],
-    [t("desk.fact.opened"), dayAndTime(incident.openedAt, now, lang())],
-    [t("desk.fact.present"), incident.present.join(", ") || t("desk.fact.nobody")],
+    [t("desk.fact.grounds"), [ctx.actions.groundsLabel(incident.grounds)]],
+    [t("desk.fact.opened"), [dayAndTime(incident.openedAt, now, lang())]],
+    [t("desk.fact.present"), [incident.present.join(", ") || t("desk.fact.nobody"), " ", incident.closedAt === null ? change : null]],
   ];
   return h("header", { class: "incident-head" },
     h("div", { class: "row" },
       h("h2", { class: "grow mono", text: incident.ref }),
       incident.closedAt === null
-        ? h("button", { "data-testid": "close-incident", "data-focus": "close", on: { click: () => closeAfterAsking(ctx, incident, live) } }, t("desk.close_incident"))
+        ? h("button", { "data-testid": "close-incident", "data-focus": "close", on: { click: () => closeAfterAsking(ctx, incident) } }, t("desk.close_incident"))
         : h("span", { class: "chip", text: t("desk.closed") })),
-    h("dl", { class: "facts small" }, ...facts.flatMap(([term, text]) => [h("dt", { text: term }), h("dd", { text })])));
+    h("dl", { class: "facts small" }, ...facts.flatMap(([term, parts]) => [h("dt", { text: term }), h("dd", {}, ...parts)])));
 }
 
 /** Asks once, then releases all. */
-async function closeAfterAsking(ctx, incident, live) {
+async function closeAfterAsking(ctx, incident) {
+  const live = liveGrants(incident, ctx.store.get("grants"));
   const me = ctx.store.get("me");
   const own = live.filter((grant) => isMine(grant, me));
   const others = live.length - own.length;
@@ -117,6 +129,13 @@ function handover(ctx, incident, live) {
     h("p", { text: t("desk.handover", { n: others.length, names }) }),
     h("button", { class: "primary", "data-testid": "take-over", "data-focus": "take-over", on: { click: () => ctx.actions.takeOver(incident.ref) } },
       t("desk.take_over"), " ", h("kbd", { text: "T" })));
+}
+
+/** One press for all communes, where there are several. */
+function renewAll(ctx, live) {
+  const own = live.filter((grant) => isMine(grant, ctx.store.get("me")));
+  if (groups(own).length < 2) return null;
+  return h("button", { "data-testid": "renew-all", "data-focus": "renew-all", on: { click: () => own.forEach(({ grant }) => ctx.actions.renew(grant)) } }, t("desk.renew_all"));
 }
 
 function durationChoice(ctx, incident) {

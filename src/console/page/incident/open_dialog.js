@@ -24,11 +24,7 @@ function form(ctx, given, close) {
       h("option", { value: "", text: t("desk.open.choose") }),
       ...grounds.map((one) => h("option", { value: one.id, text: one[lang()], selected: one.id === given.grounds }))),
   });
-  const present = field({
-    label: t("desk.open.present"),
-    hint: t("desk.open.present_hint"),
-    input: h("input", { "data-testid": "incident-present", autocomplete: "off", value: (given.present ?? []).join(", ") }),
-  });
+  const present = presentField(given.present ?? []);
   const reach = h("p", { class: "quiet small", role: "status" });
   const showReach = () => { reach.textContent = reachText(grounds, communes, motive.input.value); };
   motive.input.addEventListener("change", showReach);
@@ -55,6 +51,33 @@ function form(ctx, given, close) {
     h("div", { class: "row dialog-actions" },
       h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
       h("button", { class: "primary", "data-testid": "incident-open" }, t("desk.open.submit"))))];
+}
+
+/** Changes who is present: the requests from now on name them. */
+export function openPresentDialog(ctx, incident) {
+  return openDialog({ title: t("desk.present.title"), testid: "present-dialog" }, (close) => {
+    const present = presentField(incident.present);
+    const submit = (event) => {
+      event.preventDefault();
+      const { names, problem } = readPresent(present.input.value);
+      present.say(problem && t(problem));
+      if (problem !== null) return;
+      ctx.actions.setPresent(incident.ref, names);
+      close();
+    };
+    return [h("form", { class: "stack", novalidate: true, on: { submit } }, h("p", { class: "quiet small", text: t("desk.present.text") }), present.element,
+      h("div", { class: "row dialog-actions" },
+        h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
+        h("button", { class: "primary", "data-testid": "present-submit" }, t("desk.present.submit"))))];
+  });
+}
+
+function presentField(names) {
+  return field({
+    label: t("desk.open.present"),
+    hint: t("desk.open.present_hint"),
+    input: h("input", { "data-testid": "incident-present", autocomplete: "off", value: names.join(", ") }),
+  });
 }
 
 /** Which communes have these grounds in their agreement. */
