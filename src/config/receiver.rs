@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::gateway::{Password, metrics, password, state_dir};
 use super::pem::{self, RawTls};
@@ -73,6 +74,9 @@ fn link_listen(section: Section<raw::Link>, reading: &mut Reading<'_>) -> Vec<So
     reading.list(&at, "listen", Some(written), values::listen)
 }
 
+/// A shift's coffee; the screen of a busy room is touched more often.
+const DEFAULT_LOCK: Duration = Duration::from_secs(30 * 60);
+
 fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Option<Console> {
     let Section { raw, at } = section;
     let listen = raw.listen.unwrap_or_else(|| "127.0.0.1:8889".to_owned());
@@ -85,6 +89,13 @@ fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Opti
             "[console] listen: plain HTTP off loopback; give certificate and key, or set plain = true where something else protects it",
         );
     }
+    let lock_after = reading.duration(
+        &at,
+        "lock_after",
+        raw.lock_after,
+        DEFAULT_LOCK,
+        (Duration::from_secs(60), Duration::from_secs(86_400)),
+    );
     let addresses = reading.optional_path(&at, "addresses", raw.addresses);
     if let Some(path) = addresses
         .as_ref()
@@ -117,6 +128,7 @@ fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Opti
         tls,
         plain,
         hosts,
+        lock_after,
         addresses,
     })
 }
