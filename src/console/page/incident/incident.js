@@ -70,19 +70,18 @@ function content(ctx, incident, view, draw) {
   return [
     handover(ctx, incident, live),
     section("desk.grants", [
-      renewAll(ctx, live),
       ...groups(live).map((grants) => grantRow(ctx, grants)),
       ...waiting.map((one) => waitingRow(ctx, one)),
       live.length + waiting.length === 0 ? h("p", { class: "quiet small", text: t("desk.grants_none") }) : null,
-    ]),
+    ], renewAll(ctx, live)),
     incident.refusals.size > 0 ? section("desk.refused", [...incident.refusals].map((entry) => refusalRow(ctx, incident, entry))) : null,
     ended.length > 0 ? section("desk.ended", ended.slice(0, ENDED).map((grant) => endedRow(ctx, grant))) : null,
     history(ctx, incident, view, draw),
   ];
 }
 
-function section(titleKey, children) {
-  return h("section", { class: "block" }, h("h3", { text: t(titleKey) }), ...children);
+function section(titleKey, children, action = null) {
+  return h("section", { class: "block" }, h("div", { class: "block-head" }, h("h3", { text: t(titleKey) }), action), ...children);
 }
 
 function heading(ctx, incident) {
@@ -135,7 +134,7 @@ function handover(ctx, incident, live) {
 function renewAll(ctx, live) {
   const own = live.filter((grant) => isMine(grant, ctx.store.get("me")));
   if (groups(own).length < 2) return null;
-  return h("button", { "data-testid": "renew-all", "data-focus": "renew-all", on: { click: () => own.forEach(({ grant }) => ctx.actions.renew(grant)) } }, t("desk.renew_all"));
+  return h("button", { class: "small", "data-testid": "renew-all", "data-focus": "renew-all", on: { click: () => own.forEach(({ grant }) => ctx.actions.renew(grant)) } }, t("desk.renew_all"));
 }
 
 function durationChoice(ctx, incident) {
