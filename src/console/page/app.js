@@ -132,7 +132,10 @@ function run(signer) {
   ];
   // `#incident=…&at=…` and the first grants find their places.
   Promise.all(parts).then(follow);
-  store.watch(["incident"], () => { document.title = [store.get("incident"), "fanal"].filter(Boolean).join(" · "); });
+  store.watch(["incident", "locked"], () => {
+    const shown = store.get("locked") ? null : store.get("incident");
+    document.title = shown === null ? "fanal" : `${shown} · fanal`;
+  });
   if (isClockOff(clock)) {
     const off = duration(Math.abs(clock.workstationAhead) / 1000, store.get("lang"));
     ctx.actions.toast({ level: "warn", key: "desk.clock_off", params: { off } });
@@ -164,7 +167,7 @@ function resume(signer) {
   follow();
   if (!isOther) return;
   for (const incident of store.get("incidents").values()) {
-    if (incident.closedAt === null) desk.note(incident.ref, { level: "info", key: "desk.history.seat", params: { from: from.name, to: to.name } });
+    if (incident.closedAt === null) ctx.actions.note(incident.ref, { level: "info", key: "desk.history.seat", params: { from: from.name, to: to.name } });
   }
 }
 

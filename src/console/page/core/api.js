@@ -14,6 +14,11 @@ export class Problem extends Error {
     Object.assign(this, { status, reason, title, title_fr, detail, cameras });
   }
 
+  /** A `Problem`, also of what broke in the page or with the signer. */
+  static of(error) {
+    return error instanceof Problem ? error : new Problem({ status: 0, detail: String(error?.message ?? error) });
+  }
+
   /** No answer came: the receiver or the network is away. */
   static unreachable() {
     return new Problem({

@@ -63,7 +63,7 @@ function incidentTabs(ctx) {
     }, h("span", { class: "mono", text: incident.ref }), live.length > 0 ? h("span", { class: "count", "aria-label": t("desk.grants_n", { n: live.length }), text: live.length }) : null,
     other ? h("span", { class: "small quiet", text: other.operator.name }) : null);
   };
-  return [...open.map(tab),
+  return [h("div", { class: "tab-list" }, ...open.map(tab)),
     h("button", { class: open.length === 0 ? "primary" : "plain", "data-testid": "new-incident", "data-focus": "new-incident", on: { click: () => openIncidentDialog(ctx) } },
       open.length === 0 ? t("desk.open.title") : t("desk.new_short")),
     unit.length > shown.length
@@ -121,5 +121,7 @@ function showExpiry(element, me, now) {
   element.hidden = left >= DESIGNATION_ENDS_SOON;
   if (element.hidden) return;
   element.className = `chip ${left < DESIGNATION_ENDS ? "bad" : "warn"}`;
-  element.textContent = left <= 0 ? t("desk.designation_over") : t("desk.designation_ends", { left: duration(left / 1000, lang()) });
+  const words = duration(left / 1000, lang());
+  element.textContent = left <= 0 ? t("desk.designation_over") : t("desk.designation_ends", { left: words });
+  element.title = left <= 0 ? "" : t("desk.sign.ends_soon", { left: words });
 }

@@ -167,6 +167,8 @@ function isExpected(reason) {
 }
 
 function cameraChange(old, { state, reason, detail }) {
+  // A lost link is told once, of the commune, not of each of its cameras.
+  if ((state === "retrying" ? reason : state === "live" ? old.reason : null) === "link_lost") return null;
   const params = { reason, detail };
   if (state === "ended") return { level: "bad", key: "desk.history.camera_ended", params };
   if (state === "failed") return { level: "bad", key: "desk.history.camera_failed", params };

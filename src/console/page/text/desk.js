@@ -32,7 +32,7 @@ export const fr = {
   "desk.theme_dark": "Thème sombre",
   "desk.centre_time": "Heure du centre",
   "desk.clock_off": "L'horloge de ce poste est décalée de {off}. La page suit l'heure du centre ; faites remettre le poste à l'heure.",
-  "desk.designation_ends": "Désignation : encore {left}",
+  "desk.designation_ends": "Désignation : {left}",
   "desk.designation_over": "Désignation expirée",
 
   "desk.lock": "Verrouiller",
@@ -47,7 +47,7 @@ export const fr = {
   "desk.none.text": "Une demande de caméras se rattache toujours à une intervention : sa référence et son motif sont signés et consignés par la commune.",
   "desk.new_short": "+ Nouvelle",
   "desk.unit": "En cours dans l'unité",
-  "desk.unit_n": "{n} dans l'unité",
+  "desk.unit_n": "Unité : {n}",
   "desk.unit_none": "Aucune autre intervention en cours dans l'unité.",
   "desk.open.title": "Ouvrir une intervention",
   "desk.open.ref": "Référence",
@@ -90,7 +90,7 @@ export const fr = {
   "desk.handover|one": "{n} autorisation est au nom de {names}.",
   "desk.take_over": "Reprendre",
 
-  "desk.grants": "Autorisations en cours",
+  "desk.grants": "Autorisations",
   "desk.grants_none": "Aucune. Choisissez des caméras pour les demander.",
   "desk.grants_n": "{n} autorisations en cours",
   "desk.grants_n|one": "{n} autorisation en cours",
@@ -301,7 +301,7 @@ export const en = {
   "desk.theme_dark": "Dark theme",
   "desk.centre_time": "Centre's time",
   "desk.clock_off": "This workstation's clock is off by {off}. The page follows the centre's time; have the workstation set right.",
-  "desk.designation_ends": "Designation: {left} left",
+  "desk.designation_ends": "Designation: {left}",
   "desk.designation_over": "Designation expired",
 
   "desk.lock": "Lock",
@@ -316,7 +316,7 @@ export const en = {
   "desk.none.text": "Cameras are always asked for an incident: its reference and grounds are signed and recorded by the commune.",
   "desk.new_short": "+ New",
   "desk.unit": "Running in the unit",
-  "desk.unit_n": "{n} in the unit",
+  "desk.unit_n": "Unit: {n}",
   "desk.unit_none": "No other incident runs in the unit.",
   "desk.open.title": "Open an incident",
   "desk.open.ref": "Reference",
@@ -359,7 +359,7 @@ export const en = {
   "desk.handover|one": "{n} grant is in the name of {names}.",
   "desk.take_over": "Take over",
 
-  "desk.grants": "Live grants",
+  "desk.grants": "Grants",
   "desk.grants_none": "None. Choose cameras to ask for them.",
   "desk.grants_n": "{n} live grants",
   "desk.grants_n|one": "{n} live grant",
