@@ -236,10 +236,22 @@ fn operators_of(
         if let Some(path) = &revoked {
             pem::check_crl(path, at.of("revoked"), reading);
         }
+        let designations = reading.optional_path(&at, "designations", raw.designations);
+        if let Some(path) = designations
+            .as_ref()
+            .filter(|path| reading.files.mode(path).is_none())
+        {
+            let path = path.display();
+            reading.error(
+                at.of("designations"),
+                format!("designations: there is no directory {path}; make it or remove the key"),
+            );
+        }
         if let Some(designation_authority) = authority {
             operators.push(Operators {
                 designation_authority,
                 revoked,
+                designations,
             });
         }
     }

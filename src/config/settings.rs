@@ -336,6 +336,8 @@ pub struct Operators {
     pub designation_authority: PathBuf,
     /// Revocation list (PEM); newer ones are passed to the gateways.
     pub revoked: Option<PathBuf>,
+    /// A directory of designations (PEM), where the page finds the newest for its key.
+    pub designations: Option<PathBuf>,
 }
 
 /// A VMS account.

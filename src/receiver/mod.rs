@@ -14,6 +14,7 @@ mod brain;
 mod camera;
 pub mod control;
 pub mod credentials;
+pub mod designations;
 mod frames;
 pub mod hub;
 pub mod library;

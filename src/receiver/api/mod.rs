@@ -5,6 +5,7 @@
 //! | connections, heads, bodies, times | [`crate::http::Limits`] | 4xx, or closed |
 //! | a request (JWS) | 16 KiB | `malformed_request` |
 //! | failed authentications of an address | [`auth::ATTEMPTS`] a minute | 429 `too_many_attempts` |
+//! | looks for a designation that is not there | count among them | the same |
 //! | verified tokens remembered | 4096, to their `exp` | the soonest to end go |
 //! | events to a client | 512 | the oldest go, a `resync` event says so |
 //! | cameras of a live connection | [`live::SUBSCRIPTIONS`] | `too_many_relays` |
@@ -12,6 +13,7 @@
 
 pub mod auth;
 mod cameras;
+mod designations;
 mod events;
 mod fold;
 mod grants;
@@ -34,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use super::Addresses;
 use super::control::Control;
 use super::credentials::Credentials;
+use super::designations::Designations;
 use super::hub::Hub;
 use crate::clock::Clock;
 use crate::http::Problem;
@@ -65,6 +68,7 @@ pub struct Options {
 pub(super) struct Api {
     options: Options,
     tokens: auth::Tokens,
+    designations: Designations,
     clients: std::sync::atomic::AtomicU64,
 }
 
@@ -75,6 +79,7 @@ pub fn router(options: Options) -> Router {
     let api = Arc::new(Api {
         options,
         tokens: auth::Tokens::default(),
+        designations: Designations::default(),
         clients: std::sync::atomic::AtomicU64::new(1),
     });
     let routes = Router::new()
@@ -85,6 +90,7 @@ pub fn router(options: Options) -> Router {
         .route("/communes", get(cameras::communes))
         .route("/cameras", get(cameras::search))
         .route("/console", get(console))
+        .route("/designations/{thumbprint}", get(designations::newest))
         .route("/time", get(time))
         .route("/events", get(events::listen))
         .route("/live", get(live::upgrade))
@@ -142,6 +148,8 @@ struct Console {
     version: &'static str,
     /// Seconds without a touch after which the page hides its pictures.
     lock_after: u64,
+    /// Whether the page may look for its key's newest designation here.
+    designations: bool,
 }
 
 async fn console(State(api): Shared) -> axum::Json<Console> {
@@ -152,6 +160,7 @@ async fn console(State(api): Shared) -> axum::Json<Console> {
         name: settings.name.clone(),
         version: env!("CARGO_PKG_VERSION"),
         lock_after: settings.console.lock_after.as_secs(),
+        designations: (settings.operators.iter()).any(|entry| entry.designations.is_some()),
     })
 }
 
