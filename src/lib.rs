@@ -30,6 +30,7 @@ pub mod journal;
 pub mod link;
 pub mod media;
 pub mod metrics;
+pub mod places;
 pub mod proto;
 pub mod reason;
 pub mod receiver;

@@ -5,10 +5,10 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
-use super::fold::fold;
 use super::{Query, Shared};
 use crate::http::Problem;
 use crate::link::transport::Transport;
+use crate::places::fold::fold;
 use crate::proto::control::{AgreementInfo, CameraInfo};
 use crate::proto::desk::Commune;
 use crate::proto::ids::CommuneId;

@@ -13,7 +13,6 @@
 pub mod auth;
 mod cameras;
 mod events;
-mod fold;
 mod grants;
 mod guard;
 mod live;
