@@ -38,3 +38,4 @@ pub mod rtsp;
 pub mod secret;
 pub mod shutdown;
 pub mod simulate;
+pub mod tiles;
