@@ -74,7 +74,7 @@ sections! {
     /// `[console]`
     Console "[console]" {
         listen: Text, certificate: Text, key: Text, plain: Option<bool>, hosts: Texts,
-        addresses: Text,
+        addresses: Text, tiles: Text, tiles_attribution: Text,
     }
     /// `[rtsp]` without its accounts.
     Rtsp "[rtsp]" {

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::gateway::{Password, metrics, password, state_dir};
 use super::pem::{self, RawTls};
 use super::problem::Reading;
-use super::section::{Root, Section};
+use super::section::{Lines, Root, Section};
 use super::settings::{Account, Commune, Console, Operators, Receiver, Rtsp, Tls};
 use super::{raw, values};
 use crate::proto::ids::{CentreId, CommuneId};
@@ -85,17 +86,14 @@ fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Opti
             "[console] listen: plain HTTP off loopback; give certificate and key, or set plain = true where something else protects it",
         );
     }
-    let addresses = reading.optional_path(&at, "addresses", raw.addresses);
-    if let Some(path) = addresses
-        .as_ref()
-        .filter(|path| reading.files.mode(path).is_none())
-    {
-        let path = path.display();
-        reading.error(
-            at.of("addresses"),
-            format!("addresses: there is no {path}; correct the path or remove the key"),
-        );
-    }
+    let addresses = existing(&at, "addresses", raw.addresses, reading);
+    let tiles = existing(&at, "tiles", raw.tiles, reading);
+    let tiles_attribution = reading.optional(
+        &at,
+        "tiles_attribution",
+        raw.tiles_attribution,
+        |attribution| values::text(&attribution),
+    );
     let hosts = reading.list(&at, "hosts", raw.hosts, |host| {
         let name = host.rsplit_once(':').map_or(host, |(name, port)| {
             if port.parse::<u16>().is_ok() {
@@ -118,7 +116,27 @@ fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Opti
         plain,
         hosts,
         addresses,
+        tiles,
+        tiles_attribution,
     })
+}
+
+/// A path at which there must be something.
+fn existing(
+    at: &Lines,
+    key: &str,
+    written: Option<String>,
+    reading: &mut Reading<'_>,
+) -> Option<PathBuf> {
+    let path = reading.optional_path(at, key, written)?;
+    if reading.files.mode(&path).is_none() {
+        let shown = path.display();
+        reading.error(
+            at.of(key),
+            format!("{key}: there is no {shown}; correct the path or remove the key"),
+        );
+    }
+    Some(path)
 }
 
 fn rtsp_of(section: Section<raw::Rtsp>, reading: &mut Reading<'_>) -> Option<Rtsp> {

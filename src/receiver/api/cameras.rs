@@ -153,7 +153,7 @@ pub(super) async fn search(
     Ok(Json(found))
 }
 
-fn bad(name: &str, form: &str) -> Problem {
+pub(super) fn bad(name: &str, form: &str) -> Problem {
     Problem::with_status(400, format!("{name} must be {form}"))
 }
 
@@ -167,10 +167,6 @@ impl Filter {
         if text.chars().count() > TEXT_LIMIT {
             return Err(bad("q", "of at most 128 characters"));
         }
-        let point = |name: &str, text: String| match numbers(&text)[..] {
-            [latitude, longitude] if is_point([latitude, longitude]) => Ok([latitude, longitude]),
-            _ => Err(bad(name, "LAT,LON in degrees")),
-        };
         let circle = |text: String| match numbers(&text)[..] {
             [latitude, longitude, metres] if is_point([latitude, longitude]) && metres >= 0.0 => {
                 Ok(([latitude, longitude], metres))
@@ -185,7 +181,7 @@ impl Filter {
             words: fold(&text).split_whitespace().map(str::to_owned).collect(),
             commune: search.commune,
             group: search.group,
-            near: search.near.map(|text| point("near", text)).transpose()?,
+            near: search.near.map(|text| point("near", &text)).transpose()?,
             circle: search.circle.map(circle).transpose()?,
             polygon: search.polygon.map(polygon).transpose()?,
             neighbours: search.neighbours.map(neighbours).transpose()?,
@@ -287,6 +283,14 @@ fn numbers(text: &str) -> Vec<f64> {
         read
     } else {
         Vec::new()
+    }
+}
+
+/// A place as it is given in a query.
+pub(super) fn point(name: &str, text: &str) -> Result<[f64; 2], Problem> {
+    match numbers(text)[..] {
+        [latitude, longitude] if is_point([latitude, longitude]) => Ok([latitude, longitude]),
+        _ => Err(bad(name, "LAT,LON in degrees")),
     }
 }
 

@@ -4,12 +4,15 @@
 //! |---|---|---|
 //! | connections, heads, bodies, times | [`crate::http::Limits`] | 4xx, or closed |
 //! | a request (JWS) | 16 KiB | `malformed_request` |
+//! | an address that is searched | 128 characters, 20 places | 400 |
+//! | searches of addresses and reads of tiles at once | 8 | the others wait |
 //! | failed authentications of an address | [`auth::ATTEMPTS`] a minute | 429 `too_many_attempts` |
 //! | verified tokens remembered | 4096, to their `exp` | the soonest to end go |
 //! | events to a client | 512 | the oldest go, a `resync` event says so |
 //! | cameras of a live connection | [`live::SUBSCRIPTIONS`] | `too_many_relays` |
 //! | pictures to a live connection | the hub's queue of each camera | skip to the next key frame |
 
+mod atlas;
 pub mod auth;
 mod cameras;
 mod events;
@@ -31,6 +34,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::Addresses;
+use super::atlas::Atlas;
 use super::control::Control;
 use super::credentials::Credentials;
 use super::hub::Hub;
@@ -51,6 +55,8 @@ pub struct Options {
     pub credentials: Credentials,
     /// The time.
     pub clock: Clock,
+    /// Addresses and map tiles.
+    pub atlas: Arc<Atlas>,
     /// Whether the API itself is behind TLS.
     pub tls: bool,
     /// Where the receiver listens.
@@ -83,6 +89,8 @@ pub fn router(options: Options) -> Router {
         .route("/grants/{id}", get(grants::one).delete(grants::release))
         .route("/communes", get(cameras::communes))
         .route("/cameras", get(cameras::search))
+        .route("/places", get(atlas::places))
+        .route("/tiles/{z}/{x}/{y}", get(atlas::tile))
         .route("/time", get(time))
         .route("/events", get(events::listen))
         .route("/live", get(live::upgrade))
