@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
-use super::cameras::{bad, point};
+use super::geometry::{bad, point};
 use super::{Query, Shared};
 use crate::http::Problem;
 use crate::places::{MOST, Place, QUERY};

@@ -16,9 +16,11 @@ mod atlas;
 pub mod auth;
 mod cameras;
 mod events;
+mod geometry;
 mod grants;
 mod guard;
 mod live;
+mod neighbours;
 #[cfg(test)]
 mod tests;
 
