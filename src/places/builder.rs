@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::words::{expansion, words};
+use super::words::{expansion, is_filler, words};
 use super::{City, Houses, Index, NAME, Point, ROWS, Street, TEXT, mean, number};
 
 /// An address as a file has it.
@@ -28,6 +28,9 @@ pub struct Row<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
+/// Name, former name and postcode.
+type CityKey = (Box<str>, Box<str>, Box<str>);
+
 /// A row that was taken.
 #[derive(Clone, Copy, Debug)]
 struct House {
@@ -40,8 +43,7 @@ struct House {
 /// Takes rows, in any order; [`Builder::finish`] makes the index.
 #[derive(Debug, Default)]
 pub struct Builder {
-    /// By name, former name and postcode.
-    cities: HashMap<(Box<str>, Box<str>, Box<str>), u32>,
+    cities: HashMap<CityKey, u32>,
     /// By city and name.
     streets: HashMap<(u32, Box<str>), u32>,
     suffixes: HashMap<Box<str>, u16>,
@@ -190,21 +192,40 @@ impl Words {
         found.into_iter().collect()
     }
 
-    /// The sorted list, where each word begins in it, and each word's new number.
-    fn sorted(self) -> (String, Vec<u32>, Vec<u32>) {
+    fn sorted(self) -> Sorted {
         let mut words: Vec<(Box<str>, u32)> = self.numbers.into_iter().collect();
         words.sort_unstable();
         let mut renumbered = vec![0; words.len()];
         let mut dictionary = String::with_capacity(words.iter().map(|(word, _)| word.len()).sum());
         let mut starts = Vec::with_capacity(words.len() + 1);
+        let mut fillers = Vec::new();
         for (at, (word, old)) in words.iter().enumerate() {
             renumbered[*old as usize] = number(at);
+            if is_filler(word) {
+                fillers.push(number(at));
+            }
             starts.push(number(dictionary.len()));
             dictionary.push_str(word);
         }
         starts.push(number(dictionary.len()));
-        (dictionary, starts, renumbered)
+        Sorted {
+            dictionary,
+            starts,
+            fillers,
+            renumbered,
+        }
     }
+}
+
+/// All words, sorted.
+struct Sorted {
+    dictionary: String,
+    /// Where each begins in it, and where the last ends.
+    starts: Vec<u32>,
+    /// Numbers of those that name nothing by themselves.
+    fillers: Vec<u32>,
+    /// The new number of each, by its old one.
+    renumbered: Vec<u32>,
 }
 
 /// What an index is made of, words still numbered as they came.
@@ -219,7 +240,12 @@ struct Parts {
 
 impl Parts {
     fn index(mut self, words: Words) -> Index {
-        let (dictionary, word_starts, renumbered) = words.sorted();
+        let Sorted {
+            dictionary,
+            starts: word_starts,
+            fillers,
+            renumbered,
+        } = words.sorted();
         for list in self.city_words.iter_mut().chain(&mut self.street_words) {
             for word in list.iter_mut() {
                 *word = renumbered[*word as usize];
@@ -274,6 +300,7 @@ impl Parts {
             suffixes: self.suffixes,
             dictionary,
             word_starts,
+            fillers,
             postings,
             posting_starts,
         }

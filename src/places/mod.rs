@@ -108,6 +108,8 @@ pub struct Index {
     dictionary: String,
     /// Where each word begins, and where the last ends.
     word_starts: Vec<u32>,
+    /// Numbers of the words that name nothing by themselves.
+    fillers: Vec<u32>,
     /// Streets in which each word occurs, by its own name or its city's.
     postings: Vec<u32>,
     /// Where each word's streets begin, and where the last's end.

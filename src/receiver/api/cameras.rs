@@ -284,7 +284,7 @@ impl Filter {
             }
             from = from.or(Some(middle));
         }
-        from = from.or(middle.and_then(|middle| middle.position));
+        from = from.or_else(|| middle.and_then(|middle| middle.position));
         Some(from.and_then(|from| info.position.map(|place| distance(from, place))))
     }
 }

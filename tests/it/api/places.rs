@@ -163,7 +163,7 @@ async fn tiles_are_served_from_a_directory_and_a_wrong_archive_is_refused() {
 #[tokio::test]
 async fn cameras_say_since_when_they_cant_be_used() {
     let site = Site::start().await;
-    let mut gateway = site.gateway().await;
+    let gateway = site.gateway().await;
     let operator = site.operator("4711", "CORG 13");
     let mut events = site::Events::listen(&site, &site.token(&operator)).await;
     let invalid = |id: &str, reason: Reason| CameraInfo {
