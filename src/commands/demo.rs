@@ -6,11 +6,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use base64::Engine;
 use clap::Args;
 use hyper::Method;
 use prometheus::Histogram;
 use prometheus::core::Metric as _;
-use serde_json::Value;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -258,10 +261,27 @@ async fn first_picture(
     }
 }
 
+/// The demo operator's key and certificates, as the page reads them in its address's fragment,
+/// which never leaves the browser.
+fn page_operator(parts: &Parts) -> anyhow::Result<String> {
+    let engine = base64::engine::general_purpose::STANDARD;
+    let key = PrivateKeyDer::from_pem_file(&parts.key).context("the operator's key")?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&parts.cert)
+        .context("the operator's designation")?
+        .collect();
+    let chain: Vec<String> = chain?.iter().map(|one| engine.encode(one)).collect();
+    let text = json!({ "key": engine.encode(key.secret_der()), "chain": chain }).to_string();
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text))
+}
+
 fn invite(parts: &Parts, url: &str, grant: &str) -> anyhow::Result<()> {
     let socket = parts.directory.join("gateway.sock");
+    let operator = page_operator(parts)?;
     say(&format!(
         "
+  The operator's page, signed in as the demo's operator:
+    http://{console}/#demo={operator}
+
   Open the picture in VLC (Media, Open Network Stream) or with
     ffplay -rtsp_transport tcp '{url}'
 

@@ -299,6 +299,8 @@ pub struct Console {
     pub plain: bool,
     /// Host names and addresses by which it may be called, besides loopback.
     pub hosts: Vec<String>,
+    /// Without a touch for this long the page hides its pictures.
+    pub lock_after: Duration,
     /// Addresses for the search (Base Adresse Nationale).
     pub addresses: Option<PathBuf>,
     /// Pictures for the map's background: a PMTiles archive, or a directory `z/x/y.png`.

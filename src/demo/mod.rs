@@ -30,6 +30,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the demo looks whether something has happened.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Bits per second of a simulated camera's sub-stream.
+const SUB_BITRATE: u64 = 500_000;
+
 /// Where the cameras of a demo come from.
 #[derive(Clone, Debug)]
 pub enum Cameras {
@@ -75,12 +78,13 @@ impl Demo {
         let entries = match cameras {
             Cameras::Own(urls) => CameraEntry::own(&urls)?,
             Cameras::Simulated(count) => {
-                let options = simulate::Options::new(simulate::names(count));
+                let mut options = simulate::Options::new(simulate::names(count));
+                options.sub_bitrate = Some(SUB_BITRATE);
                 let server = simulate::Server::bind(options)
                     .await
                     .context("simulated cameras")?;
                 counters = Some(server.counters());
-                let entries = CameraEntry::simulated(&server.urls())?;
+                let entries = CameraEntry::simulated(&server.urls(), &server.sub_urls())?;
                 camera_tasks.spawn(server.run(cameras_token.clone()));
                 entries
             }

@@ -37,9 +37,34 @@ pub struct CameraEntry {
     name: String,
     /// Its URL, without credentials.
     url: Url,
+    /// The sub-stream, of a simulated one.
+    sub: Option<Url>,
+    /// Where a simulated one stands.
+    place: Option<Place>,
     /// User name and password, taken out of the URL.
     credential: Option<(String, String)>,
 }
+
+/// Where a camera stands, and where it looks.
+#[derive(Clone, Debug)]
+struct Place {
+    position: (f64, f64),
+    bearing: u32,
+    field_of_view: u32,
+    group: &'static str,
+}
+
+/// The streets and squares of the trial's cameras, roughly those of Berre-l'Étang.
+const PLACES: [(&str, &str, f64, f64); 8] = [
+    ("Place Jean-Moulin", "centre", 43.4757, 5.1685),
+    ("Port Albert-Samson", "port", 43.4735, 5.1640),
+    ("Boulevard Victor-Hugo", "centre", 43.4772, 5.1702),
+    ("Rond-point de la gare", "entrees", 43.4893, 5.1779),
+    ("Avenue Roger-Salengro", "entrees", 43.4811, 5.1741),
+    ("Quai Romain-Rolland", "port", 43.4728, 5.1668),
+    ("Stade Roger-Martin", "sports", 43.4790, 5.1655),
+    ("Route de Rognac", "entrees", 43.4786, 5.1893),
+];
 
 impl CameraEntry {
     /// The visitor's own cameras, by their URLs.
@@ -63,6 +88,8 @@ impl CameraEntry {
                 id: CameraId::new(format!("camera-{}", index + 1))?,
                 name: format!("Caméra {}", index + 1),
                 url: bare,
+                sub: None,
+                place: None,
                 credential,
             })
         };
@@ -73,16 +100,50 @@ impl CameraEntry {
     ///
     /// # Errors
     /// A name that is no id.
-    pub fn simulated(urls: &[(String, String)]) -> anyhow::Result<Vec<Self>> {
-        let entry = |(name, url): &(String, String)| {
+    pub fn simulated(
+        urls: &[(String, String)],
+        subs: &[(String, String)],
+    ) -> anyhow::Result<Vec<Self>> {
+        let entry = |(index, (name, url)): (usize, &(String, String))| {
+            let (place, street) = Place::of(index);
+            let sub = subs.get(index).map(|(_, url)| url.parse()).transpose()?;
             Ok(Self {
                 id: CameraId::new(name.clone())?,
-                name: name.clone(),
+                name: street,
                 url: url.parse()?,
+                sub,
+                place: Some(place),
                 credential: None,
             })
         };
-        urls.iter().map(entry).collect()
+        urls.iter().enumerate().map(entry).collect()
+    }
+}
+
+impl Place {
+    /// Of the camera with this number, and its name: eight streets, then a second and
+    /// further cameras in each, a little way off.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // some hundreds
+    fn of(index: usize) -> (Self, String) {
+        let (street, group, latitude, longitude) = PLACES[index % PLACES.len()];
+        let round = index / PLACES.len();
+        let name = match round {
+            0 => street.to_owned(),
+            _ => format!("{street} {}", round + 1),
+        };
+        // A spiral by the golden angle: no two in one place.
+        let angle = (index as f64) * 2.399_963;
+        let away = 0.0004 * (round as f64).sqrt();
+        let place = Self {
+            position: (
+                latitude + away * angle.sin(),
+                longitude + 1.4 * away * angle.cos(),
+            ),
+            bearing: (index * 137 % 360) as u32,
+            field_of_view: [70, 90, 45][index % 3],
+            group,
+        };
+        (place, name)
     }
 }
 
@@ -240,6 +301,17 @@ max_designation = "31d"
                 "\n[[camera]]\nid = \"{id}\"\nname = {name}\nmain = {url}\nmask_verified = true\n",
                 name = toml_text(name),
             )?;
+            if let Some(sub) = &camera.sub {
+                writeln!(text, "sub = {}", toml_text(sub.as_str()))?;
+            }
+            if let Some(place) = &camera.place {
+                let (latitude, longitude) = place.position;
+                write!(
+                    text,
+                    "position = [{latitude:.5}, {longitude:.5}]\nbearing = {}\nfield_of_view = {}\ngroups = [\"{}\"]\n",
+                    place.bearing, place.field_of_view, place.group
+                )?;
+            }
             if camera.credential.is_some() {
                 writeln!(text, "credential = \"{id}\"")?;
             }

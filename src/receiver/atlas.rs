@@ -26,7 +26,7 @@ const CHECK: &str = "addresses";
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Lack {
+pub(super) enum Lack {
     /// The settings name none.
     #[error("no {0} are configured at this centre; set [console] {0}")]
     NotSet(&'static str),
@@ -40,12 +40,12 @@ pub enum Lack {
 
 /// Tiles, and whom the map must name for them.
 #[derive(Debug)]
-pub struct Tiles {
+pub(super) struct Tiles {
     source: Source,
     /// Farthest and closest zoom.
-    pub zooms: (u8, u8),
+    pub(super) zooms: (u8, u8),
     /// Whom the map must name.
-    pub attribution: Option<String>,
+    pub(super) attribution: Option<String>,
 }
 
 impl Tiles {
@@ -160,12 +160,12 @@ impl Atlas {
     }
 
     /// Whether addresses are configured.
-    pub fn has_places(&self) -> bool {
+    pub(super) fn has_places(&self) -> bool {
         !matches!(lock(&self.state).addresses, Addresses::NotSet)
     }
 
     /// The tiles that are configured.
-    pub fn tiles(&self) -> Option<Arc<Tiles>> {
+    pub(super) fn tiles(&self) -> Option<Arc<Tiles>> {
         lock(&self.state).tiles.clone()
     }
 

@@ -296,6 +296,13 @@ impl Hub {
         Some(link.transport())
     }
 
+    /// How far a linked commune's clock is ahead of this one, in µs.
+    pub(crate) fn clock_offset_us(&self, commune: &CommuneId) -> Option<i64> {
+        let state = self.shared.lock();
+        let link = state.communes.get(commune)?.link.as_ref()?;
+        Some(link.clock_offset_us())
+    }
+
     /// Brings the age of each camera's newest picture up to date, and sends
     /// events that found no room. Called once a second.
     pub(crate) fn record_ages(&self) {

@@ -151,6 +151,8 @@ fn sixteen_cameras_on_a_link_for_ten_all_stay_live() {
         assert!(seen.transit.len() as f64 > 0.3 * seen.sent as f64);
     }
     assert_eq!(site.world.paths[0].counts().overflowed, 0);
+    // A round trip's half, and what the queue on the path holds.
+    assert_control_comes(&site, Duration::from_millis(150));
 }
 
 #[test]
@@ -195,6 +197,7 @@ fn delay_stays_bounded_on_a_link_narrower_than_one_camera() {
     assert!(all.shown > 0.1, "{all:?}");
     let capacity = site.world.known.capacity().unwrap();
     assert!((225_000..255_000).contains(&capacity), "{capacity}");
+    assert_control_comes(&site, Duration::from_millis(150));
 }
 
 #[test]
@@ -237,6 +240,21 @@ fn ours_beats_cubic_where_packets_get_lost() {
     let (ours, _) = run("1 %, ours", lossy, &[CAMERA; 4], NO_PARITY);
     let (theirs, _) = run("1 %, cubic", lossy, &[CAMERA; 4], cubic);
     assert!(ours.p95 * 2.0 < theirs.p95, "{ours:?} {theirs:?}");
+}
+
+/// All control messages came, and none took longer than this.
+fn assert_control_comes(site: &Site, within: Duration) {
+    let delays = site.control_delays();
+    let said = (END - SETTLED).as_millis() / 200;
+    let middle = delays[delays.len() / 2].as_millis();
+    let slowest = *delays.last().unwrap();
+    println!("control: {middle} ms, {} ms at most", slowest.as_millis());
+    assert!(
+        delays.len() as u128 >= said - 5,
+        "{} of {said}",
+        delays.len()
+    );
+    assert!(slowest < within, "{slowest:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::geometry::{bad, point};
 use super::{Query, Shared};
 use crate::http::Problem;
 use crate::places::{MOST, Place, QUERY};
-use crate::receiver::atlas::Lack;
+use crate::receiver::atlas::{Atlas, Lack};
 
 /// Places in an answer that names no limit.
 const DEFAULT_LIMIT: usize = 10;
@@ -58,6 +58,26 @@ pub(super) async fn places(
     let near = search.near.map(|text| point("near", &text)).transpose()?;
     let places = api.options.atlas.search(search.q, near, limit).await?;
     Ok(Json(Places { places }))
+}
+
+/// What a map must know to ask for tiles.
+#[derive(Debug, Serialize)]
+pub(super) struct TilesView {
+    min_zoom: u8,
+    max_zoom: u8,
+    /// Whom the map must name.
+    attribution: Option<String>,
+}
+
+/// The tiles as `GET console` tells of them.
+pub(super) fn tiles(atlas: &Atlas) -> Option<TilesView> {
+    let tiles = atlas.tiles()?;
+    let (min_zoom, max_zoom) = tiles.zooms;
+    Some(TilesView {
+        min_zoom,
+        max_zoom,
+        attribution: tiles.attribution.clone(),
+    })
 }
 
 /// `GET tiles/{z}/{x}/{y}`: a picture of the map's background.

@@ -36,11 +36,19 @@ pub(super) struct CommuneView {
     since: Option<String>,
     /// What carries its link, while it is online.
     transport: Option<Transport>,
+    /// Seconds that its clock is ahead of the centre's, while it is online.
+    clock_offset: Option<f64>,
     contact: Option<String>,
     /// The one that the caller's unit asks under.
     agreement: Option<AgreementInfo>,
     /// How many cameras it covers.
     cameras: usize,
+}
+
+/// Seconds to the millisecond.
+#[allow(clippy::cast_precision_loss)] // some thousands
+fn seconds(micros: i64) -> f64 {
+    (micros / 1_000) as f64 / 1_000.0
 }
 
 /// A commune as an operator of this unit sees it.
@@ -53,6 +61,10 @@ pub(super) fn view(id: &CommuneId, commune: &Commune, unit: &str, hub: &Hub) -> 
         online: commune.online,
         since: commune.since.map(Wall::rfc3339),
         transport: hub.transport(id).filter(|_| commune.online),
+        clock_offset: hub
+            .clock_offset_us(id)
+            .filter(|_| commune.online)
+            .map(seconds),
         contact: commune.contact.clone(),
         cameras: if agreement.is_some() { cameras } else { 0 },
         agreement,

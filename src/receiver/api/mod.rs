@@ -93,6 +93,7 @@ pub fn router(options: Options) -> Router {
         .route("/cameras", get(cameras::search))
         .route("/places", get(atlas::places))
         .route("/tiles/{z}/{x}/{y}", get(atlas::tile))
+        .route("/console", get(console))
         .route("/time", get(time))
         .route("/events", get(events::listen))
         .route("/live", get(live::upgrade))
@@ -137,6 +138,35 @@ async fn time(State(api): Shared) -> axum::Json<Time> {
         unix_ms: now.0.div_euclid(1_000),
         centre: shared.settings.centre.to_string(),
         name: shared.settings.name.clone(),
+    })
+}
+
+/// What the page needs to know before anybody has signed in.
+#[derive(Serialize)]
+struct Console {
+    /// Who serves the page: here the receiver; `local` where `fanal console` does.
+    mode: &'static str,
+    centre: String,
+    name: String,
+    version: &'static str,
+    /// Seconds without a touch after which the page hides its pictures.
+    lock_after: u64,
+    /// Whether addresses can be searched.
+    places: bool,
+    /// The map's background, if there is one.
+    tiles: Option<atlas::TilesView>,
+}
+
+async fn console(State(api): Shared) -> axum::Json<Console> {
+    let settings = &api.options.control.shared().settings;
+    axum::Json(Console {
+        mode: "receiver",
+        centre: settings.centre.to_string(),
+        name: settings.name.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        lock_after: settings.console.lock_after.as_secs(),
+        places: api.options.atlas.has_places(),
+        tiles: atlas::tiles(&api.options.atlas),
     })
 }
 

@@ -78,6 +78,11 @@ async fn addresses_are_found_as_they_are_typed() {
         let answer = site.get(&operator, &format!("/places?{bad}")).await;
         assert_eq!(answer.status, 400, "{bad}");
     }
+    let console = site.raw("GET", "/console", &[], "").await.json;
+    assert_eq!(
+        (&console["places"], &console["tiles"]),
+        (&json!(true), &json!(null))
+    );
     let nobody = site.raw("GET", "/places?q=rue", &[], "").await;
     assert_eq!(nobody.problem(), (401, "token_invalid"));
 }
@@ -127,6 +132,10 @@ async fn tiles_are_served_from_a_directory_and_a_wrong_archive_is_refused() {
     site.put("fond/9/263/186.png", b"a picture");
     site.set_console("tiles = \"fond\"\ntiles_attribution = \"© IGN\"");
     site.reload().await;
+    let console = site.raw("GET", "/console", &[], "").await.json;
+    assert_eq!(console["places"], false);
+    let tiles = json!({ "min_zoom": 9, "max_zoom": 9, "attribution": "© IGN" });
+    assert_eq!(console["tiles"], tiles);
     let tile = site.get(&operator, "/tiles/9/263/186").await;
     assert_eq!((tile.status, &*tile.body), (200, "a picture"));
     assert!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use fanal::clock::Boot;
-use fanal::link::priority::Class;
+use fanal::link::priority::{self, Class};
 use fanal::media::backlog::{Backlog, Step};
 use fanal::media::turns::Turns;
 use fanal::media::unit::{AccessUnit, Codec, Configuration, Group, UnitFlags};
@@ -74,8 +74,25 @@ pub(super) struct Seen {
     pub(super) longest_gap: Duration,
 }
 
+/// A stream of control messages beside the pictures: each is the time at which it was said.
+#[derive(Default)]
+struct Control {
+    id: Option<StreamId>,
+    next: Duration,
+    pending: Bytes,
+    received: Vec<u8>,
+    /// Times from a message to its arrival.
+    delays: Vec<Duration>,
+}
+
+/// Between two control messages.
+const CONTROL_EVERY: Duration = Duration::from_millis(200);
+/// Bytes of one, as a relay's state has.
+const CONTROL_BYTES: usize = 200;
+
 pub(super) struct Site {
     pub(super) world: World,
+    control: Control,
     relays: Vec<Relay>,
     turns: Turns<usize>,
     pub(super) gave_way: u64,
@@ -108,6 +125,7 @@ impl Site {
         });
         Self {
             world,
+            control: Control::default(),
             relays: relays.collect(),
             turns: Turns::default(),
             gave_way: 0,
@@ -138,6 +156,7 @@ impl Site {
             let now = self.world.now;
             let next = picture
                 .into_iter()
+                .chain([self.control.next])
                 .chain(deadlines)
                 .chain(turns.filter(|at| *at > now))
                 .chain(self.world.next())
@@ -146,6 +165,7 @@ impl Site {
                 .min(until);
             self.world.advance(next);
             self.pictures();
+            self.say();
             self.send();
             self.world.drive();
             self.receive();
@@ -210,6 +230,43 @@ impl Site {
         }
     }
 
+    /// A control message in its time; what the link did not take of those before goes first.
+    fn say(&mut self) {
+        let now = self.world.now;
+        if self.control.id.is_none() {
+            self.control.id = self.world.open(priority::CONTROL);
+        }
+        if now >= self.control.next {
+            self.control.next = now + CONTROL_EVERY;
+            let mut bytes = BytesMut::from(&self.control.pending[..]);
+            bytes.extend_from_slice(&(now.as_micros() as u64).to_be_bytes());
+            bytes.extend_from_slice(&[0; CONTROL_BYTES - 8]);
+            self.control.pending = bytes.freeze();
+        }
+        if let Some(id) = self.control.id {
+            self.world.write(id, &mut self.control.pending);
+        }
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        let now = self.world.now;
+        self.control.received.extend_from_slice(bytes);
+        while let Some(message) = self.control.received.get(..CONTROL_BYTES) {
+            let said = Duration::from_micros(u64::from_be_bytes(message[..8].try_into().unwrap()));
+            self.control.received.drain(..CONTROL_BYTES);
+            if said >= self.from {
+                self.control.delays.push(now - said);
+            }
+        }
+    }
+
+    /// How long control messages took, the slowest last.
+    pub(super) fn control_delays(&self) -> Vec<Duration> {
+        let mut delays = self.control.delays.clone();
+        delays.sort_unstable();
+        delays
+    }
+
     /// As the relays' tasks do, in turns.
     fn send(&mut self) {
         let now = Boot(self.world.now);
@@ -231,7 +288,7 @@ impl Site {
             self.note(at);
         }
         while let Some(at) = self.turns.first() {
-            if !self.write(at, now) {
+            if !self.control.pending.is_empty() || !self.write(at, now) {
                 self.turns.blocked(now);
                 break;
             }
@@ -321,6 +378,9 @@ impl Site {
     fn receive(&mut self) {
         let now = self.world.now;
         for (id, _, _) in self.world.read() {
+            if Some(id) == self.control.id {
+                continue;
+            }
             let (relay, group) = self.owners[&id];
             let incoming = Incoming {
                 relay,
@@ -331,6 +391,10 @@ impl Site {
                 over: false,
             };
             self.incoming.insert(id, incoming);
+        }
+        if let Some(id) = self.control.id {
+            let (bytes, _) = self.world.read_stream(id);
+            self.hear(&bytes);
         }
         let ids: Vec<StreamId> = self.incoming.keys().copied().collect();
         for id in ids {

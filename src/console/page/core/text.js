@@ -5,9 +5,15 @@ import * as watch from "/page/text/watch.js";
 import * as find from "/page/text/find.js";
 
 const WORDS = {
-  fr: { ...desk.fr, ...watch.fr, ...find.fr },
+  fr: spaced({ ...desk.fr, ...watch.fr, ...find.fr }),
   en: { ...desk.en, ...watch.en, ...find.en },
 };
+
+/** French puts a space before these marks, at which no line may break. */
+function spaced(words) {
+  const entries = Object.entries(words).map(([key, text]) => [key, text.replace(/ ([:;?!»])/g, "\u00a0$1").replaceAll("« ", "«\u00a0")]);
+  return Object.fromEntries(entries);
+}
 
 let language = "fr";
 

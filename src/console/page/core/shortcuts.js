@@ -1,0 +1,67 @@
+// Single keys, for hands that are on the keyboard. They can be switched off (WCAG 2.1.4).
+
+const OFF = "fanal-shortcuts-off";
+
+/** Keys that an element of its own takes. */
+const FIELDS = "input, select, textarea, [contenteditable]";
+
+/**
+ * The name of a key press: `event.key`, letters with shift as `Shift+L`. `null` with Ctrl,
+ * Alt or Meta, which are the browser's.
+ */
+export function keyName({ key, shiftKey, ctrlKey, altKey, metaKey }) {
+  if (ctrlKey || altKey || metaKey) return null;
+  if (/^\p{L}$/u.test(key)) return shiftKey ? `Shift+${key.toUpperCase()}` : key.toLowerCase();
+  return key.length > 1 && shiftKey ? `Shift+${key}` : key;
+}
+
+/** Which key does what. */
+export class Shortcuts {
+  #entries = new Map();
+  #enabled;
+
+  constructor() {
+    this.#enabled = sessionStorage.getItem(OFF) === null;
+    document.addEventListener("keydown", (event) => this.#press(event));
+  }
+
+  /** Whether single keys do anything. */
+  get enabled() {
+    return this.#enabled;
+  }
+
+  set enabled(value) {
+    this.#enabled = value;
+    if (value) sessionStorage.removeItem(OFF);
+    else sessionStorage.setItem(OFF, "1");
+  }
+
+  /**
+   * Calls `handler` on this key, except in a field, in a dialog or on the locked page.
+   * @param {string} key as `keyName` gives it
+   * @param {string} textKey what it does, for the list
+   * @param {(event: KeyboardEvent) => void} handler
+   * @returns {() => void} takes it away again
+   */
+  on(key, textKey, handler) {
+    this.#entries.set(key, { key, textKey, handler });
+    return () => this.#entries.delete(key);
+  }
+
+  /** All keys and what they do, in the order they were named. */
+  list() {
+    return [...this.#entries.values()].map(({ key, textKey }) => ({ key, textKey }));
+  }
+
+  #press(event) {
+    if (event.defaultPrevented || event.repeat || event.isComposing) return;
+    const entry = this.#entries.get(keyName(event));
+    if (entry === undefined) return;
+    // `?` is how one finds the switch, so it always works.
+    if (!this.#enabled && entry.key !== "?") return;
+    if (event.target instanceof Element && event.target.closest(FIELDS) !== null) return;
+    if (document.querySelector("dialog[open]") !== null || document.documentElement.hasAttribute("data-locked")) return;
+    event.preventDefault();
+    entry.handler(event);
+  }
+}

@@ -1,0 +1,228 @@
+// What the desk does: opens and closes interventions, asks, renews, takes over, releases. No
+// elements here; the store tells those who show it.
+
+import { Problem } from "/page/core/api.js";
+import { t } from "/page/core/text.js";
+import { Approvals } from "/page/incident/approvals.js";
+import { Ledger } from "/page/incident/ledger.js";
+import * as records from "/page/incident/records.js";
+import { byCommune, durationFor, grantOf, isMine, isReference, liveGrants, newIncident, obstacle, openIncidents, splitKey } from "/page/incident/rules.js";
+
+/** Media type of a request. */
+const JOSE = "application/jose";
+/** The desk's actions and what feeds them. */
+export class Desk {
+  #ctx;
+  #ledger;
+  #approvals;
+
+  constructor(ctx) {
+    this.#ctx = ctx;
+    this.#ledger = new Ledger(ctx);
+    this.#approvals = new Approvals(ctx, this.#ledger);
+    const { store } = ctx;
+    this.#recall(records.load());
+    records.keep(store);
+    const own = ["openIncident", "closeIncident", "showIncident", "setPresent", "mayAsk", "ask", "renew", "takeOver", "release"];
+    for (const name of own) ctx.actions[name] = this[name].bind(this);
+    const known = ["note", "dismissRefusal", "problemText", "groundsLabel", "communeName", "cameraName"];
+    for (const name of known) ctx.actions[name] = this.#ledger[name].bind(this.#ledger);
+  }
+
+  /** What outlived a reload; grants come from the receiver. */
+  #recall({ incidents, approvals }) {
+    const { store } = this.#ctx;
+    for (const kept of incidents) store.get("incidents").set(kept.ref, { ...newIncident(kept), ...kept });
+    for (const waiting of approvals) {
+      store.get("approvals").set(waiting.request, waiting);
+      store.get("incidents").get(waiting.incident)?.cameras.push(...waiting.cameras.map((camera) => `${waiting.commune}/${camera}`));
+    }
+  }
+
+  /** Opens an intervention, or shows it if it is open. */
+  openIncident({ ref, grounds, present = [], at = null }) {
+    const { store, clock } = this.#ctx;
+    if (!isReference(ref)) throw new RangeError("a reference has 1 to 64 of A-Z a-z 0-9 . _ / -");
+    const incidents = store.get("incidents");
+    const known = incidents.get(ref);
+    if (known === undefined || known.closedAt !== null) {
+      const incident = newIncident({ ref, grounds, present, at, openedAt: clock.now() });
+      incident.history = known?.history ?? [];
+      incidents.set(ref, incident);
+      this.#ledger.note(ref, { level: "info", key: "desk.history.opened", params: { grounds: this.#ledger.groundsLabels(grounds) } });
+    }
+    incidents.get(ref).mine = true;
+    store.touch("incidents");
+    this.showIncident(ref);
+    if (at !== null) this.#ctx.actions.lookAt?.({ at });
+    return incidents.get(ref);
+  }
+
+  /** Shows an intervention. */
+  showIncident(ref) {
+    const { store } = this.#ctx;
+    if (store.get("incident") === ref) return;
+    store.set("focused", null);
+    store.set("incident", ref);
+  }
+
+  /** Who else is present from now on: the next requests and renewals name them. */
+  setPresent(ref, names) {
+    const incident = this.#ctx.store.get("incidents").get(ref);
+    if (incident === undefined || incident.present.join() === names.join()) return;
+    incident.present = names;
+    this.#ledger.note(ref, { level: "info", key: names.length > 0 ? "desk.history.present" : "desk.history.present_none", params: { names: names.join(", ") } });
+  }
+
+  /** Releases all that the signer holds for an intervention and closes it; whoever calls has asked. */
+  async closeIncident(ref) {
+    const { store, clock } = this.#ctx;
+    const incident = store.get("incidents").get(ref);
+    if (incident === undefined) return;
+    const own = liveGrants(incident, store.get("grants")).filter((grant) => isMine(grant, store.get("me")));
+    const released = await Promise.all(own.map(({ grant }) => this.release(grant)));
+    if (released.includes(false)) {
+      this.#ctx.actions.toast({ level: "bad", key: "desk.toast.close_failed", params: { ref } });
+      return;
+    }
+    incident.closedAt = clock.now();
+    incident.cameras = [];
+    this.#ledger.note(ref, { level: "info", key: "desk.history.closed", params: {} });
+    store.set("focused", null);
+    store.set("incident", null);
+    this.#showSome();
+  }
+
+  /** What stands in the way of asking for a camera now; see `rules.obstacle`. */
+  mayAsk(key) {
+    const { store } = this.#ctx;
+    return obstacle({
+      incident: store.get("incidents").get(store.get("incident")) ?? null,
+      commune: store.get("communes").get(splitKey(key).commune),
+      camera: store.get("cameras").get(key),
+      online: store.get("online"),
+      groundsLabel: (id) => this.#ledger.groundsLabel(id),
+      reason: (code) => t(`desk.reason.${code}`),
+    });
+  }
+
+  /**
+   * Asks for cameras: one signed request per commune, all at once.
+   * @returns {Promise<{commune: string, grant?: object, problem?: Problem, waiting?: object}[]>}
+   */
+  async ask(keys, { duration = null, profile = "auto" } = {}) {
+    const { store } = this.#ctx;
+    const incident = store.get("incidents").get(store.get("incident"));
+    if (incident === undefined || incident.closedAt !== null) {
+      this.#ctx.actions.toast({ level: "warn", key: "desk.ask.no_incident", params: {} });
+      return [];
+    }
+    const [me, grants] = [store.get("me"), store.get("grants")];
+    const wanted = keys.filter((key) => grantOf(key, incident, grants, me) === undefined);
+    for (const key of keys) {
+      incident.refusals.delete(key);
+      if (!incident.cameras.includes(key)) incident.cameras.push(key);
+    }
+    store.touch("incidents");
+    const wish = duration ?? incident.duration;
+    return Promise.all(byCommune(wanted).map((part) => this.#askCommune(incident, part, wish, profile)));
+  }
+
+  async #askCommune(incident, { commune, cameras }, wish, profile) {
+    const { store } = this.#ctx;
+    const seconds = durationFor(store.get("communes").get(commune)?.agreement, wish);
+    const asked = { aud: commune, cameras, grounds: incident.grounds, incident: incident.ref, duration: seconds, profile, present: incident.present };
+    try {
+      const answer = await this.#send(asked);
+      if (answer.grant === undefined) {
+        this.#approvals.wait(incident.ref, commune, cameras, answer);
+        return { commune, waiting: answer };
+      }
+      this.#ledger.takeAnswer(answer);
+      this.#ledger.tellRefused(incident, commune, answer.refused);
+      return { commune, grant: answer };
+    } catch (error) {
+      const problem = Problem.of(error);
+      const named = new Map(problem.cameras.map((entry) => [entry.camera, entry]));
+      this.#ledger.tellRefused(incident, commune, cameras.map((camera) => ({ camera, problem, ...named.get(camera) })), problem);
+      return { commune, problem };
+    }
+  }
+
+  async #send(asked) {
+    const { signer, api } = this.#ctx;
+    return api.post("requests", await signer.request(asked), JOSE);
+  }
+
+  /** Renews a grant, also a colleague's: same id, URLs and credentials. */
+  async renew(id, { quiet = false } = {}) {
+    const { store } = this.#ctx;
+    const grant = store.get("grants").get(id);
+    const incident = grant && store.get("incidents").get(grant.incident);
+    if (incident === undefined || grant.ended) return false;
+    const cameras = grant.granted.filter(({ state }) => state !== "ended").map(({ camera }) => camera);
+    const seconds = durationFor(store.get("communes").get(grant.commune)?.agreement, incident.duration);
+    const asked = { aud: grant.commune, cameras, grounds: grant.grounds, incident: grant.incident, duration: seconds, profile: "auto", present: incident.present, renews: id };
+    try {
+      const answer = await this.#send(asked);
+      if (answer.grant === undefined) {
+        this.#approvals.wait(incident.ref, grant.commune, cameras, answer);
+        return true;
+      }
+      this.#ledger.takeAnswer(answer);
+      this.#ledger.tellRefused(incident, grant.commune, answer.refused.filter(({ camera }) => cameras.includes(camera)));
+      if (!quiet) this.#ctx.actions.toast({ level: "info", key: "desk.toast.renewed", params: { commune: this.#ledger.communeName(grant.commune) } });
+      return true;
+    } catch (error) {
+      const problem = Problem.of(error);
+      const params = { commune: this.#ledger.communeName(grant.commune), reason: problem.reason };
+      this.#ledger.note(incident.ref, { level: "bad", key: "desk.history.renew_refused", params });
+      this.#ctx.actions.toast({ level: "bad", key: "desk.history.renew_refused", params, detail: this.#ledger.problemText(problem) });
+      return false;
+    }
+  }
+
+  /** Takes over all of an intervention's grants that others hold. */
+  async takeOver(ref) {
+    const { store } = this.#ctx;
+    const incident = store.get("incidents").get(ref);
+    const others = liveGrants(incident, store.get("grants")).filter((grant) => !isMine(grant, store.get("me")));
+    if (others.length === 0) return;
+    const taken = await Promise.all(others.map(({ grant }) => this.renew(grant, { quiet: true })));
+    const n = taken.filter(Boolean).length;
+    if (n > 0) this.#ctx.actions.toast({ level: "info", key: "desk.toast.taken_over", params: { n, ref } });
+  }
+
+  /** Gives a grant back; whether it is over. */
+  async release(id) {
+    try {
+      this.#ledger.takeGrant(await this.#ctx.api.delete(`grants/${id}`));
+      return true;
+    } catch (error) {
+      const problem = Problem.of(error);
+      // It is over already.
+      if (problem.reason === "grant_unknown" || problem.status === 404) return true;
+      this.#ctx.actions.toast({ level: "bad", key: "desk.toast.release_failed", params: {}, detail: this.#ledger.problemText(problem) });
+      return false;
+    }
+  }
+
+  /** Loads what there is; on each connection, and when events were missed. */
+  async load() {
+    await this.#ledger.load();
+    await this.#approvals.resolveAll();
+    if (this.#ctx.store.get("incident") === null) this.#showSome();
+  }
+
+  /** Takes an event of the receiver. */
+  takeEvent(name, body) {
+    if (name === "request") this.#approvals.resolve(body.request);
+    else this.#ledger.takeEvent(name, body);
+  }
+
+  #showSome() {
+    const { store } = this.#ctx;
+    const { mine } = openIncidents(store.get("incidents"), store.get("grants"));
+    store.set("incident", mine.at(-1)?.ref ?? null);
+  }
+}
