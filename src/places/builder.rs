@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::words::{expansion, is_filler, words};
-use super::{City, Houses, Index, NAME, Point, ROWS, Street, TEXT, mean, number};
+use super::{City, Houses, Index, NAME, Point, ROWS, STREETS, Street, TEXT, mean, number};
 
 /// An address as a file has it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Row<'a> {
     pub position: [f64; 2],
 }
 
-/// The index holds as much as it may ([`ROWS`], [`TEXT`]).
+/// The index holds as much as it may ([`ROWS`], [`STREETS`], [`TEXT`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -73,7 +73,10 @@ impl Builder {
     pub fn add(&mut self, row: &Row<'_>) -> Result<(), Full> {
         let (rows, text) = self.limits.unwrap_or((ROWS, TEXT));
         let longest = row.street.len() + row.city.len() + row.former.len() + row.postcode.len();
-        if self.houses.len() >= rows || self.text + longest > text {
+        let is_full = self.houses.len() >= rows
+            || self.streets.len() >= STREETS
+            || self.text + longest > text;
+        if is_full {
             return Err(Full);
         }
         let city = self.city(row);

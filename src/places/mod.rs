@@ -13,6 +13,7 @@
 //! | bound | value | over it |
 //! |---|---|---|
 //! | rows | [`ROWS`] | the rest is left out, and said |
+//! | streets | [`STREETS`] | the same |
 //! | text of names | [`TEXT`] | the same |
 //! | a line of the file | [`ban::LINE`] | the file is refused |
 //! | a query | [`QUERY`] characters, [`QUERY_WORDS`] words | the rest is not looked at |
@@ -33,6 +34,8 @@ pub use builder::{Builder, Full, Row};
 
 /// Most rows of an index; the whole of France has 26 million, a département some 10⁵ to 10⁶.
 pub const ROWS: usize = 5_000_000;
+/// Most streets of an index: each takes some 150 bytes while it is built.
+pub const STREETS: usize = 1_000_000;
 /// Most bytes of names in an index.
 pub const TEXT: usize = 256 * 1024 * 1024;
 /// Longest name of a street or a city, in characters.

@@ -1,6 +1,7 @@
 //! Places by address, and the map's tiles.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -84,10 +85,12 @@ pub(super) fn tiles(atlas: &Atlas) -> Option<TilesView> {
 pub(super) async fn tile(
     State(api): Shared,
     _caller: Caller,
-    Path((zoom, column, row)): Path<(u8, u32, u32)>,
+    place: Result<Path<(u8, u32, u32)>, PathRejection>,
 ) -> Result<Response, Problem> {
+    let none = || Problem::with_status(404, "there is no such tile");
+    let Path((zoom, column, row)) = place.map_err(|_| none())?;
     let tile = api.options.atlas.tile(zoom, column, row).await?;
-    let tile = tile.ok_or_else(|| Problem::with_status(404, "there is no such tile"))?;
+    let tile = tile.ok_or_else(none)?;
     let headers = [
         (header::CONTENT_TYPE, tile.kind.content_type()),
         (header::CACHE_CONTROL, TILE_CACHE),

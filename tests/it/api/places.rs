@@ -145,13 +145,18 @@ async fn tiles_are_served_from_a_directory_and_a_wrong_archive_is_refused() {
     );
     assert!(tile.head.contains("cache-control: private, max-age=86400"));
     assert!(tile.head.contains("x-content-type-options: nosniff"));
-    for none in ["9/263/187", "10/0/0", "9/4294967295/0", "255/0/0"] {
+    for none in [
+        "9/263/187",
+        "10/0/0",
+        "9/4294967295/0",
+        "255/0/0",
+        "256/0/0",
+        "9/263/186.png",
+        "9/-1/0",
+        "9/..%2f..%2f9/0",
+    ] {
         let answer = site.get(&operator, &format!("/tiles/{none}")).await;
         assert_eq!(answer.problem().0, 404, "{none}");
-    }
-    for odd in ["9/263/186.png", "9/-1/0", "9/..%2f..%2f9/0"] {
-        let answer = site.get(&operator, &format!("/tiles/{odd}")).await;
-        assert!((400..500).contains(&answer.status), "{odd}: {answer:?}");
     }
     let nobody = site.raw("GET", "/tiles/9/263/186", &[], "").await;
     assert_eq!(nobody.problem(), (401, "token_invalid"));
