@@ -74,7 +74,7 @@ sections! {
     /// `[console]`
     Console "[console]" {
         listen: Text, certificate: Text, key: Text, plain: Option<bool>, hosts: Texts,
-        addresses: Text, lock_after: Text,
+        addresses: Text, tiles: Text, tiles_attribution: Text, lock_after: Text,
     }
     /// `[rtsp]` without its accounts.
     Rtsp "[rtsp]" {

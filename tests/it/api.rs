@@ -1,6 +1,7 @@
 //! The receiver's API from outside, with a gateway that the test plays.
 
 mod live;
+mod places;
 mod site;
 
 use std::time::Duration;

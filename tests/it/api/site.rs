@@ -87,6 +87,8 @@ pub struct Site {
     pub trial: Trial,
     pub clock: ManualClock,
     source: Clock,
+    /// Lines of `[console]`, besides where it listens.
+    console: String,
     pub addresses: Addresses,
     pub control: Control,
     running: Option<Running>,
@@ -115,13 +117,14 @@ impl Site {
             link: vec![any],
             metrics: any,
         };
-        write_settings(&directory, &none);
+        write_settings(&directory, &none, "");
         let (running, addresses, control) = run(&directory, &source).await;
         Self {
             directory,
             trial,
             clock,
             source,
+            console: String::new(),
             addresses,
             control,
             running: Some(running),
@@ -136,15 +139,41 @@ impl Site {
 
     /// Starts again on the same state and addresses.
     pub async fn start_again(&mut self) {
-        write_settings(&self.directory, &self.addresses);
+        write_settings(&self.directory, &self.addresses, &self.console);
         let (running, addresses, control) = run(&self.directory, &self.source).await;
         assert_eq!(addresses, self.addresses);
         (self.running, self.control) = (Some(running), control);
     }
 
     pub async fn reload(&self) {
+        self.try_reload().await.unwrap();
+    }
+
+    pub async fn try_reload(&self) -> Result<(), String> {
         let loaded = config::load_receiver(&self.directory.0.join("receiver.toml")).unwrap();
-        self.control.reload(loaded).await.unwrap();
+        self.control.reload(loaded).await
+    }
+
+    /// A file beside the settings.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.directory.0.join(name), bytes).unwrap();
+    }
+
+    pub fn put_directory(&self, name: &str) {
+        std::fs::create_dir_all(self.directory.0.join(name)).unwrap();
+    }
+
+    /// What `/ready` says.
+    pub async fn ready(&self) -> String {
+        let address = self.addresses.metrics;
+        let head = format!("GET /ready HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        exchange(address, &head).await
+    }
+
+    /// Other lines of `[console]`, in the file that a reload and a new start read.
+    pub fn set_console(&mut self, lines: &str) {
+        self.console = lines.to_owned();
+        write_settings(&self.directory, &self.addresses, lines);
     }
 
     /// Revokes an operator, in the file that a reload reads.
@@ -231,7 +260,6 @@ impl Site {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
-        let mut stream = TcpStream::connect(self.addresses.console).await.unwrap();
         let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\nconnection: close\r\n");
         if !headers.iter().any(|(name, _)| *name == "host") {
             head.push_str(&format!("host: {}\r\n", self.addresses.console));
@@ -240,12 +268,7 @@ impl Site {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-        stream.write_all((head + body).as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        within("an answer", stream.read_to_end(&mut answer))
-            .await
-            .unwrap();
-        Answer::read(&String::from_utf8(answer).unwrap())
+        Answer::read(&exchange(self.addresses.console, &(head + body)).await)
     }
 
     /// Bodies of the journal's entries of this kind.
@@ -268,7 +291,18 @@ impl Site {
     }
 }
 
-fn write_settings(directory: &Directory, addresses: &Addresses) {
+/// What is answered until the other side closes.
+async fn exchange(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    within("an answer", stream.read_to_end(&mut answer))
+        .await
+        .unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+fn write_settings(directory: &Directory, addresses: &Addresses, console: &str) {
     let text = format!(
         r#"centre = "{CENTRE}"
 name = "CORG 13"
@@ -284,6 +318,7 @@ listen = ["{}"]
 id = "{COMMUNE}"
 [console]
 listen = "{}"
+{console}
 [rtsp]
 listen = "{}"
 [[operators]]
@@ -328,6 +363,7 @@ impl Operator {
 pub struct Answer {
     pub status: u16,
     pub head: String,
+    pub body: String,
     pub json: serde_json::Value,
 }
 
@@ -338,6 +374,7 @@ impl Answer {
         Self {
             status,
             head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
             json: serde_json::from_str(body).unwrap_or_default(),
         }
     }
@@ -598,7 +635,7 @@ pub fn configuration(width: u16) -> Arc<Configuration> {
     })
 }
 
-fn hello() -> GatewayHello {
+pub fn hello() -> GatewayHello {
     GatewayHello {
         minor: 0,
         version: "0.1.0".to_owned(),
@@ -621,12 +658,13 @@ fn hello() -> GatewayHello {
             snapshots: false,
             vms: false,
             approval: false,
+            hours: Vec::new(),
         }],
         head: None,
     }
 }
 
-fn info(id: &str, position: [f64; 2]) -> CameraInfo {
+pub fn info(id: &str, position: [f64; 2]) -> CameraInfo {
     CameraInfo {
         id: camera(id),
         name: format!("Caméra {id}"),
