@@ -88,7 +88,12 @@ impl Cache {
         }
         let mut found = Vec::new();
         // Authorities stand in the order of the settings' entries.
-        for (entry, authority) in shared.settings.operators.iter().zip(shared.authorities.iter()) {
+        for (entry, authority) in shared
+            .settings
+            .operators
+            .iter()
+            .zip(shared.authorities.iter())
+        {
             let directory = entry.designations.as_ref();
             let Some(directory) = directory.and_then(|path| self.directories.get(path)) else {
                 continue;
@@ -110,7 +115,9 @@ impl Cache {
 
     fn look(&mut self, shared: &Shared) {
         let entries = shared.settings.operators.iter();
-        let wanted: Vec<&PathBuf> = entries.filter_map(|entry| entry.designations.as_ref()).collect();
+        let wanted: Vec<&PathBuf> = entries
+            .filter_map(|entry| entry.designations.as_ref())
+            .collect();
         self.directories.retain(|path, _| wanted.contains(&path));
         for path in wanted {
             self.directories.entry(path.clone()).or_default().look(path);

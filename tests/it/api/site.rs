@@ -33,6 +33,7 @@ use fanal::proto::statement::{
 use fanal::reason::Refusal;
 use fanal::receiver::control::Control;
 use fanal::receiver::{Addresses, Options, Receiver};
+use fanal::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -98,7 +99,9 @@ impl Site {
     pub async fn start() -> Self {
         let directory =
             Directory(std::env::temp_dir().join(format!("fanal-api-{}", Uuid::now_v7())));
-        std::fs::create_dir_all(directory.0.join("state")).unwrap();
+        for inside in ["state", "designations"] {
+            std::fs::create_dir_all(directory.0.join(inside)).unwrap();
+        }
         let (source, clock) = Clock::manual(Clock::system().now().wall);
         let trial = Trial::new(clock.now().wall).unwrap();
         directory.write("link-ca.pem", trial.link_authority());
@@ -193,6 +196,7 @@ impl Site {
         Operator {
             signer: Signer::from_pem(identity.key.expose(), &identity.certificate).unwrap(),
             certificate: identity.certificate,
+            key: identity.key,
         }
     }
 
@@ -260,15 +264,13 @@ impl Site {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
-        let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\nconnection: close\r\n");
-        if !headers.iter().any(|(name, _)| *name == "host") {
-            head.push_str(&format!("host: {}\r\n", self.addresses.console));
-        }
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-        Answer::read(&exchange(self.addresses.console, &(head + body)).await)
+        let path = format!("/api/v1{path}");
+        call(self.addresses.console, method, &path, headers, body).await
+    }
+
+    /// Where a file beside the settings is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.0.join(name)
     }
 
     /// Bodies of the journal's entries of this kind.
@@ -289,6 +291,25 @@ impl Site {
         });
         bodies.filter(|body| body["kind"] == kind).collect()
     }
+}
+
+/// One request on a connection of its own, with a `Host` unless there is one.
+pub async fn call(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        head.push_str(&format!("host: {address}\r\n"));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    Answer::read(&exchange(address, &(head + body)).await)
 }
 
 /// What is answered until the other side closes.
@@ -324,6 +345,7 @@ listen = "{}"
 [[operators]]
 designation_authority = "designation-ca.pem"
 revoked = "designation.crl.pem"
+designations = "designations"
 "#,
         addresses.metrics,
         addresses.link[0],
@@ -350,6 +372,7 @@ async fn run(directory: &Directory, clock: &Clock) -> (Running, Addresses, Contr
 pub struct Operator {
     pub signer: Signer,
     pub certificate: String,
+    pub key: Secret,
 }
 
 impl Operator {
@@ -686,7 +709,10 @@ pub struct Events {
 
 impl Events {
     pub async fn listen(site: &Site, token: &str) -> Self {
-        let address: SocketAddr = site.addresses.console;
+        Self::listen_at(site.addresses.console, token).await
+    }
+
+    pub async fn listen_at(address: SocketAddr, token: &str) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!(
             "GET /api/v1/events HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n"
