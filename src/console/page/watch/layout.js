@@ -1,0 +1,66 @@
+// Where tiles go. Pure.
+
+const RATIO = 16 / 9;
+/** Part of the room that the focused picture gets. */
+const FOCUS = 0.76;
+
+/**
+ * Columns and rows that make `n` tiles of 16:9 largest in a room.
+ * @returns {{columns: number, rows: number}}
+ */
+export function gridOf(n, width, height) {
+  let best = { columns: 1, rows: n, size: 0 };
+  for (let columns = 1; columns <= n; columns += 1) {
+    const rows = Math.ceil(n / columns);
+    const size = Math.min(width / columns, (height / rows) * RATIO);
+    if (size > best.size) best = { columns, rows, size };
+  }
+  return { columns: best.columns, rows: best.rows };
+}
+
+function grid(n, { left, top, width, height }, gap) {
+  const { columns, rows } = gridOf(n, width, height);
+  const w = (width - gap * (columns - 1)) / columns;
+  const h = (height - gap * (rows - 1)) / rows;
+  return Array.from({ length: n }, (_, index) => ({
+    left: left + (index % columns) * (w + gap),
+    top: top + Math.floor(index / columns) * (h + gap),
+    width: w,
+    height: h,
+  }));
+}
+
+/**
+ * A rectangle for each tile, in CSS pixels. The focused one is large; the others stand beside
+ * or below it, whichever leaves them larger.
+ * @param {number} n
+ * @param {number} focused its index, -1: none
+ */
+export function layout(n, focused, width, height, gap = 4) {
+  if (n === 0 || width <= 0 || height <= 0) return [];
+  const room = { left: 0, top: 0, width, height };
+  if (focused < 0 || n === 1) return grid(n, room, gap);
+  const beside = width / height > RATIO;
+  const main = beside ? { ...room, width: width * FOCUS } : { ...room, height: height * FOCUS };
+  const rest = beside
+    ? { left: main.width + gap, top: 0, width: width - main.width - gap, height }
+    : { left: 0, top: main.height + gap, width, height: height - main.height - gap };
+  const others = grid(n - 1, rest, gap);
+  others.splice(focused, 0, main);
+  return others;
+}
+
+/** The tile that lies next in a direction, by its index; the same where there is none. */
+export function neighbour(rects, from, [dx, dy]) {
+  const middle = ({ left, top, width, height }) => [left + width / 2, top + height / 2];
+  const [x, y] = middle(rects[from]);
+  let best = { index: from, distance: Infinity };
+  rects.forEach((rect, index) => {
+    const [ox, oy] = middle(rect);
+    const along = (ox - x) * dx + (oy - y) * dy;
+    if (index === from || along <= 1) return;
+    const distance = along + 3 * Math.abs((ox - x) * dy + (oy - y) * dx);
+    if (distance < best.distance) best = { index, distance };
+  });
+  return best.index;
+}

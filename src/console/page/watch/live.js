@@ -1,0 +1,157 @@
+// The page's end of the worker: its socket's life, orders, and what it tells.
+
+import { backoff } from "/page/core/events.js";
+
+const WORKER = "/page/watch/worker.js";
+
+/** The one script address that may become a worker (Trusted Types). */
+const policy = globalThis.trustedTypes?.createPolicy("fanal", {
+  createScriptURL: (url) => {
+    if (url !== WORKER) throw new TypeError("no worker of this page");
+    return url;
+  },
+}) ?? { createScriptURL: (url) => url };
+
+/** One WebSocket for all cameras of a page, open while any is wanted. */
+export class Live {
+  #worker = new Worker(policy.createScriptURL(WORKER), { type: "module" });
+  #ctx;
+  #told;
+  #wanted = new Set();
+  #state = "closed";
+  #attempt = 0;
+  #timer = null;
+  #snapshots = new Map();
+  #next = 0;
+
+  /**
+   * @param {object} ctx the page's context
+   * @param {{figures, state, problem, end, connection}} told is called with what comes
+   */
+  constructor(ctx, told) {
+    this.#ctx = ctx;
+    this.#told = told;
+    this.#worker.onmessage = ({ data }) => this.#heard(data);
+  }
+
+  #post(message, transfer = []) {
+    this.#worker.postMessage(message, transfer);
+  }
+
+  /** Takes a camera's canvas over. */
+  add(camera, canvas) {
+    const own = canvas.transferControlToOffscreen();
+    this.#post({ type: "add", camera, canvas: own }, [own]);
+  }
+
+  remove(camera) {
+    this.#wanted.delete(camera);
+    this.#post({ type: "remove", camera });
+  }
+
+  start(camera) {
+    if (this.#wanted.has(camera)) return;
+    this.#wanted.add(camera);
+    this.#post({ type: "start", camera });
+    this.#connect();
+  }
+
+  /** Its picture goes from the canvas too. */
+  stop(camera) {
+    if (!this.#wanted.delete(camera)) return;
+    this.#post({ type: "stop", camera });
+  }
+
+  isWanted(camera) {
+    return this.#wanted.has(camera);
+  }
+
+  /** What is looked at closely. */
+  focus(cameras) {
+    this.#post({ type: "focus", cameras });
+  }
+
+  size(camera, width, height) {
+    this.#post({ type: "size", camera, width, height });
+  }
+
+  view(camera, view) {
+    this.#post({ type: "view", camera, view });
+  }
+
+  /** The newest picture as PNG; `{png, captured, width, height}`. */
+  snapshot(camera) {
+    this.#next += 1;
+    const id = this.#next;
+    this.#post({ type: "snapshot", camera, id });
+    return new Promise((resolve, reject) => this.#snapshots.set(id, { resolve, reject }));
+  }
+
+  end() {
+    clearTimeout(this.#timer);
+    this.#worker.terminate();
+    this.#state = "ended";
+  }
+
+  async #connect() {
+    if (this.#state !== "closed" || this.#wanted.size === 0 || this.#timer !== null) return;
+    this.#state = "opening";
+    try {
+      const token = await this.#ctx.api.token();
+      if (this.#state === "opening") this.#post({ type: "open", url: `${this.#ctx.api.base.replace(/^http/, "ws")}/api/v1/live`, token });
+    } catch {
+      this.#closed();
+    }
+  }
+
+  #closed() {
+    if (this.#state === "ended") return;
+    this.#state = "closed";
+    this.#told.connection(false);
+    if (this.#wanted.size === 0) return;
+    const pause = backoff(this.#attempt, Math.random());
+    this.#attempt += 1;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.#connect();
+    }, pause);
+  }
+
+  #heard(message) {
+    switch (message.type) {
+      case "ready":
+        this.#state = "open";
+        this.#attempt = 0;
+        this.#told.connection(true);
+        break;
+      case "closed":
+        this.#closed();
+        break;
+      case "figures":
+        this.#told.figures(message);
+        break;
+      case "camera_state":
+        this.#told.state(message);
+        break;
+      case "camera_end":
+      case "camera_error":
+        if (message.camera) {
+          // Wanted again, by its grant's next change: whoever shows it decides.
+          this.#wanted.delete(message.camera);
+          this.#post({ type: "stop", camera: message.camera });
+          this.#told.end(message);
+        }
+        break;
+      case "problem":
+        this.#told.problem(message);
+        break;
+      case "snapshot": {
+        const waiting = this.#snapshots.get(message.id);
+        this.#snapshots.delete(message.id);
+        if (message.problem) waiting?.reject(new Error(message.problem));
+        else waiting?.resolve(message);
+        break;
+      }
+    }
+  }
+}

@@ -1,0 +1,29 @@
+// The mosaic for the wall: a window that the page opened, with a socket of its own. It knows
+// what the page knows, and closes with it.
+
+import { h } from "/page/core/dom.js";
+import { preferred, setLang, t } from "/page/core/text.js";
+import { Mosaic } from "/page/watch/mosaic.js";
+
+const LOOK = 1_000;
+
+const page = window.opener?.fanalWall?.();
+if (page === undefined) {
+  setLang(preferred());
+  document.body.append(h("p", { class: "watch-empty", text: t("watch.wall_alone") }));
+} else {
+  const { ctx, actions } = page;
+  const place = h("main", { class: "watch-place" });
+  document.body.append(place);
+  const stop = ctx.store.watch(["lang", "theme", "incident"], () => {
+    setLang(ctx.store.get("lang"));
+    document.documentElement.dataset.theme = ctx.store.get("theme");
+    document.title = [ctx.store.get("incident"), "fanal"].filter(Boolean).join(" · ");
+  });
+  const mosaic = new Mosaic(place, ctx, { isMain: false, actions });
+  addEventListener("pagehide", () => {
+    stop();
+    mosaic.end();
+  });
+  setInterval(() => { if (window.opener === null || window.opener.closed) window.close(); }, LOOK);
+}
