@@ -4,7 +4,7 @@
 import { Problem } from "/page/core/api.js";
 import { lang, t } from "/page/core/text.js";
 import * as records from "/page/incident/records.js";
-import { changes, isMine, liveGrants, newIncident, splitKey } from "/page/incident/rules.js";
+import { changes, grantOf, isMine, liveGrants, newIncident, splitKey } from "/page/incident/rules.js";
 
 /** Most cameras that one call fetches (the API's own bound). */
 const CAMERAS_MOST = 10_000;
@@ -155,7 +155,7 @@ export class Ledger {
   #showCameras(incident, grant) {
     for (const { camera, state } of grant.granted) {
       const key = `${grant.commune}/${camera}`;
-      if (state === "ended" || grant.ended) continue;
+      if (state === "ended" || grant.ended || incident.removed.has(key)) continue;
       incident.refusals.delete(key);
       if (!incident.cameras.includes(key)) incident.cameras.push(key);
     }
@@ -191,7 +191,8 @@ export class Ledger {
       const key = `${commune}/${camera}`;
       const why = problem === null ? { reason, detail } : { reason: reason ?? problem.reason, detail: detail ?? problem.detail };
       incident.refusals.set(key, { ...why, at: clock.now() });
-      incident.cameras = incident.cameras.filter((other) => other !== key);
+      // One that is watched already, of which another stream was asked for, stays.
+      if (grantOf(key, incident, store.get("grants"), store.get("me")) === undefined) incident.cameras = incident.cameras.filter((other) => other !== key);
     }
     const { reason } = problem ?? refused[0];
     const cameras = refused.map(({ camera }) => this.cameraName(`${commune}/${camera}`)).join(", ");

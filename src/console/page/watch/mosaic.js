@@ -2,7 +2,7 @@
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
-import { grantOf, splitKey } from "/page/incident/rules.js";
+import { grantOf, isMine, liveGrants, splitKey } from "/page/incident/rules.js";
 import { layout, neighbour } from "/page/watch/layout.js";
 import { Live } from "/page/watch/live.js";
 import { Tile } from "/page/watch/tile.js";
@@ -33,13 +33,20 @@ export class Mosaic {
   #hiddenTimer = null;
   #stops = [];
   #isMain;
+  #pinned;
+  #signer = null;
+  #online = null;
   #askedSub = new Set();
   scriptMs = 0;
 
-  /** @param {{isMain: boolean, actions: object}} of the main window writes `store.tiles` */
-  constructor(element, ctx, { isMain, actions }) {
+  /**
+   * @param {{isMain: boolean, actions: object, incident?: string}} of the main window writes
+   *   `store.tiles`; another one shows one `incident`, whatever the page shows
+   */
+  constructor(element, ctx, { isMain, actions, incident = null }) {
     this.#ctx = ctx;
     this.#isMain = isMain;
+    this.#pinned = incident;
     this.actions = actions;
     this.element = h("div", { class: "mosaic", "data-testid": "mosaic" });
     element.append(this.element);
@@ -55,6 +62,7 @@ export class Mosaic {
     new ResizeObserver(() => this.place()).observe(this.element);
     this.#stops.push(store.watch(["incidents", "incident", "grants", "locked", "online", "me"], () => this.follow()));
     this.#stops.push(store.watch(["focused"], () => this.place()));
+    this.#stops.push(store.watch(["me", "online"], () => this.#connect()));
     this.#stops.push(store.watch(["lang"], () => { for (const tile of this.#tiles.values()) tile.words(); this.update(); }));
     const hidden = () => this.#hidden(document.hidden);
     document.addEventListener("visibilitychange", hidden);
@@ -73,17 +81,29 @@ export class Mosaic {
 
   #incident() {
     const { store } = this.#ctx;
-    return store.get("incidents").get(store.get("incident"));
+    return store.get("incidents").get(this.#pinned ?? store.get("incident"));
+  }
+
+  /** Another signer has a socket of his own; a receiver that is back may have lost this one. */
+  #connect() {
+    const { store } = this.#ctx;
+    const [me, online] = [store.get("me"), store.get("online")];
+    if (this.#signer !== null && me !== null && me !== this.#signer) this.live.reopen();
+    else if (online === "online" && this.#online === "offline") this.live.probe();
+    this.#signer = me;
+    this.#online = online;
   }
 
   #grant(key) {
     const { store } = this.#ctx;
     const incident = this.#incident();
     if (incident === undefined) return undefined;
-    const live = grantOf(key, incident, store.get("grants"), store.get("me"));
+    const { commune, camera } = splitKey(key);
+    const isSub = (grant) => isMine(grant, store.get("me")) && grant.commune === commune && grant.granted.some((entry) => entry.camera === camera && entry.state !== "ended" && entry.profile === "sub");
+    const sub = this.#askedSub.has(key) ? liveGrants(incident, store.get("grants")).findLast(isSub) : undefined;
+    const live = sub ?? grantOf(key, incident, store.get("grants"), store.get("me"));
     if (live) return live;
     // The one that ended, to say why.
-    const { commune, camera } = splitKey(key);
     return [...incident.grants].map((id) => store.get("grants").get(id)).filter((grant) => grant?.commune === commune && grant.granted.some((entry) => entry.camera === camera)).at(-1);
   }
 
@@ -127,7 +147,7 @@ export class Mosaic {
       // The receiver started anew, say, and knows the grant again in a moment.
       if (runs && end !== undefined && (end.grant !== grant.proof || performance.now() >= end.retryAt)) this.#ends.delete(key);
       const wanted = runs && !locked && !this.#paused && !this.#problems.has(key) && !this.#ends.has(key);
-      if (wanted) this.live.start(key);
+      if (wanted) this.live.start(key, grant.grant);
       else this.live.stop(key);
       if (!wanted) this.#figures.delete(key);
     }
@@ -157,13 +177,20 @@ export class Mosaic {
   #problem(key, problem, codec) {
     const { store, actions } = this.#ctx;
     const hasSub = store.get("cameras").get(key)?.sub === true;
-    if (problem === "codec" && hasSub && !this.#askedSub.has(key) && this.#isMain && actions.askAnew) {
+    if (problem === "codec" && hasSub && !this.#askedSub.has(key) && this.#isMain && actions.askSub) {
       this.#askedSub.add(key);
-      actions.askAnew(key, { profile: "sub" });
+      this.#askSub(key, { reason: problem, codec }, actions);
       return;
     }
     this.#problems.set(key, { reason: problem, codec });
     this.#startAndStop(store.get("locked"));
+    this.update();
+  }
+
+  async #askSub(key, why, actions) {
+    if (await actions.askSub(key)) return;
+    this.#problems.set(key, why);
+    this.#startAndStop(this.#ctx.store.get("locked"));
     this.update();
   }
 
