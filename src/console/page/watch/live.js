@@ -22,6 +22,7 @@ export class Live {
   #attempt = 0;
   #timer = null;
   #connection = 0;
+  #focus = "";
   #snapshots = new Map();
   #next = 0;
 
@@ -68,8 +69,10 @@ export class Live {
     return this.#wanted.has(camera);
   }
 
-  /** What is looked at closely. */
+  /** What is looked at, the closest first. */
   focus(cameras) {
+    if (cameras.join() === this.#focus) return;
+    this.#focus = cameras.join();
     this.#post({ type: "focus", cameras });
   }
 

@@ -162,8 +162,10 @@ export class Mosaic {
     keys.forEach((key, index) => {
       if (this.#rects[index]) this.#tiles.get(key).place(this.#rects[index], index === focused);
     });
-    // Few pictures are large enough for main streams; of many only the first is.
-    this.live.focus(focused >= 0 ? [keys[focused]] : keys.length > MAIN_TILES ? keys.slice(0, 1) : []);
+    // The first that is named has its main stream, the others named give way to it. Few
+    // pictures may all have theirs; of many only the first is worth it.
+    const first = focused >= 0 ? keys[focused] : keys[0];
+    this.live.focus(focused >= 0 || keys.length > MAIN_TILES ? [first, ...keys.filter((key) => key !== first)] : []);
   }
 
   #report({ tiles, scriptMs }) {
@@ -232,7 +234,7 @@ export class Mosaic {
       tiles.set(key, {
         state: view.state, reason: view.reason, profile: entry?.profile ?? null, cause: entry?.profile_cause ?? null, ageMs: view.ageMs,
         frames: figures?.frames ?? 0, dropped: figures?.dropped ?? 0, width: figures?.width ?? 0, height: figures?.height ?? 0,
-        codec: figures?.codec ?? null, problem: this.#problems.get(key)?.reason ?? null,
+        codec: figures?.codec ?? null, queue: figures?.queue ?? 0, problem: this.#problems.get(key)?.reason ?? null,
       });
     }
     if (this.#isMain) store.set("tiles", tiles);
@@ -304,5 +306,5 @@ export class Mosaic {
 export function figuresOf(store, mosaic) {
   const tiles = [...store.get("tiles")].map(([camera, tile]) => ({ camera, ...tile }));
   const sum = (name) => tiles.reduce((total, tile) => total + tile[name], 0);
-  return { frames: sum("frames"), dropped: sum("dropped"), scriptMs: mosaic.scriptMs, tiles, lang: lang() };
+  return { frames: sum("frames"), dropped: sum("dropped"), decodeQueue: sum("queue"), scriptMs: mosaic.scriptMs, tiles, lang: lang() };
 }

@@ -187,7 +187,7 @@ function openBookmarks(ctx) {
     h("div", { class: "row dialog-actions" },
       h("button", { type: "button", on: { click: () => close() } }, t("watch.close")),
       h("button", { type: "button", class: "primary", "data-testid": "bookmarks-export", on: { click: () => {
-        const csv = csvOf(incident.bookmarks, { ref: incident.ref, grounds: actions.groundsLabel(incident.grounds) }, lang());
+        const csv = csvOf(incident.bookmarks.map((mark) => ({ ...mark, to: mark.open ? ctx.clock.now() : mark.to, commune: actions.communeName(mark.commune) })), { ref: incident.ref, grounds: actions.groundsLabel(incident.grounds) }, lang());
         download(new Blob([csv], { type: "text/csv" }), fileName(["fanal", incident.ref, "reperes"], "csv"));
       } } }, t("watch.bookmark.export"))),
   ]);
