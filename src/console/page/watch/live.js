@@ -161,7 +161,8 @@ export class Live {
         break;
       case "camera_end":
       case "camera_error":
-        if (message.camera) {
+        // Not of a subscription that another has taken the place of.
+        if (message.camera && (message.grant ?? null) === (this.#wanted.get(message.camera) ?? null)) {
           // Wanted again, by its grant's next change: whoever shows it decides.
           this.#wanted.delete(message.camera);
           this.#post({ type: "stop", camera: message.camera });

@@ -37,6 +37,7 @@ export class Mosaic {
   #signer = null;
   #online = null;
   #askedSub = new Set();
+  #asking = new Set();
   scriptMs = 0;
 
   /**
@@ -55,8 +56,8 @@ export class Mosaic {
       connection: (connected) => { this.#connected = connected; this.update(); },
       figures: (message) => this.#report(message),
       state: () => this.update(),
-      problem: ({ camera, problem, codec }) => this.#problem(camera, problem, codec),
-      end: ({ camera, reason, detail }) => this.#ended(camera, reason, detail),
+      problem: (message) => this.#problem(message),
+      end: (message) => this.#ended(message),
     });
     const { store } = ctx;
     new ResizeObserver(() => this.place()).observe(this.element);
@@ -146,6 +147,8 @@ export class Mosaic {
       const end = this.#ends.get(key);
       // The receiver started anew, say, and knows the grant again in a moment.
       if (runs && end !== undefined && (end.grant !== grant.proof || performance.now() >= end.retryAt)) this.#ends.delete(key);
+      // Another grant may carry what can be decoded.
+      if (this.#problems.has(key) && this.#problems.get(key).grant !== grant?.grant) this.#problems.delete(key);
       const wanted = runs && !locked && !this.#paused && !this.#problems.has(key) && !this.#ends.has(key);
       if (wanted) this.live.start(key, grant.grant);
       else this.live.stop(key);
@@ -176,29 +179,36 @@ export class Mosaic {
   }
 
   /** What the browser can't decode falls to the sub-stream once, then says why. */
-  #problem(key, problem, codec) {
-    const { store, actions } = this.#ctx;
+  #problem({ camera: key, grant, problem, codec }) {
+    const { store } = this.#ctx;
+    const { actions } = this;
+    if (this.#asking.has(key) || this.#grant(key)?.grant !== grant) return;
     const hasSub = store.get("cameras").get(key)?.sub === true;
-    if (problem === "codec" && hasSub && !this.#askedSub.has(key) && this.#isMain && actions.askSub) {
+    if (problem === "codec" && hasSub && !this.#askedSub.has(key) && this.#isMain) {
       this.#askedSub.add(key);
-      this.#askSub(key, { reason: problem, codec }, actions);
+      this.#askSub(key, { reason: problem, codec, grant });
       return;
     }
-    this.#problems.set(key, { reason: problem, codec });
+    this.#problems.set(key, { reason: problem, codec, grant });
     this.#startAndStop(store.get("locked"));
     this.update();
   }
 
-  async #askSub(key, why, actions) {
-    if (await actions.askSub(key)) return;
-    this.#problems.set(key, why);
+  async #askSub(key, why) {
+    this.#asking.add(key);
+    const isGranted = await this.actions.askSub(key);
+    this.#asking.delete(key);
+    if (!isGranted) this.#problems.set(key, why);
     this.#startAndStop(this.#ctx.store.get("locked"));
     this.update();
   }
 
-  #ended(key, reason, detail) {
-    this.#ends.set(key, { reason, detail, grant: this.#grant(key)?.proof, retryAt: performance.now() + RETRY_AFTER });
+  #ended({ camera: key, grant, reason, detail }) {
+    // The camera goes on under another grant.
+    const isOver = this.#grant(key)?.grant === grant;
+    if (isOver) this.#ends.set(key, { reason, detail, grant: this.#grant(key)?.proof, retryAt: performance.now() + RETRY_AFTER });
     this.#figures.delete(key);
+    if (!isOver) this.#startAndStop(this.#ctx.store.get("locked"));
     this.update();
   }
 

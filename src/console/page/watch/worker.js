@@ -49,6 +49,7 @@ class Stream {
   /** Nothing of what was seen stays. */
   forget() {
     this.tag = null;
+    this.tagGrant = null;
     this.stop();
     this.last?.close();
     this.last = null;
@@ -106,7 +107,7 @@ class Stream {
 
   giveUp(problem) {
     this.decoder = null;
-    postMessage({ type: "problem", camera: this.camera, problem, codec: this.codec });
+    postMessage({ type: "problem", camera: this.camera, grant: this.tagGrant, problem, codec: this.codec });
   }
 
   take(unit) {
@@ -261,12 +262,13 @@ function heard(from, text) {
   if (message.type === "subscribed" && stream) {
     byTag.delete(stream.tag);
     stream.tag = message.tag;
+    stream.tagGrant = message.grant;
     byTag.set(message.tag, stream);
   } else if (message.type === "configuration" && stream?.tag === message.tag) stream.configure(message);
   else if (message.type === "skipped" && stream) stream.needsKey = true;
   else if (message.type === "state" || message.type === "end" || message.type === "error") {
     if (message.type === "end" && stream && stream.tag === message.tag) byTag.delete(message.tag);
-    postMessage({ ...message, type: `camera_${message.type}` });
+    postMessage({ ...message, grant: stream?.tagGrant ?? stream?.grant, type: `camera_${message.type}` });
   }
 }
 
