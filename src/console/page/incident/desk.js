@@ -140,6 +140,7 @@ export class Desk {
         this.#approvals.wait(incident.ref, commune, cameras, answer);
         return { commune, waiting: answer };
       }
+      incident.asked.add(answer.grant);
       this.#ledger.takeAnswer(answer);
       this.#ledger.tellRefused(incident, commune, answer.refused);
       return { commune, grant: answer };

@@ -236,6 +236,7 @@ export class Mosaic {
       const allowed = commune?.agreement?.snapshots === true;
       tile.show({
         camera: store.get("cameras").get(key), commune, view, figures, entry,
+        codec: this.#problems.get(key)?.codec ?? figures?.codec ?? null,
         leftMs: grant && !grant.ended ? Date.parse(grant.expires) - centreNow : null,
         waitMs: approval ? Date.parse(approval.approve_by) - centreNow : null,
         snapshot: { allowed, text: t(allowed ? "watch.tile.snapshot" : "watch.tile.no_snapshot") },

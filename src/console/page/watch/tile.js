@@ -115,7 +115,7 @@ export class Tile {
   }
 
   /** Shows what is so now. */
-  show({ camera, commune, view, figures, entry, leftMs, snapshot, waitMs, reason }) {
+  show({ camera, commune, view, figures, entry, codec, leftMs, snapshot, waitMs, reason }) {
     const { element } = this;
     say(this.name, camera?.name ?? this.key.split("/")[1]);
     say(this.commune, commune?.name ?? this.key.split("/")[0]);
@@ -125,7 +125,7 @@ export class Tile {
     say(this.profile, entry && isPictured(view.state) ? t(`watch.profile.${entry.profile}`) : "");
     if (entry) set(this.profile, "title", entry.profile_cause ? t(`watch.cause.${entry.profile_cause}`) : "");
     const seconds = Math.floor((view.silentMs ?? 0) / 1000);
-    const params = { s: seconds, codec: codecName(figures?.codec ?? ""), left: countdown(waitMs ?? 0) };
+    const params = { s: seconds, codec: codecName(codec ?? ""), left: countdown(waitMs ?? 0) };
     say(this.word, view.state === "live" ? "" : t(`watch.state.${view.state}`, params));
     say(this.hint, reason);
     const address = view.state === "unsupported" ? entry?.rtsp ?? "" : "";

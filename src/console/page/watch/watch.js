@@ -101,7 +101,7 @@ function removeTile(ctx, incident, key) {
 
 /**
  * Asks for a camera's smaller stream beside the one that is granted, and gives that back where
- * it is for this camera alone; whether it was granted.
+ * this page asked for it and for this camera alone; whether it was granted.
  */
 async function askSub(ctx, incident, key) {
   if (incident === undefined) return false;
@@ -109,7 +109,8 @@ async function askSub(ctx, incident, key) {
   const grant = grantOf(key, incident, store.get("grants"), store.get("me"));
   const answers = await actions.ask([key], { profile: "sub", beside: true });
   if (!answers.some((answer) => answer.grant !== undefined)) return false;
-  if (grant?.granted.filter(({ state }) => state !== "ended").length === 1) await actions.release(grant.grant);
+  const isForItAlone = grant?.granted.filter(({ state }) => state !== "ended").length === 1;
+  if (isForItAlone && incident.asked.has(grant.grant)) await actions.release(grant.grant);
   return true;
 }
 
