@@ -168,7 +168,7 @@ export class Ledger {
   #showCameras(incident, grant) {
     for (const { camera, state } of grant.granted) {
       const key = `${grant.commune}/${camera}`;
-      if (state === "ended" || grant.ended) continue;
+      if (state === "ended" || grant.ended || incident.removed.has(key)) continue;
       incident.refusals.delete(key);
       if (!incident.cameras.includes(key)) incident.cameras.push(key);
     }
