@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::tools::have;
+use crate::world::{Plan, World};
 
 mod bidi;
 mod launch;
@@ -20,6 +21,7 @@ mod page;
 
 use bidi::Connection;
 use launch::{Launched, Process};
+pub use page::id;
 
 /// Longest wait for anything that should happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -175,4 +177,54 @@ impl Browser {
         let errors = self.errors();
         assert!(errors.is_empty(), "the page's console: {errors:#?}");
     }
+}
+
+/// The tests of pages are only as good as what makes them fail.
+async fn errors_of_a_page_are_told(kind: Kind) {
+    let Some(mut browser) = Browser::start(kind).await else {
+        return;
+    };
+    let world = World::start(Plan::default()).await;
+    let page = format!("http://{}/", world.addresses.console);
+    browser.goto(&page).await;
+    browser.until("the page", "document.title").await;
+    browser.evaluate("console.warn('only a warning')").await;
+    browser.windows().await;
+    assert_eq!(browser.errors(), Vec::<String>::new());
+    let told = "import(`${location.origin}/page/core/dom.js`).then(() => {
+        console.error('written by the page');
+        setTimeout(() => { throw new Error('thrown by the page'); });
+        Promise.reject(new Error('refused by the page'));
+        const script = document.createElement('script');
+        script.src = 'http://other.example/';
+        document.head.append(script);
+    })";
+    // Trusted Types stop what an element is given as code; the policy what is loaded.
+    let _ = browser.try_evaluate(told).await;
+    let image = "Object.assign(document.body.appendChild(new Image()), \
+        { src: 'http://other.example/picture' }).src";
+    browser.evaluate(image).await;
+    let frame = "new Promise((done) => setTimeout(() => requestAnimationFrame(done)))";
+    browser.evaluate(frame).await;
+    let errors = browser.errors().join("\n");
+    for words in [
+        "written by the page",
+        "thrown by the page",
+        "refused by the page",
+        "policy: ",
+    ] {
+        assert!(errors.contains(words), "{words} not in {errors}");
+    }
+    browser.close().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn errors_of_a_page_in_chromium_are_told() {
+    errors_of_a_page_are_told(Kind::Chromium).await;
+}
+
+#[tokio::test]
+async fn errors_of_a_page_in_firefox_are_told() {
+    errors_of_a_page_are_told(Kind::Firefox).await;
 }

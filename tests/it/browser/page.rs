@@ -6,6 +6,8 @@ use super::{Browser, PATIENCE};
 
 /// Longest part of a page's text in a failure.
 const TEXT_LIMIT: usize = 2_000;
+/// Most elements of a page that can have the focus.
+const TAB_LIMIT: usize = 200;
 
 /// Waits for a condition: looks again at each change of the document and at each frame (for
 /// what changes without, like pixels), and of a hidden page, which has no frames, at times.
@@ -81,9 +83,21 @@ impl Browser {
         self.run(expression, None).await
     }
 
+    /// The same, where that may throw: the error's text.
+    pub async fn try_evaluate(&mut self, expression: &str) -> Result<Value, String> {
+        self.try_run(expression, None).await
+    }
+
     /// The same beside the page: its globals and its policy do not reach there.
     pub async fn evaluate_beside(&mut self, expression: &str) -> Value {
         self.run(expression, Some("beside")).await
+    }
+
+    /// Runs statements there.
+    pub async fn execute_beside(&mut self, statements: &str) {
+        let function = format!("() => {{ {statements}\n}}");
+        let done = self.call_function(&function, Some("beside"), json!([]));
+        done.await.unwrap();
     }
 
     async fn run(&mut self, expression: &str, sandbox: Option<&str>) -> Value {
@@ -113,8 +127,6 @@ impl Browser {
             "awaitPromise": true,
             "target": target,
             "arguments": arguments,
-            // What a click does where the browser wants a person for it.
-            "userActivation": false,
         });
         let call = self
             .connection
@@ -229,6 +241,47 @@ impl Browser {
         self.press("Control+a").await;
         self.press("Backspace").await;
         self.type_text(text).await;
+    }
+
+    /// Focuses a list and chooses by the keyboard.
+    pub async fn choose(&mut self, selector: &str, value: &str) {
+        self.shown(selector).await;
+        let focus = format!("document.querySelector({}).focus()", json!(selector));
+        self.evaluate(&focus).await;
+        self.choose_focused(selector, value).await;
+    }
+
+    /// Chooses in the list that has the focus: types what the wanted line begins with.
+    pub async fn choose_focused(&mut self, selector: &str, value: &str) {
+        self.focused(selector).await;
+        let field = json!(selector);
+        let label = format!(
+            "[...document.querySelector({field}).options].find(({{ value }}) => value === {})?.text",
+            json!(value)
+        );
+        let label = self.until(&format!("{value} in {selector}"), &label).await;
+        self.type_text(label.as_str().unwrap()).await;
+        let chosen = format!("document.querySelector({field}).value === {}", json!(value));
+        self.until(&format!("{value} chosen in {selector}"), &chosen)
+            .await;
+    }
+
+    /// Waits until the element has the focus.
+    pub async fn focused(&mut self, selector: &str) {
+        let has = format!("document.activeElement?.matches({})", json!(selector));
+        self.until(&format!("the focus on {selector}"), &has).await;
+    }
+
+    /// Goes on by the Tab key until the element has the focus.
+    pub async fn tab_to(&mut self, selector: &str) {
+        let has = format!("document.activeElement?.matches({})", json!(selector));
+        for _ in 0..TAB_LIMIT {
+            self.press("Tab").await;
+            if self.evaluate(&has).await == true {
+                return;
+            }
+        }
+        self.fail(&format!("no Tab leads to {selector}")).await
     }
 
     /// Strikes a key: a character, a name (`Enter`, `Tab`), or several held together
