@@ -34,7 +34,8 @@ const UNTIL: &str = "(condition, patience) => new Promise((resolve) => {
   frame();
 })";
 
-/// The first element of a selector that can be clicked: shown, enabled, still, and in front.
+/// Where the first element of a selector is that can be clicked: shown, enabled, still, and
+/// in front.
 const CLICKABLE: &str = "(selector) => {
   for (const element of document.querySelectorAll(selector)) {
     if (element.disabled || element.getAttribute('aria-disabled') === 'true') continue;
@@ -47,7 +48,7 @@ const CLICKABLE: &str = "(selector) => {
     window.fanalTestPlaces ??= new WeakMap();
     const still = window.fanalTestPlaces.get(element) === place;
     window.fanalTestPlaces.set(element, place);
-    if (still) return element;
+    if (still) return { x: Math.round(box.left + box.width / 2), y: Math.round(box.top + box.height / 2) };
   }
   return null;
 }";
@@ -96,7 +97,7 @@ impl Browser {
     /// Runs statements there.
     pub async fn execute_beside(&mut self, statements: &str) {
         let function = format!("() => {{ {statements}\n}}");
-        let done = self.call_function(&function, Some("beside"), json!([]));
+        let done = self.call_function(&function, Some("beside"));
         done.await.unwrap();
     }
 
@@ -107,7 +108,7 @@ impl Browser {
 
     async fn try_run(&mut self, expression: &str, sandbox: Option<&str>) -> Result<Value, String> {
         let function = format!("async () => JSON.stringify((await ({expression})) ?? null)");
-        let result = self.call_function(&function, sandbox, json!([])).await?;
+        let result = self.call_function(&function, sandbox).await?;
         let text = result["value"].as_str().unwrap_or("null");
         Ok(serde_json::from_str(text).unwrap())
     }
@@ -116,7 +117,6 @@ impl Browser {
         &mut self,
         function: &str,
         sandbox: Option<&str>,
-        arguments: Value,
     ) -> Result<Value, String> {
         let mut target = json!({ "context": self.context });
         if let Some(sandbox) = sandbox {
@@ -126,7 +126,6 @@ impl Browser {
             "functionDeclaration": function,
             "awaitPromise": true,
             "target": target,
-            "arguments": arguments,
         });
         let call = self
             .connection
@@ -202,26 +201,16 @@ impl Browser {
 
     /// Clicks an element with the mouse, once it can be clicked.
     pub async fn click(&mut self, selector: &str) {
-        let found =
-            format!("(selector, patience) => ({UNTIL})(() => ({CLICKABLE})(selector), patience)");
-        let patience = u32::try_from(PATIENCE.as_millis()).unwrap();
-        let arguments = json!([
-            { "type": "string", "value": selector },
-            { "type": "number", "value": patience },
-        ]);
-        let node = self.call_function(&found, None, arguments).await;
-        let node = match node {
-            Ok(node) if node["sharedId"].is_string() => node,
-            Ok(_) => self.fail(&format!("{selector} can't be clicked")).await,
-            Err(error) => self.fail(&format!("{selector}: {error}")).await,
-        };
-        let origin = json!({ "type": "element", "element": { "sharedId": node["sharedId"] } });
+        let find = format!("({CLICKABLE})({})", json!(selector));
+        let place = self
+            .until(&format!("{selector} that can be clicked"), &find)
+            .await;
         let actions = json!([{
             "type": "pointer",
             "id": "mouse",
             "parameters": { "pointerType": "mouse" },
             "actions": [
-                { "type": "pointerMove", "x": 0, "y": 0, "origin": origin },
+                { "type": "pointerMove", "x": place["x"], "y": place["y"] },
                 { "type": "pointerDown", "button": 0 },
                 { "type": "pointerUp", "button": 0 },
             ],

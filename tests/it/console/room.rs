@@ -1,12 +1,15 @@
 //! An operations room: a world, and a browser on its receiver's page.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use fanal::certs::Identity;
-use fanal::clock::Clock;
+use fanal::clock::{Clock, ManualClock};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::browser::{Browser, Kind, id};
 use crate::world::{COMMUNE, Plan, World};
@@ -28,6 +31,9 @@ const SEEN: &str = "(key) => {
   }
   return { sum, lit, frames: Number(tile.dataset.frames ?? 0), state: tile.dataset.state };
 }";
+
+/// How finely an adjustable clock goes.
+const TICK: Duration = Duration::from_millis(20);
 
 pub struct Room {
     pub world: World,
@@ -53,6 +59,22 @@ pub fn demo_fragment(identity: &Identity) -> String {
         .collect();
     let operator = json!({ "key": STANDARD.encode(key.secret_pkcs8_der()), "chain": chain });
     format!("demo={}", URL_SAFE_NO_PAD.encode(operator.to_string()))
+}
+
+/// A clock that goes as fast as the system's, and ahead when it is told to. It stands still
+/// once the task is dropped.
+pub fn adjustable_clock() -> (Clock, ManualClock, JoinSet<()>) {
+    let (clock, manual) = Clock::manual(Clock::system().now().wall);
+    let mut task = JoinSet::new();
+    let hand = manual.clone();
+    task.spawn(async move {
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            ticks.tick().await;
+            hand.advance(TICK);
+        }
+    });
+    (clock, manual, task)
 }
 
 impl Room {

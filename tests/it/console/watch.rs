@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use fanal::clock::Clock;
 use serde_json::json;
 
-use super::room::{Room, key, tile};
+use super::room::{Room, adjustable_clock, key, tile};
 use crate::browser::{Kind, id};
 use crate::relay::fanal;
 use crate::world::{Plan, until};
@@ -104,7 +103,7 @@ async fn a_cut_by_the_commune_leaves_words_and_no_picture() {
 
 #[tokio::test]
 async fn an_expired_grant_leaves_words_and_no_picture() {
-    let (clock, manual) = Clock::manual(Clock::system().now().wall);
+    let (clock, manual, _going) = adjustable_clock();
     let plan = Plan {
         receiver_clock: clock,
         ..Plan::default()
