@@ -19,7 +19,7 @@ async fn chromium_shows_the_picture_until_the_intervention_is_closed() {
     room.moves("cam-002").await;
     room.moves("cam-001").await;
     room.browser.keep_screenshot("two").await;
-    let request = &room.world.entries("receiver", "requested");
+    let request = &room.world.entries("gateway", "granted");
     assert!(!request.is_empty());
     room.browser.click(&id("close-incident")).await;
     room.browser.click(&id("confirm")).await;
@@ -187,7 +187,7 @@ async fn a_dispatch_tool_opens_the_intervention_by_the_address() {
     room.browser.says("#incident h2", "2026/99").await;
     room.browser.says("#incident", "Brigadier Noir").await;
     room.ask("cam-001").await;
-    let entries = room.world.entries("receiver", "requested");
+    let entries = room.world.entries("gateway", "granted");
     let told = json!(entries).to_string();
     assert!(told.contains("2026/99"), "{told}");
     assert!(!key("cam-001").is_empty());
