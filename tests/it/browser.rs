@@ -87,9 +87,9 @@ impl Browser {
         answer.unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
-    /// The process id of the browser.
-    pub fn process_id(&self) -> u32 {
-        self.process.id()
+    /// What all processes of the browser have taken of the processors so far.
+    pub fn processor_time(&self) -> Duration {
+        self.process.processor_time()
     }
 
     /// Loads a page and waits for it and its modules. The same page with another fragment

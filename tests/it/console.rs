@@ -1,6 +1,7 @@
 //! The operators' page in real browsers, against real daemons and simulated cameras.
 
 mod accessible;
+mod figures;
 mod room;
 mod sign;
 mod watch;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
@@ -23,8 +24,6 @@ pub struct Launched {
 /// The browser's processes.
 pub struct Process {
     child: Child,
-    /// The browser where it is no child of ours but of its driver.
-    browser: Option<Pid>,
     /// What it writes must be read, or it stops.
     readers: JoinSet<()>,
     /// Its profile, cache and home.
@@ -35,17 +34,25 @@ impl Process {
     fn spawn(command: &mut Command, home: Directory) -> Self {
         Self {
             child: command.spawn().unwrap(),
-            browser: None,
             readers: JoinSet::new(),
             _home: home,
         }
     }
 
-    /// The browser's own process id, for its figures.
-    pub fn id(&self) -> u32 {
-        let child = self.child.id().expect("the browser runs");
-        self.browser
-            .map_or(child, |pid| pid.as_raw_nonzero().get().unsigned_abs())
+    /// What all processes of the browser have taken of the processors so far.
+    pub fn processor_time(&self) -> Duration {
+        let group = self.child.id().expect("the browser runs").to_string();
+        let processes = std::fs::read_dir("/proc").unwrap();
+        let ticks = processes.filter_map(|entry| {
+            let stat = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+            // Behind the name, which may hold anything: state, parent, group, …
+            let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+            let own = fields[2] == group;
+            let ticks = fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?;
+            own.then_some(ticks)
+        });
+        // A tick of /proc is 10 ms on every architecture of Linux.
+        Duration::from_millis(10 * ticks.sum::<u64>())
     }
 }
 
@@ -124,8 +131,6 @@ async fn chromium() -> Launched {
     let url = capabilities["webSocketUrl"]
         .as_str()
         .unwrap_or_else(|| panic!("chromedriver: {answer}"));
-    let browser = capabilities["goog:processID"].as_i64();
-    process.browser = browser.and_then(|id| Pid::from_raw(i32::try_from(id).unwrap()));
     Launched {
         connection: Connection::open(url).await,
         process,

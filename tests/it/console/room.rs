@@ -183,15 +183,6 @@ impl Room {
             .await;
     }
 
-    /// Frames shown so far.
-    pub async fn frames(&mut self, camera: &str) -> u64 {
-        let expression = format!(
-            "Number(document.querySelector({}).dataset.frames)",
-            json!(tile(camera))
-        );
-        self.browser.evaluate(&expression).await.as_u64().unwrap()
-    }
-
     /// Ends browser and daemons: all must have gone well.
     pub async fn end(self) {
         self.browser.close().await;
