@@ -43,11 +43,15 @@ async fn the_language_is_switched_and_remembered() {
     assert_eq!(room.browser.evaluate(language).await, "fr");
     let french = room.browser.text("body").await;
     assert_eq!(room.browser.evaluate(BARE).await, json!([]));
+    let close = id("close-incident");
+    let before = room.browser.text(&close).await;
     room.browser.click(&id("lang")).await;
-    room.browser
-        .until("English", "document.documentElement.lang === 'en'")
-        .await;
-    room.browser.says(&id("close-incident"), "Close").await;
+    let other = format!(
+        "document.documentElement.lang === 'en' && document.querySelector({}).innerText !== {}",
+        json!(close),
+        json!(before)
+    );
+    room.browser.until("English words", &other).await;
     let english = room.browser.text("body").await;
     assert_ne!(french, english);
     assert_eq!(room.browser.evaluate(BARE).await, json!([]));
