@@ -50,6 +50,11 @@ pub fn tile(camera: &str) -> String {
     format!("[data-testid=\"tile\"][data-camera=\"{}\"]", key(camera))
 }
 
+/// The selector of a camera among what was found; a press asks for it.
+pub fn result(camera: &str) -> String {
+    format!("{}[data-camera=\"{}\"]", id("camera-result"), key(camera))
+}
+
 /// What the fragment of the demo's URL carries: an operator's key and designation.
 pub fn demo_fragment(identity: &Identity) -> String {
     let key = PrivatePkcs8KeyDer::from_pem_slice(identity.key.expose().as_bytes()).unwrap();
@@ -146,8 +151,7 @@ impl Room {
     pub async fn ask_here(&mut self, camera: &str) {
         let browser = &mut self.browser;
         browser.fill(&id("search"), camera).await;
-        let found = format!("{}[data-camera=\"{}\"]", id("camera-result"), key(camera));
-        browser.click(&format!("{found} {}", id("ask"))).await;
+        browser.click(&result(camera)).await;
     }
 
     /// Waits until the picture moves: pixels change and frames are counted.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::room::{Room, adjustable_clock, key, tile};
+use super::room::{Room, adjustable_clock, result, tile};
 use crate::browser::{Kind, id};
 use crate::relay::fanal;
 use crate::world::{Plan, until};
@@ -216,14 +216,8 @@ async fn the_keyboard_alone_is_enough() {
     browser.press("/").await;
     browser.focused(&id("search")).await;
     browser.type_text("cam-001").await;
-    let found = format!(
-        "{}[data-camera=\"{}\"]",
-        id("camera-result"),
-        key("cam-001")
-    );
-    let ask = format!("{found} {}", id("ask"));
-    browser.shown(&ask).await;
-    browser.tab_to(&ask).await;
+    browser.shown(&result("cam-001")).await;
+    browser.press("ArrowDown").await;
     browser.press("Enter").await;
     room.moves("cam-001").await;
     room.end().await;
