@@ -3,11 +3,13 @@
 
 mod api;
 mod authorise;
+mod browser;
 mod camera;
 mod certs;
 mod check_link;
 mod cli;
 mod config;
+mod console;
 mod conventions;
 mod gstreamer;
 mod http;

@@ -363,7 +363,7 @@ async fn motion_jpeg_is_relayed_as_h264_is() {
 }
 
 /// Runs the program, with the gateway's socket as last argument.
-async fn fanal(args: &[&str], world: &World) -> String {
+pub async fn fanal(args: &[&str], world: &World) -> String {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_fanal"))
         .args(args)
         .arg(world.directory.path("gateway.sock"))

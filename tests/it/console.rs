@@ -1,0 +1,8 @@
+//! The operators' page in real browsers, against real daemons and simulated cameras.
+
+mod accessible;
+mod figures;
+mod room;
+mod sign;
+mod watch;
+mod words;
