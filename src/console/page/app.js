@@ -114,6 +114,7 @@ function showFailure(error) {
 
 let events = null;
 let desk = null;
+let isAsked = false;
 
 /** Somebody signed in: the frame, once, and what the receiver knows. */
 function run(signer) {
@@ -140,7 +141,7 @@ function run(signer) {
     const off = duration(Math.abs(clock.workstationAhead) / 1000, store.get("lang"));
     ctx.actions.toast({ level: "warn", key: "desk.clock_off", params: { off } });
   }
-  addEventListener("hashchange", () => openAsked(readFragment(location.hash)));
+  addEventListener("hashchange", () => store.get("locked") || openAsked(readFragment(location.hash)));
 }
 
 /** Mounts a part; one that is broken leaves the others whole, and says so. */
@@ -160,9 +161,10 @@ function take(signer) {
 
 /** Unlocked: by the same person, or by the next one, who then may take over. */
 function resume(signer) {
-  if (signer === ctx.signer) return;
   const [from, to] = [store.get("me"), signer.me];
   const isOther = from.number !== to.number || from.unit !== to.unit;
+  // The same person with the same designation: nothing has to be opened anew.
+  if (!isOther && from.notAfter === to.notAfter) return;
   take(signer);
   follow();
   if (!isOther) return;
@@ -174,12 +176,12 @@ function resume(signer) {
 /** Follows the receiver's events as whoever signs now. */
 function follow() {
   events?.stop();
-  let asked = false;
   const ready = async () => {
     await desk.load();
-    if (asked) return;
-    asked = true;
-    openAsked(fragment);
+    if (isAsked) return;
+    isAsked = true;
+    // One that was closed in this tab stays closed after a reload.
+    if (!store.get("incidents").get(fragment.incident)?.closedAt) openAsked(fragment);
   };
   events = new Events(ctx.api, () => clock.now(), {
     ready,

@@ -96,7 +96,7 @@ function toolButtons(ctx, lock, { time, expiry }) {
     h("button", { class: "plain", "data-testid": "lang", "data-focus": "lang", "aria-label": t("desk.other_lang"), on: { click: () => switchLang(store) } }, lang() === "fr" ? "EN" : "FR"),
     h("button", { class: "plain icon", "data-testid": "theme", "data-focus": "theme", "aria-label": t(dark ? "desk.theme_light" : "desk.theme_dark"), title: t(dark ? "desk.theme_light" : "desk.theme_dark"), on: { click: () => switchTheme(store) } }, dark ? "☀" : "☾"),
     h("button", { class: "plain icon", "data-testid": "help", "data-focus": "help", "aria-label": t("desk.help.title"), title: t("desk.help.title"), on: { click: () => openHelp(ctx) } }, "?"),
-    h("button", { "data-testid": "lock", "data-focus": "lock", title: "Shift+L", on: { click: lock } }, t("desk.lock")),
+    h("button", { "data-testid": "lock", "data-focus": "lock", title: `${t("desk.key.shift")}+L`, on: { click: lock } }, t("desk.lock")),
   ];
 }
 

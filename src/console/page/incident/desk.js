@@ -15,6 +15,8 @@ export class Desk {
   #ctx;
   #ledger;
   #approvals;
+  /** Cameras and grants whose request is under way: a second press asks nothing. */
+  #underWay = new Set();
 
   constructor(ctx) {
     this.#ctx = ctx;
@@ -118,14 +120,22 @@ export class Desk {
       return [];
     }
     const [me, grants] = [store.get("me"), store.get("grants")];
-    const wanted = keys.filter((key) => grantOf(key, incident, grants, me) === undefined);
+    const waiting = [...store.get("approvals").values()].filter((one) => one.incident === incident.ref);
+    const isAsked = (key) => this.#underWay.has(`${incident.ref} ${key}`) || waiting.some(({ commune, cameras }) => cameras.some((camera) => key === `${commune}/${camera}`));
+    const wanted = keys.filter((key) => !isAsked(key) && grantOf(key, incident, grants, me) === undefined);
     for (const key of keys) {
       incident.refusals.delete(key);
       if (!incident.cameras.includes(key)) incident.cameras.push(key);
     }
     store.touch("incidents");
     const wish = duration ?? incident.duration;
-    return Promise.all(byCommune(wanted).map((part) => this.#askCommune(incident, part, wish, profile)));
+    const names = wanted.map((key) => `${incident.ref} ${key}`);
+    for (const name of names) this.#underWay.add(name);
+    try {
+      return await Promise.all(byCommune(wanted).map((part) => this.#askCommune(incident, part, wish, profile)));
+    } finally {
+      for (const name of names) this.#underWay.delete(name);
+    }
   }
 
   async #askCommune(incident, { commune, cameras }, wish, profile) {
@@ -144,7 +154,7 @@ export class Desk {
     } catch (error) {
       const problem = Problem.of(error);
       const named = new Map(problem.cameras.map((entry) => [entry.camera, entry]));
-      this.#ledger.tellRefused(incident, commune, cameras.map((camera) => ({ camera, problem, ...named.get(camera) })), problem);
+      this.#ledger.tellRefused(incident, commune, cameras.map((camera) => ({ camera, ...named.get(camera) })), problem);
       return { commune, problem };
     }
   }
@@ -159,10 +169,20 @@ export class Desk {
     const { store } = this.#ctx;
     const grant = store.get("grants").get(id);
     const incident = grant && store.get("incidents").get(grant.incident);
-    if (incident === undefined || grant.ended) return false;
+    if (incident === undefined || grant.ended || this.#underWay.has(id)) return false;
+    this.#underWay.add(id);
+    try {
+      return await this.#renew(incident, grant, quiet);
+    } finally {
+      this.#underWay.delete(id);
+    }
+  }
+
+  async #renew(incident, grant, quiet) {
+    const { store } = this.#ctx;
     const cameras = grant.granted.filter(({ state }) => state !== "ended").map(({ camera }) => camera);
     const seconds = durationFor(store.get("communes").get(grant.commune)?.agreement, incident.duration);
-    const asked = { aud: grant.commune, cameras, grounds: grant.grounds, incident: grant.incident, duration: seconds, profile: "auto", present: incident.present, renews: id };
+    const asked = { aud: grant.commune, cameras, grounds: grant.grounds, incident: grant.incident, duration: seconds, profile: "auto", present: incident.present, renews: grant.grant };
     try {
       const answer = await this.#send(asked);
       if (answer.grant === undefined) {

@@ -4,7 +4,7 @@
 import { Problem } from "/page/core/api.js";
 import { lang, t } from "/page/core/text.js";
 import * as records from "/page/incident/records.js";
-import { changes, isMine, liveGrants, newIncident, splitKey } from "/page/incident/rules.js";
+import { changes, grantOf, isMine, liveGrants, newIncident, splitKey } from "/page/incident/rules.js";
 
 /** Most cameras that one call fetches (the API's own bound). */
 const CAMERAS_MOST = 10_000;
@@ -130,6 +130,7 @@ export class Ledger {
     const before = grants.get(grant.grant);
     grants.set(grant.grant, grant);
     let incident = incidents.get(grant.incident);
+    if (before === undefined && this.#comesTooLate(incident, grant)) return;
     // One that was closed here comes back only by a new grant.
     const isNew = incident === undefined || (incident.closedAt !== null && !incident.grants.has(grant.grant));
     if (isNew && !grant.ended) {
@@ -150,6 +151,18 @@ export class Ledger {
     store.touch("grants");
     store.touch("incidents");
     this.#loadCameras(grant.commune);
+  }
+
+  /** Approved after the intervention was closed here: given back at once. */
+  #comesTooLate(incident, grant) {
+    const { store, actions } = this.#ctx;
+    if (!incident?.closedAt || grant.ended || !isMine(grant, store.get("me"))) return false;
+    const waited = [...store.get("approvals").values()].some((one) => one.incident === grant.incident && one.commune === grant.commune);
+    if (!waited) return false;
+    incident.grants.add(grant.grant);
+    this.note(incident.ref, { level: "info", key: "desk.history.too_late", params: { commune: this.communeName(grant.commune), grant: grant.grant } });
+    actions.release(grant.grant);
+    return true;
   }
 
   #showCameras(incident, grant) {
@@ -191,7 +204,9 @@ export class Ledger {
       const key = `${commune}/${camera}`;
       const why = problem === null ? { reason, detail } : { reason: reason ?? problem.reason, detail: detail ?? problem.detail };
       incident.refusals.set(key, { ...why, at: clock.now() });
-      incident.cameras = incident.cameras.filter((other) => other !== key);
+      // A refused renewal leaves what runs.
+      const runs = grantOf(key, incident, store.get("grants"), store.get("me")) !== undefined;
+      if (!runs) incident.cameras = incident.cameras.filter((other) => other !== key);
     }
     const { reason } = problem ?? refused[0];
     const cameras = refused.map(({ camera }) => this.cameraName(`${commune}/${camera}`)).join(", ");
