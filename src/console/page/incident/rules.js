@@ -101,6 +101,8 @@ export function newIncident({ ref, grounds, present = [], at = null, openedAt })
     refusals: new Map(), duration: null,
     // Opened or carried on at this desk; others are the unit's.
     mine: false,
+    // The mosaic's order before another person took the seat.
+    order: [],
   };
 }
 
