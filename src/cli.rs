@@ -63,6 +63,8 @@ enum Command {
     Release(commands::release::ReleaseArgs),
     /// Show a centre's communes and the unit's live grants
     Status(commands::status::StatusArgs),
+    /// Serve the operator's page on this machine, which holds the key and shows what it signs
+    Console(commands::console::ConsoleArgs),
     /// Run a commune's daemon: checks requests, relays cameras
     Gateway(commands::gateway::GatewayArgs),
     /// Run a centre's daemon: takes requests, serves pictures to players
@@ -91,6 +93,7 @@ impl Command {
             | Self::Renew(_)
             | Self::Release(_)
             | Self::Status(_)
+            | Self::Console(_)
             | Self::Journal(_)
             | Self::Relays(_)
             | Self::Cut(_)
@@ -109,6 +112,7 @@ impl Command {
             Self::Renew(args) => commands::renew::run(args),
             Self::Release(args) => commands::release::run(args),
             Self::Status(args) => commands::status::run(args),
+            Self::Console(args) => commands::console::run(args),
             Self::Gateway(args) => commands::gateway::run(args),
             Self::Receiver(args) => commands::receiver::run(args),
             Self::Relays(args) => commands::relays::run(args),

@@ -11,6 +11,7 @@ use super::Usage;
 use crate::clock::Clock;
 use crate::config::{self, Daemon, Disk, settings};
 
+mod atlas;
 mod cameras;
 mod link;
 
@@ -82,7 +83,8 @@ pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
             }
             let loaded = config::load_receiver_from(&args.config, &disk).map_err(wrong)?;
             let ends = receiver_ends(&loaded.settings);
-            let lines = receiver_lines(&loaded.settings);
+            let mut lines = receiver_lines(&loaded.settings);
+            lines.extend(atlas::lines(&loaded.settings.console)?);
             summary(&args, "receiver", &lines, &loaded.settings.warnings, &ends)
         }
     }

@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use super::Usage;
 use crate::clock::{Clock, Wall};
+use crate::http::STALLED;
 use crate::proto::ids::{CentreId, RequestId};
 use crate::proto::jws::Signer;
 use crate::proto::statement::{TOKEN_TYPE, TokenClaims};
@@ -80,6 +81,10 @@ impl ReceiverArgs {
     }
 }
 
+/// The kernel's buffer of what came and was not read: as small as the receiver's own, so that
+/// late video waits where it can be skipped.
+const RECEIVE_BUFFER: usize = 512 * 1024;
+
 /// Speaks with one receiver as one operator.
 pub struct Client {
     host: Host<String>,
@@ -126,10 +131,17 @@ pub struct Refused {
 }
 
 /// What `GET /api/v1/time` answers.
-#[derive(Deserialize)]
-struct TimeAnswer {
+#[derive(Debug, Deserialize)]
+pub struct CentreTime {
     unix_ms: i64,
     centre: CentreId,
+}
+
+impl CentreTime {
+    /// The centre's time.
+    pub fn wall(&self) -> Wall {
+        Wall(self.unix_ms.saturating_mul(1_000))
+    }
 }
 
 impl Client {
@@ -179,12 +191,8 @@ impl Client {
     }
 
     async fn learn_centre(&mut self) -> anyhow::Result<()> {
-        let answer = self
-            .exchange(Method::GET, "/api/v1/time", None, None)
-            .await?;
-        let time: TimeAnswer = serde_json::from_value(answer.json)
-            .with_context(|| format!("{}: GET /api/v1/time is not fanal's", self.origin))?;
-        let (theirs, ours) = (Wall(time.unix_ms.saturating_mul(1000)), self.now());
+        let time = self.centre_time().await?;
+        let (theirs, ours) = (time.wall(), self.now());
         let apart = theirs.since(ours).max(ours.since(theirs));
         if apart > CLOCK_WARNING {
             let side = if ours < theirs { "behind" } else { "ahead of" };
@@ -196,6 +204,33 @@ impl Client {
         }
         self.centre = time.centre;
         Ok(())
+    }
+
+    /// The centre's time, as the receiver says.
+    pub async fn centre_time(&self) -> anyhow::Result<CentreTime> {
+        let answer = self.get_openly("/api/v1/time").await?;
+        serde_json::from_value(answer.json)
+            .with_context(|| format!("{}: GET /api/v1/time is not fanal's", self.origin))
+    }
+
+    /// Asks for what needs no token; a refusal is a [`Refused`].
+    pub async fn get_openly(&self, path: &str) -> anyhow::Result<Answer> {
+        self.exchange(Method::GET, path, None, None).await
+    }
+
+    /// As in the `Host` header.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// As in the `Origin` header.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The operator's certificates, leaf first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        self.signer.chain()
     }
 
     /// The receiver's centre.
@@ -222,17 +257,19 @@ impl Client {
 
     /// Calls the API with a fresh bearer token; a refusal is a [`Refused`].
     pub async fn call(&self, method: Method, path: &str) -> anyhow::Result<Answer> {
-        let now = self.now().seconds();
-        let token = self.signer.sign(
-            TOKEN_TYPE,
-            &TokenClaims {
-                jti: new_id(),
-                iat: now,
-                exp: now + TOKEN_LIFE,
-                aud: self.centre.clone(),
-            },
-        );
+        let token = self.sign_token(self.now().seconds(), TOKEN_LIFE);
         self.exchange(method, path, None, Some(token)).await
+    }
+
+    /// A bearer token for this centre, `life` seconds long.
+    pub fn sign_token(&self, iat: i64, life: i64) -> String {
+        let claims = TokenClaims {
+            jti: new_id(),
+            iat,
+            exp: iat.saturating_add(life),
+            aud: self.centre.clone(),
+        };
+        self.signer.sign(TOKEN_TYPE, &claims)
     }
 
     async fn exchange(
@@ -259,11 +296,7 @@ impl Client {
         }
         let request = request.body(Full::new(Bytes::from(bytes.unwrap_or_default())))?;
         let origin = &self.origin;
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.open()).await;
-        let stream = connected
-            .map_err(|_| anyhow::anyhow!("{} s passed", CONNECT_TIMEOUT.as_secs()))
-            .and_then(|opened| opened)
-            .with_context(|| format!("connecting to {origin}"))?;
+        let stream = self.open().await?;
         let answered = tokio::time::timeout(ANSWER_TIMEOUT, speak(stream, request)).await;
         let (status, bytes) = answered
             .map_err(|_| anyhow::anyhow!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))
@@ -286,7 +319,17 @@ impl Client {
         .into())
     }
 
-    async fn open(&self) -> anyhow::Result<Box<dyn Stream>> {
+    /// A connection to the receiver, over TLS where its URL says so; within
+    /// [`CONNECT_TIMEOUT`]. A receiver that is gone is noticed by TCP itself.
+    pub async fn open(&self) -> anyhow::Result<Box<dyn Stream>> {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.connect_once()).await;
+        connected
+            .map_err(|_| anyhow::anyhow!("{} s passed", CONNECT_TIMEOUT.as_secs()))
+            .and_then(|opened| opened)
+            .with_context(|| format!("connecting to {}", self.origin))
+    }
+
+    async fn connect_once(&self) -> anyhow::Result<Box<dyn Stream>> {
         let name = match &self.host {
             Host::Domain(name) => name.clone(),
             Host::Ipv4(address) => address.to_string(),
@@ -294,6 +337,14 @@ impl Client {
         };
         let stream = TcpStream::connect((name.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;
+        let socket = socket2::SockRef::from(&stream);
+        socket.set_tcp_user_timeout(Some(STALLED))?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        let probes = socket2::TcpKeepalive::new()
+            .with_time(STALLED / 2)
+            .with_interval(STALLED / 6)
+            .with_retries(3);
+        socket.set_tcp_keepalive(&probes)?;
         match &self.tls {
             Some(tls) => {
                 let name = ServerName::try_from(name)?;
@@ -305,7 +356,7 @@ impl Client {
 }
 
 /// TCP or TLS.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// One request and its answer over a connection of its own.
@@ -389,6 +440,11 @@ pub fn new_id() -> RequestId {
 pub struct French(pub bool);
 
 impl French {
+    /// One of two texts.
+    pub const fn pick<'a>(self, french: &'a str, english: &'a str) -> &'a str {
+        if self.0 { french } else { english }
+    }
+
     /// As the environment says (`LC_ALL`, `LC_MESSAGES`, `LANG`: the first that is set).
     pub fn of_environment() -> Self {
         let set = ["LC_ALL", "LC_MESSAGES", "LANG"]

@@ -5,6 +5,7 @@ pub mod allow;
 pub mod certs;
 pub mod check;
 pub mod client;
+pub mod console;
 pub mod cut;
 pub mod demo;
 pub mod gateway;

@@ -27,7 +27,7 @@ mod camera;
 mod csv;
 mod files;
 mod gateway;
-mod grounds;
+pub mod grounds;
 mod pem;
 mod problem;
 mod raw;

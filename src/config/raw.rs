@@ -74,7 +74,7 @@ sections! {
     /// `[console]`
     Console "[console]" {
         listen: Text, certificate: Text, key: Text, plain: Option<bool>, hosts: Texts,
-        addresses: Text, lock_after: Text,
+        addresses: Text, tiles: Text, tiles_attribution: Text, lock_after: Text,
     }
     /// `[rtsp]` without its accounts.
     Rtsp "[rtsp]" {
@@ -82,7 +82,7 @@ sections! {
         plain: Option<bool>,
     }
     /// `[[operators]]`
-    Operators "[[operators]]" { designation_authority: Text, revoked: Text, }
+    Operators "[[operators]]" { designation_authority: Text, revoked: Text, designations: Text, }
     /// `[[rtsp.account]]`
     Account "[[rtsp.account]]" {
         name: Text, username: Text, password_file: Text, password_env: Text, from: Texts,

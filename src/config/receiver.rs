@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::gateway::{Password, metrics, password, state_dir};
 use super::pem::{self, RawTls};
 use super::problem::Reading;
-use super::section::{Root, Section};
+use super::section::{Lines, Root, Section};
 use super::settings::{Account, Commune, Console, Operators, Receiver, Rtsp, Tls};
 use super::{raw, values};
 use crate::proto::ids::{CentreId, CommuneId};
@@ -96,17 +97,14 @@ fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Opti
         DEFAULT_LOCK,
         (Duration::from_secs(60), Duration::from_secs(86_400)),
     );
-    let addresses = reading.optional_path(&at, "addresses", raw.addresses);
-    if let Some(path) = addresses
-        .as_ref()
-        .filter(|path| reading.files.mode(path).is_none())
-    {
-        let path = path.display();
-        reading.error(
-            at.of("addresses"),
-            format!("addresses: there is no {path}; correct the path or remove the key"),
-        );
-    }
+    let addresses = existing(&at, "addresses", raw.addresses, reading);
+    let tiles = existing(&at, "tiles", raw.tiles, reading);
+    let tiles_attribution = reading.optional(
+        &at,
+        "tiles_attribution",
+        raw.tiles_attribution,
+        |attribution| values::text(&attribution),
+    );
     let hosts = reading.list(&at, "hosts", raw.hosts, |host| {
         let name = host.rsplit_once(':').map_or(host, |(name, port)| {
             if port.parse::<u16>().is_ok() {
@@ -130,7 +128,27 @@ fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Opti
         hosts,
         lock_after,
         addresses,
+        tiles,
+        tiles_attribution,
     })
+}
+
+/// A path at which there must be something.
+fn existing(
+    at: &Lines,
+    key: &str,
+    written: Option<String>,
+    reading: &mut Reading<'_>,
+) -> Option<PathBuf> {
+    let path = reading.optional_path(at, key, written)?;
+    if reading.files.mode(&path).is_none() {
+        let shown = path.display();
+        reading.error(
+            at.of(key),
+            format!("{key}: there is no {shown}; correct the path or remove the key"),
+        );
+    }
+    Some(path)
 }
 
 fn rtsp_of(section: Section<raw::Rtsp>, reading: &mut Reading<'_>) -> Option<Rtsp> {
@@ -236,10 +254,22 @@ fn operators_of(
         if let Some(path) = &revoked {
             pem::check_crl(path, at.of("revoked"), reading);
         }
+        let designations = reading.optional_path(&at, "designations", raw.designations);
+        if let Some(path) = designations
+            .as_ref()
+            .filter(|path| reading.files.mode(path).is_none())
+        {
+            let path = path.display();
+            reading.error(
+                at.of("designations"),
+                format!("designations: there is no directory {path}; make it or remove the key"),
+            );
+        }
         if let Some(designation_authority) = authority {
             operators.push(Operators {
                 designation_authority,
                 revoked,
+                designations,
             });
         }
     }

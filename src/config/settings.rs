@@ -303,6 +303,10 @@ pub struct Console {
     pub lock_after: Duration,
     /// Addresses for the search (Base Adresse Nationale).
     pub addresses: Option<PathBuf>,
+    /// Pictures for the map's background: a PMTiles archive, or a directory `z/x/y.png`.
+    pub tiles: Option<PathBuf>,
+    /// Whom the map must name for them.
+    pub tiles_attribution: Option<String>,
 }
 
 /// A server's own certificate and key, without client authentication.
@@ -336,6 +340,8 @@ pub struct Operators {
     pub designation_authority: PathBuf,
     /// Revocation list (PEM); newer ones are passed to the gateways.
     pub revoked: Option<PathBuf>,
+    /// A directory of designations (PEM), where the page finds the newest for its key.
+    pub designations: Option<PathBuf>,
 }
 
 /// A VMS account.

@@ -332,6 +332,11 @@ fn mistakes_of_a_receiver() {
         ),
         (
             "[[operators]]",
+            "[console]\ntiles = \"fond.pmtiles\"\n[[operators]]",
+            "there is no /etc/fanal/fond.pmtiles",
+        ),
+        (
+            "[[operators]]",
             "[rtsp]\nlisten = \"0.0.0.0:8554\"\n[[operators]]",
             "clear RTSP off loopback",
         ),

@@ -6,6 +6,7 @@
 //! after [`STALLED`] by TCP's own user timeout (RFC 5482), zero windows included.
 
 mod problem;
+pub mod site;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::clock::Wall;
 use crate::config::settings::{Agreement, Camera, Hours};
+use crate::proto::control::{AgreementInfo, HoursInfo};
 use crate::proto::ids::CameraId;
 use crate::proto::statement::{RefusedCamera, RequestClaims};
 use crate::proto::text;
@@ -26,6 +27,10 @@ const DAY_MINUTES: u16 = 1440;
 /// Days looked ahead for the end of the hours. Weekly windows without a gap for
 /// more than a week have none.
 const HORIZON_DAYS: u32 = 9;
+/// Days looked back and ahead for when an announced agreement was last in force, and will be.
+const WEEK: i64 = 8;
+/// Windows of an announced agreement that are looked at.
+const WINDOWS: usize = 64;
 
 /// What is known of the grant that a request carries on.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +106,90 @@ pub fn in_force_until(agreement: &Agreement, now: Wall) -> Option<Wall> {
     Some(until.map_or(ends, |until| until.min(ends)))
 }
 
+/// A time in which an agreement is not in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// When it began; `None`: it has never been in force.
+    pub since: Option<Wall>,
+    /// When it ends; `None`: never, or further ahead than is looked.
+    pub until: Option<Wall>,
+}
+
+/// Whether an agreement that was announced is out of its dates or hours, and since when.
+/// `None`: it is in force, or its dates can't be read.
+pub fn closed(agreement: &AgreementInfo, now: Wall) -> Option<Closed> {
+    let paris = TimeZone::get("Europe/Paris").ok()?;
+    let first: Date = agreement.from.parse().ok()?;
+    let last: Date = agreement.until.parse().ok()?;
+    let begins = wall(&paris, start_of(first)?)?;
+    let ends = wall(&paris, start_of(last.tomorrow().ok()?)?)?;
+    if now >= ends {
+        let since = Some(ends);
+        return Some(Closed { since, until: None });
+    }
+    if agreement.hours.is_empty() {
+        let until = Some(begins);
+        return (now < begins).then_some(Closed { since: None, until });
+    }
+    let windows = windows(&agreement.hours, &paris, now.max(begins))?;
+    if now >= begins
+        && windows
+            .iter()
+            .any(|(start, end)| *start <= now && now < *end)
+    {
+        return None;
+    }
+    let before = windows.iter().map(|(_, end)| *end);
+    let after = windows
+        .iter()
+        .map(|(start, end)| ((*start).max(begins), *end));
+    // A window that was open before the first day's midnight goes on after it.
+    let after = after.filter(|(start, end)| *start > now && start < end);
+    Some(Closed {
+        since: before.filter(|end| *end <= now && *end > begins).max(),
+        until: after
+            .map(|(start, _)| start)
+            .filter(|start| *start < ends)
+            .min(),
+    })
+}
+
+/// Of several agreements that all are closed, the one that opens soonest; `None` where one
+/// is in force, or there is none.
+pub fn all_closed<'a>(
+    agreements: impl Iterator<Item = &'a AgreementInfo>,
+    now: Wall,
+) -> Option<Closed> {
+    let mut soonest: Option<Closed> = None;
+    for agreement in agreements {
+        let closed = closed(agreement, now)?;
+        let order = |closed: &Closed| closed.until.map_or(i64::MAX, |until| until.0);
+        soonest = Some(match soonest {
+            Some(known) if order(&known) <= order(&closed) => known,
+            _ => closed,
+        });
+    }
+    soonest
+}
+
+/// The windows of the week before `now` and of the one after it.
+fn windows(hours: &[HoursInfo], paris: &TimeZone, now: Wall) -> Option<Vec<(Wall, Wall)>> {
+    let today = jiff::Timestamp::from_microsecond(now.0)
+        .ok()?
+        .to_zoned(paris.clone())
+        .date();
+    let mut windows = Vec::new();
+    for ahead in -WEEK..=WEEK {
+        let day = today.checked_add(jiff::Span::new().days(ahead)).ok()?;
+        let weekday = usize::try_from(day.weekday().to_monday_zero_offset()).ok()?;
+        let of_day = hours.iter().take(WINDOWS);
+        for window in of_day.filter(|window| window.days[weekday]) {
+            windows.extend(bounds(window.start, window.end, day, paris));
+        }
+    }
+    Some(windows)
+}
+
 /// When the window around `now` ends, with those that follow without a gap;
 /// `None` outside all windows, `Some(None)` if they never end.
 fn hours_until(hours: &[Hours], paris: &TimeZone, now: Wall) -> Option<Option<Wall>> {
@@ -113,7 +202,7 @@ fn hours_until(hours: &[Hours], paris: &TimeZone, now: Wall) -> Option<Option<Wa
     for _ in 0..HORIZON_DAYS {
         let weekday = usize::try_from(day.weekday().to_monday_zero_offset()).ok()?;
         for window in hours.iter().filter(|window| window.days[weekday]) {
-            windows.extend(bounds(window, day, paris));
+            windows.extend(bounds(window.start, window.end, day, paris));
         }
         day = day.tomorrow().ok()?;
     }
@@ -131,14 +220,14 @@ fn hours_until(hours: &[Hours], paris: &TimeZone, now: Wall) -> Option<Option<Wa
 }
 
 /// First moment and the moment after the last of a window that starts on this day.
-fn bounds(window: &Hours, day: Date, paris: &TimeZone) -> Option<(Wall, Wall)> {
-    let end_day = if window.end <= window.start || window.end >= DAY_MINUTES {
+fn bounds(start: u16, end: u16, day: Date, paris: &TimeZone) -> Option<(Wall, Wall)> {
+    let end_day = if end <= start || end >= DAY_MINUTES {
         day.tomorrow().ok()?
     } else {
         day
     };
-    let start = wall(paris, at_minute(day, window.start)?)?;
-    let end = wall(paris, at_minute(end_day, window.end % DAY_MINUTES)?)?;
+    let start = wall(paris, at_minute(day, start)?)?;
+    let end = wall(paris, at_minute(end_day, end % DAY_MINUTES)?)?;
     Some((start, end))
 }
 

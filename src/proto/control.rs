@@ -255,6 +255,20 @@ pub struct AgreementInfo {
     /// Whether the commune approves each request.
     #[serde(default)]
     pub approval: bool,
+    /// When it is in force within a week; empty: always. Older gateways don't say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<HoursInfo>,
+}
+
+/// A weekly window, Europe/Paris. One that ends at or before its start runs into the next day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoursInfo {
+    /// Days on which it starts, Monday first.
+    pub days: [bool; 7],
+    /// Start, minutes after midnight.
+    pub start: u16,
+    /// End, minutes after midnight, exclusive; 1440 is the end of the day.
+    pub end: u16,
 }
 
 /// Grounds with their labels.

@@ -212,8 +212,32 @@ impl LinkAuthority {
     }
 }
 
+/// SHA-256 of the key in a certificate (its SubjectPublicKeyInfo, DER): how operators' pages
+/// call a key. `None`: it is no certificate.
+pub fn key_thumbprint(certificate: &CertificateDer<'_>) -> Option<Sha256> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(Sha256::of(parsed.public_key().raw))
+}
+
+/// What a certificate says of its holder, unverified: for showing it to the holder.
+///
+/// # Errors
+/// It is none, or its subject lacks a part.
+pub fn read(certificate: &CertificateDer<'_>) -> Result<Designation, String> {
+    let (_, parsed) = X509Certificate::from_der(certificate)
+        .map_err(|error| format!("the certificate can't be read: {error}"))?;
+    Ok(Designation {
+        operator: read_operator(&parsed)?,
+        not_after: Wall::from_seconds(parsed.validity().not_after.timestamp()),
+        fingerprint: Sha256::of(certificate),
+    })
+}
+
 /// Verifies the chain and reads the operator from its leaf.
-fn designate(
+///
+/// # Errors
+/// `operator_not_designated`, `designation_expired`, `designation_revoked`, `revocation_unknown`.
+pub fn designate(
     chain: &[CertificateDer<'_>],
     authority: &Authority,
     rules: Rules,
@@ -373,7 +397,11 @@ fn request_claims(json: &[u8]) -> Result<RequestClaims, Refusal> {
     Ok(claims)
 }
 
-fn check_request(claims: &RequestClaims) -> Result<(), String> {
+/// Whether a request's claims are well formed; else how they are not.
+///
+/// # Errors
+/// A member that is empty, too long, repeated or not fit to be read.
+pub fn check_request(claims: &RequestClaims) -> Result<(), String> {
     if claims.jti.0.get_version_num() != 7 || claims.jti.0.get_variant() != uuid::Variant::RFC4122 {
         return Err(format!("jti {} is no UUID of version 7", claims.jti));
     }

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use commune::Commune;
+pub use commune::{Commune, Unusable};
 pub use grant::{End, Grant, GrantCamera};
 pub use request::{Asked, Denial};
 pub use viewing::Viewer;
@@ -363,7 +363,7 @@ impl Desk {
                 page,
                 pages,
                 cameras,
-            } => self.handle_cameras(commune, page, pages, cameras),
+            } => self.handle_cameras(commune, page, pages, cameras, now),
             ToReceiver::Granted { id, proof, relays } => {
                 self.handle_granted(commune, id, proof, relays, now);
             }

@@ -234,7 +234,7 @@ impl Anchors {
                     .next_update()
                     .map(|time| Wall::from_seconds(time.timestamp())),
                 hash: Sha256::of(der),
-                pem: list_pem(der),
+                pem: pem("X509 CRL", der),
             },
             number: Number(bytes.len(), bytes),
             list: Arc::new(owned.into()),
@@ -370,10 +370,10 @@ fn unix(at: Wall) -> UnixTime {
     ))
 }
 
-/// PEM of a list (RFC 7468), lines of 64 characters.
-fn list_pem(der: &[u8]) -> String {
+/// PEM (RFC 7468) of what a label names, lines of 64 characters.
+pub fn pem(label: &str, der: &[u8]) -> String {
     let base64 = STANDARD.encode(der);
-    let mut pem = String::from("-----BEGIN X509 CRL-----\n");
+    let mut pem = format!("-----BEGIN {label}-----\n");
     let mut rest = base64.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at(rest.len().min(64));
@@ -381,6 +381,6 @@ fn list_pem(der: &[u8]) -> String {
         pem.push('\n');
         rest = after;
     }
-    pem.push_str("-----END X509 CRL-----\n");
+    pem.push_str(&format!("-----END {label}-----\n"));
     pem
 }

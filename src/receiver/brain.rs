@@ -16,6 +16,7 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::atlas::{Atlas, Tiles};
 use super::control::{Ask, Shared, Table};
 use super::hub::{self, Hub};
 use super::rules;
@@ -55,6 +56,7 @@ pub(super) struct Brain {
     pub(super) metrics: Arc<metrics::Receiver>,
     pub(super) checks: Checks,
     pub(super) clock: Clock,
+    pub(super) atlas: Arc<Atlas>,
     pub(super) acceptor: Acceptor,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) link_events: mpsc::Receiver<LinkEvent<ToReceiver>>,
@@ -296,11 +298,13 @@ impl Brain {
     fn reload(&mut self, loaded: &Loaded<settings::Receiver>) -> Result<(), String> {
         let settings = &loaded.settings;
         let rulebook = rules::read(settings)?;
+        let tiles = Tiles::open(&settings.console)?;
         self.acceptor
             .reload(settings)
             .map_err(|error| error.to_string())?;
         self.metrics.apply(settings);
         show_warnings(&self.checks, settings);
+        self.atlas.apply(&settings.console, tiles);
         let authorities: Arc<[_]> = rulebook.authorities.clone().into();
         let settings = Arc::new(settings.clone());
         self.shared.send_modify(|shared| {

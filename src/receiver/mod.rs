@@ -10,10 +10,12 @@
 //! good-bye, the journal is closed.
 
 pub mod api;
+pub mod atlas;
 mod brain;
 mod camera;
 pub mod control;
 pub mod credentials;
+pub mod designations;
 mod frames;
 pub mod hub;
 pub mod library;
@@ -161,17 +163,19 @@ impl Receiver {
             shared,
             notices: notices.clone(),
         };
+        let checks = Checks::expecting(&["journal", "listening"]);
+        let atlas = atlas::Atlas::start(&settings.console, checks.clone())?;
         let api_token = CancellationToken::new();
         let router = api::router(api::Options {
             control: control.clone(),
             hub: hub.clone(),
             credentials: core.credentials,
             clock: clock.clone(),
+            atlas: Arc::clone(&atlas),
             tls: console.is_tls(),
             addresses: addresses.clone(),
             token: api_token.clone(),
         });
-        let checks = Checks::expecting(&["journal", "listening"]);
         brain::show_warnings(&checks, &settings);
         let encode = {
             let metrics = Arc::clone(&metrics);
@@ -185,6 +189,7 @@ impl Receiver {
             metrics,
             checks,
             clock,
+            atlas,
             acceptor: bound.acceptor,
             asks,
             link_events,

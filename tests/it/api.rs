@@ -1,6 +1,9 @@
 //! The receiver's API from outside, with a gateway that the test plays.
 
+mod console;
 mod live;
+mod local;
+mod places;
 mod site;
 
 use std::time::Duration;

@@ -145,6 +145,25 @@ fn check_says_what_is_right() {
         "{}",
         out(&output)
     );
+    // What the console reads from files is read too.
+    let addresses = "numero;nom_voie;code_postal;nom_commune;lon;lat\n\
+        1;Rue A;13130;Berre;5;43\nx;Rue A;13130;Berre;5;43\n";
+    place.put("adresses.csv", addresses);
+    let console = "[console]\naddresses = \"adresses.csv\"\n";
+    let file = place.put("receiver.toml", &format!("{receiver}{console}"));
+    let output = fanal(&["check", "--config", &file]);
+    let said = "1 in 1 streets, 1 rows are wrong: line 3: numero is no number";
+    assert!(out(&output).contains(said), "{}", out(&output));
+    place.put("fond.pmtiles", "none");
+    let tiles = format!("{receiver}{console}tiles = \"fond.pmtiles\"\n");
+    let file = place.put("receiver.toml", &tiles);
+    let output = fanal(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains("no PMTiles archive"),
+        "{}",
+        err(&output)
+    );
     let output = fanal(&["check", "--config", &file, "--cameras"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(

@@ -30,6 +30,7 @@ impl WithSecrets {
             ("hik.txt", "a password\n".to_owned()),
             ("vms", "another\n".to_owned()),
             ("adresses-13.csv.gz", String::new()),
+            ("fond.pmtiles", String::new()),
         ]);
         for (id, pem, key) in [
             ("berre-l-etang", "berre-l-etang.pem", "berre-l-etang.key"),

@@ -372,3 +372,116 @@ fn hours_follow_the_clock_on_the_days_it_is_changed() {
     assert!(until(&short, utc("2026-10-25T00:31:00Z")).is_none());
     assert!(until(&short, utc("2026-10-25T01:10:00Z")).is_none());
 }
+
+/// What a gateway announces of its dates and hours.
+fn announced(from: &str, until: &str, hours: &[(&[usize], u16, u16)]) -> AgreementInfo {
+    let hours = hours.iter().map(|(days, start, end)| HoursInfo {
+        days: std::array::from_fn(|day| days.contains(&day)),
+        start: *start,
+        end: *end,
+    });
+    AgreementInfo {
+        reference: String::new(),
+        from: from.to_owned(),
+        until: until.to_owned(),
+        units: Vec::new(),
+        grounds: Vec::new(),
+        max_duration: 0,
+        max_total: 0,
+        max_relays: 0,
+        snapshots: false,
+        vms: false,
+        approval: false,
+        hours: hours.collect(),
+    }
+}
+
+#[test]
+fn since_when_an_announced_agreement_is_closed() {
+    const ALL: &[usize] = &[0, 1, 2, 3, 4, 5, 6];
+    let always = announced("2026-01-01", "2026-12-31", &[]);
+    // 20:00 to 6:00, every day; and 8:00 to 18:00 on Mondays alone.
+    let nights = announced("2026-01-01", "2026-12-31", &[(ALL, 1_200, 360)]);
+    let mondays = announced("2026-01-01", "2026-12-31", &[(&[0], 480, 1_080)]);
+    let closed_of = |since: Option<&str>, until: Option<&str>| {
+        let (since, until) = (since.map(paris), until.map(paris));
+        Some(Closed { since, until })
+    };
+    for (agreement, now, expected) in [
+        (&always, "2026-06-01T12:00", None),
+        (
+            &always,
+            "2025-12-31T23:59",
+            closed_of(None, Some("2026-01-01T00:00")),
+        ),
+        (
+            &always,
+            "2027-01-01T00:00",
+            closed_of(Some("2027-01-01T00:00"), None),
+        ),
+        (&nights, "2026-06-01T23:00", None),
+        (&nights, "2026-06-01T05:59", None),
+        (
+            &nights,
+            "2026-06-01T06:00",
+            closed_of(Some("2026-06-01T06:00"), Some("2026-06-01T20:00")),
+        ),
+        // A night that begins before the first day counts from midnight.
+        (
+            &nights,
+            "2025-12-31T21:00",
+            closed_of(None, Some("2026-01-01T00:00")),
+        ),
+        (&nights, "2026-01-01T01:00", None),
+        (
+            &nights,
+            "2026-12-31T12:00",
+            closed_of(Some("2026-12-31T06:00"), Some("2026-12-31T20:00")),
+        ),
+        (
+            &mondays,
+            "2026-06-02T12:00",
+            closed_of(Some("2026-06-01T18:00"), Some("2026-06-08T08:00")),
+        ),
+        (&mondays, "2026-06-01T12:00", None),
+        // The first Monday is not there yet; the last was on the 28th.
+        (
+            &mondays,
+            "2026-01-01T12:00",
+            closed_of(None, Some("2026-01-05T08:00")),
+        ),
+        (
+            &mondays,
+            "2026-12-29T12:00",
+            closed_of(Some("2026-12-28T18:00"), None),
+        ),
+    ] {
+        assert_eq!(closed(agreement, paris(now)), expected, "{now}");
+    }
+    // What can't be read closes nothing: the gateway decides.
+    assert_eq!(
+        closed(&announced("?", "?", &[]), paris("2026-06-01T12:00")),
+        None
+    );
+    let odd = announced("2026-01-01", "2026-12-31", &[(ALL, u16::MAX, 5)]);
+    assert_eq!(
+        closed(&odd, paris("2026-06-01T12:00")),
+        closed_of(None, None)
+    );
+}
+
+#[test]
+fn of_several_that_are_closed_the_one_that_opens_first() {
+    let now = paris("2026-06-02T12:00");
+    let nights = announced(
+        "2026-01-01",
+        "2026-12-31",
+        &[(&[0, 1, 2, 3, 4, 5, 6], 1_200, 360)],
+    );
+    let over = announced("2025-01-01", "2025-12-31", &[]);
+    let always = announced("2026-01-01", "2026-12-31", &[]);
+    let both = [&over, &nights, &over];
+    assert_eq!(all_closed(both.into_iter(), now), closed(&nights, now));
+    assert_eq!(all_closed([&nights, &always].into_iter(), now), None);
+    assert_eq!(all_closed([].into_iter(), now), None);
+}

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::heads::{EXCHANGE_EVERY, Held};
 use super::{Command, Desk, Notice};
 use crate::clock::{Boot, Now, Wall};
+use crate::proto::agreement::{self, Closed};
 use crate::proto::control::{
     AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, ReceiverHello, RelayState, ToGateway,
     VERSION,
 };
-use crate::proto::ids::{CommuneId, GrantId, RelayId};
-use crate::reason::Reason;
+use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
+use crate::reason::{Reason, Refusal};
 
 /// Most pages of a camera list.
 const PAGES_LIMIT: u32 = 50;
@@ -35,23 +36,77 @@ pub struct Commune {
     pub agreements: Option<Arc<[AgreementInfo]>>,
     /// The cameras they cover, by id; `None`: not told yet.
     pub cameras: Option<Arc<[CameraInfo]>>,
+    /// Since when a camera has been announced as one that can't be relayed, where that
+    /// began with an event: when the centre first heard so.
+    pub unusable_since: Arc<BTreeMap<CameraId, Wall>>,
+}
+
+/// Why a camera can't be asked for, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Why.
+    pub refusal: Refusal,
+    /// Since when, where that is known.
+    pub since: Option<Wall>,
+    /// When it will be over by itself, where that is known.
+    pub until: Option<Wall>,
 }
 
 impl Commune {
     /// The agreement under which a unit asks: one that allows the grounds, else
     /// any of the unit's.
     pub fn agreement_for(&self, unit: &str, grounds: &str) -> Option<&AgreementInfo> {
-        let of_unit = || {
-            self.agreements
-                .iter()
-                .flat_map(|all| all.iter())
-                .filter(|one| {
-                    one.units.is_empty() || one.units.iter().any(|allowed| allowed == unit)
-                })
-        };
-        of_unit()
+        self.agreements_of(unit)
             .find(|one| one.grounds.iter().any(|ground| ground.id == grounds))
-            .or_else(|| of_unit().next())
+            .or_else(|| self.agreements_of(unit).next())
+    }
+
+    fn agreements_of<'a>(&'a self, unit: &str) -> impl Iterator<Item = &'a AgreementInfo> {
+        let all = self.agreements.iter().flat_map(|all| all.iter());
+        all.filter(move |one| {
+            one.units.is_empty() || one.units.iter().any(|allowed| allowed == unit)
+        })
+    }
+
+    /// The time in which none of the unit's agreements is in force, if that is now.
+    pub fn closed_for(&self, unit: &str, now: Wall) -> Option<Closed> {
+        agreement::all_closed(self.agreements_of(unit), now)
+    }
+
+    /// Why nobody can be given this camera's picture now, whatever the grounds: what
+    /// its commune announced of it, else that no agreement is in force. Whether the
+    /// commune is online is not in it: that ends without notice.
+    pub fn unusable(&self, info: &CameraInfo, closed: Option<Closed>) -> Option<Unusable> {
+        if let Some(refusal) = info.unusable.clone() {
+            return Some(Unusable {
+                refusal,
+                since: self.unusable_since.get(&info.id).copied(),
+                until: None,
+            });
+        }
+        closed.map(|Closed { since, until }| Unusable {
+            refusal: Reason::AgreementNotInForce.into(),
+            since,
+            until,
+        })
+    }
+
+    /// Since when each camera of a new list can't be relayed. That a mask is not verified
+    /// is no event: it has never been.
+    fn first_heard(&self, list: &[CameraInfo], now: Wall) -> BTreeMap<CameraId, Wall> {
+        let reason = |info: &CameraInfo| info.unusable.as_ref().map(|refusal| refusal.reason);
+        let old = |id: &CameraId| {
+            let old = self.cameras.as_ref()?;
+            let at = old.binary_search_by(|info| info.id.cmp(id)).ok()?;
+            reason(&old[at])
+        };
+        let began = |info: &CameraInfo| {
+            let reason = reason(info).filter(|reason| *reason != Reason::MaskNotVerified)?;
+            let known = self.unusable_since.get(&info.id).copied();
+            let since = known.filter(|_| old(&info.id) == Some(reason));
+            Some((info.id.clone(), since.unwrap_or(now)))
+        };
+        list.iter().filter_map(began).collect()
     }
 }
 
@@ -204,6 +259,7 @@ impl Desk {
         page: u32,
         pages: u32,
         cameras: Vec<CameraInfo>,
+        now: Now,
     ) {
         let Some(peer) = self.communes.get_mut(commune) else {
             return;
@@ -224,7 +280,9 @@ impl Desk {
         let mut list = std::mem::take(&mut peer.pages);
         list.sort_by(|one, other| one.id.cmp(&other.id));
         list.dedup_by(|one, other| one.id == other.id);
-        Arc::make_mut(&mut peer.view).cameras = Some(list.into());
+        let view = Arc::make_mut(&mut peer.view);
+        view.unusable_since = Arc::new(view.first_heard(&list, now.wall));
+        view.cameras = Some(list.into());
         self.notify_commune(commune);
     }
 

@@ -250,6 +250,7 @@ fn hello() -> GatewayHello {
             snapshots: false,
             vms: false,
             approval: false,
+            hours: Vec::new(),
         }],
         head: None,
     }

@@ -7,8 +7,8 @@ use crate::clock::{Boot, Now};
 use crate::config::settings::{Agreement, Approval};
 use crate::journal::entry::Entry;
 use crate::proto::control::{
-    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, ReceiverHello, ToReceiver,
-    VERSION,
+    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, HoursInfo, ReceiverHello,
+    ToReceiver, VERSION,
 };
 use crate::proto::ids::{CentreId, GrantId};
 use crate::proto::text;
@@ -250,6 +250,15 @@ impl Gate {
             snapshots: agreement.snapshots,
             vms: agreement.vms,
             approval: agreement.approval == Approval::Commune,
+            hours: agreement
+                .hours
+                .iter()
+                .map(|window| HoursInfo {
+                    days: window.days,
+                    start: window.start,
+                    end: window.end,
+                })
+                .collect(),
         }
     }
 

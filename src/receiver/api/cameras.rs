@@ -5,13 +5,18 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
-use super::fold::fold;
+use super::geometry::{bad, circle, contains, distance, point, polygon};
+use super::neighbours::Middle;
 use super::{Query, Shared};
+use crate::clock::Wall;
 use crate::http::Problem;
 use crate::link::transport::Transport;
+use crate::places::fold::fold;
+use crate::proto::agreement::Closed;
 use crate::proto::control::{AgreementInfo, CameraInfo};
 use crate::proto::desk::Commune;
 use crate::proto::ids::CommuneId;
+use crate::reason::Refusal;
 use crate::receiver::hub::Hub;
 
 /// Cameras in an answer that names no limit.
@@ -20,10 +25,6 @@ const DEFAULT_LIMIT: usize = 1_000;
 const MOST: usize = 10_000;
 /// Longest search text, in characters.
 const TEXT_LIMIT: usize = 128;
-/// Most corners of a polygon.
-const CORNERS: usize = 256;
-/// Mean radius of the Earth in metres.
-const EARTH: f64 = 6_371_008.8;
 
 /// A commune as operators see it.
 #[derive(Debug, Serialize)]
@@ -58,7 +59,7 @@ pub(super) fn view(id: &CommuneId, commune: &Commune, unit: &str, hub: &Hub) -> 
         commune: id.clone(),
         name: commune.name.clone().unwrap_or_else(|| id.to_string()),
         online: commune.online,
-        since: commune.since.map(crate::clock::Wall::rfc3339),
+        since: commune.since.map(Wall::rfc3339),
         transport: hub.transport(id).filter(|_| commune.online),
         clock_offset: hub
             .clock_offset_us(id)
@@ -96,6 +97,17 @@ pub(super) struct Search {
     neighbours: Option<String>,
 }
 
+/// Why a camera can't be asked for, as operators see it.
+#[derive(Debug, Serialize)]
+struct UnusableView {
+    #[serde(flatten)]
+    refusal: Refusal,
+    /// Since when, where that is known; RFC 3339.
+    since: Option<String>,
+    /// When it is over by itself, where that is known; RFC 3339.
+    until: Option<String>,
+}
+
 /// A camera as operators see it.
 #[derive(Debug, Serialize)]
 pub(super) struct CameraView {
@@ -105,11 +117,51 @@ pub(super) struct CameraView {
     camera: crate::proto::ids::CameraId,
     /// Whether its commune is online.
     online: bool,
+    /// Since when it is, or is not; RFC 3339.
+    online_since: Option<String>,
+    /// What its commune announced, but for `unusable`.
     #[serde(flatten)]
     info: CameraInfo,
-    /// Metres from `near` or the circle's middle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unusable: Option<UnusableView>,
+    /// Metres from `near`, the circle's middle, or the camera whose neighbours are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     distance: Option<f64>,
+    /// Degrees from north, from the camera whose neighbours are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<f64>,
+}
+
+/// What all cameras of a commune have in common for a caller.
+struct Home<'a> {
+    id: &'a CommuneId,
+    name: String,
+    commune: &'a Commune,
+    closed: Option<Closed>,
+}
+
+impl Home<'_> {
+    fn view(&self, info: &CameraInfo, distance: Option<f64>, direction: Option<f64>) -> CameraView {
+        let unusable = self.commune.unusable(info, self.closed);
+        CameraView {
+            commune: self.id.clone(),
+            commune_name: self.name.clone(),
+            camera: info.id.clone(),
+            online: self.commune.online,
+            online_since: self.commune.since.map(Wall::rfc3339),
+            info: CameraInfo {
+                unusable: None,
+                ..info.clone()
+            },
+            unusable: unusable.map(|unusable| UnusableView {
+                refusal: unusable.refusal,
+                since: unusable.since.map(Wall::rfc3339),
+                until: unusable.until.map(Wall::rfc3339),
+            }),
+            distance,
+            direction,
+        }
+    }
 }
 
 /// A search whose values have been read.
@@ -133,24 +185,27 @@ pub(super) async fn search(
 ) -> Result<Json<Vec<CameraView>>, Problem> {
     let filter = Filter::read(search)?;
     let table = api.options.control.table();
+    let unit = &caller.operator.unit;
+    let now = api.options.clock.now().wall;
+    let middle = filter.neighbours.as_ref();
+    let middle = middle.map(|wanted| Middle::find(wanted, &table.communes, unit));
     let mut found = Vec::new();
     for (id, commune) in &table.communes {
-        if commune.agreement_for(&caller.operator.unit, "").is_none() {
+        if commune.agreement_for(unit, "").is_none() {
             continue;
         }
-        let name = commune.name.clone().unwrap_or_else(|| id.to_string());
-        let list = commune.cameras.iter().flat_map(|list| list.iter());
-        let near = filter.listed_as_neighbours(&table.communes);
-        for info in list {
-            if let Some(distance) = filter.matches(id, &name, info, near) {
-                found.push(CameraView {
-                    commune: id.clone(),
-                    commune_name: name.clone(),
-                    camera: info.id.clone(),
-                    online: commune.online,
-                    info: info.clone(),
-                    distance,
-                });
+        let home = Home {
+            id,
+            name: commune.name.clone().unwrap_or_else(|| id.to_string()),
+            commune,
+            closed: commune.closed_for(unit, now),
+        };
+        for info in commune.cameras.iter().flat_map(|list| list.iter()) {
+            if let Some(distance) = filter.matches(id, &home.name, info, middle.as_ref()) {
+                let direction = middle
+                    .as_ref()
+                    .and_then(|middle| middle.direction_to(info.position));
+                found.push(home.view(info, distance, direction));
             }
         }
     }
@@ -165,10 +220,6 @@ pub(super) async fn search(
     Ok(Json(found))
 }
 
-fn bad(name: &str, form: &str) -> Problem {
-    Problem::with_status(400, format!("{name} must be {form}"))
-}
-
 impl Filter {
     fn read(search: Search) -> Result<Self, Problem> {
         let limit = search.limit.unwrap_or(DEFAULT_LIMIT);
@@ -179,16 +230,6 @@ impl Filter {
         if text.chars().count() > TEXT_LIMIT {
             return Err(bad("q", "of at most 128 characters"));
         }
-        let point = |name: &str, text: String| match numbers(&text)[..] {
-            [latitude, longitude] if is_point([latitude, longitude]) => Ok([latitude, longitude]),
-            _ => Err(bad(name, "LAT,LON in degrees")),
-        };
-        let circle = |text: String| match numbers(&text)[..] {
-            [latitude, longitude, metres] if is_point([latitude, longitude]) && metres >= 0.0 => {
-                Ok(([latitude, longitude], metres))
-            }
-            _ => Err(bad("circle", "LAT,LON,METRES")),
-        };
         let neighbours = |text: String| match text.split_once('/') {
             Some((commune, camera)) => Ok((commune.to_owned(), camera.to_owned())),
             None => Err(bad("neighbours", "COMMUNE/CAMERA")),
@@ -197,24 +238,12 @@ impl Filter {
             words: fold(&text).split_whitespace().map(str::to_owned).collect(),
             commune: search.commune,
             group: search.group,
-            near: search.near.map(|text| point("near", text)).transpose()?,
-            circle: search.circle.map(circle).transpose()?,
-            polygon: search.polygon.map(polygon).transpose()?,
+            near: search.near.map(|text| point("near", &text)).transpose()?,
+            circle: search.circle.map(|text| circle(&text)).transpose()?,
+            polygon: search.polygon.map(|text| polygon(&text)).transpose()?,
             neighbours: search.neighbours.map(neighbours).transpose()?,
             limit,
         })
-    }
-
-    /// What the camera whose neighbours are asked for names itself.
-    fn listed_as_neighbours<'a>(
-        &self,
-        communes: &'a std::collections::BTreeMap<CommuneId, std::sync::Arc<Commune>>,
-    ) -> &'a [String] {
-        let info = self.neighbours.as_ref().and_then(|(commune, camera)| {
-            let list = communes.get(commune.as_str())?.cameras.as_ref()?;
-            list.iter().find(|info| info.id.as_str() == camera)
-        });
-        info.map_or(&[], |info| &info.neighbours)
     }
 
     /// `None`: does not match; else the distance, where a place was given.
@@ -224,7 +253,7 @@ impl Filter {
         commune: &CommuneId,
         name: &str,
         info: &CameraInfo,
-        neighbours: &[String],
+        middle: Option<&Middle<'_>>,
     ) -> Option<Option<f64>> {
         if self
             .commune
@@ -240,9 +269,7 @@ impl Filter {
         {
             return None;
         }
-        if let Some(middle) = &self.neighbours
-            && !is_neighbour(middle, neighbours, commune, info)
-        {
+        if middle.is_some_and(|middle| !middle.is_next_to(commune, info)) {
             return None;
         }
         if !self.words.is_empty() {
@@ -269,86 +296,9 @@ impl Filter {
             }
             from = from.or(Some(middle));
         }
+        from = from.or_else(|| middle.and_then(|middle| middle.position));
         Some(from.and_then(|from| info.position.map(|place| distance(from, place))))
     }
-}
-
-/// Either names the other; `camera` alone means the same commune.
-fn is_neighbour(
-    (commune, camera): &(String, String),
-    named: &[String],
-    of: &CommuneId,
-    info: &CameraInfo,
-) -> bool {
-    let names = |list: &[String], list_commune: &str, commune: &str, camera: &str| {
-        list.iter().any(|entry| match entry.split_once('/') {
-            Some((other, id)) => other == commune && id == camera,
-            None => list_commune == commune && entry == camera,
-        })
-    };
-    names(named, commune, of.as_str(), info.id.as_str())
-        || names(&info.neighbours, of.as_str(), commune, camera)
-}
-
-/// Numbers with anything usual between them; empty where one is none.
-fn numbers(text: &str) -> Vec<f64> {
-    let parts = text.split([',', ';', ' ']).filter(|part| !part.is_empty());
-    let read: Result<Vec<f64>, _> = parts.map(str::parse::<f64>).collect();
-    let read = read.unwrap_or_default();
-    if read.iter().all(|number| number.is_finite()) {
-        read
-    } else {
-        Vec::new()
-    }
-}
-
-fn is_point([latitude, longitude]: [f64; 2]) -> bool {
-    latitude.abs() <= 90.0 && longitude.abs() <= 180.0
-}
-
-/// `LAT,LON;LAT,LON;…`, at least three corners.
-fn polygon(text: String) -> Result<Vec<[f64; 2]>, Problem> {
-    let form = "LAT,LON;LAT,LON;… with 3 to 256 corners";
-    if text.len() > CORNERS * 48 {
-        return Err(bad("polygon", form));
-    }
-    let read = numbers(&text);
-    let (corners, rest) = read.as_chunks::<2>();
-    let fits = rest.is_empty()
-        && (3..=CORNERS).contains(&corners.len())
-        && corners.iter().all(|corner| is_point(*corner));
-    if fits {
-        Ok(corners.to_vec())
-    } else {
-        Err(bad("polygon", form))
-    }
-}
-
-/// Metres between two places, along the ground.
-fn distance(from: [f64; 2], to: [f64; 2]) -> f64 {
-    let [from_latitude, from_longitude] = from.map(f64::to_radians);
-    let [to_latitude, to_longitude] = to.map(f64::to_radians);
-    let latitude = ((to_latitude - from_latitude) / 2.0).sin();
-    let longitude = ((to_longitude - from_longitude) / 2.0).sin();
-    let chord =
-        latitude * latitude + from_latitude.cos() * to_latitude.cos() * longitude * longitude;
-    let metres = 2.0 * EARTH * chord.sqrt().clamp(0.0, 1.0).asin();
-    (metres * 10.0).round() / 10.0
-}
-
-/// Whether a place is inside a polygon (even-odd rule; flat, which is right for
-/// the size of a commune).
-fn contains(corners: &[[f64; 2]], [latitude, longitude]: [f64; 2]) -> bool {
-    let before = corners.iter().cycle().skip(corners.len().saturating_sub(1));
-    let mut is_inside = false;
-    for (here, there) in corners.iter().zip(before) {
-        let crosses = (here[0] > latitude) != (there[0] > latitude);
-        if crosses {
-            let at = (there[1] - here[1]) * (latitude - here[0]) / (there[0] - here[0]) + here[1];
-            is_inside ^= longitude < at;
-        }
-    }
-    is_inside
 }
 
 #[cfg(test)]
@@ -380,7 +330,7 @@ mod tests {
 
     fn found(search: Search, info: &CameraInfo) -> Option<Option<f64>> {
         let commune = CommuneId::new("berre-l-etang").unwrap();
-        filter(search).matches(&commune, "Berre-l'Étang", info, &["quai-nord".to_owned()])
+        filter(search).matches(&commune, "Berre-l'Étang", info, None)
     }
 
     #[test]
@@ -500,18 +450,6 @@ mod tests {
             ),
             Some(None)
         );
-    }
-
-    #[test]
-    fn neighbours_count_from_either_side() {
-        let search = |of: &str| Search {
-            neighbours: text(of),
-            ..Search::default()
-        };
-        // Named by the camera in the middle, or naming it.
-        assert!(found(search("berre-l-etang/middle"), &camera("quai-nord", None)).is_some());
-        assert!(found(search("rognac/rn113"), &camera("x", None)).is_some());
-        assert!(found(search("rognac/other"), &camera("x", None)).is_none());
     }
 
     #[test]

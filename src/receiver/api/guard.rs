@@ -2,24 +2,24 @@
 //! its own page (cross-site writes), without a token in the URL (which ends up
 //! in logs and histories).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use crate::http::Problem;
-use crate::reason::{Reason, Refusal};
+use crate::http::site::{check_origin, check_query, host_name, is_loopback, single};
 
-/// Query names under which programs put tokens.
-const TOKEN_NAMES: &[&str] = &["token", "access_token", "authorization", "bearer", "jwt"];
+/// How long a browser keeps to TLS for this host once it has come by it: a year.
+const STRICT_TRANSPORT: &str = "max-age=31536000";
 
 pub(super) async fn check(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let scheme = if api.options.tls { "https" } else { "http" };
     let refused = check_host(&api, request.headers())
-        .and_then(|()| check_origin(&api, &request))
+        .and_then(|()| check_origin(&request, scheme))
         .and_then(|()| check_query(request.uri().query().unwrap_or_default()));
     let mut response = match refused {
         Ok(()) => next.run(request).await,
@@ -34,6 +34,10 @@ pub(super) async fn check(State(api): State<Arc<Api>>, request: Request, next: N
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
+    if api.options.tls {
+        let strict = HeaderValue::from_static(STRICT_TRANSPORT);
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, strict);
+    }
     response
 }
 
@@ -55,112 +59,5 @@ fn check_host(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
     } else {
         let detail = "this receiver is not called by that name; add it to console.hosts";
         Err(Problem::with_status(421, detail))
-    }
-}
-
-/// Only browsers send an Origin; where one comes with a write or a WebSocket, it
-/// must be this receiver's own page.
-fn check_origin(api: &Api, request: &Request) -> Result<(), Problem> {
-    let headers = request.headers();
-    let writes = !matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    );
-    if !writes && !headers.contains_key(header::UPGRADE) {
-        return Ok(());
-    }
-    if !headers.contains_key(header::ORIGIN) {
-        return Ok(());
-    }
-    let scheme = if api.options.tls { "https" } else { "http" };
-    let own = single(headers, header::HOST).map(|host| format!("{scheme}://{host}"));
-    match (single(headers, header::ORIGIN), own) {
-        (Some(origin), Some(own)) if origin.eq_ignore_ascii_case(&own) => Ok(()),
-        _ => Err(Problem::with_status(
-            403,
-            "the page that sent this is not this receiver's own (Origin)",
-        )),
-    }
-}
-
-fn check_query(query: &str) -> Result<(), Problem> {
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        let is_named = TOKEN_NAMES
-            .iter()
-            .any(|known| name.eq_ignore_ascii_case(known));
-        let is_jws = value.starts_with("eyJ") && value.matches('.').count() == 2;
-        if is_named || is_jws {
-            let detail = "a token in the URL is refused, and should be thought known to others: send it in the Authorization header";
-            return Err(Refusal::new(Reason::TokenInvalid, detail).into());
-        }
-    }
-    Ok(())
-}
-
-/// A header that stands there once, as text.
-fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        _ => None,
-    }
-}
-
-/// The host of `host[:port]`, brackets of an IPv6 address taken off.
-fn host_name(authority: &str) -> Option<String> {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?.0,
-        None => authority.split(':').next()?,
-    };
-    (!host.is_empty()).then(|| host.to_owned())
-}
-
-fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_read_with_and_without_ports() {
-        for (authority, host) in [
-            ("localhost", "localhost"),
-            ("localhost:8889", "localhost"),
-            ("[::1]:8889", "::1"),
-            ("127.0.0.1:1", "127.0.0.1"),
-        ] {
-            assert_eq!(host_name(authority).as_deref(), Some(host));
-            assert!(is_loopback(host), "{host}");
-        }
-        for other in [
-            "localhost.evil.example",
-            "127.0.0.1.nip.io",
-            "10.0.0.1",
-            "0",
-        ] {
-            assert!(!is_loopback(other), "{other}");
-        }
-        assert_eq!(host_name(":80"), None);
-    }
-
-    #[test]
-    fn tokens_in_urls_are_found() {
-        for query in [
-            "token=x",
-            "Access_Token=x",
-            "q=1&jwt=2",
-            "x=eyJhbGciOi.a.b",
-            "x=eyJ%61.a.b",
-        ] {
-            assert!(check_query(query).is_err(), "{query}");
-        }
-        for query in ["", "q=token", "q=eyJ", "near=43.4,5.1"] {
-            assert!(check_query(query).is_ok(), "{query}");
-        }
     }
 }

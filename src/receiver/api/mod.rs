@@ -4,19 +4,25 @@
 //! |---|---|---|
 //! | connections, heads, bodies, times | [`crate::http::Limits`] | 4xx, or closed |
 //! | a request (JWS) | 16 KiB | `malformed_request` |
+//! | an address that is searched | 128 characters, 20 places | 400 |
+//! | searches of addresses and reads of tiles at once | 8 | the others wait |
 //! | failed authentications of an address | [`auth::ATTEMPTS`] a minute | 429 `too_many_attempts` |
+//! | looks for a designation that is not there | count among them | the same |
 //! | verified tokens remembered | 4096, to their `exp` | the soonest to end go |
 //! | events to a client | 512 | the oldest go, a `resync` event says so |
 //! | cameras of a live connection | [`live::SUBSCRIPTIONS`] | `too_many_relays` |
 //! | pictures to a live connection | the hub's queue of each camera | skip to the next key frame |
 
+mod atlas;
 pub mod auth;
 mod cameras;
+mod designations;
 mod events;
-mod fold;
+mod geometry;
 mod grants;
 mod guard;
 mod live;
+mod neighbours;
 #[cfg(test)]
 mod tests;
 
@@ -32,8 +38,10 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::Addresses;
+use super::atlas::Atlas;
 use super::control::Control;
 use super::credentials::Credentials;
+use super::designations::Designations;
 use super::hub::Hub;
 use crate::clock::Clock;
 use crate::http::Problem;
@@ -52,6 +60,8 @@ pub struct Options {
     pub credentials: Credentials,
     /// The time.
     pub clock: Clock,
+    /// Addresses and map tiles.
+    pub atlas: Arc<Atlas>,
     /// Whether the API itself is behind TLS.
     pub tls: bool,
     /// Where the receiver listens.
@@ -65,6 +75,7 @@ pub struct Options {
 pub(super) struct Api {
     options: Options,
     tokens: auth::Tokens,
+    designations: Designations,
     clients: std::sync::atomic::AtomicU64,
 }
 
@@ -75,6 +86,7 @@ pub fn router(options: Options) -> Router {
     let api = Arc::new(Api {
         options,
         tokens: auth::Tokens::default(),
+        designations: Designations::default(),
         clients: std::sync::atomic::AtomicU64::new(1),
     });
     let routes = Router::new()
@@ -84,7 +96,10 @@ pub fn router(options: Options) -> Router {
         .route("/grants/{id}", get(grants::one).delete(grants::release))
         .route("/communes", get(cameras::communes))
         .route("/cameras", get(cameras::search))
+        .route("/places", get(atlas::places))
+        .route("/tiles/{z}/{x}/{y}", get(atlas::tile))
         .route("/console", get(console))
+        .route("/designations/{thumbprint}", get(designations::newest))
         .route("/time", get(time))
         .route("/events", get(events::listen))
         .route("/live", get(live::upgrade))
@@ -142,6 +157,12 @@ struct Console {
     version: &'static str,
     /// Seconds without a touch after which the page hides its pictures.
     lock_after: u64,
+    /// Whether the page may look for its key's newest designation here.
+    designations: bool,
+    /// Whether addresses can be searched.
+    places: bool,
+    /// The map's background, if there is one.
+    tiles: Option<atlas::TilesView>,
 }
 
 async fn console(State(api): Shared) -> axum::Json<Console> {
@@ -152,6 +173,9 @@ async fn console(State(api): Shared) -> axum::Json<Console> {
         name: settings.name.clone(),
         version: env!("CARGO_PKG_VERSION"),
         lock_after: settings.console.lock_after.as_secs(),
+        designations: (settings.operators.iter()).any(|entry| entry.designations.is_some()),
+        places: api.options.atlas.has_places(),
+        tiles: atlas::tiles(&api.options.atlas),
     })
 }
 

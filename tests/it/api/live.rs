@@ -1,5 +1,6 @@
 //! Pictures over the WebSocket.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +16,18 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::site::{Gateway, Operator, Site, camera, configuration, unit, within};
 
-struct Socket(WebSocketStream<TcpStream>);
+pub struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
     async fn open(site: &Site, protocol: Option<&str>, origin: Option<&str>) -> Result<Self, u16> {
-        let address = site.addresses.console;
+        Self::open_at(site.addresses.console, protocol, origin).await
+    }
+
+    pub async fn open_at(
+        address: SocketAddr,
+        protocol: Option<&str>,
+        origin: Option<&str>,
+    ) -> Result<Self, u16> {
         let mut request = format!("ws://{address}/api/v1/live")
             .into_client_request()
             .unwrap();
@@ -51,7 +59,7 @@ impl Socket {
         socket
     }
 
-    async fn say(&mut self, message: serde_json::Value) {
+    pub async fn say(&mut self, message: serde_json::Value) {
         self.0
             .send(Message::text(message.to_string()))
             .await
@@ -63,7 +71,7 @@ impl Socket {
     }
 
     /// The next JSON message of this type; others are passed over.
-    async fn json(&mut self, kind: &str) -> serde_json::Value {
+    pub async fn json(&mut self, kind: &str) -> serde_json::Value {
         loop {
             if let Message::Text(text) = self.next().await {
                 let json: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -75,7 +83,7 @@ impl Socket {
     }
 
     /// The next picture: tag, flags, pts, data.
-    async fn picture(&mut self) -> (u32, u8, i64, Bytes) {
+    pub async fn picture(&mut self) -> (u32, u8, i64, Bytes) {
         loop {
             if let Message::Binary(mut bytes) = self.next().await {
                 let tag = u32::from_be_bytes(bytes[..4].try_into().unwrap());
@@ -95,7 +103,7 @@ async fn granted(site: &Site, gateway: &mut Gateway, operator: &Operator) -> (Gr
     (id, relays[&camera("port")])
 }
 
-fn subscribe(camera: &str) -> serde_json::Value {
+pub fn subscribe(camera: &str) -> serde_json::Value {
     serde_json::json!({ "type": "subscribe", "camera": camera })
 }
 

@@ -33,6 +33,7 @@ use fanal::proto::statement::{
 use fanal::reason::Refusal;
 use fanal::receiver::control::Control;
 use fanal::receiver::{Addresses, Options, Receiver};
+use fanal::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -87,6 +88,8 @@ pub struct Site {
     pub trial: Trial,
     pub clock: ManualClock,
     source: Clock,
+    /// Lines of `[console]`, besides where it listens.
+    console: String,
     pub addresses: Addresses,
     pub control: Control,
     running: Option<Running>,
@@ -96,7 +99,9 @@ impl Site {
     pub async fn start() -> Self {
         let directory =
             Directory(std::env::temp_dir().join(format!("fanal-api-{}", Uuid::now_v7())));
-        std::fs::create_dir_all(directory.0.join("state")).unwrap();
+        for inside in ["state", "designations"] {
+            std::fs::create_dir_all(directory.0.join(inside)).unwrap();
+        }
         let (source, clock) = Clock::manual(Clock::system().now().wall);
         let trial = Trial::new(clock.now().wall).unwrap();
         directory.write("link-ca.pem", trial.link_authority());
@@ -115,13 +120,14 @@ impl Site {
             link: vec![any],
             metrics: any,
         };
-        write_settings(&directory, &none);
+        write_settings(&directory, &none, "");
         let (running, addresses, control) = run(&directory, &source).await;
         Self {
             directory,
             trial,
             clock,
             source,
+            console: String::new(),
             addresses,
             control,
             running: Some(running),
@@ -136,15 +142,41 @@ impl Site {
 
     /// Starts again on the same state and addresses.
     pub async fn start_again(&mut self) {
-        write_settings(&self.directory, &self.addresses);
+        write_settings(&self.directory, &self.addresses, &self.console);
         let (running, addresses, control) = run(&self.directory, &self.source).await;
         assert_eq!(addresses, self.addresses);
         (self.running, self.control) = (Some(running), control);
     }
 
     pub async fn reload(&self) {
+        self.try_reload().await.unwrap();
+    }
+
+    pub async fn try_reload(&self) -> Result<(), String> {
         let loaded = config::load_receiver(&self.directory.0.join("receiver.toml")).unwrap();
-        self.control.reload(loaded).await.unwrap();
+        self.control.reload(loaded).await
+    }
+
+    /// A file beside the settings.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.directory.0.join(name), bytes).unwrap();
+    }
+
+    pub fn put_directory(&self, name: &str) {
+        std::fs::create_dir_all(self.directory.0.join(name)).unwrap();
+    }
+
+    /// What `/ready` says.
+    pub async fn ready(&self) -> String {
+        let address = self.addresses.metrics;
+        let head = format!("GET /ready HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        exchange(address, &head).await
+    }
+
+    /// Other lines of `[console]`, in the file that a reload and a new start read.
+    pub fn set_console(&mut self, lines: &str) {
+        self.console = lines.to_owned();
+        write_settings(&self.directory, &self.addresses, lines);
     }
 
     /// Revokes an operator, in the file that a reload reads.
@@ -164,6 +196,7 @@ impl Site {
         Operator {
             signer: Signer::from_pem(identity.key.expose(), &identity.certificate).unwrap(),
             certificate: identity.certificate,
+            key: identity.key,
         }
     }
 
@@ -231,21 +264,13 @@ impl Site {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
-        let mut stream = TcpStream::connect(self.addresses.console).await.unwrap();
-        let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\nconnection: close\r\n");
-        if !headers.iter().any(|(name, _)| *name == "host") {
-            head.push_str(&format!("host: {}\r\n", self.addresses.console));
-        }
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-        stream.write_all((head + body).as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        within("an answer", stream.read_to_end(&mut answer))
-            .await
-            .unwrap();
-        Answer::read(&String::from_utf8(answer).unwrap())
+        let path = format!("/api/v1{path}");
+        call(self.addresses.console, method, &path, headers, body).await
+    }
+
+    /// Where a file beside the settings is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.0.join(name)
     }
 
     /// Bodies of the journal's entries of this kind.
@@ -268,7 +293,37 @@ impl Site {
     }
 }
 
-fn write_settings(directory: &Directory, addresses: &Addresses) {
+/// One request on a connection of its own, with a `Host` unless there is one.
+pub async fn call(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        head.push_str(&format!("host: {address}\r\n"));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    Answer::read(&exchange(address, &(head + body)).await)
+}
+
+/// What is answered until the other side closes.
+async fn exchange(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    within("an answer", stream.read_to_end(&mut answer))
+        .await
+        .unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+fn write_settings(directory: &Directory, addresses: &Addresses, console: &str) {
     let text = format!(
         r#"centre = "{CENTRE}"
 name = "CORG 13"
@@ -284,11 +339,13 @@ listen = ["{}"]
 id = "{COMMUNE}"
 [console]
 listen = "{}"
+{console}
 [rtsp]
 listen = "{}"
 [[operators]]
 designation_authority = "designation-ca.pem"
 revoked = "designation.crl.pem"
+designations = "designations"
 "#,
         addresses.metrics,
         addresses.link[0],
@@ -315,6 +372,7 @@ async fn run(directory: &Directory, clock: &Clock) -> (Running, Addresses, Contr
 pub struct Operator {
     pub signer: Signer,
     pub certificate: String,
+    pub key: Secret,
 }
 
 impl Operator {
@@ -328,6 +386,7 @@ impl Operator {
 pub struct Answer {
     pub status: u16,
     pub head: String,
+    pub body: String,
     pub json: serde_json::Value,
 }
 
@@ -338,6 +397,7 @@ impl Answer {
         Self {
             status,
             head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
             json: serde_json::from_str(body).unwrap_or_default(),
         }
     }
@@ -598,7 +658,7 @@ pub fn configuration(width: u16) -> Arc<Configuration> {
     })
 }
 
-fn hello() -> GatewayHello {
+pub fn hello() -> GatewayHello {
     GatewayHello {
         minor: 0,
         version: "0.1.0".to_owned(),
@@ -621,12 +681,13 @@ fn hello() -> GatewayHello {
             snapshots: false,
             vms: false,
             approval: false,
+            hours: Vec::new(),
         }],
         head: None,
     }
 }
 
-fn info(id: &str, position: [f64; 2]) -> CameraInfo {
+pub fn info(id: &str, position: [f64; 2]) -> CameraInfo {
     CameraInfo {
         id: camera(id),
         name: format!("Caméra {id}"),
@@ -648,7 +709,10 @@ pub struct Events {
 
 impl Events {
     pub async fn listen(site: &Site, token: &str) -> Self {
-        let address: SocketAddr = site.addresses.console;
+        Self::listen_at(site.addresses.console, token).await
+    }
+
+    pub async fn listen_at(address: SocketAddr, token: &str) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!(
             "GET /api/v1/events HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n"

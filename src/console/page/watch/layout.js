@@ -1,6 +1,8 @@
 // Where tiles go. Pure.
 
 const RATIO = 16 / 9;
+/** Height of a tile's own lines, in pixels. */
+const LINES = 52;
 /** Part of the room that the focused picture gets. */
 const FOCUS = 0.76;
 
@@ -12,7 +14,7 @@ export function gridOf(n, width, height) {
   let best = { columns: 1, rows: n, size: 0 };
   for (let columns = 1; columns <= n; columns += 1) {
     const rows = Math.ceil(n / columns);
-    const size = Math.min(width / columns, (height / rows) * RATIO);
+    const size = Math.min(width / columns, Math.max(height / rows - LINES, 1) * RATIO);
     if (size > best.size) best = { columns, rows, size };
   }
   return { columns: best.columns, rows: best.rows };

@@ -2,7 +2,7 @@
 
 /// Lower case, French and neighbouring diacritics taken off, ligatures spelled
 /// out, punctuation as spaces: `Berre-l'Étang` becomes `berre l etang`.
-pub(super) fn fold(text: &str) -> String {
+pub fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for c in text.chars().flat_map(char::to_lowercase) {
         match c {

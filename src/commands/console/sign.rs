@@ -1,0 +1,228 @@
+//! `/local/v1/`: what the page asks of the operator's key.
+//!
+//! | call | answer |
+//! |---|---|
+//! | `GET operator` | `{name, number, unit, not_after}` |
+//! | `POST token` | `{token, expires}` (seconds since the epoch) |
+//! | `POST requests` with the claims but `jti`, `iat`, `centre` | `{request}`, the statement |
+//!
+//! All need the header `x-fanal-session`. `iat` is the centre's time, so that a workstation a
+//! minute off still works; at most [`CLOCK_LIMIT`] off its own, so that a receiver can't have
+//! statements signed for another day.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use super::{Console, Shared, words};
+use crate::clock::{Boot, Clock, Wall};
+use crate::commands::client::{self, Client};
+use crate::http::Problem;
+use crate::proto::designation::{self, Designation, check_request};
+use crate::proto::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
+use crate::proto::statement::{REQUEST_TYPE, RequestClaims, STATEMENT_LIMIT, TOKEN_SECONDS};
+use crate::proto::text;
+use crate::reason::{Reason, Refusal};
+use crate::secret::Secret;
+
+/// How far the centre's clock may be from this machine's and still be followed.
+const CLOCK_LIMIT: Duration = Duration::from_secs(300);
+/// How long a measured offset of the centre's clock is good for.
+const CLOCK_FRESH: Duration = Duration::from_secs(60);
+/// The header that carries the session's secret.
+const SESSION: &str = "x-fanal-session";
+
+/// A call with the session's secret.
+pub(super) struct Session;
+
+impl FromRequestParts<Arc<Console>> for Session {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        console: &Arc<Console>,
+    ) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all(SESSION).iter();
+        let given = match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok(),
+            _ => None,
+        };
+        if given.is_some_and(|given| Secret::new(given) == console.secret) {
+            return Ok(Self);
+        }
+        let detail =
+            "this page has not the session's secret; open the address that fanal console printed";
+        Err(Refusal::new(Reason::TokenInvalid, detail).into())
+    }
+}
+
+/// How far the centre's clock is ahead of this machine's, as last measured.
+#[derive(Debug, Default)]
+pub(super) struct CentreClock(Mutex<Option<(Boot, i64)>>);
+
+impl Console {
+    /// The centre's time; one call measures for all that wait.
+    async fn centre_time(&self) -> Result<Wall, Problem> {
+        let clock = Clock::system();
+        let mut known = self.clock.0.lock().await;
+        let ahead = match *known {
+            Some((at, ahead)) if clock.now().boot.since(at) < CLOCK_FRESH => ahead,
+            _ => {
+                let before = clock.now();
+                let answered = self.client.centre_time().await;
+                let theirs = answered.map_err(|error| self.unreachable(&error))?.wall();
+                self.answered();
+                let after = clock.now();
+                let middle = before.wall.plus(after.boot.since(before.boot) / 2);
+                let ahead = theirs.0.saturating_sub(middle.0);
+                *known = Some((after.boot, ahead));
+                ahead
+            }
+        };
+        drop(known);
+        let apart = Duration::from_micros(ahead.unsigned_abs());
+        if apart > CLOCK_LIMIT {
+            let side = if ahead > 0 { "behind" } else { "ahead of" };
+            let detail = format!(
+                "this workstation's clock is {} s {side} the centre's; set it",
+                apart.as_secs()
+            );
+            return Err(Refusal::new(Reason::ClockWrong, detail).into());
+        }
+        Ok(Wall(clock.now().wall.0.saturating_add(ahead)))
+    }
+
+    /// The receiver gave no answer: told on the terminal once, and to the page.
+    pub(super) fn unreachable(&self, error: &anyhow::Error) -> Problem {
+        let cause = text::shown(&format!("{error:#}"), 400);
+        if !self.is_away.swap(true, Ordering::Relaxed) {
+            self.note(&words::away(self.french, self.client.now(), &cause));
+        }
+        Refusal::new(Reason::CentreUnreachable, cause).into()
+    }
+
+    /// The receiver gave one.
+    pub(super) fn answered(&self) {
+        if self.is_away.swap(false, Ordering::Relaxed) {
+            self.note(&words::back(self.french, self.client.now()));
+        }
+    }
+
+    fn note(&self, text: &str) {
+        if let Err(error) = words::say(text) {
+            tracing::warn!(%error, "the terminal can't be written");
+        }
+    }
+}
+
+/// Who signs, as the certificate says.
+pub(super) fn holder(client: &Client) -> anyhow::Result<Designation> {
+    let leaf = client
+        .chain()
+        .first()
+        .context("--cert holds no certificate")?;
+    designation::read(leaf).map_err(|cause| anyhow!("--cert: {cause}"))
+}
+
+#[derive(Serialize)]
+pub(super) struct Operator {
+    name: String,
+    number: String,
+    unit: String,
+    not_after: String,
+}
+
+/// `GET /local/v1/operator`.
+pub(super) async fn operator(
+    _: Session,
+    State(console): Shared,
+) -> Result<Json<Operator>, Problem> {
+    let me = holder(&console.client);
+    let me = me.map_err(|error| Refusal::new(Reason::Internal, format!("{error:#}")))?;
+    Ok(Json(Operator {
+        name: me.operator.name,
+        number: me.operator.number,
+        unit: me.operator.unit,
+        not_after: me.not_after.rfc3339(),
+    }))
+}
+
+#[derive(Serialize)]
+pub(super) struct Token {
+    token: String,
+    /// Seconds since the epoch, the centre's time.
+    expires: i64,
+}
+
+/// `POST /local/v1/token`.
+pub(super) async fn token(_: Session, State(console): Shared) -> Result<Json<Token>, Problem> {
+    let now = console.centre_time().await?.seconds();
+    Ok(Json(Token {
+        token: console.client.sign_token(now, TOKEN_SECONDS),
+        expires: now.saturating_add(TOKEN_SECONDS),
+    }))
+}
+
+/// A request as the page asks for it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    aud: CommuneId,
+    cameras: Vec<CameraId>,
+    grounds: String,
+    incident: Incident,
+    duration: u32,
+    profile: ProfileWish,
+    #[serde(default)]
+    present: Vec<String>,
+    #[serde(default)]
+    renews: Option<GrantId>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Signed {
+    request: String,
+}
+
+/// `POST /local/v1/requests`: shown on the terminal first, then signed.
+pub(super) async fn request(
+    _: Session,
+    State(console): Shared,
+    body: Bytes,
+) -> Result<Json<Signed>, Problem> {
+    let malformed = |cause: String| Problem::from(Refusal::new(Reason::MalformedRequest, cause));
+    if body.len() > STATEMENT_LIMIT {
+        return Err(malformed("longer than 16 KiB".to_owned()));
+    }
+    let asked: Asked = serde_json::from_slice(&body)
+        .map_err(|error| malformed(text::shown(&error.to_string(), 400)))?;
+    let claims = RequestClaims {
+        jti: client::new_id(),
+        iat: console.centre_time().await?.seconds(),
+        aud: asked.aud,
+        centre: console.client.centre().clone(),
+        cameras: asked.cameras,
+        grounds: asked.grounds,
+        incident: asked.incident,
+        duration: asked.duration,
+        profile: asked.profile,
+        present: asked.present,
+        renews: asked.renews,
+    };
+    check_request(&claims).map_err(malformed)?;
+    // What can't be shown is not signed.
+    words::say(&words::request(console.french, &claims)).map_err(|error| {
+        let detail = format!("the terminal can't be written, so nothing is signed: {error}");
+        Refusal::new(Reason::Internal, detail)
+    })?;
+    let request = console.client.sign(REQUEST_TYPE, &claims);
+    Ok(Json(Signed { request }))
+}

@@ -1,0 +1,118 @@
+//! What the terminal shows, in the operator's language: who signs, what is signed, and whether
+//! the receiver answers.
+
+use std::io::Write;
+
+use crate::clock::Wall;
+use crate::commands::client::French;
+use crate::config::grounds::GROUNDS;
+use crate::proto::designation::Designation;
+use crate::proto::ids::{CameraId, CentreId, ProfileWish};
+use crate::proto::statement::RequestClaims;
+
+/// Writes on the terminal.
+///
+/// # Errors
+/// It can't be written.
+pub(super) fn say(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// The first lines: who signs for which centre, and where the page is.
+pub(super) fn greeting(french: French, me: &Designation, centre: &CentreId, url: &str) -> String {
+    let who = format!(
+        "{} ({}, {})",
+        me.operator.name, me.operator.number, me.operator.unit
+    );
+    let until = me.not_after.rfc3339();
+    if french.0 {
+        format!(
+            "La page de {who}, au centre {centre} ; désignation valable jusqu'au {until} :\n  {url}\n\
+             Chaque demande signée s'affiche ici. Ctrl-C arrête la page."
+        )
+    } else {
+        format!(
+            "The page of {who}, at the centre {centre}; designation valid until {until}:\n  {url}\n\
+             Each request that is signed is shown here. Ctrl-C stops the page."
+        )
+    }
+}
+
+/// What a request says, in words.
+pub(super) fn request(french: French, claims: &RequestClaims) -> String {
+    let time = Wall::from_seconds(claims.iat).rfc3339();
+    let cameras: Vec<&str> = claims.cameras.iter().map(CameraId::as_str).collect();
+    let profile = match claims.profile {
+        ProfileWish::Auto => french.pick("automatique", "automatic"),
+        ProfileWish::Main => french.pick("principal", "main"),
+        ProfileWish::Sub => french.pick("secondaire", "sub"),
+    };
+    let grounds = GROUNDS.iter().find(|(id, ..)| *id == claims.grounds);
+    let grounds = grounds.map_or(claims.grounds.as_str(), |(_, fr, en)| french.pick(fr, en));
+    let (commune, centre) = (&claims.aud, &claims.centre);
+    let (cameras, incident) = (cameras.join(", "), &claims.incident);
+    let duration = duration(claims.duration);
+    let mut text = if french.0 {
+        format!(
+            "{time} Signé : demande à {commune}, par {centre}\n  caméras : {cameras}\n  \
+             intervention : {incident}\n  motif : {grounds}\n  durée : {duration} ; flux : {profile}"
+        )
+    } else {
+        format!(
+            "{time} Signed: a request to {commune}, through {centre}\n  cameras: {cameras}\n  \
+             incident: {incident}\n  grounds: {grounds}\n  duration: {duration}; stream: {profile}"
+        )
+    };
+    if !claims.present.is_empty() {
+        text.push_str(french.pick("\n  présents : ", "\n  present: "));
+        text.push_str(&claims.present.join(", "));
+    }
+    if let Some(grant) = claims.renews {
+        text.push_str(french.pick("\n  prolonge l'autorisation ", "\n  renews the grant "));
+        text.push_str(&grant.to_string());
+    }
+    text
+}
+
+/// The receiver does not answer any more.
+pub(super) fn away(french: French, time: Wall, cause: &str) -> String {
+    let text = french.pick("Le récepteur ne répond pas", "The receiver does not answer");
+    format!("{} {text}: {cause}", time.rfc3339())
+}
+
+/// The receiver answers again.
+pub(super) fn back(french: French, time: Wall) -> String {
+    let text = french.pick(
+        "Le récepteur répond de nouveau",
+        "The receiver answers again",
+    );
+    format!("{} {text}", time.rfc3339())
+}
+
+/// Hours, minutes and seconds, the parts that are not zero.
+fn duration(seconds: u32) -> String {
+    let parts = [
+        (seconds / 3_600, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    parts.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_by_their_parts() {
+        for (seconds, told) in [(1_200, "20 min"), (5_400, "1 h 30 min"), (3_601, "1 h 1 s")] {
+            assert_eq!(duration(seconds), told);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+// Positions on the map and between each other. Pure.
+
+/** Mean radius of the Earth in metres. */
+const EARTH = 6_371_008.8;
+/** Pixels of the whole world at zoom 0. */
+const TILE = 256;
+
+const rad = (degrees) => (degrees * Math.PI) / 180;
+
+/** Web Mercator at a zoom (may be fractional): pixels from the north-west corner of the world. */
+export function project([latitude, longitude], zoom) {
+  const scale = TILE * 2 ** zoom;
+  const sine = Math.min(Math.max(Math.sin(rad(latitude)), -0.9999), 0.9999);
+  return [(longitude / 360 + 0.5) * scale, (0.5 - Math.log((1 + sine) / (1 - sine)) / (4 * Math.PI)) * scale];
+}
+
+/** The inverse of `project`. */
+export function unproject([x, y], zoom) {
+  const scale = TILE * 2 ** zoom;
+  const latitude = (Math.atan(Math.sinh(Math.PI * (1 - (2 * y) / scale))) * 180) / Math.PI;
+  return [latitude, (x / scale - 0.5) * 360];
+}
+
+/** Metres of a pixel. */
+export function metresPerPixel(latitude, zoom) {
+  return (2 * Math.PI * EARTH * Math.cos(rad(latitude))) / (TILE * 2 ** zoom);
+}
+
+/** Metres between two positions, along the great circle. */
+export function distance(from, to) {
+  const [dy, dx] = [rad(to[0] - from[0]), rad(to[1] - from[1])];
+  const a = Math.sin(dy / 2) ** 2 + Math.cos(rad(from[0])) * Math.cos(rad(to[0])) * Math.sin(dx / 2) ** 2;
+  return 2 * EARTH * Math.asin(Math.min(1, Math.sqrt(a)));
+}
+
+/** Degrees from north in which `to` lies. */
+export function direction(from, to) {
+  const dx = rad(to[1] - from[1]);
+  const y = Math.sin(dx) * Math.cos(rad(to[0]));
+  const x = Math.cos(rad(from[0])) * Math.sin(rad(to[0])) - Math.sin(rad(from[0])) * Math.cos(rad(to[0])) * Math.cos(dx);
+  return ((Math.atan2(y, x) * 180) / Math.PI + 360) % 360;
+}
+
+/** `80 m`, `1,2 km` in the language's manner. */
+export function distanceText(metres, language) {
+  if (metres < 995) return `${Math.round(metres / 5) * 5} m`;
+  const km = metres < 9_950 ? (metres / 1000).toFixed(1) : String(Math.round(metres / 1000));
+  return `${language === "fr" ? km.replace(".", ",") : km} km`;
+}
+
+/** An arrow that points so many degrees from north. */
+export function arrow(degrees) {
+  return ["↑", "↗", "→", "↘", "↓", "↙", "←", "↖"][Math.round(degrees / 45) % 8];
+}
+
+/** Whether a position lies in a polygon (even-odd). */
+export function isInside([latitude, longitude], corners) {
+  let inside = false;
+  for (let at = 0, before = corners.length - 1; at < corners.length; before = at, at += 1) {
+    const [[y1, x1], [y2, x2]] = [corners[at], corners[before]];
+    if (y1 > latitude !== y2 > latitude && longitude < ((x2 - x1) * (latitude - y1)) / (y2 - y1) + x1) inside = !inside;
+  }
+  return inside;
+}
+
+/** A zoom and a middle that show all positions in a window of this size. */
+export function fit(positions, width, height, most = 17) {
+  if (positions.length === 0) return { middle: [46.6, 2.5], zoom: 5 };
+  const [latitudes, longitudes] = [positions.map(([one]) => one), positions.map(([, other]) => other)];
+  const [north, south] = [Math.max(...latitudes), Math.min(...latitudes)];
+  const [east, west] = [Math.max(...longitudes), Math.min(...longitudes)];
+  const [[left, top], [right, bottom]] = [project([north, west], 0), project([south, east], 0)];
+  const room = Math.min((width * 0.8) / Math.max(right - left, 1e-9), (height * 0.8) / Math.max(bottom - top, 1e-9));
+  return { middle: [(north + south) / 2, (east + west) / 2], zoom: Math.min(Math.max(Math.log2(room), 3), most) };
+}
+
+/** Items by squares of `size` pixels: `{items, x, y}` with the middle of what is in one. */
+export function cluster(points, size) {
+  const squares = new Map();
+  for (const point of points) {
+    const square = `${Math.floor(point.x / size)},${Math.floor(point.y / size)}`;
+    if (!squares.has(square)) squares.set(square, []);
+    squares.get(square).push(point);
+  }
+  const mean = (items, name) => items.reduce((sum, item) => sum + item[name], 0) / items.length;
+  return [...squares.values()].map((items) => ({ items, x: mean(items, "x"), y: mean(items, "y") }));
+}
+
+/** A length of 1, 2 or 5 times a power of ten, at most `most`: for the scale. */
+export function roundLength(most) {
+  const power = 10 ** Math.floor(Math.log10(most));
+  return [5, 2, 1].map((n) => n * power).find((length) => length <= most);
+}

@@ -1,0 +1,355 @@
+// The map: cameras with where they look, on a plain ground or on tiles, without internet.
+
+import { h } from "/page/core/dom.js";
+import { lang, t } from "/page/core/text.js";
+import { cluster, distance, distanceText, fit, metresPerPixel, project, roundLength, unproject } from "/page/find/geometry.js";
+import { TileCache } from "/page/find/tiles.js";
+
+const [LEAST_ZOOM, MOST_ZOOM] = [4, 19];
+/** Cameras nearer to each other than this are one mark, in pixels. */
+const CLUSTER = 26;
+/** How far from a mark a click still means it, in pixels. */
+const REACH = 14;
+/** Longest side of a shape's polygon. */
+const CORNERS = 256;
+
+/** A map of cameras; `told` = {pick(key, event), place(position), shape(shape)}. */
+export class CameraMap {
+  #ctx;
+  #told;
+  #middle = [43.47, 5.17];
+  #zoom = 12;
+  #marks = [];
+  #clusters = [];
+  #drawing = null;
+  #scheduled = false;
+  #tiles;
+  #moved = false;
+  #colours = {};
+
+  constructor(ctx, told) {
+    this.#ctx = ctx;
+    this.#told = told;
+    this.canvas = h("canvas", { class: "map-canvas", tabindex: "0", role: "application", "data-testid": "map" });
+    this.tip = h("p", { class: "map-tip small", hidden: true });
+    this.credit = h("p", { class: "map-credit" });
+    const button = (name, sign, act) => h("button", { class: "icon", "data-map": name, on: { click: act } }, sign);
+    this.tools = h("div", { class: "map-tools" },
+      button("in", "+", () => this.zoomBy(1)),
+      button("out", "−", () => this.zoomBy(-1)),
+      button("all", "⤢", () => this.showAll()),
+      button("polygon", "⬠", () => this.draw("polygon")),
+      button("circle", "◯", () => this.draw("circle")));
+    this.element = h("div", { class: "map" }, this.canvas, this.tools, this.tip, this.credit);
+    this.#tiles = new TileCache(ctx, () => this.redraw());
+    this.#listen();
+    new ResizeObserver(() => this.redraw()).observe(this.element);
+  }
+
+  /** @param {{key, position, bearing, field_of_view, state, name}[]} marks */
+  set marks(marks) {
+    const isFirst = this.#marks.length === 0 && marks.length > 0;
+    this.#marks = marks;
+    if (isFirst && !this.#moved) this.showAll();
+    this.redraw();
+  }
+
+  words() {
+    this.canvas.setAttribute("aria-label", t("find.map.label"));
+    for (const button of this.tools.children) {
+      button.title = t(`find.map.${button.dataset.map}`);
+      button.setAttribute("aria-label", button.title);
+    }
+    this.redraw();
+  }
+
+  goTo(position, zoom = 16) {
+    this.#moved = true;
+    this.place = position;
+    this.#middle = position;
+    this.#zoom = Math.max(this.#zoom, zoom);
+    this.redraw();
+  }
+
+  showAll() {
+    const { width, height } = this.element.getBoundingClientRect();
+    const { middle, zoom } = fit(this.#marks.map(({ position }) => position), width || 320, height || 240);
+    [this.#middle, this.#zoom] = [middle, zoom];
+    this.redraw();
+  }
+
+  zoomBy(steps, at = null) {
+    const zoom = Math.min(Math.max(this.#zoom + steps, LEAST_ZOOM), MOST_ZOOM);
+    if (at !== null) {
+      // What is under the pointer stays there.
+      const fixed = this.#positionAt(at);
+      const [x, y] = project(fixed, zoom);
+      this.#middle = unproject([x - at[0] + this.canvas.clientWidth / 2, y - at[1] + this.canvas.clientHeight / 2], zoom);
+    }
+    this.#zoom = zoom;
+    this.#moved = true;
+    this.redraw();
+  }
+
+  /** Draws a polygon or a circle; the next clicks are its. */
+  draw(kind) {
+    this.#drawing = this.#drawing?.kind === kind ? null : { kind, points: [] };
+    for (const button of this.tools.children) button.setAttribute("aria-pressed", String(button.dataset.map === this.#drawing?.kind));
+    this.canvas.classList.toggle("drawing", this.#drawing !== null);
+    this.#say(this.#drawing === null ? null : t(`find.map.how_${kind}`));
+    if (this.#drawing === null) this.shape = null;
+    this.redraw();
+  }
+
+  #finish() {
+    const { kind, points } = this.#drawing;
+    const shape = kind === "circle" ? { circle: points[0], radius: distance(points[0], points[1]) } : { polygon: points };
+    this.draw(kind);
+    this.shape = shape;
+    this.#told.shape(shape);
+    this.redraw();
+  }
+
+  #listen() {
+    const { canvas } = this;
+    const at = (event) => [event.offsetX, event.offsetY];
+    let from = null;
+    canvas.addEventListener("pointerdown", (event) => {
+      from = { x: event.offsetX, y: event.offsetY, middle: this.#middle, moved: false };
+      canvas.setPointerCapture(event.pointerId);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (from === null) return this.#hover(at(event));
+      const [dx, dy] = [event.offsetX - from.x, event.offsetY - from.y];
+      if (Math.hypot(dx, dy) > 4) from.moved = true;
+      if (from.moved) this.#pan(from.middle, dx, dy);
+    });
+    canvas.addEventListener("pointerup", (event) => {
+      if (from !== null && !from.moved) this.#click(at(event), event);
+      from = null;
+    });
+    canvas.addEventListener("pointercancel", () => { from = null; });
+    canvas.addEventListener("pointerleave", () => { if (this.#drawing === null) this.#say(null); });
+    canvas.addEventListener("dblclick", (event) => {
+      if (this.#drawing?.kind === "polygon" && this.#drawing.points.length >= 3) this.#finish();
+      else if (this.#drawing === null) this.zoomBy(1, at(event));
+    });
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoomBy(event.deltaY < 0 ? 0.5 : -0.5, at(event));
+    }, { passive: false });
+    canvas.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  #key(event) {
+    const step = 60;
+    const moves = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    if (moves[event.key]) this.#pan(this.#middle, ...moves[event.key]);
+    else if (event.key === "+") this.zoomBy(1);
+    else if (event.key === "-") this.zoomBy(-1);
+    else if (event.key === "Escape" && this.#drawing !== null) this.draw(this.#drawing.kind);
+    else if (event.key === "Enter" && this.#drawing?.kind === "polygon" && this.#drawing.points.length >= 3) this.#finish();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  #pan(middle, dx, dy) {
+    const [x, y] = project(middle, this.#zoom);
+    this.#middle = unproject([x - dx, y - dy], this.#zoom);
+    this.#moved = true;
+    this.redraw();
+  }
+
+  #positionAt([x, y]) {
+    const [mx, my] = project(this.#middle, this.#zoom);
+    return unproject([mx + x - this.canvas.clientWidth / 2, my + y - this.canvas.clientHeight / 2], this.#zoom);
+  }
+
+  #nearest([x, y]) {
+    const near = this.#clusters.map((one) => ({ one, away: Math.hypot(one.x - x, one.y - y) })).filter(({ away }) => away <= REACH);
+    return near.sort((a, b) => a.away - b.away)[0]?.one;
+  }
+
+  #hover(point) {
+    if (this.#drawing !== null) return;
+    const found = this.#nearest(point);
+    this.canvas.classList.toggle("over", found !== undefined);
+    this.#say(found === undefined ? null : found.items.length === 1 ? found.items[0].title : t("find.map.cluster", { n: found.items.length }));
+  }
+
+  #say(text) {
+    this.tip.hidden = text === null;
+    if (text !== null && this.tip.textContent !== text) this.tip.textContent = text;
+  }
+
+  #click(point, event) {
+    if (this.#drawing !== null) {
+      if (this.#drawing.points.length < CORNERS) this.#drawing.points.push(this.#positionAt(point));
+      if (this.#drawing.kind === "circle" && this.#drawing.points.length === 2) this.#finish();
+      return this.redraw();
+    }
+    const found = this.#nearest(point);
+    if (found === undefined) return this.#told.place(this.#positionAt(point));
+    if (found.items.length === 1) return this.#told.pick(found.items[0].key, event);
+    this.#middle = this.#positionAt([found.x, found.y]);
+    this.zoomBy(2);
+  }
+
+  redraw() {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    requestAnimationFrame(() => {
+      this.#scheduled = false;
+      this.#paint();
+    });
+  }
+
+  #paint() {
+    const { canvas } = this;
+    const { clientWidth: width, clientHeight: height } = canvas;
+    if (width === 0 || height === 0) return;
+    const scale = globalThis.devicePixelRatio || 1;
+    if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
+      Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
+    }
+    const style = getComputedStyle(document.documentElement);
+    for (const name of ["ground", "line", "text", "text-quiet", "accent", "live", "late", "bad", "panel"]) this.#colours[name] = style.getPropertyValue(`--${name}`).trim();
+    const paint = canvas.getContext("2d");
+    paint.setTransform(scale, 0, 0, scale, 0, 0);
+    paint.fillStyle = this.#colours.ground;
+    paint.fillRect(0, 0, width, height);
+    const [mx, my] = project(this.#middle, this.#zoom);
+    const origin = [mx - width / 2, my - height / 2];
+    this.#ground(paint, origin, width, height);
+    const points = this.#marks.map((mark) => {
+      const [x, y] = project(mark.position, this.#zoom);
+      return { ...mark, x: x - origin[0], y: y - origin[1] };
+    }).filter(({ x, y }) => x > -80 && y > -80 && x < width + 80 && y < height + 80);
+    this.#clusters = this.#zoom >= 17 ? points.map((point) => ({ items: [point], x: point.x, y: point.y })) : cluster(points, CLUSTER);
+    this.#shapes(paint, origin);
+    for (const one of this.#clusters) this.#mark(paint, one);
+    this.#scale(paint, width, height);
+  }
+
+  #ground(paint, origin, width, height) {
+    const source = this.#ctx.store.get("console")?.tiles ?? null;
+    this.credit.textContent = source?.attribution ?? "";
+    if (source !== null) return this.#tiles.paint(paint, { origin, width, height, zoom: this.#zoom, source });
+    // A grid of minutes, or what is some 90 pixels of them.
+    const degrees = 360 / 2 ** this.#zoom * (90 / 256);
+    const step = roundLength(degrees * 2);
+    const [north, west] = unproject(origin, this.#zoom);
+    const [south, east] = unproject([origin[0] + width, origin[1] + height], this.#zoom);
+    paint.strokeStyle = this.#colours.line;
+    paint.lineWidth = 0.5;
+    paint.beginPath();
+    for (let at = Math.ceil(west / step) * step; at < east; at += step) {
+      const x = project([north, at], this.#zoom)[0] - origin[0];
+      paint.moveTo(x, 0);
+      paint.lineTo(x, height);
+    }
+    for (let at = Math.ceil(south / step) * step; at < north; at += step) {
+      const y = project([at, west], this.#zoom)[1] - origin[1];
+      paint.moveTo(0, y);
+      paint.lineTo(width, y);
+    }
+    paint.stroke();
+  }
+
+  #mark(paint, { items, x, y }) {
+    const colours = { watched: this.#colours.accent, usable: this.#colours.live, blocked: this.#colours.late, unusable: this.#colours.bad };
+    const worst = items.some(({ state }) => state === "watched") ? "watched" : items.some(({ state }) => state === "usable") ? "usable" : items[0].state;
+    paint.fillStyle = colours[worst];
+    if (items.length > 1) {
+      paint.beginPath();
+      paint.arc(x, y, 11, 0, 7);
+      paint.fill();
+      this.#text(paint, String(items.length), x, y, this.#colours.ground, true);
+      return;
+    }
+    const [one] = items;
+    if (one.bearing !== null && one.bearing !== undefined && this.#zoom > 12) {
+      const [middle, half] = [((one.bearing - 90) * Math.PI) / 180, (((one.field_of_view ?? 60) / 2) * Math.PI) / 180];
+      paint.globalAlpha = 0.3;
+      paint.beginPath();
+      paint.moveTo(x, y);
+      paint.arc(x, y, 34, middle - half, middle + half);
+      paint.fill();
+      paint.globalAlpha = 1;
+    }
+    // A shape for each state: colour alone says nothing to some.
+    paint.beginPath();
+    if (one.state === "unusable") {
+      paint.rect(x - 5, y - 5, 10, 10);
+    } else if (one.state === "blocked") {
+      paint.moveTo(x, y - 7);
+      paint.lineTo(x + 7, y + 5);
+      paint.lineTo(x - 7, y + 5);
+    } else paint.arc(x, y, one.state === "watched" ? 8 : 6, 0, 7);
+    paint.fill();
+    paint.lineWidth = one.marked ? 3 : 1.5;
+    paint.strokeStyle = one.marked ? this.#colours.text : this.#colours.ground;
+    paint.stroke();
+    if (this.#zoom >= 15) this.#text(paint, one.name, x, y + 16, this.#colours.text, false);
+  }
+
+  #text(paint, text, x, y, colour, bold) {
+    paint.font = `${bold ? "600 " : ""}11px ${getComputedStyle(document.body).fontFamily}`;
+    paint.textAlign = "center";
+    paint.textBaseline = "middle";
+    if (!bold) {
+      paint.lineWidth = 3;
+      paint.strokeStyle = this.#colours.ground;
+      paint.strokeText(text, x, y);
+    }
+    paint.fillStyle = colour;
+    paint.fillText(text, x, y);
+  }
+
+  #shapes(paint, origin) {
+    const at = (position) => project(position, this.#zoom).map((value, axis) => value - origin[axis]);
+    paint.strokeStyle = this.#colours.accent;
+    paint.fillStyle = this.#colours.accent;
+    paint.lineWidth = 2;
+    if (this.place) {
+      const [x, y] = at(this.place);
+      paint.beginPath();
+      paint.arc(x, y, 10, 0, 7);
+      paint.moveTo(x - 15, y);
+      paint.lineTo(x + 15, y);
+      paint.moveTo(x, y - 15);
+      paint.lineTo(x, y + 15);
+      paint.stroke();
+    }
+    const corners = this.#drawing?.points ?? this.shape?.polygon;
+    const circle = this.shape?.circle;
+    paint.beginPath();
+    if (circle) {
+      const [x, y] = at(circle);
+      paint.arc(x, y, this.shape.radius / metresPerPixel(circle[0], this.#zoom), 0, 7);
+    } else if (corners) corners.map(at).forEach(([x, y], index) => (index === 0 ? paint.moveTo(x, y) : paint.lineTo(x, y)));
+    if (this.#drawing === null) paint.closePath();
+    paint.stroke();
+    for (const corner of this.#drawing?.points ?? []) {
+      const [x, y] = at(corner);
+      paint.fillRect(x - 3, y - 3, 6, 6);
+    }
+  }
+
+  #scale(paint, width, height) {
+    const perPixel = metresPerPixel(this.#middle[0], this.#zoom);
+    const length = roundLength(perPixel * 90);
+    const pixels = length / perPixel;
+    paint.strokeStyle = this.#colours["text-quiet"];
+    paint.lineWidth = 2;
+    paint.beginPath();
+    paint.moveTo(10, height - 16);
+    paint.lineTo(10, height - 10);
+    paint.lineTo(10 + pixels, height - 10);
+    paint.lineTo(10 + pixels, height - 16);
+    paint.stroke();
+    this.#text(paint, distanceText(length, lang()), 10 + pixels / 2, height - 20, this.#colours.text, false);
+  }
+}

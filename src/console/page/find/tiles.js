@@ -1,0 +1,77 @@
+// Map tiles from the receiver, as far as it has any.
+
+/** Tiles kept, calls at once. */
+const [KEPT, CALLS] = [256, 6];
+
+/** Fetches, keeps and paints raster tiles. */
+export class TileCache {
+  #ctx;
+  #loaded;
+  #tiles = new Map();
+  #calls = 0;
+
+  /** @param {() => void} loaded is called when one came */
+  constructor(ctx, loaded) {
+    this.#ctx = ctx;
+    this.#loaded = loaded;
+  }
+
+  /** Paints what covers the window; what lacks comes later, a coarser one stands in for it. */
+  paint(paint, { origin, width, height, zoom, source }) {
+    const level = Math.min(Math.max(Math.round(zoom), source.min_zoom), source.max_zoom);
+    const size = 256 * 2 ** (zoom - level);
+    const last = 2 ** level - 1;
+    for (let x = Math.max(0, Math.floor(origin[0] / size)); x <= Math.min(last, Math.floor((origin[0] + width) / size)); x += 1) {
+      for (let y = Math.max(0, Math.floor(origin[1] / size)); y <= Math.min(last, Math.floor((origin[1] + height) / size)); y += 1) {
+        const place = [x * size - origin[0], y * size - origin[1], size, size];
+        const own = this.#take(level, x, y);
+        if (own) paint.drawImage(own, ...place);
+        else this.#coarser(paint, level, x, y, place);
+      }
+    }
+  }
+
+  #coarser(paint, level, x, y, place) {
+    for (let up = 1; up <= 4 && level - up >= 0; up += 1) {
+      const image = this.#tiles.get(`${level - up}/${x >> up}/${y >> up}`)?.image;
+      if (!image) continue;
+      const part = image.width / 2 ** up;
+      paint.drawImage(image, (x % 2 ** up) * part, (y % 2 ** up) * part, part, part, ...place);
+      return;
+    }
+  }
+
+  #take(z, x, y) {
+    const name = `${z}/${x}/${y}`;
+    const known = this.#tiles.get(name);
+    if (known !== undefined) {
+      // Newest last.
+      this.#tiles.delete(name);
+      this.#tiles.set(name, known);
+      return known.image;
+    }
+    if (this.#calls < CALLS) this.#fetch(name);
+    return null;
+  }
+
+  async #fetch(name) {
+    const { api } = this.#ctx;
+    const tile = { image: null };
+    this.#tiles.set(name, tile);
+    this.#calls += 1;
+    try {
+      const answer = await fetch(api.url(`tiles/${name}`), { headers: { authorization: `Bearer ${await api.token()}` }, credentials: "omit" });
+      if (answer.ok) tile.image = await createImageBitmap(await answer.blob());
+      else if (answer.status !== 404) this.#tiles.delete(name);
+    } catch {
+      this.#tiles.delete(name);
+    }
+    this.#calls -= 1;
+    for (const [old, { image }] of this.#tiles) {
+      if (this.#tiles.size <= KEPT) break;
+      image?.close();
+      this.#tiles.delete(old);
+    }
+    this.#loaded();
+  }
+}

@@ -1,0 +1,37 @@
+//! `GET designations/{thumbprint}`: for a page that holds a key and no designation, or an old one.
+
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+
+use super::{Shared, auth};
+use crate::http::Problem;
+use crate::proto::ids::Sha256;
+
+/// The newest designation for a key that is valid now. Needs no token: who asks has none yet,
+/// and a designation says no more than each statement that is signed with it. Guesses count as
+/// failed authentications.
+pub(super) async fn newest(
+    State(api): Shared,
+    Path(thumbprint): Path<String>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let (address, now) = (auth::address(&parts), api.options.clock.now());
+    api.tokens.may_try(address, now)?;
+    let thumbprint: Result<Sha256, _> = thumbprint.parse();
+    let thumbprint = thumbprint.map_err(|error| Problem::with_status(400, error.to_string()))?;
+    let shared = api.options.control.shared();
+    match api.designations.newest(thumbprint, &shared, now).await {
+        Some(pem) => {
+            let kind = [(header::CONTENT_TYPE, "application/pem-certificate-chain")];
+            Ok((kind, pem).into_response())
+        }
+        None => {
+            api.tokens.failed(address, now);
+            let detail = "there is no designation for this key that is valid now; ask the unit's \
+                commander for one";
+            Err(Problem::with_status(404, detail))
+        }
+    }
+}
