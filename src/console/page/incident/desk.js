@@ -208,6 +208,21 @@ export class Desk {
     }
   }
 
+  /**
+   * Somebody else sits here: nobody watches under another's name, so all tiles go. They come
+   * back in their order with the grants that are taken over.
+   */
+  changeSeat(from, to) {
+    const { store } = this.#ctx;
+    for (const incident of store.get("incidents").values()) {
+      if (incident.closedAt !== null) continue;
+      incident.order = incident.cameras;
+      incident.cameras = [];
+      this.#ledger.note(incident.ref, { level: "info", key: "desk.history.seat", params: { from: from.name, to: to.name } });
+    }
+    store.set("focused", null);
+  }
+
   /** Takes over all of an intervention's grants that others hold. */
   async takeOver(ref) {
     const { store } = this.#ctx;

@@ -105,6 +105,8 @@ export function newIncident({ ref, grounds, present = [], at = null, openedAt })
     asked: new Set(),
     // Opened or carried on at this desk; others are the unit's.
     mine: false,
+    // The mosaic's order before another person took the seat.
+    order: [],
   };
 }
 
