@@ -15,6 +15,7 @@
 //! Ends act first ([`Command::EndGrant`]) and are journalled after; an entry
 //! that must get written in the end is owed and tried again.
 
+mod approval;
 mod commune;
 mod ending;
 mod grant;
@@ -32,7 +33,7 @@ use std::time::Duration;
 
 pub use commune::Commune;
 pub use grant::{End, Grant, GrantCamera};
-pub use request::{Asked, Denial};
+pub use request::{Asked, Denial, Progress};
 pub use viewing::Viewer;
 
 use super::control::{ToGateway, ToReceiver};
@@ -160,6 +161,17 @@ pub enum Command {
         /// The grant, which [`Desk::grant`] knows, or why not.
         result: Result<GrantId, Denial>,
     },
+    /// Answer an operator's request: it waits for the commune's approval.
+    Wait {
+        /// As given to [`Desk::handle_request`].
+        caller: u64,
+        /// Its id; [`Desk::asked`] tells what becomes of it.
+        request: RequestId,
+        /// The commune.
+        commune: CommuneId,
+        /// Until when, by the centre's clock.
+        approve_by: Wall,
+    },
     /// A relay's groups may be taken, under this permit.
     Allow {
         /// The proof.
@@ -210,12 +222,16 @@ pub enum Notice {
     },
     /// A commune came or went, or its cameras or agreements changed.
     Commune(CommuneId),
-    /// A request that had to wait was answered.
+    /// A request began to wait for approval, or was answered.
     Request {
         /// Which.
         request: RequestId,
         /// Who may know.
         unit: String,
+        /// The commune.
+        commune: CommuneId,
+        /// What became of it.
+        progress: Progress,
     },
 }
 
@@ -377,6 +393,12 @@ impl Desk {
                     self.handle_head(commune, &head, now);
                 }
                 self.handle_refused(commune, id, refusal, cameras);
+            }
+            ToReceiver::Waiting { request, seconds } => {
+                self.handle_waiting(commune, &request, seconds, now);
+            }
+            ToReceiver::WaitEnded { request, .. } => {
+                self.handle_wait_ended(commune, request, message, now);
             }
             ToReceiver::Resume {
                 request,

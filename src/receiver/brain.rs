@@ -16,7 +16,7 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::control::{Ask, Shared, Table};
+use super::control::{Answered, Ask, Shared, Table};
 use super::hub::{self, Hub};
 use super::rules;
 use crate::clock::{Boot, Clock};
@@ -29,7 +29,7 @@ use crate::link::{Event as LinkEvent, Link};
 use crate::metrics::health::{Check, Checks};
 use crate::metrics::{self};
 use crate::proto::control::{Heads, ToGateway, ToReceiver};
-use crate::proto::desk::{Command, Denial, Desk, Grant, Notice, Ticket, Viewer};
+use crate::proto::desk::{Command, Denial, Desk, Notice, Ticket, Viewer};
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
 use crate::reason::{Reason, Refusal};
 
@@ -80,7 +80,7 @@ pub(super) struct State {
 /// Who waits for the answer to a request.
 struct Waiting {
     came: Boot,
-    reply: oneshot::Sender<Result<Grant, Denial>>,
+    reply: oneshot::Sender<Result<Answered, Denial>>,
 }
 
 /// What a round of commands has to say once the table shows it.
@@ -353,7 +353,7 @@ impl Brain {
                 let view = self.desk.grant(grant).cloned();
                 view.ok_or_else(|| Reason::Internal.into())
             });
-            let _ = reply.send(view);
+            let _ = reply.send(view.map(|view| Answered::Granted(Box::new(view))));
         }
         self.send_focus();
     }
@@ -377,6 +377,21 @@ impl Brain {
                 acknowledged,
             } => self.send_heads(&commune, after, acknowledged),
             Command::Answer { caller, result } => news.answers.push((caller, result)),
+            Command::Wait {
+                caller,
+                request,
+                commune,
+                approve_by,
+            } => {
+                if let Some(waiting) = self.state.callers.remove(&caller) {
+                    // Whoever asked may be gone.
+                    let _ = waiting.reply.send(Ok(Answered::Waiting {
+                        request,
+                        commune,
+                        approve_by,
+                    }));
+                }
+            }
             Command::Allow {
                 permit,
                 commune,

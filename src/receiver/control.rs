@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::clock::Wall;
 use crate::config::{Loaded, settings};
 use crate::journal::entry::Operator;
 use crate::proto::designation::Authority;
@@ -57,13 +58,29 @@ pub struct Shared {
     pub generation: u64,
 }
 
+/// How a request was answered that was not refused.
+#[derive(Debug)]
+pub enum Answered {
+    /// It is granted, and recorded on both sides.
+    Granted(Box<Grant>),
+    /// The commune must approve it.
+    Waiting {
+        /// Its id, for [`Control::asked`].
+        request: RequestId,
+        /// The commune.
+        commune: CommuneId,
+        /// Until when, by the centre's clock.
+        approve_by: Wall,
+    },
+}
+
 /// What may be asked.
 #[derive(Debug)]
 pub(super) enum Ask {
     /// An operator's request.
     Request {
         text: String,
-        reply: oneshot::Sender<Result<Grant, Denial>>,
+        reply: oneshot::Sender<Result<Answered, Denial>>,
     },
     /// What became of one.
     Asked {
@@ -120,7 +137,7 @@ impl Control {
     ///
     /// # Errors
     /// Why it was refused.
-    pub async fn request(&self, text: String) -> Result<Grant, Denial> {
+    pub async fn request(&self, text: String) -> Result<Answered, Denial> {
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Request { text, reply })?;
         match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 mod api;
+mod approval;
 mod authorise;
 mod camera;
 mod certs;

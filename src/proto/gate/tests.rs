@@ -16,6 +16,7 @@ use crate::proto::statement::{
     GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, VIEWINGS_TYPE, ViewingsClaims,
 };
 
+mod approval;
 mod links;
 mod lives;
 mod requests;
