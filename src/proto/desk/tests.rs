@@ -1,5 +1,7 @@
 //! The desk against a gateway that keeps to the rules, and one that does not.
 
+mod approval;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
