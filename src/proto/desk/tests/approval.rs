@@ -135,15 +135,10 @@ fn a_wait_without_an_end_is_given_up_and_a_late_grant_still_counts() {
     let (claims, request) = waits(&mut world);
     assert_eq!(told(&world.after(Duration::from_secs(120))), []);
     let commands = world.after(Duration::from_secs(30));
-    assert!(
-        matches!(&told(&commands)[..], [Progress::Refused(refusal)]
-            if refusal.reason == Reason::ApprovalTimedOut)
-    );
+    assert!(matches!(&told(&commands)[..], [Progress::Refused(refusal)]
+            if refusal.reason == Reason::ApprovalTimedOut));
     let message = resume(&world, &request, &claims);
-    assert_eq!(
-        told(&world.tell(1, message)),
-        [Progress::Granted(id(1))]
-    );
+    assert_eq!(told(&world.tell(1, message)), [Progress::Granted(id(1))]);
     // It was granted: it can't wait any more.
     assert_eq!(told(&world.tell(1, waiting(&request, 100))), []);
 }
