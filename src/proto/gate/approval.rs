@@ -430,7 +430,7 @@ impl Gate {
             at: None,
         };
         let message = decided.message(head);
-        self.send(&decided.centre.clone(), message);
+        self.send(&decided.centre, message);
         self.approvals.keep(decided);
     }
 

@@ -69,7 +69,7 @@ pub(super) struct Question<'a> {
 /// A request that passed all checks.
 enum Allowed {
     /// It is granted once that is recorded.
-    Now(Box<Recording>, Verified<RequestClaims>),
+    Now(Box<(Recording, Verified<RequestClaims>)>),
     /// The commune must approve it within this time.
     Waits(Box<Examined>, Duration),
 }
@@ -141,7 +141,7 @@ impl Gate {
             return self.answer(answer(denied), None);
         }
         let (recording, verified) = match self.check(centre, text, fresh, now) {
-            Ok(Allowed::Now(recording, verified)) => (*recording, verified),
+            Ok(Allowed::Now(granted)) => *granted,
             Ok(Allowed::Waits(examined, timeout)) => {
                 let held = self.hold(centre, *examined, (id, session, fresh), timeout, now);
                 return match held {
@@ -265,10 +265,10 @@ impl Gate {
                 Ok(Allowed::Waits(Box::new(examined), timeout))
             }
             _ => {
-                let (recording, verified) = self
+                let granted = self
                     .terms(centre, examined, fresh, first_start, approved_by, now)
                     .map_err(deny)?;
-                Ok(Allowed::Now(Box::new(recording), verified))
+                Ok(Allowed::Now(Box::new(granted)))
             }
         }
     }
