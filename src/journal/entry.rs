@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::proto::ids::{
-    CameraId, CentreId, CommuneId, GrantId, Incident, RelayId, RequestId, Sha256,
+    CameraId, CentreId, CommuneId, GrantId, Incident, RelayId, RequestId, Sha256, SnapshotId,
 };
 use crate::proto::statement::{RefusedCamera, Viewing};
 use crate::reason::{Reason, Refusal};
@@ -167,6 +167,32 @@ pub enum Entry {
         statement: String,
         /// What it says.
         viewings: Vec<Viewing>,
+    },
+    /// At both ends: an operator takes a still of a picture. At the receiver before
+    /// the gateway is asked, at the gateway before the receiver may give it.
+    Snapshot {
+        /// Its id, the same at both ends.
+        snapshot: SnapshotId,
+        /// The grant.
+        grant: GrantId,
+        /// The commune.
+        commune: CommuneId,
+        /// The camera.
+        camera: CameraId,
+        /// When the picture was captured, by the gateway's clock, RFC 3339.
+        captured: String,
+        /// Who signed the grant's newest request.
+        operator: Operator,
+    },
+    /// At the receiver: a still that its journal holds was not given.
+    SnapshotRefused {
+        /// Which.
+        snapshot: SnapshotId,
+        /// The grant.
+        grant: GrantId,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
     },
     /// A peer's journal head, kept from the first day.
     PeerHead {

@@ -417,7 +417,9 @@ pub fn grant_of(entry: &Entry) -> Option<GrantId> {
         | Entry::Ended { grant, .. }
         | Entry::ViewingStarted { grant, .. }
         | Entry::ViewingEnded { grant, .. }
-        | Entry::Viewings { grant, .. } => Some(*grant),
+        | Entry::Viewings { grant, .. }
+        | Entry::Snapshot { grant, .. }
+        | Entry::SnapshotRefused { grant, .. } => Some(*grant),
         Entry::Refused { voids, .. } => *voids,
         _ => None,
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{CameraId, GrantId, Profile, RelayId, RequestId, Sha256};
+use super::ids::{CameraId, GrantId, Profile, RelayId, RequestId, Sha256, SnapshotId};
 use super::statement::RefusedCamera;
 use super::uplink::Cause;
 use crate::reason::Refusal;
@@ -132,6 +132,21 @@ pub enum ToReceiver {
         #[serde(flatten)]
         refusal: Refusal,
     },
+    /// A still stands in the gateway's journal.
+    SnapshotRecorded {
+        /// Which.
+        snapshot: SnapshotId,
+        /// The gateway's head, which covers it.
+        head: String,
+    },
+    /// A still is not to be given.
+    SnapshotRefused {
+        /// Which.
+        snapshot: SnapshotId,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
+    },
     /// Journal heads and body-less lines since the last acknowledged.
     Heads(Heads),
     /// Answers [`ToGateway::Time`].
@@ -190,6 +205,9 @@ pub enum ToGateway {
         /// The statement.
         statement: String,
     },
+    /// A still is about to be given: it is once the gateway has recorded it. A
+    /// gateway that does not know this message does not answer, and none is given.
+    Snapshot(super::snapshot::Asked),
     /// A newer revocation list of a designation authority.
     Revocation {
         /// PEM.

@@ -22,6 +22,7 @@ mod record;
 mod recover;
 mod request;
 mod review;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod uplink;
@@ -219,6 +220,8 @@ enum Pending {
     Grant(Box<record::Recording>),
     /// A request that is to wait for the commune's approval.
     Waiting(Box<approval::Held>),
+    /// A still that the centre may give once it is recorded.
+    Snapshot(CentreId, super::ids::SnapshotId),
     /// A refusal that is told once it is recorded.
     Refusal(Box<request::Answer>, Box<Entry>),
     /// Grants that go on after a restart.
@@ -246,6 +249,7 @@ pub struct Gate {
     resume_again: BTreeSet<GrantId>,
     ended: BTreeMap<GrantId, grant::Ended>,
     approvals: approval::Approvals,
+    stills: super::snapshot::Pace,
     relays: BTreeMap<(CentreId, CameraId), grant::Relay>,
     next_relay: u32,
     blocks: BTreeMap<Scope, cut::Block>,
@@ -277,6 +281,7 @@ impl Gate {
             resume_again: BTreeSet::new(),
             ended: BTreeMap::new(),
             approvals: approval::Approvals::default(),
+            stills: super::snapshot::Pace::default(),
             relays: BTreeMap::new(),
             next_relay: first_relay,
             blocks: BTreeMap::new(),
@@ -364,6 +369,7 @@ impl Gate {
             ToGateway::Release { grant, by } => self.handle_release(centre, grant, &by, now),
             ToGateway::Focus { relays } => self.handle_focus(centre, &relays),
             ToGateway::KeyFrame { relay } => self.handle_key_frame(centre, relay),
+            ToGateway::Snapshot(asked) => self.handle_snapshot(centre, asked, now),
             ToGateway::Viewings { statement } => self.handle_viewings(centre, &statement, now),
             ToGateway::Revocation { list } => {
                 let peer = self.peers.entry(centre.clone()).or_default();
@@ -388,6 +394,7 @@ impl Gate {
         match (pending, result) {
             (Pending::Grant(recording), result) => self.grant_recorded(*recording, result, now),
             (Pending::Waiting(held), result) => self.waiting_recorded(*held, result, now),
+            (Pending::Snapshot(centre, id), result) => self.snapshot_recorded(&centre, id, result),
             (Pending::Refusal(answer, _), Ok(receipt)) => {
                 let head = self.head_for(&answer.centre, receipt.head());
                 self.answer(*answer, Some(head));

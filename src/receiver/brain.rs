@@ -29,7 +29,7 @@ use crate::link::{Event as LinkEvent, Link};
 use crate::metrics::health::{Check, Checks};
 use crate::metrics::{self};
 use crate::proto::control::{Heads, ToGateway, ToReceiver};
-use crate::proto::desk::{Command, Denial, Desk, Notice, Ticket, Viewer};
+use crate::proto::desk::{Command, Denial, Desk, Notice, Still, Ticket, Viewer};
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
 use crate::reason::{Reason, Refusal};
 
@@ -70,6 +70,8 @@ pub(super) struct Brain {
 pub(super) struct State {
     links: BTreeMap<CommuneId, (u64, Link)>,
     callers: HashMap<u64, Waiting>,
+    /// Who waits for the leave to take a still.
+    stills: HashMap<u64, oneshot::Sender<Result<Still, Refusal>>>,
     next_caller: u64,
     appends: FuturesOrdered<Append>,
     focus: BTreeMap<u64, Vec<(CommuneId, CameraId)>>,
@@ -272,6 +274,16 @@ impl Brain {
                 let view = view.ok_or_else(|| Refusal::from(Reason::GrantUnknown));
                 let _ = reply.send(released.and(view));
             }
+            Ask::Snapshot {
+                still,
+                operator,
+                reply,
+            } => {
+                self.state.next_caller += 1;
+                let caller = self.state.next_caller;
+                self.state.stills.insert(caller, reply);
+                self.desk.handle_snapshot(caller, still, &operator, now);
+            }
             Ask::Focus { client, cameras } => {
                 if cameras.is_empty() {
                     self.state.focus.remove(&client);
@@ -377,6 +389,12 @@ impl Brain {
                 acknowledged,
             } => self.send_heads(&commune, after, acknowledged),
             Command::Answer { caller, result } => news.answers.push((caller, result)),
+            Command::Snapshot { caller, result } => {
+                if let Some(reply) = self.state.stills.remove(&caller) {
+                    // Whoever asked may be gone.
+                    let _ = reply.send(result);
+                }
+            }
             Command::Wait {
                 caller,
                 request,

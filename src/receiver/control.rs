@@ -11,7 +11,7 @@ use crate::clock::Wall;
 use crate::config::{Loaded, settings};
 use crate::journal::entry::Operator;
 use crate::proto::designation::Authority;
-use crate::proto::desk::{Asked, Commune, Denial, Desk, Grant, Notice};
+use crate::proto::desk::{Asked, Commune, Denial, Desk, Grant, Notice, Still};
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RequestId};
 use crate::reason::{Reason, Refusal};
 
@@ -93,6 +93,12 @@ pub(super) enum Ask {
         grant: GrantId,
         operator: Operator,
         reply: oneshot::Sender<Result<Grant, Refusal>>,
+    },
+    /// An operator wants a still.
+    Snapshot {
+        still: Still,
+        operator: Operator,
+        reply: oneshot::Sender<Result<Still, Refusal>>,
     },
     /// What a client looks at closely; nothing once it is gone.
     Focus {
@@ -176,6 +182,27 @@ impl Control {
             reply,
         })?;
         wait(answer).await?
+    }
+
+    /// Whether a still may be given: both ends have then recorded it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn snapshot(&self, still: Still, operator: Operator) -> Result<Still, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Ask::Snapshot {
+            still,
+            operator,
+            reply,
+        })?;
+        match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Reason::ShuttingDown.into()),
+            Err(_) => {
+                let detail = "the journal of the centre takes too long";
+                Err(Refusal::new(Reason::JournalUnavailable, detail))
+            }
+        }
     }
 
     /// Says what a client looks at closely. Best effort: it is no promise.

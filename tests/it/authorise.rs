@@ -81,6 +81,7 @@ fn every_reason_is_reached_somewhere() {
         LinkLost,
         TokenInvalid,
         TokenExpired,
+        SnapshotNotAllowed,
         Internal,
     ];
     let approval = [ApprovalPending, ApprovalTimedOut];

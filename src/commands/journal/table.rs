@@ -79,6 +79,22 @@ pub(super) fn say(entry: &Entry) -> String {
         Entry::Viewings {
             grant, viewings, ..
         } => format!("{grant} {} viewings told by the centre", viewings.len()),
+        Entry::Snapshot {
+            snapshot,
+            grant,
+            commune,
+            camera,
+            captured,
+            operator,
+        } => format!(
+            "{grant} {} takes still {snapshot} of {commune}/{camera} at {captured}",
+            person(operator)
+        ),
+        Entry::SnapshotRefused {
+            snapshot,
+            grant,
+            refusal,
+        } => format!("{grant} still {snapshot} not given: {refusal}"),
         Entry::PeerHead { peer, .. } => peer.clone(),
         Entry::PeerContradiction { peer, detail, .. } => format!("{peer}: {detail}"),
         Entry::Revocation {

@@ -21,6 +21,7 @@ mod links;
 mod lives;
 mod requests;
 mod sequences;
+mod snapshot;
 
 const START: Wall = Wall::from_seconds(1_795_000_000);
 const CENTRES: [&str; 2] = ["corg-13", "corg-84"];
