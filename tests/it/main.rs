@@ -25,6 +25,7 @@ mod relay;
 mod rtsp;
 mod scripted;
 mod simulate;
+mod snapshots;
 mod tools;
 mod uplink;
 mod virtual_link;
