@@ -58,6 +58,13 @@ pub(super) struct Held {
     told: bool,
 }
 
+impl Held {
+    /// Whether its time is up, by either clock.
+    fn is_over(&self, now: Now) -> bool {
+        self.deadline <= now.boot || self.approve_by <= now.wall
+    }
+}
+
 /// A refusal that the centre may not have heard.
 #[derive(Debug)]
 struct Decided {
@@ -377,6 +384,8 @@ impl Gate {
                 Some(Refusal::new(Reason::JournalUnavailable, detail))
             }
             Ok(_) if self.stopping => Some(Reason::ShuttingDown.into()),
+            // A journal so slow that the time is up already.
+            Ok(_) if held.is_over(now) => Some(self.timed_out(&held)),
             Ok(_) => None,
         };
         if let Some(refusal) = refusal {
@@ -508,18 +517,22 @@ impl Gate {
             .approvals
             .held
             .iter()
-            .filter(|(_, held)| held.deadline <= now.boot || held.approve_by <= now.wall)
+            .filter(|(_, held)| held.is_over(now))
             .map(|(request, _)| *request)
             .collect();
         for request in over {
             if let Some(held) = self.approvals.held.remove(&request) {
-                let waited = held.approve_by.since(held.since).as_secs();
-                let commune = &self.rules.settings.commune;
-                let detail = format!("nobody at {commune} approved within {waited} s");
-                let refusal = Refusal::new(Reason::ApprovalTimedOut, detail);
+                let refusal = self.timed_out(&held);
                 self.refuse_waiting(held, Denied::new(None, refusal), None, now);
             }
         }
+    }
+
+    fn timed_out(&self, held: &Held) -> Refusal {
+        let waited = held.approve_by.since(held.since).as_secs();
+        let commune = &self.rules.settings.commune;
+        let detail = format!("nobody at {commune} approved within {waited} s");
+        Refusal::new(Reason::ApprovalTimedOut, detail)
     }
 
     /// The daemon stops: what waits is refused.

@@ -119,7 +119,10 @@ impl Gate {
     fn void(&mut self, recording: &Recording, refusal: &Refusal, now: Now) {
         let terms = &recording.terms;
         if !recording.renewal {
-            return self.note_end(recording.grant, terms, refusal, None, now);
+            self.note_end(recording.grant, terms, refusal, None, now);
+            if !recording.waited {
+                return;
+            }
         }
         let entry = Entry::Refused {
             request: terms.request.text().to_owned(),
@@ -127,7 +130,7 @@ impl Gate {
             peer: terms.centre.to_string(),
             operator: terms.request.designation().operator.clone(),
             refusal: refusal.clone(),
-            voids: Some(recording.grant),
+            voids: recording.renewal.then_some(recording.grant),
             wait_ended: recording.waited.then(WaitEnded::default),
         };
         self.owe_entry(entry, None);

@@ -1,7 +1,6 @@
 //! Requests that wait for somebody at the commune.
 
 use super::*;
-use crate::proto::gate::{DecisionError, WAITING_PER_UNIT};
 
 fn approving() -> Gateway {
     let mut changed = settings();
@@ -374,6 +373,12 @@ fn without_a_journal_nothing_waits_and_nothing_is_approved() {
     let refusal = wait_ended(&world, first).unwrap();
     assert_eq!(refusal.reason, Reason::JournalUnavailable);
     assert!(world.running.is_empty());
+    world.journal_works = true;
+    world.advance(Duration::from_secs(2));
+    let reasons = journalled(&world, first)
+        .into_iter()
+        .map(|(reason, _)| reason);
+    assert!(reasons.eq([Reason::JournalUnavailable]));
 }
 
 #[test]
