@@ -2,6 +2,7 @@
 
 mod accessible;
 mod figures;
+mod pictures;
 mod room;
 mod sign;
 mod watch;
