@@ -149,6 +149,20 @@ impl Client {
     /// it is. Its clock is only compared with ours, never followed: it could
     /// have a request signed for another day.
     pub async fn connect(args: &ReceiverArgs) -> anyhow::Result<Self> {
+        let mut client = Self::of(args)?;
+        let theirs = client.learn_centre().await?;
+        client.compare_clocks(theirs);
+        Ok(client)
+    }
+
+    /// The same for who follows the centre's clock himself, within bounds of his own.
+    pub async fn connect_following(args: &ReceiverArgs) -> anyhow::Result<Self> {
+        let mut client = Self::of(args)?;
+        client.learn_centre().await?;
+        Ok(client)
+    }
+
+    fn of(args: &ReceiverArgs) -> anyhow::Result<Self> {
         let url = &args.receiver;
         let secure = match url.scheme() {
             "https" => true,
@@ -175,7 +189,7 @@ impl Client {
             let (key, cert) = (args.key.display(), args.cert.display());
             Usage(format!("--key {key} with --cert {cert}: {cause}"))
         })?;
-        let mut client = Self {
+        Ok(Self {
             origin: format!("{}://{authority}", url.scheme()),
             host,
             port,
@@ -185,14 +199,19 @@ impl Client {
             clock: Clock::system(),
             // Replaced at once: nothing is signed before.
             centre: CentreId::new("unknown")?,
-        };
-        client.learn_centre().await?;
-        Ok(client)
+        })
     }
 
-    async fn learn_centre(&mut self) -> anyhow::Result<()> {
+    /// Gives the centre's time.
+    async fn learn_centre(&mut self) -> anyhow::Result<Wall> {
         let time = self.centre_time().await?;
-        let (theirs, ours) = (time.wall(), self.now());
+        let theirs = time.wall();
+        self.centre = time.centre;
+        Ok(theirs)
+    }
+
+    fn compare_clocks(&self, theirs: Wall) {
+        let ours = self.now();
         let apart = theirs.since(ours).max(ours.since(theirs));
         if apart > CLOCK_WARNING {
             let side = if ours < theirs { "behind" } else { "ahead of" };
@@ -202,8 +221,6 @@ impl Client {
                  or requests will be refused as stale"
             );
         }
-        self.centre = time.centre;
-        Ok(())
     }
 
     /// The centre's time, as the receiver says.

@@ -122,7 +122,7 @@ pub fn run(args: ConsoleArgs) -> anyhow::Result<ExitCode> {
         .lang
         .map_or_else(French::of_environment, |lang| French(lang == Language::Fr));
     client::block_on(async {
-        let client = Client::connect(&args.receiver).await?;
+        let client = Client::connect_following(&args.receiver).await?;
         let me = sign::holder(&client)?;
         let listener = listen(args.listen).await?;
         let address = listener.local_addr()?;
@@ -230,9 +230,24 @@ impl Drop for Page {
     }
 }
 
-/// Opens the browser. Other users see a program's arguments, and the address holds the secret:
-/// the browser gets a file that this user alone may read, and that leads on.
+/// Opens the browser.
 fn open(url: &Secret) -> anyhow::Result<Page> {
+    let page = leading_page(url)?;
+    let opened = tokio::process::Command::new("xdg-open")
+        .arg(&page.0)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    if let Err(error) = opened {
+        tracing::warn!(%error, "--open: xdg-open does not start; open the printed address yourself");
+    }
+    Ok(page)
+}
+
+/// Other users see a program's arguments, and the address holds the secret: the browser gets a
+/// file that this user alone may read, and that leads on.
+fn leading_page(url: &Secret) -> anyhow::Result<Page> {
     use std::os::unix::fs::OpenOptionsExt;
     let directory =
         std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
@@ -251,15 +266,6 @@ fn open(url: &Secret) -> anyhow::Result<Page> {
         .open(&page.0)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .with_context(|| format!("--open: {shown}"))?;
-    let opened = std::process::Command::new("xdg-open")
-        .arg(&page.0)
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn();
-    if let Err(error) = opened {
-        tracing::warn!(%error, "--open: xdg-open does not start; open the printed address yourself");
-    }
     Ok(page)
 }
 
@@ -283,13 +289,11 @@ mod tests {
         let secret = random_secret().unwrap();
         assert_eq!(secret.expose().len(), 22);
         assert!(secret != random_secret().unwrap());
-        let page = Page(std::env::temp_dir().join(format!("fanal-{}", client::new_id())));
-        std::fs::write(&page.0, "x").unwrap();
+        let page = leading_page(&secret).unwrap();
+        let mode = std::fs::metadata(&page.0).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         let path = page.0.clone();
         drop(page);
         assert!(!path.exists());
-        let page = open(&secret).unwrap();
-        let mode = std::fs::metadata(&page.0).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -17,6 +17,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Console, Shared};
@@ -73,7 +74,7 @@ pub(super) async fn pass_on(State(console): Shared, mut request: Request) -> Res
                 Some(ours) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     take_over(&console, response, ours, (driver, peer))
                 }
-                _ => passed_back(response, driver),
+                _ => passed_back(&console, response, driver),
             }
         }
         Err(error) => console.unreachable(&error).into_response(),
@@ -149,13 +150,14 @@ fn is_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// An ordinary answer: its body as it comes.
-fn passed_back(response: hyper::Response<Incoming>, driver: Driver) -> Response {
+fn passed_back(console: &Console, response: hyper::Response<Incoming>, driver: Driver) -> Response {
     let (mut parts, body) = response.into_parts();
     for &name in OWN_HEADERS {
         parts.headers.remove(name);
     }
     let body = Passing {
         body,
+        stop: Box::pin(console.token.clone().cancelled_owned()),
         _driver: driver,
     };
     Response::from_parts(parts, Body::new(body))
@@ -196,9 +198,11 @@ fn take_over(
     Response::from_parts(parts, Body::empty())
 }
 
-/// A body on its way, with the connection that it comes by.
+/// A body on its way, with the connection that it comes by. Ends when the program does: events
+/// never would.
 struct Passing {
     body: Incoming,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
     _driver: Driver,
 }
 
@@ -210,6 +214,9 @@ impl hyper::body::Body for Passing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.stop.as_mut().poll(context).is_ready() && self.body.size_hint().exact().is_none() {
+            return Poll::Ready(None);
+        }
         Pin::new(&mut self.body).poll_frame(context)
     }
 

@@ -166,11 +166,8 @@ function resume(signer) {
   // The same person with the same designation: nothing has to be opened anew.
   if (!isOther && from.notAfter === to.notAfter) return;
   take(signer);
+  if (isOther) desk.changeSeat(from, to);
   follow();
-  if (!isOther) return;
-  for (const incident of store.get("incidents").values()) {
-    if (incident.closedAt === null) ctx.actions.note(incident.ref, { level: "info", key: "desk.history.seat", params: { from: from.name, to: to.name } });
-  }
 }
 
 /** Follows the receiver's events as whoever signs now. */

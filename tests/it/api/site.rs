@@ -385,7 +385,10 @@ impl Operator {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    /// In lower case.
     pub head: String,
+    /// Its entity tag, as sent.
+    pub tag: Option<String>,
     pub body: String,
     pub json: serde_json::Value,
 }
@@ -397,6 +400,10 @@ impl Answer {
         Self {
             status,
             head: head.to_ascii_lowercase(),
+            tag: head
+                .lines()
+                .find_map(|line| line.strip_prefix("etag: "))
+                .map(str::to_owned),
             body: body.to_owned(),
             json: serde_json::from_str(body).unwrap_or_default(),
         }

@@ -109,10 +109,11 @@ export class Desk {
   }
 
   /**
-   * Asks for cameras: one signed request per commune, all at once.
+   * Asks for cameras: one signed request per commune, all at once. What is granted already is
+   * left out, unless `beside`: for another stream of it.
    * @returns {Promise<{commune: string, grant?: object, problem?: Problem, waiting?: object}[]>}
    */
-  async ask(keys, { duration = null, profile = "auto" } = {}) {
+  async ask(keys, { duration = null, profile = "auto", beside = false } = {}) {
     const { store } = this.#ctx;
     const incident = store.get("incidents").get(store.get("incident"));
     if (incident === undefined || incident.closedAt !== null) {
@@ -122,9 +123,10 @@ export class Desk {
     const [me, grants] = [store.get("me"), store.get("grants")];
     const waiting = [...store.get("approvals").values()].filter((one) => one.incident === incident.ref);
     const isAsked = (key) => this.#underWay.has(`${incident.ref} ${key}`) || waiting.some(({ commune, cameras }) => cameras.some((camera) => key === `${commune}/${camera}`));
-    const wanted = keys.filter((key) => !isAsked(key) && grantOf(key, incident, grants, me) === undefined);
+    const wanted = beside ? keys : keys.filter((key) => !isAsked(key) && grantOf(key, incident, grants, me) === undefined);
     for (const key of keys) {
       incident.refusals.delete(key);
+      incident.removed.delete(key);
       if (!incident.cameras.includes(key)) incident.cameras.push(key);
     }
     store.touch("incidents");
@@ -148,6 +150,7 @@ export class Desk {
         this.#approvals.wait(incident.ref, commune, cameras, answer);
         return { commune, waiting: answer };
       }
+      incident.asked.add(answer.grant);
       this.#ledger.takeAnswer(answer);
       this.#ledger.tellRefused(incident, commune, answer.refused);
       return { commune, grant: answer };
@@ -182,7 +185,10 @@ export class Desk {
     const { store } = this.#ctx;
     const cameras = grant.granted.filter(({ state }) => state !== "ended").map(({ camera }) => camera);
     const seconds = durationFor(store.get("communes").get(grant.commune)?.agreement, incident.duration);
-    const asked = { aud: grant.commune, cameras, grounds: grant.grounds, incident: grant.incident, duration: seconds, profile: "auto", present: incident.present, renews: grant.grant };
+    // Whose sub-stream was asked for by name keeps it: its other stream may not be watchable here.
+    const isSub = grant.granted.some(({ profile, profile_cause: cause }) => profile === "sub" && cause === "asked");
+    const profile = isSub ? "sub" : "auto";
+    const asked = { aud: grant.commune, cameras, grounds: grant.grounds, incident: grant.incident, duration: seconds, profile, present: incident.present, renews: grant.grant };
     try {
       const answer = await this.#send(asked);
       if (answer.grant === undefined) {
@@ -200,6 +206,21 @@ export class Desk {
       this.#ctx.actions.toast({ level: "bad", key: "desk.history.renew_refused", params, detail: this.#ledger.problemText(problem) });
       return false;
     }
+  }
+
+  /**
+   * Somebody else sits here: nobody watches under another's name, so all tiles go. They come
+   * back in their order with the grants that are taken over.
+   */
+  changeSeat(from, to) {
+    const { store } = this.#ctx;
+    for (const incident of store.get("incidents").values()) {
+      if (incident.closedAt !== null) continue;
+      incident.order = incident.cameras;
+      incident.cameras = [];
+      this.#ledger.note(incident.ref, { level: "info", key: "desk.history.seat", params: { from: from.name, to: to.name } });
+    }
+    store.set("focused", null);
   }
 
   /** Takes over all of an intervention's grants that others hold. */

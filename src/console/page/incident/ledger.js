@@ -168,10 +168,11 @@ export class Ledger {
   #showCameras(incident, grant) {
     for (const { camera, state } of grant.granted) {
       const key = `${grant.commune}/${camera}`;
-      if (state === "ended" || grant.ended) continue;
+      if (state === "ended" || grant.ended || incident.removed.has(key)) continue;
       incident.refusals.delete(key);
       if (!incident.cameras.includes(key)) incident.cameras.push(key);
     }
+    if (incident.order.length > 0) incident.cameras.sort((one, other) => rank(incident.order, one) - rank(incident.order, other));
   }
 
   #tell(incident, grant, { level, key, params }) {
@@ -215,6 +216,12 @@ export class Ledger {
     this.#ctx.actions.toast({ level: "bad", key: "desk.history.refused", params, detail: problem ? this.problemText(problem) : "" });
     store.touch("incidents");
   }
+}
+
+/** Where a camera stood before the seat changed hands; new ones follow. */
+function rank(order, key) {
+  const at = order.indexOf(key);
+  return at < 0 ? order.length : at;
 }
 
 /** A commune by the name it had: a receiver that starts anew knows its id alone until it calls. */

@@ -99,8 +99,14 @@ export function newIncident({ ref, grounds, present = [], at = null, openedAt })
     cameras: [], grants: new Set(), history: [], bookmarks: [],
     // Of the desk alone: what was refused, by camera, and what is wished.
     refusals: new Map(), duration: null,
+    // Of the pictures: taken out of the mosaic though a grant goes on.
+    removed: new Set(),
+    // Grants that this page asked for: of others some player may live.
+    asked: new Set(),
     // Opened or carried on at this desk; others are the unit's.
     mine: false,
+    // The mosaic's order before another person took the seat.
+    order: [],
   };
 }
 

@@ -21,12 +21,12 @@ function local(ms, language) {
 
 /**
  * The list as CSV: UTF-8 with its mark and `;`, as spreadsheets in French take it.
- * @param {object[]} marks `{camera, name, commune, from, to, note, clockOffset, grant, operator}`
+ * @param {object[]} marks `commune` by its name: `{camera, name, commune, from, to, note, clockOffset, grant, operator}`
  * @param {{ref: string, grounds: string}} incident
  */
 export function csvOf(marks, incident, language) {
   const rows = marks.map((mark) => [
-    mark.commune, mark.camera.split("/")[1], mark.name,
+    mark.commune, mark.camera, mark.name,
     new Date(mark.from).toISOString(), new Date(mark.to).toISOString(),
     local(mark.from, language), local(mark.to, language),
     mark.clockOffset, incident.ref, incident.grounds,

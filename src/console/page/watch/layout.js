@@ -3,8 +3,8 @@
 const RATIO = 16 / 9;
 /** Height of a tile's own lines, in pixels. */
 const LINES = 52;
-/** Part of the room that the focused picture gets. */
-const FOCUS = 0.76;
+/** Part of the room that the focused picture gets at most, and at least. */
+const [FOCUS, FOCUS_LEAST] = [0.76, 0.5];
 
 /**
  * Columns and rows that make `n` tiles of 16:9 largest in a room.
@@ -43,7 +43,11 @@ export function layout(n, focused, width, height, gap = 4) {
   const room = { left: 0, top: 0, width, height };
   if (focused < 0 || n === 1) return grid(n, room, gap);
   const beside = width / height > RATIO;
-  const main = beside ? { ...room, width: width * FOCUS } : { ...room, height: height * FOCUS };
+  // No larger than its picture: what is left makes the others larger.
+  const part = (whole, picture) => Math.min(whole * FOCUS, Math.max(whole * FOCUS_LEAST, picture));
+  const main = beside
+    ? { ...room, width: part(width, (height - LINES) * RATIO) }
+    : { ...room, height: part(height, width / RATIO + LINES) };
   const rest = beside
     ? { left: main.width + gap, top: 0, width: width - main.width - gap, height }
     : { left: 0, top: main.height + gap, width, height: height - main.height - gap };

@@ -17,10 +17,12 @@ export class Live {
   #worker = new Worker(policy.createScriptURL(WORKER), { type: "module" });
   #ctx;
   #told;
-  #wanted = new Set();
+  #wanted = new Map();
   #state = "closed";
   #attempt = 0;
   #timer = null;
+  #connection = 0;
+  #focus = "";
   #snapshots = new Map();
   #next = 0;
 
@@ -49,10 +51,11 @@ export class Live {
     this.#post({ type: "remove", camera });
   }
 
-  start(camera) {
-    if (this.#wanted.has(camera)) return;
-    this.#wanted.add(camera);
-    this.#post({ type: "start", camera });
+  /** Wants its pictures, under this grant. */
+  start(camera, grant) {
+    if (this.#wanted.get(camera) === grant) return;
+    this.#wanted.set(camera, grant);
+    this.#post({ type: "start", camera, grant });
     this.#connect();
   }
 
@@ -66,8 +69,10 @@ export class Live {
     return this.#wanted.has(camera);
   }
 
-  /** What is looked at closely. */
+  /** What is looked at, the closest first. */
   focus(cameras) {
+    if (cameras.join() === this.#focus) return;
+    this.#focus = cameras.join();
     this.#post({ type: "focus", cameras });
   }
 
@@ -87,6 +92,25 @@ export class Live {
     return new Promise((resolve, reject) => this.#snapshots.set(id, { resolve, reject }));
   }
 
+  /** Opens the socket anew, as whoever signs now. */
+  reopen() {
+    if (this.#state === "ended") return;
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#attempt = 0;
+    this.#connection += 1;
+    this.#state = "closed";
+    this.#post({ type: "close" });
+    this.#told.connection(false);
+    this.#connect();
+  }
+
+  /** The receiver answers again: a socket that says nothing is of before. */
+  probe() {
+    if (this.#state === "open") this.#post({ type: "probe" });
+    else if (this.#timer !== null) this.reopen();
+  }
+
   end() {
     clearTimeout(this.#timer);
     this.#worker.terminate();
@@ -96,11 +120,13 @@ export class Live {
   async #connect() {
     if (this.#state !== "closed" || this.#wanted.size === 0 || this.#timer !== null) return;
     this.#state = "opening";
+    this.#connection += 1;
+    const connection = this.#connection;
     try {
       const token = await this.#ctx.api.token();
-      if (this.#state === "opening") this.#post({ type: "open", url: `${this.#ctx.api.base.replace(/^http/, "ws")}/api/v1/live`, token });
+      if (connection === this.#connection && this.#state === "opening") this.#post({ type: "open", url: `${this.#ctx.api.base.replace(/^http/, "ws")}/api/v1/live`, token });
     } catch {
-      this.#closed();
+      if (connection === this.#connection) this.#closed();
     }
   }
 
@@ -135,7 +161,8 @@ export class Live {
         break;
       case "camera_end":
       case "camera_error":
-        if (message.camera) {
+        // Not of a subscription that another has taken the place of.
+        if (message.camera && (message.grant ?? null) === (this.#wanted.get(message.camera) ?? null)) {
           // Wanted again, by its grant's next change: whoever shows it decides.
           this.#wanted.delete(message.camera);
           this.#post({ type: "stop", camera: message.camera });

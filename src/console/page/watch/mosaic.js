@@ -2,7 +2,7 @@
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
-import { grantOf, splitKey } from "/page/incident/rules.js";
+import { grantOf, isMine, liveGrants, splitKey } from "/page/incident/rules.js";
 import { layout, neighbour } from "/page/watch/layout.js";
 import { Live } from "/page/watch/live.js";
 import { Tile } from "/page/watch/tile.js";
@@ -33,13 +33,21 @@ export class Mosaic {
   #hiddenTimer = null;
   #stops = [];
   #isMain;
+  #pinned;
+  #signer = null;
+  #online = null;
   #askedSub = new Set();
+  #asking = new Set();
   scriptMs = 0;
 
-  /** @param {{isMain: boolean, actions: object}} of the main window writes `store.tiles` */
-  constructor(element, ctx, { isMain, actions }) {
+  /**
+   * @param {{isMain: boolean, actions: object, incident?: string}} of the main window writes
+   *   `store.tiles`; another one shows one `incident`, whatever the page shows
+   */
+  constructor(element, ctx, { isMain, actions, incident = null }) {
     this.#ctx = ctx;
     this.#isMain = isMain;
+    this.#pinned = incident;
     this.actions = actions;
     this.element = h("div", { class: "mosaic", "data-testid": "mosaic" });
     element.append(this.element);
@@ -48,13 +56,14 @@ export class Mosaic {
       connection: (connected) => { this.#connected = connected; this.update(); },
       figures: (message) => this.#report(message),
       state: () => this.update(),
-      problem: ({ camera, problem, codec }) => this.#problem(camera, problem, codec),
-      end: ({ camera, reason, detail }) => this.#ended(camera, reason, detail),
+      problem: (message) => this.#problem(message),
+      end: (message) => this.#ended(message),
     });
     const { store } = ctx;
     new ResizeObserver(() => this.place()).observe(this.element);
     this.#stops.push(store.watch(["incidents", "incident", "grants", "locked", "online", "me"], () => this.follow()));
     this.#stops.push(store.watch(["focused"], () => this.place()));
+    this.#stops.push(store.watch(["me", "online"], () => this.#connect()));
     this.#stops.push(store.watch(["lang"], () => { for (const tile of this.#tiles.values()) tile.words(); this.update(); }));
     const hidden = () => this.#hidden(document.hidden);
     document.addEventListener("visibilitychange", hidden);
@@ -73,17 +82,29 @@ export class Mosaic {
 
   #incident() {
     const { store } = this.#ctx;
-    return store.get("incidents").get(store.get("incident"));
+    return store.get("incidents").get(this.#pinned ?? store.get("incident"));
+  }
+
+  /** Another signer has a socket of his own; a receiver that is back may have lost this one. */
+  #connect() {
+    const { store } = this.#ctx;
+    const [me, online] = [store.get("me"), store.get("online")];
+    if (this.#signer !== null && me !== null && me !== this.#signer) this.live.reopen();
+    else if (online === "online" && this.#online === "offline") this.live.probe();
+    this.#signer = me;
+    this.#online = online;
   }
 
   #grant(key) {
     const { store } = this.#ctx;
     const incident = this.#incident();
     if (incident === undefined) return undefined;
-    const live = grantOf(key, incident, store.get("grants"), store.get("me"));
+    const { commune, camera } = splitKey(key);
+    const isSub = (grant) => isMine(grant, store.get("me")) && grant.commune === commune && grant.granted.some((entry) => entry.camera === camera && entry.state !== "ended" && entry.profile === "sub");
+    const sub = this.#askedSub.has(key) ? liveGrants(incident, store.get("grants")).findLast(isSub) : undefined;
+    const live = sub ?? grantOf(key, incident, store.get("grants"), store.get("me"));
     if (live) return live;
     // The one that ended, to say why.
-    const { commune, camera } = splitKey(key);
     return [...incident.grants].map((id) => store.get("grants").get(id)).filter((grant) => grant?.commune === commune && grant.granted.some((entry) => entry.camera === camera)).at(-1);
   }
 
@@ -126,8 +147,10 @@ export class Mosaic {
       const end = this.#ends.get(key);
       // The receiver started anew, say, and knows the grant again in a moment.
       if (runs && end !== undefined && (end.grant !== grant.proof || performance.now() >= end.retryAt)) this.#ends.delete(key);
+      // Another grant may carry what can be decoded.
+      if (this.#problems.has(key) && this.#problems.get(key).grant !== grant?.grant) this.#problems.delete(key);
       const wanted = runs && !locked && !this.#paused && !this.#problems.has(key) && !this.#ends.has(key);
-      if (wanted) this.live.start(key);
+      if (wanted) this.live.start(key, grant.grant);
       else this.live.stop(key);
       if (!wanted) this.#figures.delete(key);
     }
@@ -142,8 +165,10 @@ export class Mosaic {
     keys.forEach((key, index) => {
       if (this.#rects[index]) this.#tiles.get(key).place(this.#rects[index], index === focused);
     });
-    // Few pictures are large enough for main streams; of many only the first is.
-    this.live.focus(focused >= 0 ? [keys[focused]] : keys.length > MAIN_TILES ? keys.slice(0, 1) : []);
+    // The first that is named has its main stream, the others named give way to it. Few
+    // pictures may all have theirs; of many only the first is worth it.
+    const first = focused >= 0 ? keys[focused] : keys[0];
+    this.live.focus(focused >= 0 || keys.length > MAIN_TILES ? [first, ...keys.filter((key) => key !== first)] : []);
   }
 
   #report({ tiles, scriptMs }) {
@@ -154,22 +179,36 @@ export class Mosaic {
   }
 
   /** What the browser can't decode falls to the sub-stream once, then says why. */
-  #problem(key, problem, codec) {
-    const { store, actions } = this.#ctx;
+  #problem({ camera: key, grant, problem, codec }) {
+    const { store } = this.#ctx;
+    const { actions } = this;
+    if (this.#asking.has(key) || this.#grant(key)?.grant !== grant) return;
     const hasSub = store.get("cameras").get(key)?.sub === true;
-    if (problem === "codec" && hasSub && !this.#askedSub.has(key) && this.#isMain && actions.askAnew) {
+    if (problem === "codec" && hasSub && !this.#askedSub.has(key) && this.#isMain) {
       this.#askedSub.add(key);
-      actions.askAnew(key, { profile: "sub" });
+      this.#askSub(key, { reason: problem, codec, grant });
       return;
     }
-    this.#problems.set(key, { reason: problem, codec });
+    this.#problems.set(key, { reason: problem, codec, grant });
     this.#startAndStop(store.get("locked"));
     this.update();
   }
 
-  #ended(key, reason, detail) {
-    this.#ends.set(key, { reason, detail, grant: this.#grant(key)?.proof, retryAt: performance.now() + RETRY_AFTER });
+  async #askSub(key, why) {
+    this.#asking.add(key);
+    const isGranted = await this.actions.askSub(key);
+    this.#asking.delete(key);
+    if (!isGranted) this.#problems.set(key, why);
+    this.#startAndStop(this.#ctx.store.get("locked"));
+    this.update();
+  }
+
+  #ended({ camera: key, grant, reason, detail }) {
+    // The camera goes on under another grant.
+    const isOver = this.#grant(key)?.grant === grant;
+    if (isOver) this.#ends.set(key, { reason, detail, grant: this.#grant(key)?.proof, retryAt: performance.now() + RETRY_AFTER });
     this.#figures.delete(key);
+    if (!isOver) this.#startAndStop(this.#ctx.store.get("locked"));
     this.update();
   }
 
@@ -197,6 +236,7 @@ export class Mosaic {
       const allowed = commune?.agreement?.snapshots === true;
       tile.show({
         camera: store.get("cameras").get(key), commune, view, figures, entry,
+        codec: this.#problems.get(key)?.codec ?? figures?.codec ?? null,
         leftMs: grant && !grant.ended ? Date.parse(grant.expires) - centreNow : null,
         waitMs: approval ? Date.parse(approval.approve_by) - centreNow : null,
         snapshot: { allowed, text: t(allowed ? "watch.tile.snapshot" : "watch.tile.no_snapshot") },
@@ -205,7 +245,7 @@ export class Mosaic {
       tiles.set(key, {
         state: view.state, reason: view.reason, profile: entry?.profile ?? null, cause: entry?.profile_cause ?? null, ageMs: view.ageMs,
         frames: figures?.frames ?? 0, dropped: figures?.dropped ?? 0, width: figures?.width ?? 0, height: figures?.height ?? 0,
-        codec: figures?.codec ?? null, problem: this.#problems.get(key)?.reason ?? null,
+        codec: figures?.codec ?? null, queue: figures?.queue ?? 0, problem: this.#problems.get(key)?.reason ?? null,
       });
     }
     if (this.#isMain) store.set("tiles", tiles);
@@ -277,5 +317,5 @@ export class Mosaic {
 export function figuresOf(store, mosaic) {
   const tiles = [...store.get("tiles")].map(([camera, tile]) => ({ camera, ...tile }));
   const sum = (name) => tiles.reduce((total, tile) => total + tile[name], 0);
-  return { frames: sum("frames"), dropped: sum("dropped"), scriptMs: mosaic.scriptMs, tiles, lang: lang() };
+  return { frames: sum("frames"), dropped: sum("dropped"), decodeQueue: sum("queue"), scriptMs: mosaic.scriptMs, tiles, lang: lang() };
 }

@@ -8,6 +8,8 @@ import { codecName, panned, zoomed } from "/page/watch/units.js";
 
 const WHOLE = { zoom: 1, x: 0.5, y: 0.5 };
 const ZOOM_STEP = 1.25;
+/** Height of the lines above and below the picture, in CSS pixels. */
+const LINES = 52;
 
 /** Sets text only where it differs: a change costs a layout. */
 function say(element, text) {
@@ -31,6 +33,7 @@ export class Tile {
     this.word = h("p", { class: "tile-word" });
     this.hint = h("p", { class: "tile-hint small" });
     this.url = h("button", { class: "tile-url small", hidden: true, on: { click: () => mosaic.copyUrl(key) } });
+    this.address = h("code", { class: "tile-address small", hidden: true });
     this.beat = h("span", { class: "tile-beat", "aria-hidden": "true" });
     this.clock = h("time", { class: "tile-clock" });
     this.age = h("span", { class: "tile-age" });
@@ -43,7 +46,7 @@ export class Tile {
     this.picture = h("div", { class: "tile-picture" }, this.canvas, h("div", { class: "tile-hatch", "aria-hidden": "true" }));
     this.element = h("figure", { class: "tile", tabindex: "0", role: "group", "data-testid": "tile", dataset: { camera: key, state: "asked", frames: "0", dropped: "0" } },
       this.picture,
-      h("div", { class: "tile-middle" }, this.word, this.hint, this.url),
+      h("div", { class: "tile-middle" }, this.word, this.hint, this.address, this.url),
       h("figcaption", { class: "tile-top" }, h("span", { class: "tile-dot", "aria-hidden": "true" }), this.name, this.commune, h("span", { class: "grow" }), this.profile,
         button("focus", "⤢", () => mosaic.toggleFocus(key)),
         button("snapshot", "◉", () => mosaic.snapshot(key)),
@@ -99,7 +102,7 @@ export class Tile {
     if (!isFocused && this.view.zoom !== 1) this.zoom(0);
     set(this.buttons.focus, "aria-pressed", String(isFocused));
     const scale = globalThis.devicePixelRatio || 1;
-    this.mosaic.live.size(this.key, Math.round(width * scale), Math.round(height * scale));
+    this.mosaic.live.size(this.key, Math.round(width * scale), Math.round(Math.max(1, height - LINES) * scale));
   }
 
   /** Words that change with the language alone. */
@@ -112,7 +115,7 @@ export class Tile {
   }
 
   /** Shows what is so now. */
-  show({ camera, commune, view, figures, entry, leftMs, snapshot, waitMs, reason }) {
+  show({ camera, commune, view, figures, entry, codec, leftMs, snapshot, waitMs, reason }) {
     const { element } = this;
     say(this.name, camera?.name ?? this.key.split("/")[1]);
     say(this.commune, commune?.name ?? this.key.split("/")[0]);
@@ -122,14 +125,18 @@ export class Tile {
     say(this.profile, entry && isPictured(view.state) ? t(`watch.profile.${entry.profile}`) : "");
     if (entry) set(this.profile, "title", entry.profile_cause ? t(`watch.cause.${entry.profile_cause}`) : "");
     const seconds = Math.floor((view.silentMs ?? 0) / 1000);
-    const params = { s: seconds, codec: codecName(figures?.codec ?? ""), left: countdown(waitMs ?? 0) };
+    const params = { s: seconds, codec: codecName(codec ?? ""), left: countdown(waitMs ?? 0) };
     say(this.word, view.state === "live" ? "" : t(`watch.state.${view.state}`, params));
     say(this.hint, reason);
-    this.url.hidden = !(view.state === "unsupported" && entry?.rtsp);
+    const address = view.state === "unsupported" ? entry?.rtsp ?? "" : "";
+    this.url.hidden = address === "";
+    this.address.hidden = address === "";
+    say(this.address, address);
     this.#times(view, figures);
     say(this.left, leftMs === null ? "" : countdown(leftMs));
     this.left.classList.toggle("soon", leftMs !== null && leftMs < 120_000);
-    this.buttons.snapshot.disabled = !snapshot.allowed || !isPictured(view.state);
+    // Not `disabled`: why it can't be used must be reachable.
+    set(this.buttons.snapshot, "aria-disabled", String(!snapshot.allowed || !isPictured(view.state)));
     set(this.buttons.snapshot, "aria-label", snapshot.text);
     set(this.buttons.snapshot, "title", snapshot.text);
     const label = [this.name.textContent, this.commune.textContent, t(`watch.state.${view.state}`, params)].join(", ");

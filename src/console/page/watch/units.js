@@ -28,6 +28,36 @@ export function readUnit(buffer) {
   };
 }
 
+/** Longest message, in characters: a configuration with its description. */
+const TEXT_LIMIT = 256 * 1024;
+/** Widest and highest picture, in pixels. */
+const SIDE_LIMIT = 16_384;
+const CODE = /^[a-z0-9_]{1,64}$/;
+
+/** Reads a text message; `null` where it is none, or is out of bounds. */
+export function readMessage(text) {
+  if (text.length > TEXT_LIMIT) return null;
+  let message;
+  try {
+    message = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof message !== "object" || message === null) return null;
+  const isTagged = Number.isInteger(message.tag) && typeof message.camera === "string";
+  const isSide = (side) => Number.isInteger(side) && side >= 0 && side <= SIDE_LIMIT;
+  const isWhole = {
+    ready: () => true,
+    subscribed: () => isTagged,
+    skipped: () => isTagged,
+    configuration: () => isTagged && typeof message.codec === "string" && message.codec.length <= 64 && typeof message.description === "string" && isSide(message.width) && isSide(message.height),
+    state: () => isTagged && CODE.test(message.state),
+    end: () => isTagged && CODE.test(message.reason),
+    error: () => CODE.test(message.reason),
+  };
+  return Object.hasOwn(isWhole, message.type) && isWhole[message.type]() ? message : null;
+}
+
 /** Bytes of standard base64. */
 export function bytesOf(base64) {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));

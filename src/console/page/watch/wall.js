@@ -12,15 +12,15 @@ if (page === undefined) {
   setLang(preferred());
   document.body.append(h("p", { class: "watch-empty", text: t("watch.wall_alone") }));
 } else {
-  const { ctx, actions } = page;
+  const { ctx, actions, incident } = page;
   const place = h("main", { class: "watch-place" });
   document.body.append(place);
-  const stop = ctx.store.watch(["lang", "theme", "incident"], () => {
+  const stop = ctx.store.watch(["lang", "theme"], () => {
     setLang(ctx.store.get("lang"));
     document.documentElement.dataset.theme = ctx.store.get("theme");
-    document.title = [ctx.store.get("incident"), "fanal"].filter(Boolean).join(" · ");
+    document.title = [incident, "fanal"].filter(Boolean).join(" · ");
   });
-  const mosaic = new Mosaic(place, ctx, { isMain: false, actions });
+  const mosaic = new Mosaic(place, ctx, { isMain: false, actions, incident });
   addEventListener("pagehide", () => {
     stop();
     mosaic.end();

@@ -24,6 +24,8 @@ export function mountWatch(element, ctx) {
   element.append(h("div", { class: "watch-bar row" }, h("h2", { class: "visually-hidden" }), count, h("span", { class: "grow" }), marks, wall, full), place);
   const mosaic = new Mosaic(place, ctx, { isMain: true, actions: own });
   own.live = mosaic.live;
+  addEventListener("pagehide", closeWall);
+  store.watch(["locked"], () => store.get("locked") && closeWall());
   globalThis.fanalFigures = () => figuresOf(store, mosaic);
   store.watch(["incidents", "incident", "lang", "focused"], () => {
     const incident = store.get("incidents").get(store.get("incident"));
@@ -77,7 +79,7 @@ function makeActions(ctx) {
       () => ctx.actions.toast({ level: "info", key: "watch.copied", params: {} }),
       () => ctx.actions.toast({ level: "warn", key: "watch.not_copied", params: {}, detail: text }),
     ),
-    askAnew: (key, wish) => askAnew(ctx, incident(), key, wish),
+    askSub: (key) => askSub(ctx, incident(), key),
     live: null,
   };
   return own;
@@ -90,19 +92,26 @@ function removeTile(ctx, incident, key) {
   if (store.get("focused") === key) store.set("focused", null);
   const grant = grantOf(key, incident, store.get("grants"), store.get("me"));
   incident.cameras = incident.cameras.filter((other) => other !== key);
+  incident.removed.add(key);
   store.touch("incidents");
   if (grant === undefined || !isMine(grant, store.get("me"))) return;
   const shown = grant.granted.some(({ camera, state }) => state !== "ended" && incident.cameras.includes(`${grant.commune}/${camera}`));
   if (!shown) actions.release(grant.grant);
 }
 
-/** Asks once more for one camera, otherwise than before. */
-async function askAnew(ctx, incident, key, wish) {
-  if (incident === undefined) return;
+/**
+ * Asks for a camera's smaller stream beside the one that is granted, and gives that back where
+ * this page asked for it and for this camera alone; whether it was granted.
+ */
+async function askSub(ctx, incident, key) {
+  if (incident === undefined) return false;
   const { store, actions } = ctx;
   const grant = grantOf(key, incident, store.get("grants"), store.get("me"));
-  if (grant?.granted.filter(({ state }) => state !== "ended").length === 1) await actions.release(grant.grant);
-  await actions.ask([key], wish);
+  const answers = await actions.ask([key], { profile: "sub", beside: true });
+  if (!answers.some((answer) => answer.grant !== undefined)) return false;
+  const isForItAlone = grant?.granted.filter(({ state }) => state !== "ended").length === 1;
+  if (isForItAlone && incident.asked.has(grant.grant)) await actions.release(grant.grant);
+  return true;
 }
 
 /** A still picture, written down at both ends before there is a file. */
@@ -179,7 +188,7 @@ function openBookmarks(ctx) {
     h("div", { class: "row dialog-actions" },
       h("button", { type: "button", on: { click: () => close() } }, t("watch.close")),
       h("button", { type: "button", class: "primary", "data-testid": "bookmarks-export", on: { click: () => {
-        const csv = csvOf(incident.bookmarks, { ref: incident.ref, grounds: actions.groundsLabel(incident.grounds) }, lang());
+        const csv = csvOf(incident.bookmarks.map((mark) => ({ ...mark, to: mark.open ? ctx.clock.now() : mark.to, commune: actions.communeName(mark.commune) })), { ref: incident.ref, grounds: actions.groundsLabel(incident.grounds) }, lang());
         download(new Blob([csv], { type: "text/csv" }), fileName(["fanal", incident.ref, "reperes"], "csv"));
       } } }, t("watch.bookmark.export"))),
   ]);
@@ -187,14 +196,18 @@ function openBookmarks(ctx) {
 
 let wallWindow = null;
 
-/** The mosaic in a window of its own; it ends with this one. */
+/** The mosaic in a window of its own; it ends with this one, and with the lock. */
 function openWall(ctx, own) {
-  globalThis.fanalWall = () => ({ ctx, actions: own });
-  if (wallWindow && !wallWindow.closed) {
-    wallWindow.focus();
-    return;
-  }
-  wallWindow = window.open("/page/watch/wall.html", "fanal-wall", "popup,width=1280,height=720");
+  const { store } = ctx;
+  const incident = store.get("incident");
+  globalThis.fanalWall = () => ({ ctx, actions: own, incident });
+  // Opened again it shows what is shown now.
+  wallWindow?.close();
+  wallWindow = window.open("/page/watch/wall.html", "_blank", "popup,width=1280,height=720");
   if (wallWindow === null) ctx.actions.toast({ level: "warn", key: "watch.wall_blocked", params: {} });
-  else addEventListener("pagehide", () => wallWindow?.close(), { once: true });
+}
+
+function closeWall() {
+  wallWindow?.close();
+  wallWindow = null;
 }

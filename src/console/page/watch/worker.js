@@ -4,7 +4,7 @@
 // the next key frame; one decoded picture of each camera, the newest; the socket itself
 // (the receiver skips where it is not read).
 
-import { crop, decoderConfig, readUnit } from "/page/watch/units.js";
+import { crop, decoderConfig, readMessage, readUnit } from "/page/watch/units.js";
 
 /** Pictures in a decoder's queue above which the rest of the group is left out: a second. */
 const QUEUE_LIMIT = 25;
@@ -16,12 +16,17 @@ const FAILURES = 3;
 const TIMES_LIMIT = 600;
 /** Between two reports to the page, in ms. */
 const REPORT = 250;
+/** How long opening may take, in ms. */
+const OPENING = 15_000;
+/** A socket that said nothing for this long, in ms, is dead where the receiver is known to answer. */
+const SILENT = 5_000;
 
 const streams = new Map();
 const byTag = new Map();
 let socket = null;
 let focus = [];
 let scriptMs = 0;
+let lastHeard = 0;
 let drawing = false;
 const dirty = new Set();
 
@@ -34,6 +39,7 @@ class Stream {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false, desynchronized: true });
     this.active = false;
+    this.grant = null;
     this.view = { zoom: 1, x: 0.5, y: 0.5 };
     this.size = { width: 640, height: 360 };
     this.counts = { received: 0, frames: 0, drawn: 0, dropped: 0 };
@@ -43,6 +49,7 @@ class Stream {
   /** Nothing of what was seen stays. */
   forget() {
     this.tag = null;
+    this.tagGrant = null;
     this.stop();
     this.last?.close();
     this.last = null;
@@ -100,7 +107,7 @@ class Stream {
 
   giveUp(problem) {
     this.decoder = null;
-    postMessage({ type: "problem", camera: this.camera, problem, codec: this.codec });
+    postMessage({ type: "problem", camera: this.camera, grant: this.tagGrant, problem, codec: this.codec });
   }
 
   take(unit) {
@@ -211,8 +218,19 @@ function open({ url, token }) {
   opened.binaryType = "arraybuffer";
   socket = opened;
   opened.onopen = () => opened.send(JSON.stringify({ token }));
+  const lost = ({ code = 0, reason = "" } = {}) => {
+    clearTimeout(limit);
+    if (socket !== opened) return;
+    close();
+    for (const stream of streams.values()) stream.tag = null;
+    postMessage({ type: "closed", code, reason });
+  };
+  const limit = setTimeout(() => opened.isReady || lost(), OPENING);
+  opened.lost = lost;
   opened.onmessage = ({ data }) => {
+    if (socket !== opened) return;
     const began = performance.now();
+    lastHeard = began;
     if (typeof data === "string") heard(opened, data);
     else {
       const unit = readUnit(data);
@@ -220,13 +238,7 @@ function open({ url, token }) {
     }
     scriptMs += performance.now() - began;
   };
-  opened.onclose = ({ code, reason }) => {
-    if (socket !== opened) return;
-    socket = null;
-    byTag.clear();
-    for (const stream of streams.values()) stream.tag = null;
-    postMessage({ type: "closed", code, reason });
-  };
+  opened.onclose = lost;
 }
 
 function close() {
@@ -237,12 +249,8 @@ function close() {
 }
 
 function heard(from, text) {
-  let message;
-  try {
-    message = JSON.parse(text);
-  } catch {
-    return;
-  }
+  const message = readMessage(text);
+  if (message === null) return;
   if (message.type === "ready") {
     from.isReady = true;
     postMessage({ type: "ready" });
@@ -254,17 +262,18 @@ function heard(from, text) {
   if (message.type === "subscribed" && stream) {
     byTag.delete(stream.tag);
     stream.tag = message.tag;
+    stream.tagGrant = message.grant;
     byTag.set(message.tag, stream);
   } else if (message.type === "configuration" && stream?.tag === message.tag) stream.configure(message);
   else if (message.type === "skipped" && stream) stream.needsKey = true;
   else if (message.type === "state" || message.type === "end" || message.type === "error") {
     if (message.type === "end" && stream && stream.tag === message.tag) byTag.delete(message.tag);
-    postMessage({ ...message, type: `camera_${message.type}` });
+    postMessage({ ...message, grant: stream?.tagGrant ?? stream?.grant, type: `camera_${message.type}` });
   }
 }
 
 function subscribe(stream) {
-  send({ type: "subscribe", camera: stream.camera });
+  send({ type: "subscribe", camera: stream.camera, grant: stream.grant });
 }
 
 function unsubscribe(stream) {
@@ -297,10 +306,14 @@ const orders = {
     stream.forget();
     streams.delete(camera);
   },
-  start: ({ camera }) => {
+  probe: () => {
+    if (performance.now() - lastHeard > SILENT) socket?.lost();
+  },
+  start: ({ camera, grant }) => {
     const stream = streams.get(camera);
     if (stream === undefined) return;
     stream.active = true;
+    stream.grant = grant;
     subscribe(stream);
   },
   stop: ({ camera }) => {
