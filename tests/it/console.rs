@@ -3,6 +3,7 @@
 mod accessible;
 mod figures;
 mod room;
+mod screens;
 mod sign;
 mod watch;
 mod words;
