@@ -75,6 +75,10 @@ enum Command {
     Cut(commands::cut::CutArgs),
     /// At the commune: lift a cut
     Allow(commands::allow::AllowArgs),
+    /// At the commune: grant a request that waits for approval
+    Approve(commands::approve::ApproveArgs),
+    /// At the commune: refuse a request that waits for approval
+    Refuse(commands::approve::RefuseArgs),
     /// Show or verify a journal or a copy of one
     Journal(commands::journal::JournalArgs),
     /// The whole thing on this machine: cameras, commune, centre and operator
@@ -98,6 +102,8 @@ impl Command {
             | Self::Relays(_)
             | Self::Cut(_)
             | Self::Allow(_)
+            | Self::Approve(_)
+            | Self::Refuse(_)
             | Self::Demo(_)
             | Self::Simulate(_) => "warn",
             Self::Gateway(_) | Self::Receiver(_) => "info",
@@ -118,6 +124,8 @@ impl Command {
             Self::Relays(args) => commands::relays::run(args),
             Self::Cut(args) => commands::cut::run(args),
             Self::Allow(args) => commands::allow::run(args),
+            Self::Approve(args) => commands::approve::approve(args),
+            Self::Refuse(args) => commands::approve::refuse(args),
             Self::Journal(args) => commands::journal::run(args),
             Self::Demo(args) => commands::demo::run(args),
             Self::Simulate(args) => commands::simulate::run(args),

@@ -91,6 +91,7 @@ reasons! {
     TooManyAttempts = 46, "too_many_attempts", 429, "too many attempts; wait a minute", "trop de tentatives ; attendez une minute";
     ShuttingDown = 47, "shutting_down", 503, "the daemon is stopping; ask again when it is back", "le service s'arrête ; redemandez à son retour";
     ProtocolError = 48, "protocol_error", 502, "the other side broke the protocol; compare the versions and look at its log", "l'autre côté n'a pas respecté le protocole ; comparez les versions et consultez son journal technique";
+    SnapshotNotAllowed = 50, "snapshot_not_allowed", 403, "this still may not be taken; look at what the agreement and the grant allow", "cette capture d'image n'est pas permise ; voyez ce que prévoient la convention et l'autorisation";
     Internal = 49, "internal", 500, "something went wrong here; the administrator should look at the log", "une erreur interne s'est produite ; l'administrateur doit consulter le journal technique";
     CentreUnreachable = 52, "centre_unreachable", 502, "the centre's receiver does not answer; check the network of this workstation, it is tried again by itself", "le récepteur du centre ne répond pas ; vérifiez le réseau de ce poste, il est réessayé de lui-même";
 }

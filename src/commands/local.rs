@@ -1,4 +1,4 @@
-//! What `fanal relays`, `cut` and `allow` share: finding the gateway's local
+//! What `fanal relays`, `cut`, `allow`, `approve` and `refuse` share: finding the gateway's local
 //! socket and asking over it.
 
 use std::path::{Path, PathBuf};

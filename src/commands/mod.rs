@@ -2,6 +2,7 @@
 //! `run(XArgs) -> anyhow::Result<ExitCode>`, wired in [`crate::cli`].
 
 pub mod allow;
+pub mod approve;
 pub mod certs;
 pub mod check;
 pub mod client;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::local::LocalArgs;
-use crate::gateway::socket::{Answer, Relays, Request, Row};
+use crate::gateway::socket::{Answer, Relays, Request, Row, Waiting};
 use crate::link::transport::Transport;
+use crate::proto::ids::CameraId;
 
 /// Arguments of `fanal relays`.
 #[derive(Debug, Args)]
@@ -15,7 +16,7 @@ use crate::link::transport::Transport;
   fanal relays --config /etc/fanal/gateway.toml
   fanal relays --json")]
 pub struct RelaysArgs {
-    /// One JSON object: links, relays, waiting requests (none in this version), cuts
+    /// One JSON object: links, relays, requests that wait for approval, cuts
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -41,6 +42,9 @@ const HEADINGS: [&str; 11] = [
 
 fn table(relays: &Relays) -> String {
     let mut text = String::new();
+    for waiting in &relays.waiting {
+        text.push_str(&wait(waiting));
+    }
     if relays.relays.is_empty() {
         text.push_str("nothing is relayed\n");
     } else {
@@ -74,6 +78,51 @@ fn table(relays: &Relays) -> String {
     for cut in &relays.cuts {
         text.push_str(&format!("cut until {}: {}\n", cut.until, cut.scope));
     }
+    text
+}
+
+/// A request that waits: all that somebody needs to decide, and how to.
+fn wait(waiting: &Waiting) -> String {
+    let operator = &waiting.operator;
+    let names: Vec<&str> = waiting.cameras.iter().map(CameraId::as_str).collect();
+    let mut text = format!(
+        "WAITS FOR APPROVAL, {} left (until {})\n  request    {}\n  from       {} ({}, {}) through {}\n",
+        left(waiting.seconds_left),
+        waiting.approve_by,
+        waiting.request,
+        operator.name,
+        operator.number,
+        operator.unit,
+        waiting.centre,
+    );
+    if !waiting.present.is_empty() {
+        text.push_str(&format!("  present    {}\n", waiting.present.join(", ")));
+    }
+    text.push_str(&format!("  incident   {}\n", waiting.incident));
+    text.push_str(&format!("  grounds    {}", waiting.grounds));
+    if !waiting.grounds_fr.is_empty() {
+        text.push_str(&format!(
+            " ({} / {})",
+            waiting.grounds_fr, waiting.grounds_en
+        ));
+    }
+    text.push_str(&format!("\n  cameras    {}\n", names.join(" ")));
+    for camera in &waiting.refused {
+        let (id, reason) = (&camera.camera, camera.refusal.reason);
+        text.push_str(&format!("  not        {id} ({reason})\n"));
+    }
+    text.push_str(&format!(
+        "  for        {} from the approval on\n",
+        left(waiting.duration.into())
+    ));
+    if let Some(grant) = waiting.renews {
+        text.push_str(&format!("  carries on grant {grant}\n"));
+    }
+    text.push_str(&format!("  agreement  {}\n", waiting.agreement));
+    let request = waiting.request;
+    text.push_str(&format!(
+        "  fanal approve {request}   or   fanal refuse {request}\n\n"
+    ));
     text
 }
 
@@ -120,7 +169,7 @@ mod tests {
     use crate::gateway::socket::{Cut, LinkRow};
     use crate::journal::entry::Operator;
     use crate::proto::control::RelayState;
-    use crate::proto::ids::{CameraId, CentreId, GrantId, Incident, Profile};
+    use crate::proto::ids::{CentreId, GrantId, Incident, Profile, RequestId};
     use crate::proto::uplink::Cause;
     use crate::reason::Reason;
 
@@ -168,5 +217,52 @@ mod tests {
         assert_eq!(&lines[1][column("CAMERA")..column("CENTRE")], "quai-nord  ");
         assert_eq!(lines[2], "link to corg-13 over TCP: UDP gets no answer");
         assert_eq!(lines[3], "cut until 2026-11-23T03:00:00.000Z: all");
+    }
+
+    #[test]
+    fn a_request_that_waits_is_shown_with_all_that_decides() {
+        let request = RequestId(uuid::Uuid::from_u128(7));
+        let relays = Relays {
+            links: Vec::new(),
+            relays: Vec::new(),
+            cuts: Vec::new(),
+            waiting: vec![Waiting {
+                request,
+                centre: CentreId::new("corg-13").unwrap(),
+                operator: Operator {
+                    name: "Adjudant Été".to_owned(),
+                    number: "13-1".to_owned(),
+                    unit: "CORG 13".to_owned(),
+                },
+                incident: Incident::new("2026-42").unwrap(),
+                grounds: "assault".to_owned(),
+                grounds_fr: "Agression".to_owned(),
+                grounds_en: "Assault".to_owned(),
+                present: vec!["Capitaine Roux".to_owned()],
+                cameras: vec![CameraId::new("quai-nord").unwrap()],
+                refused: Vec::new(),
+                duration: 600,
+                renews: None,
+                agreement: "Convention 13".to_owned(),
+                since: "2026-11-23T02:13:01.123Z".to_owned(),
+                approve_by: "2026-11-23T02:15:01.123Z".to_owned(),
+                seconds_left: 95,
+            }],
+        };
+        let table = table(&relays);
+        for part in [
+            "1m35s left (until 2026-11-23T02:15:01.123Z)",
+            "from       Adjudant Été (13-1, CORG 13) through corg-13",
+            "present    Capitaine Roux",
+            "incident   2026-42",
+            "grounds    assault (Agression / Assault)",
+            "cameras    quai-nord",
+            "for        10m00s from the approval on",
+            "agreement  Convention 13",
+            "fanal approve 00000000-0000-0000-0000-000000000007",
+        ] {
+            assert!(table.contains(part), "{part}: {table}");
+        }
+        assert!(table.ends_with("nothing is relayed\n"), "{table}");
     }
 }

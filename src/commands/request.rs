@@ -21,8 +21,9 @@ use crate::shutdown::Signals;
 
 /// How often a request that waits for the commune's approval is looked at.
 const APPROVAL_LOOK: Duration = Duration::from_secs(2);
-/// How long such a request is waited for at most.
-const APPROVAL_WAIT: Duration = Duration::from_secs(30 * 60);
+/// How long such a request is waited for at most: the longest that an agreement
+/// lets it wait, and what the receiver adds.
+const APPROVAL_WAIT: Duration = Duration::from_secs(62 * 60);
 /// Pause before a renewal that could not be delivered is tried again.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(3);
 /// Least time between two renewals, whatever the receiver says is left.
@@ -158,7 +159,16 @@ pub async fn ask(client: &Client, claims: &RequestClaims) -> anyhow::Result<Valu
     }
     let until = Instant::now() + APPROVAL_WAIT;
     let path = format!("/api/v1/requests/{}", pending(&answer, claims));
-    eprintln!("fanal: the commune must approve; waiting");
+    let by = answer.json["approve_by"].as_str().unwrap_or_default();
+    let by = text::shown(by, 40);
+    let by = if by.is_empty() {
+        by
+    } else {
+        format!(" by {by}")
+    };
+    eprintln!(
+        "fanal: somebody at the commune must approve{by}; Ctrl-C stops waiting, not the request"
+    );
     while answer.status == StatusCode::ACCEPTED {
         if Instant::now() > until {
             bail!("the commune has not answered; ask again or call its contact");

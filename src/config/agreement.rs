@@ -173,12 +173,6 @@ fn check(
         tls: tls?,
         settings_hash: Sha256::ZERO,
     };
-    if agreement.approval == Approval::Commune {
-        reading.warn(
-            at.of("approval"),
-            "approval: approving is not available in this version, so requests are refused unless their grounds are in approval_exempt",
-        );
-    }
     agreement.settings_hash = hash(&agreement, authority_hash);
     Some(agreement)
 }

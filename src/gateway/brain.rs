@@ -10,6 +10,7 @@
 //! | socket requests | one a connection | they wait |
 
 mod checks;
+mod local;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::camera::State;
 use super::frames::{Order, Start};
 use super::rules;
-use super::socket::{Answer, Asked, Cut, LinkRow, Relays, Request, Row};
+use super::socket::Asked;
 use crate::clock::Clock;
 use crate::config::{self, Loaded, settings};
 use crate::journal::Receipt;
@@ -38,9 +39,9 @@ use crate::link::{Event, Link};
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
 use crate::proto::control::{Heads, RelayState, ToGateway, ToReceiver};
-use crate::proto::gate::{Command, Fresh, Gate, Rulebook, Scope, Ticket};
+use crate::proto::gate::{Command, Fresh, Gate, Rulebook, Ticket};
 use crate::proto::ids::{CameraId, CentreId, GrantId, RelayId, Sha256};
-use crate::reason::{Reason, Refusal};
+use crate::reason::Reason;
 
 /// Events of links that wait.
 pub(super) const EVENT_LIMIT: usize = 64;
@@ -395,93 +396,6 @@ impl Brain {
         });
     }
 
-    fn answer(&mut self, asked: Asked) {
-        let answer = match asked.request {
-            Request::Relays {} => Answer::Relays(self.rows()),
-            Request::Cut { scope, block } => self.cut(&scope, block, &asked.by),
-            Request::Allow { scope } => self.allow(&scope, &asked.by),
-        };
-        // Whoever asked may be gone.
-        let _ = asked.reply.send(answer);
-    }
-
-    fn cut(&mut self, scope: &str, block: u64, by: &str) -> Answer {
-        let now = self.parts.clock.now();
-        let scope: Scope = match scope.parse() {
-            Ok(scope) => scope,
-            Err(cause) => return refused(Reason::MalformedRequest, cause),
-        };
-        let block = Duration::from_secs(block);
-        match self.parts.gate.handle_cut(&scope, block, by, now) {
-            Ok(done) => {
-                tracing::warn!(%scope, by, grants = done.grants, "cut");
-                Answer::Cut {
-                    scope: scope.to_string(),
-                    grants: done.grants,
-                    until: done.until.rfc3339(),
-                }
-            }
-            Err(error) => refused(error.reason(), error.to_string()),
-        }
-    }
-
-    fn allow(&mut self, scope: &str, by: &str) -> Answer {
-        let scope: Scope = match scope.parse() {
-            Ok(scope) => scope,
-            Err(cause) => return refused(Reason::MalformedRequest, cause),
-        };
-        match self.parts.gate.handle_allow(&scope, by) {
-            Ok(lifted) => {
-                tracing::warn!(%scope, by, lifted, "allowed");
-                Answer::Allowed {
-                    scope: scope.to_string(),
-                    lifted,
-                }
-            }
-            Err(error) => refused(error.reason(), error.to_string()),
-        }
-    }
-
-    fn rows(&self) -> Relays {
-        let now = self.parts.clock.now();
-        let bytes = &self.parts.metrics.relay_bytes_total;
-        let rows = self.parts.gate.rows(now).into_iter().map(|row| Row {
-            bytes: bytes.with_label_values(&[row.camera.as_str()]).get(),
-            grant: row.grant,
-            camera: row.camera,
-            centre: row.centre,
-            operator: row.operator,
-            incident: row.incident,
-            grounds: row.grounds,
-            since: row.since.rfc3339(),
-            until: row.until.rfc3339(),
-            seconds_left: row.left.as_secs(),
-            state: row.state,
-            reason: row.refusal.map(|refusal| refusal.reason),
-            profile: row.profile,
-            profile_cause: row.cause,
-        });
-        let cuts = self
-            .parts
-            .gate
-            .cuts()
-            .into_iter()
-            .map(|(scope, until)| Cut {
-                scope: scope.to_string(),
-                until: until.rfc3339(),
-            });
-        let links = self.links.iter().map(|(centre, (_, link))| LinkRow {
-            centre: centre.clone(),
-            transport: link.transport(),
-        });
-        Relays {
-            links: links.collect(),
-            relays: rows.collect(),
-            waiting: Vec::new(),
-            cuts: cuts.collect(),
-        }
-    }
-
     /// Reads the settings again, beside the brain's work.
     fn reload(&mut self, reply: ReloadReply) {
         let file = self.parts.loaded.file.clone();
@@ -564,6 +478,8 @@ impl Brain {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         metrics.grants_active.set(count(gate.grants_active()));
         metrics.relays_active.set(count(gate.relays_active()));
+        let waiting = count(gate.approvals_waiting());
+        metrics.approvals_waiting.set(waiting);
         let intact = self.parts.writer.stats().intact;
         metrics.journal_intact.set(i64::from(intact));
         let checks = &self.parts.checks;
@@ -602,7 +518,8 @@ impl Brain {
     /// is written to its end. Grants live on and resume at the next start.
     async fn stop(mut self, frames_end: oneshot::Receiver<Result<(), String>>) {
         tracing::info!("stopping: relays end, grants resume at the next start");
-        self.parts.gate.handle_shutdown();
+        let now = self.parts.clock.now();
+        self.parts.gate.handle_shutdown(now);
         self.carry_out().await;
         let (done, closed) = oneshot::channel();
         self.order(Order::Shutdown(done)).await;
@@ -638,10 +555,6 @@ pub(super) fn shared(loaded: Loaded<settings::Gateway>) -> Loaded<Arc<settings::
     }
 }
 
-fn refused(reason: Reason, detail: String) -> Answer {
-    Answer::Refused(Refusal::new(reason, detail))
-}
-
 /// A random id. Without randomness nothing is safe: then time and address must do
 /// for uniqueness, and nothing is granted twice under one id.
 fn new_grant() -> GrantId {
@@ -664,6 +577,12 @@ fn log_sent(centre: &CentreId, message: &ToReceiver) {
         }
         ToReceiver::Granted { relays, .. } => {
             tracing::info!(%centre, cameras = relays.len(), "request granted");
+        }
+        ToReceiver::WaitEnded {
+            request, refusal, ..
+        } => tracing::info!(%centre, %request, %refusal, "request refused after a wait"),
+        ToReceiver::Waiting { seconds, .. } => {
+            tracing::warn!(%centre, seconds, "a request waits for approval: see `fanal relays`");
         }
         ToReceiver::Ended { grant, refusal, .. } => {
             tracing::info!(%centre, %grant, %refusal, "grant ended");

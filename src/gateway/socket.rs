@@ -1,12 +1,13 @@
-//! The local socket of `fanal relays`, `cut` and `allow`.
+//! The local socket of `fanal relays`, `cut`, `allow`, `approve` and `refuse`.
 //!
-//! A Unix socket, mode 0660: whoever may open it may cut. One JSON object a
+//! A Unix socket, mode 0660: whoever may open it may cut and approve. One JSON object a
 //! line, one answer a request, in order:
 //!
 //! ```text
 //! {"command":"relays"}
 //! {"command":"cut","scope":"camera:quai-nord","block":900}
 //! {"command":"allow","scope":"all"}
+//! {"command":"approve","request":"0190a1b2-…"}
 //! ```
 //!
 //! | what | bound |
@@ -32,7 +33,8 @@ use tokio_util::sync::CancellationToken;
 use crate::journal::entry::Operator;
 use crate::link::transport::Transport;
 use crate::proto::control::RelayState;
-use crate::proto::ids::{CameraId, CentreId, GrantId, Incident, Profile};
+use crate::proto::ids::{CameraId, CentreId, GrantId, Incident, Profile, RequestId};
+use crate::proto::statement::RefusedCamera;
 use crate::proto::uplink::Cause;
 use crate::reason::{Reason, Refusal};
 
@@ -65,6 +67,16 @@ pub enum Request {
         /// As for a cut; `all` lifts every cut.
         scope: String,
     },
+    /// Grant a request that waits.
+    Approve {
+        /// Its `jti`.
+        request: RequestId,
+    },
+    /// Refuse a request that waits.
+    Refuse {
+        /// Its `jti`.
+        request: RequestId,
+    },
 }
 
 /// What is answered.
@@ -89,6 +101,22 @@ pub enum Answer {
         /// How many cuts it lifted.
         lifted: usize,
     },
+    /// To `approve`: the grant is being recorded.
+    Approved {
+        /// What was asked for.
+        request: RequestId,
+        /// The grant.
+        grant: GrantId,
+        /// Its cameras.
+        cameras: Vec<CameraId>,
+        /// Until when, RFC 3339.
+        until: String,
+    },
+    /// To `refuse`.
+    NotApproved {
+        /// What was asked for.
+        request: RequestId,
+    },
     /// It was not done.
     Refused(Refusal),
 }
@@ -101,10 +129,52 @@ pub struct Relays {
     pub links: Vec<LinkRow>,
     /// One row for each camera of each live grant.
     pub relays: Vec<Row>,
-    /// Requests that wait for the commune's approval; none in this version.
-    pub waiting: Vec<serde_json::Value>,
+    /// Requests that wait for the commune's approval, the soonest to end first.
+    pub waiting: Vec<Waiting>,
     /// Cuts that hold.
     pub cuts: Vec<Cut>,
+}
+
+/// A request that waits for the commune's approval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Its id, for `fanal approve` and `fanal refuse`.
+    pub request: RequestId,
+    /// Through whom it came.
+    pub centre: CentreId,
+    /// Who signed.
+    pub operator: Operator,
+    /// The intervention.
+    pub incident: Incident,
+    /// Why.
+    pub grounds: String,
+    /// The grounds in words, French.
+    #[serde(default)]
+    pub grounds_fr: String,
+    /// The grounds in words, English.
+    #[serde(default)]
+    pub grounds_en: String,
+    /// Who else is said to be present.
+    #[serde(default)]
+    pub present: Vec<String>,
+    /// What would be granted.
+    pub cameras: Vec<CameraId>,
+    /// What would not, and why.
+    #[serde(default)]
+    pub refused: Vec<RefusedCamera>,
+    /// For how long, in seconds from the approval.
+    pub duration: u32,
+    /// The live grant that it carries on, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<GrantId>,
+    /// The agreement's reference.
+    pub agreement: String,
+    /// Since when it waits, RFC 3339.
+    pub since: String,
+    /// Until when it waits, RFC 3339.
+    pub approve_by: String,
+    /// Whole seconds of that left.
+    pub seconds_left: u64,
 }
 
 /// A link that stands.

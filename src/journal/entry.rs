@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::proto::ids::{
-    CameraId, CentreId, CommuneId, GrantId, Incident, RelayId, RequestId, Sha256,
+    CameraId, CentreId, CommuneId, GrantId, Incident, RelayId, RequestId, Sha256, SnapshotId,
 };
 use crate::proto::statement::{RefusedCamera, Viewing};
 use crate::reason::{Reason, Refusal};
@@ -58,6 +58,28 @@ pub enum Entry {
         /// the grant stands as it did before. A replay of a renewal undoes nothing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         voids: Option<GrantId>,
+        /// That it ends the wait of the same request: see [`Entry::Waiting`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_ended: Option<WaitEnded>,
+    },
+    /// At the gateway: a request passed all checks and waits for the commune's
+    /// approval. Its grant (`approved_by`) or a refusal (`wait_ended`) ends the
+    /// wait; a restart ends it too.
+    Waiting {
+        /// The request verbatim.
+        request: String,
+        /// Its id.
+        jti: RequestId,
+        /// The centre.
+        peer: CentreId,
+        /// Who signed.
+        operator: Operator,
+        /// The agreement that wants approval.
+        agreement: String,
+        /// The cameras that would be granted.
+        cameras: Vec<CameraId>,
+        /// Until when it waits, RFC 3339.
+        approve_by: String,
     },
     /// Requests that did not verify, counted; never stored. One line a minute at most.
     Unverified {
@@ -146,6 +168,32 @@ pub enum Entry {
         /// What it says.
         viewings: Vec<Viewing>,
     },
+    /// At both ends: an operator takes a still of a picture. At the receiver before
+    /// the gateway is asked, at the gateway before the receiver may give it.
+    Snapshot {
+        /// Its id, the same at both ends.
+        snapshot: SnapshotId,
+        /// The grant.
+        grant: GrantId,
+        /// The commune.
+        commune: CommuneId,
+        /// The camera.
+        camera: CameraId,
+        /// When the picture was captured, by the gateway's clock, RFC 3339.
+        captured: String,
+        /// Who signed the grant's newest request.
+        operator: Operator,
+    },
+    /// At the receiver: a still that its journal holds was not given.
+    SnapshotRefused {
+        /// Which.
+        snapshot: SnapshotId,
+        /// The grant.
+        grant: GrantId,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
+    },
     /// A peer's journal head, kept from the first day.
     PeerHead {
         /// The commune's or centre's id.
@@ -205,6 +253,14 @@ pub enum Entry {
     },
 }
 
+/// How a request's wait for approval ended without a grant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitEnded {
+    /// Who at the commune, where a person did it: the socket peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
 /// Who signed a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operator {
@@ -252,6 +308,10 @@ pub struct GrantEntry {
     pub start: i64,
     /// Until when, seconds since the epoch.
     pub expires: i64,
+    /// Who approved it at the commune (the socket peer), where the agreement wants
+    /// that; a renewal that needs no new approval names him again. At the gateway only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// The agreement's reference and the hash of its settings.
     pub agreement: String,
     /// SHA-256 of the agreement's settings.

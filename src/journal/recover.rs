@@ -15,7 +15,7 @@ use super::reader::{self, Content, Lines, Place};
 use super::store::{Month, Store};
 use crate::clock::Wall;
 use crate::proto::chain::{End, LINE_LIMIT, Line};
-use crate::proto::ids::{GrantId, Sha256};
+use crate::proto::ids::{GrantId, RequestId, Sha256};
 
 /// Every entry this young is kept: the longest grant, twice.
 pub const KEPT: Duration = Duration::from_secs(48 * 3600);
@@ -366,7 +366,24 @@ impl Kept {
                 _ => None,
             })
             .collect();
+        // A wait that was answered is told by its answer.
+        let answered: BTreeSet<RequestId> = self
+            .young
+            .iter()
+            .filter_map(|item| match &item.entry {
+                Entry::Grant(entry) => Some(entry.jti),
+                Entry::Refused {
+                    jti,
+                    wait_ended: Some(_),
+                    ..
+                } => Some(*jti),
+                _ => None,
+            })
+            .collect();
         self.young.retain(|item| {
+            if let Entry::Waiting { jti, .. } = &item.entry {
+                return !answered.contains(jti);
+            }
             let over = grant_of(&item.entry).is_some_and(|grant| ended.contains(&grant));
             let passing = matches!(
                 item.entry,
@@ -400,7 +417,9 @@ pub fn grant_of(entry: &Entry) -> Option<GrantId> {
         | Entry::Ended { grant, .. }
         | Entry::ViewingStarted { grant, .. }
         | Entry::ViewingEnded { grant, .. }
-        | Entry::Viewings { grant, .. } => Some(*grant),
+        | Entry::Viewings { grant, .. }
+        | Entry::Snapshot { grant, .. }
+        | Entry::SnapshotRefused { grant, .. } => Some(*grant),
         Entry::Refused { voids, .. } => *voids,
         _ => None,
     }

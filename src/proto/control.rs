@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{CameraId, GrantId, Profile, RelayId, Sha256};
+use super::ids::{CameraId, GrantId, Profile, RelayId, RequestId, Sha256, SnapshotId};
 use super::statement::RefusedCamera;
 use super::uplink::Cause;
 use crate::reason::Refusal;
@@ -58,7 +58,34 @@ pub enum ToReceiver {
         #[serde(default)]
         head: Option<String>,
     },
-    /// A live grant goes on: sent after the hello for each, after a restart or a lost link.
+    /// A request passed all checks and waits for somebody at the commune. Sent
+    /// once that is durable, and again on each new link, so that a centre that
+    /// restarted knows of it. A [`ToReceiver::Resume`] or a
+    /// [`ToReceiver::WaitEnded`] follows, on whichever link is up then. A receiver
+    /// that does not know this message gives its answer up after its own time; a
+    /// later `Resume` still brings it the grant.
+    Waiting {
+        /// The request, verbatim.
+        request: String,
+        /// How long it still waits. Not a time: the peer's clock is not followed.
+        seconds: u32,
+    },
+    /// A request that waited was refused, by a person or by time.
+    WaitEnded {
+        /// The request's `jti`.
+        request: RequestId,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
+        /// Per camera, where the reason is not the same for all.
+        #[serde(default)]
+        cameras: Vec<RefusedCamera>,
+        /// The gateway's head, which covers the refusal if it was journalled.
+        #[serde(default)]
+        head: Option<String>,
+    },
+    /// A live grant goes on: sent after the hello for each, after a restart or a
+    /// lost link; and for the first time where the commune approved it.
     Resume {
         /// The request, verbatim.
         request: String,
@@ -101,6 +128,21 @@ pub enum ToReceiver {
         grant: GrantId,
         /// The camera.
         camera: CameraId,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
+    },
+    /// A still stands in the gateway's journal.
+    SnapshotRecorded {
+        /// Which.
+        snapshot: SnapshotId,
+        /// The gateway's head, which covers it.
+        head: String,
+    },
+    /// A still is not to be given.
+    SnapshotRefused {
+        /// Which.
+        snapshot: SnapshotId,
         /// Why.
         #[serde(flatten)]
         refusal: Refusal,
@@ -163,6 +205,9 @@ pub enum ToGateway {
         /// The statement.
         statement: String,
     },
+    /// A still is about to be given: it is once the gateway has recorded it. A
+    /// gateway that does not know this message does not answer, and none is given.
+    Snapshot(super::snapshot::Asked),
     /// A newer revocation list of a designation authority.
     Revocation {
         /// PEM.

@@ -15,6 +15,7 @@
 //! Ends act first ([`Command::EndGrant`]) and are journalled after; an entry
 //! that must get written in the end is owed and tried again.
 
+mod approval;
 mod commune;
 mod ending;
 mod grant;
@@ -22,6 +23,7 @@ mod heads;
 mod recover;
 mod request;
 mod resume;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod viewing;
@@ -32,7 +34,8 @@ use std::time::Duration;
 
 pub use commune::{Commune, Unusable};
 pub use grant::{End, Grant, GrantCamera};
-pub use request::{Asked, Denial};
+pub use request::{Asked, Denial, Progress};
+pub use snapshot::Still;
 pub use viewing::Viewer;
 
 use super::control::{ToGateway, ToReceiver};
@@ -160,6 +163,24 @@ pub enum Command {
         /// The grant, which [`Desk::grant`] knows, or why not.
         result: Result<GrantId, Denial>,
     },
+    /// Answer an operator's request: it waits for the commune's approval.
+    Wait {
+        /// As given to [`Desk::handle_request`].
+        caller: u64,
+        /// Its id; [`Desk::asked`] tells what becomes of it.
+        request: RequestId,
+        /// The commune.
+        commune: CommuneId,
+        /// Until when, by the centre's clock.
+        approve_by: Wall,
+    },
+    /// Answer an operator who wants a still.
+    Snapshot {
+        /// As given to [`Desk::handle_snapshot`].
+        caller: u64,
+        /// It may be given, or why not.
+        result: Result<Still, Refusal>,
+    },
     /// A relay's groups may be taken, under this permit.
     Allow {
         /// The proof.
@@ -210,12 +231,16 @@ pub enum Notice {
     },
     /// A commune came or went, or its cameras or agreements changed.
     Commune(CommuneId),
-    /// A request that had to wait was answered.
+    /// A request began to wait for approval, or was answered.
     Request {
         /// Which.
         request: RequestId,
         /// Who may know.
         unit: String,
+        /// The commune.
+        commune: CommuneId,
+        /// What became of it.
+        progress: Progress,
     },
 }
 
@@ -224,6 +249,8 @@ pub enum Notice {
 enum Pending {
     /// A grant, renewal or a grant that goes on.
     Grant(Box<grant::Recording>),
+    /// A still that the commune is asked about once it is recorded.
+    Snapshot(Box<snapshot::Waiting>),
     /// A refusal that is told once it is recorded.
     Refusal(Box<request::Refused>),
     /// The start of a viewing.
@@ -251,6 +278,7 @@ pub struct Desk {
     /// Paces the heads of links that come up together.
     exchange: heads::Exchange,
     viewings: viewing::Viewings,
+    stills: snapshot::Stills,
     pending: BTreeMap<Ticket, Pending>,
     next_ticket: u64,
     owed: VecDeque<(Box<Entry>, Option<CommuneId>)>,
@@ -285,6 +313,7 @@ impl Desk {
             grants: BTreeMap::new(),
             ended: BTreeMap::new(),
             viewings: viewing::Viewings::default(),
+            stills: snapshot::Stills::default(),
             pending: BTreeMap::new(),
             next_ticket: 0,
             owed: VecDeque::new(),
@@ -313,6 +342,7 @@ impl Desk {
         ends.chain(waiting)
             .chain(peers)
             .chain(self.viewings.due())
+            .chain(self.stills.due())
             .chain(self.owed_retry)
             .chain(self.unverified_due)
             .chain(live)
@@ -323,6 +353,7 @@ impl Desk {
     pub fn handle_timeout(&mut self, now: Now) {
         self.end_expired(now);
         self.give_up_waiting(now);
+        self.give_up_stills(now);
         self.send_viewings(now);
         self.flush_peers(now);
         self.forget(now);
@@ -378,6 +409,12 @@ impl Desk {
                 }
                 self.handle_refused(commune, id, refusal, cameras);
             }
+            ToReceiver::Waiting { request, seconds } => {
+                self.handle_waiting(commune, &request, seconds, now);
+            }
+            ToReceiver::WaitEnded { request, .. } => {
+                self.handle_wait_ended(commune, request, message, now);
+            }
             ToReceiver::Resume {
                 request,
                 proof,
@@ -415,6 +452,12 @@ impl Desk {
                 };
                 self.handle_relay(commune, &camera, news);
             }
+            ToReceiver::SnapshotRecorded { snapshot, head } => {
+                self.handle_snapshot_recorded(commune, snapshot, &head, now);
+            }
+            ToReceiver::SnapshotRefused { snapshot, refusal } => {
+                self.handle_snapshot_refused(commune, snapshot, refusal);
+            }
             ToReceiver::Heads(heads) => self.handle_heads(commune, &heads, now),
             ToReceiver::Time { .. } | ToReceiver::Unknown => {}
         }
@@ -430,6 +473,7 @@ impl Desk {
         };
         match (pending, result) {
             (Pending::Grant(recording), result) => self.grant_recorded(*recording, result, now),
+            (Pending::Snapshot(waiting), result) => self.still_recorded(*waiting, result),
             (Pending::Refusal(refused), result) => self.refusal_recorded(*refused, result, now),
             (Pending::Viewing(number, entry), result) => {
                 self.viewing_recorded(number, entry, result, now);
@@ -484,6 +528,7 @@ impl Desk {
     /// Grants do not end; they resume at the next start within their time.
     pub fn handle_shutdown(&mut self) {
         self.stopping = true;
+        self.stop_stills();
         let waiting = std::mem::take(&mut self.waiting);
         for forwarded in waiting.into_values() {
             self.answer_waiting(forwarded, Err(Refusal::from(Reason::ShuttingDown).into()));

@@ -13,6 +13,7 @@
 //! first ([`Command::StopRelay`]) and are journalled after; an end that could
 //! not be written is owed and tried again until it is.
 
+mod approval;
 mod cut;
 mod grant;
 mod heads;
@@ -21,6 +22,7 @@ mod record;
 mod recover;
 mod request;
 mod review;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod uplink;
@@ -29,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use approval::{Approved, DecisionError, WAITING_LIMIT, WAITING_PER_UNIT, Waiting};
 pub use cut::{CutDone, CutError, Scope};
 pub use grant::Row;
 pub use request::Fresh;
@@ -215,6 +218,10 @@ pub enum Command {
 enum Pending {
     /// A grant or renewal.
     Grant(Box<record::Recording>),
+    /// A request that is to wait for the commune's approval.
+    Waiting(Box<approval::Held>),
+    /// A still that the centre may give once it is recorded.
+    Snapshot(CentreId, super::ids::SnapshotId),
     /// A refusal that is told once it is recorded.
     Refusal(Box<request::Answer>, Box<Entry>),
     /// Grants that go on after a restart.
@@ -241,6 +248,8 @@ pub struct Gate {
     /// Those whose line could not be written yet.
     resume_again: BTreeSet<GrantId>,
     ended: BTreeMap<GrantId, grant::Ended>,
+    approvals: approval::Approvals,
+    stills: super::snapshot::Pace,
     relays: BTreeMap<(CentreId, CameraId), grant::Relay>,
     next_relay: u32,
     blocks: BTreeMap<Scope, cut::Block>,
@@ -271,6 +280,8 @@ impl Gate {
             resuming: BTreeMap::new(),
             resume_again: BTreeSet::new(),
             ended: BTreeMap::new(),
+            approvals: approval::Approvals::default(),
+            stills: super::snapshot::Pace::default(),
             relays: BTreeMap::new(),
             next_relay: first_relay,
             blocks: BTreeMap::new(),
@@ -293,13 +304,15 @@ impl Gate {
 
     /// When [`Gate::handle_timeout`] is due.
     pub fn poll_timeout(&self, now: Now) -> Option<Boot> {
-        let lives = !self.grants.is_empty() || !self.resuming.is_empty();
+        let lives =
+            !self.grants.is_empty() || !self.resuming.is_empty() || self.approvals_waiting() > 0;
         let live = lives.then(|| now.boot.plus(LIVE_TICK));
         let ends = self.grants.values().map(|grant| grant.due());
         let resuming = self.resuming.values().map(|held| held.terms.deadline);
         let blocks = self.blocks.values().map(|block| block.deadline);
         let peers = self.peers.values().filter_map(link::Peer::due);
         ends.chain(resuming)
+            .chain(self.approvals.due())
             .chain(blocks)
             .chain(peers)
             .chain(self.owed_retry)
@@ -310,6 +323,7 @@ impl Gate {
     /// Ends what is due, lifts cuts whose time is up, writes counts and heads.
     pub fn handle_timeout(&mut self, now: Now) {
         self.end_expired(now);
+        self.end_waits(now);
         self.blocks.retain(|_, block| block.deadline > now.boot);
         self.flush_peers(now);
         self.forget(now);
@@ -355,6 +369,7 @@ impl Gate {
             ToGateway::Release { grant, by } => self.handle_release(centre, grant, &by, now),
             ToGateway::Focus { relays } => self.handle_focus(centre, &relays),
             ToGateway::KeyFrame { relay } => self.handle_key_frame(centre, relay),
+            ToGateway::Snapshot(asked) => self.handle_snapshot(centre, asked, now),
             ToGateway::Viewings { statement } => self.handle_viewings(centre, &statement, now),
             ToGateway::Revocation { list } => {
                 let peer = self.peers.entry(centre.clone()).or_default();
@@ -378,6 +393,8 @@ impl Gate {
         };
         match (pending, result) {
             (Pending::Grant(recording), result) => self.grant_recorded(*recording, result, now),
+            (Pending::Waiting(held), result) => self.waiting_recorded(*held, result, now),
+            (Pending::Snapshot(centre, id), result) => self.snapshot_recorded(&centre, id, result),
             (Pending::Refusal(answer, _), Ok(receipt)) => {
                 let head = self.head_for(&answer.centre, receipt.head());
                 self.answer(*answer, Some(head));
@@ -513,8 +530,10 @@ impl Gate {
 
     /// The daemon stops: relays end here, grants do not; they resume at the next
     /// start within their time. Nothing is granted any more.
-    pub fn handle_shutdown(&mut self) {
+    /// Requests that wait for approval are refused: nothing is approved unseen.
+    pub fn handle_shutdown(&mut self, now: Now) {
         self.stopping = true;
+        self.refuse_all_waiting(now);
         for ((centre, camera), relay) in std::mem::take(&mut self.relays) {
             self.commands.push_back(Command::StopRelay {
                 centre,
@@ -632,6 +651,7 @@ impl Gate {
             .retain(|_, at| now.boot.since(*at) < request::REMEMBERED);
         self.ended
             .retain(|_, ended| ended.expires.plus(grant::ENDED_KEPT) > now.wall);
+        self.approvals.forget(now);
     }
 
     /// Cameras relayed to a centre under an agreement: those of live grants and of

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod jws;
 pub mod key_frames;
 pub mod replay;
+pub mod snapshot;
 pub mod starts;
 pub mod statement;
 pub mod text;

@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::atlas::{Atlas, Tiles};
-use super::control::{Ask, Shared, Table};
+use super::control::{Answered, Ask, Shared, Table};
 use super::hub::{self, Hub};
 use super::rules;
 use crate::clock::{Boot, Clock};
@@ -30,7 +30,7 @@ use crate::link::{Event as LinkEvent, Link};
 use crate::metrics::health::{Check, Checks};
 use crate::metrics::{self};
 use crate::proto::control::{Heads, ToGateway, ToReceiver};
-use crate::proto::desk::{Command, Denial, Desk, Grant, Notice, Ticket, Viewer};
+use crate::proto::desk::{Command, Denial, Desk, Notice, Still, Ticket, Viewer};
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
 use crate::reason::{Reason, Refusal};
 
@@ -72,6 +72,8 @@ pub(super) struct Brain {
 pub(super) struct State {
     links: BTreeMap<CommuneId, (u64, Link)>,
     callers: HashMap<u64, Waiting>,
+    /// Who waits for the leave to take a still.
+    stills: HashMap<u64, oneshot::Sender<Result<Still, Refusal>>>,
     next_caller: u64,
     appends: FuturesOrdered<Append>,
     focus: BTreeMap<u64, Vec<(CommuneId, CameraId)>>,
@@ -82,7 +84,7 @@ pub(super) struct State {
 /// Who waits for the answer to a request.
 struct Waiting {
     came: Boot,
-    reply: oneshot::Sender<Result<Grant, Denial>>,
+    reply: oneshot::Sender<Result<Answered, Denial>>,
 }
 
 /// What a round of commands has to say once the table shows it.
@@ -274,6 +276,16 @@ impl Brain {
                 let view = view.ok_or_else(|| Refusal::from(Reason::GrantUnknown));
                 let _ = reply.send(released.and(view));
             }
+            Ask::Snapshot {
+                still,
+                operator,
+                reply,
+            } => {
+                self.state.next_caller += 1;
+                let caller = self.state.next_caller;
+                self.state.stills.insert(caller, reply);
+                self.desk.handle_snapshot(caller, still, &operator, now);
+            }
             Ask::Focus { client, cameras } => {
                 if cameras.is_empty() {
                     self.state.focus.remove(&client);
@@ -357,7 +369,7 @@ impl Brain {
                 let view = self.desk.grant(grant).cloned();
                 view.ok_or_else(|| Reason::Internal.into())
             });
-            let _ = reply.send(view);
+            let _ = reply.send(view.map(|view| Answered::Granted(Box::new(view))));
         }
         self.send_focus();
     }
@@ -381,6 +393,27 @@ impl Brain {
                 acknowledged,
             } => self.send_heads(&commune, after, acknowledged),
             Command::Answer { caller, result } => news.answers.push((caller, result)),
+            Command::Snapshot { caller, result } => {
+                if let Some(reply) = self.state.stills.remove(&caller) {
+                    // Whoever asked may be gone.
+                    let _ = reply.send(result);
+                }
+            }
+            Command::Wait {
+                caller,
+                request,
+                commune,
+                approve_by,
+            } => {
+                if let Some(waiting) = self.state.callers.remove(&caller) {
+                    // Whoever asked may be gone.
+                    let _ = waiting.reply.send(Ok(Answered::Waiting {
+                        request,
+                        commune,
+                        approve_by,
+                    }));
+                }
+            }
             Command::Allow {
                 permit,
                 commune,

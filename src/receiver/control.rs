@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::clock::Wall;
 use crate::config::{Loaded, settings};
 use crate::journal::entry::Operator;
 use crate::proto::designation::Authority;
-use crate::proto::desk::{Asked, Commune, Denial, Desk, Grant, Notice};
+use crate::proto::desk::{Asked, Commune, Denial, Desk, Grant, Notice, Still};
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RequestId};
 use crate::reason::{Reason, Refusal};
 
@@ -57,13 +58,29 @@ pub struct Shared {
     pub generation: u64,
 }
 
+/// How a request was answered that was not refused.
+#[derive(Debug)]
+pub enum Answered {
+    /// It is granted, and recorded on both sides.
+    Granted(Box<Grant>),
+    /// The commune must approve it.
+    Waiting {
+        /// Its id, for [`Control::asked`].
+        request: RequestId,
+        /// The commune.
+        commune: CommuneId,
+        /// Until when, by the centre's clock.
+        approve_by: Wall,
+    },
+}
+
 /// What may be asked.
 #[derive(Debug)]
 pub(super) enum Ask {
     /// An operator's request.
     Request {
         text: String,
-        reply: oneshot::Sender<Result<Grant, Denial>>,
+        reply: oneshot::Sender<Result<Answered, Denial>>,
     },
     /// What became of one.
     Asked {
@@ -76,6 +93,12 @@ pub(super) enum Ask {
         grant: GrantId,
         operator: Operator,
         reply: oneshot::Sender<Result<Grant, Refusal>>,
+    },
+    /// An operator wants a still.
+    Snapshot {
+        still: Still,
+        operator: Operator,
+        reply: oneshot::Sender<Result<Still, Refusal>>,
     },
     /// What a client looks at closely; nothing once it is gone.
     Focus {
@@ -120,7 +143,7 @@ impl Control {
     ///
     /// # Errors
     /// Why it was refused.
-    pub async fn request(&self, text: String) -> Result<Grant, Denial> {
+    pub async fn request(&self, text: String) -> Result<Answered, Denial> {
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Request { text, reply })?;
         match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
@@ -159,6 +182,27 @@ impl Control {
             reply,
         })?;
         wait(answer).await?
+    }
+
+    /// Whether a still may be given: both ends have then recorded it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn snapshot(&self, still: Still, operator: Operator) -> Result<Still, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Ask::Snapshot {
+            still,
+            operator,
+            reply,
+        })?;
+        match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Reason::ShuttingDown.into()),
+            Err(_) => {
+                let detail = "the journal of the centre takes too long";
+                Err(Refusal::new(Reason::JournalUnavailable, detail))
+            }
+        }
     }
 
     /// Says what a client looks at closely. Best effort: it is no promise.

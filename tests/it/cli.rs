@@ -91,7 +91,7 @@ fn help_version_and_wrong_usage() {
     assert!(err(&help).is_empty());
     for command in [
         "demo", "gateway", "receiver", "request", "renew", "release", "status", "relays", "cut",
-        "allow", "check", "certs", "journal", "simulate",
+        "allow", "approve", "refuse", "check", "certs", "journal", "simulate",
     ] {
         let named = |line: &str| line.split_whitespace().next() == Some(command);
         assert!(

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 mod api;
+mod approval;
 mod authorise;
 mod browser;
 mod camera;
@@ -26,6 +27,7 @@ mod relay;
 mod rtsp;
 mod scripted;
 mod simulate;
+mod snapshots;
 mod tools;
 mod uplink;
 mod virtual_link;

@@ -19,8 +19,25 @@ pub(super) fn say(entry: &Entry) -> String {
             peer,
             operator,
             refusal,
+            wait_ended,
             ..
-        } => format!("{} through {peer}: {refusal}", person(operator)),
+        } => {
+            let by = wait_ended.as_ref().and_then(|ended| ended.by.as_ref());
+            let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
+            format!("{} through {peer}{by}: {refusal}", person(operator))
+        }
+        Entry::Waiting {
+            jti,
+            peer,
+            operator,
+            cameras,
+            approve_by,
+            ..
+        } => format!(
+            "{jti} {} through {peer}, to {}: approve by {approve_by}",
+            person(operator),
+            names(cameras)
+        ),
         Entry::Unverified {
             peer,
             count,
@@ -62,6 +79,22 @@ pub(super) fn say(entry: &Entry) -> String {
         Entry::Viewings {
             grant, viewings, ..
         } => format!("{grant} {} viewings told by the centre", viewings.len()),
+        Entry::Snapshot {
+            snapshot,
+            grant,
+            commune,
+            camera,
+            captured,
+            operator,
+        } => format!(
+            "{grant} {} takes still {snapshot} of {commune}/{camera} at {captured}",
+            person(operator)
+        ),
+        Entry::SnapshotRefused {
+            snapshot,
+            grant,
+            refusal,
+        } => format!("{grant} still {snapshot} not given: {refusal}"),
         Entry::PeerHead { peer, .. } => peer.clone(),
         Entry::PeerContradiction { peer, detail, .. } => format!("{peer}: {detail}"),
         Entry::Revocation {
@@ -84,21 +117,29 @@ pub(super) fn say(entry: &Entry) -> String {
 
 fn grant(entry: &GrantEntry) -> String {
     let kind = if entry.renewal { "renewal" } else { "grant" };
-    let names: Vec<&str> = entry.granted.iter().map(CameraId::as_str).collect();
+    let approved = entry.approved_by.as_ref();
+    let approved = approved
+        .map(|by| format!(", approved by {by}"))
+        .unwrap_or_default();
     let refused = match entry.refused.len() {
         0 => String::new(),
         count => format!(", {count} refused"),
     };
     format!(
-        "{} {kind}: {} of {}, {} for {}, to {}{refused}; {} s",
+        "{} {kind}: {} of {}, {} for {}, to {}{refused}; {} s{approved}",
         entry.grant,
         person(&entry.operator),
         entry.operator.unit,
         entry.grounds,
         entry.incident,
-        names.join(" "),
+        names(&entry.granted),
         entry.expires.saturating_sub(entry.start),
     )
+}
+
+fn names(cameras: &[CameraId]) -> String {
+    let names: Vec<&str> = cameras.iter().map(CameraId::as_str).collect();
+    names.join(" ")
 }
 
 fn person(operator: &Operator) -> String {

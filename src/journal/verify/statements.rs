@@ -105,6 +105,23 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>) -> Checked {
                 checker.same("jti", &claims.jti, jti);
             }
         }
+        Entry::Waiting {
+            request,
+            jti,
+            operator,
+            peer,
+            cameras,
+            ..
+        } => {
+            if let Some(claims) = checker.request(request, operator) {
+                checker.same("jti", &claims.jti, jti);
+                checker.same("centre", &claims.centre, peer);
+                for camera in cameras.iter().filter(|id| !claims.cameras.contains(id)) {
+                    let wrong = format!("camera {camera} waits and was not asked for");
+                    checker.checked.wrong.push(wrong);
+                }
+            }
+        }
         Entry::Confirmed { centre, head, .. } => checker.head(head, Some(centre.as_str())),
         Entry::PeerHead { peer, head } | Entry::PeerContradiction { peer, head, .. } => {
             checker.head(head, Some(peer));

@@ -371,6 +371,7 @@ fn grant_entry(request: String, claims: &RequestClaims) -> GrantEntry {
         first_start: START.seconds(),
         start: START.seconds(),
         expires: START.seconds() + 600,
+        approved_by: None,
         agreement: "x".to_owned(),
         settings: Sha256::ZERO,
         peer_head: None,

@@ -170,6 +170,7 @@ impl Desk {
         }
         // Requests of an older link get no answer on the new one.
         self.lose_waiting(commune);
+        self.lose_stills(commune);
         // They are sent again with the numbers of this link.
         self.unrecorded
             .retain(|recording| &recording.commune != commune);
@@ -213,6 +214,7 @@ impl Desk {
             view.since = Some(now.wall);
         }
         self.lose_waiting(commune);
+        self.lose_stills(commune);
         let touched: Vec<GrantId> = self
             .grants
             .values_mut()

@@ -261,6 +261,7 @@ impl Desk {
             first_start: recording.first_start,
             start: proof.claims.start,
             expires: proof.claims.expires,
+            approved_by: None,
             agreement,
             // The settings are the commune's; its own entry holds their hash.
             settings: Sha256::ZERO,

@@ -14,8 +14,9 @@ use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId, RequestId};
 use crate::proto::statement::{FRESH_SECONDS, RefusedCamera, RequestClaims};
 use crate::reason::{Reason, Refusal};
 
-/// How long an answer is remembered.
-const ASKED_KEPT: Duration = Duration::from_secs(3_600);
+/// How long a request is remembered from its arrival on: the longest wait for
+/// approval, and an hour.
+const ASKED_KEPT: Duration = Duration::from_secs(2 * 3_600);
 /// Most answers remembered.
 const ASKED_LIMIT: usize = 4_096;
 /// A grant may come this long after its request was given up; the picture is
@@ -55,20 +56,47 @@ pub struct Asked {
     pub commune: CommuneId,
     /// `None`: the gateway has not answered yet.
     pub result: Option<Result<GrantId, Denial>>,
+    /// Until when it waits for the commune's approval, by the centre's clock.
+    pub approve_by: Option<Wall>,
     at: Boot,
+}
+
+/// How a request stands, for those who listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It waits for the commune's approval, until then.
+    Waiting(Wall),
+    /// It was granted.
+    Granted(GrantId),
+    /// It was refused.
+    Refused(Refusal),
+}
+
+impl Asked {
+    fn notice(&self, request: RequestId, progress: Progress) -> Notice {
+        Notice::Request {
+            request,
+            unit: self.unit.clone(),
+            commune: self.commune.clone(),
+            progress,
+        }
+    }
 }
 
 /// A request that waits for its gateway.
 #[derive(Debug)]
 pub(super) struct Forwarded {
-    commune: CommuneId,
-    request: Verified<RequestClaims>,
-    arrived: Boot,
+    pub(super) commune: CommuneId,
+    pub(super) request: Verified<RequestClaims>,
+    pub(super) arrived: Boot,
     /// When whoever waits is told that no answer came; afterwards, when the
     /// request is forgotten.
     pub(super) deadline: Boot,
-    /// Who waits; `None` once it was told that no answer came.
-    caller: Option<u64>,
+    /// Who waits; `None` once it was told that no answer came, or that the
+    /// commune must approve.
+    pub(super) caller: Option<u64>,
+    /// The gateway said that it waits for approval.
+    pub(super) approval: bool,
 }
 
 /// A refusal on its way through the journal.
@@ -224,7 +252,8 @@ impl Desk {
             return Err(Refusal::new(Reason::CommuneOffline, detail));
         };
         let waiting = self.waiting.values();
-        if waiting.filter(|other| &other.commune == commune).count() >= WAITING_LIMIT {
+        let unanswered = waiting.filter(|other| &other.commune == commune && !other.approval);
+        if unanswered.count() >= WAITING_LIMIT {
             let detail = format!("{WAITING_LIMIT} requests wait for {commune} already");
             return Err(Refusal::new(Reason::TooManyAttempts, detail));
         }
@@ -259,6 +288,7 @@ impl Desk {
                 arrived: now.boot,
                 deadline: now.boot.plus(ANSWER_TIMEOUT),
                 caller: Some(caller),
+                approval: false,
             },
         );
         self.send(&commune, message);
@@ -345,7 +375,7 @@ impl Desk {
     }
 
     /// Journals a refusal of a request that verified; then it is told.
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         request: &Verified<RequestClaims>,
         commune: CommuneId,
@@ -360,6 +390,7 @@ impl Desk {
             operator: request.designation().operator.clone(),
             refusal: denial.refusal.clone(),
             voids: None,
+            wait_ended: None,
         });
         let refused = Refused {
             jti,
@@ -408,7 +439,8 @@ impl Desk {
         let lost: Vec<u64> = self
             .waiting
             .iter()
-            .filter(|(_, held)| &held.commune == commune)
+            // What waits for a person waits on: its end is told on the next link.
+            .filter(|(_, held)| &held.commune == commune && !held.approval)
             .map(|(id, _)| *id)
             .collect();
         for id in lost {
@@ -433,6 +465,10 @@ impl Desk {
             let Some(mut forwarded) = self.waiting.remove(&id) else {
                 continue;
             };
+            if forwarded.approval {
+                self.give_up_approval(forwarded);
+                continue;
+            }
             let Some(caller) = forwarded.caller.take() else {
                 continue;
             };
@@ -449,7 +485,7 @@ impl Desk {
         }
     }
 
-    fn note_waiting(&mut self, request: &Verified<RequestClaims>, now: Now) {
+    pub(super) fn note_waiting(&mut self, request: &Verified<RequestClaims>, now: Now) {
         if self.asked.len() >= ASKED_LIMIT {
             let oldest = self.asked.iter().min_by_key(|(_, asked)| asked.at);
             if let Some(oldest) = oldest.map(|(id, _)| *id) {
@@ -460,6 +496,7 @@ impl Desk {
             unit: request.designation().operator.unit.clone(),
             commune: request.claims().aud.clone(),
             result: None,
+            approve_by: None,
             at: now.boot,
         };
         self.asked.insert(request.claims().jti, asked);
@@ -468,9 +505,22 @@ impl Desk {
     pub(super) fn note_asked(&mut self, jti: RequestId, result: &Result<GrantId, Denial>) {
         if let Some(asked) = self.asked.get_mut(&jti) {
             asked.result = Some(result.clone());
-            let unit = asked.unit.clone();
-            self.commands
-                .push_back(Command::Notify(Notice::Request { request: jti, unit }));
+            let progress = match result {
+                Ok(grant) => Progress::Granted(*grant),
+                Err(denial) => Progress::Refused(denial.refusal.clone()),
+            };
+            let notice = asked.notice(jti, progress);
+            self.commands.push_back(Command::Notify(notice));
+        }
+    }
+
+    /// A request waits for the commune: nothing that was answered before counts.
+    pub(super) fn note_approve_by(&mut self, jti: RequestId, approve_by: Wall) {
+        if let Some(asked) = self.asked.get_mut(&jti) {
+            asked.result = None;
+            asked.approve_by = Some(approve_by);
+            let notice = asked.notice(jti, Progress::Waiting(approve_by));
+            self.commands.push_back(Command::Notify(notice));
         }
     }
 }

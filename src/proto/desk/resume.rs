@@ -36,6 +36,7 @@ impl Desk {
                 return;
             }
         };
+        self.wait_granted(commune, request.claims().jti);
         let grant = proof.claims().grant;
         if self.ended.contains_key(&grant) {
             // What ended here stays ended; the gateway did not hear of it.

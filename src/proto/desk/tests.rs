@@ -1,5 +1,8 @@
 //! The desk against a gateway that keeps to the rules, and one that does not.
 
+mod approval;
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

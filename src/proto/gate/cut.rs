@@ -155,6 +155,7 @@ impl Gate {
             self.blocks.insert(scope.clone(), held);
         }
         let grants = self.end_scope(scope, by, now);
+        self.review_waiting(now);
         Ok(CutDone { grants, until })
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Terms {
     /// Journal and number of the newest head held of the centre when it was
     /// recorded: a head that confirms must be newer.
     pub(super) head_held: Option<(String, u64)>,
+    /// Who approved it, where the agreement wants that.
+    pub(super) approved_by: Option<String>,
     pub(super) request: Verified<RequestClaims>,
 }
 

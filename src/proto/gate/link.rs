@@ -137,6 +137,7 @@ impl Gate {
         self.send(centre, ToReceiver::Hello(hello));
         self.send_cameras(centre);
         self.resume_all(centre, now);
+        self.tell_waits(centre, now);
         let peer = self.peers.entry(centre.clone()).or_default();
         peer.want_heads(now.boot);
         self.flush_peers(now);

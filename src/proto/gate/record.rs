@@ -8,7 +8,7 @@ use super::request::Answer;
 use super::review::Standing;
 use crate::clock::Now;
 use crate::journal::Receipt;
-use crate::journal::entry::{Entry, GrantEntry};
+use crate::journal::entry::{Entry, GrantEntry, WaitEnded};
 use crate::proto::control::ToReceiver;
 use crate::proto::designation::Verified;
 use crate::proto::ids::{CameraId, GrantId, RelayId};
@@ -23,6 +23,8 @@ pub(super) struct Recording {
     pub(super) renewal: bool,
     pub(super) id: u64,
     pub(super) session: u64,
+    /// It waited for approval: its answer is a `Resume`, on whichever link is up.
+    pub(super) waited: bool,
     pub(super) generation: u64,
 }
 
@@ -54,6 +56,7 @@ impl Gate {
             first_start: terms.first_start.seconds(),
             start: terms.start.seconds(),
             expires: terms.expires.seconds(),
+            approved_by: terms.approved_by.clone(),
             agreement: terms.agreement.clone(),
             settings: terms.settings,
             peer_head: self
@@ -76,6 +79,7 @@ impl Gate {
             session: recording.session,
             refusal,
             cameras: Vec::new(),
+            waited: recording.waited.then(|| recording.terms.claims().jti),
         };
         if recording.renewal {
             // Who was judged meanwhile reckoned with it as it was being recorded;
@@ -115,7 +119,10 @@ impl Gate {
     fn void(&mut self, recording: &Recording, refusal: &Refusal, now: Now) {
         let terms = &recording.terms;
         if !recording.renewal {
-            return self.note_end(recording.grant, terms, refusal, None, now);
+            self.note_end(recording.grant, terms, refusal, None, now);
+            if !recording.waited {
+                return;
+            }
         }
         let entry = Entry::Refused {
             request: terms.request.text().to_owned(),
@@ -123,7 +130,8 @@ impl Gate {
             peer: terms.centre.to_string(),
             operator: terms.request.designation().operator.clone(),
             refusal: refusal.clone(),
-            voids: Some(recording.grant),
+            voids: recording.renewal.then_some(recording.grant),
+            wait_ended: recording.waited.then(WaitEnded::default),
         };
         self.owe_entry(entry, None);
     }
@@ -143,7 +151,9 @@ impl Gate {
                 |ended| ended.refusal.clone(),
             ));
         }
-        if !recording.renewal && up.is_none_or(|up| up.session != recording.session) {
+        // One that waited is told on whichever link is up.
+        let bound = !recording.renewal && !recording.waited;
+        if bound && up.is_none_or(|up| up.session != recording.session) {
             return Err(Refusal::new(
                 Reason::LinkLost,
                 "the link was lost before the grant could be told",
@@ -187,7 +197,7 @@ impl Gate {
             let left = standing.expires.since(now.wall);
             recording.terms.deadline = now.boot.plus(left);
         }
-        let (grant, id) = (recording.grant, recording.id);
+        let (grant, id, waited) = (recording.grant, recording.id, recording.waited);
         let (centre, session) = (recording.terms.centre.clone(), recording.session);
         let proof = self.proof(grant, &recording.terms, &receipt);
         self.install(grant, recording.terms, proof.clone(), receipt, now);
@@ -195,7 +205,9 @@ impl Gate {
             centre: centre.clone(),
             refused: None,
         });
-        if self.links.get(&centre).map(|up| up.session) == Some(session) {
+        if waited {
+            self.send_resume(grant);
+        } else if self.links.get(&centre).map(|up| up.session) == Some(session) {
             let relays = self.relays_of(grant);
             self.send(&centre, ToReceiver::Granted { id, proof, relays });
         }

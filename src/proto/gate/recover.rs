@@ -46,6 +46,8 @@ impl Past {
 struct Reading {
     grants: BTreeMap<GrantId, Past>,
     shapes: BTreeMap<GrantId, Shape>,
+    /// Requests that waited for approval.
+    waits: BTreeMap<RequestId, Entry>,
     newest: Option<Wall>,
     accepted: bool,
 }
@@ -73,6 +75,9 @@ impl Gate {
         if let Some(newest) = newest {
             self.newest = newest;
         }
+        for wait in reading.waits.into_values() {
+            self.end_past_wait(wait, now);
+        }
         for (grant, past) in reading.grants {
             self.take_up(grant, past, now);
         }
@@ -81,6 +86,7 @@ impl Gate {
     fn read_entry(&mut self, reading: &mut Reading, time: Wall, entry: &Entry, now: Now) {
         match entry {
             Entry::Grant(entry) => {
+                reading.waits.remove(&entry.jti);
                 self.read_used(entry.jti, &entry.request, time, now);
                 reading.shapes.insert(entry.grant, shape(entry));
                 let mut before = reading.grants.remove(&entry.grant).map(Box::new);
@@ -99,10 +105,17 @@ impl Gate {
                 jti,
                 request,
                 voids,
+                wait_ended,
+                peer,
+                refusal,
                 ..
             } => {
                 self.read_used(*jti, request, time, now);
                 self.mark_written(*jti, now.boot);
+                if wait_ended.is_some() {
+                    reading.waits.remove(jti);
+                    self.read_wait_ended(*jti, peer, refusal, time, now);
+                }
                 // A renewal that was recorded and refused all the same: the
                 // grant stands as it did before.
                 if let Some(grant) = voids
@@ -114,6 +127,10 @@ impl Gate {
                 {
                     reading.grants.insert(*grant, *before);
                 }
+            }
+            Entry::Waiting { jti, request, .. } => {
+                self.read_used(*jti, request, time, now);
+                reading.waits.insert(*jti, entry.clone());
             }
             Entry::Confirmed {
                 grant,
@@ -238,6 +255,7 @@ impl Gate {
             expires,
             deadline: Boot(now.boot.0.saturating_add(left)),
             head_held,
+            approved_by: entry.approved_by.clone(),
             request,
         };
         match self.review_terms(grant, &terms, false, None, now) {

@@ -12,7 +12,7 @@ use crate::journal::entry::Entry;
 use crate::proto::agreement::{Renewal, Verdict, judge};
 use crate::proto::control::ToReceiver;
 use crate::proto::designation::{Rules, Verified, verify_request};
-use crate::proto::ids::{CameraId, CentreId, GrantId, Sha256};
+use crate::proto::ids::{CameraId, CentreId, GrantId, RequestId, Sha256};
 use crate::proto::statement::{FRESH_SECONDS, RefusedCamera, RequestClaims};
 use crate::reason::{Reason, Refusal};
 
@@ -36,6 +36,9 @@ pub(super) struct Answer {
     pub(super) session: u64,
     pub(super) refusal: Refusal,
     pub(super) cameras: Vec<RefusedCamera>,
+    /// The request, where it waited for approval: the answer then goes out on
+    /// whichever link is up.
+    pub(super) waited: Option<RequestId>,
 }
 
 /// What an agreement that fits says.
@@ -44,6 +47,8 @@ pub(super) struct Examined {
     pub(super) agreement: String,
     pub(super) settings: Sha256,
     pub(super) verdict: Verdict,
+    /// How long the commune may take to approve it, where it must.
+    pub(super) approval: Option<Duration>,
 }
 
 /// What is asked of the agreements.
@@ -57,8 +62,16 @@ pub(super) struct Question<'a> {
     /// The only grants whose cameras count, where not all do.
     pub(super) among: Option<&'a BTreeSet<GrantId>>,
     pub(super) renewal: Option<Renewal>,
-    /// Cuts and approval count.
+    /// Cuts and the uplink count.
     pub(super) new: bool,
+}
+
+/// A request that passed all checks.
+enum Allowed {
+    /// It is granted once that is recorded.
+    Now(Box<(Recording, Verified<RequestClaims>)>),
+    /// The commune must approve it within this time.
+    Waits(Box<Examined>, Duration),
 }
 
 /// A request that no agreement allows; `verified` where one knows its signer.
@@ -69,7 +82,10 @@ pub(super) struct Denied {
 }
 
 impl Denied {
-    fn new(verified: Option<Verified<RequestClaims>>, refusal: impl Into<Refusal>) -> Self {
+    pub(super) fn new(
+        verified: Option<Verified<RequestClaims>>,
+        refusal: impl Into<Refusal>,
+    ) -> Self {
         Self {
             verified: verified.map(Box::new),
             refusal: refusal.into(),
@@ -112,6 +128,7 @@ impl Gate {
             session,
             refusal: denied.refusal,
             cameras: denied.cameras,
+            waited: None,
         };
         if self.stopping {
             let denied = Denied::new(None, Reason::ShuttingDown);
@@ -124,7 +141,14 @@ impl Gate {
             return self.answer(answer(denied), None);
         }
         let (recording, verified) = match self.check(centre, text, fresh, now) {
-            Ok(granted) => granted,
+            Ok(Allowed::Now(granted)) => *granted,
+            Ok(Allowed::Waits(examined, timeout)) => {
+                let held = self.hold(centre, *examined, (id, session, fresh), timeout, now);
+                return match held {
+                    Ok(held) => self.record_waiting(held),
+                    Err(denied) => self.deny(denied, answer, text, now),
+                };
+            }
             Err(denied) => return self.deny(denied, answer, text, now),
         };
         let recording = Recording {
@@ -166,6 +190,7 @@ impl Gate {
             operator: verified.designation().operator.clone(),
             refusal: answer.refusal.clone(),
             voids: None,
+            wait_ended: None,
         });
         self.record(entry.clone(), Pending::Refusal(Box::new(answer), entry));
     }
@@ -176,6 +201,9 @@ impl Gate {
             centre: answer.centre.clone(),
             refused: Some(answer.refusal.reason),
         });
+        if let Some(request) = answer.waited {
+            return self.tell_wait_ended(request, answer, head);
+        }
         let current = self.links.get(&answer.centre).map(|up| up.session);
         if current == Some(answer.session) {
             self.send(
@@ -198,15 +226,8 @@ impl Gate {
         text: &str,
         fresh: Fresh,
         now: Now,
-    ) -> Result<(Recording, Verified<RequestClaims>), Denied> {
-        let clock = self.clock_behind(now).map(|behind| {
-            let detail = format!(
-                "the clock of {} stands {} s behind its journal",
-                self.rules.settings.commune,
-                behind.as_secs()
-            );
-            Refusal::new(Reason::ClockWrong, detail)
-        });
+    ) -> Result<Allowed, Denied> {
+        let clock = self.clock_wrong(now);
         let verified = self.verify(centre, text, now).map_err(|refusal| {
             // With a wrong clock, what it says of validity is worth nothing.
             Denied::new(None, clock.clone().unwrap_or(refusal))
@@ -227,23 +248,7 @@ impl Gate {
             return Err(deny(Reason::ReplayedRequest.into()));
         }
         self.check_envelope(centre, &claims, now).map_err(deny)?;
-        if self.pending.len() >= super::PENDING_LIMIT || !self.owed.is_empty() {
-            let detail = format!(
-                "the journal of {} can't be written",
-                self.rules.settings.commune
-            );
-            return Err(deny(Refusal::new(Reason::JournalUnavailable, detail)));
-        }
-        let first_start = match claims.renews {
-            None => now.wall,
-            Some(renewed) => self.renewable(centre, renewed, &first).map_err(deny)?,
-        };
-        if claims.renews.is_none() && self.grants.len() >= super::GRANT_LIMIT {
-            return Err(deny(Refusal::new(
-                Reason::TooManyRelays,
-                "too many grants live at this commune",
-            )));
-        }
+        let first_start = self.room_for(centre, &first, now).map_err(deny)?;
         let question = Question {
             centre,
             cameras: &claims.cameras,
@@ -254,8 +259,54 @@ impl Gate {
             new: true,
         };
         let examined = self.examine(&question, verified, now)?;
-        self.terms(centre, examined, fresh, first_start, now)
-            .map_err(deny)
+        let approved_by = self.approved_before(&examined);
+        match examined.approval {
+            Some(timeout) if approved_by.is_none() => {
+                Ok(Allowed::Waits(Box::new(examined), timeout))
+            }
+            _ => {
+                let granted = self
+                    .terms(centre, examined, fresh, first_start, approved_by, now)
+                    .map_err(deny)?;
+                Ok(Allowed::Now(Box::new(granted)))
+            }
+        }
+    }
+
+    /// The clock's refusal, where it stands behind the journal.
+    pub(super) fn clock_wrong(&self, now: Now) -> Option<Refusal> {
+        let behind = self.clock_behind(now)?;
+        let detail = format!(
+            "the clock of {} stands {} s behind its journal",
+            self.rules.settings.commune,
+            behind.as_secs()
+        );
+        Some(Refusal::new(Reason::ClockWrong, detail))
+    }
+
+    /// Whether a grant could be written and held, and when it began first: now, or
+    /// when the grant began that it carries on.
+    pub(super) fn room_for(
+        &self,
+        centre: &CentreId,
+        request: &Verified<RequestClaims>,
+        now: Now,
+    ) -> Result<Wall, Refusal> {
+        if self.pending.len() >= super::PENDING_LIMIT || !self.owed.is_empty() {
+            let detail = format!(
+                "the journal of {} can't be written",
+                self.rules.settings.commune
+            );
+            return Err(Refusal::new(Reason::JournalUnavailable, detail));
+        }
+        match request.claims().renews {
+            Some(renewed) => self.renewable(centre, renewed, request),
+            None if self.grants.len() >= super::GRANT_LIMIT => Err(Refusal::new(
+                Reason::TooManyRelays,
+                "too many grants live at this commune",
+            )),
+            None => Ok(now.wall),
+        }
     }
 
     /// Verifies under each agreement with the centre, by its number in the file.
@@ -369,9 +420,18 @@ impl Gate {
             let judged = self.judge_under(agreement, question, &verified, now);
             match judged {
                 Ok(verdict) => {
+                    let exempt = &agreement.approval_exempt;
+                    let exempt = exempt.contains(&verified.claims().grounds);
+                    let approval = (agreement.approval == Approval::Commune && !exempt)
+                        .then_some(agreement.approval_timeout);
                     let better = best.as_ref().is_none_or(|best| {
-                        (verdict.granted.len(), verdict.expires)
-                            > (best.verdict.granted.len(), best.verdict.expires)
+                        // What needs nobody's approval comes first.
+                        (approval.is_none(), verdict.granted.len(), verdict.expires)
+                            > (
+                                best.approval.is_none(),
+                                best.verdict.granted.len(),
+                                best.verdict.expires,
+                            )
                     });
                     if better {
                         best = Some(Examined {
@@ -379,6 +439,7 @@ impl Gate {
                             agreement: agreement.reference.clone(),
                             settings: agreement.settings_hash,
                             verdict,
+                            approval,
                         });
                     }
                 }
@@ -399,7 +460,7 @@ impl Gate {
         best.ok_or_else(|| worst.unwrap_or_else(|| Denied::new(None, Reason::NoAgreement)))
     }
 
-    /// One agreement's verdict, cuts and approval included.
+    /// One agreement's verdict, cuts included.
     fn judge_under(
         &self,
         agreement: &Agreement,
@@ -453,14 +514,6 @@ impl Gate {
         )
         .map_err(|refusal| (refusal, cut.clone()))?;
         verdict.refused.extend(cut);
-        let exempt = agreement.approval_exempt.contains(&claims.grounds);
-        if new && agreement.approval == Approval::Commune && !exempt {
-            let refusal = Refusal::new(
-                Reason::CommuneRefused,
-                "the commune wants to approve each request itself, and approval is not available in this version of fanal: call its contact",
-            );
-            return Err((refusal, Vec::new()));
-        }
         if new {
             let full = self.fit(centre, &mut verdict.granted);
             verdict.refused.extend(full);
@@ -472,12 +525,13 @@ impl Gate {
     }
 
     /// The terms that will be recorded.
-    fn terms(
+    pub(super) fn terms(
         &self,
         centre: &CentreId,
         examined: Examined,
         fresh: Fresh,
         first_start: Wall,
+        approved_by: Option<String>,
         now: Now,
     ) -> Result<(Recording, Verified<RequestClaims>), Refusal> {
         let Examined {
@@ -485,6 +539,7 @@ impl Gate {
             agreement,
             settings,
             verdict,
+            approval: _,
         } = examined;
         let not_after = verified.designation().not_after;
         let expires = Wall::from_seconds(verdict.expires.min(not_after).seconds());
@@ -511,6 +566,7 @@ impl Gate {
                 .peers
                 .get(centre)
                 .and_then(super::link::Peer::head_number),
+            approved_by,
             request: verified.clone(),
         };
         let recording = Recording {
@@ -519,18 +575,19 @@ impl Gate {
             renewal: renews.is_some(),
             id: 0,
             session: 0,
+            waited: false,
             generation: self.generation,
         };
         Ok((recording, verified))
     }
 
     /// Remembers a request of before the restart as used.
-    pub(super) fn mark_used(&mut self, id: crate::proto::ids::RequestId, iat: Wall, now: Now) {
+    pub(super) fn mark_used(&mut self, id: RequestId, iat: Wall, now: Now) {
         self.used.mark(id, iat, now.wall);
     }
 
     /// Remembers that a refusal stands in the journal.
-    pub(super) fn mark_written(&mut self, id: crate::proto::ids::RequestId, at: Boot) {
+    pub(super) fn mark_written(&mut self, id: RequestId, at: Boot) {
         if self.written_refusals.len() < REMEMBERED_LIMIT {
             self.written_refusals.insert(id, at);
         }

@@ -44,6 +44,7 @@ impl Gate {
                 }
             }
         }
+        self.review_waiting(now);
     }
 
     pub(super) fn narrow(&mut self, grant: GrantId, before: &Terms, standing: &Standing, now: Now) {
@@ -104,6 +105,10 @@ impl Gate {
         let examined = self
             .examine(&question, verified, now)
             .map_err(|denied| told(denied.refusal))?;
+        if new && examined.approval.is_some() && terms.approved_by.is_none() {
+            let detail = "the commune began to approve each request: sign a new one";
+            return Err(Refusal::new(Reason::ApprovalPending, detail));
+        }
         // `left` is in whole seconds: only a real cut of time counts.
         let shortened = examined.verdict.expires.plus(Duration::from_secs(1)) < terms.expires;
         Ok(Standing {

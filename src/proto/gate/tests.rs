@@ -16,10 +16,12 @@ use crate::proto::statement::{
     GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, VIEWINGS_TYPE, ViewingsClaims,
 };
 
+mod approval;
 mod links;
 mod lives;
 mod requests;
 mod sequences;
+mod snapshot;
 
 const START: Wall = Wall::from_seconds(1_795_000_000);
 const CENTRES: [&str; 2] = ["corg-13", "corg-84"];

@@ -1,7 +1,8 @@
 //! `GET events`: what changes, as server-sent events, read by fetch.
 //!
 //! `ready` comes first; then `grant`, `commune` and `request` with the newest
-//! view of each; `resync` where some were left out because the client was slow:
+//! view of each (`request` says how one stands that waits for approval: `waiting`,
+//! `granted`, `refused`); `resync` where some were left out because the client was slow:
 //! it should load its lists again; `end` with the reason before the stream ends
 //! (the token's end, or the daemon's).
 
@@ -14,7 +15,7 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -22,7 +23,7 @@ use super::auth::Caller;
 use super::{Api, Shared, cameras, grants};
 use crate::clock::Boot;
 use crate::http::Peer;
-use crate::proto::desk::Notice;
+use crate::proto::desk::{Notice, Progress};
 use crate::reason::Reason;
 
 /// A comment goes out this often, so that a dead connection is noticed.
@@ -119,8 +120,28 @@ impl Listener {
                 let view = self.api.view(table.grants.get(grant)?, own, &self.host);
                 Some(event("grant", &view))
             }
-            Notice::Request { request, unit } if *unit == own.unit => {
-                Some(event("request", &json!({ "request": request })))
+            Notice::Request {
+                request,
+                unit,
+                commune,
+                progress,
+            } if *unit == own.unit => {
+                let mut view = json!({ "request": request, "commune": commune });
+                let more = match progress {
+                    Progress::Waiting(by) => {
+                        json!({ "state": "waiting", "approve_by": by.rfc3339() })
+                    }
+                    Progress::Granted(grant) => json!({ "state": "granted", "grant": grant }),
+                    Progress::Refused(refusal) => json!({
+                        "state": "refused",
+                        "reason": refusal.reason,
+                        "detail": grants::said(refusal),
+                    }),
+                };
+                if let (Some(view), Value::Object(more)) = (view.as_object_mut(), more) {
+                    view.extend(more);
+                }
+                Some(event("request", &view))
             }
             Notice::Commune(commune) => {
                 let known = table.communes.get(commune)?;

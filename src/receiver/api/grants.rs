@@ -10,9 +10,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 
+use super::super::control::Answered;
 use super::auth::Caller;
 use super::{Api, Shared};
-use crate::clock::Now;
+use crate::clock::{Now, Wall};
 use crate::http::{Peer, Problem};
 use crate::journal::entry::Operator;
 use crate::proto::control::RelayState;
@@ -84,7 +85,7 @@ impl From<&RefusedCamera> for RefusedView {
 }
 
 /// What stands in the way, or else the reason's own sentence.
-fn said(refusal: &Refusal) -> String {
+pub(super) fn said(refusal: &Refusal) -> String {
     if refusal.detail.is_empty() {
         refusal.reason.english().to_owned()
     } else {
@@ -207,7 +208,12 @@ pub(super) async fn request(
     let address = peer.address.ip();
     api.tokens.may_try(address, api.options.clock.now())?;
     match api.options.control.request(text).await {
-        Ok(grant) => Ok(created(&api, &grant, &headers)),
+        Ok(Answered::Granted(grant)) => Ok(created(&api, &grant, &headers)),
+        Ok(Answered::Waiting {
+            request,
+            commune,
+            approve_by,
+        }) => Ok(waiting(request, &commune, Some(approve_by))),
         Err(denial) => {
             if is_unproven(denial.refusal.reason) {
                 api.tokens.failed(address, api.options.clock.now());
@@ -239,6 +245,20 @@ fn created(api: &Arc<Api>, grant: &Grant, headers: &HeaderMap) -> Response {
     response
 }
 
+/// 202: not answered yet; `approve_by` where the commune must approve.
+fn waiting(request: RequestId, commune: &CommuneId, approve_by: Option<Wall>) -> Response {
+    let body = json!({
+        "request": request,
+        "commune": commune,
+        "approve_by": approve_by.map(|at| at.rfc3339()),
+    });
+    let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/requests/{request}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
 /// `GET requests/{id}`: what became of a request, as `POST requests` would have
 /// answered: 202 while it waits, the grant, or the problem.
 pub(super) async fn asked(
@@ -254,10 +274,7 @@ pub(super) async fn asked(
     let asked = api.options.control.asked(request, unit).await?;
     let asked = asked.ok_or_else(unknown)?;
     match asked.result {
-        None => {
-            let body = json!({ "request": request, "commune": asked.commune });
-            Ok((StatusCode::ACCEPTED, Json(body)).into_response())
-        }
+        None => Ok(waiting(request, &asked.commune, asked.approve_by)),
         Some(Ok(grant)) => {
             let table = api.options.control.table();
             let grant = table.grants.get(&grant);

@@ -9,6 +9,7 @@
 //! | failed authentications of an address | [`auth::ATTEMPTS`] a minute | 429 `too_many_attempts` |
 //! | looks for a designation that is not there | count among them | the same |
 //! | verified tokens remembered | 4096, to their `exp` | the soonest to end go |
+//! | stills of a grant | [`crate::proto::snapshot::PER_MINUTE`] a minute | 429 `too_many_attempts` |
 //! | events to a client | 512 | the oldest go, a `resync` event says so |
 //! | cameras of a live connection | [`live::SUBSCRIPTIONS`] | `too_many_relays` |
 //! | pictures to a live connection | the hub's queue of each camera | skip to the next key frame |
@@ -23,6 +24,7 @@ mod grants;
 mod guard;
 mod live;
 mod neighbours;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -94,6 +96,7 @@ pub fn router(options: Options) -> Router {
         .route("/requests/{id}", get(grants::asked))
         .route("/grants", get(grants::list))
         .route("/grants/{id}", get(grants::one).delete(grants::release))
+        .route("/snapshots", post(snapshots::take))
         .route("/communes", get(cameras::communes))
         .route("/cameras", get(cameras::search))
         .route("/places", get(atlas::places))

@@ -153,7 +153,7 @@ fn viewings_are_taken_of_ended_grants_of_the_centre() {
 fn a_shutdown_stops_relays_and_ends_no_grant() {
     let mut world = World::new();
     let grant = world.granted(&[0]);
-    world.gate.handle_shutdown();
+    world.gate.handle_shutdown(world.now);
     world.settle();
     assert!(world.running.is_empty());
     assert_eq!(world.ended(grant), None);

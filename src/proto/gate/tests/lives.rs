@@ -336,21 +336,6 @@ fn a_revoked_signer_loses_his_grants_at_once() {
 }
 
 #[test]
-fn a_commune_that_approves_says_that_this_version_can_not() {
-    let mut changed = settings();
-    changed.agreements[0].approval = Approval::Commune;
-    let mut world = World::with(changed.clone());
-    let claims = world.claims(&[0]);
-    let refusal = world.ask(0, &claims).unwrap_err();
-    assert_eq!(refusal.reason, Reason::CommuneRefused);
-    assert!(refusal.detail.contains("not available in this version"));
-    changed.agreements[0].approval_exempt = vec!["assault".to_owned()];
-    let mut world = World::with(changed);
-    let claims = world.claims(&[0]);
-    assert!(world.ask(0, &claims).is_ok());
-}
-
-#[test]
 fn of_several_agreements_the_best_counts() {
     let mut several = settings();
     several.agreements[1] = agreement(0);

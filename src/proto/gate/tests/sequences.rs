@@ -26,7 +26,15 @@ enum Step {
     Advance(u64),
     Link(usize),
     Journal(bool),
-    Reload(bool),
+    Reload {
+        fewer: bool,
+        approving: bool,
+    },
+    /// Somebody at the commune decides on one that waits, or on none.
+    Decide {
+        number: usize,
+        approve: bool,
+    },
     Restart,
 }
 
@@ -48,7 +56,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..400u64).prop_map(Step::Advance),
         1 => (0..2usize).prop_map(Step::Link),
         1 => any::<bool>().prop_map(Step::Journal),
-        1 => any::<bool>().prop_map(Step::Reload),
+        2 => (any::<bool>(), any::<bool>())
+            .prop_map(|(fewer, approving)| Step::Reload { fewer, approving }),
+        3 => (any::<usize>(), any::<bool>())
+            .prop_map(|(number, approve)| Step::Decide { number, approve }),
         1 => Just(Step::Restart),
     ]
 }
@@ -158,8 +169,25 @@ impl World {
                 }
             }
             Step::Journal(works) => self.journal_works = works,
-            Step::Reload(fewer) => {
+            Step::Decide { number, approve } => {
+                let rows = self.gate.waiting(self.now);
+                let request = match rows.len() {
+                    0 => RequestId(Uuid::nil()),
+                    count => rows[number % count].request,
+                };
+                let _ = if approve {
+                    let done = self.gate.handle_approve(request, "x", self.now);
+                    done.map(drop)
+                } else {
+                    self.gate.handle_refuse(request, "x", self.now)
+                };
+                self.drain();
+            }
+            Step::Reload { fewer, approving } => {
                 let mut changed = settings();
+                if approving {
+                    changed.agreements[0].approval = Approval::Commune;
+                }
                 if fewer {
                     changed.agreements[0].max_relays = 2;
                     changed.agreements[0].except = vec!["camera-3".to_owned()];
@@ -186,7 +214,7 @@ impl World {
     fn wrote(&self, text: &str) -> bool {
         self.journal.iter().any(|(_, _, entry)| match entry {
             Entry::Grant(entry) => entry.request == text,
-            Entry::Refused { request, .. } => request == text,
+            Entry::Refused { request, .. } | Entry::Waiting { request, .. } => request == text,
             _ => false,
         })
     }
@@ -199,6 +227,27 @@ impl World {
         };
         self.link_up(0);
         self.link_up(1);
+    }
+
+    /// Every wait that was written ended, and none by a grant that nobody approved.
+    fn check_waits(&self) {
+        for (_, _, entry) in &self.journal {
+            let Entry::Waiting { jti: waited, .. } = entry else {
+                continue;
+            };
+            let ends = self.journal.iter().filter(|(_, _, entry)| match entry {
+                Entry::Grant(entry) if entry.jti == *waited => {
+                    assert!(entry.approved_by.is_some(), "{waited}");
+                    true
+                }
+                Entry::Refused {
+                    jti, wait_ended, ..
+                } => jti == waited && wait_ended.is_some(),
+                _ => false,
+            });
+            assert!(ends.count() > 0, "{waited} still waits");
+        }
+        assert_eq!(self.gate.approvals_waiting(), 0);
     }
 
     /// What must hold between any two inputs.
@@ -247,6 +296,10 @@ impl World {
         for live in self.gate.grants.values() {
             assert!(live.terms.expires > self.now.wall && live.terms.deadline > self.now.boot);
         }
+        for row in self.gate.waiting(self.now) {
+            assert!(row.approve_by > self.now.wall, "{}", row.request);
+        }
+        assert!(self.gate.approvals_waiting() <= WAITING_LIMIT);
         for (scope, block) in &self.gate.blocks {
             assert!(block.deadline > self.now.boot, "{scope}");
             // A camera that is cut is not shown, until it is allowed.
@@ -290,6 +343,7 @@ proptest! {
         world.advance(Duration::from_secs(2));
         prop_assert!(world.running.is_empty());
         prop_assert_eq!(world.gate.owed(), 0);
+        world.check_waits();
         let restarted = world.restarted(Duration::from_secs(1), settings());
         prop_assert!(restarted.running.is_empty());
     }

@@ -1,0 +1,75 @@
+//! `POST snapshots`: a still is given once both ends have recorded it.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Shared;
+use super::auth::Caller;
+use crate::clock::Wall;
+use crate::http::Problem;
+use crate::proto::desk::Still;
+use crate::proto::ids::{CameraId, CommuneId, GrantId, SnapshotId};
+
+/// What is asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    grant: GrantId,
+    /// `COMMUNE/CAMERA`.
+    camera: String,
+    /// RFC 3339, by the gateway's clock: as the picture came with.
+    captured: String,
+}
+
+/// The page draws the still by itself; what is asked for here is the leave to.
+pub(super) async fn take(
+    State(api): Shared,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Response, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        let detail = "a snapshot is asked for as application/json";
+        return Err(Problem::with_status(415, detail));
+    }
+    let body =
+        body.map_err(|error| Problem::with_status(error.status().as_u16(), error.body_text()))?;
+    let still = read(&body).map_err(|cause| Problem::with_status(400, cause))?;
+    let operator = caller.operator.clone();
+    let still = api.options.control.snapshot(still, operator).await?;
+    let view = json!({
+        "snapshot": still.snapshot,
+        "grant": still.grant,
+        "camera": format!("{}/{}", still.commune, still.camera),
+        "captured": still.captured.rfc3339(),
+        "at": api.options.clock.now().wall.rfc3339(),
+    });
+    Ok((StatusCode::CREATED, Json(view)).into_response())
+}
+
+fn read(body: &[u8]) -> Result<Still, String> {
+    let body: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let (commune, camera) = body
+        .camera
+        .split_once('/')
+        .ok_or("camera: write COMMUNE/CAMERA")?;
+    let captured: jiff::Timestamp = body
+        .captured
+        .parse()
+        .map_err(|error| format!("captured: {error}"))?;
+    Ok(Still {
+        snapshot: SnapshotId(uuid::Uuid::now_v7()),
+        grant: body.grant,
+        commune: CommuneId::new(commune).map_err(|error| error.to_string())?,
+        camera: CameraId::new(camera).map_err(|error| error.to_string())?,
+        captured: Wall(captured.as_microsecond()),
+    })
+}
