@@ -113,13 +113,6 @@ impl Browser {
             .collect()
     }
 
-    /// Turns to another window.
-    pub async fn turn_to(&mut self, window: &str) {
-        window.clone_into(&mut self.context);
-        let params = json!({ "context": self.context });
-        self.command("browsingContext.activate", params).await;
-    }
-
     /// Sets the size in CSS pixels, and how many of the screen's make one: a page zoomed to
     /// 200 % has half the pixels at a ratio of 2.
     pub async fn set_viewport(&mut self, width: u32, height: u32, ratio: f64) {

@@ -4,6 +4,7 @@ mod accessible;
 mod figures;
 mod pictures;
 mod room;
+mod screens;
 mod sign;
 mod watch;
 mod words;

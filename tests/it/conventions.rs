@@ -5,17 +5,23 @@ use std::path::{Path, PathBuf};
 use fanal::proto::uplink::Cause;
 use fanal::reason::Reason;
 
+/// Largest picture of the README, in bytes.
+const PICTURE_LIMIT: u64 = 200_000;
+
 fn tree(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// All files below, with their text.
+/// All files below, with their text; pictures have none.
 fn files(directory: &str, end: &str) -> Vec<(String, String)> {
     let mut waiting = vec![tree(directory)];
     let mut found = Vec::new();
     while let Some(path) = waiting.pop() {
         if path.is_dir() {
             waiting.extend(std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()));
+        } else if path.extension().is_some_and(|end| end == "png") {
+            let size = path.metadata().unwrap().len();
+            assert!(size < PICTURE_LIMIT, "{} has {size} bytes", path.display());
         } else if path.to_str().unwrap().ends_with(end) {
             let text = std::fs::read_to_string(&path).unwrap();
             found.push((path.display().to_string(), text));

@@ -82,6 +82,22 @@ pub fn adjustable_clock() -> (Clock, ManualClock, JoinSet<()>) {
     (clock, manual, task)
 }
 
+/// Opens an intervention about a burglary.
+pub async fn open_incident(browser: &mut Browser, reference: &str) {
+    browser.click(&id("new-incident")).await;
+    browser.fill(&id("incident-ref"), reference).await;
+    browser.choose(&id("incident-grounds"), "burglary").await;
+    browser.click(&id("incident-open")).await;
+    browser.gone(&id("incident-open")).await;
+    browser.says("#incident h2", reference).await;
+}
+
+/// Finds a camera by its name and asks for it.
+pub async fn ask(browser: &mut Browser, camera: &str) {
+    browser.fill(&id("search"), camera).await;
+    browser.click(&result(camera)).await;
+}
+
 impl Room {
     /// A room with nobody signed in; `None` without that browser.
     pub async fn open(kind: Kind, plan: Plan) -> Option<Self> {
@@ -132,13 +148,7 @@ impl Room {
 
     /// Opens an intervention about a burglary.
     pub async fn open_incident(&mut self, reference: &str) {
-        let browser = &mut self.browser;
-        browser.click(&id("new-incident")).await;
-        browser.fill(&id("incident-ref"), reference).await;
-        browser.choose(&id("incident-grounds"), "burglary").await;
-        browser.click(&id("incident-open")).await;
-        browser.gone(&id("incident-open")).await;
-        browser.says("#incident h2", reference).await;
+        open_incident(&mut self.browser, reference).await;
     }
 
     /// Finds a camera by its name and asks for it.
@@ -149,9 +159,7 @@ impl Room {
 
     /// The same where the tiles are on another panel.
     pub async fn ask_here(&mut self, camera: &str) {
-        let browser = &mut self.browser;
-        browser.fill(&id("search"), camera).await;
-        browser.click(&result(camera)).await;
+        ask(&mut self.browser, camera).await;
     }
 
     /// Waits until the picture moves: pixels change and frames are counted.

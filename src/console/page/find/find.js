@@ -35,7 +35,6 @@ class Finder {
   #about = { kind: "all" };
   #results = [];
   #more = 0;
-  #active = -1;
   #marked = new Set();
   #selections = loadSelections();
 
@@ -43,13 +42,13 @@ class Finder {
     this.#ctx = ctx;
     const { store } = ctx;
     this.input = h("input", {
-      type: "search", "data-testid": "search", role: "combobox", "aria-controls": "find-results", "aria-expanded": "true", "aria-autocomplete": "list",
+      type: "search", "data-testid": "search", "aria-controls": "find-results",
       autocomplete: "off", spellcheck: "false", maxlength: "128",
       on: { input: () => this.#typed(), keydown: (event) => this.#key(event) },
     });
     this.about = h("p", { class: "find-about small quiet" });
     this.back = h("button", { class: "plain small", hidden: true, on: { click: () => this.#clear() } });
-    this.list = h("ul", { id: "find-results", class: "results", role: "listbox", "aria-multiselectable": "true" });
+    this.list = h("ul", { id: "find-results", class: "results" });
     this.more = h("p", { class: "quiet small" });
     this.askButton = h("button", { class: "primary", "data-testid": "ask", on: { click: () => this.#askMarked() } });
     this.saveButton = h("button", { on: { click: () => this.#save() } });
@@ -122,7 +121,7 @@ class Finder {
     } else if (neighboursOf) {
       this.#ctx.actions.showPanel?.("find");
       this.#about = { kind: "neighbours", of: neighboursOf };
-      this.#find().then(() => { this.#active = 0; this.#show(); this.list.querySelector("button")?.focus(); });
+      this.#find().then(() => { this.#show(); this.list.querySelector("button")?.focus(); });
     }
   }
 
@@ -154,7 +153,6 @@ class Finder {
     this.#abort?.abort();
     const abort = new AbortController();
     this.#abort = abort;
-    this.#active = -1;
     const about = this.#about;
     try {
       const [cameras, places] = await Promise.all([this.#cameras(about), this.#places(about)]);
@@ -298,14 +296,11 @@ class Finder {
   }
 
   #key(event) {
-    const moves = { ArrowDown: 1, ArrowUp: -1 };
     if (event.isComposing) return;
-    if (moves[event.key]) {
-      this.#active = Math.min(Math.max(this.#active + moves[event.key], 0), this.#results.length - 1);
-      this.#show();
-      this.list.children[this.#active]?.scrollIntoView({ block: "nearest" });
+    if (event.key === "ArrowDown") {
+      this.list.querySelector("button")?.focus();
     } else if (event.key === "Enter") {
-      const chosen = this.#results[Math.max(this.#active, 0)];
+      const [chosen] = this.#results;
       if (chosen?.place) this.#goToPlace(chosen.place);
       else if (chosen?.camera) (event.shiftKey ? this.#toggle(chosen.camera.key) : this.#marked.size > 0 ? this.#askMarked() : this.#choose(chosen.camera.key));
     } else if (event.key === "Escape" && this.input.value !== "") this.#clear();
@@ -341,7 +336,6 @@ class Finder {
     const focused = this.list.contains(document.activeElement) ? [...this.list.querySelectorAll("button")].indexOf(document.activeElement) : -1;
     this.list.replaceChildren(...rows);
     if (focused >= 0) this.list.querySelectorAll("button")[focused]?.focus();
-    this.input.setAttribute("aria-activedescendant", this.#active >= 0 ? `find-result-${this.#active}` : "");
     this.more.textContent = this.problem ? actions.problemText(this.problem) : this.#more > 0 ? t("find.more", { n: this.#more }) : this.#results.length === 0 ? t("find.none") : "";
     this.about.textContent = this.#aboutText();
     this.back.hidden = this.#about.kind === "all";
@@ -365,8 +359,8 @@ class Finder {
   }
 
   #placeRow(place, index) {
-    return h("li", { id: `find-result-${index}`, role: "option", class: index === this.#active ? "active" : "", "aria-selected": String(index === this.#active) },
-      h("button", { class: "result plain", tabindex: "-1", on: { click: () => this.#goToPlace(place) } },
+    return h("li", {},
+      h("button", { class: "result plain", tabindex: index === 0 ? "0" : "-1", on: { click: () => this.#goToPlace(place), keydown: (event) => this.#rowKey(event, index, null) } },
         h("span", { class: "result-mark", "aria-hidden": "true" }, "⌖"), h("span", { class: "result-name", text: place.label }), h("span", { class: "result-side quiet small", text: t("find.place") })));
   }
 
@@ -378,9 +372,9 @@ class Finder {
     const side = [camera.away === undefined ? null : `${arrow(camera.towards)} ${distanceText(camera.away, lang())}`].filter(Boolean).join(" ");
     const since = camera.unusable?.since ? ` (${t("find.since", { at: new Date(camera.unusable.since).toLocaleString(lang() === "fr" ? "fr-FR" : "en-GB", { dateStyle: "short", timeStyle: "short" }) })})` : "";
     const why = obstacle !== null && obstacle.key !== "desk.ask.no_incident" ? t(obstacle.key, obstacle.params) + since : "";
-    return h("li", { id: `find-result-${index}`, role: "option", "aria-selected": String(isMarked), class: index === this.#active ? "active" : "" },
+    return h("li", { class: isMarked ? "marked" : "" },
       h("button", {
-        class: "result plain", tabindex: index === Math.max(this.#active, 0) ? "0" : "-1", "data-testid": "camera-result", "data-camera": key,
+        class: "result plain", tabindex: index === 0 ? "0" : "-1", "aria-pressed": isMarked ? "true" : null, "data-testid": "camera-result", "data-camera": key,
         "data-state": watched.has(key) ? "watched" : why === "" ? "usable" : "blocked",
         on: { click: (event) => (event.shiftKey || event.ctrlKey ? this.#toggle(key) : this.#choose(key)), keydown: (event) => this.#rowKey(event, index, key) },
       },
@@ -395,7 +389,7 @@ class Finder {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "ArrowDown") rows[Math.min(index + 1, rows.length - 1)].focus();
     else if (event.key === "ArrowUp") (index === 0 ? this.input : rows[index - 1]).focus();
-    else if (event.key === " ") this.#toggle(key);
+    else if (event.key === " " && key !== null) this.#toggle(key);
     else if (/^[1-9]$/.test(event.key)) rows[Number(event.key) - 1]?.click();
     else return;
     event.preventDefault();
