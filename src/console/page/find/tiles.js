@@ -1,7 +1,11 @@
 // Map tiles from the receiver, as far as it has any.
 
+import { fetchOf } from "/page/core/api.js";
+
 /** Tiles kept, calls at once. */
 const [KEPT, CALLS] = [256, 6];
+/** Nothing is asked for so long after a call that failed, in ms. */
+const PAUSE = 5_000;
 
 /** Fetches, keeps and paints raster tiles. */
 export class TileCache {
@@ -9,6 +13,7 @@ export class TileCache {
   #loaded;
   #tiles = new Map();
   #calls = 0;
+  #isPaused = false;
 
   /** @param {() => void} loaded is called when one came */
   constructor(ctx, loaded) {
@@ -50,7 +55,7 @@ export class TileCache {
       this.#tiles.set(name, known);
       return known.image;
     }
-    if (this.#calls < CALLS) this.#fetch(name);
+    if (this.#calls < CALLS && !this.#isPaused) this.#fetch(name);
     return null;
   }
 
@@ -60,12 +65,14 @@ export class TileCache {
     this.#tiles.set(name, tile);
     this.#calls += 1;
     try {
-      const answer = await fetch(api.url(`tiles/${name}`), { headers: { authorization: `Bearer ${await api.token()}` }, credentials: "omit" });
+      const answer = await fetchOf(api.url(`tiles/${name}`), { headers: { authorization: `Bearer ${await api.token()}` } });
       if (answer.ok) tile.image = await createImageBitmap(await answer.blob());
-      else if (answer.status !== 404) this.#tiles.delete(name);
+      else if (answer.status !== 404) this.#failed(name);
     } catch {
-      this.#tiles.delete(name);
+      this.#failed(name);
     }
+    // Let go of meanwhile: nobody else would free its picture.
+    if (this.#tiles.get(name) !== tile) tile.image?.close();
     this.#calls -= 1;
     for (const [old, { image }] of this.#tiles) {
       if (this.#tiles.size <= KEPT) break;
@@ -73,5 +80,16 @@ export class TileCache {
       this.#tiles.delete(old);
     }
     this.#loaded();
+  }
+
+  /** Each paint asks for what lacks: without a pause a receiver that is away is called without end. */
+  #failed(name) {
+    this.#tiles.delete(name);
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    setTimeout(() => {
+      this.#isPaused = false;
+      this.#loaded();
+    }, PAUSE);
   }
 }
