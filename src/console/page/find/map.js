@@ -114,21 +114,32 @@ export class CameraMap {
     const { canvas } = this;
     const at = (event) => [event.offsetX, event.offsetY];
     let from = null;
+    const held = new Map();
+    const grasp = ([x, y], moved) => { from = { x, y, middle: this.#middle, moved }; };
     canvas.addEventListener("pointerdown", (event) => {
-      from = { x: event.offsetX, y: event.offsetY, middle: this.#middle, moved: false };
+      if (held.size === 2) return;
+      held.set(event.pointerId, at(event));
+      // A second finger pinches: what follows is no click.
+      grasp(at(event), held.size > 1);
       canvas.setPointerCapture(event.pointerId);
     });
     canvas.addEventListener("pointermove", (event) => {
       if (from === null) return this.#hover(at(event));
+      if (!held.has(event.pointerId)) return;
+      if (held.size === 2) return this.#pinch(held, event.pointerId, at(event));
       const [dx, dy] = [event.offsetX - from.x, event.offsetY - from.y];
       if (Math.hypot(dx, dy) > 4) from.moved = true;
       if (from.moved) this.#pan(from.middle, dx, dy);
     });
-    canvas.addEventListener("pointerup", (event) => {
-      if (from !== null && !from.moved) this.#click(at(event), event);
-      from = null;
-    });
-    canvas.addEventListener("pointercancel", () => { from = null; });
+    const release = (event, isClick) => {
+      if (!held.delete(event.pointerId)) return;
+      if (isClick && held.size === 0 && !from.moved) this.#click(at(event), event);
+      // The finger that stays goes on from where it is.
+      if (held.size === 0) from = null;
+      else grasp([...held.values()][0], true);
+    };
+    canvas.addEventListener("pointerup", (event) => release(event, true));
+    canvas.addEventListener("pointercancel", (event) => release(event, false));
     canvas.addEventListener("pointerleave", () => { if (this.#drawing === null) this.#say(null); });
     canvas.addEventListener("dblclick", (event) => {
       if (this.#drawing?.kind === "polygon" && this.#drawing.points.length >= 3) this.#finish();
@@ -139,6 +150,16 @@ export class CameraMap {
       this.zoomBy(event.deltaY < 0 ? 0.5 : -0.5, at(event));
     }, { passive: false });
     canvas.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  /** Zooms by how far two fingers move apart, about the middle between them. */
+  #pinch(held, moved, point) {
+    const spread = ([[ax, ay], [bx, by]]) => ({ apart: Math.max(Math.hypot(ax - bx, ay - by), 1), middle: [(ax + bx) / 2, (ay + by) / 2] });
+    const before = spread([...held.values()]);
+    held.set(moved, point);
+    const after = spread([...held.values()]);
+    this.#pan(this.#middle, after.middle[0] - before.middle[0], after.middle[1] - before.middle[1]);
+    this.zoomBy(Math.log2(after.apart / before.apart), after.middle);
   }
 
   #key(event) {
