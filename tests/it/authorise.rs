@@ -82,6 +82,7 @@ fn every_reason_is_reached_somewhere() {
         TokenInvalid,
         TokenExpired,
         SnapshotNotAllowed,
+        CentreUnreachable,
         Internal,
     ];
     let approval = [ApprovalPending, ApprovalTimedOut];

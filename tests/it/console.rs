@@ -2,6 +2,7 @@
 
 mod accessible;
 mod figures;
+mod finding;
 mod pictures;
 mod room;
 mod screens;

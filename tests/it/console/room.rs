@@ -95,6 +95,10 @@ pub async fn open_incident(browser: &mut Browser, reference: &str) {
 /// Finds a camera by its name and asks for it.
 pub async fn ask(browser: &mut Browser, camera: &str) {
     browser.fill(&id("search"), camera).await;
+    // The list is that of these words, and moves no more.
+    browser
+        .shown(&format!("#find-results[data-query=\"{camera}\"]"))
+        .await;
     browser.click(&result(camera)).await;
 }
 

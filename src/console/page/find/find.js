@@ -5,6 +5,7 @@ import { lang, t } from "/page/core/text.js";
 import { positionText, readPosition } from "/page/find/coordinates.js";
 import { arrow, direction, distance, distanceText, isInside } from "/page/find/geometry.js";
 import { CameraMap } from "/page/find/map.js";
+import { isUsable } from "/page/incident/rules.js";
 import { loadSelections, readSelections, saveSelections } from "/page/find/selections.js";
 
 /** Pause after a key before it is looked up, in ms. */
@@ -29,8 +30,12 @@ export function mountFind(element, ctx) {
 
 class Finder {
   #ctx;
-  #abort = null;
+  /** Number of the newest look-up: answers to older ones are left. */
+  #asked = 0;
   #timer = null;
+  /** What is found is not yet that of what is typed; what Enter then does. */
+  #pending = false;
+  #enter = null;
   /** What the list is about: `{kind: "all"|"query"|"near"|"neighbours"|"shape", …}`. */
   #about = { kind: "all" };
   #results = [];
@@ -126,6 +131,8 @@ class Finder {
   }
 
   #clear() {
+    clearTimeout(this.#timer);
+    this.#enter = null;
     this.input.value = "";
     this.map.place = null;
     this.map.shape = null;
@@ -138,6 +145,8 @@ class Finder {
 
   #typed() {
     clearTimeout(this.#timer);
+    this.#pending = true;
+    this.#enter = null;
     const text = this.input.value.trim();
     this.#timer = setTimeout(() => {
       if (text === "") return this.#clear();
@@ -149,23 +158,27 @@ class Finder {
   }
 
   async #find() {
-    const { api, store } = this.#ctx;
-    this.#abort?.abort();
-    const abort = new AbortController();
-    this.#abort = abort;
+    this.#asked += 1;
+    const asked = this.#asked;
     const about = this.#about;
     try {
       const [cameras, places] = await Promise.all([this.#cameras(about), this.#places(about)]);
-      if (abort.signal.aborted) return;
+      if (asked !== this.#asked) return;
       this.#results = [...places.map((place) => ({ place })), ...cameras.slice(0, MOST).map((camera) => ({ camera }))];
       this.#more = Math.max(0, cameras.length - MOST);
       this.problem = null;
     } catch (error) {
-      if (abort.signal.aborted) return;
+      if (asked !== this.#asked) return;
+      this.#results = [];
+      this.#more = 0;
       this.problem = error;
     }
-    store.touch("cameras");
+    this.list.dataset.query = about.kind === "query" ? about.text : "";
+    this.#pending = false;
     this.#show();
+    const enter = this.#enter;
+    this.#enter = null;
+    if (enter !== null) this.#take(enter);
   }
 
   async #cameras(about) {
@@ -300,12 +313,21 @@ class Finder {
     if (event.key === "ArrowDown") {
       this.list.querySelector("button")?.focus();
     } else if (event.key === "Enter") {
-      const [chosen] = this.#results;
-      if (chosen?.place) this.#goToPlace(chosen.place);
-      else if (chosen?.camera) (event.shiftKey ? this.#toggle(chosen.camera.key) : this.#marked.size > 0 ? this.#askMarked() : this.#choose(chosen.camera.key));
+      // What is on the screen may still be the answer to other words.
+      if (this.#pending) this.#enter = { marks: event.shiftKey };
+      else this.#take({ marks: event.shiftKey });
     } else if (event.key === "Escape" && this.input.value !== "") this.#clear();
     else return;
     event.preventDefault();
+  }
+
+  /** The first of what was found. */
+  #take({ marks }) {
+    const [chosen] = this.#results;
+    if (chosen?.place) this.#goToPlace(chosen.place);
+    else if (chosen?.camera && marks) this.#toggle(chosen.camera.key);
+    else if (chosen?.camera && this.#marked.size > 0) this.#askMarked();
+    else if (chosen?.camera) this.#choose(chosen.camera.key);
   }
 
   #goToPlace({ label, position }) {
@@ -340,11 +362,11 @@ class Finder {
     this.about.textContent = this.#aboutText();
     this.back.hidden = this.#about.kind === "all";
     this.askButton.textContent = t("find.ask", { n: this.#marked.size });
-    this.askButton.disabled = this.#marked.size === 0;
+    this.askButton.hidden = this.#marked.size === 0;
     this.foot.hidden = this.#marked.size === 0 && watched.size === 0;
     this.map.marks = [...store.get("cameras").values()].filter(({ position }) => position).map((camera) => {
       const obstacle = actions.mayAsk(camera.key);
-      const state = watched.has(camera.key) ? "watched" : camera.unusable || !camera.online ? "unusable" : obstacle !== null && obstacle.key !== "desk.ask.no_incident" ? "blocked" : "usable";
+      const state = watched.has(camera.key) ? "watched" : !this.#isUsable(camera) ? "unusable" : obstacle !== null && obstacle.key !== "desk.ask.no_incident" ? "blocked" : "usable";
       return { ...camera, state, marked: this.#marked.has(camera.key), title: `${camera.name}, ${camera.commune_name}${state === "watched" || obstacle === null ? "" : `: ${t(obstacle.key, obstacle.params)}`}` };
     });
   }
@@ -364,21 +386,34 @@ class Finder {
         h("span", { class: "result-mark", "aria-hidden": "true" }, "⌖"), h("span", { class: "result-name", text: place.label }), h("span", { class: "result-side quiet small", text: t("find.place") })));
   }
 
+  /** Whether the camera itself could be shown now; communes come and go by events. */
+  #isUsable(camera) {
+    const { store, clock } = this.#ctx;
+    return isUsable(camera, clock.now()) && (store.get("communes").get(camera.commune)?.online ?? camera.online);
+  }
+
+  #since(camera) {
+    const commune = this.#ctx.store.get("communes").get(camera.commune);
+    const since = commune?.online === false ? commune.since : camera.unusable?.since;
+    if (!since) return "";
+    const at = new Date(since).toLocaleString(lang() === "fr" ? "fr-FR" : "en-GB", { dateStyle: "short", timeStyle: "short" });
+    return ` (${t("find.since", { at })})`;
+  }
+
   #row(camera, index, watched) {
     const { actions } = this.#ctx;
     const { key } = camera;
     const obstacle = watched.has(key) ? null : actions.mayAsk(key);
     const isMarked = this.#marked.has(key);
     const side = [camera.away === undefined ? null : `${arrow(camera.towards)} ${distanceText(camera.away, lang())}`].filter(Boolean).join(" ");
-    const since = camera.unusable?.since ? ` (${t("find.since", { at: new Date(camera.unusable.since).toLocaleString(lang() === "fr" ? "fr-FR" : "en-GB", { dateStyle: "short", timeStyle: "short" }) })})` : "";
-    const why = obstacle !== null && obstacle.key !== "desk.ask.no_incident" ? t(obstacle.key, obstacle.params) + since : "";
+    const why = obstacle !== null && obstacle.key !== "desk.ask.no_incident" ? t(obstacle.key, obstacle.params) + this.#since(camera) : "";
     return h("li", { class: isMarked ? "marked" : "" },
       h("button", {
         class: "result plain", tabindex: index === 0 ? "0" : "-1", "aria-pressed": isMarked ? "true" : null, "data-testid": "camera-result", "data-camera": key,
         "data-state": watched.has(key) ? "watched" : why === "" ? "usable" : "blocked",
         on: { click: (event) => (event.shiftKey || event.ctrlKey ? this.#toggle(key) : this.#choose(key)), keydown: (event) => this.#rowKey(event, index, key) },
       },
-      h("span", { class: "result-mark", "aria-hidden": "true" }, isMarked ? "☑" : watched.has(key) ? "▶" : why === "" ? "●" : camera.unusable || !camera.online ? "■" : "▲"),
+      h("span", { class: "result-mark", "aria-hidden": "true" }, isMarked ? "☑" : watched.has(key) ? "▶" : why === "" ? "●" : !this.#isUsable(camera) ? "■" : "▲"),
       h("span", { class: "result-name" }, camera.name, h("span", { class: "quiet small" }, ` ${camera.commune_name ?? camera.commune}`)),
       h("span", { class: "result-side small", text: watched.has(key) ? t("find.watched") : side }),
       why === "" ? null : h("span", { class: "result-why small", text: why })));

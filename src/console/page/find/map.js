@@ -207,7 +207,11 @@ export class CameraMap {
 
   #click(point, event) {
     if (this.#drawing !== null) {
-      if (this.#drawing.points.length < CORNERS) this.#drawing.points.push(this.#positionAt(point));
+      const corner = this.#positionAt(point);
+      // The second half of a double click is no corner of its own.
+      const last = this.#drawing.points.at(-1);
+      const isNew = last === undefined || distance(last, corner) > metresPerPixel(corner[0], this.#zoom) * 3;
+      if (isNew && this.#drawing.points.length < CORNERS) this.#drawing.points.push(corner);
       if (this.#drawing.kind === "circle" && this.#drawing.points.length === 2) this.#finish();
       return this.redraw();
     }

@@ -17,17 +17,28 @@ export function readSelections(text) {
   if (!Array.isArray(found)) return [];
   const isOne = (one) => typeof one?.name === "string" && one.name.length > 0 && one.name.length <= NAME && Array.isArray(one.cameras)
     && one.cameras.length > 0 && one.cameras.length <= CAMERAS && one.cameras.every((key) => typeof key === "string" && KEY.test(key));
-  return found.filter(isOne).slice(0, MOST).map(({ name, cameras }) => ({ name, cameras: [...new Set(cameras)] }));
+  const sets = found.filter(isOne).map(({ name, cameras }) => ({ name, cameras: [...new Set(cameras)] }));
+  // The same set twice is one, as after importing a file again.
+  return [...new Map(sets.map((set) => [JSON.stringify(set), set])).values()].slice(0, MOST);
 }
 
 /** All that is kept here. */
 export function loadSelections() {
-  return readSelections(localStorage.getItem(PLACE));
+  try {
+    return readSelections(localStorage.getItem(PLACE));
+  } catch {
+    // A browser that keeps nothing.
+    return [];
+  }
 }
 
 /** Keeps these; gives what was kept. */
 export function saveSelections(selections) {
   const kept = readSelections(JSON.stringify(selections));
-  localStorage.setItem(PLACE, JSON.stringify(kept));
+  try {
+    localStorage.setItem(PLACE, JSON.stringify(kept));
+  } catch {
+    // They hold for as long as the page is open.
+  }
   return kept;
 }

@@ -97,11 +97,12 @@ export class Desk {
 
   /** What stands in the way of asking for a camera now; see `rules.obstacle`. */
   mayAsk(key) {
-    const { store } = this.#ctx;
+    const { store, clock } = this.#ctx;
     return obstacle({
       incident: store.get("incidents").get(store.get("incident")) ?? null,
       commune: store.get("communes").get(splitKey(key).commune),
       camera: store.get("cameras").get(key),
+      now: clock.now(),
       online: store.get("online"),
       groundsLabel: (id) => this.#ledger.groundsLabel(id),
       reason: (code) => t(`desk.reason.${code}`),

@@ -73,12 +73,18 @@ export function groundsOf(communes) {
   return [...found.values()].sort((one, other) => other.communes.length - one.communes.length);
 }
 
+/** Whether nothing about the camera itself stands in the way at this time (ms, the centre's). */
+export function isUsable(camera, now) {
+  const { unusable } = camera ?? {};
+  return !unusable || (Boolean(unusable.until) && Date.parse(unusable.until) <= now);
+}
+
 /**
  * What stands in the way of asking for a camera: `null`, or a text key with its parameters.
- * @param {{incident: object|null, commune: object|undefined, camera: object|undefined,
+ * @param {{incident: object|null, commune: object|undefined, camera: object|undefined, now: number,
  *   online: string, groundsLabel: (id: string) => string, reason: (code: string) => string}} of
  */
-export function obstacle({ incident, commune, camera, online, groundsLabel, reason }) {
+export function obstacle({ incident, commune, camera, now, online, groundsLabel, reason }) {
   if (incident === null || incident.closedAt !== null) return { key: "desk.ask.no_incident", params: {} };
   if (online !== "online") return { key: "desk.ask.offline", params: {} };
   if (commune === undefined) return { key: "desk.ask.unknown_commune", params: {} };
@@ -88,7 +94,7 @@ export function obstacle({ incident, commune, camera, online, groundsLabel, reas
     return { key: "desk.ask.grounds", params: { ...params, grounds: groundsLabel(incident.grounds) } };
   }
   if (!commune.online) return { key: commune.contact ? "desk.ask.commune_offline_contact" : "desk.ask.commune_offline", params };
-  if (camera?.unusable) return { key: "desk.ask.unusable", params: { reason: reason(camera.unusable.reason) } };
+  if (!isUsable(camera, now)) return { key: "desk.ask.unusable", params: { reason: reason(camera.unusable.reason) } };
   return null;
 }
 
