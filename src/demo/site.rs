@@ -290,6 +290,7 @@ max_duration = "4h"
 max_total = "12h"
 max_relays = 1000
 max_designation = "31d"
+snapshots = true
 "#,
             metrics = free(GATEWAY_METRICS_PORT),
         );

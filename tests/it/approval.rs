@@ -15,13 +15,13 @@ use crate::malice::{Receiver, Stage, of_kind, within};
 use crate::world::{Operator, Plan, Player, World, rtsp, until};
 
 /// What somebody at the commune asks over the socket.
-async fn local(world: &World, request: Request) -> Answer {
+pub async fn local(world: &World, request: Request) -> Answer {
     let path = world.directory.path("gateway.sock");
     let asked = tokio::task::spawn_blocking(move || socket::ask(&path, &request));
     asked.await.unwrap().unwrap()
 }
 
-async fn waiting(world: &World) -> Vec<Waiting> {
+pub async fn waiting(world: &World) -> Vec<Waiting> {
     match local(world, Request::Relays {}).await {
         Answer::Relays(relays) => relays.waiting,
         other => panic!("{other:?}"),

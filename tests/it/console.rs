@@ -4,6 +4,7 @@ mod accessible;
 mod figures;
 mod finding;
 mod pictures;
+mod recorded;
 mod room;
 mod screens;
 mod sign;
