@@ -22,6 +22,13 @@ pub struct Clip {
     directory: PathBuf,
 }
 
+impl Clip {
+    /// A file beside it, which goes with it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
 impl Drop for Clip {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);

@@ -120,13 +120,30 @@ async fn gstreamer_plays(kind: &str, depayload: &str, decode: &str) {
         let mut server = start(playing, Limits::default(), None).await;
         let location = format!("location={}", server.url());
         let protocols = format!("protocols={protocols}");
+        let seen = clip.path("seen.gray");
+        let out = format!("location={}", seen.display());
         let mut pipeline = vec!["-q", "rtspsrc", &location, &protocols, "latency=50", "!"];
         pipeline.extend([depayload, "!", decode, "!", "identity", "eos-after=60", "!"]);
-        pipeline.push("fakesink");
+        pipeline.extend(["videoconvert", "!", "video/x-raw,format=GRAY8", "!"]);
+        pipeline.extend(["filesink", &out]);
         let ran = run("gst-launch-1.0", &pipeline).await;
-        assert!(ran.success, "{kind} {protocols}: {}", ran.stderr);
-        // It says good-bye as it should, and the server hears it.
-        server.wait_for(Notice::TearDown).await;
+        // GStreamer 1.22 now and then finds its connection gone when it pauses after the
+        // last picture, and says so; it has seen them all by then.
+        let is_farewell = ran.stderr.contains("gst_rtspsrc_pause");
+        assert!(ran.success || is_farewell, "{kind}: {}", ran.stderr);
+        let size = usize::from(clip.configuration.width) * usize::from(clip.configuration.height);
+        let pictures = std::fs::metadata(&seen).unwrap().len() / size as u64;
+        assert!(
+            (60..=61).contains(&pictures),
+            "{kind}: {pictures} pictures; {}",
+            ran.stderr
+        );
+        if ran.success {
+            // It says good-bye as it should, and the server hears it.
+            server.wait_for(Notice::TearDown).await;
+        } else {
+            server.wait_for(Notice::Gone).await;
+        }
     }
 }
 
