@@ -132,9 +132,10 @@ async fn gstreamer_plays(kind: &str, depayload: &str, decode: &str) {
         let is_farewell = ran.stderr.contains("gst_rtspsrc_pause");
         assert!(ran.success || is_farewell, "{kind}: {}", ran.stderr);
         let size = usize::from(clip.configuration.width) * usize::from(clip.configuration.height);
+        // Some may be on their way when it ends, and UDP may lose one.
         let pictures = std::fs::metadata(&seen).unwrap().len() / size as u64;
         assert!(
-            (60..=61).contains(&pictures),
+            (55..=61).contains(&pictures),
             "{kind}: {pictures} pictures; {}",
             ran.stderr
         );
