@@ -406,9 +406,17 @@ impl World {
 
     /// Granted, confirmed, and live.
     pub(super) async fn watch(&mut self, camera: &str) -> Granted {
+        let before = self.journal("confirmed").len();
         let granted = self.ask(&[camera]).await.unwrap();
         self.centre.confirm(&granted);
         self.centre.live(camera).await;
+        // Whoever moves the clock next must not be ahead of the confirmation.
+        within("the confirmation in the journal", async {
+            while self.journal("confirmed").len() == before {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         granted
     }
 
