@@ -15,6 +15,7 @@ mod brain;
 pub mod camera;
 mod cause;
 mod frames;
+pub mod front;
 mod host;
 mod onvif;
 pub mod probe;

@@ -1,0 +1,1 @@
+//! Session descriptions (SDP, RFC 8866) of the field, read tolerantly.

@@ -1,0 +1,1 @@
+//! Bases, control URLs and redirects, joined as cameras mean them.

@@ -1,0 +1,1 @@
+//! RTSP messages of the field, read leniently: heads, interleaved packets, resynchronisation.

@@ -1,0 +1,1 @@
+//! Pictures out of a camera's RTP packets: pure, time passed in.
