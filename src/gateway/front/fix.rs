@@ -68,8 +68,52 @@ fixes! {
     // Description.
 
     // RTCP.
+    /// RFC 3550 6.1, A.2: lengths, types and padding of compound packets.
+    RtcpForm "rtcp-form" "it sends RTCP that cannot be read";
+    /// RFC 3550 8: reports and pictures of one source carry one SSRC.
+    RtcpSource "rtcp-source" "its sender reports name another source than its pictures";
+    /// RFC 3550 6.6: BYE ends a source, yet pictures go on.
+    RtcpBye "rtcp-bye" "it says BYE and goes on";
 
     // RTP and pictures.
+    /// RFC 3550 5.1: padding or a header extension that is longer than its packet.
+    RtpForm "rtp-form" "its RTP headers name padding or an extension beyond the packet";
+    /// RFC 3550 5.1: numbers rise by one with each packet.
+    SequenceNumbers "sequence-numbers" "its RTP sequence numbers stand still, jump or begin again";
+    /// RFC 3550 8: the SSRC of a source stays.
+    SourceChange "source-change" "its RTP source changes while it plays";
+    /// RFC 3550 5.1: a packet is sent once.
+    DuplicatePackets "duplicate-packets" "it sends RTP packets twice";
+    /// RFC 8866 5.14: packets carry an announced type.
+    PayloadType "payload-type" "it sends another RTP payload type than it announces";
+    /// RFC 6184 5.6: a payload has content.
+    EmptyPayload "empty-payload" "it sends RTP packets without content";
+    /// RFC 6184 5.1, RFC 7798 4.2: the marker is set in a picture's last packet only.
+    Markers "markers" "its RTP markers do not show where pictures end";
+    /// RFC 6184 5.8, RFC 7798 4.4.3: one start, one end, one type.
+    FragmentFlags "fragment-flags" "its fragments lack their start or end";
+    /// RFC 6184 5.7, RFC 7798 4.4.2: lengths of aggregated units.
+    AggregateForm "aggregate-form" "it aggregates units with wrong lengths or filler";
+    /// Types that RFC 6184 and RFC 7798 do not use; NAL headers with the forbidden bit.
+    UnknownPayload "unknown-payload" "it sends payloads that are no part of a picture";
+    /// RFC 6184 5.6: payloads are NAL units without start codes.
+    StartCodes "start-codes" "it puts start codes inside RTP payloads";
+    /// H.264 7.4.1, H.265 7.4.2: no start code inside a unit.
+    EmulationPrevention "emulation-prevention" "it leaves out emulation prevention bytes";
+    /// H.264 7.4.1.2.1: sets change only at a key picture.
+    LateSets "late-sets" "its parameter sets change inside a group of pictures";
+    /// RFC 6184 8.1: the description's sets are those of the stream, and readable.
+    DescribedSets "described-sets" "the parameter sets of its description are broken or not those it uses";
+    /// It never sends an instantaneous decoding refresh.
+    NoKeyPictures "no-key-pictures" "it never sends a full key picture, only recovery points";
+    /// RFC 6184 8.2.1: the clock rate is 90000.
+    ClockRate "clock-rate" "it announces another clock rate than 90000";
+    /// RFC 2435 3.1.2: fragments follow one another without holes.
+    JpegFragments "jpeg-fragments" "its JPEG fragments leave holes";
+    /// RFC 2435 3.1.5: width and height in units of 8 pixels.
+    JpegSize "jpeg-size" "its JPEG packets do not name the size";
+    /// RFC 2435 3: headers are left out of the payload.
+    JpegHeaders "jpeg-headers" "it sends whole JPEG files as payload";
 }
 
 /// Which of them one camera needed, noted from wherever they are applied.
