@@ -25,6 +25,7 @@ const PARALLEL_LIMIT: u16 = 256;
 #[command(after_help = "Example: check the settings, then try each camera
   fanal check --config /etc/fanal/gateway.toml
   fanal check --config /etc/fanal/gateway.toml --cameras
+  fanal check --config /etc/fanal/gateway.toml --cameras --camera quai-nord --trace quai-nord.txt
   fanal check --config /etc/fanal/gateway.toml --link
 
 Exit status: 0 all is well, 1 a camera or a centre failed, 2 the file is wrong.")]
@@ -47,6 +48,10 @@ pub struct CheckArgs {
     #[arg(long, value_name = "N", default_value_t = 16, requires = "cameras",
           value_parser = clap::value_parser!(u16).range(1..=i64::from(PARALLEL_LIMIT)))]
     parallel: u16,
+    /// With --cameras: write the dialogue with each camera to this file, without
+    /// passwords, addresses and pictures, to go with a report of a camera that fails
+    #[arg(long, value_name = "FILE", requires = "cameras")]
+    trace: Option<PathBuf>,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,

@@ -18,11 +18,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use retina::client::SessionGroup;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::front::Sessions;
 use super::host::Hosts;
 use super::onvif::Devices;
 pub use super::session::Limits;
@@ -92,8 +92,8 @@ struct PoolState {
 pub(super) struct Counters {
     groups: AtomicU64,
     epochs: AtomicU32,
-    /// Tracks sessions whose TEARDOWN is under way.
-    pub(super) sessions: Arc<SessionGroup>,
+    /// Those that are not over.
+    pub(super) sessions: Sessions,
 }
 
 impl std::fmt::Debug for Counters {

@@ -300,6 +300,12 @@ impl Login {
 }
 
 impl Turn {
+    /// Whether the password was right before: others try it at the same time.
+    pub(crate) fn is_proven(&self) -> bool {
+        let mut state = self.hosts.lock();
+        state.host(&self.host).login(&self.user).proven
+    }
+
     /// The password is right.
     pub(crate) fn accepted(self) {
         let mut state = self.hosts.lock();

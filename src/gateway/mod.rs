@@ -9,8 +9,6 @@
 //! (`shutting_down`) → cameras get their TEARDOWN → the journal is written to its
 //! end and closed. Grants are not ended by it: they resume at the next start.
 
-mod adapter;
-mod auth;
 mod brain;
 pub mod camera;
 mod cause;

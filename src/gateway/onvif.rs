@@ -27,7 +27,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use url::{Position, Url};
 
-use super::auth::{Scheme, Unsuitable};
+use super::front::challenge::{self, Signer};
+use super::front::fix::Fixes;
 use crate::clock::{Clock, Wall};
 use crate::config::settings::Credential;
 use crate::proto::ids::CameraId;
@@ -136,7 +137,7 @@ struct Known {
     /// The device's clock less this machine's, µs.
     offset: i64,
     /// What it asks for in HTTP.
-    scheme: Option<Scheme>,
+    signer: Option<Signer>,
     /// It refused the password.
     refused: Option<Error>,
 }
@@ -368,24 +369,25 @@ impl Device {
     fn challenged(
         &self,
         known: &mut Known,
-        challenges: &[String],
+        challenges: &[Vec<u8>],
         challenged: &mut u32,
     ) -> Result<(), Error> {
         let Some(credential) = &self.credential else {
             return Err(Error::NoCredential);
         };
-        let headers = challenges.iter().map(String::as_str);
-        let scheme = match Scheme::choose(headers, credential.basic) {
-            Ok(scheme) => scheme,
-            Err(Unsuitable::BasicOnly | Unsuitable::Unknown) => return Err(Error::NoDigest),
-        };
+        let headers = challenges.iter().map(Vec::as_slice);
         // A nonce of an earlier request has had its time; one of this request has not.
-        if *challenged > 0 && !(scheme.is_stale() && *challenged < CHALLENGES_LIMIT) {
-            return Err(known.refuse());
+        let signed = *challenged > 0;
+        let fresh = || Signer::new(None, challenge::refusals(false), credential.basic);
+        let signer = known.signer.get_or_insert_with(fresh);
+        match signer.challenged(headers, signed, &Fixes::default()) {
+            challenge::Next::Sign if *challenged < CHALLENGES_LIMIT => {
+                *challenged += 1;
+                Ok(())
+            }
+            challenge::Next::Sign | challenge::Next::Refused => Err(known.refuse()),
+            challenge::Next::BasicOnly | challenge::Next::Unknown => Err(Error::NoDigest),
         }
-        *challenged += 1;
-        known.scheme = Some(scheme);
-        Ok(())
     }
 
     async fn post(
@@ -397,17 +399,18 @@ impl Device {
         let mut security = String::new();
         let mut authorization = None;
         let signs = self.credential.as_ref().filter(|_| ask != Ask::Time);
-        if let (Some(credential), None) = (signs, &known.scheme) {
+        if let (Some(credential), None) = (signs, &known.signer) {
             let mut nonce = [0; 16];
             getrandom::fill(&mut nonce).map_err(|error| Error::Unreachable(error.to_string()))?;
             let created = Wall(self.clock.now().wall.0.saturating_add(known.offset));
             security = message::username_token(credential, &nonce, created);
         }
         let body = ask.message(&security);
-        if let (Some(credential), Some(scheme)) = (signs, &mut known.scheme) {
+        if let (Some(credential), Some(signer)) = (signs, &mut known.signer) {
             let path = &service[Position::BeforePath..Position::AfterQuery];
-            let signed = scheme.authorization(credential, "POST", path, body.as_bytes());
-            authorization = Some(signed.map_err(Error::Unreachable)?);
+            let mut cnonce = [0; 8];
+            getrandom::fill(&mut cnonce).map_err(|error| Error::Unreachable(error.to_string()))?;
+            authorization = signer.respond(credential, "POST", path, body.as_bytes(), cnonce);
         }
         let post = Post {
             url: service,

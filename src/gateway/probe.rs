@@ -2,7 +2,6 @@
 //! looks at what comes, closes it, and reports what a technician can act on.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -10,7 +9,10 @@ use tokio_util::task::TaskTracker;
 
 use super::host::Hosts;
 use super::onvif::{Device, Devices};
-use super::session::{Limits, Opening, Picture, Progress, Session, Target, await_teardown};
+use super::front::fix::Fix;
+use super::front::trace::Trace;
+use super::front::{Learned, Sessions};
+use super::session::{Limits, Opening, Picture, Progress, Session, Target};
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::media::timeline::TICKS_PER_SECOND;
@@ -31,6 +33,7 @@ pub struct Prober {
     hosts: Arc<Hosts>,
     devices: Arc<Devices>,
     limits: Limits,
+    clock: Clock,
     tasks: TaskTracker,
 }
 
@@ -45,7 +48,11 @@ pub struct Report {
     pub picture: Option<PictureReport>,
     /// What came of asking for a key frame; `None`: `onvif` is not set, or nothing plays.
     pub asked: Option<Asked>,
-    /// What works but could be better, with the mend.
+    /// What the front made up for.
+    pub fixes: Vec<Fix>,
+    /// The camera's clock less ours by its own reports; `None`: it sent none.
+    pub clock_offset: Option<jiff::SignedDuration>,
+    /// What works but could be better, with what to set.
     pub remarks: Vec<String>,
 }
 
@@ -128,21 +135,25 @@ impl Prober {
     pub fn new(settings: &settings::Gateway, limits: Limits) -> Self {
         let hosts = Arc::new(Hosts::default());
         hosts.configure(&settings.hosts);
+        let clock = Clock::system();
         Self {
             hosts,
-            devices: Arc::new(Devices::new(Clock::system(), CancellationToken::new())),
+            devices: Arc::new(Devices::new(clock.clone(), CancellationToken::new())),
             limits,
+            clock,
             tasks: TaskTracker::new(),
         }
     }
 
     /// Tries one stream of a camera. After the first key frame it is watched
     /// until the second, for at most `watch`. `None`: the camera has no such stream.
+    /// The dialogue is written to `trace`.
     pub async fn probe(
         &self,
         streams: &settings::Streams,
         profile: Profile,
         watch: Duration,
+        trace: Option<&Trace>,
     ) -> Option<Report> {
         let url = match profile {
             Profile::Main => &streams.main,
@@ -158,15 +169,17 @@ impl Prober {
                 onvif: streams.onvif.clone(),
             }),
             hosts: self.hosts.clone(),
-            group: Arc::default(),
+            sessions: Sessions::default(),
             limits: self.limits,
             progress: Arc::new(Progress::default()),
             onvif: device.clone(),
-            // The connection is made apart from DESCRIBE, so that each has its time.
-            adapted: Arc::new(AtomicBool::new(true)),
+            learned: Learned::default(),
+            trace: trace.cloned(),
+            clock: self.clock.clone(),
             tasks: self.tasks.clone(),
         };
-        let (group, progress) = (opening.group.clone(), opening.progress.clone());
+        let (sessions, progress) = (opening.sessions.clone(), opening.progress.clone());
+        let learned = opening.learned.clone();
         let mut seen = Seen::default();
         let asking = device_time(streams.onvif.is_some());
         let patience = streams.start_timeout + watch + self.limits.place + asking;
@@ -176,7 +189,8 @@ impl Prober {
             Ok(Err(refusal)) => Some(refusal),
             Err(_) => Some(progress.step().too_slow(patience)),
         };
-        await_teardown(&group, self.limits.teardown).await;
+        sessions.wait_over(self.limits.teardown).await;
+        seen.fixes = learned.fixes().needed();
         Some(seen.report(cause, &progress))
     }
 }
@@ -205,6 +219,9 @@ struct Seen {
     begins_with_key: bool,
     asked: Option<Asked>,
     has_onvif: bool,
+    fixes: Vec<Fix>,
+    /// µs.
+    clock_offset: Option<i64>,
 }
 
 impl Seen {
@@ -254,6 +271,7 @@ impl Seen {
         if let (Ok(()), None, Some(device), false) = (&done, &self.asked, device, self.is_jpeg()) {
             self.asked = Some(self.ask(&mut session, &device, &url, tick).await);
         }
+        self.clock_offset = session.clock_offset();
         session.close().await;
         done
     }
@@ -357,6 +375,8 @@ impl Seen {
             remarks: self.remarks(&steps),
             picture: self.picture(),
             asked: self.asked.clone(),
+            fixes: self.fixes.clone(),
+            clock_offset: self.clock_offset.map(jiff::SignedDuration::from_micros),
             cause,
             steps,
         }

@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -18,7 +17,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::camera::{Counters, Inner, Settled, Sink};
 use super::onvif;
-use super::session::{Opening, Picture, Progress, Session, Target, await_teardown};
+use super::front::Learned;
+use super::session::{Opening, Picture, Progress, Session, Target};
 use crate::clock::Boot;
 use crate::media::kept::Kept;
 use crate::media::splice::Numbers;
@@ -38,8 +38,8 @@ pub(super) struct Stream {
     pub(super) camera: CameraId,
     pub(super) profile: Profile,
     counters: Arc<Counters>,
-    /// The camera is known to need the adapter; forgotten when its settings change.
-    adapted: Arc<AtomicBool>,
+    /// What its sessions learned of the camera; forgotten when its settings change.
+    learned: Learned,
     shared: Mutex<Shared>,
     wake: Notify,
 }
@@ -94,7 +94,7 @@ impl Stream {
             camera,
             profile,
             counters,
-            adapted: Arc::default(),
+            learned: Learned::default(),
             shared: Mutex::new(Shared {
                 target,
                 settled,
@@ -379,7 +379,7 @@ impl Task {
                 };
                 self.life.handle_timing(settled.timing(&self.pool.limits));
                 if changed {
-                    self.stream.adapted.store(false, Ordering::Relaxed);
+                    self.stream.learned.forget();
                 }
                 self.keys.handle_settings();
                 if changed || matches!(self.life.phase(), Phase::Held | Phase::Retrying) {
@@ -439,10 +439,12 @@ impl Task {
             onvif: self.device(&target),
             target,
             hosts: self.pool.hosts.clone(),
-            group: self.stream.counters.sessions.clone(),
+            sessions: self.stream.counters.sessions.clone(),
             limits: self.pool.limits,
             progress: progress.clone(),
-            adapted: self.stream.adapted.clone(),
+            learned: self.stream.learned.clone(),
+            trace: None,
+            clock: self.pool.clock.clone(),
             tasks: self.pool.tasks.clone(),
         };
         self.pressure = self.pool.hosts.pressure(opening.target.host());
@@ -463,7 +465,7 @@ impl Task {
         if let Some(session) = self.session.take() {
             session.close().await;
         } else if self.opening.take().is_some() {
-            await_teardown(&self.stream.counters.sessions, limit).await;
+            self.stream.counters.sessions.wait_over(limit).await;
         }
         self.line.restart();
         self.broken = true;

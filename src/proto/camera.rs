@@ -149,10 +149,9 @@ impl Step {
 pub enum StartStep {
     /// The wait for a place and a turn: the host's, and that of all starts.
     Queue,
-    /// The TCP connection. Only where it can be told apart: cameras with a user
-    /// name and those that need the adapter.
+    /// The name looked up and the TCP connection.
     Connect,
-    /// DESCRIBE with its answer; the connection too, where it can't be told apart.
+    /// DESCRIBE with its answer.
     Describe,
     /// SETUP with its answer.
     Setup,
@@ -189,17 +188,16 @@ impl StartStep {
         }
     }
 
-    /// What passes between reaching `step` and then `next`.
-    pub const fn between(step: Step, next: Option<Step>) -> Self {
-        match (step, next) {
-            (Step::Waiting, _) => Self::Queue,
-            (Step::Connecting, Some(Step::Describing)) => Self::Connect,
-            // retina connects and describes in one call.
-            (Step::Connecting | Step::Describing, _) => Self::Describe,
-            (Step::SettingUp, _) => Self::Setup,
-            (Step::Playing, _) => Self::Play,
-            (Step::NoPicture, _) => Self::FirstPicture,
-            (Step::NoKeyFrame, _) => Self::KeyFrame,
+    /// What passes from reaching `step` until the next is reached.
+    pub const fn of(step: Step) -> Self {
+        match step {
+            Step::Waiting => Self::Queue,
+            Step::Connecting => Self::Connect,
+            Step::Describing => Self::Describe,
+            Step::SettingUp => Self::Setup,
+            Step::Playing => Self::Play,
+            Step::NoPicture => Self::FirstPicture,
+            Step::NoKeyFrame => Self::KeyFrame,
         }
     }
 }

@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use super::{CheckArgs, Usage};
 use crate::config::settings::{self, Camera, Streams};
 use crate::gateway::camera::Limits;
+use crate::gateway::front::trace::Trace;
 use crate::gateway::probe::{Asked, Prober, Report, Steps};
 use crate::media::unit::Codec;
 use crate::proto::ids::{CameraId, Profile};
@@ -26,6 +28,8 @@ use crate::reason::{Reason, Refusal};
 
 /// Sessions at once with a host that has no `[[host]]` entry.
 const DEFAULT_SESSIONS: u32 = 4;
+/// A camera's clock that is off by more is told.
+const CLOCK_TOLERANCE: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 /// How long a stream is watched for its second key frame.
 const WATCH: Duration = Duration::from_secs(12);
 /// The table's heads.
@@ -69,11 +73,19 @@ pub(super) fn run(args: &CheckArgs, settings: settings::Gateway) -> anyhow::Resu
         .build()
         .context("the runtime can't be started")?;
     let prober = Prober::new(&settings, Limits::LAN);
-    let probe = move |streams: Streams, profile| {
-        let prober = prober.clone();
-        async move { prober.probe(&streams, profile, WATCH).await }
+    let traces = args.trace.as_ref().map(|_| Arc::<Traces>::default());
+    let tracing = traces.clone();
+    let probe = move |job: &Job| {
+        let (prober, streams, profile) = (prober.clone(), job.streams.clone(), job.profile);
+        let trace = tracing.as_ref().map(|traces| traces.begin(job));
+        async move { prober.probe(&streams, profile, WATCH, trace.as_ref()).await }
     };
     rows.extend(runtime.block_on(try_all(jobs, usize::from(args.parallel), probe)));
+    if let (Some(file), Some(traces)) = (&args.trace, traces) {
+        traces
+            .write(file)
+            .with_context(|| format!("the trace can't be written to {}", file.display()))?;
+    }
     rows.sort_by(|a, b| (&a.camera, a.profile).cmp(&(&b.camera, b.profile)));
     let text = if args.json {
         json(&rows)?
@@ -83,6 +95,44 @@ pub(super) fn run(args: &CheckArgs, settings: settings::Gateway) -> anyhow::Resu
     print!("{text}");
     let failed = rows.iter().any(|row| row.report.cause.is_some());
     Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// What was said with each stream's camera.
+#[derive(Debug, Default)]
+struct Traces(Mutex<Vec<(String, Trace)>>);
+
+impl Traces {
+    /// A trace of this stream: host, path's secrets, user and password are left out.
+    fn begin(&self, job: &Job) -> Trace {
+        let (streams, profile) = (&job.streams, job.profile);
+        let url = match (profile, &streams.sub) {
+            (Profile::Sub, Some(url)) => url,
+            _ => &streams.main,
+        };
+        let mut secrets = vec![url.host_str().unwrap_or_default().to_owned()];
+        secrets.extend(url.query().map(str::to_owned));
+        if let Some(credential) = &streams.credential {
+            secrets.push(credential.username.clone());
+            secrets.push(credential.password.expose().to_owned());
+        }
+        let trace = Trace::new(std::time::Instant::now(), secrets);
+        let name = format!("{} {}", job.camera, profile.as_str());
+        let mut traces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        traces.push((name, trace.clone()));
+        trace
+    }
+
+    fn write(&self, file: &Path) -> std::io::Result<()> {
+        let traces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = format!(
+            "fanal {}: the dialogue with each camera, seconds since its start; > to the camera, < from it\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        for (name, trace) in traces.iter() {
+            text.push_str(&format!("\n== {name}\n{}", trace.text()));
+        }
+        std::fs::write(file, text)
+    }
 }
 
 fn chosen<'s>(args: &CheckArgs, settings: &'s settings::Gateway) -> Result<Vec<&'s Camera>, Usage> {
@@ -115,6 +165,8 @@ fn plan(settings: &settings::Gateway, cameras: &[&Camera]) -> (Vec<Job>, Vec<Row
                         steps: Steps::default(),
                         picture: None,
                         asked: None,
+                        fixes: Vec::new(),
+                        clock_offset: None,
                         remarks: Vec::new(),
                     },
                     mask_verified: camera.mask_verified,
@@ -148,14 +200,14 @@ fn plan(settings: &settings::Gateway, cameras: &[&Camera]) -> (Vec<Job>, Vec<Row
 /// Tries all, `parallel` at once; progress on stderr.
 async fn try_all<P, F>(jobs: Vec<Job>, parallel: usize, probe: P) -> Vec<Row>
 where
-    P: Fn(Streams, Profile) -> F,
+    P: Fn(&Job) -> F,
     F: Future<Output = Option<Report>> + Send + 'static,
 {
     let all = jobs.len();
     let places = Arc::new(Semaphore::new(parallel.max(1)));
     let mut running = JoinSet::new();
     for job in jobs {
-        let tried = probe(job.streams, job.profile);
+        let tried = probe(&job);
         let places = Arc::clone(&places);
         running.spawn(async move {
             // The host first: a place is not held while a recorder is busy.
@@ -204,6 +256,23 @@ fn result(row: &Row) -> &'static str {
 /// What to mend though the stream plays.
 fn remarks(row: &Row) -> Vec<String> {
     let mut remarks = row.report.remarks.clone();
+    if !row.report.fixes.is_empty() {
+        let odd: Vec<&str> = row.report.fixes.iter().map(|fix| fix.sentence()).collect();
+        let so_far = if row.report.cause.is_none() {
+            "works; "
+        } else {
+            ""
+        };
+        remarks.push(format!("{so_far}{}", odd.join("; ")));
+    }
+    if let Some(offset) = row.report.clock_offset
+        && offset.abs() > CLOCK_TOLERANCE
+    {
+        let (seconds, way) = (offset.abs().as_secs(), if offset.is_negative() { "behind" } else { "ahead" });
+        remarks.push(format!(
+            "its clock is {seconds} s {way}: set NTP, for the time in its picture is wrong too"
+        ));
+    }
     if !row.mask_verified && row.profile == Profile::Main {
         remarks.push("not relayed until mask_verified = true".to_owned());
     }
@@ -302,6 +371,8 @@ fn json(rows: &[Row]) -> anyhow::Result<String> {
                 "cause": cause.as_ref().map(|cause| &cause.detail),
                 "mend": cause.as_ref().map(|cause| cause.reason.english()),
                 "remarks": remarks(row),
+                "fixed": row.report.fixes.iter().map(|fix| fix.as_str()).collect::<Vec<_>>(),
+                "clock_offset_seconds": row.report.clock_offset.map(|offset| offset.as_secs_f64()),
                 "codec": picture.map(|picture| codec(picture.codec)),
                 "width": picture.map(|picture| picture.width),
                 "height": picture.map(|picture| picture.height),
@@ -358,6 +429,8 @@ mod tests {
                 key_frame_interval: Some(Duration::from_secs(2)),
             }),
             asked: None,
+            fixes: Vec::new(),
+            clock_offset: None,
             remarks: Vec::new(),
         }
     }
@@ -368,6 +441,8 @@ mod tests {
             steps: Steps::default(),
             picture: None,
             asked: None,
+            fixes: Vec::new(),
+            clock_offset: None,
             remarks: Vec::new(),
         }
     }
@@ -435,7 +510,7 @@ mod tests {
         let now = Arc::new(AtomicUsize::new(0));
         let most = Arc::new(AtomicUsize::new(0));
         let (running, peak) = (Arc::clone(&now), Arc::clone(&most));
-        let rows = try_all(jobs, 16, move |_, _| {
+        let rows = try_all(jobs, 16, move |_| {
             let (running, peak) = (Arc::clone(&running), Arc::clone(&peak));
             async move {
                 peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use url::{Position, Url};
+
+use crate::connect;
 
 /// Connection and answer together.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -21,7 +22,7 @@ const HEAD_LIMIT: usize = 16 * 1024;
 pub(super) struct Post<'a> {
     pub(super) url: &'a Url,
     pub(super) content_type: String,
-    pub(super) authorization: Option<String>,
+    pub(super) authorization: Option<Vec<u8>>,
     pub(super) body: String,
 }
 
@@ -29,8 +30,8 @@ pub(super) struct Post<'a> {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// The `WWW-Authenticate` headers.
-    pub(super) challenges: Vec<String>,
+    /// The `WWW-Authenticate` headers, in whatever encoding.
+    pub(super) challenges: Vec<Vec<u8>>,
     pub(super) body: Bytes,
 }
 
@@ -47,8 +48,8 @@ impl Post<'_> {
         let port = self.url.port_or_known_default().unwrap_or(80);
         // Host names come without the brackets of IPv6 addresses.
         let host = self.url.host_str().unwrap_or_default();
-        let connected = TcpStream::connect((host.trim_matches(['[', ']']), port)).await;
-        let stream = connected.map_err(|error| error.kind().to_string())?;
+        let connected = connect::connect(host.trim_matches(['[', ']']), port).await;
+        let (stream, _) = connected.map_err(|error| error.kind().to_string())?;
         stream
             .set_nodelay(true)
             .map_err(|error| error.kind().to_string())?;
@@ -92,7 +93,7 @@ async fn read(response: hyper::Response<hyper::body::Incoming>) -> Result<Answer
     let (head, body) = response.into_parts();
     let challenges = head.headers.get_all(header::WWW_AUTHENTICATE).iter();
     let challenges = challenges
-        .filter_map(|challenge| Some(challenge.to_str().ok()?.to_owned()))
+        .map(|challenge| challenge.as_bytes().to_vec())
         .collect();
     let body = Limited::new(body, BODY_LIMIT).collect().await;
     Ok(Answer {

@@ -1,0 +1,136 @@
+//! Connects to a name that has several addresses (RFC 8305): families alternate,
+//! the next address is tried a moment after the one before or as soon as that has
+//! failed, and the first that answers wins. A dead address among live ones costs
+//! [`STAGGER`], not a time-out.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::TcpStream;
+
+/// From one attempt to the next while none has ended (RFC 8305 8).
+pub const STAGGER: Duration = Duration::from_millis(250);
+
+/// Most addresses of one name that are tried.
+pub const ADDRESSES_LIMIT: usize = 8;
+
+/// The first connection that an address of `host` accepts, and whether an address
+/// tried before did not answer.
+///
+/// # Errors
+/// The name has no address, or the last error of its addresses. It has no limit in
+/// time of its own: the caller has.
+pub async fn connect(host: &str, port: u16) -> io::Result<(TcpStream, bool)> {
+    let addresses = tokio::net::lookup_host((host, port)).await?;
+    let (stream, at) = race(alternate(addresses), STAGGER, TcpStream::connect).await?;
+    Ok((stream, at > 0))
+}
+
+/// Runs `attempt` on the addresses in turn, `stagger` apart; the first success with
+/// its place in the list.
+///
+/// # Errors
+/// The error of the address that failed last; `NotFound` where there is none.
+pub async fn race<T, F, A>(
+    addresses: Vec<SocketAddr>,
+    stagger: Duration,
+    attempt: A,
+) -> io::Result<(T, usize)>
+where
+    F: Future<Output = io::Result<T>>,
+    A: Fn(SocketAddr) -> F,
+{
+    let mut waiting = addresses.into_iter().enumerate();
+    let mut running = FuturesUnordered::new();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        if let Some((at, address)) = waiting.next() {
+            let attempted = attempt(address);
+            running.push(async move { attempted.await.map(|made| (made, at)) });
+        } else if running.is_empty() {
+            return Err(last);
+        }
+        let next = tokio::time::sleep(stagger);
+        tokio::pin!(next);
+        loop {
+            tokio::select! {
+                biased;
+                Some(ended) = running.next() => match ended {
+                    Ok(made) => return Ok(made),
+                    Err(error) => {
+                        last = error;
+                        break;
+                    }
+                },
+                () = &mut next, if waiting.len() > 0 => break,
+            }
+        }
+    }
+}
+
+/// Families in turn, from that of the first address; at most [`ADDRESSES_LIMIT`].
+pub fn alternate(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let all: Vec<_> = addresses.collect();
+    let first = all.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut own, mut other): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|address| address.is_ipv6() == first);
+    own.reverse();
+    other.reverse();
+    let mut turns = Vec::new();
+    while turns.len() < ADDRESSES_LIMIT {
+        let before = turns.len();
+        turns.extend(own.pop());
+        turns.extend(other.pop());
+        if turns.len() == before {
+            break;
+        }
+    }
+    turns.truncate(ADDRESSES_LIMIT);
+    turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn families_alternate() {
+        let all = ["[::1]:1", "[::2]:1", "1.1.1.1:1", "[::3]:1"].map(address);
+        let turns = alternate(all.into_iter());
+        let right = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"].map(address);
+        assert_eq!(turns, right);
+        assert!(alternate(std::iter::empty()).is_empty());
+        let many = (0..100).map(|port| SocketAddr::from(([1, 1, 1, 1], port)));
+        assert_eq!(alternate(many).len(), ADDRESSES_LIMIT);
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_and_a_refusal_do_not_stand_in_the_way() {
+        let addresses = ["1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1"].map(address).to_vec();
+        let made = race(addresses.clone(), Duration::ZERO, |to| async move {
+            match to.ip().to_string().as_str() {
+                "1.0.0.1" => std::future::pending().await,
+                "1.0.0.2" => Err(io::ErrorKind::ConnectionRefused.into()),
+                _ => Ok(to),
+            }
+        });
+        assert_eq!(made.await.unwrap(), (address("1.0.0.3:1"), 2));
+        // An hour apart: only refusals bring the next one's turn.
+        let hour = Duration::from_secs(3_600);
+        let refused = race(addresses, hour, |_| async {
+            Err::<(), _>(io::ErrorKind::ConnectionRefused.into())
+        });
+        let kind = refused.await.unwrap_err().kind();
+        assert_eq!(kind, io::ErrorKind::ConnectionRefused);
+        let none = race(Vec::new(), hour, |_| async { Ok(()) }).await;
+        assert_eq!(none.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
