@@ -63,9 +63,30 @@ fixes! {
     /// RFC 2326 11.3: Location of another path.
     Redirect "redirect" "it redirects to another path of its own";
 
+    /// RFC 2326 12.14: the body is as long as told, or lacks.
+    BodyLength "body-length" "its Content-Length is missing or wrong";
+
     // Digest.
+    /// RFC 7235 2.1: quotes, commas, spaces.
+    ChallengeForm "challenge-form" "it writes its request for a password in an odd way";
+    /// RFC 7616 3.7: a server offers only what it takes.
+    DigestStepDown "digest-step-down" "it refuses the strongest way to sign in that it offers";
 
     // Description.
+    /// RFC 8866 5: v, o, s, t, c and b, each once, in order and whole.
+    DescriptionLines "description-lines" "its description lacks lines or has broken ones";
+    /// RFC 8866 5: UTF-8, CRLF, no spaces around `=`.
+    DescriptionText "description-text" "its description is not UTF-8 or its lines are badly ended";
+    /// RFC 8866 5.14: port, protocol and at least one format.
+    MediaLine "media-line" "its description has a media line without port or format";
+    /// RFC 8866 6.6: `rtpmap:96 H264/90000`.
+    CodecName "codec-name" "it names its codec in an odd way or not at all";
+    /// RFC 8866 5.14: the first format is the one to be used.
+    OtherFormats "other-formats" "it lists formats that are not sent before the one that is";
+    /// RFC 6184 8.2.1, RFC 7798 7.2.1, RFC 2435 3.1: 90000.
+    ClockRate "clock-rate" "it names another clock rate than 90000";
+    /// RFC 6184 8.1, RFC 7798 7.1: base64 of one unit each.
+    ParameterSets "parameter-sets" "the parameter sets in its description are broken";
 
     // RTCP.
 
