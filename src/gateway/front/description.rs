@@ -77,7 +77,10 @@ struct Section<'a> {
 impl<'a> Section<'a> {
     /// All values of an attribute.
     fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a str> + use<'a, 's> {
-        let found = self.attributes.iter().filter(move |(known, _)| known == name);
+        let found = self
+            .attributes
+            .iter()
+            .filter(move |(known, _)| known == name);
         found.map(|(_, value)| *value)
     }
 
@@ -106,7 +109,9 @@ impl Description {
             if line.is_empty() {
                 continue;
             }
-            let split = line.split_once('=').map(|(kind, value)| (kind.trim_end(), value));
+            let split = line
+                .split_once('=')
+                .map(|(kind, value)| (kind.trim_end(), value));
             let Some((kind, value)) = split.filter(|(kind, _)| kind.len() == 1) else {
                 check.odd = true;
                 continue;
@@ -147,7 +152,9 @@ impl Description {
         });
         Self {
             control: session.all("control").next().map(str::to_owned),
-            tracks: videos.map(|video| Track::read(video, &session, fixes)).collect(),
+            tracks: videos
+                .map(|video| Track::read(video, &session, fixes))
+                .collect(),
             is_description,
         }
     }
@@ -312,7 +319,9 @@ impl Check {
                 words.len() == 2 && words.iter().all(is_number)
             }
             "c" => is_place(&words),
-            "b" => value.split_once(':').is_some_and(|(_, rate)| is_number(&rate)),
+            "b" => value
+                .split_once(':')
+                .is_some_and(|(_, rate)| is_number(&rate)),
             _ => true,
         };
         self.odd |= !right;
@@ -320,11 +329,7 @@ impl Check {
     }
 
     const fn is_odd(&self) -> bool {
-        self.odd
-            || self.versions != 1
-            || self.origins != 1
-            || self.names != 1
-            || self.times == 0
+        self.odd || self.versions != 1 || self.origins != 1 || self.names != 1 || self.times == 0
     }
 }
 

@@ -61,7 +61,9 @@ impl Uris {
             })
         };
         let (session, track) = (read(places.session_control), read(places.track_control));
-        if matches!(track, Place::Rooted(_)) || places.track_control.is_some_and(|c| is_odd(c.as_bytes())) {
+        if matches!(track, Place::Rooted(_))
+            || places.track_control.is_some_and(|c| is_odd(c.as_bytes()))
+        {
             fixes.note(Fix::ControlUrl);
         }
         let whole = session.below(&base);

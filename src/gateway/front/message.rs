@@ -145,10 +145,10 @@ impl Reader {
         self.channels.expect(channel);
     }
 
-    /// Tells whether DESCRIBE waits for its answer: a success has a body then, even
-    /// where its head names none.
-    pub(super) const fn expect_description(&mut self, expected: bool) {
-        self.describes = expected;
+    /// Tells that DESCRIBE was sent: the next success has a body, even where its head
+    /// names none.
+    pub(super) const fn expect_description(&mut self) {
+        self.describes = true;
     }
 
     /// The next piece. Called until it is `Partial` or `Unfinished`; then more is read.
@@ -212,6 +212,7 @@ impl Reader {
         self.last = 0;
         self.lost = 0;
         self.heard = true;
+        self.describes &= !matches!(head.message.status(), Some(200..=299));
         Message {
             body,
             ..head.message
@@ -273,6 +274,10 @@ impl Reader {
         }
         if length != told {
             self.fixes.note(Fix::StrayBytes);
+            if length < 8 {
+                // A `$` among stray bytes.
+                return Found::Skipped(length);
+            }
         }
         self.channels.learn(bytes, length);
         Found::Packet { channel, length }
@@ -305,7 +310,11 @@ impl Reader {
             None => 0,
             Some(told) if told <= rest.len() => {
                 let behind = rest.get(told..).unwrap_or_default();
-                if told > 0 && self.channels.takes_packet(rest) {
+                let before = self.channels.end_of_text(rest).filter(|end| *end < told);
+                if let Some(before) = before.filter(|_| describes) {
+                    head.odd_length = true;
+                    before
+                } else if told > 0 && self.channels.takes_packet(rest) {
                     head.odd_length = true;
                     0
                 } else if describes && self.channels.is_text(behind) {

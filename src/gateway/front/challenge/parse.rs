@@ -245,11 +245,12 @@ impl<'a> Scanner<'a> {
                 if !escaped {
                     first.get_or_insert(at);
                 }
-                if if escaped {
+                let ends = if escaped {
                     behind.next_parameter_follows()
                 } else {
                     behind.ends_value()
-                } {
+                };
+                if ends {
                     closing = Some(at);
                     break;
                 }
@@ -267,10 +268,14 @@ impl<'a> Scanner<'a> {
 
     /// Whether a value may end here, behind a quote.
     fn ends_value(&self) -> bool {
-        let Some(byte) = self.rest.first() else {
-            return true;
+        let mut ahead = Scanner {
+            rest: self.rest,
+            fixes: self.fixes,
         };
-        is_space(*byte) || b",;".contains(byte) || self.parameter_follows()
+        ahead.spaces();
+        ahead.rest.first().is_none_or(|byte| b",;".contains(byte))
+            || ahead.parameter_follows()
+            || ahead.scheme_follows()
     }
 
     /// Whether a comma and a parameter come next.

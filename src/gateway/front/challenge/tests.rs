@@ -79,7 +79,7 @@ fn examples_of_the_standards_come_out() {
             user: "Jäsøn Doe",
             password: "Secret, or not?",
             uri: "/doe.json",
-            cnonce: "NTg6RKcb9boFIAS3KrFK9BGeh+niz/sm",
+            cnonce: "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v",
             response: "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5",
             username: "793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b",
         },
@@ -109,7 +109,6 @@ fn examples_of_the_standards_come_out() {
 #[test]
 fn the_answer_follows_the_challenge() {
     const NONE: Option<&str> = None;
-    let e = "\u{e9}";
     let cases: &[(&str, &str, &str, &[(&str, Option<&str>)])] = &[
         // 1a.
         (
@@ -291,7 +290,6 @@ fn the_answer_follows_the_challenge() {
             &[("algorithm", Some("\"SHA-256\""))],
         ),
     ];
-    let _ = e;
     for (challenge, way, realm, parameters) in cases {
         let (mut signer, next) = signer(&[challenge.as_bytes()]);
         assert_eq!(next, Next::Sign, "{challenge}");

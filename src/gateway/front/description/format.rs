@@ -161,8 +161,13 @@ pub(super) fn all(section: &Section<'_>, session: &Section<'_>) -> (Vec<Format>,
     let maps: Vec<Map<'_>> = both(section, session, "rtpmap").map(Map::read).collect();
     // Types that `m=` should have listed come last.
     let fmtp = || both(section, session, "fmtp").map(payload_type);
-    let known = |map: &&Map<'_>| numbers.is_empty() || codec(map.name).is_some();
-    let mut others: Vec<u8> = maps.iter().filter(known).filter_map(|map| map.payload_type).collect();
+    let single = numbers.len() == 1 && maps.len() == 1;
+    let known = |map: &&Map<'_>| !single && (numbers.is_empty() || codec(map.name).is_some());
+    let mut others: Vec<u8> = maps
+        .iter()
+        .filter(known)
+        .filter_map(|map| map.payload_type)
+        .collect();
     if numbers.is_empty() && others.is_empty() {
         others.extend(fmtp().filter_map(|(number, _)| number));
     }
@@ -183,7 +188,11 @@ pub(super) fn all(section: &Section<'_>, session: &Section<'_>) -> (Vec<Format>,
             params = parameters_of(fmtp().filter(|(of, _)| of.is_none() || alone));
         }
         let name = map.map_or_else(|| fixed_name(number), |map| map.name);
-        let guessed = if name.is_empty() { guess(&params) } else { name };
+        let guessed = if name.is_empty() {
+            guess(&params)
+        } else {
+            name
+        };
         Format {
             payload_type: number,
             name: guessed.to_owned(),
@@ -210,7 +219,11 @@ fn both<'a, 's>(
 
 /// The codec that has such parameters.
 fn guess(params: &[(String, String)]) -> &'static str {
-    let has = |names: &[&str]| params.iter().any(|(name, _)| names.contains(&name.as_str()));
+    let has = |names: &[&str]| {
+        params
+            .iter()
+            .any(|(name, _)| names.contains(&name.as_str()))
+    };
     if has(&["sprop-vps", "sprop-sps", "sprop-pps"]) {
         "H265"
     } else if has(&["sprop-parameter-sets", "packetization-mode"]) {

@@ -71,7 +71,10 @@ fn decode(text: &str, odd: &mut bool) -> Option<Vec<u8>> {
         letters.pop();
     }
     *odd |= letters != body || plain != text || !plain.len().is_multiple_of(4);
-    LENIENT.decode(&letters).ok().filter(|bytes| !bytes.is_empty())
+    LENIENT
+        .decode(&letters)
+        .ok()
+        .filter(|bytes| !bytes.is_empty())
 }
 
 /// The units in one, split at start codes (Annex B), without zeros at their ends.

@@ -11,7 +11,10 @@ fn chosen(body: &[u8]) -> (Result<(Codec, u8, u32), String>, Vec<Fix>) {
     let description = Description::read(body, &fixes);
     let video = description.video(&fixes);
     let video = video.map(|v| (v.codec, v.format.payload_type, v.format.clock_rate));
-    (video.map_err(|failure| failure.refusal.detail), fixes.needed())
+    (
+        video.map_err(|failure| failure.refusal.detail),
+        fixes.needed(),
+    )
 }
 
 #[test]
@@ -138,17 +141,31 @@ fn texts_media_lines_and_names_of_the_field_are_read() {
 fn what_cannot_be_shown_is_named() {
     for (body, right) in [
         (String::new(), "its answer to DESCRIBE holds no description"),
-        ("<html></html>".to_owned(), "its answer to DESCRIBE holds no description"),
+        (
+            "<html></html>".to_owned(),
+            "its answer to DESCRIBE holds no description",
+        ),
         (HEAD.to_owned(), "it describes no video track"),
-        (format!("{HEAD}m=audio 0 RTP/AVP 0"), "it describes no video track"),
+        (
+            format!("{HEAD}m=audio 0 RTP/AVP 0"),
+            "it describes no video track",
+        ),
         // 16m.
-        (format!("{HEAD}m=video 0 RTP/AVP "), "its video track names no codec"),
+        (
+            format!("{HEAD}m=video 0 RTP/AVP "),
+            "its video track names no codec",
+        ),
         (format!("{HEAD}m=video"), "its video track names no codec"),
         (
-            format!("{HEAD}m=video 0 RTP/AVP 96\na=rtpmap:96 MP4V-ES/90000\na=fmtp:96 config=00;profile-level-id=1"),
+            format!(
+                "{HEAD}m=video 0 RTP/AVP 96\na=rtpmap:96 MP4V-ES/90000\na=fmtp:96 config=00;profile-level-id=1"
+            ),
             "it sends mp4v-es",
         ),
-        (format!("{HEAD}m=video 0 RTP/AVP 96\na=fmtp:96 profile-level-id=1;config=00"), "it sends mp4v-es"),
+        (
+            format!("{HEAD}m=video 0 RTP/AVP 96\na=fmtp:96 profile-level-id=1;config=00"),
+            "it sends mp4v-es",
+        ),
         (
             format!("{HEAD}m=video 0 RTP/AVP 34 96 97\na=rtpmap:96 VP8/90000"),
             "it sends h263, vp8, payload type 97 without a name",
@@ -166,10 +183,25 @@ fn the_track_that_is_likely_the_picture_is_taken() {
     for (tracks, right) in [
         ([track("a", "H264", ""), track("b", "H264", "")], "a"),
         ([track("a", "VP8", ""), track("b", "H265", "")], "b"),
-        ([track("a", "H264", "a=sendonly"), track("b", "JPEG", "a=recvonly")], "b"),
-        ([track("a", "H264", "a=inactive"), track("b", "H264", "a=sendonly")], "b"),
+        (
+            [
+                track("a", "H264", "a=sendonly"),
+                track("b", "JPEG", "a=recvonly"),
+            ],
+            "b",
+        ),
+        (
+            [
+                track("a", "H264", "a=inactive"),
+                track("b", "H264", "a=sendonly"),
+            ],
+            "b",
+        ),
         ([track("a", "H264", "a=sendonly"), String::new()], "a"),
-        ([track("a", "vnd.onvif.metadata", ""), track("b", "H264", "")], "b"),
+        (
+            [track("a", "vnd.onvif.metadata", ""), track("b", "H264", "")],
+            "b",
+        ),
     ] {
         let fixes = Fixes::default();
         let body = [HEAD, &tracks.concat()].concat();
@@ -182,13 +214,33 @@ fn the_track_that_is_likely_the_picture_is_taken() {
 #[test]
 fn sizes_and_rates_are_found() {
     for (lines, size, rate) in [
-        ("a=x-dimensions:1920,1080\na=framerate:25", Some((1920, 1080)), Some(25.0)),
-        ("a=x-dimensions: 704, 576\na=x-framerate: 12", Some((704, 576)), Some(12.0)),
-        ("a=framesize:26 2592-1944\na=framerate:0S\na=framerate:12.5", Some((2592, 1944)), Some(12.5)),
+        (
+            "a=x-dimensions:1920,1080\na=framerate:25",
+            Some((1920, 1080)),
+            Some(25.0),
+        ),
+        (
+            "a=x-dimensions: 704, 576\na=x-framerate: 12",
+            Some((704, 576)),
+            Some(12.0),
+        ),
+        (
+            "a=framesize:26 2592-1944\na=framerate:0S\na=framerate:12.5",
+            Some((2592, 1944)),
+            Some(12.5),
+        ),
         ("a=cliprect:0,0,1944,2592", Some((2592, 1944)), None),
-        ("a=Width:integer;640\na=Height:integer;480", Some((640, 480)), None),
+        (
+            "a=Width:integer;640\na=Height:integer;480",
+            Some((640, 480)),
+            None,
+        ),
         ("a=x-dimensions:0,0\na=framerate:0", None, None),
-        ("a=x-dimensions:99999999999999999999,1\na=framerate:x", None, None),
+        (
+            "a=x-dimensions:99999999999999999999,1\na=framerate:x",
+            None,
+            None,
+        ),
     ] {
         let body = format!("{HEAD}m=video 0 RTP/AVP 26\n{lines}\n");
         let description = Description::read(body.as_bytes(), &Fixes::default());
@@ -204,19 +256,67 @@ fn parameter_sets_are_taken_however_they_are_written() {
     let both: &[&[u8]] = &[SPS, PPS];
     let other: &[u8] = &[0x68, 0xce, 0x32, 0xc8];
     for (fmtp, right, odd) in [
-        ("sprop-parameter-sets=Z00AH5WoFAFuQA==,aO48gA==", both, false),
-        ("packetization-mode=1; sprop-parameter-sets=Z00AH5WoFAFuQA==,aO48gA==;config=00", both, false),
-        ("profile-level-id=4D001F,sprop-parameter-sets=Z00AH5WoFAFuQA==,aO48gA==", both, false),
-        ("profile-level-id=4D001F sprop-parameter-sets=\"Z00AH5WoFAFuQA==,aO48gA==\"", both, false),
-        ("SPROP-parameter-sets = Z00AH5WoFAFuQA==, aO48gA==", both, false),
+        (
+            "sprop-parameter-sets=Z00AH5WoFAFuQA==,aO48gA==",
+            both,
+            false,
+        ),
+        (
+            "packetization-mode=1; sprop-parameter-sets=Z00AH5WoFAFuQA==,aO48gA==;config=00",
+            both,
+            false,
+        ),
+        (
+            "profile-level-id=4D001F,sprop-parameter-sets=Z00AH5WoFAFuQA==,aO48gA==",
+            both,
+            false,
+        ),
+        (
+            "profile-level-id=4D001F sprop-parameter-sets=\"Z00AH5WoFAFuQA==,aO48gA==\"",
+            both,
+            false,
+        ),
+        (
+            "SPROP-parameter-sets = Z00AH5WoFAFuQA==, aO48gA==",
+            both,
+            false,
+        ),
         ("sprop-parameter-sets=Z00AH5WoFAFuQA,aO48gA", both, true),
-        ("sprop-parameter-sets=aO48gA==,Z00AH5WoFAFuQA==", both, false),
-        ("sprop-parameter-sets=Z00AH5WoFAFuQA==,!!!,aO48gA==,", both, true),
-        ("sprop-parameter-sets=Z00AH5WoFAFuQA==,aO48gAAAAAE=", both, false),
-        ("sprop-parameter-sets=AAAAAWdNAB+VqBQBbkAAAAABaO48gA==", both, true),
-        ("sprop-parameter-sets=AAAAAWdNAB-VqBQBbkAAAAABaO48gA==", both, true),
-        ("sprop-parameter-sets=Z00AH5WoFAFuQA==,aO48gA==,aM4yyA==", &[SPS, PPS, other], false),
-        ("sprop-parameter-sets=Z00AH5WoFAFuQA==,Z00AH5WoFAFuQA==,aO48gA==", both, true),
+        (
+            "sprop-parameter-sets=aO48gA==,Z00AH5WoFAFuQA==",
+            both,
+            false,
+        ),
+        (
+            "sprop-parameter-sets=Z00AH5WoFAFuQA==,!!!,aO48gA==,",
+            both,
+            true,
+        ),
+        (
+            "sprop-parameter-sets=Z00AH5WoFAFuQA==,aO48gAAAAAE=",
+            both,
+            false,
+        ),
+        (
+            "sprop-parameter-sets=AAAAAWdNAB+VqBQBbkAAAAABaO48gA==",
+            both,
+            true,
+        ),
+        (
+            "sprop-parameter-sets=AAAAAWdNAB-VqBQBbkAAAAABaO48gA==",
+            both,
+            true,
+        ),
+        (
+            "sprop-parameter-sets=Z00AH5WoFAFuQA==,aO48gA==,aM4yyA==",
+            &[SPS, PPS, other],
+            false,
+        ),
+        (
+            "sprop-parameter-sets=Z00AH5WoFAFuQA==,Z00AH5WoFAFuQA==,aO48gA==",
+            both,
+            false,
+        ),
         ("sprop-parameter-sets=,", &[], false),
         ("sprop-parameter-sets=AAAA", &[], true),
         ("packetization-mode=1", &[], false),
@@ -243,7 +343,10 @@ fn parameter_sets_are_taken_however_they_are_written() {
 fn the_profile_is_read_where_it_is_one() {
     for (fmtp, right) in [
         ("profile-level-id=420029", Some([0x42, 0, 0x29])),
-        ("profile-level-id=4D401F;packetization-mode=0", Some([0x4d, 0x40, 0x1f])),
+        (
+            "profile-level-id=4D401F;packetization-mode=0",
+            Some([0x4d, 0x40, 0x1f]),
+        ),
         ("profile-level-id=5046314", None),
         ("profile-level-id=éé.", None),
         ("x=1", None),

@@ -50,9 +50,12 @@ impl<'a> Lines<'a> {
         if self.carriage {
             return Some(line);
         }
-        let plain = line.strip_suffix(b"\r").unwrap_or(line);
-        self.odd |= plain.len() == line.len() || plain.ends_with(b"\r");
-        Some(plain.trim_ascii_end())
+        let mut plain = line;
+        while let [rest @ .., b'\r'] = plain {
+            plain = rest;
+        }
+        self.odd |= line.len() != plain.len() + 1;
+        Some(plain)
     }
 
     fn rest(&self) -> &'a [u8] {
@@ -92,7 +95,7 @@ pub(super) fn read(bytes: &[u8], settle: bool) -> Option<(Head, usize)> {
             break;
         }
         match lines.next() {
-            Some(line) if line.is_empty() => break,
+            Some(line) if trim(line).is_empty() => break,
             Some(line) => lines.odd |= add(&mut headers, line),
             None if settle => {
                 lines.odd = true;
@@ -180,7 +183,9 @@ fn body_length(message: &Message) -> (Option<usize>, bool) {
             continue;
         }
         let digits = value.get(..count).unwrap_or_default();
-        let length = std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok());
+        let length = std::str::from_utf8(digits)
+            .ok()
+            .and_then(|d| d.parse().ok());
         // More digits than a number has is too long all the same.
         let length: usize = length.unwrap_or(BODY_LIMIT + 1);
         told = Some(told.map_or(length, |told: usize| told.min(length)));

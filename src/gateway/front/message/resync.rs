@@ -189,7 +189,7 @@ impl Channels {
     /// Looks for the next packet inside one that was told `told` bytes long and behind
     /// which nothing begins.
     pub(super) fn inside(&self, bytes: &[u8], told: usize) -> Inside {
-        for at in dollars(bytes.get(..told).unwrap_or(bytes), 5) {
+        for at in dollars(bytes.get(..told).unwrap_or(bytes)) {
             match self.start(bytes.get(at..).unwrap_or_default(), true) {
                 Start::Yes => return Inside::At(at),
                 Start::Unknown => return Inside::Perhaps,
@@ -216,7 +216,7 @@ impl Channels {
             let end = at + 4 + usize::from(u16::from_be_bytes([high, low]));
             (end < bytes.len() && bytes.get(end) == Some(&b'$')).then_some(end)
         };
-        dollars(bytes, 5).find(|at| whole(*at).and_then(whole).is_some())
+        dollars(bytes).find(|at| whole(*at).and_then(whole).is_some())
     }
 
     /// How far the next packet or message is, or what may become one; the whole length
@@ -261,8 +261,8 @@ impl Channels {
     }
 }
 
-/// Where `$` stands, from `from` on.
-fn dollars(bytes: &[u8], from: usize) -> impl Iterator<Item = usize> {
-    let found = bytes.iter().enumerate().skip(from);
+/// Where `$` stands, but for the first byte.
+fn dollars(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let found = bytes.iter().enumerate().skip(1);
     found.filter_map(|(at, byte)| (*byte == b'$').then_some(at))
 }
