@@ -67,6 +67,9 @@ fixes! {
     /// RFC 2326 11.3: Location of another path.
     Redirect "redirect" "it redirects to another path of its own";
 
+    /// RFC 2326 12.14: the body is as long as told, or lacks.
+    BodyLength "body-length" "its Content-Length is missing or wrong";
+
     // Digest.
     /// RFC 7235 2.1: quotes, commas, spaces.
     ChallengeForm "challenge-form" "it writes its request for a password in an odd way";
