@@ -76,8 +76,9 @@ where
 pub fn alternate(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let all: Vec<_> = addresses.collect();
     let first = all.first().is_some_and(SocketAddr::is_ipv6);
-    let (mut own, mut other): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|address| address.is_ipv6() == first);
+    let (mut own, mut other): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first);
     own.reverse();
     other.reverse();
     let mut turns = Vec::new();
@@ -114,7 +115,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_address_and_a_refusal_do_not_stand_in_the_way() {
-        let addresses = ["1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1"].map(address).to_vec();
+        let addresses = ["1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1"]
+            .map(address)
+            .to_vec();
         let made = race(addresses.clone(), Duration::ZERO, |to| async move {
             match to.ip().to_string().as_str() {
                 "1.0.0.1" => std::future::pending().await,

@@ -50,7 +50,11 @@ pub(crate) fn compare(cameras: usize, credentials: bool, window: Duration) -> an
     let pulled = cores(&gateway, before[1])?;
     println!(
         "{cameras} cameras pulled, {}, {} s: retina alone {:.4} core, gateway {:.4} core, ratio {:.2}",
-        if credentials { "with a password" } else { "without a password" },
+        if credentials {
+            "with a password"
+        } else {
+            "without a password"
+        },
         window.as_secs(),
         alone,
         pulled,

@@ -100,20 +100,6 @@ pub(crate) fn ended() -> Failure {
     )
 }
 
-/// What retina reports while a session is opened. It tells a status or nothing.
-pub(crate) fn from_retina(error: &retina::Error, step: Step, busy_wait: Duration) -> Failure {
-    match error.status_code() {
-        Some(status) if status >= 300 => from_status(status, step, busy_wait),
-        _ => again(
-            Reason::CameraRefused,
-            format!(
-                "its answer to {} was not understood; see the gateway's log",
-                request_of(step)
-            ),
-        ),
-    }
-}
-
 const fn request_of(step: Step) -> &'static str {
     match step {
         Step::Waiting | Step::Connecting | Step::Describing => "DESCRIBE",

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::host::Hosts;
-use super::onvif::{Device, Devices};
 use super::front::fix::Fix;
 use super::front::trace::Trace;
 use super::front::{Learned, Sessions};
+use super::host::Hosts;
+use super::onvif::{Device, Devices};
 use super::session::{Limits, Opening, Picture, Progress, Session, Target};
 use crate::clock::Clock;
 use crate::config::settings;

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use retina::client::{
-    Demuxed, InitialTimestampPolicy, PlayOptions, SessionOptions, SetupOptions,
-};
+use retina::client::{Demuxed, InitialTimestampPolicy, PlayOptions, SessionOptions, SetupOptions};
 use retina::codec::{CodecItem, FrameFormat};
 use tokio_util::task::TaskTracker;
 
@@ -129,7 +127,7 @@ impl Progress {
         for (at, (step, from)) in reached.iter().enumerate() {
             let next = reached.get(at + 1);
             let until = next.map_or(key, |(_, until)| *until);
-            let step = StartStep::between(*step, next.map(|(step, _)| *step));
+            let step = StartStep::of(*step);
             took.push((step, until.saturating_duration_since(*from)));
         }
         took
@@ -246,9 +244,10 @@ impl Session {
     pub(crate) async fn next(&mut self) -> Result<Picture, Failure> {
         loop {
             let (stamp, data) = match self.demuxed.next().await {
-                Some(Ok(CodecItem::VideoFrame(frame))) => {
-                    (frame.timestamp().timestamp(), Bytes::from(frame.into_data()))
-                }
+                Some(Ok(CodecItem::VideoFrame(frame))) => (
+                    frame.timestamp().timestamp(),
+                    Bytes::from(frame.into_data()),
+                ),
                 Some(Ok(CodecItem::MessageFrame(message))) => (
                     message.timestamp().timestamp(),
                     Bytes::copy_from_slice(message.data()),

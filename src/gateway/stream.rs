@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::camera::{Counters, Inner, Settled, Sink};
-use super::onvif;
 use super::front::Learned;
+use super::onvif;
 use super::session::{Opening, Picture, Progress, Session, Target};
 use crate::clock::Boot;
 use crate::media::kept::Kept;

@@ -58,6 +58,8 @@ pub fn is_disposable(data: &[u8]) -> bool {
 /// What a sequence parameter set (7.3.2.1.1) says that matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sps {
+    /// `seq_parameter_set_id`.
+    pub id: u8,
     /// `profile_idc`.
     pub profile: u8,
     /// The constraint flags' byte.
@@ -74,6 +76,25 @@ pub struct Sps {
     pub width: u16,
     /// Height after cropping, in pixels.
     pub height: u16,
+    /// `separate_colour_plane_flag`: slices name their colour.
+    pub separate_planes: bool,
+    /// Bits of `frame_num` in slice headers.
+    pub frame_num_bits: u8,
+    /// What slice headers say of the order of output.
+    pub order: PictureOrder,
+    /// `frame_mbs_only_flag`: no picture is a field.
+    pub frames_only: bool,
+}
+
+/// `pic_order_cnt_type` and what of it slice headers follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureOrder {
+    /// Type 0: `pic_order_cnt_lsb` of so many bits.
+    Lsb(u8),
+    /// Type 1 with differences in each slice header.
+    Deltas,
+    /// Nothing in slice headers.
+    Implied,
 }
 
 impl Sps {
@@ -87,7 +108,7 @@ impl Sps {
         let profile = u8::try_from(bits.bits(8)?).ok()?;
         let constraints = u8::try_from(bits.bits(8)?).ok()?;
         let level = u8::try_from(bits.bits(8)?).ok()?;
-        bits.ue()?; // seq_parameter_set_id
+        let id = u8::try_from(bits.ue()?).ok().filter(|id| *id <= 31)?;
         let (mut chroma_format, mut luma_bits, mut chroma_bits) = (1, 8, 8);
         let mut separate_planes = false;
         if has_chroma_format(profile) {
@@ -100,13 +121,11 @@ impl Sps {
                 skip_scaling_lists(&mut bits, if chroma_format == 3 { 12 } else { 8 })?;
             }
         }
-        bits.ue()?; // log2_max_frame_num_minus4
-        match bits.ue()? {
-            0 => {
-                bits.ue()?;
-            }
+        let frame_num_bits = bit_count(bits.ue()?)?;
+        let order = match bits.ue()? {
+            0 => PictureOrder::Lsb(bit_count(bits.ue()?)?),
             1 => {
-                bits.bit()?;
+                let always_zero = bits.bit()?;
                 bits.se()?;
                 bits.se()?;
                 let cycle = bits.ue()?;
@@ -116,9 +135,14 @@ impl Sps {
                 for _ in 0..cycle {
                     bits.se()?;
                 }
+                if always_zero {
+                    PictureOrder::Implied
+                } else {
+                    PictureOrder::Deltas
+                }
             }
-            _ => {}
-        }
+            _ => PictureOrder::Implied,
+        };
         bits.ue()?; // max_num_ref_frames
         bits.bit()?; // gaps_in_frame_num_value_allowed_flag
         let width = bits.ue()?.checked_add(1)?.checked_mul(16)?;
@@ -145,6 +169,7 @@ impl Sps {
         let cut_x = crop[0].checked_add(crop[1])?.checked_mul(unit_x)?;
         let cut_y = crop[2].checked_add(crop[3])?.checked_mul(unit_y)?;
         Some(Self {
+            id,
             profile,
             constraints,
             level,
@@ -153,8 +178,20 @@ impl Sps {
             chroma_bits,
             width: size(width.checked_sub(cut_x)?)?,
             height: size(height.checked_sub(cut_y)?)?,
+            separate_planes,
+            frame_num_bits,
+            order,
+            frames_only,
         })
     }
+}
+
+/// A number of bits from its `log2_…_minus4`: 4 to 16.
+fn bit_count(minus4: u32) -> Option<u8> {
+    u8::try_from(minus4)
+        .ok()
+        .filter(|n| *n <= 12)
+        .map(|n| n + 4)
 }
 
 /// Profiles whose parameter set tells the chroma format.

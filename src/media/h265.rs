@@ -31,6 +31,8 @@ pub mod kind {
     pub const DELIMITER: u8 = 35;
     /// Supplemental enhancement information before the picture.
     pub const SEI_PREFIX: u8 = 39;
+    /// Supplemental enhancement information after the picture.
+    pub const SEI_SUFFIX: u8 = 40;
     /// Aggregation packet (RFC 7798 4.4.2).
     pub const AP: u8 = 48;
     /// Fragmentation unit (RFC 7798 4.4.3).
@@ -119,6 +121,8 @@ pub fn is_disposable(data: &[u8], highest: u8) -> bool {
 /// What a sequence parameter set (7.3.2.2.1) says that matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sps {
+    /// `sps_seq_parameter_set_id`.
+    pub id: u8,
     /// Sub-layers, 1 to 7.
     pub max_sub_layers: u8,
     /// `sps_temporal_id_nesting_flag`.
@@ -162,7 +166,7 @@ impl Sps {
         }
         let level = u8::try_from(bits.bits(8)?).ok()?;
         skip_sub_layers(&mut bits, max_sub_layers - 1)?;
-        bits.ue()?; // sps_seq_parameter_set_id
+        let id = u8::try_from(bits.ue()?).ok().filter(|id| *id <= 15)?;
         let chroma_format = u8::try_from(bits.ue()?).ok().filter(|idc| *idc <= 3)?;
         let separate_planes = chroma_format == 3 && bits.bit()?;
         let coded_width = bits.ue()?;
@@ -184,6 +188,7 @@ impl Sps {
         let cut_x = window[0].checked_add(window[1])?.checked_mul(unit_x)?;
         let cut_y = window[2].checked_add(window[3])?.checked_mul(unit_y)?;
         Some(Self {
+            id,
             max_sub_layers,
             temporal_nesting,
             profile,

@@ -13,9 +13,6 @@ pub enum Error {
     /// Neither 4:2:0 nor 4:2:2 in three components.
     #[error("JPEG is neither 4:2:0 nor 4:2:2")]
     Sampling,
-    /// Wider or taller than the 2040 pixels RFC 2435 has room for.
-    #[error("JPEG is larger than the 2040 pixels of RFC 2435")]
-    TooLarge,
     /// Other than the usual Huffman tables (T.81 annex K), which RFC 2435 supposes.
     #[error("JPEG has Huffman tables of its own, which RTP can't carry")]
     HuffmanTables,
@@ -136,9 +133,6 @@ impl Frame {
         let width = u16::from_be_bytes([head[3], head[4]]);
         if width == 0 || height == 0 {
             return Err(Error::Broken);
-        }
-        if width > 2040 || height > 2040 {
-            return Err(Error::TooLarge);
         }
         if head[5] != 3 {
             return Err(Error::Sampling);

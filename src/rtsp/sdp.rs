@@ -29,6 +29,10 @@ pub fn describe(path: &str, configuration: &Configuration, number: u64) -> Vec<u
             "framesize",
             format!("{payload_type} {width}-{height}"),
         ));
+        if configuration.codec == Codec::Jpeg {
+            // For sizes that RFC 2435 has no room for; read by GStreamer and live555.
+            attributes.push(attribute("x-dimensions", format!("{width},{height}")));
+        }
     }
     let session = Session {
         origin: Origin {

@@ -268,7 +268,14 @@ fn remarks(row: &Row) -> Vec<String> {
     if let Some(offset) = row.report.clock_offset
         && offset.abs() > CLOCK_TOLERANCE
     {
-        let (seconds, way) = (offset.abs().as_secs(), if offset.is_negative() { "behind" } else { "ahead" });
+        let (seconds, way) = (
+            offset.abs().as_secs(),
+            if offset.is_negative() {
+                "behind"
+            } else {
+                "ahead"
+            },
+        );
         remarks.push(format!(
             "its clock is {seconds} s {way}: set NTP, for the time in its picture is wrong too"
         ));

@@ -26,14 +26,14 @@ const NONCES_LIMIT: u32 = 3;
 /// after five. A password that has not proven right is tried by one start at a time,
 /// which may step down once: 2. Beside it up to three starts of a proven password run
 /// at once (`LOGINS`), 1 each and 3 together should it have changed meanwhile.
-pub(super) const fn refusals(proven: bool) -> u32 {
+pub(in crate::gateway) const fn refusals(proven: bool) -> u32 {
     if proven { 1 } else { 2 }
 }
 
 /// A way to sign, without anything secret. The one that proved right is worth being
 /// remembered for its host and user: the next start does not step down again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::gateway) enum Way {
     /// Digest with this algorithm.
     Digest(Algorithm),
     /// The password itself.
@@ -52,7 +52,7 @@ impl std::fmt::Display for Way {
 /// A hash of Digest, strongest first; `-sess` last of its strength, for few
 /// cameras get it right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Algorithm {
+pub(in crate::gateway) enum Algorithm {
     /// SHA-512/256 (RFC 7616).
     Sha512,
     /// SHA-256.
@@ -333,7 +333,7 @@ fn escaped(text: &[u8]) -> Vec<u8> {
 
 /// How a 401 is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(in crate::gateway) enum Next {
     /// The request is sent again, signed.
     Sign,
     /// The camera refused the password.
@@ -347,7 +347,7 @@ pub(super) enum Next {
 /// Signs the requests of a start. Its owner keeps it for the next connection
 /// ([`Self::carried`]) where the camera hangs up behind its challenge.
 #[derive(Clone, Debug)]
-pub(super) struct Signer {
+pub(in crate::gateway) struct Signer {
     remembered: Option<Way>,
     refusals_left: u32,
     basic_allowed: bool,
@@ -368,7 +368,11 @@ pub(super) struct Signer {
 impl Signer {
     /// `remembered` is the way that proved right before at this host for this user;
     /// `refusals` comes from [`refusals`].
-    pub(super) const fn new(remembered: Option<Way>, refusals: u32, basic_allowed: bool) -> Self {
+    pub(in crate::gateway) const fn new(
+        remembered: Option<Way>,
+        refusals: u32,
+        basic_allowed: bool,
+    ) -> Self {
         Self {
             remembered,
             refusals_left: refusals,
@@ -385,19 +389,19 @@ impl Signer {
 
     /// The same for the next connection, which it signs from its first request on.
     #[must_use]
-    pub(super) fn carried(mut self) -> Self {
+    pub(in crate::gateway) fn carried(mut self) -> Self {
         self.carried = self.current.is_some();
         self.proven = false;
         self
     }
 
     /// Whether requests are signed.
-    pub(super) const fn is_ready(&self) -> bool {
+    pub(in crate::gateway) const fn is_ready(&self) -> bool {
         self.current.is_some()
     }
 
     /// Takes a 401 with its `WWW-Authenticate` headers. `signed`: the request was.
-    pub(super) fn challenged<'a>(
+    pub(in crate::gateway) fn challenged<'a>(
         &mut self,
         headers: impl Iterator<Item = &'a [u8]>,
         signed: bool,
@@ -467,7 +471,7 @@ impl Signer {
     }
 
     /// A signed request was answered with anything but 401: the way that proved right.
-    pub(super) fn accepted(&mut self) -> Option<Way> {
+    pub(in crate::gateway) fn accepted(&mut self) -> Option<Way> {
         let way = self.offers.get(self.current?)?.way;
         self.proven = true;
         self.carried = false;
@@ -477,7 +481,7 @@ impl Signer {
     }
 
     /// The `Authorization` of a request. `cnonce` is random; `uri` is the request's.
-    pub(super) fn respond(
+    pub(in crate::gateway) fn respond(
         &mut self,
         credential: &Credential,
         method: &str,
@@ -491,7 +495,7 @@ impl Signer {
 
     /// Tells what was offered and refused: "it offered Digest MD5 and Basic; tried
     /// Digest SHA-256". No secret, no address.
-    pub(super) fn sentence(&self) -> String {
+    pub(in crate::gateway) fn sentence(&self) -> String {
         let offered = match self.offered.as_slice() {
             [] => "no way to sign in".to_owned(),
             names => listed(names),

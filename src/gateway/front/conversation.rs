@@ -214,7 +214,7 @@ impl Conversation {
         let fixes = self.opening.learned.fixes().clone();
         self.media = Some(Media {
             lane,
-            assembler: Assembler::new(track, unordered, ssrc, fixes),
+            assembler: Assembler::new(track, unordered, ssrc, fixes, Instant::now()),
             plain: Plain::new(codec, notes.clone()),
         });
         let (listener, url) = listen().await.map_err(|error| {
@@ -304,7 +304,9 @@ impl Conversation {
         let Some(connection) = &mut self.connection else {
             return Err(std::io::ErrorKind::NotConnected.into());
         };
-        connection.reader.expect_description(ask == Ask::Describe);
+        if ask == Ask::Describe {
+            connection.reader.expect_description();
+        }
         write(&mut connection.out, &request.encode()).await?;
         if ask == Ask::Play {
             self.eager_reads = EAGER_READS;
@@ -406,7 +408,10 @@ impl Conversation {
             accepted = accept => accepted,
         };
         let Ok(Ok((retina, from))) = retina else {
-            return Err(cause::again(Reason::Internal, "its session was not asked for"));
+            return Err(cause::again(
+                Reason::Internal,
+                "its session was not asked for",
+            ));
         };
         drop(listener);
         if !from.ip().is_loopback() {
@@ -566,9 +571,8 @@ impl Conversation {
             match (media.lane, &mut self.connection, &self.udp) {
                 (Lane::Interleaved { rtcp, .. }, Some(connection), _) => {
                     let mut framed = vec![b'$', rtcp];
-                    framed.extend_from_slice(
-                        &u16::try_from(report.len()).unwrap_or(0).to_be_bytes(),
-                    );
+                    framed
+                        .extend_from_slice(&u16::try_from(report.len()).unwrap_or(0).to_be_bytes());
                     framed.extend_from_slice(&report);
                     let written = write(&mut connection.out, &framed).await;
                     written.map_err(|_| cause::ended())?;

@@ -318,7 +318,9 @@ impl Dialogue {
     /// Whether this answer belongs to the request on its way: by its number, and where
     /// it has none or a strange one because nothing else is on its way.
     pub(super) fn is_answer(&self, answer: &Message, alone: bool) -> bool {
-        let number = answer.text("CSeq").and_then(|text| text.trim().parse::<u32>().ok());
+        let number = answer
+            .text("CSeq")
+            .and_then(|text| text.trim().parse::<u32>().ok());
         if number == Some(self.sequence) {
             return true;
         }
@@ -627,8 +629,8 @@ impl Parsed {
             let value = value.trim().trim_matches('"');
             match name.trim().to_ascii_lowercase().as_str() {
                 "interleaved" if parsed.interleaved.is_none() => {
-                    parsed.interleaved = pair(value, u8::MAX.into())
-                        .map(|(rtp, rtcp)| (rtp as u8, rtcp as u8));
+                    parsed.interleaved =
+                        pair(value, u8::MAX.into()).map(|(rtp, rtcp)| (rtp as u8, rtcp as u8));
                 }
                 "server_port" if parsed.server_ports.is_none() => {
                     parsed.server_ports =

@@ -50,8 +50,6 @@ fixes! {
     OtherChannels "other-channels" "it uses other channels than were asked for";
     /// RFC 2326 10.12: what stands between packets is a message or a packet.
     StrayBytes "stray-bytes" "it sends stray bytes between packets";
-    /// RFC 2326 12.14: the body is as long as told, or lacks.
-    BodyLength "body-length" "its Content-Length is missing or wrong";
     /// RFC 2326 12.17: the answer's number is the request's.
     AnswerNumber "answer-number" "its answers carry the wrong CSeq or none";
     /// RFC 7235 does not forbid it; the next connection is signed from its first request.

@@ -92,12 +92,20 @@ struct Left {
 impl Shared {
     /// Notes why it ended; the first cause is kept.
     fn decide(&self, failure: Failure) {
-        let mut verdict = self.0.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verdict = self
+            .0
+            .verdict
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         verdict.get_or_insert(failure);
     }
 
     fn set_clock_offset(&self, offset: i64) {
-        let mut known = self.0.clock_offset.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .0
+            .clock_offset
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *known = Some(offset);
     }
 }

@@ -199,10 +199,7 @@ impl Plain {
 /// Whether retina takes the unit for a parameter set.
 fn is_set(codec: Codec, nal: &[u8]) -> bool {
     match codec {
-        Codec::H264 => matches!(
-            h264::nal_type(nal),
-            h264::kind::SPS | h264::kind::PPS
-        ),
+        Codec::H264 => matches!(h264::nal_type(nal), h264::kind::SPS | h264::kind::PPS),
         Codec::H265 => matches!(
             h265::nal_type(nal),
             h265::kind::VPS | h265::kind::SPS | h265::kind::PPS
@@ -232,7 +229,13 @@ pub(super) struct Served {
 }
 
 /// Answers a request of retina's. `None`: it is no request with the token.
-pub(super) fn answer(method: &str, uri: &str, number: &str, token: &str, codec: Codec) -> Option<Served> {
+pub(super) fn answer(
+    method: &str,
+    uri: &str,
+    number: &str,
+    token: &str,
+    codec: Codec,
+) -> Option<Served> {
     if !uri.contains(token) {
         return None;
     }

@@ -36,7 +36,11 @@ impl Pair {
         for _ in 0..TRIES {
             let first = std::net::UdpSocket::bind((own, 0))?;
             let port = first.local_addr()?.port();
-            let beside = if port % 2 == 0 { port.checked_add(1) } else { port.checked_sub(1) };
+            let beside = if port % 2 == 0 {
+                port.checked_add(1)
+            } else {
+                port.checked_sub(1)
+            };
             let second = match beside.map(|beside| std::net::UdpSocket::bind((own, beside))) {
                 Some(Ok(second)) => second,
                 Some(Err(error)) => {
@@ -45,7 +49,11 @@ impl Pair {
                 }
                 None => continue,
             };
-            let (rtp, rtcp) = if port % 2 == 0 { (first, second) } else { (second, first) };
+            let (rtp, rtcp) = if port % 2 == 0 {
+                (first, second)
+            } else {
+                (second, first)
+            };
             // As much as the system gives.
             let _ = socket2::SockRef::from(&rtp).set_recv_buffer_size(BUFFER);
             rtp.set_nonblocking(true)?;
@@ -64,7 +72,10 @@ impl Pair {
 
     /// Our ports.
     pub(super) fn ports(&self) -> io::Result<(u16, u16)> {
-        Ok((self.rtp.local_addr()?.port(), self.rtcp.local_addr()?.port()))
+        Ok((
+            self.rtp.local_addr()?.port(),
+            self.rtcp.local_addr()?.port(),
+        ))
     }
 
     /// What SETUP's answer names: the camera's ports and another address of its own.
@@ -106,7 +117,11 @@ impl Pair {
                 }
                 if self.reports_to.is_none() {
                     let port = from.port();
-                    self.reports_to = if is_rtcp { Some(port) } else { port.checked_add(1) };
+                    self.reports_to = if is_rtcp {
+                        Some(port)
+                    } else {
+                        port.checked_add(1)
+                    };
                 }
                 with(self.buffer.get(..length).unwrap_or_default(), is_rtcp);
             }
@@ -116,7 +131,9 @@ impl Pair {
     fn is_camera(&self, from: SocketAddr) -> bool {
         let ip = from.ip().to_canonical();
         ip == self.camera.to_canonical()
-            || self.source.is_some_and(|source| ip == source.to_canonical())
+            || self
+                .source
+                .is_some_and(|source| ip == source.to_canonical())
     }
 
     /// Sends a report; one that is lost is followed by the next.

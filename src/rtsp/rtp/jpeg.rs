@@ -8,6 +8,9 @@ use crate::media::unit::AccessUnit;
 /// Q value for tables that may change with each picture (RFC 2435 3.1.8).
 const TABLES_IN_BAND: u8 = 255;
 
+/// Largest width and height that 8 bits name in units of 8 pixels (RFC 2435 3.1.5).
+const SIZE_LIMIT: u16 = 2_040;
+
 pub(super) fn packetise(writer: &mut Writer, unit: &AccessUnit) {
     let Ok(jpeg) = Jpeg::parse(&unit.data) else {
         return;
@@ -24,6 +27,9 @@ pub(super) fn packetise(writer: &mut Writer, unit: &AccessUnit) {
     } else {
         &[]
     };
+    // Larger than there is room for: the session description says it (x-dimensions).
+    let fits = jpeg.width <= SIZE_LIMIT && jpeg.height <= SIZE_LIMIT;
+    let eighths = |pixels: u16| if fits { pixels.div_ceil(8) as u8 } else { 0 };
     let tables_header = [0, 0, 0, 128];
     let mut rest = jpeg.scan;
     let mut offset = 0_usize;
@@ -36,8 +42,8 @@ pub(super) fn packetise(writer: &mut Writer, unit: &AccessUnit) {
             place[3],
             if restarts { sampling + 64 } else { sampling },
             TABLES_IN_BAND,
-            (jpeg.width.div_ceil(8)) as u8,
-            (jpeg.height.div_ceil(8)) as u8,
+            eighths(jpeg.width),
+            eighths(jpeg.height),
         ];
         let tables: [&[u8]; 3] = if offset == 0 {
             [&tables_header, jpeg.tables[0], jpeg.tables[1]]

@@ -1,6 +1,7 @@
 use super::*;
 
-const DESCRIPTION: &str = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:video\r\n";
+const DESCRIPTION: &str =
+    "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:video\r\n";
 
 fn dialogue(transport: Transport) -> Dialogue {
     Dialogue::new(
@@ -40,20 +41,32 @@ fn transports_are_read_with_patience() {
     for (text, interleaved, ports) in [
         ("RTP/AVP/TCP;unicast;interleaved=2-3", Some((2, 3)), None),
         ("RTP/AVP/TCP;interleaved=4", Some((4, 5)), None),
-        ("RTP/AVP/TCP; Interleaved = 4 - 5 ;ssrc=x", Some((4, 5)), None),
+        (
+            "RTP/AVP/TCP; Interleaved = 4 - 5 ;ssrc=x",
+            Some((4, 5)),
+            None,
+        ),
         ("interleaved=255", None, None),
         ("interleaved=300-301", None, None),
         ("interleaved=0-0", Some((0, 1)), None),
         ("interleaved=1-x", Some((1, 2)), None),
         ("RTP/AVP;server_port=5000-5001", None, Some((5000, 5001))),
-        ("RTP/AVP;server_port=39000-35968", None, Some((39000, 35968))),
+        (
+            "RTP/AVP;server_port=39000-35968",
+            None,
+            Some((39000, 35968)),
+        ),
         ("RTP/AVP;server_port=5000", None, Some((5000, 5001))),
         ("RTP/AVP/TCP;server_port=0-0", None, None),
         ("", None, None),
         (";;=;,,", None, None),
     ] {
         let parsed = Parsed::read(text);
-        assert_eq!((parsed.interleaved, parsed.server_ports), (interleaved, ports), "{text}");
+        assert_eq!(
+            (parsed.interleaved, parsed.server_ports),
+            (interleaved, ports),
+            "{text}"
+        );
     }
     let parsed = Parsed::read("RTP/AVP;source=10.0.0.7");
     assert_eq!(parsed.source, "10.0.0.7".parse().ok());
@@ -90,7 +103,13 @@ fn an_answer_without_transport_means_what_was_asked() {
     let next = dialogue.judge(Ask::Setup, &answer(200, &[]));
     assert!(matches!(next, Next::Accepted));
     assert_eq!(dialogue.lane(), Some(Lane::Interleaved { rtp: 0, rtcp: 1 }));
-    assert!(dialogue.learned.fixes().needed().contains(&Fix::TransportForm));
+    assert!(
+        dialogue
+            .learned
+            .fixes()
+            .needed()
+            .contains(&Fix::TransportForm)
+    );
 }
 
 #[test]
@@ -101,7 +120,10 @@ fn the_other_transport_is_tried_once() {
     let request = dialogue.request(Ask::Setup, [0; 8]);
     let transport = request.text("Transport").unwrap().into_owned();
     assert_eq!(transport, "RTP/AVP;unicast;client_port=5000-5001");
-    assert!(matches!(dialogue.judge(Ask::Setup, &answer(461, &[])), Next::Again));
+    assert!(matches!(
+        dialogue.judge(Ask::Setup, &answer(461, &[])),
+        Next::Again
+    ));
     let request = dialogue.request(Ask::Setup, [0; 8]);
     let transport = request.text("Transport").unwrap().into_owned();
     assert_eq!(transport, "RTP/AVP/TCP;unicast;interleaved=0-1");
@@ -118,7 +140,11 @@ fn a_refused_keep_alive_is_not_sent_again() {
     assert_eq!(asked(&mut dialogue, Ask::KeepAlive).0, "OPTIONS");
     let public = answer(200, &[("Public", "DESCRIBE, get_parameter, SET_PARAMETER")]);
     dialogue.judge(Ask::KeepAlive, &public);
-    for (method, status) in [("GET_PARAMETER", 501), ("SET_PARAMETER", 405), ("OPTIONS", 400)] {
+    for (method, status) in [
+        ("GET_PARAMETER", 501),
+        ("SET_PARAMETER", 405),
+        ("OPTIONS", 400),
+    ] {
         assert_eq!(asked(&mut dialogue, Ask::KeepAlive).0, method);
         let next = dialogue.judge(Ask::KeepAlive, &answer(status, &[]));
         assert!(matches!(next, Next::Accepted));
@@ -133,17 +159,25 @@ fn a_redirect_is_followed_once_and_to_the_same_host_only() {
     let mut dialogue = dialogue(Transport::Tcp);
     dialogue.request(Ask::Describe, [0; 8]);
     let away = answer(302, &[("Location", "rtsp://10.0.0.10/x")]);
-    assert!(matches!(dialogue.judge(Ask::Describe, &away), Next::Failed(_)));
+    assert!(matches!(
+        dialogue.judge(Ask::Describe, &away),
+        Next::Failed(_)
+    ));
     let here = answer(302, &[("Location", "rtsp://10.0.0.9/new")]);
     assert!(matches!(dialogue.judge(Ask::Describe, &here), Next::Again));
     assert_eq!(asked(&mut dialogue, Ask::Describe).1, "rtsp://10.0.0.9/new");
-    assert!(matches!(dialogue.judge(Ask::Describe, &here), Next::Failed(_)));
+    assert!(matches!(
+        dialogue.judge(Ask::Describe, &here),
+        Next::Failed(_)
+    ));
 }
 
 #[test]
 fn what_can_be_tried_otherwise_is_tried_a_bounded_number_of_times() {
     for ask in [Ask::Describe, Ask::Setup, Ask::Play] {
-        for status in [300, 400, 404, 406, 451, 454, 455, 457, 459, 460, 461, 500, 501] {
+        for status in [
+            300, 400, 404, 406, 451, 454, 455, 457, 459, 460, 461, 500, 501,
+        ] {
             let mut dialogue = dialogue(Transport::Tcp);
             describe(&mut dialogue);
             let mut tries = 0;
@@ -167,7 +201,10 @@ fn what_can_be_tried_otherwise_is_tried_a_bounded_number_of_times() {
 fn a_password_that_is_not_set_is_said() {
     let mut dialogue = dialogue(Transport::Tcp);
     dialogue.request(Ask::Describe, [0; 8]);
-    let challenge = answer(401, &[("WWW-Authenticate", "Digest realm=\"r\", nonce=\"n\"")]);
+    let challenge = answer(
+        401,
+        &[("WWW-Authenticate", "Digest realm=\"r\", nonce=\"n\"")],
+    );
     let Next::Failed(failure) = dialogue.judge(Ask::Describe, &challenge) else {
         panic!("signed without a password");
     };

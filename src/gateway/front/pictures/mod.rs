@@ -4,15 +4,37 @@
 //! No packet ends anything. A bad payload costs at most the picture it belongs to; a
 //! picture that is not whole is dropped, and the next one says so (`loss_before`).
 
+mod motion_jpeg;
+mod order;
+mod payload;
+mod reports;
+mod rtp;
+mod scan;
+mod sets;
+mod units;
+
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::fix::Fixes;
+use self::motion_jpeg::{MotionJpeg, Unshown};
+use self::order::{Gap, Order, Verdict};
+use self::reports::Reports;
+use self::sets::Sets;
+use self::units::Units;
+use super::fix::{Fix, Fixes};
 use crate::clock::Wall;
-use crate::media::unit::{Codec, Configuration};
+use crate::gateway::cause;
+use crate::media::timeline::TICKS_PER_SECOND;
+use crate::media::unit::{Codec, Configuration, UNIT_LIMIT};
 use crate::proto::camera::Failure;
+use crate::reason::Reason;
+
+/// Ticks of RTP time in a second for all video (RFC 3551 5).
+const CLOCK: u32 = 90_000;
+/// Largest width and height that MJPEG packets have room for (RFC 2435 3.1.5).
+const JPEG_SIDE: u16 = 2_040;
 
 /// What the description says of the track.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,52 +78,277 @@ pub(in crate::gateway) struct Picture {
     pub configuration: Option<Arc<Configuration>>,
 }
 
+/// Packets of a payload type that was not announced, before it is taken for the track's.
+const FOREIGN_PACKETS: usize = 8;
+/// How long no announced one may have come by then.
+const FOREIGN_WAIT: Duration = Duration::from_millis(300);
+/// Bytes of them that are kept meanwhile.
+const FOREIGN_BYTES: usize = 4 * 1024 * 1024;
+/// Pictures in a row that cannot be shown before that is told.
+const UNSHOWN: u8 = 3;
+/// Packets of audio's static payload types alone before that is told.
+const AUDIO_PACKETS: u32 = 500;
+
 /// Makes pictures of one track's RTP packets.
 #[derive(Debug)]
-pub(in crate::gateway) struct Assembler {}
+pub(in crate::gateway) struct Assembler {
+    fixes: Fixes,
+    payload_type: u8,
+    order_numbers: bool,
+    order: Order,
+    reports: Reports,
+    maker: Maker,
+    clock: Clock,
+    foreign: Foreign,
+}
+
+/// What makes pictures of payloads.
+#[derive(Debug)]
+enum Maker {
+    Units(Box<Units>),
+    Jpeg(Box<MotionJpeg>),
+}
+
+/// RTP time of any rate as 90 kHz.
+#[derive(Debug)]
+struct Clock {
+    rate: u32,
+    /// The newest time, and what it is without wrapping.
+    newest: Option<(u32, i64)>,
+}
+
+impl Clock {
+    fn place(&mut self, time: u32) -> u32 {
+        let whole = match self.newest {
+            None => i64::from(time),
+            Some((before, whole)) => whole + i64::from(time.wrapping_sub(before).cast_signed()),
+        };
+        self.newest = Some((time, whole));
+        let ticks = i128::from(whole) * i128::from(TICKS_PER_SECOND) / i128::from(self.rate);
+        ticks as u32
+    }
+}
+
+/// Packets of a payload type that was not announced.
+#[derive(Debug, Default)]
+struct Foreign {
+    /// An announced one came, or another was taken for it.
+    settled: bool,
+    payload_type: u8,
+    since: Option<Instant>,
+    packets: Vec<(Vec<u8>, Instant)>,
+    bytes: usize,
+    audio: u32,
+}
 
 impl Assembler {
     /// `unordered`: packets come over UDP. `ssrc`: ours, random, for receiver reports.
-    pub(in crate::gateway) fn new(track: Track, unordered: bool, ssrc: u32, fixes: Fixes) -> Self {
-        let _ = (track, unordered, ssrc, fixes);
-        Self {}
+    pub(in crate::gateway) fn new(
+        track: Track,
+        unordered: bool,
+        ssrc: u32,
+        fixes: Fixes,
+        now: Instant,
+    ) -> Self {
+        let rate = match track.clock_rate {
+            0 => CLOCK,
+            rate => rate,
+        };
+        if rate != CLOCK {
+            fixes.note(Fix::ClockRate);
+        }
+        let maker = match track.codec {
+            Codec::H264 | Codec::H265 => {
+                let sets = Sets::new(track.codec, &track.sets, fixes.clone());
+                Maker::Units(Box::new(Units::new(track.codec, sets, fixes.clone(), now)))
+            }
+            Codec::Jpeg => Maker::Jpeg(Box::new(MotionJpeg::new(track.dimensions, fixes.clone()))),
+        };
+        Self {
+            payload_type: track.payload_type,
+            order_numbers: track.order_numbers,
+            order: Order::new(unordered, fixes.clone()),
+            reports: Reports::new(ssrc, rate, fixes.clone()),
+            maker,
+            clock: Clock { rate, newest: None },
+            foreign: Foreign::default(),
+            fixes,
+        }
     }
 
     /// Takes an RTP packet as it came; other bytes are ignored.
     pub(in crate::gateway) fn push(&mut self, packet: &[u8], now: Instant) {
-        let _ = (packet, now);
+        let Some(read) = rtp::Packet::parse(packet) else {
+            return;
+        };
+        if read.payload_type == self.payload_type {
+            if !self.foreign.settled {
+                self.foreign = Foreign {
+                    settled: true,
+                    ..Foreign::default()
+                };
+            }
+            self.accept(&read, packet, now);
+        } else if !self.foreign.settled && self.foreign.note(&read, packet, now) {
+            self.fixes.note(Fix::PayloadType);
+            self.payload_type = read.payload_type;
+            for (packet, at) in std::mem::take(&mut self.foreign.packets) {
+                if let Some(read) = rtp::Packet::parse(&packet) {
+                    self.accept(&read, &packet, at);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, read: &rtp::Packet<'_>, packet: &[u8], now: Instant) {
+        match self.order.accept(read, packet, now) {
+            Verdict::Take(gap) => self.take(read, gap, now),
+            Verdict::Held | Verdict::Drop => {}
+        }
+        self.release(now);
+    }
+
+    /// Takes the packets whose turn has come.
+    fn release(&mut self, now: Instant) {
+        while let Some((held, gap)) = self.order.release(now) {
+            if let Some(read) = rtp::Packet::parse(&held.packet) {
+                self.take(&read, gap, held.at);
+            }
+        }
+    }
+
+    fn take(&mut self, packet: &rtp::Packet<'_>, gap: Gap, now: Instant) {
+        if packet.bad_padding {
+            self.fixes.note(Fix::RtpForm);
+        }
+        self.reports.note(packet, gap, now);
+        match &mut self.maker {
+            Maker::Units(units) => {
+                units.begin_packet(packet.time, now);
+                if gap != Gap::None {
+                    units.gap(gap);
+                }
+                units.take(packet, self.order_numbers);
+            }
+            Maker::Jpeg(jpeg) => {
+                if gap != Gap::None {
+                    jpeg.gap(gap);
+                }
+                jpeg.take(packet, now);
+            }
+        }
     }
 
     /// Takes a compound RTCP packet as it came; what cannot be read is ignored.
     pub(in crate::gateway) fn push_rtcp(&mut self, packet: &[u8], now: Instant, wall: Wall) {
-        let _ = (packet, now, wall);
+        self.reports.read(packet, now, wall);
     }
 
     /// The next whole picture. To be called after each push and at [`Assembler::deadline`],
     /// until it gives none.
     pub(in crate::gateway) fn pop(&mut self, now: Instant) -> Option<Picture> {
-        let _ = now;
-        None
+        self.release(now);
+        // A packet that is waited for may belong to the picture.
+        let may_expire = self.order.deadline().is_none();
+        let mut picture = match &mut self.maker {
+            Maker::Units(units) => {
+                if may_expire {
+                    units.expire(now);
+                }
+                units.pop()
+            }
+            Maker::Jpeg(jpeg) => {
+                if may_expire {
+                    jpeg.expire(now);
+                }
+                jpeg.pop()
+            }
+        }?;
+        picture.time = self.clock.place(picture.time);
+        Some(picture)
     }
 
     /// When [`Assembler::pop`] must be called though nothing came.
     pub(in crate::gateway) fn deadline(&self) -> Option<Instant> {
-        None
+        let waiting = self.order.deadline();
+        waiting.or_else(|| match &self.maker {
+            Maker::Units(units) => units.deadline(),
+            Maker::Jpeg(jpeg) => jpeg.deadline(),
+        })
     }
 
     /// Receiver report and name (RFC 3550 6.4.2, 6.5), due every 5 s.
     pub(in crate::gateway) fn report(&mut self, now: Instant) -> Vec<u8> {
-        let _ = now;
-        Vec::new()
+        self.reports.write(now)
     }
 
     /// Why nothing can be shown, and the setting of the camera that would help.
     pub(in crate::gateway) fn complaint(&self) -> Option<Failure> {
-        None
+        let hold = |detail: String| Some(cause::hold(Reason::CodecUnsupported, detail));
+        match &self.maker {
+            Maker::Units(units) if units.too_large >= UNSHOWN => hold(too_large()),
+            Maker::Jpeg(jpeg) => match jpeg.unshown {
+                Some((why, UNSHOWN..)) => hold(match why {
+                    Unshown::Size => format!(
+                        "its MJPEG packets do not name the size of the picture, for which they have room up to {JPEG_SIDE} pixels: set the camera to {JPEG_SIDE} pixels or less in width and height, or to H.264"
+                    ),
+                    Unshown::Type(kind) => format!(
+                        "it sends MJPEG of type {kind}, which no standard describes: set the camera to baseline JPEG with 4:2:0 or 4:2:2, or to H.264"
+                    ),
+                    Unshown::TooLarge => too_large(),
+                }),
+                _ => None,
+            },
+            Maker::Units(_) => None,
+        }
+        .or_else(|| {
+            (self.foreign.audio >= AUDIO_PACKETS).then(|| {
+                let detail = format!(
+                    "it sends no packet of payload type {}, which it announced for the picture, but audio instead: set the camera to H.264 or H.265",
+                    self.payload_type
+                );
+                cause::hold(Reason::CodecUnsupported, detail)
+            })
+        })
     }
 
     /// The camera's clock less ours by its last sender report, in µs.
-    pub(in crate::gateway) fn clock_offset(&self) -> Option<i64> {
-        None
+    pub(in crate::gateway) const fn clock_offset(&self) -> Option<i64> {
+        self.reports.clock_offset()
     }
 }
+
+fn too_large() -> String {
+    format!(
+        "pictures of more than {UNIT_LIMIT} bytes: set the camera to a lower resolution or quality"
+    )
+}
+
+impl Foreign {
+    /// Keeps a packet of another type. `true`: none of the announced came, and this one
+    /// stands for it.
+    fn note(&mut self, read: &rtp::Packet<'_>, packet: &[u8], now: Instant) -> bool {
+        // Static types of audio (RFC 3551 table 4).
+        if read.payload_type < 24 {
+            self.audio = self.audio.saturating_add(1);
+            return false;
+        }
+        if self.payload_type != read.payload_type {
+            *self = Self {
+                payload_type: read.payload_type,
+                audio: self.audio,
+                ..Self::default()
+            };
+        }
+        let since = *self.since.get_or_insert(now);
+        self.bytes += packet.len();
+        self.packets.push((packet.to_vec(), now));
+        let is_long = now.saturating_duration_since(since) >= FOREIGN_WAIT;
+        let is_enough = self.packets.len() >= FOREIGN_PACKETS && is_long;
+        self.settled = is_enough || self.bytes >= FOREIGN_BYTES;
+        self.settled
+    }
+}
+
+#[cfg(test)]
+mod tests;

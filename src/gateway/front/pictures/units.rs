@@ -1,0 +1,878 @@
+//! Pictures out of NAL units: borders by slices, markers only as far as they prove
+//! truthful, key pictures by what their slices are.
+//!
+//! A unit is written into the picture's buffer as it comes, and is looked at as soon as
+//! its head is there: the first slice of another picture cuts the buffer.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::super::fix::{Fix, Fixes};
+use super::Picture;
+use super::order::Gap;
+use super::scan::{Scan, Sink};
+use super::sets::Sets;
+use crate::media::nal::{Bits, push_length_prefixed, unescape};
+use crate::media::slice::{Slice, recovery_point};
+use crate::media::unit::{Codec, UNIT_LIMIT};
+use crate::media::{h264, h265};
+
+/// Bytes of a unit that tell what it is: more than a slice header needs.
+const HEAD: usize = 64;
+/// How long a picture whose marker came is held until markers are known to be truthful.
+const MARKED: Duration = Duration::from_millis(20);
+/// After so long without a packet a picture counts as whole, though nothing said so.
+const QUIET: Duration = Duration::from_millis(100);
+/// The same where it has fewer slices than the picture before, or lacks a trusted marker.
+const QUIET_SHORT: Duration = Duration::from_millis(500);
+/// Pictures that prove markers truthful, or the number of slices steady; a key picture
+/// must be among them.
+const PROOF: u8 = 6;
+/// Most bytes that are reserved before they come.
+const HINT_LIMIT: usize = 256 * 1024;
+/// Pictures that wait to be taken.
+const READY: usize = 64;
+/// Parameter sets that wait for the picture before them to end.
+const WAITING_SETS: usize = 64;
+
+/// What a unit is, once its head was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Unknown,
+    Drop,
+    Set,
+    /// Supplemental enhancement information, of this picture or the next.
+    Message,
+    /// A further part of this picture.
+    Part,
+    Slice,
+}
+
+/// The unit that is being written.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// Where its length stands in the buffer.
+    at: usize,
+    class: Class,
+    time: u32,
+    is_fragmented: bool,
+}
+
+/// What a slice says of its picture.
+#[derive(Clone, Copy, Debug)]
+enum Head {
+    Avc(Slice),
+    Hevc {
+        first: bool,
+        random_access: bool,
+        pps: Option<u8>,
+    },
+}
+
+impl Head {
+    const fn first(&self) -> bool {
+        match self {
+            Self::Avc(slice) => slice.first,
+            Self::Hevc { first, .. } => *first,
+        }
+    }
+
+    /// IDR, or random access in H.265.
+    const fn refreshes(&self) -> bool {
+        match self {
+            Self::Avc(slice) => slice.idr,
+            Self::Hevc { random_access, .. } => *random_access,
+        }
+    }
+
+    const fn intra(&self) -> bool {
+        match self {
+            Self::Avc(slice) => slice.intra,
+            Self::Hevc { random_access, .. } => *random_access,
+        }
+    }
+
+    const fn pps(&self) -> Option<u8> {
+        match self {
+            Self::Avc(slice) => Some(slice.pps),
+            Self::Hevc { pps, .. } => *pps,
+        }
+    }
+
+    /// Whether this slice goes on with the picture of `before`.
+    fn continues(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Avc(this), Self::Avc(that)) => {
+                if this.first {
+                    this.is_second_field_of(that)
+                } else {
+                    this.is_same_picture(that) || this.is_second_field_of(that)
+                }
+            }
+            (this, that) => !this.first() && this.refreshes() == that.refreshes(),
+        }
+    }
+}
+
+/// The picture that is being put together.
+#[derive(Debug)]
+struct Building {
+    data: Vec<u8>,
+    time: u32,
+    /// When the newest of it came.
+    arrived: Instant,
+    slices: u32,
+    /// Of the first and of the newest slice.
+    first: Option<Head>,
+    newest: Option<Head>,
+    refreshes: bool,
+    intra: bool,
+    recovery: Option<i64>,
+    is_damaged: bool,
+    /// Packets were lost behind its newest slice: they may have been its own.
+    is_doubtful: bool,
+    is_marked: bool,
+    /// What came after its newest slice and may belong to the next picture.
+    tail: Option<Tail>,
+    tail_sets: Vec<Bytes>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    at: usize,
+    time: u32,
+    recovery: Option<i64>,
+}
+
+impl Building {
+    fn new(data: Vec<u8>, now: Instant) -> Self {
+        Self {
+            data,
+            time: 0,
+            arrived: now,
+            slices: 0,
+            first: None,
+            newest: None,
+            refreshes: true,
+            intra: true,
+            recovery: None,
+            is_damaged: false,
+            is_doubtful: false,
+            is_marked: false,
+            tail: None,
+            tail_sets: Vec::new(),
+        }
+    }
+}
+
+/// What was learned of the camera's markers and slices.
+#[derive(Clone, Copy, Debug, Default)]
+struct Habits {
+    /// Pictures that ended where the marker said, and whether a key picture was among them.
+    truthful: u8,
+    truthful_key: bool,
+    lie: bool,
+    missing: u8,
+    /// The picture given out last ended for its marker; the next slice tells whether rightly.
+    unproven: Option<bool>,
+    /// Slices of the picture before, how many pictures had as many, a key picture too.
+    usual: u32,
+    steady: u8,
+    steady_key: bool,
+    /// Fragmented units end with their end bit.
+    ends: bool,
+}
+
+impl Habits {
+    const fn trusts_markers(&self) -> bool {
+        !self.lie && self.truthful >= PROOF && self.truthful_key
+    }
+
+    fn prove(&mut self, key: bool) {
+        self.truthful = self.truthful.saturating_add(1);
+        self.truthful_key |= key;
+    }
+
+    const fn knows_slices(&self) -> bool {
+        self.steady >= PROOF && self.steady_key
+    }
+
+    fn count_slices(&mut self, slices: u32, key: bool) {
+        if self.usual == slices {
+            self.steady = self.steady.saturating_add(1);
+            self.steady_key |= key;
+        } else {
+            (self.usual, self.steady, self.steady_key) = (slices, 0, key);
+        }
+    }
+}
+
+/// Makes pictures of NAL units.
+#[derive(Debug)]
+pub(super) struct Units {
+    pub(super) codec: Codec,
+    pub(super) fixes: Fixes,
+    sets: Sets,
+    scan: Scan,
+    open: Option<Open>,
+    picture: Building,
+    habits: Habits,
+    /// Something was lost since the picture given out last.
+    lost: bool,
+    /// A refresh came: recovery points are nothing special.
+    refresh_seen: bool,
+    recovery_keys: u8,
+    /// Of the picture given out last, if nothing was lost since.
+    given: Option<(Head, u32)>,
+    /// Room to reserve for a picture: as much as the newest between key pictures took.
+    hint: usize,
+    ready: VecDeque<Picture>,
+    /// Pictures above the limit since the last that was not.
+    pub(super) too_large: u8,
+    /// Time and arrival of the packet that is being read.
+    pub(super) time: u32,
+    pub(super) now: Instant,
+    /// Units begun in it.
+    units: u32,
+}
+
+impl Units {
+    pub(super) fn new(codec: Codec, sets: Sets, fixes: Fixes, now: Instant) -> Self {
+        Self {
+            codec,
+            fixes,
+            sets,
+            scan: Scan::default(),
+            open: None,
+            picture: Building::new(Vec::new(), now),
+            habits: Habits::default(),
+            lost: false,
+            refresh_seen: false,
+            recovery_keys: 0,
+            given: None,
+            hint: 0,
+            ready: VecDeque::new(),
+            too_large: 0,
+            time: 0,
+            now,
+            units: 0,
+        }
+    }
+
+    /// A packet is being read.
+    pub(super) fn begin_packet(&mut self, time: u32, now: Instant) {
+        (self.time, self.now, self.units) = (time, now, 0);
+    }
+
+    /// A whole unit.
+    pub(super) fn unit(&mut self, bytes: &[u8]) {
+        self.leave();
+        self.begin(false);
+        self.write(bytes);
+        self.close();
+    }
+
+    /// A whole unit whose header stands apart from the rest.
+    pub(super) fn unit_of(&mut self, header: &[u8], rest: &[u8]) {
+        self.leave();
+        self.begin(false);
+        self.write(header);
+        self.write(rest);
+        self.close();
+    }
+
+    /// Something of the picture came broken.
+    pub(super) fn harm(&mut self) {
+        if self.picture.slices > 0 && self.picture.time == self.time {
+            self.picture.is_damaged = true;
+        }
+    }
+
+    /// Units between start codes.
+    pub(super) fn stream(&mut self, bytes: &[u8]) {
+        self.leave();
+        self.write(bytes);
+        self.close();
+    }
+
+    /// A unit in fragments begins. `header`: its NAL header.
+    pub(super) fn begin_fragments(&mut self, header: &[u8], body: &[u8]) {
+        if let Some(open) = self.open {
+            self.fixes.note(Fix::FragmentFlags);
+            // first_mb_in_slice 0 is a single 1; first_slice_segment_in_pic_flag stands there too.
+            let begins = body.first().is_some_and(|byte| byte & 0x80 != 0);
+            let is_first = open.class == Class::Slice && self.picture.slices == 1;
+            if begins && is_first && open.time == self.time {
+                // The same picture from its start: what came of it is no part of it.
+                self.discard();
+            } else {
+                self.leave();
+            }
+        }
+        self.begin(true);
+        self.write(header);
+        self.write(body);
+    }
+
+    /// More of a unit in fragments.
+    pub(super) fn go_on(&mut self, body: &[u8]) {
+        if self.open.is_some_and(|open| open.is_fragmented) {
+            self.write(body);
+        } else {
+            // Its start was lost, or it is no part of anything.
+            self.fixes.note(Fix::FragmentFlags);
+        }
+    }
+
+    /// The last fragment of a unit came.
+    pub(super) fn end_fragments(&mut self) {
+        if self.open.is_some() {
+            self.habits.ends = true;
+            self.close();
+        }
+    }
+
+    /// The packet had the marker bit.
+    pub(super) fn mark(&mut self) {
+        if self.open.is_some_and(|open| open.time == self.time) {
+            // The last fragment without its end bit.
+            self.fixes.note(Fix::FragmentFlags);
+            self.close();
+        }
+        if self.picture.slices == 0 {
+            if self.units > 0 {
+                self.fixes.note(Fix::Markers);
+            }
+            return;
+        }
+        if self.picture.time != self.time {
+            return;
+        }
+        self.picture.is_marked = true;
+        let slices = self.picture.slices;
+        let all = self.habits.knows_slices() && slices == self.habits.usual;
+        if self.habits.trusts_markers() || all {
+            self.finish_whole();
+        }
+    }
+
+    /// Packets are missing before the one that comes now, or the numbers begin again.
+    pub(super) fn gap(&mut self, gap: Gap) {
+        if self.open.is_some() {
+            self.cut();
+        } else if self.picture.slices > 0 {
+            let complete = self.picture.slices >= self.habits.usual;
+            if self.picture.is_marked && (!self.habits.lie || complete) {
+                self.finish_whole();
+            } else if gap == Gap::Lost {
+                self.picture.is_doubtful = true;
+            }
+        }
+        if gap == Gap::Lost {
+            self.lost = true;
+        }
+        self.given = None;
+    }
+
+    /// When the picture counts as whole if nothing comes.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.picture.slices == 0 || self.open.is_some() {
+            return None;
+        }
+        let wait = if self.picture.is_marked && !self.habits.lie {
+            MARKED
+        } else if self.picture.slices < self.habits.usual || self.habits.trusts_markers() {
+            QUIET_SHORT
+        } else {
+            QUIET
+        };
+        Some(self.picture.arrived + wait)
+    }
+
+    /// Ends the picture if nothing has come for long enough.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if self.deadline().is_some_and(|at| at <= now) {
+            self.finish_whole();
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Picture> {
+        self.ready.pop_front()
+    }
+
+    fn begin(&mut self, is_fragmented: bool) {
+        self.units += 1;
+        self.open = Some(Open {
+            at: self.picture.data.len(),
+            class: Class::Unknown,
+            time: self.time,
+            is_fragmented,
+        });
+        self.picture.data.extend_from_slice(&[0; 4]);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut scan = self.scan;
+        scan.push(self.codec, bytes, self);
+        self.scan = scan;
+    }
+
+    /// Another unit begins while one is open.
+    fn leave(&mut self) {
+        if self.open.is_none() {
+            return;
+        }
+        if self.habits.ends {
+            self.cut();
+        } else {
+            // This camera sets no end bits.
+            self.close();
+        }
+    }
+
+    /// The open unit is not whole.
+    fn cut(&mut self) {
+        let is_wanted = self.open.is_some_and(|open| open.class != Class::Drop);
+        self.discard();
+        if is_wanted && self.picture.slices > 0 {
+            self.picture.is_damaged = true;
+        } else if is_wanted {
+            self.lost = true;
+        }
+    }
+
+    /// Takes the open unit back.
+    fn discard(&mut self) {
+        self.scan.end();
+        let Some(open) = self.open.take() else {
+            return;
+        };
+        self.picture.data.truncate(open.at);
+        if open.class == Class::Slice {
+            self.picture.slices -= 1;
+            if self.picture.slices == 0 {
+                let data = std::mem::take(&mut self.picture.data);
+                let recovery = self.picture.recovery;
+                self.picture = Building::new(data, self.now);
+                self.picture.recovery = recovery;
+            }
+        }
+    }
+
+    /// The open unit is whole.
+    fn close(&mut self) {
+        self.scan.end();
+        self.close_unit();
+    }
+
+    fn close_unit(&mut self) {
+        self.classify();
+        let Some(open) = self.open.take() else {
+            return;
+        };
+        let data = &mut self.picture.data;
+        let unit = data.get(open.at + 4..).unwrap_or_default();
+        match open.class {
+            Class::Slice | Class::Part => put_length(data, open.at),
+            Class::Message => {
+                let header = if self.codec == Codec::H264 { 1 } else { 2 };
+                let is_signed = self.codec != Codec::H264;
+                let recovery = unit
+                    .get(header..)
+                    .and_then(|sei| recovery_point(sei, is_signed));
+                put_length(data, open.at);
+                let tail = self.picture.tail.as_mut().map(|tail| &mut tail.recovery);
+                let place = tail.unwrap_or(&mut self.picture.recovery);
+                *place = recovery.or(*place);
+            }
+            Class::Set => {
+                let set = Bytes::copy_from_slice(unit);
+                data.truncate(open.at);
+                if self.picture.slices == 0 {
+                    self.take_set(&set);
+                } else if self.picture.tail_sets.len() < WAITING_SETS {
+                    self.picture.tail_sets.push(set);
+                }
+            }
+            Class::Drop | Class::Unknown => data.truncate(open.at),
+        }
+    }
+
+    fn take_set(&mut self, set: &[u8]) {
+        if !self.sets.take_in_band(set) {
+            self.fixes.note(Fix::UnknownPayload);
+        }
+    }
+
+    /// Finds out what the open unit is, if that is not known yet.
+    fn classify(&mut self) {
+        let Some(open) = self.open.filter(|open| open.class == Class::Unknown) else {
+            return;
+        };
+        let unit = self.picture.data.get(open.at + 4..).unwrap_or_default();
+        let (class, head) = match self.codec {
+            Codec::H264 => self.classify_avc(unit),
+            _ => classify_hevc(unit, self.picture.slices > 0, &self.fixes),
+        };
+        if let Some(open) = &mut self.open {
+            open.class = class;
+        }
+        match (class, head) {
+            (Class::Slice, Some(head)) => self.begin_slice(head),
+            (Class::Message, _) if self.picture.slices > 0 => {
+                self.picture.tail.get_or_insert(Tail {
+                    at: open.at,
+                    time: open.time,
+                    recovery: None,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn classify_avc(&self, unit: &[u8]) -> (Class, Option<Head>) {
+        let header = unit.first().copied().unwrap_or(0);
+        let class = match h264::nal_type(unit) {
+            _ if unit.is_empty() => return (Class::Drop, None),
+            _ if header & 0x80 != 0 || unit.len() < 2 => Class::Drop,
+            h264::kind::SLICE | 2 | h264::kind::IDR => {
+                let head = Slice::parse(unit, |pps| self.sets.of_slice(pps));
+                return match head {
+                    Some(slice) if slice.rest.is_some_and(|rest| rest.redundant) => {
+                        (Class::Drop, None)
+                    }
+                    Some(slice) => (Class::Slice, Some(Head::Avc(slice))),
+                    None => {
+                        self.fixes.note(Fix::UnknownPayload);
+                        (Class::Drop, None)
+                    }
+                };
+            }
+            // Partitions B and C follow their A.
+            3 | 4 if self.picture.slices > 0 => Class::Part,
+            h264::kind::SEI => Class::Message,
+            h264::kind::SPS | h264::kind::PPS => Class::Set,
+            // Delimiters, ends, filler; layers and views that players pass over.
+            h264::kind::DELIMITER..=15 | 19..=21 => return (Class::Drop, None),
+            _ => Class::Drop,
+        };
+        if class == Class::Drop {
+            self.fixes.note(Fix::UnknownPayload);
+        }
+        (class, None)
+    }
+
+    /// The open unit is a slice: of this picture or of another.
+    fn begin_slice(&mut self, head: Head) {
+        let (time, at) = self
+            .open
+            .map_or((self.time, 0), |open| (open.time, open.at));
+        if let Some(before) = self.picture.newest {
+            let is_same_time = time == self.picture.time;
+            let is_field = head.first();
+            if head.continues(&before) && (is_same_time || !is_field && self.goes_on(&head)) {
+                self.continue_picture();
+            } else {
+                self.prove_marker();
+                self.finish_before(at, time);
+            }
+        }
+        if self.picture.slices == 0 {
+            self.begin_picture(&head, time);
+        }
+        self.picture.slices += 1;
+        self.picture.newest = Some(head);
+        let is_second_field = match (&head, &self.picture.first) {
+            (Head::Avc(slice), Some(Head::Avc(first))) => slice.is_second_field_of(first),
+            _ => false,
+        };
+        if !is_second_field {
+            self.picture.refreshes &= head.refreshes();
+            self.picture.intra &= head.intra();
+        }
+        self.picture.first.get_or_insert(head);
+    }
+
+    /// Whether a slice with another time goes on with the picture all the same: H.264 says
+    /// so by its header, and nothing is missing in between.
+    fn goes_on(&self, head: &Head) -> bool {
+        match head {
+            Head::Avc(slice) => slice.rest.is_some() && !self.picture.is_doubtful,
+            Head::Hevc { .. } => !self.picture.is_doubtful,
+        }
+    }
+
+    fn continue_picture(&mut self) {
+        if self.picture.is_marked {
+            // The marker stood in its middle.
+            self.picture.is_marked = false;
+            self.habits.lie = true;
+            self.fixes.note(Fix::Markers);
+        }
+        if self.picture.is_doubtful {
+            self.picture.is_damaged = true;
+        }
+        self.picture.tail = None;
+        for set in std::mem::take(&mut self.picture.tail_sets) {
+            self.take_set(&set);
+        }
+    }
+
+    /// The first slice of a picture, or what is left where that is missing.
+    fn begin_picture(&mut self, head: &Head, time: u32) {
+        self.picture.time = time;
+        if let Some(key) = self.habits.unproven.take() {
+            self.habits.prove(key);
+        }
+        if head.first() {
+            return;
+        }
+        self.picture.is_damaged = true;
+        let goes_on = |(before, at): &(Head, u32)| *at == time && head.continues(before);
+        if self.given.as_ref().is_some_and(goes_on) {
+            // It belongs to the picture that a marker ended too early.
+            self.habits.lie = true;
+            self.fixes.note(Fix::Markers);
+        }
+    }
+
+    /// Another picture begins: the marker of this one was right, or missing.
+    fn prove_marker(&mut self) {
+        if self.picture.is_marked {
+            self.habits.prove(self.picture.refreshes);
+        } else if !self.picture.is_damaged && !self.picture.is_doubtful {
+            self.habits.missing = self.habits.missing.saturating_add(1);
+            if self.habits.missing >= 3 {
+                self.fixes.note(Fix::Markers);
+            }
+        }
+    }
+
+    /// Ends the picture with all that came.
+    fn finish_whole(&mut self) {
+        if self.picture.is_marked {
+            self.habits.unproven = Some(self.picture.refreshes);
+        }
+        let end = self.picture.data.len();
+        self.finish(end, None);
+    }
+
+    /// Ends the picture before the slice at `at`, which has `time`.
+    fn finish_before(&mut self, at: usize, time: u32) {
+        match self.picture.tail {
+            // Messages with this picture's time that the next one does not share are its own.
+            Some(tail) if tail.time != self.picture.time || time == self.picture.time => {
+                self.finish(tail.at, tail.recovery);
+            }
+            _ => self.finish(at, None),
+        }
+    }
+
+    /// Gives the picture out up to `end`; what follows begins the next one.
+    fn finish(&mut self, end: usize, recovery: Option<i64>) {
+        let next = {
+            let rest = self.picture.data.get(end..).unwrap_or_default();
+            let mut next = Vec::with_capacity(rest.len().max(self.hint));
+            next.extend_from_slice(rest);
+            next
+        };
+        if let Some(open) = &mut self.open {
+            open.at = open.at.saturating_sub(end);
+        }
+        self.picture.data.truncate(end);
+        let fresh = Building::new(next, self.now);
+        let mut done = std::mem::replace(&mut self.picture, fresh);
+        self.picture.recovery = recovery;
+        let sets = std::mem::take(&mut done.tail_sets);
+        self.give(done);
+        for set in sets {
+            self.take_set(&set);
+        }
+    }
+
+    fn give(&mut self, done: Building) {
+        let short = done.is_doubtful && done.slices < self.habits.usual;
+        let Some(newest) = done.newest.filter(|_| !done.is_damaged && !short) else {
+            self.lost = true;
+            self.given = None;
+            return;
+        };
+        let (key, open_group) = self.is_key(&done);
+        self.habits.count_slices(done.slices, key);
+        let mut data = done.data;
+        if !key {
+            self.hint = data.len().min(HINT_LIMIT);
+        }
+        if data.capacity() > data.len() * 2 {
+            data.shrink_to_fit();
+        }
+        let configuration = if key {
+            self.sets.at_key(done.first.and_then(|head| head.pps()))
+        } else {
+            let sets = self.sets.take_fresh();
+            if !sets.is_empty() {
+                data = in_front(&sets, data);
+            }
+            self.sets.current()
+        };
+        let disposable = match self.codec {
+            Codec::H264 => h264::is_disposable(&data),
+            _ => {
+                // numTemporalLayers (ISO 14496-15 8.3.3.1.2).
+                let record = configuration.as_deref().map(|known| &known.record);
+                let layers = record
+                    .and_then(|record| record.get(21))
+                    .map_or(0, |at| at >> 3 & 7);
+                h265::is_disposable(&data, layers.checked_sub(1).unwrap_or(u8::MAX))
+            }
+        };
+        if self.ready.len() >= READY {
+            self.ready.pop_front();
+            self.lost = true;
+        }
+        self.given = Some((newest, done.time));
+        self.too_large = 0;
+        self.ready.push_back(Picture {
+            time: done.time,
+            arrived: done.arrived,
+            key,
+            open_group,
+            disposable: disposable && !key,
+            loss_before: std::mem::take(&mut self.lost),
+            data,
+            configuration,
+        });
+    }
+
+    /// Whether decoding can start at the picture, and whether what follows may need more.
+    ///
+    /// A refresh in all slices. Else, for H.264: a recovery point at once, in intra slices
+    /// alone; and as long as no refresh came at all, any recovery point (gradual refresh)
+    /// and any picture of intra slices, for cameras that never send one. H.265 tells by the
+    /// units' types, and by recovery points where it never refreshes.
+    fn is_key(&mut self, done: &Building) -> (bool, bool) {
+        if done.refreshes {
+            self.refresh_seen = true;
+            let open = self.codec != Codec::H264 && h265::Picture::of(&done.data).opens_group();
+            return (true, open);
+        }
+        let at_once = self.codec == Codec::H264 && done.intra && done.recovery == Some(0);
+        let only_way = !self.refresh_seen
+            && (done.recovery.is_some() || self.codec == Codec::H264 && done.intra);
+        if !at_once && !only_way {
+            return (false, false);
+        }
+        if only_way {
+            self.recovery_keys = self.recovery_keys.saturating_add(1);
+            if self.recovery_keys >= 3 {
+                self.fixes.note(Fix::NoKeyPictures);
+            }
+        }
+        (true, true)
+    }
+}
+
+impl Sink for Units {
+    fn bytes(&mut self, bytes: &[u8]) {
+        let Some(open) = &mut self.open else {
+            return; // Before the first start code.
+        };
+        if open.class == Class::Drop {
+            return;
+        }
+        if self.picture.data.len() + bytes.len() > UNIT_LIMIT {
+            self.too_large = self.too_large.saturating_add(1);
+            // Nothing of it is given out.
+            open.class = Class::Drop;
+            open.at = 0;
+            self.picture.data.clear();
+            self.picture.tail = None;
+            self.picture.is_damaged = self.picture.slices > 0;
+            self.lost = true;
+            return;
+        }
+        self.picture.data.extend_from_slice(bytes);
+        self.picture.arrived = self.now;
+        if open.class == Class::Unknown && self.picture.data.len() - open.at >= HEAD {
+            self.classify();
+        }
+    }
+
+    fn split(&mut self) {
+        self.fixes.note(Fix::StartCodes);
+        let is_fragmented = self.open.is_some_and(|open| open.is_fragmented);
+        self.close_unit();
+        self.begin(is_fragmented);
+    }
+
+    fn repaired(&mut self) {
+        if self.open.is_some_and(|open| open.class != Class::Drop) {
+            self.fixes.note(Fix::EmulationPrevention);
+        }
+    }
+}
+
+/// `in_picture`: slices of the picture came.
+fn classify_hevc(unit: &[u8], in_picture: bool, fixes: &Fixes) -> (Class, Option<Head>) {
+    use h265::kind;
+    let Some(header) = unit.first_chunk::<2>().filter(|_| unit.len() > 2) else {
+        return (Class::Drop, None);
+    };
+    // The forbidden bit, or no temporal id.
+    if header[0] & 0x80 != 0 || header[1] & 7 == 0 {
+        fixes.note(Fix::UnknownPayload);
+        return (Class::Drop, None);
+    }
+    // Layers and views that players pass over.
+    if header[0] & 1 != 0 || header[1] >> 3 != 0 {
+        return (Class::Drop, None);
+    }
+    let nal_type = h265::nal_type(unit);
+    match nal_type {
+        0..=kind::RASL_R | kind::BLA_W_LP..=kind::CRA => {
+            let payload = unescape(&unit[2..], 8);
+            let mut bits = Bits::new(&payload);
+            let random_access = nal_type >= kind::BLA_W_LP;
+            let first = bits.bit().unwrap_or(false);
+            if random_access {
+                let _ = bits.bit(); // no_output_of_prior_pics_flag
+            }
+            let head = Head::Hevc {
+                first,
+                random_access,
+                pps: bits.ue().and_then(|pps| u8::try_from(pps).ok()),
+            };
+            (Class::Slice, Some(head))
+        }
+        kind::VPS | kind::SPS | kind::PPS => (Class::Set, None),
+        kind::SEI_PREFIX => (Class::Message, None),
+        kind::SEI_SUFFIX if in_picture => (Class::Part, None),
+        // Its picture is gone.
+        kind::SEI_SUFFIX => (Class::Drop, None),
+        kind::DELIMITER..=38 => (Class::Drop, None),
+        _ => {
+            fixes.note(Fix::UnknownPayload);
+            (Class::Drop, None)
+        }
+    }
+}
+
+/// Writes the length of the unit that reaches from `at` to the end.
+fn put_length(data: &mut [u8], at: usize) {
+    let length = data.len().saturating_sub(at + 4) as u32;
+    if let Some(place) = data.get_mut(at..at + 4) {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+fn in_front(sets: &[Bytes], data: Vec<u8>) -> Vec<u8> {
+    let bytes: usize = sets.iter().map(|set| set.len() + 4).sum();
+    let mut out = Vec::with_capacity(bytes + data.len());
+    for set in sets {
+        push_length_prefixed(&mut out, set);
+    }
+    out.extend_from_slice(&data);
+    out
+}
