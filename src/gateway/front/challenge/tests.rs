@@ -109,7 +109,8 @@ fn examples_of_the_standards_come_out() {
 #[test]
 fn the_answer_follows_the_challenge() {
     const NONE: Option<&str> = None;
-    let cases: &[(&str, &str, &str, &[(&str, Option<&str>)])] = &[
+    type Parameters = &'static [(&'static str, Option<&'static str>)];
+    let cases: &[(&str, &str, &str, Parameters)] = &[
         // 1a.
         (
             r#"Digest realm="IP Camera(GH455)", nonce="a1b2c3d4e5f60718", algorithm="SHA-256", stale="FALSE""#,

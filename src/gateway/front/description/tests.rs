@@ -5,8 +5,11 @@ use super::*;
 const HEAD: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=x\r\nt=0 0\r\n";
 const VIDEO: &str = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:trackID=1\r\n";
 
-/// Codec, payload type and clock of what is chosen, and what was odd.
-fn chosen(body: &[u8]) -> (Result<(Codec, u8, u32), String>, Vec<Fix>) {
+/// Codec, payload type and clock of what is chosen, or why nothing is.
+type Chosen = Result<(Codec, u8, u32), String>;
+
+/// What is chosen, and what was odd.
+fn chosen(body: &[u8]) -> (Chosen, Vec<Fix>) {
     let fixes = Fixes::default();
     let description = Description::read(body, &fixes);
     let video = description.video(&fixes);

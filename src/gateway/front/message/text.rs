@@ -230,13 +230,16 @@ fn without_secrets(text: &str) -> String {
         let name = name.rsplit('_').next().unwrap_or_default();
         if matches!(sign, '=' | '_') && SECRETS.iter().any(|s| name.eq_ignore_ascii_case(s)) {
             shown.push('…');
-            rest = rest.find(ends).map_or("", |end| &rest[end..]);
+            rest = rest
+                .find(ends)
+                .and_then(|end| rest.get(end..))
+                .unwrap_or("");
         } else if sign == '/' && shown.ends_with("://") {
             let authority = rest.find(|c: char| c.is_whitespace() || "/\"<>,".contains(c));
-            let authority = &rest[..authority.unwrap_or(rest.len())];
-            if let Some(user) = authority.rfind('@') {
+            let authority = rest.get(..authority.unwrap_or(rest.len()));
+            if let Some(user) = authority.and_then(|authority| authority.rfind('@')) {
                 shown.push('…');
-                rest = &rest[user..];
+                rest = rest.get(user..).unwrap_or_default();
             }
         }
     }
