@@ -735,13 +735,7 @@ fn udp_is_as_good_as_tcp() {
         .cloned()
         .collect();
     let run = play(track(Codec::H264), true, &lossy);
-    assert_all(
-        "a whole picture lost",
-        Codec::H264,
-        &sources,
-        &run,
-        &expected,
-    );
+    assert_all("a whole picture lost", Codec::H264, &sources, &run, &[7]);
 }
 
 #[test]
