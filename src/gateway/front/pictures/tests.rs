@@ -927,6 +927,66 @@ fn emulation_prevention_is_put_in() {
     assert!(run.fixes.contains(&Fix::EmulationPrevention));
 }
 
+/// Writes bits, most significant first.
+fn bits(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text
+        .bytes()
+        .filter(|byte| *byte != b' ')
+        .map(|bit| bit - b'0')
+        .collect();
+    let byte = |bits: &[u8]| (0..8).fold(0, |sum, at| sum << 1 | bits.get(at).unwrap_or(&0));
+    digits.chunks(8).map(byte).collect()
+}
+
+#[test]
+fn both_fields_of_a_frame_are_one_picture() {
+    // Main profile, frame_num and lsb of 4 bits, 2 macroblocks by 2 map units, fields.
+    let sps = [
+        &[0x67, 77, 0, 30][..],
+        &bits("1 1 1 1 010 0 010 010 0 1 1 0 0 1"),
+    ]
+    .concat();
+    // Set 0 on set 0, no order in frames.
+    let pps = [&[0x68][..], &bits("1 1 0 0 1 1 1 0 00 1 1 1 0 0 0 1")].concat();
+    let field = |header: u8, number: u8, bottom: bool| {
+        // first_mb 0, I, set 0, frame_num, field, parity, (idr_pic_id 0,) lsb.
+        let idr = if header == 0x65 { "1" } else { "" };
+        let (bottom, lsb) = (u8::from(bottom), number * 2 + u8::from(bottom));
+        let head = format!("1 0001000 1 {number:04b} 1 {bottom} {idr} {lsb:04b} 1011");
+        let mut unit = vec![header];
+        unit.extend(bits(&head));
+        unit.resize(120, 0x5a);
+        unit
+    };
+    for (name, markers) in [
+        ("one marker", [false, true]),
+        ("two", [true, true]),
+        ("none", [false; 2]),
+    ] {
+        let mut camera = Camera::new(Codec::H264);
+        let mut sources = Vec::new();
+        for number in 0..COUNT {
+            let in_group = (number % GROUP) as u8;
+            let key = in_group == 0;
+            // The second field of a key picture refers to the first.
+            let slices = vec![
+                field(if key { 0x65 } else { 0x41 }, in_group, false),
+                field(0x41, in_group, true),
+            ];
+            if key {
+                camera.send(&sps, false);
+                camera.send(&pps, false);
+            }
+            camera.unit(&slices[0], markers[0]);
+            camera.unit(&slices[1], markers[1]);
+            camera.advance();
+            sources.push(Source { key, slices });
+        }
+        let run = play(track(Codec::H264), false, &camera.out);
+        assert_all(name, Codec::H264, &sources, &run, &[]);
+    }
+}
+
 /// What every consumer relies on.
 fn assert_well_formed(codec: Codec, picture: &Picture) {
     assert!(picture.data.len() <= UNIT_LIMIT);

@@ -57,6 +57,7 @@ struct Building {
     /// Of the first and of the newest slice.
     first: Option<Head>,
     newest: Option<Head>,
+    has_both_fields: bool,
     refreshes: bool,
     intra: bool,
     recovery: Option<i64>,
@@ -85,6 +86,7 @@ impl Building {
             slices: 0,
             first: None,
             newest: None,
+            has_both_fields: false,
             refreshes: true,
             intra: true,
             recovery: None,
@@ -427,7 +429,11 @@ impl Units {
         if let Some(before) = self.picture.newest {
             let is_same_time = time == self.picture.time;
             let is_field = head.first();
-            if head.continues(&before) && (is_same_time || !is_field && self.goes_on(&head)) {
+            let is_third = is_field && self.picture.has_both_fields;
+            if !is_third
+                && head.continues(&before)
+                && (is_same_time || !is_field && self.goes_on(&head))
+            {
                 self.continue_picture();
             } else {
                 self.prove_marker();
@@ -443,7 +449,9 @@ impl Units {
             (Head::Avc(slice), Some(Head::Avc(first))) => slice.is_second_field_of(first),
             _ => false,
         };
-        if !is_second_field {
+        if is_second_field {
+            self.picture.has_both_fields = true;
+        } else {
             self.picture.refreshes &= head.refreshes();
             self.picture.intra &= head.intra();
         }
