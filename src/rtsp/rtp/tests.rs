@@ -247,3 +247,37 @@ fn a_picture_that_rtp_cannot_carry_gives_no_packets() {
     assert_eq!((made.packets, made.interleaved.len()), (0, 0));
     assert_eq!(packetiser.next_sequence(), 7);
 }
+
+#[test]
+fn a_jpeg_that_is_larger_than_rfc_2435_has_room_for_names_no_size() {
+    use crate::media::jfif::{Header, Tables, end};
+    use crate::media::jpeg::Sampling;
+    for (width, height, named) in [(640, 360, [80, 45]), (2592, 1944, [0, 0])] {
+        let header = Header {
+            width,
+            height,
+            sampling: Sampling::Yuv420,
+            restart_interval: 0,
+            tables: &Tables::of_quality(50),
+        };
+        let mut data = Vec::new();
+        header.write(&mut data);
+        data.extend_from_slice(&[7; 3_000]);
+        end(&mut data);
+        let configuration = Configuration {
+            codec: Codec::Jpeg,
+            record: Bytes::new(),
+            width,
+            height,
+        };
+        let unit = AccessUnit {
+            data: data.into(),
+            ..unit(true, 0, &[])
+        };
+        let made = Packetiser::new(1, 7, 0).packetise(&unit, &configuration);
+        assert_eq!(made.packets, 3);
+        for packet in made.iter() {
+            assert_eq!(packet[18..20], named, "{width}x{height}");
+        }
+    }
+}

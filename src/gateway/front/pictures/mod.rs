@@ -4,6 +4,8 @@
 //! No packet ends anything. A bad payload costs at most the picture it belongs to; a
 //! picture that is not whole is dropped, and the next one says so (`loss_before`).
 
+mod habits;
+mod heads;
 mod motion_jpeg;
 mod order;
 mod payload;

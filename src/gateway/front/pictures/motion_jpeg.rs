@@ -477,3 +477,6 @@ fn write_extension(extension: &[u8], out: &mut Vec<u8>) -> bool {
     jfif::scan_header(out, &frame.components);
     true
 }
+
+#[cfg(test)]
+mod tests;

@@ -266,7 +266,7 @@ mod tests {
         let start = Instant::now();
         let mut order = Order::new(unordered, Fixes::default());
         let mut out = Vec::new();
-        let mut drain = |order: &mut Order, now: Instant, out: &mut Vec<(u16, Gap)>| {
+        let drain = |order: &mut Order, now: Instant, out: &mut Vec<(u16, Gap)>| {
             while let Some((held, gap)) = order.release(now) {
                 out.push((held.sequence, gap));
             }
@@ -359,7 +359,7 @@ mod tests {
     fn a_wait_grows_where_packets_come_late() {
         let start = Instant::now();
         let mut order = Order::new(true, Fixes::default());
-        let mut push = |order: &mut Order, sequence: u16, ms: u64| {
+        let push = |order: &mut Order, sequence: u16, ms: u64| {
             let now = start + Duration::from_millis(ms);
             let bytes = bytes(sequence, 1, 0);
             order.accept(&Packet::parse(&bytes).unwrap(), &bytes, now);

@@ -11,11 +11,13 @@ use bytes::Bytes;
 
 use super::super::fix::{Fix, Fixes};
 use super::Picture;
+use super::habits::Habits;
+use super::heads::{Class, Head, classify};
 use super::order::Gap;
 use super::scan::{Scan, Sink};
 use super::sets::Sets;
-use crate::media::nal::{Bits, push_length_prefixed, unescape};
-use crate::media::slice::{Slice, recovery_point};
+use crate::media::nal::push_length_prefixed;
+use crate::media::slice::recovery_point;
 use crate::media::unit::{Codec, UNIT_LIMIT};
 use crate::media::{h264, h265};
 
@@ -27,28 +29,12 @@ const MARKED: Duration = Duration::from_millis(20);
 const QUIET: Duration = Duration::from_millis(100);
 /// The same where it has fewer slices than the picture before, or lacks a trusted marker.
 const QUIET_SHORT: Duration = Duration::from_millis(500);
-/// Pictures that prove markers truthful, or the number of slices steady; a key picture
-/// must be among them.
-const PROOF: u8 = 6;
 /// Most bytes that are reserved before they come.
 const HINT_LIMIT: usize = 256 * 1024;
 /// Pictures that wait to be taken.
 const READY: usize = 64;
 /// Parameter sets that wait for the picture before them to end.
 const WAITING_SETS: usize = 64;
-
-/// What a unit is, once its head was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    Unknown,
-    Drop,
-    Set,
-    /// Supplemental enhancement information, of this picture or the next.
-    Message,
-    /// A further part of this picture.
-    Part,
-    Slice,
-}
 
 /// The unit that is being written.
 #[derive(Clone, Copy, Debug)]
@@ -58,62 +44,6 @@ struct Open {
     class: Class,
     time: u32,
     is_fragmented: bool,
-}
-
-/// What a slice says of its picture.
-#[derive(Clone, Copy, Debug)]
-enum Head {
-    Avc(Slice),
-    Hevc {
-        first: bool,
-        random_access: bool,
-        pps: Option<u8>,
-    },
-}
-
-impl Head {
-    const fn first(&self) -> bool {
-        match self {
-            Self::Avc(slice) => slice.first,
-            Self::Hevc { first, .. } => *first,
-        }
-    }
-
-    /// IDR, or random access in H.265.
-    const fn refreshes(&self) -> bool {
-        match self {
-            Self::Avc(slice) => slice.idr,
-            Self::Hevc { random_access, .. } => *random_access,
-        }
-    }
-
-    const fn intra(&self) -> bool {
-        match self {
-            Self::Avc(slice) => slice.intra,
-            Self::Hevc { random_access, .. } => *random_access,
-        }
-    }
-
-    const fn pps(&self) -> Option<u8> {
-        match self {
-            Self::Avc(slice) => Some(slice.pps),
-            Self::Hevc { pps, .. } => *pps,
-        }
-    }
-
-    /// Whether this slice goes on with the picture of `before`.
-    fn continues(&self, before: &Self) -> bool {
-        match (self, before) {
-            (Self::Avc(this), Self::Avc(that)) => {
-                if this.first {
-                    this.is_second_field_of(that)
-                } else {
-                    this.is_same_picture(that) || this.is_second_field_of(that)
-                }
-            }
-            (this, that) => !this.first() && this.refreshes() == that.refreshes(),
-        }
-    }
 }
 
 /// The picture that is being put together.
@@ -127,6 +57,7 @@ struct Building {
     /// Of the first and of the newest slice.
     first: Option<Head>,
     newest: Option<Head>,
+    has_both_fields: bool,
     refreshes: bool,
     intra: bool,
     recovery: Option<i64>,
@@ -155,6 +86,7 @@ impl Building {
             slices: 0,
             first: None,
             newest: None,
+            has_both_fields: false,
             refreshes: true,
             intra: true,
             recovery: None,
@@ -163,48 +95,6 @@ impl Building {
             is_marked: false,
             tail: None,
             tail_sets: Vec::new(),
-        }
-    }
-}
-
-/// What was learned of the camera's markers and slices.
-#[derive(Clone, Copy, Debug, Default)]
-struct Habits {
-    /// Pictures that ended where the marker said, and whether a key picture was among them.
-    truthful: u8,
-    truthful_key: bool,
-    lie: bool,
-    missing: u8,
-    /// The picture given out last ended for its marker; the next slice tells whether rightly.
-    unproven: Option<bool>,
-    /// Slices of the picture before, how many pictures had as many, a key picture too.
-    usual: u32,
-    steady: u8,
-    steady_key: bool,
-    /// Fragmented units end with their end bit.
-    ends: bool,
-}
-
-impl Habits {
-    const fn trusts_markers(&self) -> bool {
-        !self.lie && self.truthful >= PROOF && self.truthful_key
-    }
-
-    fn prove(&mut self, key: bool) {
-        self.truthful = self.truthful.saturating_add(1);
-        self.truthful_key |= key;
-    }
-
-    const fn knows_slices(&self) -> bool {
-        self.steady >= PROOF && self.steady_key
-    }
-
-    fn count_slices(&mut self, slices: u32, key: bool) {
-        if self.usual == slices {
-            self.steady = self.steady.saturating_add(1);
-            self.steady_key |= key;
-        } else {
-            (self.usual, self.steady, self.steady_key) = (slices, 0, key);
         }
     }
 }
@@ -299,6 +189,7 @@ impl Units {
 
     /// A unit in fragments begins. `header`: its NAL header.
     pub(super) fn begin_fragments(&mut self, header: &[u8], body: &[u8]) {
+        self.classify();
         if let Some(open) = self.open {
             self.fixes.note(Fix::FragmentFlags);
             // first_mb_in_slice 0 is a single 1; first_slice_segment_in_pic_flag stands there too.
@@ -512,10 +403,8 @@ impl Units {
             return;
         };
         let unit = self.picture.data.get(open.at + 4..).unwrap_or_default();
-        let (class, head) = match self.codec {
-            Codec::H264 => self.classify_avc(unit),
-            _ => classify_hevc(unit, self.picture.slices > 0, &self.fixes),
-        };
+        let in_picture = self.picture.slices > 0;
+        let (class, head) = classify(self.codec, unit, in_picture, &self.sets, &self.fixes);
         if let Some(open) = &mut self.open {
             open.class = class;
         }
@@ -532,38 +421,6 @@ impl Units {
         }
     }
 
-    fn classify_avc(&self, unit: &[u8]) -> (Class, Option<Head>) {
-        let header = unit.first().copied().unwrap_or(0);
-        let class = match h264::nal_type(unit) {
-            _ if unit.is_empty() => return (Class::Drop, None),
-            _ if header & 0x80 != 0 || unit.len() < 2 => Class::Drop,
-            h264::kind::SLICE | 2 | h264::kind::IDR => {
-                let head = Slice::parse(unit, |pps| self.sets.of_slice(pps));
-                return match head {
-                    Some(slice) if slice.rest.is_some_and(|rest| rest.redundant) => {
-                        (Class::Drop, None)
-                    }
-                    Some(slice) => (Class::Slice, Some(Head::Avc(slice))),
-                    None => {
-                        self.fixes.note(Fix::UnknownPayload);
-                        (Class::Drop, None)
-                    }
-                };
-            }
-            // Partitions B and C follow their A.
-            3 | 4 if self.picture.slices > 0 => Class::Part,
-            h264::kind::SEI => Class::Message,
-            h264::kind::SPS | h264::kind::PPS => Class::Set,
-            // Delimiters, ends, filler; layers and views that players pass over.
-            h264::kind::DELIMITER..=15 | 19..=21 => return (Class::Drop, None),
-            _ => Class::Drop,
-        };
-        if class == Class::Drop {
-            self.fixes.note(Fix::UnknownPayload);
-        }
-        (class, None)
-    }
-
     /// The open unit is a slice: of this picture or of another.
     fn begin_slice(&mut self, head: Head) {
         let (time, at) = self
@@ -572,7 +429,11 @@ impl Units {
         if let Some(before) = self.picture.newest {
             let is_same_time = time == self.picture.time;
             let is_field = head.first();
-            if head.continues(&before) && (is_same_time || !is_field && self.goes_on(&head)) {
+            let is_third = is_field && self.picture.has_both_fields;
+            if !is_third
+                && head.continues(&before)
+                && (is_same_time || !is_field && self.goes_on(&head))
+            {
                 self.continue_picture();
             } else {
                 self.prove_marker();
@@ -588,7 +449,9 @@ impl Units {
             (Head::Avc(slice), Some(Head::Avc(first))) => slice.is_second_field_of(first),
             _ => false,
         };
-        if !is_second_field {
+        if is_second_field {
+            self.picture.has_both_fields = true;
+        } else {
             self.picture.refreshes &= head.refreshes();
             self.picture.intra &= head.intra();
         }
@@ -810,51 +673,6 @@ impl Sink for Units {
     fn repaired(&mut self) {
         if self.open.is_some_and(|open| open.class != Class::Drop) {
             self.fixes.note(Fix::EmulationPrevention);
-        }
-    }
-}
-
-/// `in_picture`: slices of the picture came.
-fn classify_hevc(unit: &[u8], in_picture: bool, fixes: &Fixes) -> (Class, Option<Head>) {
-    use h265::kind;
-    let Some(header) = unit.first_chunk::<2>().filter(|_| unit.len() > 2) else {
-        return (Class::Drop, None);
-    };
-    // The forbidden bit, or no temporal id.
-    if header[0] & 0x80 != 0 || header[1] & 7 == 0 {
-        fixes.note(Fix::UnknownPayload);
-        return (Class::Drop, None);
-    }
-    // Layers and views that players pass over.
-    if header[0] & 1 != 0 || header[1] >> 3 != 0 {
-        return (Class::Drop, None);
-    }
-    let nal_type = h265::nal_type(unit);
-    match nal_type {
-        0..=kind::RASL_R | kind::BLA_W_LP..=kind::CRA => {
-            let payload = unescape(&unit[2..], 8);
-            let mut bits = Bits::new(&payload);
-            let random_access = nal_type >= kind::BLA_W_LP;
-            let first = bits.bit().unwrap_or(false);
-            if random_access {
-                let _ = bits.bit(); // no_output_of_prior_pics_flag
-            }
-            let head = Head::Hevc {
-                first,
-                random_access,
-                pps: bits.ue().and_then(|pps| u8::try_from(pps).ok()),
-            };
-            (Class::Slice, Some(head))
-        }
-        kind::VPS | kind::SPS | kind::PPS => (Class::Set, None),
-        kind::SEI_PREFIX => (Class::Message, None),
-        kind::SEI_SUFFIX if in_picture => (Class::Part, None),
-        // Its picture is gone.
-        kind::SEI_SUFFIX => (Class::Drop, None),
-        kind::DELIMITER..=38 => (Class::Drop, None),
-        _ => {
-            fixes.note(Fix::UnknownPayload);
-            (Class::Drop, None)
         }
     }
 }
