@@ -13,6 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::cause;
+use super::front::challenge::Way;
 use crate::clock::Boot;
 use crate::config::settings;
 use crate::proto::camera::{Failure, Retry};
@@ -68,6 +69,8 @@ struct Host {
 struct Login {
     held: Option<Refusal>,
     proven: bool,
+    /// How the host wants it: so that its next camera is not asked in a way it refuses.
+    way: Option<Way>,
     turns: Arc<Semaphore>,
 }
 
@@ -282,6 +285,7 @@ impl Host {
         self.logins.entry(user.to_owned()).or_insert_with(|| Login {
             held: None,
             proven: false,
+            way: None,
             turns: Arc::new(Semaphore::new(LOGINS as usize)),
         })
     }
@@ -306,10 +310,18 @@ impl Turn {
         state.host(&self.host).login(&self.user).proven
     }
 
-    /// The password is right.
-    pub(crate) fn accepted(self) {
+    /// The way to sign that proved right at this host.
+    pub(in crate::gateway) fn way(&self) -> Option<Way> {
         let mut state = self.hosts.lock();
-        state.host(&self.host).login(&self.user).proven = true;
+        state.host(&self.host).login(&self.user).way
+    }
+
+    /// The password is right, sent in this way.
+    pub(in crate::gateway) fn accepted(self, way: Option<Way>) {
+        let mut state = self.hosts.lock();
+        let login = state.host(&self.host).login(&self.user);
+        login.proven = true;
+        login.way = way.or(login.way);
     }
 
     /// The password was refused: nobody tries it again until settings change.
@@ -411,7 +423,7 @@ mod tests {
         assert!(hosts.login("nvr", "viewer").await.is_ok());
         hosts.configure(&[]);
         let turn = hosts.login("nvr", "admin").await.unwrap();
-        turn.accepted();
+        turn.accepted(None);
         let both = (
             hosts.login("nvr", "admin").await.is_ok(),
             hosts.login("nvr", "admin").await.is_ok(),

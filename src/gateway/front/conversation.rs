@@ -126,7 +126,10 @@ impl Conversation {
             &target.url,
             target.transport,
             target.credential.clone(),
-            turn.as_ref().is_some_and(Turn::is_proven),
+            (
+                turn.as_ref().is_some_and(Turn::is_proven),
+                turn.as_ref().and_then(Turn::way),
+            ),
             opening.limits.busy,
             opening.learned.clone(),
         );
@@ -281,7 +284,7 @@ impl Conversation {
         self.trace(Way::FromCamera, answer);
         let next = self.dialogue.judge(ask, answer);
         match (self.dialogue.take_password(), self.turn.take()) {
-            (Some(Password::Accepted), Some(turn)) => turn.accepted(),
+            (Some(Password::Accepted(way)), Some(turn)) => turn.accepted(way),
             (Some(Password::Refused(failure)), Some(turn)) => turn.refused(&failure.refusal),
             (_, turn) => self.turn = turn,
         }
@@ -461,6 +464,8 @@ impl Conversation {
         let sleep = tokio::time::sleep_until(due.next.into());
         let cancelled = cancel.cancelled();
         tokio::pin!(sleep, cancelled);
+        // Pictures may have come in one piece with the answer to PLAY.
+        self.hear_playing().await?;
         loop {
             self.write_pictures(retina).await?;
             self.set_alarm(&due, sleep.as_mut());

@@ -97,8 +97,6 @@ struct Knowledge {
     /// The camera hangs up behind its challenge: the next connection is signed with this
     /// from its first request.
     signer: Option<Signer>,
-    /// The way to sign that it accepted.
-    way: Option<Way>,
     /// It serves the other transport only.
     other_transport: bool,
     /// Keep-alive requests that it refuses.
@@ -126,7 +124,8 @@ impl Learned {
 /// Whether the password was accepted or refused, once that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Password {
-    Accepted,
+    /// Sent in this way.
+    Accepted(Option<Way>),
     Refused(Failure),
 }
 
@@ -169,12 +168,12 @@ pub(super) struct Dialogue {
 
 impl Dialogue {
     /// A dialogue with the camera at `url`. `proven`: the password was right before, at
-    /// this host.
+    /// this host, sent in that way.
     pub(super) fn new(
         url: &Url,
         transport: Transport,
         credential: Option<Credential>,
-        proven: bool,
+        (proven, way): (bool, Option<Way>),
         busy_wait: Duration,
         learned: Learned,
     ) -> Self {
@@ -182,7 +181,7 @@ impl Dialogue {
         let (signer, other) = {
             let knowledge = learned.lock();
             let kept = knowledge.signer.clone().map(Signer::carried);
-            let fresh = || Signer::new(knowledge.way, challenge::refusals(proven), basic);
+            let fresh = || Signer::new(way, challenge::refusals(proven), basic);
             (kept.unwrap_or_else(fresh), knowledge.other_transport)
         };
         let uri = location::request_uri(url);
@@ -334,11 +333,9 @@ impl Dialogue {
     pub(super) fn judge(&mut self, ask: Ask, answer: &Message) -> Next {
         let status = answer.status().unwrap_or(0);
         if status != 401 && self.signed {
-            if let Some(way) = self.signer.accepted() {
-                self.learned.lock().way = Some(way);
-            }
+            let way = self.signer.accepted();
             if self.password.is_none() && status < 400 {
-                self.password = Some(Password::Accepted);
+                self.password = Some(Password::Accepted(way));
             }
         }
         self.tries += 1;

@@ -247,7 +247,7 @@ async fn a_probe_tells_whether_a_key_frame_can_be_asked_for() {
         tried.onvif = Some(device.url().parse().unwrap());
         tried.start_timeout = Duration::from_millis(500);
         let prober = fanal::gateway::probe::Prober::new(&gateway(vec![]), LIMITS);
-        let probe = prober.probe(&tried, Profile::Main, Duration::ZERO);
+        let probe = prober.probe(&tried, Profile::Main, Duration::ZERO, None);
         let report = if sends {
             let send = async {
                 device.until(ASKED, 1).await;

@@ -683,7 +683,7 @@ async fn a_probe_tells_the_steps_the_picture_and_the_cause() {
         camera.picture(1, Picture::key(50 * 3_600)).await;
     };
     let watch = Duration::from_secs(10);
-    let (report, ()) = tokio::join!(prober.probe(&good, Profile::Main, watch), send);
+    let (report, ()) = tokio::join!(prober.probe(&good, Profile::Main, watch, None), send);
     let report = report.unwrap();
     assert_eq!(report.cause, None);
     let steps = report.steps;
@@ -698,12 +698,20 @@ async fn a_probe_tells_the_steps_the_picture_and_the_cause() {
     assert!((picture.rate.unwrap() - 25.0).abs() < 0.01, "{picture:?}");
     assert!(picture.key_frame_interval.is_some());
     assert_eq!(camera.count("TEARDOWN"), 1);
-    assert!(prober.probe(&good, Profile::Sub, watch).await.is_none());
+    assert!(
+        prober
+            .probe(&good, Profile::Sub, watch, None)
+            .await
+            .is_none()
+    );
 
     let mut wrong = good.clone();
     wrong.credential = credential("wrong", false);
     for _ in 0..3 {
-        let report = prober.probe(&wrong, Profile::Main, watch).await.unwrap();
+        let report = prober
+            .probe(&wrong, Profile::Main, watch, None)
+            .await
+            .unwrap();
         assert_eq!(
             report.cause.map(|c| c.reason),
             Some(Reason::CameraUnauthorized)

@@ -8,7 +8,7 @@ fn dialogue(transport: Transport) -> Dialogue {
         &Url::parse("rtsp://10.0.0.9/main").unwrap(),
         transport,
         None,
-        false,
+        (false, None),
         Duration::from_secs(60),
         Learned::default(),
     )
