@@ -126,7 +126,7 @@ impl Reports {
         self.sender_source = Some(report.ssrc());
         self.sender = Some(((ntp >> 16) as u32, now));
         let seconds = (ntp >> 32) as i64 - NTP_OFFSET;
-        let micros = ((ntp & 0xffff_ffff) * 1_000_000 >> 32) as i64;
+        let micros = (((ntp & 0xffff_ffff) * 1_000_000) >> 32) as i64;
         // 0: the camera knows no time of day (RFC 3550 6.4.1).
         self.clock_offset = (ntp != 0).then(|| seconds * 1_000_000 + micros - wall.0);
     }

@@ -1011,7 +1011,7 @@ fn assert_well_formed(codec: Codec, picture: &Picture) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn mutated_packets_never_panic_and_give_well_formed_pictures(
         codec in prop::sample::select(vec![Codec::H264, Codec::H265, Codec::Jpeg]),

@@ -1,4 +1,3 @@
-use super::super::rtp;
 use super::*;
 use crate::media::jpeg::Jpeg;
 
@@ -70,7 +69,7 @@ fn play(dimensions: Option<(u16, u16)>, packets: &[Vec<u8>]) -> (Vec<Picture>, M
     let mut jpeg = MotionJpeg::new(dimensions, Fixes::default());
     let mut pictures = Vec::new();
     for packet in packets {
-        jpeg.take(&rtp::Packet::parse(packet).unwrap(), now);
+        jpeg.take(&Packet::parse(packet).unwrap(), now);
         pictures.extend(jpeg.pop());
     }
     jpeg.expire(now + Duration::from_secs(1));
