@@ -263,7 +263,7 @@ mod tests {
         let good = sender_report(5, ntp);
         let tail = [good.clone(), vec![1, 2, 3]].concat();
         for (bytes, offset, fix) in [
-            (good.clone(), Some(1_500_000), false),
+            (good, Some(1_500_000), false),
             (tail, Some(1_500_000), true),
             (sender_report(5, 0), None, false),
             (vec![0; 28], None, true),

@@ -154,6 +154,17 @@ fn a_picture_with_a_hole_is_not_shown() {
     }
 }
 
+/// A name, the packets' size, their extension, the description's size, the scan, and the
+/// size that is found.
+type SizeCase = (
+    &'static str,
+    [u8; 2],
+    Vec<u8>,
+    Option<(u16, u16)>,
+    Vec<u8>,
+    Option<(u16, u16)>,
+);
+
 /// The start of frame of 2592x1944 as ONVIF's extension has it.
 fn extension(replay: bool) -> Vec<u8> {
     let mut segments = vec![0xff, 0xc0, 0, 17, 8, 7, 0x98, 10, 0x20, 3];
@@ -184,14 +195,7 @@ fn sizes_come_from_wherever_they_are() {
     };
     let none = [0, 0];
     let described = Some((2592, 1944));
-    let cases: [(
-        &str,
-        [u8; 2],
-        Vec<u8>,
-        Option<(u16, u16)>,
-        Vec<u8>,
-        Option<(u16, u16)>,
-    ); 8] = [
+    let cases: [SizeCase; 8] = [
         (
             "packets",
             [80, 45],
