@@ -183,7 +183,7 @@ impl Running {
     }
 }
 
-/// What a window of pictures says of RTP times.
+/// The verdict of a window of pictures on RTP times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// Nothing new.

@@ -30,7 +30,7 @@ pub(super) struct Reports {
     said_bye: bool,
 }
 
-/// What came of one source (RFC 3550 A.1, A.3, A.8).
+/// Packets that came of one source (RFC 3550 A.1, A.3, A.8).
 #[derive(Debug)]
 struct Source {
     ssrc: u32,

@@ -7,7 +7,7 @@ struct Sender {
     q: u8,
     size: [u8; 2],
     extension: Vec<u8>,
-    /// What follows the main header of the first fragment.
+    /// Bytes that follow the main header of the first fragment.
     tables: Vec<u8>,
     out: Vec<Vec<u8>>,
     time: u32,
