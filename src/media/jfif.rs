@@ -53,7 +53,7 @@ impl Tables {
     }
 }
 
-/// What stands before the data.
+/// The headers that stand before the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
     /// Width in pixels.
@@ -145,7 +145,7 @@ pub fn end(data: &mut Vec<u8>) {
     }
 }
 
-/// What a JPEG, or the segments of one, say of the frame.
+/// The frame as a JPEG, or segments of one, describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Width in pixels; not 0.

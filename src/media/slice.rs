@@ -11,7 +11,7 @@ const HEAD: usize = 96;
 /// SEI payload type of a recovery point, in H.264 (D.1) and H.265 (D.2.1).
 const RECOVERY_POINT: u32 = 6;
 
-/// What a picture parameter set says that matters here.
+/// The fields of a picture parameter set that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pps {
     /// `pic_parameter_set_id`.
@@ -59,7 +59,7 @@ fn redundant_present(bits: &mut Bits<'_>) -> Option<bool> {
     bits.bit()
 }
 
-/// What a slice header says of its picture.
+/// The fields of a slice header that tell its picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
     /// `first_mb_in_slice` is 0: the picture's first slice.
@@ -72,7 +72,7 @@ pub struct Slice {
     pub reference: bool,
     /// `pic_parameter_set_id`.
     pub pps: u8,
-    /// What the parameter sets make readable; `None` where they are not known.
+    /// The part that parameter sets make readable; `None` where they are not known.
     pub rest: Option<SliceRest>,
 }
 

@@ -183,7 +183,7 @@ impl Running {
     }
 }
 
-/// What a window of pictures says of RTP times.
+/// The verdict of a window of pictures on RTP times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// Nothing new.
@@ -445,6 +445,9 @@ mod tests {
         }
     }
 
+    /// A name, ms between arrivals, and the RTP time of each picture.
+    type Pace = (&'static str, u64, fn(u32) -> u32);
+
     /// Plays regular pictures `step` ms apart whose arrivals are up to `noise` ms late;
     /// gives their places.
     fn noisy(step: u64, noise: u64, count: u32, rtp: impl Fn(u32) -> u32) -> Vec<i64> {
@@ -465,7 +468,7 @@ mod tests {
 
     #[test]
     fn times_that_stand_still_or_run_wrong_are_made_even() {
-        let cases: [(&str, u64, fn(u32) -> u32); 6] = [
+        let cases: [Pace; 6] = [
             ("100 ticks a picture", 100, |i| i * 100),
             ("all 0", 100, |_| 0),
             ("all 0, 25 a second", 40, |_| 0),

@@ -1,10 +1,10 @@
-//! What a camera's markers and slices have shown of its habits.
+//! A camera's habits, as its markers and slices have shown them.
 
 /// Pictures that prove markers truthful, or the number of slices steady; a key picture
 /// must be among them.
 const PROOF: u8 = 6;
 
-/// What was learned of the camera's markers and slices.
+/// The habits learned from the camera's markers and slices.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Habits {
     /// Pictures that ended where the marker said, and whether a key picture was among them.

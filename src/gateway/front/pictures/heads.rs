@@ -1,4 +1,4 @@
-//! What a NAL unit is by its head: a slice and what it says of its picture, a parameter
+//! The kind of a NAL unit by its head: a slice and what it says of its picture, a parameter
 //! set, a message, or nothing that players need.
 
 use super::super::fix::{Fix, Fixes};
@@ -8,7 +8,7 @@ use crate::media::slice::Slice;
 use crate::media::unit::Codec;
 use crate::media::{h264, h265};
 
-/// What a unit is, once its head was read.
+/// The kind of a unit, once its head was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     Unknown,
@@ -21,7 +21,7 @@ pub(super) enum Class {
     Slice,
 }
 
-/// What a slice says of its picture.
+/// The part of a slice header that tells its picture.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Head {
     Avc(Slice),

@@ -38,7 +38,7 @@ const CLOCK: u32 = 90_000;
 /// Largest width and height that MJPEG packets have room for (RFC 2435 3.1.5).
 const JPEG_SIDE: u16 = 2_040;
 
-/// What the description says of the track.
+/// The track as the description names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::gateway) struct Track {
     /// How the pictures are coded.
@@ -76,7 +76,7 @@ pub(in crate::gateway) struct Picture {
     /// precede the slices that use them. MJPEG: one whole JPEG. Never more than
     /// [`UNIT_LIMIT`](crate::media::unit::UNIT_LIMIT) bytes.
     pub data: Vec<u8>,
-    /// What a decoder needs; the same `Arc` as long as nothing changes.
+    /// For the decoder; the same `Arc` as long as nothing changes.
     pub configuration: Option<Arc<Configuration>>,
 }
 
@@ -104,7 +104,7 @@ pub(in crate::gateway) struct Assembler {
     foreign: Foreign,
 }
 
-/// What makes pictures of payloads.
+/// The part that makes pictures of payloads.
 #[derive(Debug)]
 enum Maker {
     Units(Box<Units>),

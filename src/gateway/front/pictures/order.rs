@@ -21,7 +21,7 @@ const RESTART_STEP: i16 = 500;
 const DROPOUT: i16 = 3_000;
 const MISORDER: i16 = -100;
 
-/// What lies between a packet and the one before it.
+/// The gap between a packet and the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gap {
     None,
@@ -31,7 +31,7 @@ pub(super) enum Gap {
     Restart,
 }
 
-/// What to do with a packet that came.
+/// The decision on a packet that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Take(Gap),

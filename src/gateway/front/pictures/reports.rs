@@ -30,7 +30,7 @@ pub(super) struct Reports {
     said_bye: bool,
 }
 
-/// What came of one source (RFC 3550 A.1, A.3, A.8).
+/// Packets that came of one source (RFC 3550 A.1, A.3, A.8).
 #[derive(Debug)]
 struct Source {
     ssrc: u32,
@@ -126,7 +126,7 @@ impl Reports {
         self.sender_source = Some(report.ssrc());
         self.sender = Some(((ntp >> 16) as u32, now));
         let seconds = (ntp >> 32) as i64 - NTP_OFFSET;
-        let micros = ((ntp & 0xffff_ffff) * 1_000_000 >> 32) as i64;
+        let micros = (((ntp & 0xffff_ffff) * 1_000_000) >> 32) as i64;
         // 0: the camera knows no time of day (RFC 3550 6.4.1).
         self.clock_offset = (ntp != 0).then(|| seconds * 1_000_000 + micros - wall.0);
     }
@@ -263,7 +263,7 @@ mod tests {
         let good = sender_report(5, ntp);
         let tail = [good.clone(), vec![1, 2, 3]].concat();
         for (bytes, offset, fix) in [
-            (good.clone(), Some(1_500_000), false),
+            (good, Some(1_500_000), false),
             (tail, Some(1_500_000), true),
             (sender_report(5, 0), None, false),
             (vec![0; 28], None, true),

@@ -1,6 +1,6 @@
 //! RTP headers (RFC 3550 5.1), read leniently.
 
-/// What an RTP packet says, and its payload.
+/// The fields of an RTP packet, and its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Packet<'a> {
     pub(super) marker: bool,

@@ -17,7 +17,7 @@ pub(super) trait Sink {
     fn repaired(&mut self);
 }
 
-/// What of the newest bytes waits for those that follow.
+/// The state between two pieces: newest bytes that wait for those that follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scan {
     /// Zeros that were not passed on: at the end of a unit they belong to it no more.

@@ -17,7 +17,7 @@ const SET_LIMIT: usize = 4 * 1024;
 /// Most sets that go in front of one picture.
 const FRESH_LIMIT: usize = 16;
 
-/// What a set is, as its codec numbers it.
+/// The kinds of sets; each numbers its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Video,
@@ -36,7 +36,7 @@ struct Set {
     parsed: Parsed,
 }
 
-/// What slice headers need of H.264's sets.
+/// The part of H.264's sets that slice headers need.
 #[derive(Clone, Copy, Debug)]
 enum Parsed {
     Sps(h264::Sps),

@@ -65,7 +65,7 @@ struct Building {
     /// Packets were lost behind its newest slice: they may have been its own.
     is_doubtful: bool,
     is_marked: bool,
-    /// What came after its newest slice and may belong to the next picture.
+    /// Units that came after its newest slice and may belong to the next picture.
     tail: Option<Tail>,
     tail_sets: Vec<Bytes>,
 }

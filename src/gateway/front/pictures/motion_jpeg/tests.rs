@@ -1,4 +1,3 @@
-use super::super::rtp;
 use super::*;
 use crate::media::jpeg::Jpeg;
 
@@ -8,7 +7,7 @@ struct Sender {
     q: u8,
     size: [u8; 2],
     extension: Vec<u8>,
-    /// What follows the main header of the first fragment.
+    /// Bytes that follow the main header of the first fragment.
     tables: Vec<u8>,
     out: Vec<Vec<u8>>,
     time: u32,
@@ -70,7 +69,7 @@ fn play(dimensions: Option<(u16, u16)>, packets: &[Vec<u8>]) -> (Vec<Picture>, M
     let mut jpeg = MotionJpeg::new(dimensions, Fixes::default());
     let mut pictures = Vec::new();
     for packet in packets {
-        jpeg.take(&rtp::Packet::parse(packet).unwrap(), now);
+        jpeg.take(&Packet::parse(packet).unwrap(), now);
         pictures.extend(jpeg.pop());
     }
     jpeg.expire(now + Duration::from_secs(1));
@@ -155,6 +154,17 @@ fn a_picture_with_a_hole_is_not_shown() {
     }
 }
 
+/// A name, the packets' size, their extension, the description's size, the scan, and the
+/// size that is found.
+type SizeCase = (
+    &'static str,
+    [u8; 2],
+    Vec<u8>,
+    Option<(u16, u16)>,
+    Vec<u8>,
+    Option<(u16, u16)>,
+);
+
 /// The start of frame of 2592x1944 as ONVIF's extension has it.
 fn extension(replay: bool) -> Vec<u8> {
     let mut segments = vec![0xff, 0xc0, 0, 17, 8, 7, 0x98, 10, 0x20, 3];
@@ -185,14 +195,7 @@ fn sizes_come_from_wherever_they_are() {
     };
     let none = [0, 0];
     let described = Some((2592, 1944));
-    let cases: [(
-        &str,
-        [u8; 2],
-        Vec<u8>,
-        Option<(u16, u16)>,
-        Vec<u8>,
-        Option<(u16, u16)>,
-    ); 8] = [
+    let cases: [SizeCase; 8] = [
         (
             "packets",
             [80, 45],
