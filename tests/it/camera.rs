@@ -320,8 +320,7 @@ async fn pictures_come_whole_numbered_and_timed() {
     );
     for (step, count) in [
         ("queue", 1),
-        // retina connects and describes in one call.
-        ("connect", 0),
+        ("connect", 1),
         ("describe", 1),
         ("setup", 1),
         ("play", 1),

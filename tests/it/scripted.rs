@@ -117,6 +117,10 @@ impl Picture {
     pub fn nal(rtp: u32, header: u8, size: usize) -> Self {
         let mut nal = vec![0x88; size];
         nal[0] = header;
+        // first_mb_in_slice 0, then slice_type 7 (all I) of a key frame or 0 (P).
+        if header & 0x1f == 1 && size > 1 {
+            nal[1] = 0xe8;
+        }
         Self {
             rtp,
             nals: vec![nal],

@@ -44,8 +44,6 @@ pub(super) struct Track {
     pub(super) control: Option<String>,
     /// Its formats in their order.
     pub(super) formats: Vec<Format>,
-    /// Pictures per second, where told.
-    pub(super) frame_rate: Option<f64>,
     /// Width and height in pixels, where told.
     pub(super) size: Option<(u32, u32)>,
     /// How unlikely it is to be the picture: 0, 1 (`sendonly`, which ONVIF calls the
@@ -229,15 +227,9 @@ impl Track {
         } else {
             u8::from(section.has("sendonly"))
         };
-        let frame_rate = ["framerate", "x-framerate"]
-            .iter()
-            .flat_map(|name| section.all(name))
-            .filter_map(|told| numbers(told).first().copied())
-            .find(|rate| (0.01..=1000.0).contains(rate));
         Self {
             control: section.all("control").next().map(str::to_owned),
             formats,
-            frame_rate,
             size: size(section),
             doubt,
         }

@@ -323,7 +323,7 @@ async fn a_false_camera_does_not_get_the_password_by_asking_for_basic() {
         nonce_uses: 0,
         ..Auth::digest(DIGEST_MD5)
     };
-    for (auth, words) in [(Auth::digest(BASIC), "only Basic"), (late, "only Basic")] {
+    for (auth, words) in [(Auth::digest(BASIC), "only Basic"), (late, "tried Digest MD5")] {
         let test = with_password(Script {
             auth: Some(auth),
             ..Script::default()
@@ -389,7 +389,7 @@ async fn a_password_wanted_and_not_set_is_said() {
     let test = simple(digest(DIGEST_MD5)).await;
     let (state, detail) = test.sink.until_failed(Reason::CameraUnauthorized).await;
     assert!(matches!(state, State::Failed(_)));
-    assert!(detail.contains("401"), "{detail}");
+    assert!(detail.contains("none is set"), "{detail}");
 }
 
 #[tokio::test]

@@ -47,16 +47,6 @@ impl Format {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// `profile-level-id` of H.264: profile, constraints, level.
-    pub(in crate::gateway::front) fn profile_level_id(&self) -> Option<[u8; 3]> {
-        let digits = self.param("profile-level-id")?;
-        if digits.len() != 6 {
-            return None;
-        }
-        let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
-        Some([byte(0)?, byte(2)?, byte(4)?])
-    }
-
     /// Its name, fit for a sentence.
     pub(super) fn shown(&self) -> String {
         let name: String = self

@@ -343,24 +343,6 @@ fn parameter_sets_are_taken_however_they_are_written() {
 }
 
 #[test]
-fn the_profile_is_read_where_it_is_one() {
-    for (fmtp, right) in [
-        ("profile-level-id=420029", Some([0x42, 0, 0x29])),
-        (
-            "profile-level-id=4D401F;packetization-mode=0",
-            Some([0x4d, 0x40, 0x1f]),
-        ),
-        ("profile-level-id=5046314", None),
-        ("profile-level-id=éé.", None),
-        ("x=1", None),
-    ] {
-        let body = format!("{HEAD}{VIDEO}a=fmtp:96 {fmtp}\n");
-        let description = Description::read(body.as_bytes(), &Fixes::default());
-        assert_eq!(description.tracks[0].formats[0].profile_level_id(), right);
-    }
-}
-
-#[test]
 fn a_long_description_is_cut() {
     let media = "m=video 0 RTP/AVP 96\n".repeat(1000);
     let attributes = "a=fmtp:96 a=1;b=2\n".repeat(20_000);
@@ -379,7 +361,6 @@ fn survives(body: &[u8]) {
     let description = Description::read(body, &fixes);
     match description.video(&fixes) {
         Ok(video) => {
-            let _ = video.format.profile_level_id();
             let sets = video.format.parameter_sets(video.codec, &fixes);
             assert!(sets.len() <= 64);
         }

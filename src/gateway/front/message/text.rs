@@ -150,13 +150,6 @@ impl Message {
             .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
     }
 
-    /// The same request with another method or URI.
-    #[must_use]
-    pub(in crate::gateway::front) fn retarget(mut self, method: &str, uri: &str) -> Self {
-        self.start = Self::request(method, uri).start;
-        self
-    }
-
     /// The bytes on the wire: CSeq first, then a fixed order. The length of a body is
     /// told. Line breaks in values are left out.
     pub(in crate::gateway::front) fn encode(&self) -> Vec<u8> {
