@@ -359,6 +359,14 @@ fn check(fault: &Fault, clip: &Clip, got: &Got) -> Result<(), String> {
         }
         before = Some((place, unit));
     }
+    // The clock keeps with arrival, whatever the camera's times say.
+    if let (Some((_, first)), Some((_, last))) = (got.units.first(), got.units.last()) {
+        let shown = (last.pts - first.pts) * 1_000 / 90;
+        let passed = last.captured - first.captured;
+        if shown.abs_diff(passed) > 600_000 + passed.unsigned_abs() / 4 {
+            return Err(format!("{shown} µs are shown in {passed}"));
+        }
+    }
     let units = got.units.len();
     if units * 100 < (units + missing) * usize::from(fault.share) {
         return Err(format!("{missing} pictures are missing among {units}"));
@@ -383,6 +391,11 @@ fn check(fault: &Fault, clip: &Clip, got: &Got) -> Result<(), String> {
 #[tokio::test]
 async fn dialogue() {
     walk(Kind::Dialogue).await;
+}
+
+#[tokio::test]
+async fn session() {
+    walk(Kind::Session).await;
 }
 
 #[tokio::test]

@@ -8,11 +8,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, interval, sleep_until, timeout};
 
+use super::answer::message;
 use super::auth::{Check, Nonce, Verdict};
 use super::request::{Inbox, Incoming, Request, bytes, has_report};
-use super::script::{Demand, GUARD, H264, H265, JPEG, Reports, Script, Style};
+use super::script::{Demand, GUARD, H264, H265, JPEG, Reports, Script};
 use super::stream::{Out, SOURCE, Stream};
 use super::{Camera, REQUESTS_LIMIT, Shared, lock};
 use crate::clock::Clock;
@@ -405,7 +406,7 @@ impl Connection {
         if status == 200 {
             lines.extend(script.every.iter().map(|line| (*line).to_owned()));
         }
-        let (head, body) = self.message(script, request, status, &lines, &body);
+        let (head, body) = message(script, request, status, &lines, &body);
         if script.split && !body.is_empty() {
             self.send(&head).await?;
             tokio::time::sleep(SPLIT).await;
@@ -601,43 +602,6 @@ impl Connection {
             Demand::OneByOne => self.inbox.is_empty(),
         }
     }
-
-    /// Head and body as they are sent.
-    fn message(
-        &self,
-        script: &Script,
-        request: &Request,
-        status: u16,
-        lines: &[String],
-        body: &str,
-    ) -> (Vec<u8>, Vec<u8>) {
-        let cseq = request.header("CSeq").unwrap_or_default();
-        let number = script.cseq.replace("{cseq}", cseq);
-        let number = number.replace(
-            "{more}",
-            &(cseq.parse::<u32>().unwrap_or(0) + 1).to_string(),
-        );
-        let mut all: Vec<String> = std::iter::once(number)
-            .filter(|line| !line.is_empty())
-            .chain(lines.iter().cloned())
-            .map(|line| styled(&line, script.style))
-            .collect();
-        if script.style == Style::Backwards {
-            all.reverse();
-        }
-        let first = script
-            .status_line
-            .replace("{status}", &status.to_string())
-            .replace("{phrase}", phrase(status));
-        let mut head = format!("{}{first}{}", script.before_answer, script.line_end);
-        for line in all {
-            head.push_str(&line);
-            head.push_str(script.line_end);
-        }
-        head.push_str(script.line_end);
-        let end = script.after_answer;
-        (bytes(&head), [bytes(body), bytes(end)].concat())
-    }
 }
 
 /// What SETUP led to: the usual `Transport`, and its numbers.
@@ -658,43 +622,6 @@ const KNOWN: &[&str] = &[
     "User-Agent",
     "Content-Length",
 ];
-
-const fn phrase(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        302 => "Moved Temporarily",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        451 => "Parameter Not Understood",
-        453 => "Not Enough Bandwidth",
-        454 => "Session Not Found",
-        455 => "Method Not Valid in This State",
-        461 => "Unsupported Transport",
-        501 => "Not Implemented",
-        503 => "Service Unavailable",
-        551 => "Option not supported",
-        _ => "Other",
-    }
-}
-
-fn styled(line: &str, style: Style) -> String {
-    let Some((name, value)) = line.split_once(':') else {
-        return line.to_owned();
-    };
-    let value = value.strip_prefix(' ').unwrap_or(value);
-    match style {
-        Style::Usual | Style::Backwards => line.to_owned(),
-        Style::LowerCase => format!("{}: {value}", name.to_ascii_lowercase()),
-        Style::UpperCase => format!("{}: {value}", name.to_ascii_uppercase()),
-        Style::NoSpace => format!("{name}:{value}"),
-        Style::ManySpaces => format!("{name}:   {value}  "),
-        Style::Tab => format!("{name}:\t{value}"),
-        Style::SpaceBefore => format!("{name} : {value}"),
-    }
-}
 
 /// `$`, channel, length and packet (RFC 2326 10.12).
 fn frame(out: &mut Vec<u8>, channel: u8, packet: &[u8], off: i16) {
@@ -728,10 +655,8 @@ async fn report(way: Option<&Way>, buffer: &mut [u8]) -> usize {
 }
 
 fn ticks(rate: u32) -> Interval {
-    let mut ticks = interval(Duration::from_secs(1) / rate.max(1));
-    // After a pause of the machine, go on instead of racing.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
+    // What a pause of the machine held up comes at once: the pictures keep their clock.
+    interval(Duration::from_secs(1) / rate.max(1))
 }
 
 async fn tick(playing: Option<&mut Playing>) {

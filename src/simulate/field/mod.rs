@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `script.rs` | what can differ |
 //! | `table/` | the rows, a file for each kind |
-//! | `connection.rs` | dialogue, interleaved packets, UDP |
+//! | `connection.rs`, `answer.rs`, `request.rs` | dialogue, interleaved packets, UDP |
 //! | `stream.rs` | pictures to packets, pure |
 //! | `pictures.rs` | the pictures: of our own encoders, and H.265 clips |
 //! | `auth.rs` | checks Digest answers; its own code, so that an error of the client's is not repeated |
@@ -37,6 +37,7 @@ use crate::media::unit::Codec;
 use crate::reason::Reason;
 use crate::secret::Secret;
 
+mod answer;
 mod auth;
 mod connection;
 mod pictures;
@@ -61,8 +62,10 @@ pub const RATE: u32 = 10;
 /// Where a camera differs; each has a file in `table/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// RTSP messages, URLs, sessions and keep-alives.
+    /// RTSP messages and URLs.
     Dialogue,
+    /// SETUP, PLAY, the camera's own requests, keep-alives.
+    Session,
     /// How a password is asked for and checked.
     Digest,
     /// The session description (SDP).
@@ -81,8 +84,9 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order of the table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Dialogue,
+        Self::Session,
         Self::Digest,
         Self::Description,
         Self::Rtcp,
@@ -95,7 +99,8 @@ impl Kind {
     /// As a heading.
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Dialogue => "Dialogue: RTSP messages, URLs, sessions, keep-alives",
+            Self::Dialogue => "Dialogue: RTSP messages and URLs",
+            Self::Session => "Session: SETUP, PLAY, own requests, keep-alives",
             Self::Digest => "Digest: how a password is asked for and checked",
             Self::Description => "Description (SDP)",
             Self::Rtcp => "Reports (RTCP)",

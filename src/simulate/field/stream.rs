@@ -72,7 +72,7 @@ impl Stream {
             next: 0,
             number: script.first_number,
             time: script.time_start,
-            step: script.time_step.unwrap_or(90_000 / rate.max(1)),
+            step: script.time_step.unwrap_or_else(|| 90_000 / rate.max(1)),
             source: SOURCE,
             sent: 0,
             bytes: 0,

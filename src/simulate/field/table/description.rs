@@ -370,17 +370,6 @@ pub(super) static ROWS: &[Fault] = &[
         ),
     ),
     shown(
-        "sdp-h265-as-hevc",
-        "It writes HEVC instead of H265.",
-        Script {
-            codec: H265,
-            video: Some(
-                "m=video 0 RTP/AVP 96\r\na=rtpmap:96 HEVC/90000\r\na=control:{control}\r\n",
-            ),
-            ..PLAIN
-        },
-    ),
-    shown(
         "sdp-h265-without-fmtp",
         "H.265 comes without fmtp: its parameter sets are in band alone.",
         Script {
@@ -549,7 +538,7 @@ pub(super) static ROWS: &[Fault] = &[
 const LONG: &str = {
     const START: &[u8] = b"{head}a=x-info:";
     const END: &[u8] = b"\r\n{video}";
-    const BYTES: [u8; 20_000] = {
+    static BYTES: [u8; 20_000] = {
         let mut bytes = [b'y'; 20_000];
         let mut at = 0;
         while at < START.len() {

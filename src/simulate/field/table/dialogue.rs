@@ -1,8 +1,6 @@
-//! RTSP messages, URLs, sessions and keep-alives.
+//! RTSP messages: heads, status lines, requests, base and control URLs.
 
-use std::time::Duration;
-
-use super::super::script::{Demand, Law, PLAIN, Script, Style, When};
+use super::super::script::{Demand, PLAIN, Script, Style};
 use super::{Fault, refused, shown};
 use crate::reason::Reason;
 
@@ -13,119 +11,154 @@ macro_rules! base {
     };
 }
 
-/// The usual answer to SETUP but for `Transport`.
-macro_rules! transport {
-    ($line:literal) => {
-        &["Session: {session};timeout=60", $line]
-    };
-}
-
-/// The usual answer to SETUP but for `Session`.
-macro_rules! session {
-    ($line:literal) => {
-        &[$line, "Transport: {transport}"]
-    };
-}
-
-/// The usual answer to PLAY but for `RTP-Info`.
-macro_rules! info {
-    ($line:literal) => {
-        &["Session: {session}", $line]
-    };
-}
-
 pub(super) static ROWS: &[Fault] = &[
     // Heads. 13a
     shown(
         "empty-header",
         "A header of each answer has no value: `x-Accept-Dynamic-Rate: `.",
-        Script { every: &["x-Accept-Dynamic-Rate: "], ..PLAIN },
+        Script {
+            every: &["x-Accept-Dynamic-Rate: "],
+            ..PLAIN
+        },
     ),
     // 13c
     shown(
         "empty-server-header",
         "`Server:` has no value and no space behind its colon.",
-        Script { every: &["Server:"], ..PLAIN },
+        Script {
+            every: &["Server:"],
+            ..PLAIN
+        },
     ),
     // 13g
     shown(
         "line-feeds-alone",
         "The lines of its answers end with LF instead of CRLF.",
-        Script { line_end: "\n", ..PLAIN },
+        Script {
+            line_end: "\n",
+            ..PLAIN
+        },
     ),
     shown(
         "line-without-colon",
         "Its answers have a line that is no header.",
-        Script { every: &["IP Camera of many words"], ..PLAIN },
+        Script {
+            every: &["IP Camera of many words"],
+            ..PLAIN
+        },
     ),
     shown(
         "folded-header",
         "A header goes on in the next line, behind a space.",
-        Script { every: &["Server: A Camera\r\n of many words\r\n\tand more"], ..PLAIN },
+        Script {
+            every: &["Server: A Camera\r\n of many words\r\n\tand more"],
+            ..PLAIN
+        },
     ),
     shown(
         "spaced-header-name",
         "A header's name has a space inside.",
-        Script { every: &["Last Modified: yesterday", "Cache Control: no"], ..PLAIN },
+        Script {
+            every: &["Last Modified: yesterday", "Cache Control: no"],
+            ..PLAIN
+        },
     ),
     shown(
         "latin-server-name",
         "`Server` has bytes that are no UTF-8, and a control character.",
-        Script { every: &["Server: Cam\u{e9}ra \u{1} \u{b0}"], ..PLAIN },
+        Script {
+            every: &["Server: Cam\u{e9}ra \u{1} \u{b0}"],
+            ..PLAIN
+        },
     ),
     shown(
         "long-header",
         "A header has 4,000 characters.",
-        Script { every: &[LONG], ..PLAIN },
+        Script {
+            every: &[LONG],
+            ..PLAIN
+        },
     ),
     shown(
         "headers-in-lower-case",
         "Header names are in lower case.",
-        Script { style: Style::LowerCase, ..PLAIN },
+        Script {
+            style: Style::LowerCase,
+            ..PLAIN
+        },
     ),
     shown(
         "headers-in-upper-case",
         "Header names are in capitals.",
-        Script { style: Style::UpperCase, ..PLAIN },
+        Script {
+            style: Style::UpperCase,
+            ..PLAIN
+        },
     ),
     shown(
         "headers-without-space",
         "No space stands behind the colons of headers.",
-        Script { style: Style::NoSpace, ..PLAIN },
+        Script {
+            style: Style::NoSpace,
+            ..PLAIN
+        },
     ),
     shown(
         "headers-with-spaces",
         "Many spaces stand around the values of headers.",
-        Script { style: Style::ManySpaces, ..PLAIN },
+        Script {
+            style: Style::ManySpaces,
+            ..PLAIN
+        },
     ),
     shown(
         "headers-with-tabs",
         "Tabs stand behind the colons of headers.",
-        Script { style: Style::Tab, ..PLAIN },
+        Script {
+            style: Style::Tab,
+            ..PLAIN
+        },
     ),
     shown(
         "space-before-colon",
         "A space stands in front of the colons of headers.",
-        Script { style: Style::SpaceBefore, ..PLAIN },
+        Script {
+            style: Style::SpaceBefore,
+            ..PLAIN
+        },
     ),
     shown(
         "headers-backwards",
         "CSeq comes last, Content-Length first.",
-        Script { style: Style::Backwards, ..PLAIN },
+        Script {
+            style: Style::Backwards,
+            ..PLAIN
+        },
     ),
     shown(
         "header-twice",
         "Server, Date and Public are there twice, with other values.",
         Script {
-            every: &["Server: a", "Server: b", "Date: now", "Date: Thu, 01 Jan 1970 00:00:00 GMT"],
-            options: &["Public: OPTIONS, DESCRIBE", "Public: SETUP, PLAY, TEARDOWN, GET_PARAMETER"],
+            every: &[
+                "Server: a",
+                "Server: b",
+                "Date: now",
+                "Date: Thu, 01 Jan 1970 00:00:00 GMT",
+            ],
+            options: &[
+                "Public: OPTIONS, DESCRIBE",
+                "Public: SETUP, PLAY, TEARDOWN, GET_PARAMETER",
+            ],
             ..PLAIN
         },
     ),
     shown(
         "number-in-other-case",
         "It writes `Cseq`.",
-        Script { cseq: "Cseq: {cseq}", ..PLAIN },
+        Script {
+            cseq: "Cseq: {cseq}",
+            ..PLAIN
+        },
     ),
     shown(
         "no-number",
@@ -135,44 +168,68 @@ pub(super) static ROWS: &[Fault] = &[
     shown(
         "wrong-number",
         "The CSeq of its answers is one too large.",
-        Script { cseq: "CSeq: {more}", ..PLAIN },
+        Script {
+            cseq: "CSeq: {more}",
+            ..PLAIN
+        },
     ),
     // Status lines. 18a
     shown(
         "no-phrase",
         "Its status lines end behind the code: `RTSP/1.0 200`.",
-        Script { status_line: "RTSP/1.0 {status}", ..PLAIN },
+        Script {
+            status_line: "RTSP/1.0 {status}",
+            ..PLAIN
+        },
     ),
     shown(
         "empty-phrase",
         "Its status lines end with the space behind the code.",
-        Script { status_line: "RTSP/1.0 {status} ", ..PLAIN },
+        Script {
+            status_line: "RTSP/1.0 {status} ",
+            ..PLAIN
+        },
     ),
     // 18c
     shown(
         "version-two",
         "Its status lines say RTSP/2.0.",
-        Script { status_line: "RTSP/2.0 {status} {phrase}", ..PLAIN },
+        Script {
+            status_line: "RTSP/2.0 {status} {phrase}",
+            ..PLAIN
+        },
     ),
     shown(
         "version-one-one",
         "Its status lines say RTSP/1.1.",
-        Script { status_line: "RTSP/1.1 {status} {phrase}", ..PLAIN },
+        Script {
+            status_line: "RTSP/1.1 {status} {phrase}",
+            ..PLAIN
+        },
     ),
     shown(
         "version-in-lower-case",
         "Its status lines say rtsp/1.0.",
-        Script { status_line: "rtsp/1.0 {status} {phrase}", ..PLAIN },
+        Script {
+            status_line: "rtsp/1.0 {status} {phrase}",
+            ..PLAIN
+        },
     ),
     shown(
         "two-spaces-in-status-line",
         "Two spaces stand between the parts of its status lines.",
-        Script { status_line: "RTSP/1.0  {status}  {phrase}", ..PLAIN },
+        Script {
+            status_line: "RTSP/1.0  {status}  {phrase}",
+            ..PLAIN
+        },
     ),
     shown(
         "phrase-of-bytes",
         "The phrase of its status lines is no UTF-8.",
-        Script { status_line: "RTSP/1.0 {status} \u{b3}\u{c9}\u{b9}\u{a6}", ..PLAIN },
+        Script {
+            status_line: "RTSP/1.0 {status} \u{b3}\u{c9}\u{b9}\u{a6}",
+            ..PLAIN
+        },
     ),
     // 18e
     refused(
@@ -180,7 +237,10 @@ pub(super) static ROWS: &[Fault] = &[
         "It is a web server: each answer says HTTP/1.1.",
         &[Reason::CameraRefused],
         "HTTP",
-        Script { status_line: "HTTP/1.1 {status} {phrase}", ..PLAIN },
+        Script {
+            status_line: "HTTP/1.1 {status} {phrase}",
+            ..PLAIN
+        },
     ),
     refused(
         "answers-http-404",
@@ -197,43 +257,67 @@ pub(super) static ROWS: &[Fault] = &[
     shown(
         "blank-lines-before-answers",
         "A blank line comes before each answer.",
-        Script { before_answer: "\r\n", ..PLAIN },
+        Script {
+            before_answer: "\r\n",
+            ..PLAIN
+        },
     ),
     shown(
         "blank-lines-behind-answers",
         "Blank lines follow each answer.",
-        Script { after_answer: "\r\n\r\n", ..PLAIN },
+        Script {
+            after_answer: "\r\n\r\n",
+            ..PLAIN
+        },
     ),
     shown(
         "zero-behind-answers",
         "A zero byte follows each answer.",
-        Script { after_answer: "\0", ..PLAIN },
+        Script {
+            after_answer: "\0",
+            ..PLAIN
+        },
     ),
     shown(
         "description-comes-later",
         "The description comes a moment after its head.",
-        Script { split: true, ..PLAIN },
+        Script {
+            split: true,
+            ..PLAIN
+        },
     ),
     shown(
         "pictures-before-answer",
         "Pictures come before the answer to PLAY.",
-        Script { pictures_first: 3, ..PLAIN },
+        Script {
+            pictures_first: 3,
+            ..PLAIN
+        },
     ),
     // What it wants of requests. 28a
     shown(
         "wants-number-first",
         "It answers 400 unless CSeq is the first header.",
-        Script { demands: &[Demand::NumberFirst], ..PLAIN },
+        Script {
+            demands: &[Demand::NumberFirst],
+            ..PLAIN
+        },
     ),
     shown(
         "wants-headers-as-written",
         "It answers 400 unless header names are written as in the standard.",
-        Script { demands: &[Demand::Case], ..PLAIN },
+        Script {
+            demands: &[Demand::Case],
+            ..PLAIN
+        },
     ),
     shown(
         "wants-accept",
         "It answers 400 to DESCRIBE without `Accept: application/sdp`.",
-        Script { demands: &[Demand::AcceptAlone], ..PLAIN },
+        Script {
+            demands: &[Demand::AcceptAlone],
+            ..PLAIN
+        },
     ),
     shown(
         "wants-user-agent",
@@ -250,22 +334,34 @@ pub(super) static ROWS: &[Fault] = &[
     shown(
         "wants-range",
         "It answers 400 to PLAY without Range.",
-        Script { demands: &[Demand::Header("PLAY", "Range")], ..PLAIN },
+        Script {
+            demands: &[Demand::Header("PLAY", "Range")],
+            ..PLAIN
+        },
     ),
     shown(
         "wants-bare-session",
         "It answers 400 where Session has more than the id.",
-        Script { demands: &[Demand::BareSession, Demand::Header("PLAY", "Session")], ..PLAIN },
+        Script {
+            demands: &[Demand::BareSession, Demand::Header("PLAY", "Session")],
+            ..PLAIN
+        },
     ),
     shown(
         "wants-one-transport",
         "It answers 400 where Transport has a list, spaces or no `unicast`.",
-        Script { demands: &[Demand::OneTransport], ..PLAIN },
+        Script {
+            demands: &[Demand::OneTransport],
+            ..PLAIN
+        },
     ),
     shown(
         "wants-short-requests",
         "It answers 400 to heads of more than 512 bytes.",
-        Script { demands: &[Demand::Short(512)], ..PLAIN },
+        Script {
+            demands: &[Demand::Short(512)],
+            ..PLAIN
+        },
     ),
     shown(
         "wants-no-require",
@@ -282,32 +378,50 @@ pub(super) static ROWS: &[Fault] = &[
     shown(
         "wants-requests-one-by-one",
         "It answers 400 where a request comes before the last was answered.",
-        Script { demands: &[Demand::OneByOne], ..PLAIN },
+        Script {
+            demands: &[Demand::OneByOne],
+            ..PLAIN
+        },
     ),
     shown(
         "wants-play-at-base",
         "It answers 400 to PLAY of another URL than its Content-Base.",
-        Script { demands: &[Demand::PlayAtBase], ..PLAIN },
+        Script {
+            demands: &[Demand::PlayAtBase],
+            ..PLAIN
+        },
     ),
     shown(
         "refuses-options",
         "It answers OPTIONS with 501.",
-        Script { statuses: &[("OPTIONS", 501)], ..PLAIN },
+        Script {
+            statuses: &[("OPTIONS", 501)],
+            ..PLAIN
+        },
     ),
     shown(
         "no-public",
         "Its answer to OPTIONS names no methods.",
-        Script { options: &[], ..PLAIN },
+        Script {
+            options: &[],
+            ..PLAIN
+        },
     ),
     shown(
         "public-without-commas",
         "Its answer to OPTIONS names methods without commas, in lower case.",
-        Script { options: &["Public: options describe setup play teardown"], ..PLAIN },
+        Script {
+            options: &["Public: options describe setup play teardown"],
+            ..PLAIN
+        },
     ),
     shown(
         "silent-teardown",
         "It does not answer TEARDOWN.",
-        Script { silent: &["TEARDOWN"], ..PLAIN },
+        Script {
+            silent: &["TEARDOWN"],
+            ..PLAIN
+        },
     ),
     shown(
         "redirects-to-own-path",
@@ -317,7 +431,8 @@ pub(super) static ROWS: &[Fault] = &[
             track: &["{url}/live/{control}", "{url}/{control}"],
             ..PLAIN
         },
-    ).connections(2),
+    )
+    .connections(2),
     // Base and control. 14a
     shown(
         "base-is-a-path",
@@ -332,29 +447,44 @@ pub(super) static ROWS: &[Fault] = &[
     shown(
         "base-with-two-schemes",
         "Its Content-Base begins with rtsp://rtsp://.",
-        Script { describe: base!("Content-Base: rtsp://{url}/"), ..PLAIN },
+        Script {
+            describe: base!("Content-Base: rtsp://{url}/"),
+            ..PLAIN
+        },
     ),
     // 14d
     shown(
         "base-is-empty",
         "Its Content-Base is empty.",
-        Script { describe: base!("Content-Base: "), ..PLAIN },
+        Script {
+            describe: base!("Content-Base: "),
+            ..PLAIN
+        },
     ),
     // 14g
     shown(
         "base-with-zero-byte",
         "Its Content-Base ends with a zero byte.",
-        Script { describe: base!("Content-Base: {url}/\0"), ..PLAIN },
+        Script {
+            describe: base!("Content-Base: {url}/\0"),
+            ..PLAIN
+        },
     ),
     shown(
         "no-base",
         "It sends no Content-Base.",
-        Script { describe: base!(), ..PLAIN },
+        Script {
+            describe: base!(),
+            ..PLAIN
+        },
     ),
     shown(
         "base-without-slash",
         "Its Content-Base does not end with a slash.",
-        Script { describe: base!("Content-Base: {url}"), ..PLAIN },
+        Script {
+            describe: base!("Content-Base: {url}"),
+            ..PLAIN
+        },
     ),
     shown(
         "base-in-capitals",
@@ -368,42 +498,65 @@ pub(super) static ROWS: &[Fault] = &[
     shown(
         "base-in-quotes",
         "Its Content-Base stands in quotation marks.",
-        Script { describe: base!("Content-Base: \"{url}/\""), ..PLAIN },
+        Script {
+            describe: base!("Content-Base: \"{url}/\""),
+            ..PLAIN
+        },
     ),
     shown(
         "base-of-host-alone",
         "Its Content-Base is host and path without scheme.",
-        Script { describe: base!("Content-Base: {host}{path}/"), ..PLAIN },
+        Script {
+            describe: base!("Content-Base: {host}{path}/"),
+            ..PLAIN
+        },
     ),
     shown(
         "base-behind-address-translation",
         "Its Content-Base names an address that it has behind a router.",
         Script {
             describe: base!("Content-Base: rtsp://192.168.1.108:554{path}/"),
-            track: &["rtsp://192.168.1.108:554{path}/{control}", "{url}/{control}"],
+            track: &[
+                "rtsp://192.168.1.108:554{path}/{control}",
+                "{url}/{control}",
+            ],
             ..PLAIN
         },
     ),
     shown(
         "location-instead-of-base",
         "It sends Content-Location instead of Content-Base.",
-        Script { describe: base!("Content-Location: {url}/"), ..PLAIN },
+        Script {
+            describe: base!("Content-Location: {url}/"),
+            ..PLAIN
+        },
     ),
     shown(
         "base-twice",
         "It sends Content-Base twice.",
-        Script { describe: base!("Content-Base: {url}/", "Content-Base: {url}/"), ..PLAIN },
+        Script {
+            describe: base!("Content-Base: {url}/", "Content-Base: {url}/"),
+            ..PLAIN
+        },
     ),
     // 15a
     shown(
         "control-begins-with-slash",
         "Its control URL begins with a slash; it answers 404 to a double one.",
-        Script { control: "/video", track: &["{url}/video"], ..PLAIN },
+        Script {
+            control: "/video",
+            track: &["{url}/video"],
+            ..PLAIN
+        },
     ),
     shown(
         "control-is-whole-url",
         "Its control URL is a whole one.",
-        Script { control: "{url}/trackID=1", track: &["{control}"], ..PLAIN },
+        Script {
+            control: "{url}/trackID=1",
+            track: &["{control}"],
+            ..PLAIN
+        },
     ),
     shown(
         "control-behind-address-translation",
@@ -417,27 +570,46 @@ pub(super) static ROWS: &[Fault] = &[
     shown(
         "control-with-space",
         "A space stands before its control URL.",
-        Script { control: " trackID=1 ", track: &["{url}/trackID=1"], ..PLAIN },
+        Script {
+            control: " trackID=1 ",
+            track: &["{url}/trackID=1"],
+            ..PLAIN
+        },
     ),
     shown(
         "control-is-a-star",
         "The track's control URL is `*`: SETUP goes to the base.",
-        Script { control: "*", track: &["{url}/", "{url}"], ..PLAIN },
+        Script {
+            control: "*",
+            track: &["{url}/", "{url}"],
+            ..PLAIN
+        },
     ),
     shown(
         "control-is-empty",
         "The track's control URL is empty: SETUP goes to the base.",
-        Script { control: "", track: &["{url}/", "{url}"], ..PLAIN },
+        Script {
+            control: "",
+            track: &["{url}/", "{url}"],
+            ..PLAIN
+        },
     ),
     shown(
         "control-with-query",
         "Its control URL has a query.",
-        Script { control: "track1?profile=a&b=c", ..PLAIN },
+        Script {
+            control: "track1?profile=a&b=c",
+            ..PLAIN
+        },
     ),
     shown(
         "url-with-query",
         "Its URL has a query, and the control URL goes behind it.",
-        Script { suffix: "/cam/realmonitor?channel=1&subtype=0", control: "trackID=0", ..PLAIN },
+        Script {
+            suffix: "/cam/realmonitor?channel=1&subtype=0",
+            control: "trackID=0",
+            ..PLAIN
+        },
     ),
     shown(
         "url-with-query-and-no-base",
@@ -445,14 +617,20 @@ pub(super) static ROWS: &[Fault] = &[
         Script {
             suffix: "/h264?ch=1&stream=main",
             describe: base!(),
-            track: &["{url}/{control}", "{origin}/h264/{control}?ch=1&stream=main"],
+            track: &[
+                "{url}/{control}",
+                "{origin}/h264/{control}?ch=1&stream=main",
+            ],
             ..PLAIN
         },
     ),
     shown(
         "type-is-missing",
         "Its description has no Content-Type.",
-        Script { describe: &["Content-Base: {url}/", "Content-Length: {length}"], ..PLAIN },
+        Script {
+            describe: &["Content-Base: {url}/", "Content-Length: {length}"],
+            ..PLAIN
+        },
     ),
     shown(
         "type-with-charset",
@@ -486,274 +664,6 @@ pub(super) static ROWS: &[Fault] = &[
             ..PLAIN
         },
     ),
-    // SETUP. 17a
-    shown(
-        "no-transport",
-        "Its answer to SETUP has no Transport.",
-        Script { setup: &["Session: {session};timeout=60"], ..PLAIN },
-    ),
-    // 17b
-    shown(
-        "transport-without-channels",
-        "Its answer to SETUP names no channels.",
-        Script { setup: transport!("Transport: RTP/AVP/TCP;unicast"), ..PLAIN },
-    ),
-    // 17c
-    shown(
-        "other-channels",
-        "It sends on channels 1 and 2, though 0 and 1 were asked for, and says so.",
-        Script {
-            setup: transport!("Transport: RTP/AVP/TCP;unicast;interleaved=1-2"),
-            channels: Some((1, 2)),
-            ..PLAIN
-        },
-    ),
-    shown(
-        "high-channels",
-        "It sends on channels 6 and 7 and says so.",
-        Script { channels: Some((6, 7)), ..PLAIN },
-    ),
-    // 17d
-    shown(
-        "ports-over-tcp",
-        "Its answer to SETUP over TCP names ports of 0.",
-        Script {
-            setup: transport!("Transport: RTP/AVP/TCP;unicast;interleaved={first}-{second};server_port=0-0"),
-            ..PLAIN
-        },
-    ),
-    // 17h
-    shown(
-        "late-session",
-        "It names the Session in its answer to PLAY, not in that to SETUP.",
-        Script { setup: &["Transport: {transport}"], ..PLAIN },
-    ),
-    shown(
-        "one-channel",
-        "Its answer to SETUP names one channel.",
-        Script {
-            setup: transport!("Transport: RTP/AVP/TCP;unicast;interleaved={first}"),
-            ..PLAIN
-        },
-    ),
-    shown(
-        "transport-of-udp",
-        "Its answer to SETUP over TCP says RTP/AVP.",
-        Script {
-            setup: transport!("Transport: RTP/AVP;unicast;interleaved={first}-{second}"),
-            ..PLAIN
-        },
-    ),
-    shown(
-        "transport-in-lower-case",
-        "Its Transport is in lower case, with spaces.",
-        Script {
-            setup: transport!("Transport: rtp/avp/tcp; unicast; interleaved={first}-{second}"),
-            ..PLAIN
-        },
-    ),
-    shown(
-        "transport-with-much",
-        "Its Transport has parts that nobody asked for, some empty.",
-        Script {
-            setup: transport!("Transport: RTP/AVP/TCP;unicast;;destination=10.0.0.9;source=;interleaved={first}-{second};ttl=;mode=\"PLAY\";layers=1;"),
-            ..PLAIN
-        },
-    ),
-    shown(
-        "transport-with-odd-source",
-        "The ssrc of its Transport is no number.",
-        Script {
-            setup: transport!("Transport: RTP/AVP/TCP;unicast;interleaved={first}-{second};ssrc=0xabcdefabcdef"),
-            ..PLAIN
-        },
-    ),
-    shown(
-        "transport-with-other-source",
-        "The ssrc of its Transport is not that of its packets.",
-        Script {
-            setup: transport!("Transport: RTP/AVP/TCP;unicast;interleaved={first}-{second};ssrc=0A0A0A0A"),
-            ..PLAIN
-        },
-    ),
-    shown(
-        "transport-twice",
-        "Its answer to SETUP has Transport twice.",
-        Script {
-            setup: &[
-                "Session: {session};timeout=60",
-                "Transport: {transport}",
-                "Transport: {transport}",
-            ],
-            ..PLAIN
-        },
-    ),
-    shown(
-        "session-with-spaces",
-        "Spaces stand around the parts of its Session.",
-        Script { setup: session!("Session: {session} ; timeout = 60"), demands: &[Demand::BareSession], ..PLAIN },
-    ),
-    shown(
-        "session-timeout-zero",
-        "Its Session has a timeout of 0.",
-        Script { setup: session!("Session: {session};timeout=0"), ..PLAIN },
-    ),
-    shown(
-        "session-timeout-odd",
-        "The timeout of its Session is no number.",
-        Script { setup: session!("Session: {session};timeout=60s;x"), demands: &[Demand::BareSession], ..PLAIN },
-    ),
-    shown(
-        "session-timeout-empty",
-        "The timeout of its Session is empty.",
-        Script { setup: session!("Session: {session};timeout="), demands: &[Demand::BareSession], ..PLAIN },
-    ),
-    shown(
-        "session-timeout-huge",
-        "The timeout of its Session is larger than 32 bits.",
-        Script { setup: session!("Session: {session};timeout=99999999999"), ..PLAIN },
-    ),
-    // PLAY. 19a
-    shown(
-        "info-ahead",
-        "RTP-Info names a later sequence number than the first packet has.",
-        Script { first_number: 495, play: info!("RTP-Info: url={track};seq=500"), ..PLAIN },
-    ),
-    shown(
-        "info-far-off",
-        "RTP-Info names a sequence number and a time that have nothing to do with the packets.",
-        Script {
-            first_number: 40_000,
-            play: info!("RTP-Info: url={track};seq=1;rtptime=1"),
-            ..PLAIN
-        },
-    ),
-    // 19c
-    shown(
-        "info-empty-number",
-        "RTP-Info has an empty sequence number.",
-        Script { play: info!("RTP-Info: url={track};seq=;rtptime={time}"), ..PLAIN },
-    ),
-    // 19d
-    shown(
-        "info-without-name",
-        "RTP-Info has the URL without `url=`.",
-        Script { play: info!("RTP-Info: {track};seq=8"), ..PLAIN },
-    ),
-    // 19e
-    shown(
-        "info-large-number",
-        "RTP-Info has a sequence number of more than 16 bits.",
-        Script { play: info!("RTP-Info: url={track};seq=70000"), ..PLAIN },
-    ),
-    // 19f
-    shown(
-        "info-without-equals",
-        "RTP-Info has a parameter without `=`.",
-        Script { play: info!("RTP-Info: url={track};seq={seq};rtptime"), ..PLAIN },
-    ),
-    // 19i2
-    shown(
-        "info-with-semicolon",
-        "The URL of RTP-Info has a semicolon inside.",
-        Script { play: info!("RTP-Info: url={track}?a=1;b;seq=8;rtptime=9000"), ..PLAIN },
-    ),
-    shown(
-        "info-missing",
-        "Its answer to PLAY has no RTP-Info and no Range.",
-        Script { play: &["Session: {session}"], ..PLAIN },
-    ),
-    shown(
-        "info-of-tracks-never-asked",
-        "RTP-Info names an audio track that was not set up, first.",
-        Script {
-            play: info!("RTP-Info: url={url}/audio;seq=1;rtptime=2, url={track};seq={seq};rtptime={time}"),
-            ..PLAIN
-        },
-    ),
-    shown(
-        "info-negative-time",
-        "RTP-Info has a negative time, in quotation marks.",
-        Script { play: info!("RTP-Info: url=\"{track}\";seq={seq};rtptime=\"-1\""), ..PLAIN },
-    ),
-    shown(
-        "info-empty",
-        "RTP-Info is empty.",
-        Script { play: info!("RTP-Info: "), ..PLAIN },
-    ),
-    shown(
-        "range-odd",
-        "Its answer to PLAY has a Range of no known form.",
-        Script { play: &["Session: {session}", "Range: npt=now-;time=", "Scale: x"], ..PLAIN },
-    ),
-    shown(
-        "play-without-session",
-        "Its answer to PLAY has no Session.",
-        Script { play: &["Range: npt=0.000-"], ..PLAIN },
-    ),
-    // Its own requests.
-    shown(
-        "asks-options",
-        "It sends OPTIONS itself and hangs up unless that is answered.",
-        Script {
-            laws: &[(When::At(5), Law::Request("OPTIONS {url} RTSP/1.0\r\nCSeq: {cseq}\r\n\r\n"))],
-            ..PLAIN
-        },
-    ).over(80),
-    shown(
-        "asks-with-body",
-        "It sends SET_PARAMETER with a body and hangs up unless that is answered.",
-        Script {
-            laws: &[(
-                When::At(5),
-                Law::Request("SET_PARAMETER {url} RTSP/1.0\r\nCSeq: {cseq}\r\nSession: {session}\r\nContent-Type: text/parameters\r\nContent-Length: 8\r\n\r\nping: 1\n"),
-            )],
-            ..PLAIN
-        },
-    ).over(80),
-    shown(
-        "announces",
-        "It sends ANNOUNCE in mid-play.",
-        Script {
-            laws: &[(
-                When::At(5),
-                Law::Request("ANNOUNCE {url} RTSP/1.0\r\nCSeq: {cseq}\r\nSession: {session}\r\n\r\n"),
-            )],
-            ..PLAIN
-        },
-    ).over(80),
-    // Keep-alives. 29b
-    shown(
-        "patience-of-20-seconds",
-        "It names no timeout and hangs up when nothing was asked for 20 s.",
-        Script {
-            setup: session!("Session: {session}"),
-            idle_limit: Some(Duration::from_secs(20)),
-            ..PLAIN
-        },
-    ).over(240).real_time(),
-    shown(
-        "refuses-its-keep-alive",
-        "It names GET_PARAMETER, refuses it, and hangs up when nothing else was asked for 25 s.",
-        Script {
-            setup: session!("Session: {session};timeout=20"),
-            statuses: &[("GET_PARAMETER", 501)],
-            idle_limit: Some(Duration::from_secs(25)),
-            kept_by: &["OPTIONS", "SET_PARAMETER", "DESCRIBE", "SETUP", "PLAY"],
-            ..PLAIN
-        },
-    ).over(290).real_time(),
-    shown(
-        "unknown-session-at-keep-alive",
-        "It answers GET_PARAMETER with 454 and hangs up when nothing else was asked for 25 s.",
-        Script {
-            setup: session!("Session: {session};timeout=20"),
-            statuses: &[("GET_PARAMETER", 454)],
-            idle_limit: Some(Duration::from_secs(25)),
-            kept_by: &["OPTIONS", "SET_PARAMETER", "DESCRIBE", "SETUP", "PLAY"],
-            ..PLAIN
-        },
-    ).over(290).real_time(),
 ];
 
 /// A header of 4,000 characters.

@@ -170,11 +170,6 @@ pub(super) static ROWS: &[Fault] = &[
         ),
     ),
     shown(
-        "digest-with-semicolons",
-        "Semicolons stand between the parts of its challenge.",
-        asks!(r#"Digest realm="cam"; nonce="{nonce}"; qop="auth""#),
-    ),
-    shown(
         "digest-behind-basic",
         "It offers Basic and then Digest in one header.",
         asks!(

@@ -14,6 +14,7 @@ mod jpeg;
 mod pictures;
 mod rtcp;
 mod rtp;
+mod session;
 mod udp;
 
 /// Rows that belong to one codec.
@@ -28,6 +29,7 @@ pub static PLAIN_CAMERA: Fault = shown("well-behaved", "It does everything right
 pub const fn of(kind: Kind) -> &'static [Fault] {
     match kind {
         Kind::Dialogue => dialogue::ROWS,
+        Kind::Session => session::ROWS,
         Kind::Digest => digest::ROWS,
         Kind::Description => description::ROWS,
         Kind::Rtcp => rtcp::ROWS,

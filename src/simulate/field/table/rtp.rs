@@ -272,12 +272,6 @@ pub(super) static ROWS: &[Fault] = &[
         laws!((When::Every(15), Law::Number(65_531))),
     ),
     shown(
-        "numbers-stand-still",
-        "All its packets have the same number.",
-        laws!((When::Each, Law::NumberFrom(7))),
-    )
-    .share(50),
-    shown(
         "numbers-wrap",
         "Its numbers go over 65535 at once.",
         Script {
