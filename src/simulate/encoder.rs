@@ -120,7 +120,7 @@ impl Writer {
 pub fn parameter_sets(rows: usize) -> Avc {
     Avc {
         sps: vec![Bytes::from(sequence_parameter_set(rows))],
-        pps: vec![Bytes::from(picture_parameter_set())],
+        pps: vec![Bytes::from(picture_parameter_set(0))],
     }
 }
 
@@ -158,9 +158,10 @@ fn sequence_parameter_set(rows: usize) -> Vec<u8> {
     w.finish()
 }
 
-fn picture_parameter_set() -> Vec<u8> {
+/// The picture parameter set under this id (0 to 255), the same but for it.
+pub fn picture_parameter_set(id: u32) -> Vec<u8> {
     let mut w = Writer::new(0x60 | kind::PPS, 16);
-    w.ue(0); // pic_parameter_set_id
+    w.ue(id); // pic_parameter_set_id
     w.ue(0); // seq_parameter_set_id
     w.bits(0b00, 2); // CAVLC, no bottom field order
     w.ue(0); // one slice group
@@ -235,10 +236,15 @@ pub fn key_slice(rows: Rows<'_>, number: u64) -> Vec<u8> {
 
 /// A slice of a picture that refers to the one before, whose rows were `before`.
 pub fn predicted_slice(rows: Rows<'_>, before: &[Cell]) -> PredictedSlice {
+    predicted_slice_with(rows, before, 0)
+}
+
+/// As [`predicted_slice`], under the picture parameter set of this id (0 or 1).
+pub fn predicted_slice_with(rows: Rows<'_>, before: &[Cell], set: u32) -> PredictedSlice {
     let mut w = Writer::new(0x40 | kind::SLICE, 1_024);
     w.ue((rows.first * COLUMNS) as u32);
     w.ue(5); // P, like all slices of the picture
-    w.ue(0); // pic_parameter_set_id
+    w.ue(set); // pic_parameter_set_id
     let at = w.out.len() * 8 + w.count as usize;
     w.bits(0, FRAME_NUM_BITS);
     w.bits(0b00, 2); // one reference, in its place

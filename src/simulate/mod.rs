@@ -24,6 +24,7 @@ use crate::secret::Secret;
 mod camera;
 mod clip;
 pub mod encoder;
+pub mod field;
 mod font;
 mod jpeg;
 pub mod path;

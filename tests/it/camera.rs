@@ -44,6 +44,13 @@ impl Recorder {
         self.0.borrow().clone()
     }
 
+    /// Waits until what was got is as wished; `false`: it took longer than `limit`.
+    pub async fn reached(&self, limit: Duration, wish: impl Fn(&Got) -> bool) -> bool {
+        let mut got = self.0.subscribe();
+        let waited = tokio::time::timeout(limit, got.wait_for(|got| wish(got))).await;
+        matches!(waited, Ok(Ok(_)))
+    }
+
     pub async fn until(&self, what: &str, wish: impl Fn(&Got) -> bool) -> Got {
         let mut got = self.0.subscribe();
         let waited = tokio::time::timeout(PATIENCE, got.wait_for(|got| wish(got))).await;

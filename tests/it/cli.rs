@@ -267,3 +267,22 @@ fn simulated_cameras_pass_the_check_and_end_in_order() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(simulate.0.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn faults_are_listed_and_unknown_ones_refused() {
+    let listed = fanal(&["simulate", "--fault", "list"]);
+    assert!(listed.status.success());
+    let text = out(&listed);
+    for fault in fanal::simulate::field::all().skip(1) {
+        assert!(
+            text.contains(fault.name) && text.contains(fault.about),
+            "{}",
+            fault.name
+        );
+    }
+    let unknown = fanal(&["simulate", "--fault", "no-such"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(err(&unknown).contains("--fault list"), "{}", err(&unknown));
+    let open = fanal(&["simulate", "--fault", "digest-md5-sess"]);
+    assert!(err(&open).contains("--username"), "{}", err(&open));
+}

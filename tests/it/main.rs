@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod console;
 mod conventions;
+mod field;
 mod gstreamer;
 mod http;
 mod journal;
