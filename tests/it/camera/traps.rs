@@ -323,7 +323,10 @@ async fn a_false_camera_does_not_get_the_password_by_asking_for_basic() {
         nonce_uses: 0,
         ..Auth::digest(DIGEST_MD5)
     };
-    for (auth, words) in [(Auth::digest(BASIC), "only Basic"), (late, "tried Digest MD5")] {
+    for (auth, words) in [
+        (Auth::digest(BASIC), "only Basic"),
+        (late, "tried Digest MD5"),
+    ] {
         let test = with_password(Script {
             auth: Some(auth),
             ..Script::default()

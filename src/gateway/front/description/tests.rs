@@ -215,40 +215,32 @@ fn the_track_that_is_likely_the_picture_is_taken() {
 }
 
 #[test]
-fn sizes_and_rates_are_found() {
-    for (lines, size, rate) in [
+fn sizes_are_found() {
+    for (lines, size) in [
         (
             "a=x-dimensions:1920,1080\na=framerate:25",
             Some((1920, 1080)),
-            Some(25.0),
         ),
         (
             "a=x-dimensions: 704, 576\na=x-framerate: 12",
             Some((704, 576)),
-            Some(12.0),
         ),
         (
             "a=framesize:26 2592-1944\na=framerate:0S\na=framerate:12.5",
             Some((2592, 1944)),
-            Some(12.5),
         ),
-        ("a=cliprect:0,0,1944,2592", Some((2592, 1944)), None),
+        ("a=cliprect:0,0,1944,2592", Some((2592, 1944))),
         (
             "a=Width:integer;640\na=Height:integer;480",
             Some((640, 480)),
-            None,
         ),
-        ("a=x-dimensions:0,0\na=framerate:0", None, None),
-        (
-            "a=x-dimensions:99999999999999999999,1\na=framerate:x",
-            None,
-            None,
-        ),
+        ("a=x-dimensions:0,0\na=framerate:0", None),
+        ("a=x-dimensions:99999999999999999999,1\na=framerate:x", None),
     ] {
         let body = format!("{HEAD}m=video 0 RTP/AVP 26\n{lines}\n");
         let description = Description::read(body.as_bytes(), &Fixes::default());
         let track = &description.tracks[0];
-        assert_eq!((track.size, track.frame_rate), (size, rate), "{lines}");
+        assert_eq!(track.size, size, "{lines}");
     }
 }
 
