@@ -357,9 +357,19 @@ mod tests {
             ..standing(0, bytes, 900)
         };
         let mut turns = busy();
+        turns.set(2, Class::Rest, Standing::default());
         turns.set(1, Class::Rest, long(60_000));
         assert_eq!(turns.victim(at(200), None), None);
         turns.set(1, Class::Rest, long(61_000));
+        assert_eq!(turns.victim(at(200), None), Some(1));
+    }
+
+    #[test]
+    fn a_relay_that_has_the_link_to_itself_may_wait_for_nearly_a_second() {
+        let mut turns = busy();
+        turns.set(1, Class::Rest, standing(0, 94_000, 1_500));
+        assert_eq!(turns.victim(at(200), None), None);
+        turns.set(1, Class::Rest, standing(0, 95_000, 1_500));
         assert_eq!(turns.victim(at(200), None), Some(1));
     }
 
