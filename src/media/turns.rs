@@ -357,8 +357,8 @@ mod tests {
             ..standing(0, bytes, 900)
         };
         let mut turns = busy();
-        turns.set(2, Class::Rest, Standing::default());
         turns.set(1, Class::Rest, long(60_000));
+        turns.set(2, Class::Rest, Standing::default());
         assert_eq!(turns.victim(at(200), None), None);
         turns.set(1, Class::Rest, long(61_000));
         assert_eq!(turns.victim(at(200), None), Some(1));
