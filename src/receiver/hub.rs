@@ -517,6 +517,7 @@ impl Commune {
             .saturating_add(jpeg.saturating_mul(count(self.jpegs.len())));
         if let Some(link) = &self.link {
             link.connection.set_max_concurrent_uni_streams(streams);
+            link.set_relays(self.relays.len());
         }
     }
 }
