@@ -99,7 +99,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     process::raise_descriptors();
     let most = options.links.last().copied().unwrap_or(1).max(1);
     let communes = crowd::names(most - 1);
-    let simulator = site::simulator(CAMERAS, Start::KeyFrame)?;
+    let simulator = site::simulator(CAMERAS, Start::KeyFrame, false)?;
     let settings = Settings::with_others(&simulator.urls, &communes)?;
     let mut crowd = Crowd::prepare(&settings, communes)?;
     let mut site = Site::run(settings)?;

@@ -10,6 +10,10 @@
 //!     cargo bench --bench relay -- --cameras 200 --configured 1000
 //!     cargo bench --bench relay -- --cameras 1000 --viewers 50
 //!
+//! `--credentials`: the cameras ask for a password (Digest), as those of users do.
+//! `--pulled 100`: nothing but the pull: a gateway that keeps so many cameras warm,
+//! beside retina alone over the same cameras.
+//!
 //! `--perf DIR` runs `perf record` over both daemons while they are measured and
 //! leaves `gateway.data` and `receiver.data` there, for a flame graph:
 //!
@@ -30,6 +34,8 @@ mod idle;
 mod parts;
 #[path = "relay/pipe.rs"]
 mod pipe;
+#[path = "relay/pull.rs"]
+mod pull;
 
 use parts::metrics::Scrape;
 use parts::process::{self, Process, Usage};
@@ -56,6 +62,7 @@ fn main() -> anyhow::Result<()> {
     match args.next() {
         Some("view") => viewers::run(next(&mut args)?, next(&mut args)?),
         Some("pipe-receive") => pipe::receive(Path::new(next(&mut args)?)),
+        Some("pull") => pull::run(Path::new(next(&mut args)?)),
         Some("pipe-send") => pipe::send(Path::new(next(&mut args)?), next(&mut args)?),
         other => {
             let options = Options::read(other, &mut args)?;
@@ -109,6 +116,10 @@ struct Options {
     window: Duration,
     /// Where profiles go.
     perf: Option<String>,
+    /// The cameras ask for a password.
+    credentials: bool,
+    /// Only the pull of so many cameras is measured.
+    pulled: Option<usize>,
 }
 
 impl Options {
@@ -118,7 +129,7 @@ impl Options {
     ) -> anyhow::Result<Self> {
         let (mut cameras, mut configured, mut viewers) = (Vec::new(), 0, usize::MAX);
         let mut seconds = 15;
-        let mut perf = None;
+        let (mut perf, mut credentials, mut pulled) = (None, false, None);
         let mut option = first;
         while let Some(name) = option {
             match name {
@@ -129,6 +140,8 @@ impl Options {
                 "--configured" => configured = next(args)?.parse()?,
                 "--viewers" => viewers = next(args)?.parse()?,
                 "--seconds" => seconds = next(args)?.parse()?,
+                "--credentials" => credentials = true,
+                "--pulled" => pulled = Some(next(args)?.parse()?),
                 "--perf" => perf = Some(next(args)?.to_owned()),
                 // A filter of benches, as `cargo bench NAME` gives it.
                 _ => {}
@@ -148,6 +161,8 @@ impl Options {
             cases,
             window: Duration::from_secs(seconds),
             perf,
+            credentials,
+            pulled,
         })
     }
 }
@@ -197,6 +212,9 @@ impl Pipe {
 
 fn compare(options: &Options) -> anyhow::Result<()> {
     process::raise_descriptors();
+    if let Some(cameras) = options.pulled {
+        return pull::compare(cameras, options.credentials, options.window);
+    }
     idle::link(IDLE)?;
     let full = options
         .cases
@@ -229,7 +247,7 @@ fn compare(options: &Options) -> anyhow::Result<()> {
 
 /// An idle commune: cameras configured, none relayed.
 fn idle_daemons(cameras: usize) -> anyhow::Result<()> {
-    let simulator = site::simulator(cameras, Start::KeyFrame)?;
+    let simulator = site::simulator(cameras, Start::KeyFrame, false)?;
     let site = Site::start(&simulator.urls)?;
     let before = [site.gateway.usage()?, site.receiver.usage()?];
     std::thread::sleep(IDLE);
@@ -263,7 +281,7 @@ fn idle_daemons(cameras: usize) -> anyhow::Result<()> {
 
 fn relay(case: Case, options: &Options) -> anyhow::Result<Run> {
     let window = options.window;
-    let mut simulator = site::simulator(case.configured, Start::Live)?;
+    let mut simulator = site::simulator(case.configured, Start::Live, options.credentials)?;
     let site = Site::start(&simulator.urls)?;
     let idle = [site.gateway.usage()?, site.receiver.usage()?];
     let wanted = &simulator.urls[..case.relayed];

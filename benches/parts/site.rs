@@ -52,7 +52,15 @@ pub(crate) enum Start {
     Live,
 }
 
-pub(crate) fn simulator(cameras: usize, start: Start) -> anyhow::Result<Simulator> {
+/// User and password of cameras that ask for them.
+const CREDENTIALS: (&str, &str) = ("fanal", "bench");
+
+/// Cameras; with `credentials`, they ask for a password (Digest), and their URLs carry it.
+pub(crate) fn simulator(
+    cameras: usize,
+    start: Start,
+    credentials: bool,
+) -> anyhow::Result<Simulator> {
     let directory = Directory::new()?;
     let cameras_wanted = cameras.to_string();
     let mut args = vec![
@@ -64,6 +72,10 @@ pub(crate) fn simulator(cameras: usize, start: Start) -> anyhow::Result<Simulato
         "--listen",
         "127.0.0.1:0",
     ];
+    let password = write(directory.path(), "password", CREDENTIALS.1)?;
+    if credentials {
+        args.extend(["--username", CREDENTIALS.0, "--password-file", &password]);
+    }
     if start == Start::Live {
         args.push("--live");
     }
@@ -74,7 +86,11 @@ pub(crate) fn simulator(cameras: usize, start: Start) -> anyhow::Result<Simulato
         let line = process.line()?;
         let mut fields = line.split(',');
         let name = fields.next().context("no name")?.to_owned();
-        let url = fields.nth(1).context("no URL")?.to_owned();
+        let mut url = fields.nth(1).context("no URL")?.to_owned();
+        if credentials {
+            let (user, password) = CREDENTIALS;
+            url = url.replacen("rtsp://", &format!("rtsp://{user}:{password}@"), 1);
+        }
         urls.push((name, url));
     }
     Ok(Simulator {
@@ -112,6 +128,15 @@ impl Settings {
 
     /// The same, the centre knowing further communes.
     pub(crate) fn with_others(urls: &Urls, others: &[String]) -> anyhow::Result<Self> {
+        Self::with(urls, others, false)
+    }
+
+    /// A commune that pulls all its cameras though nobody watches.
+    pub(crate) fn warm(urls: &Urls) -> anyhow::Result<Self> {
+        Self::with(urls, &[], true)
+    }
+
+    fn with(urls: &Urls, others: &[String], warm: bool) -> anyhow::Result<Self> {
         let directory = Directory::new()?;
         let settings = Self {
             trial: certificates(directory.path())?,
@@ -121,8 +146,8 @@ impl Settings {
             directory,
         };
         let cameras = urls.iter().fold(
-            "id,name,main,mask_verified\n".to_owned(),
-            |list, (name, url)| list + &format!("{name},{name},{url},true\n"),
+            "id,name,main,mask_verified,warm\n".to_owned(),
+            |list, (name, url)| list + &format!("{name},{name},{url},true,{warm}\n"),
         );
         write(settings.directory.path(), "cameras.csv", &cameras)?;
         std::fs::create_dir_all(settings.file("receiver"))?;
@@ -214,8 +239,13 @@ max_designation = "31d"
         self.directory.path().join(name)
     }
 
+    /// Where the gateway's metrics are.
+    pub(crate) const fn gateway_metrics(&self) -> SocketAddr {
+        self.metrics[0]
+    }
+
     /// Starts `fanal NAME` over NAME.toml, its log in NAME.log.
-    fn daemon(&self, name: &str) -> anyhow::Result<Process> {
+    pub(crate) fn daemon(&self, name: &str) -> anyhow::Result<Process> {
         let file = self.file(&format!("{name}.toml")).display().to_string();
         Process::fanal(
             &[name, "--config", &file],

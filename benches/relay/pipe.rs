@@ -15,12 +15,13 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::rustls;
 use quinn::rustls::pki_types::pem::PemObject;
 use quinn::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use retina::client::{PlayOptions, Session, SessionOptions, SetupOptions};
-use retina::codec::{CodecItem, FrameFormat};
+use retina::codec::CodecItem;
+
+use super::pull;
 
 const NAME: &str = "corg-13";
 
-fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+pub(crate) fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -134,10 +135,7 @@ pub(crate) fn send(list: &Path, address: &str) -> anyhow::Result<()> {
 }
 
 async fn camera(url: String, connection: quinn::Connection) -> anyhow::Result<()> {
-    let mut session = Session::describe(url::Url::parse(&url)?, SessionOptions::default()).await?;
-    let format = SetupOptions::default().frame_format(FrameFormat::MP4);
-    session.setup(0, format).await?;
-    let mut session = session.play(PlayOptions::default()).await?.demuxed()?;
+    let mut session = pull::open(&url).await?;
     let mut stream: Option<quinn::SendStream> = None;
     while let Some(item) = session.next().await {
         let CodecItem::VideoFrame(frame) = item? else {
