@@ -30,6 +30,7 @@ use crate::media::unit::{Codec, Configuration};
 use crate::metrics;
 use crate::proto::desk::Permit;
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
+use crate::proto::seldom::Seldom;
 use crate::proto::wire::{DecodeError, GroupHeader, SUPERSEDED, UNGRANTED, UNKNOWN_KIND};
 use crate::reason::Reason;
 use crate::rtsp;
@@ -43,6 +44,11 @@ const ALLOW_TIMEOUT: Duration = Duration::from_secs(2);
 const LEAST_GRACE: Duration = Duration::from_millis(150);
 /// Relays of a commune that ended, whose late streams are refused at once.
 const ENDED_KEPT: usize = 256;
+/// Refused streams of a commune have a line in the log this often at most, for each
+/// cause; all of them are counted.
+const REFUSED_EVERY: Duration = Duration::from_secs(60);
+/// Causes for which streams are refused.
+const REFUSED_CAUSES: usize = 4;
 /// Streams a gateway may open: besides those of its relays, per relay, and more
 /// for one whose every picture is a stream.
 const STREAMS: (u32, u32, u32) = (256, 4, 25);
@@ -71,7 +77,7 @@ struct State {
     stopped: Option<Reason>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Commune {
     link: Option<Link>,
     cameras: HashMap<CameraId, Arc<Camera>>,
@@ -79,6 +85,21 @@ struct Commune {
     /// Relays whose every picture is a stream.
     jpegs: HashSet<RelayId>,
     ended: VecDeque<RelayId>,
+    /// What the log was told of refused streams.
+    refused: Seldom<&'static str>,
+}
+
+impl Default for Commune {
+    fn default() -> Self {
+        Self {
+            link: None,
+            cameras: HashMap::new(),
+            relays: HashMap::new(),
+            jpegs: HashSet::new(),
+            ended: VecDeque::new(),
+            refused: Seldom::new(REFUSED_CAUSES, REFUSED_EVERY),
+        }
+    }
 }
 
 /// A live grant, as far as the hub knows; sources keep it to tell why it ended.
@@ -335,8 +356,7 @@ impl Hub {
                     | DecodeError::UnitLength(_) => (Reason::ProtocolError.number(), "malformed"),
                 };
                 reader.stop(code);
-                self.shared.count_refused(commune, cause);
-                tracing::warn!(%commune, %error, "stream refused");
+                self.shared.refused(commune, cause, &error);
                 return;
             }
             Ok(Err(error)) => {
@@ -345,15 +365,14 @@ impl Hub {
             }
             Err(_) => {
                 reader.stop(Reason::ProtocolError.number());
-                self.shared.count_refused(commune, "malformed");
-                tracing::warn!(%commune, "stream without a header in time");
+                self.shared
+                    .refused(commune, "malformed", &"no header in time");
                 return;
             }
         };
         let Some(camera) = self.allowed(commune, header.relay).await else {
             reader.stop(UNGRANTED);
-            self.shared.count_refused(commune, "no_grant");
-            tracing::warn!(%commune, relay = %header.relay, "stream refused: no live grant");
+            self.shared.refused_relay(commune, header.relay);
             return;
         };
         if header.group.configuration.codec == Codec::Jpeg {
@@ -486,6 +505,37 @@ impl Shared {
             .streams_refused_total
             .with_label_values(&[commune.as_str(), cause])
             .inc();
+    }
+
+    /// Counts a refused stream, and tells the log at times.
+    fn refused(&self, commune: &CommuneId, cause: &'static str, error: &dyn std::fmt::Display) {
+        self.count_refused(commune, cause);
+        let now = self.clock.now().boot;
+        let unsaid = {
+            let mut state = self.lock();
+            let place = state.communes.get_mut(commune);
+            place.and_then(|place| place.refused.may_say(cause, now))
+        };
+        if let Some(unsaid) = unsaid {
+            tracing::warn!(%commune, %error, unsaid, "stream refused");
+        }
+    }
+
+    /// A stream of a relay that no live grant allows. Of one that ended a moment ago
+    /// some are always under way.
+    fn refused_relay(&self, commune: &CommuneId, relay: RelayId) {
+        let ended = {
+            let state = self.lock();
+            let place = state.communes.get(commune);
+            place.is_some_and(|place| place.ended.contains(&relay))
+        };
+        if ended {
+            self.count_refused(commune, "no_grant");
+            tracing::debug!(%commune, %relay, "stream of an ended relay");
+        } else {
+            let error = format!("no live grant for relay {relay}");
+            self.refused(commune, "no_grant", &error);
+        }
     }
 
     fn count_relays(&self, state: &State) {

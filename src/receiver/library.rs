@@ -36,7 +36,7 @@ pub struct Library {
 
 /// What a path and user name, if they fit a grant.
 struct Place {
-    grant: Grant,
+    grant: Arc<Grant>,
     commune: CommuneId,
     camera: CameraId,
 }
@@ -52,12 +52,12 @@ impl Library {
         let (commune, camera) = path.split_once('/')?;
         let (commune, camera) = (CommuneId::new(commune).ok()?, CameraId::new(camera).ok()?);
         let table = self.table.borrow();
-        let grant = table.grants.get(&id)?;
+        let grant = table.grant(id)?;
         let covers = grant.commune == commune
             && grant.camera(&camera).is_some()
             && grant.is_told(self.clock.now());
         covers.then(|| Place {
-            grant: grant.clone(),
+            grant: Arc::clone(grant),
             commune,
             camera,
         })
@@ -101,7 +101,7 @@ impl Library {
             let left = deadline.saturating_duration_since(Instant::now());
             let opened = self.hub.view(request.clone(), left).await;
             let is_live = |table: &Table| {
-                let grant = table.grants.get(&request.grant);
+                let grant = table.grant(request.grant);
                 grant.is_some_and(|grant| grant.end.is_none())
             };
             match opened {

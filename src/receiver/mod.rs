@@ -123,7 +123,8 @@ impl Receiver {
         let clock = options.clock.clone();
         let core = Core::open(loaded, options).await?;
         let settings = core.settings;
-        let (table_sender, table) = watch::channel(Arc::new(Table::of(&core.desk)));
+        let (table_sender, table) =
+            watch::channel(Arc::new(Table::of(&core.desk, &Table::default())));
         let (link_sender, link_events) = mpsc::channel(LINK_EVENTS);
         let (hub_sender, hub_events) = mpsc::channel(HUB_EVENTS);
         let (ask_sender, asks) = mpsc::channel(ASKS);

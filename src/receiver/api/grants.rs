@@ -105,12 +105,13 @@ impl Api {
         let now = self.options.clock.now();
         let is_requester = same_operator(&grant.operator, caller);
         let cameras = grant.cameras.iter().map(|camera| {
+            let refusal = grant.refusal(camera);
             let watchable = grant.end.is_none() && camera.is_open();
             CameraView {
                 camera: camera.camera.clone(),
                 state: camera.state,
-                reason: camera.refusal.as_ref().map(|refusal| refusal.reason),
-                detail: camera.refusal.as_ref().map(said),
+                reason: refusal.map(|refusal| refusal.reason),
+                detail: refusal.map(said),
                 profile: camera.profile,
                 profile_cause: camera.profile_cause,
                 rtsp: (watchable && is_requester)
@@ -132,7 +133,7 @@ impl Api {
             seconds_left: seconds_left(grant, now),
             granted: cameras.collect(),
             refused: grant.refused.iter().map(RefusedView::from).collect(),
-            proof: grant.proof.clone(),
+            proof: grant.proof.to_string(),
             ended: grant.end.as_ref().map(|end| EndView {
                 reason: end.refusal.reason,
                 detail: said(&end.refusal),
@@ -162,12 +163,12 @@ impl Api {
     }
 
     /// A grant of the caller's unit.
-    fn own(&self, id: &str, caller: &Caller) -> Result<Grant, Problem> {
+    fn own(&self, id: &str, caller: &Caller) -> Result<Arc<Grant>, Problem> {
         let id: GrantId = id
             .parse()
             .map_err(|_| Problem::from(Reason::GrantUnknown))?;
         let table = self.options.control.table();
-        let grant = table.grants.get(&id);
+        let grant = table.grant(id);
         grant
             .filter(|grant| grant.operator.unit == caller.operator.unit)
             .filter(|grant| grant.is_told(self.options.clock.now()))
@@ -277,7 +278,7 @@ pub(super) async fn asked(
         None => Ok(waiting(request, &asked.commune, asked.approve_by)),
         Some(Ok(grant)) => {
             let table = api.options.control.table();
-            let grant = table.grants.get(&grant);
+            let grant = table.grant(grant);
             let grant = grant.ok_or_else(|| Problem::from(Reason::GrantUnknown))?;
             let view = api.view(grant, &caller.operator, &host(&headers));
             Ok(Json(view).into_response())
@@ -295,9 +296,8 @@ pub(super) async fn list(
     let table = api.options.control.table();
     let host = host(&headers);
     let own = table
-        .grants
-        .values()
-        .filter(|grant| grant.operator.unit == caller.operator.unit && grant.end.is_none());
+        .live()
+        .filter(|grant| grant.operator.unit == caller.operator.unit);
     Json(
         own.map(|grant| api.view(grant, &caller.operator, &host))
             .collect(),
