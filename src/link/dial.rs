@@ -28,6 +28,7 @@ use super::transport::{Connection, Transport};
 use super::{Event, Link, tcp};
 use crate::clock::Clock;
 use crate::config::settings;
+use crate::connect;
 use crate::metrics;
 use crate::proto::backoff::Backoff;
 use crate::proto::control::{ToGateway, ToReceiver};
@@ -248,7 +249,7 @@ impl Centre {
         }
     }
 
-    /// Tries each address in turn; gives an error that tells of all of them.
+    /// Tries each name in turn, the addresses of one staggered; gives an error that tells of all of them.
     async fn connect(&self, target: &Target) -> Result<Opened, String> {
         let mut causes = Vec::new();
         for address in &target.addresses {
@@ -259,12 +260,16 @@ impl Centre {
                     continue;
                 }
             };
-            for found in found {
-                let pace = self.dialer.parts.pace;
-                match self.sockets.reach(&target.way, found, pace).await {
-                    Ok(opened) => return Ok(opened),
-                    Err(cause) => causes.push(format!("{address} ({found}): {cause}")),
-                }
+            let pace = self.dialer.parts.pace;
+            // A dead address of the name does not hold up those that live.
+            let found = connect::alternate(found.into_iter());
+            let reached = connect::race(found, connect::STAGGER, |found| async move {
+                let reached = self.sockets.reach(&target.way, found, pace).await;
+                reached.map_err(|cause| format!("{address} ({found}): {cause}"))
+            });
+            match reached.await {
+                Ok((opened, _)) => return Ok(opened),
+                Err(failed) => causes.extend(failed),
             }
         }
         if causes.is_empty() {
