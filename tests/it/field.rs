@@ -373,6 +373,22 @@ fn check(fault: &Fault, clip: &Clip, got: &Got) -> Result<(), String> {
     }
     for group in &got.groups {
         let configuration = &group.configuration;
+        // All parameter sets that the group's pictures need, with those of other groups or not.
+        let place = got.units.iter().find(|(number, _)| *number == group.number);
+        let place = place.and_then(|(_, unit)| index.get(&slices(clip.codec, &unit.data)));
+        let sets = place.map_or(&[][..], |place| &clip.pictures[*place].sets);
+        let has = |set: &[u8]| {
+            configuration
+                .record
+                .windows(set.len())
+                .any(|part| part == set)
+        };
+        if let Some(set) = sets.iter().find(|set| !has(set)) {
+            return Err(format!(
+                "group {} lacks the parameter set {set:x?}",
+                group.number
+            ));
+        }
         if configuration.codec != clip.codec {
             return Err(format!("the codec is {:?}", configuration.codec));
         }

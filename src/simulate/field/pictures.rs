@@ -133,8 +133,8 @@ fn h264(material: Material) -> Clip {
     let (grain, groups) = match material {
         Material::Large => (
             Grain {
-                cells: 180,
-                changing: 150,
+                cells: 300,
+                changing: 260,
             },
             1,
         ),
@@ -267,7 +267,7 @@ fn motion_jpeg(form: Jpeg) -> Clip {
                 luma: if column == bar {
                     220
                 } else {
-                    (60 + row % 40) as u8
+                    (60 + row % 40 + number as usize * 4) as u8
                 },
                 cb: 120,
                 cr: 134,

@@ -160,7 +160,7 @@ pub(super) static ROWS: &[Fault] = &[
             ..PLAIN
         },
     )
-    .over(340),
+    .over(220),
     shown(
         "never-a-marker-small",
         "No packet has the marker bit.",
