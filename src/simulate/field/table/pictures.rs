@@ -156,6 +156,7 @@ pub(super) static ROWS: &[Fault] = &[
             codec: H264,
             material: Material::Large,
             marker: Marker::Never,
+            sender_reports: false,
             packet: 1_400,
             ..PLAIN
         },
