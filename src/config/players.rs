@@ -46,7 +46,7 @@ impl Rtsp {
         Some(Players {
             scheme,
             host,
-            port: port.unwrap_or(bound.port()),
+            port: port.unwrap_or_else(|| bound.port()),
         })
     }
 }

@@ -15,7 +15,7 @@ use super::server::{Film, Running, Stage, start, start_on};
 /// What a sender report (RFC 3550 6.4.1) says.
 #[derive(Clone, Copy, Debug)]
 struct Report {
-    /// µs since 1900, by whatever wraps.
+    /// µs since 1900.
     ntp: u128,
     rtp: u32,
     packets: u32,
@@ -27,7 +27,7 @@ impl Report {
         let word = |at: usize| u32::from_be_bytes(packet[at..at + 4].try_into().unwrap());
         let ntp = u128::from(word(8)) << 32 | u128::from(word(12));
         Self {
-            ntp: ntp * 1_000_000 >> 32,
+            ntp: (ntp * 1_000_000) >> 32,
             rtp: word(16),
             packets: word(20),
         }
