@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use super::camera::Camera;
+use super::library::Waits;
 use super::outbox::Outbox;
 use super::viewer::Subscription;
 use crate::clock::Clock;
@@ -62,6 +63,7 @@ pub struct Hub {
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
+    waits: Waits,
     metrics: Arc<metrics::Receiver>,
     outbox: Arc<Outbox>,
     state: Mutex<State>,
@@ -179,9 +181,20 @@ pub struct ViewRequest {
 impl Hub {
     /// A hub with nothing in it; events go to `events` (bounded; never awaited).
     pub fn new(clock: Clock, metrics: Arc<metrics::Receiver>, events: mpsc::Sender<Event>) -> Self {
+        Self::with_waits(clock, metrics, events, Waits::default())
+    }
+
+    /// As [`Hub::new`], with times of its own.
+    pub fn with_waits(
+        clock: Clock,
+        metrics: Arc<metrics::Receiver>,
+        events: mpsc::Sender<Event>,
+        waits: Waits,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 clock,
+                waits,
                 metrics,
                 outbox: Arc::new(Outbox::new(events)),
                 state: Mutex::default(),
@@ -207,6 +220,7 @@ impl Hub {
                 (commune, camera),
                 relay,
                 (&shared.clock, &shared.metrics, &shared.outbox),
+                shared.waits,
             ))
         });
         let known = Arc::clone(known);
@@ -430,9 +444,10 @@ impl Hub {
         }
     }
 
-    /// Opens a camera for a viewer. Waits for the first configuration until
-    /// `timeout`. Fails with `grant_unknown` where the grant does not cover it,
-    /// `camera_no_key_frame` where nothing comes in time.
+    /// Opens a camera for a viewer. Waits until pictures come, at most `timeout`.
+    /// Fails with `grant_unknown` where the grant does not cover it; where nothing
+    /// comes in time with `link_lost`, `camera_no_key_frame` if none ever came,
+    /// `camera_stalled` if they came before.
     pub async fn view(
         &self,
         request: ViewRequest,
@@ -459,11 +474,8 @@ impl Hub {
             (Arc::clone(grant), Arc::clone(camera))
         };
         let Some(configuration) = camera.configuration(timeout).await else {
-            return Err(grant
-                .ended
-                .get()
-                .copied()
-                .unwrap_or(Reason::CameraNoKeyFrame));
+            let ended = grant.ended.get().copied();
+            return Err(ended.unwrap_or_else(|| self.why_silent(&request.commune, &camera)));
         };
         Ok(Arc::new(View {
             hub: self.clone(),
@@ -472,6 +484,23 @@ impl Hub {
             request,
             configuration,
         }))
+    }
+
+    /// How long DESCRIBE and PLAY wait.
+    pub(super) fn waits(&self) -> Waits {
+        self.shared.waits
+    }
+
+    fn why_silent(&self, commune: &CommuneId, camera: &Camera) -> Reason {
+        let state = self.shared.lock();
+        let place = state.communes.get(commune);
+        if place.is_none_or(|place| place.link.is_none()) {
+            Reason::LinkLost
+        } else if camera.known_configuration().is_some() {
+            Reason::CameraStalled
+        } else {
+            Reason::CameraNoKeyFrame
+        }
     }
 
     /// Ends all viewers, telling them why.
@@ -648,6 +677,10 @@ impl rtsp::Source for View {
             .unwrap_or_else(|| Arc::clone(&self.configuration))
     }
 
+    fn frame_rate(&self) -> Option<f64> {
+        self.camera.frame_rate()
+    }
+
     fn subscribe(&self) -> Box<dyn rtsp::Subscription> {
         let request = &self.request;
         let viewing = Viewing {
@@ -683,6 +716,10 @@ impl rtsp::Subscription for Over {
 
     fn try_next(&mut self) -> Option<rtsp::Event> {
         Some(rtsp::Event::End(self.0))
+    }
+
+    fn sampled(&self) -> Option<rtsp::Sampled> {
+        None
     }
 }
 

@@ -14,6 +14,7 @@ use super::super::control::Answered;
 use super::auth::Caller;
 use super::{Api, Shared};
 use crate::clock::{Now, Wall};
+use crate::http::site::host_name;
 use crate::http::{Peer, Problem};
 use crate::journal::entry::Operator;
 use crate::proto::control::RelayState;
@@ -115,7 +116,7 @@ impl Api {
                 profile: camera.profile,
                 profile_cause: camera.profile_cause,
                 rtsp: (watchable && is_requester)
-                    .then(|| self.rtsp_url(grant, camera))
+                    .then(|| self.rtsp_url(grant, camera, host))
                     .flatten(),
                 live: (watchable && is_requester).then(|| {
                     let scheme = if self.options.tls { "wss" } else { "ws" };
@@ -142,21 +143,22 @@ impl Api {
         }
     }
 
-    fn rtsp_url(&self, grant: &Grant, camera: &GrantCamera) -> Option<String> {
+    /// Plays as it stands; `host` is what the API was called by.
+    fn rtsp_url(&self, grant: &Grant, camera: &GrantCamera, host: &str) -> Option<String> {
         let addresses = &self.options.addresses;
         let shared = self.options.control.shared();
-        let (scheme, bound) = match (addresses.rtsp, addresses.rtsps) {
-            (Some(bound), _) => ("rtsp", bound),
-            (None, Some(bound)) => ("rtsps", bound),
-            (None, None) => return None,
-        };
-        let address = shared.settings.rtsp.address.clone();
-        let address = address.unwrap_or_else(|| bound.to_string());
+        let players = shared
+            .settings
+            .rtsp
+            .players(addresses.rtsp, addresses.rtsps)?;
+        let called = host_name(host).unwrap_or_else(|| "localhost".to_owned());
         let password = self.options.credentials.password(grant.id);
         Some(format!(
-            "{scheme}://{}:{}@{address}/{}/{}",
+            "{}://{}:{}@{}/{}/{}",
+            players.scheme,
             grant.id,
             password.expose(),
+            players.authority(&called),
             grant.commune,
             camera.camera
         ))
