@@ -39,6 +39,15 @@ const BELIEVED: std::ops::RangeInclusive<i64> = 80..=125;
 /// stall. As many must show a right one before it is believed again.
 const AGREEING: u8 = 2;
 
+/// RTP times that are wrong beyond this, of the newest pictures over at least so much time
+/// and so many of them, are told before a window is whole. Of a burst at the start, or
+/// after a stall, some are at the same time: either the time or the usual step is right.
+const FAR_OFF: std::ops::RangeInclusive<i64> = 40..=250;
+const GLANCE: i64 = TICKS_PER_SECOND * 3 / 10;
+const GLANCE_PICTURES: usize = 6;
+/// Pictures that are looked at for it.
+const GLANCE_LIMIT: usize = 32;
+
 /// Arrivals that the distance of pictures is taken from.
 const ARRIVALS: usize = 48;
 
@@ -199,6 +208,8 @@ struct Judge {
     before: Option<(u32, i64)>,
     /// RTP time and time between the window's pictures.
     steps: Vec<(i64, i64)>,
+    /// The same of the newest pictures, breaks and all.
+    newest: VecDeque<(i64, i64)>,
     right: u8,
     fast: u8,
     /// Mean distance between the arrivals of the newest whole window.
@@ -211,15 +222,50 @@ impl Judge {
         self.steps.pop();
     }
 
-    /// A window is wrong where both its whole length and its usual step are: a stall makes
-    /// only the length wrong, B-frames only the steps.
+    /// Whether RTP times are believed, as far as the picture that arrives tells.
     fn note(&mut self, rtp: u32, arrived: i64) -> Verdict {
         let Some((rtp_before, arrived_before)) = self.before.replace((rtp, arrived)) else {
             return Verdict::None;
         };
         let advance = i64::from(rtp.wrapping_sub(rtp_before).cast_signed());
-        self.steps.push((advance, arrived - arrived_before));
-        let sum = |sum: (i64, i64), step: &(i64, i64)| (sum.0 + step.0, sum.1 + step.1);
+        let step = (advance, arrived - arrived_before);
+        self.steps.push(step);
+        self.newest.push_back(step);
+        if self.newest.len() > GLANCE_LIMIT {
+            self.newest.pop_front();
+        }
+        match self.window() {
+            Verdict::None if self.is_far_off() => Verdict::Disbelieved,
+            verdict => verdict,
+        }
+    }
+
+    /// Whether the newest pictures show a clock that is far too slow or fast.
+    fn is_far_off(&mut self) -> bool {
+        let (mut whole, mut count) = ((0, 0), 0);
+        for step in self.newest.iter().rev() {
+            whole = sum(whole, step);
+            count += 1;
+            if whole.1 >= GLANCE && count >= GLANCE_PICTURES {
+                break;
+            }
+        }
+        if whole.1 < GLANCE || count < GLANCE_PICTURES {
+            return false;
+        }
+        let usual = usual(self.newest.iter().rev().take(count));
+        let (whole_pace, usual) = (pace(whole), pace(usual));
+        let is_far_off = whole_pace < *FAR_OFF.start() && usual < *FAR_OFF.start()
+            || whole_pace > *FAR_OFF.end() && usual > *FAR_OFF.end();
+        if is_far_off {
+            self.step = whole.1 / count as i64;
+        }
+        is_far_off
+    }
+
+    /// A window is wrong where both its whole length and its usual step are: a stall makes
+    /// only the length wrong, B-frames only the steps.
+    fn window(&mut self) -> Verdict {
         let (count, whole) = (self.steps.len(), self.steps.iter().fold((0, 0), sum));
         let is_whole = whole.1 >= WINDOW && count >= WINDOW_PICTURES
             || whole.1 >= 2 * WINDOW && count >= WINDOW_FEW
@@ -228,12 +274,8 @@ impl Judge {
             return Verdict::None;
         }
         let steps = std::mem::take(&mut self.steps);
-        let usual = (
-            median(steps.iter().map(|step| step.0)),
-            median(steps.iter().map(|step| step.1)),
-        );
+        let usual = usual(steps.iter());
         self.step = whole.1 / count.max(1) as i64;
-        let pace = |(rtp, arrived): (i64, i64)| rtp.saturating_mul(100) / arrived.max(1);
         let (whole, usual) = (pace(whole), pace(usual));
         if whole < *BELIEVED.start() && usual < *BELIEVED.start() {
             (self.right, self.fast) = (0, 0);
@@ -256,6 +298,23 @@ impl Judge {
             Verdict::None
         }
     }
+}
+
+fn sum(sum: (i64, i64), step: &(i64, i64)) -> (i64, i64) {
+    (sum.0 + step.0, sum.1 + step.1)
+}
+
+/// The steps that most are near.
+fn usual<'a>(steps: impl Iterator<Item = &'a (i64, i64)> + Clone) -> (i64, i64) {
+    (
+        median(steps.clone().map(|step| step.0)),
+        median(steps.map(|step| step.1)),
+    )
+}
+
+/// RTP ticks for 100 ticks between arrivals.
+fn pace((rtp, arrived): (i64, i64)) -> i64 {
+    rtp.saturating_mul(100) / arrived.max(1)
 }
 
 fn median(values: impl Iterator<Item = i64>) -> i64 {
@@ -497,6 +556,55 @@ mod tests {
                 (whole - passed).abs() < 60 * 90,
                 "{name}: {whole} in {passed}"
             );
+        }
+    }
+
+    #[test]
+    fn times_far_off_are_made_even_after_some_pictures() {
+        let cases: [Pace; 5] = [
+            ("100 ticks a picture", 100, |i| i * 100),
+            ("100 ticks a picture, 25 a second", 40, |i| i * 100),
+            ("in milliseconds", 40, |i| i * 40),
+            ("10 s a picture", 25, |i| i.wrapping_mul(900_000)),
+            ("three times too fast", 40, |i| i * 10_800),
+        ];
+        for (name, step, rtp) in cases {
+            let mut line = Timeline::new();
+            let mut places = Vec::new();
+            for i in 0..60_u32 {
+                let arrival = ms(1_000 + u64::from(i) * step);
+                places.push(line.place(rtp(i), arrival, i == 0).pts);
+            }
+            let glance = (300 / step).max(6) as usize + 1;
+            for pair in places[glance..].windows(2) {
+                let off = (pair[1] - pair[0] - step as i64 * 90).abs();
+                assert!(off < 5 * 90, "{name}: {places:?}");
+            }
+            let (shown, passed) = (places[59] - places[0], 59 * step as i64 * 90);
+            assert!(
+                (shown - passed).abs() < 110_000,
+                "{name}: {shown}, {passed}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_burst_at_the_start_leaves_right_times_alone() {
+        for burst in [1_u32, 3, 8, 50] {
+            let mut line = Timeline::new();
+            let mut before = None;
+            for i in 0..300_u32 {
+                let due = u64::from(i.saturating_sub(burst)) * 40;
+                let placed = line.place(i * FRAME, ms(due), i.is_multiple_of(25));
+                if let Some(before) = before {
+                    assert_eq!(
+                        placed.pts - before,
+                        i64::from(FRAME),
+                        "{burst}: picture {i}"
+                    );
+                }
+                before = Some(placed.pts);
+            }
         }
     }
 

@@ -83,8 +83,9 @@ impl Media {
         if is_rtcp {
             self.assembler.push_rtcp(packet, now, clock.now().wall);
         } else {
-            self.assembler.push(packet, now);
+            // Those of the packet before: nothing behind it made it doubtful.
             self.put_ready(now);
+            self.assembler.push(packet, now);
         }
     }
 
@@ -367,6 +368,15 @@ impl Conversation {
     /// The first answer, and whether a message has begun. `alone`: any answer is the
     /// one that is waited for.
     async fn hear(&mut self, alone: bool) -> Result<(Option<Message>, bool), Failure> {
+        let heard = self.hear_pieces(alone).await;
+        // All that was read is used up.
+        if let Some(media) = &mut self.media {
+            media.put_ready(Instant::now());
+        }
+        heard
+    }
+
+    async fn hear_pieces(&mut self, alone: bool) -> Result<(Option<Message>, bool), Failure> {
         loop {
             let Some(connection) = &mut self.connection else {
                 return Ok((None, false));
@@ -379,7 +389,12 @@ impl Conversation {
                     }
                     continue;
                 }
-                Ok(Piece::Skipped(_)) => continue,
+                Ok(Piece::Skipped(_)) => {
+                    if let Some(media) = &mut self.media {
+                        media.assembler.doubt_newest();
+                    }
+                    continue;
+                }
                 Ok(Piece::Partial) => return Ok((None, false)),
                 Ok(Piece::Unfinished) => return Ok((None, true)),
                 Ok(Piece::Message(message)) => message,
@@ -496,6 +511,7 @@ impl Conversation {
                     if let (Some(udp), Some(media)) = (&mut self.udp, &mut self.media) {
                         let clock = &self.opening.clock;
                         udp.take(|packet, is_rtcp| media.take(packet, is_rtcp, clock));
+                        media.put_ready(Instant::now());
                     }
                 }
                 asked = retina.asked() => match asked {

@@ -117,9 +117,12 @@ impl Check<'_> {
             offer.unwrap_or("MD5").eq_ignore_ascii_case(&algorithm)
                 || self.guard.lenient && named.is_none()
         })?;
-        if refused || value(given, "username")? != self.user || value(given, "nonce")? != nonce {
+        // As the challenge wrote it: some put more around it.
+        let written = value(ours, "nonce")?.replace("{nonce}", nonce);
+        if refused || value(given, "username")? != self.user || value(given, "nonce")? != written {
             return None;
         }
+        let nonce = written.as_str();
         let realm = value(given, "realm")?;
         if realm != value(ours, "realm").unwrap_or_default() {
             return None;
@@ -186,12 +189,15 @@ fn value<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> 
     found.map(|(_, value)| value.as_str())
 }
 
-/// `name=value` and `name="value"`, with commas or without.
+/// `name=value` and `name="value"`, with commas or without; words without a value are
+/// passed over.
 fn parameters(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some((name, behind)) = rest.split_once('=') {
-        let name = name.trim_matches([',', ' ', '\t', ';']).to_owned();
+        let name = name.trim_end_matches([' ', '\t']);
+        let name = name.rsplit([',', ' ', '\t', ';']).next().unwrap_or(name);
+        let name = name.to_owned();
         let behind = behind.trim_start();
         let mut value = String::new();
         if let Some(quoted) = behind.strip_prefix('"') {
@@ -262,8 +268,9 @@ mod tests {
 
     #[test]
     fn parameters_are_read_in_any_form() {
-        let all =
-            parameters(r#"realm="a, \"b\"" nonce=n1,QOP = "auth,auth-int", uri="rtsp://a/?b=c""#);
+        let all = parameters(
+            r#"realm="a, \"b\"" nonce=n1,QOP = "auth,auth-int", foo, uri="rtsp://a/?b=c""#,
+        );
         assert_eq!(value(&all, "realm"), Some(r#"a, "b""#));
         assert_eq!(value(&all, "nonce"), Some("n1"));
         assert_eq!(value(&all, "qop"), Some("auth,auth-int"));

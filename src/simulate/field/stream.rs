@@ -303,7 +303,6 @@ impl Stream {
                     }
                 }
                 Law::Fragments(flaw) => flawed(*flaw, codec, packets),
-                Law::Swapped if packets.len() > 1 => packets.swap(0, 1),
                 Law::Lost => packets.iter_mut().for_each(|packet| packet.lost = true),
                 Law::LeftOut => packets.clear(),
                 Law::Stray(bytes) => {
@@ -394,6 +393,9 @@ impl Stream {
         // Behind their numbers: these are orders of the network, not of the camera.
         if has(|law| matches!(law, Law::Backwards)) {
             written.reverse();
+        }
+        if has(|law| matches!(law, Law::Swapped)) && written.len() > 1 {
+            written.swap(0, 1);
         }
         out.extend(written.into_iter().flatten());
     }

@@ -91,6 +91,10 @@ const UNSHOWN: u8 = 3;
 /// Packets of audio's static payload types alone before that is told.
 const AUDIO_PACKETS: u32 = 500;
 
+/// Pictures in a row that were dropped for stray bytes before those prove to be a
+/// habit of the camera's that harms nothing.
+const STRAY_PICTURES: u8 = 3;
+
 /// Makes pictures of one track's RTP packets.
 #[derive(Debug)]
 pub(in crate::gateway) struct Assembler {
@@ -102,6 +106,8 @@ pub(in crate::gateway) struct Assembler {
     maker: Maker,
     clock: Clock,
     foreign: Foreign,
+    /// Pictures dropped for stray bytes since the last that was given out.
+    strays: u8,
 }
 
 /// The part that makes pictures of payloads.
@@ -174,6 +180,7 @@ impl Assembler {
             maker,
             clock: Clock { rate, newest: None },
             foreign: Foreign::default(),
+            strays: 0,
             fixes,
         }
     }
@@ -241,13 +248,27 @@ impl Assembler {
         }
     }
 
+    /// Bytes that belong to nothing came right behind the packet that was pushed last: it
+    /// may have been told too short. The picture it is part of is not shown, if it was not
+    /// popped yet; unless such bytes prove to be a habit.
+    pub(in crate::gateway) fn doubt_newest(&mut self) {
+        if self.strays >= STRAY_PICTURES {
+            return;
+        }
+        let is_dropped = match &mut self.maker {
+            Maker::Units(units) => units.doubt_newest(),
+            Maker::Jpeg(jpeg) => jpeg.doubt_newest(),
+        };
+        self.strays += u8::from(is_dropped);
+    }
+
     /// Takes a compound RTCP packet as it came; what cannot be read is ignored.
     pub(in crate::gateway) fn push_rtcp(&mut self, packet: &[u8], now: Instant, wall: Wall) {
         self.reports.read(packet, now, wall);
     }
 
-    /// The next whole picture. To be called after each push and at [`Assembler::deadline`],
-    /// until it gives none.
+    /// The next whole picture. To be called, until it gives none, before the next push and
+    /// when nothing more was read, and at [`Assembler::deadline`].
     pub(in crate::gateway) fn pop(&mut self, now: Instant) -> Option<Picture> {
         self.release(now);
         // A packet that is waited for may belong to the picture.
@@ -267,6 +288,9 @@ impl Assembler {
             }
         }?;
         picture.time = self.clock.place(picture.time);
+        if self.strays < STRAY_PICTURES {
+            self.strays = 0;
+        }
         Some(picture)
     }
 

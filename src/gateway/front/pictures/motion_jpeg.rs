@@ -199,6 +199,17 @@ impl MotionJpeg {
         }
     }
 
+    /// The newest packet may be cut short: what it was part of is not shown. `true`:
+    /// that is another picture than before.
+    pub(super) fn doubt_newest(&mut self) -> bool {
+        if let Some(picture) = &mut self.picture {
+            return picture.problem.replace(Problem::Damaged).is_none();
+        }
+        let is_dropped = self.ready.pop_back().is_some();
+        self.lost |= is_dropped;
+        is_dropped
+    }
+
     fn begin_file(&mut self, time: u32, now: Instant) {
         self.picture = Some(Building {
             time,

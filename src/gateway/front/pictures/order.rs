@@ -14,12 +14,22 @@ const HELD_PACKETS: usize = 2_048;
 /// How long a missing packet is waited for at first, and at most.
 const HOLD: Duration = Duration::from_millis(60);
 const HOLD_LIMIT: Duration = Duration::from_millis(250);
+/// How long the first packet over UDP may be overtaken by the next one.
+const OVERTAKEN: Duration = Duration::from_millis(10);
+/// How long a packet over TCP that does not fit those before it waits for the next one.
+const ASTRAY: Duration = Duration::from_millis(60);
 /// A step this large over TCP is a restart of the numbers, not packets lost.
 const RESTART_STEP: i16 = 500;
-/// Over UDP, numbers this far ahead or behind need a second packet to be believed
+/// Over UDP, numbers this far ahead or behind are not late, but astray
 /// (RFC 3550 A.1: MAX_DROPOUT, MAX_MISORDER).
 const DROPOUT: i16 = 3_000;
 const MISORDER: i16 = -100;
+/// Packets astray near each other before the numbers are taken to begin again there; and
+/// where they may be late ones.
+const RUN: usize = 2;
+const RUN_LATE: usize = 3;
+/// Numbers this near are of one run.
+const NEAR: u16 = 16;
 
 /// The gap between a packet and the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +59,17 @@ pub(super) struct Held {
     pub(super) at: Instant,
 }
 
+impl Held {
+    fn new(sequence: u16, bytes: &[u8], now: Instant) -> Self {
+        Self {
+            sequence,
+            packet: bytes.to_vec(),
+            at: now,
+        }
+    }
+}
+
+/// Puts the packets of a track in order.
 #[derive(Debug)]
 pub(super) struct Order {
     unordered: bool,
@@ -56,7 +77,7 @@ pub(super) struct Order {
     ssrc: Option<u32>,
     /// The number of the next packet.
     next: u16,
-    /// Numbers and fingerprints of the newest packets over TCP.
+    /// Numbers and fingerprints of the newest packets.
     recent: [(u16, u64); 32],
     recent_at: usize,
     /// Packets ahead of their turn, in order.
@@ -65,9 +86,16 @@ pub(super) struct Order {
     hold: Duration,
     /// The newest hole that was given up, its first number and length.
     hole: (u16, u16),
-    /// A packet far from its turn: the next one tells whether the numbers began again.
-    astray: Option<Held>,
+    /// Packets that do not fit those before: the next ones tell whether the numbers began
+    /// again, or these are no part of the track. One over TCP.
+    astray: Vec<Held>,
     restarted: bool,
+    /// The first packet over UDP waits for one that it overtook.
+    starting: bool,
+    /// Packets over TCP that waited for the next one.
+    judged: VecDeque<(Held, Gap)>,
+    /// No number over TCP fits the one before: none is waited for.
+    unsteady: bool,
 }
 
 impl Order {
@@ -83,54 +111,111 @@ impl Order {
             bytes: 0,
             hold: HOLD,
             hole: (0, 0),
-            astray: None,
+            astray: Vec::new(),
             restarted: false,
+            starting: false,
+            judged: VecDeque::new(),
+            unsteady: false,
         }
     }
 
     /// Decides on a packet; `bytes` is the whole of it.
     pub(super) fn accept(&mut self, packet: &Packet<'_>, bytes: &[u8], now: Instant) -> Verdict {
-        let verdict = match self.ssrc {
-            None => {
-                self.next = packet.sequence.wrapping_add(1);
-                Verdict::Take(Gap::None)
+        match self.ssrc {
+            None if self.unordered => {
+                self.next = packet.sequence;
+                self.starting = true;
+                self.ssrc = Some(packet.ssrc);
+                self.remember(packet);
+                self.keep(packet.sequence, bytes, now);
+                Verdict::Held
             }
-            Some(ssrc) if ssrc != packet.ssrc => {
-                self.fixes.note(Fix::SourceChange);
+            None => {
+                self.next = packet.sequence;
+                self.ssrc = Some(packet.ssrc);
+                Verdict::Take(self.pass(packet))
+            }
+            Some(ssrc) if self.unordered && ssrc != packet.ssrc => {
                 self.forget();
-                self.next = packet.sequence.wrapping_add(1);
-                Verdict::Take(Gap::Restart)
+                Verdict::Take(self.pass(packet))
             }
             Some(_) if self.unordered => self.reorder(packet, bytes, now),
-            Some(_) => self.follow(packet),
-        };
-        self.ssrc = Some(packet.ssrc);
-        if !self.unordered && matches!(verdict, Verdict::Take(_)) {
-            self.recent_at = (self.recent_at + 1) % self.recent.len();
-            self.recent[self.recent_at] = (packet.sequence, packet.fingerprint());
+            Some(_) => self.follow(packet, bytes, now),
         }
-        verdict
     }
 
-    /// TCP keeps the order: each number that is not the next one means something.
-    fn follow(&mut self, packet: &Packet<'_>) -> Verdict {
-        let step = packet.sequence.wrapping_sub(self.next).cast_signed();
-        let gap = match step {
-            0 => Gap::None,
-            1..RESTART_STEP => Gap::Lost,
-            ..0 if self.is_known(packet) => {
-                self.fixes.note(Fix::DuplicatePackets);
-                return Verdict::Drop;
-            }
-            // The number of the packet before on another packet: they stand still.
-            -1 => Gap::None,
-            _ => Gap::Restart,
-        };
-        if step < 0 || gap == Gap::Restart {
-            self.fixes.note(Fix::SequenceNumbers);
+    /// TCP keeps the order: each number that is not the next one means something. One that
+    /// fits nothing waits for the next packet: where that goes on as if it had not come, it
+    /// is no part of the track.
+    fn follow(&mut self, packet: &Packet<'_>, bytes: &[u8], now: Instant) -> Verdict {
+        let step = self.step(packet);
+        let is_own = self.ssrc == Some(packet.ssrc);
+        if is_own && step < 0 && self.is_known(packet) {
+            self.fixes.note(Fix::DuplicatePackets);
+            return Verdict::Drop;
         }
+        let fits = is_own && (-1..RESTART_STEP).contains(&step);
+        let Some(astray) = self.astray.pop() else {
+            // One source behind the other, its numbers going on, is no accident.
+            if fits || step == 0 || self.unsteady {
+                self.unsteady &= !fits;
+                return Verdict::Take(self.pass(packet));
+            }
+            self.astray.push(Held::new(packet.sequence, bytes, now));
+            return Verdict::Held;
+        };
+        let goes_on = packet.sequence == astray.sequence.wrapping_add(1);
+        if fits && step >= 0 && !goes_on {
+            self.fixes.note(Fix::SequenceNumbers);
+            return Verdict::Take(self.pass(packet));
+        }
+        self.judge(astray);
+        self.unsteady = !goes_on;
+        let gap = self.pass(packet);
+        let held = Held::new(packet.sequence, bytes, now);
+        self.judged.push_back((held, gap));
+        Verdict::Held
+    }
+
+    /// The numbers began again with this packet.
+    fn judge(&mut self, astray: Held) {
+        if let Some(packet) = Packet::parse(&astray.packet) {
+            let gap = self.pass(&packet);
+            self.judged.push_back((astray, gap));
+        }
+    }
+
+    fn step(&self, packet: &Packet<'_>) -> i16 {
+        packet.sequence.wrapping_sub(self.next).cast_signed()
+    }
+
+    /// Goes on behind a packet; the gap before it.
+    fn pass(&mut self, packet: &Packet<'_>) -> Gap {
+        let step = self.step(packet);
+        let gap = if self.ssrc != Some(packet.ssrc) {
+            self.fixes.note(Fix::SourceChange);
+            Gap::Restart
+        } else {
+            let gap = match step {
+                // The number of the packet before on another packet: they stand still.
+                0 | -1 => Gap::None,
+                1..RESTART_STEP => Gap::Lost,
+                _ => Gap::Restart,
+            };
+            if step < 0 || gap == Gap::Restart {
+                self.fixes.note(Fix::SequenceNumbers);
+            }
+            gap
+        };
+        self.ssrc = Some(packet.ssrc);
         self.next = packet.sequence.wrapping_add(1);
-        Verdict::Take(gap)
+        self.remember(packet);
+        gap
+    }
+
+    fn remember(&mut self, packet: &Packet<'_>) {
+        self.recent_at = (self.recent_at + 1) % self.recent.len();
+        self.recent[self.recent_at] = (packet.sequence, packet.fingerprint());
     }
 
     fn is_known(&self, packet: &Packet<'_>) -> bool {
@@ -139,14 +224,26 @@ impl Order {
     }
 
     fn reorder(&mut self, packet: &Packet<'_>, bytes: &[u8], now: Instant) -> Verdict {
-        let step = packet.sequence.wrapping_sub(self.next).cast_signed();
-        match step {
-            0 => {
+        match self.step(packet) {
+            0 if !self.starting => {
                 self.next = self.next.wrapping_add(1);
-                self.astray = None;
+                self.astray.clear();
+                self.remember(packet);
                 Verdict::Take(std::mem::replace(&mut self.restarted, false).into())
             }
-            1..DROPOUT => {
+            0..DROPOUT => {
+                self.starting &= self.next == packet.sequence;
+                self.remember(packet);
+                self.keep(packet.sequence, bytes, now);
+                Verdict::Held
+            }
+            MISORDER..0 if self.is_known(packet) => {
+                self.fixes.note(Fix::DuplicatePackets);
+                Verdict::Drop
+            }
+            MISORDER..0 if self.starting => {
+                self.next = packet.sequence;
+                self.remember(packet);
                 self.keep(packet.sequence, bytes, now);
                 Verdict::Held
             }
@@ -155,34 +252,43 @@ impl Order {
                 if packet.sequence.wrapping_sub(first) < length {
                     // It came after all: the next one is waited for a little longer.
                     self.hold = (self.hold * 3 / 2).min(HOLD_LIMIT);
+                    return Verdict::Drop;
                 }
-                Verdict::Drop
+                self.stray(packet.sequence, bytes, now, RUN_LATE)
             }
-            _ => self.stray(packet.sequence, bytes, now),
+            _ => self.stray(packet.sequence, bytes, now, RUN),
         }
     }
 
-    /// Two packets in a row far from their turn: the numbers began again.
-    fn stray(&mut self, sequence: u16, bytes: &[u8], now: Instant) -> Verdict {
-        match self.astray.take() {
-            Some(first) if first.sequence.wrapping_add(1) == sequence => {
-                self.fixes.note(Fix::SequenceNumbers);
-                self.forget();
-                self.next = first.sequence;
-                self.restarted = true;
-                self.keep(first.sequence, &first.packet, first.at);
-                self.keep(sequence, bytes, now);
-                Verdict::Held
-            }
-            _ => {
-                self.astray = Some(Held {
-                    sequence,
-                    packet: bytes.to_vec(),
-                    at: now,
-                });
-                Verdict::Drop
-            }
+    /// So many packets near each other, far from their turn: the numbers began again.
+    fn stray(&mut self, sequence: u16, bytes: &[u8], now: Instant, enough: usize) -> Verdict {
+        let distance = |held: &Held| held.sequence.wrapping_sub(sequence);
+        if self.astray.iter().any(|held| distance(held) == 0) {
+            self.fixes.note(Fix::DuplicatePackets);
+            return Verdict::Drop;
         }
+        let is_near = |held: &Held| distance(held).wrapping_add(NEAR) <= 2 * NEAR;
+        if !self.astray.iter().all(is_near) {
+            self.astray.clear();
+        }
+        self.astray.push(Held::new(sequence, bytes, now));
+        if self.astray.len() < enough {
+            return Verdict::Drop;
+        }
+        self.fixes.note(Fix::SequenceNumbers);
+        let run = std::mem::take(&mut self.astray);
+        self.forget();
+        let from = sequence.wrapping_sub(NEAR);
+        let first = run
+            .iter()
+            .map(|held| held.sequence.wrapping_sub(from))
+            .min();
+        self.next = from.wrapping_add(first.unwrap_or(NEAR));
+        self.restarted = true;
+        for held in run {
+            self.keep(held.sequence, &held.packet, held.at);
+        }
+        Verdict::Held
     }
 
     fn keep(&mut self, sequence: u16, bytes: &[u8], now: Instant) {
@@ -199,24 +305,34 @@ impl Order {
             return;
         }
         self.bytes += bytes.len();
-        let held = Held {
-            sequence,
-            packet: bytes.to_vec(),
-            at: now,
-        };
-        self.held.insert(place, held);
+        self.held.insert(place, Held::new(sequence, bytes, now));
     }
 
     fn forget(&mut self) {
         self.held.clear();
         self.bytes = 0;
-        self.astray = None;
+        self.astray.clear();
+        self.starting = false;
         self.recent = [(0, 0); 32];
     }
 
     /// The next packet that waited, once its turn has come or the one before it is given up.
     pub(super) fn release(&mut self, now: Instant) -> Option<(Held, Gap)> {
+        if !self.unordered {
+            if self.deadline().is_some_and(|at| at <= now)
+                && let Some(astray) = self.astray.pop()
+            {
+                self.judge(astray);
+            }
+            return self.judged.pop_front();
+        }
         let first = self.held.front()?.sequence;
+        if self.starting {
+            if self.deadline().is_none_or(|at| at > now) {
+                return None;
+            }
+            self.starting = false;
+        }
         let gap = if first == self.next {
             std::mem::replace(&mut self.restarted, false).into()
         } else if self.is_full() || self.deadline().is_some_and(|at| at <= now) {
@@ -236,10 +352,14 @@ impl Order {
         self.bytes > HELD_BYTES || self.held.len() > HELD_PACKETS
     }
 
-    /// When the packet that is missing is given up.
+    /// When what is waited for is given up.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        if !self.unordered {
+            return self.astray.first().map(|held| held.at + ASTRAY);
+        }
         let since = self.held.iter().map(|held| held.at).min()?;
-        Some(since + self.hold)
+        let wait = if self.starting { OVERTAKEN } else { self.hold };
+        Some(since + wait)
     }
 }
 
@@ -292,7 +412,23 @@ mod tests {
             (&[65535, 0], &[(65535, None), (0, None)]),
             (&[5, 7], &[(5, None), (7, Lost)]),
             (&[5, 6, 6, 5, 7], &[(5, None), (6, None), (7, None)]),
-            (&[5, 1005], &[(5, None), (1005, Restart)]),
+            (
+                &[5, 1005, 1006],
+                &[(5, None), (1005, Restart), (1006, None)],
+            ),
+            // One that fits nothing is no part of the track.
+            (&[5, 1005, 6, 7], &[(5, None), (6, None), (7, None)]),
+            (&[500, 1, 501], &[(500, None), (501, None)]),
+            // Numbers at random.
+            (
+                &[5, 9_000, 700, 30_000],
+                &[
+                    (5, None),
+                    (9_000, Restart),
+                    (700, Restart),
+                    (30_000, Restart),
+                ],
+            ),
             (
                 &[500, 501, 0, 1],
                 &[(500, None), (501, None), (0, Restart), (1, None)],
@@ -301,6 +437,32 @@ mod tests {
             let came: Vec<_> = came.iter().map(|number| (*number, 0)).collect();
             assert_eq!(run(false, &came), expected);
         }
+    }
+
+    #[test]
+    fn a_packet_astray_over_tcp_is_given_up_soon() {
+        let start = Instant::now();
+        let mut order = Order::new(false, Fixes::default());
+        for (sequence, ssrc) in [(5, 1), (2_000, 1)] {
+            let bytes = bytes(sequence, ssrc, 7);
+            order.accept(&Packet::parse(&bytes).unwrap(), &bytes, start);
+        }
+        assert_eq!(order.deadline(), Some(start + ASTRAY));
+        assert!(order.release(start).is_none());
+        let (held, gap) = order.release(start + ASTRAY).unwrap();
+        assert_eq!((held.sequence, gap), (2_000, Gap::Restart));
+        assert_eq!(order.deadline(), None);
+        // Another source: as much astray where its numbers do not go on.
+        for (sequence, ssrc, expected) in [
+            (2_001, 2, Verdict::Take(Gap::Restart)),
+            (9, 3, Verdict::Held),
+            (2_002, 2, Verdict::Take(Gap::None)),
+        ] {
+            let bytes = bytes(sequence, ssrc, 7);
+            let verdict = order.accept(&Packet::parse(&bytes).unwrap(), &bytes, start);
+            assert_eq!(verdict, expected, "{sequence} of {ssrc}");
+        }
+        assert!(order.release(start).is_none());
     }
 
     #[test]
@@ -332,6 +494,53 @@ mod tests {
             ),
             // Not yet given up.
             (&[(5, 0), (7, 1), (8, 40)], &[(5, None)]),
+            // Overtaken at the very start; alone, the first one waits for that a little.
+            (
+                &[(6, 0), (5, 0), (7, 0), (8, 1)],
+                &[(5, None), (6, None), (7, None), (8, None)],
+            ),
+            (
+                &[(8, 0), (7, 0), (6, 0), (9, 1)],
+                &[(6, None), (7, None), (8, None), (9, None)],
+            ),
+            (&[(5, 0), (5, 1), (5, 9)], &[]),
+            (&[(5, 0), (5, 11)], &[(5, None)]),
+            // Numbers that begin again a little lower, each packet twice.
+            (
+                &[
+                    (40, 0),
+                    (41, 0),
+                    (0, 1),
+                    (0, 1),
+                    (1, 2),
+                    (1, 2),
+                    (2, 3),
+                    (2, 3),
+                    (3, 4),
+                ],
+                &[
+                    (40, None),
+                    (41, None),
+                    (0, Restart),
+                    (1, None),
+                    (2, None),
+                    (3, None),
+                ],
+            ),
+            // Packets twice, the second ones late.
+            (
+                &[
+                    (1, 0),
+                    (2, 0),
+                    (3, 0),
+                    (4, 0),
+                    (1, 1),
+                    (2, 1),
+                    (3, 1),
+                    (5, 2),
+                ],
+                &[(1, None), (2, None), (3, None), (4, None), (5, None)],
+            ),
             // One packet far off is nothing; two are a restart.
             (
                 &[

@@ -152,7 +152,7 @@ impl Units {
         if flags & START != 0 {
             self.begin_fragments(header, body);
         } else {
-            self.go_on(body);
+            self.go_on(header, body);
         }
         if flags & END != 0 {
             if flags & START != 0 {

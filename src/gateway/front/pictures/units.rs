@@ -4,11 +4,14 @@
 //! A unit is written into the picture's buffer as it comes, and is looked at as soon as
 //! its head is there: the first slice of another picture cuts the buffer.
 
+mod fragments;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::fragments::Closed;
 use super::super::fix::{Fix, Fixes};
 use super::Picture;
 use super::habits::Habits;
@@ -44,6 +47,8 @@ struct Open {
     class: Class,
     time: u32,
     is_fragmented: bool,
+    /// Its newest fragment has the marker, but not the end bit.
+    is_marked: bool,
 }
 
 /// The picture that is being put together.
@@ -107,6 +112,7 @@ pub(super) struct Units {
     sets: Sets,
     scan: Scan,
     open: Option<Open>,
+    closed: Option<Closed>,
     picture: Building,
     habits: Habits,
     /// Something was lost since the picture given out last.
@@ -136,6 +142,7 @@ impl Units {
             sets,
             scan: Scan::default(),
             open: None,
+            closed: None,
             picture: Building::new(Vec::new(), now),
             habits: Habits::default(),
             lost: false,
@@ -187,50 +194,13 @@ impl Units {
         self.close();
     }
 
-    /// A unit in fragments begins. `header`: its NAL header.
-    pub(super) fn begin_fragments(&mut self, header: &[u8], body: &[u8]) {
-        self.classify();
-        if let Some(open) = self.open {
-            self.fixes.note(Fix::FragmentFlags);
-            // first_mb_in_slice 0 is a single 1; first_slice_segment_in_pic_flag stands there too.
-            let begins = body.first().is_some_and(|byte| byte & 0x80 != 0);
-            let is_first = open.class == Class::Slice && self.picture.slices == 1;
-            if begins && is_first && open.time == self.time {
-                // The same picture from its start: what came of it is no part of it.
-                self.discard();
-            } else {
-                self.leave();
-            }
-        }
-        self.begin(true);
-        self.write(header);
-        self.write(body);
-    }
-
-    /// More of a unit in fragments.
-    pub(super) fn go_on(&mut self, body: &[u8]) {
-        if self.open.is_some_and(|open| open.is_fragmented) {
-            self.write(body);
-        } else {
-            // Its start was lost, or it is no part of anything.
-            self.fixes.note(Fix::FragmentFlags);
-        }
-    }
-
-    /// The last fragment of a unit came.
-    pub(super) fn end_fragments(&mut self) {
-        if self.open.is_some() {
-            self.habits.ends = true;
-            self.close();
-        }
-    }
-
     /// The packet had the marker bit.
     pub(super) fn mark(&mut self) {
         if self.open.is_some_and(|open| open.time == self.time) {
-            // The last fragment without its end bit.
-            self.fixes.note(Fix::FragmentFlags);
-            self.close();
+            self.mark_open();
+            if self.open.is_some() {
+                return;
+            }
         }
         if self.picture.slices == 0 {
             if self.units > 0 {
@@ -251,9 +221,11 @@ impl Units {
 
     /// Packets are missing before the one that comes now, or the numbers begin again.
     pub(super) fn gap(&mut self, gap: Gap) {
-        if self.open.is_some() {
-            self.cut();
-        } else if self.picture.slices > 0 {
+        self.closed = None;
+        if let Some(open) = self.open {
+            self.gap_in_open(open, gap);
+        }
+        if self.picture.slices > 0 && !self.picture.is_damaged {
             let complete = self.picture.slices >= self.habits.usual;
             if self.picture.is_marked && (!self.habits.lie || complete) {
                 self.finish_whole();
@@ -269,7 +241,10 @@ impl Units {
 
     /// When the picture counts as whole if nothing comes.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        if self.picture.slices == 0 || self.open.is_some() {
+        if let Some(open) = self.open {
+            return self.open_deadline(open);
+        }
+        if self.picture.slices == 0 {
             return None;
         }
         let wait = if self.picture.is_marked && !self.habits.lie {
@@ -285,7 +260,10 @@ impl Units {
     /// Ends the picture if nothing has come for long enough.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.deadline().is_some_and(|at| at <= now) {
-            self.finish_whole();
+            self.close_marked();
+            if self.picture.slices > 0 {
+                self.finish_whole();
+            }
         }
     }
 
@@ -295,11 +273,13 @@ impl Units {
 
     fn begin(&mut self, is_fragmented: bool) {
         self.units += 1;
+        self.closed = None;
         self.open = Some(Open {
             at: self.picture.data.len(),
             class: Class::Unknown,
             time: self.time,
             is_fragmented,
+            is_marked: false,
         });
         self.picture.data.extend_from_slice(&[0; 4]);
     }
@@ -308,19 +288,6 @@ impl Units {
         let mut scan = self.scan;
         scan.push(self.codec, bytes, self);
         self.scan = scan;
-    }
-
-    /// Another unit begins while one is open.
-    fn leave(&mut self) {
-        if self.open.is_none() {
-            return;
-        }
-        if self.habits.ends {
-            self.cut();
-        } else {
-            // This camera sets no end bits.
-            self.close();
-        }
     }
 
     /// The open unit is not whole.
@@ -519,22 +486,33 @@ impl Units {
             self.habits.unproven = Some(self.picture.refreshes);
         }
         let end = self.picture.data.len();
-        self.finish(end, None);
+        self.finish_before(end, self.picture.time.wrapping_add(1));
     }
 
     /// Ends the picture before the slice at `at`, which has `time`.
     fn finish_before(&mut self, at: usize, time: u32) {
         match self.picture.tail {
-            // Messages with this picture's time that the next one does not share are its own.
             Some(tail) if tail.time != self.picture.time || time == self.picture.time => {
                 self.finish(tail.at, tail.recovery);
             }
-            _ => self.finish(at, None),
+            // Messages with this picture's time that the next one does not share are its
+            // own. They are dropped: readers take them behind its slices for the next
+            // picture's start (H.264 7.4.1.2.3, H.265 7.4.2.4.4).
+            Some(tail) => {
+                let at = at.min(self.picture.data.len());
+                let dropped = self.picture.data.drain(tail.at.min(at)..at).len();
+                if let Some(open) = &mut self.open {
+                    open.at = open.at.saturating_sub(dropped);
+                }
+                self.finish(at - dropped, None);
+            }
+            None => self.finish(at, None),
         }
     }
 
     /// Gives the picture out up to `end`; what follows begins the next one.
     fn finish(&mut self, end: usize, recovery: Option<i64>) {
+        self.closed = None;
         let next = {
             let rest = self.picture.data.get(end..).unwrap_or_default();
             let mut next = Vec::with_capacity(rest.len().max(self.hint));
