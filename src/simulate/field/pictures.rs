@@ -146,8 +146,9 @@ fn h264(material: Material) -> Clip {
             GROUPS,
         ),
     };
-    // Large pictures need more rows to hold their grain.
-    let rows = if large { SUB_ROWS + 4 } else { SUB_ROWS };
+    // Large pictures need more rows to hold their grain: 480 macroblocks (560 is a multiple of
+    // 7, which the scene's spreading must not meet).
+    let rows = if large { SUB_ROWS + 3 } else { SUB_ROWS };
     let sizes = [rows, SUB_ROWS - 2];
     let mut pictures = Vec::new();
     for group in 0..groups {
