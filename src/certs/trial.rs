@@ -81,7 +81,12 @@ impl Trial {
             name: format!("Adjudant {number}"),
             unit: unit.to_owned(),
         };
-        self.operator(&person, Validity::lasting(now, LIFE / 30))
+        // Certificates count whole seconds: the one that runs may be rounded up.
+        let validity = Validity {
+            from: Wall(now.0.saturating_sub(60_000_000)),
+            until: now.plus(LIFE / 30),
+        };
+        self.operator(&person, validity)
     }
 
     /// Revokes an operator's certificate (PEM) and gives the new list.

@@ -28,7 +28,7 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// One that carries relays is kept for this long: what it has to say first when the path
 /// is back takes a round trip, a new link several and the peers' decisions besides.
-pub const LONGEST_CUT: Duration = Duration::from_secs(120);
+pub const LONGEST_CUT: Duration = Duration::from_secs(65);
 /// The round trip that is assumed before one was measured: a first packet that gets lost is
 /// sent again after three of these, where the 333 ms of RFC 9002 make it a second.
 const FIRST_RTT: Duration = Duration::from_millis(100);

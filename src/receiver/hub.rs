@@ -12,8 +12,10 @@
 //! The hub keeps `relays_active`, `viewers`, `viewer_skips_total`, `frames_total`,
 //! `relay_bytes_total`, `transit_seconds` and `newest_frame_age_seconds`.
 
+mod view;
+
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -22,12 +24,11 @@ use tokio::sync::{Notify, mpsc};
 use super::camera::Camera;
 use super::library::Waits;
 use super::outbox::Outbox;
-use super::viewer::Subscription;
 use crate::clock::Clock;
 use crate::link::Link;
 use crate::link::group::{GroupReader, ReadError};
 use crate::link::transport::{RecvStream, Transport};
-use crate::media::unit::{Codec, Configuration};
+use crate::media::unit::Codec;
 use crate::metrics;
 use crate::proto::desk::Permit;
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
@@ -35,6 +36,7 @@ use crate::proto::seldom::Seldom;
 use crate::proto::wire::{DecodeError, GroupHeader, SUPERSEDED, UNGRANTED, UNKNOWN_KIND};
 use crate::reason::Reason;
 use crate::rtsp;
+use view::View;
 
 /// How long a stream has for its header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -493,8 +495,11 @@ impl Hub {
 
     fn why_silent(&self, commune: &CommuneId, camera: &Camera) -> Reason {
         let state = self.shared.lock();
-        let place = state.communes.get(commune);
-        if place.is_none_or(|place| place.link.is_none()) {
+        let link = state
+            .communes
+            .get(commune)
+            .and_then(|place| place.link.as_ref());
+        if link.is_none_or(Link::is_silent) {
             Reason::LinkLost
         } else if camera.known_configuration().is_some() {
             Reason::CameraStalled
@@ -656,70 +661,6 @@ async fn read_picture(
             reader.stop(Reason::ProtocolError.number());
             tracing::debug!(commune = %camera.commune, camera = %camera.id, %error, "picture ended short");
         }
-    }
-}
-
-/// One camera as one viewer's grant opens it.
-#[derive(Debug)]
-struct View {
-    hub: Hub,
-    grant: Arc<Grant>,
-    camera: Arc<Camera>,
-    request: ViewRequest,
-    /// What was known when it was opened.
-    configuration: Arc<Configuration>,
-}
-
-impl rtsp::Source for View {
-    fn configuration(&self) -> Arc<Configuration> {
-        self.camera
-            .known_configuration()
-            .unwrap_or_else(|| Arc::clone(&self.configuration))
-    }
-
-    fn frame_rate(&self) -> Option<f64> {
-        self.camera.frame_rate()
-    }
-
-    fn subscribe(&self) -> Box<dyn rtsp::Subscription> {
-        let request = &self.request;
-        let viewing = Viewing {
-            number: self.hub.shared.viewings.fetch_add(1, Ordering::Relaxed),
-            grant: request.grant,
-            commune: request.commune.clone(),
-            camera: request.camera.clone(),
-            who: request.who.clone(),
-            how: request.how,
-            from: request.from.clone(),
-        };
-        match self.camera.join(viewing, request.packets) {
-            Some(viewer) => Box::new(Subscription(viewer)),
-            None => Box::new(Over(
-                self.grant
-                    .ended
-                    .get()
-                    .copied()
-                    .unwrap_or(Reason::GrantUnknown),
-            )),
-        }
-    }
-}
-
-/// A subscription to what has ended already.
-#[derive(Debug)]
-struct Over(Reason);
-
-impl rtsp::Subscription for Over {
-    fn next(&mut self) -> std::pin::Pin<Box<dyn Future<Output = rtsp::Event> + Send + '_>> {
-        Box::pin(std::future::ready(rtsp::Event::End(self.0)))
-    }
-
-    fn try_next(&mut self) -> Option<rtsp::Event> {
-        Some(rtsp::Event::End(self.0))
-    }
-
-    fn sampled(&self) -> Option<rtsp::Sampled> {
-        None
     }
 }
 

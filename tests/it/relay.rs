@@ -336,7 +336,11 @@ async fn pictures_go_on_by_themselves_after_the_link_was_cut() {
     let wire = world.wire.as_ref().unwrap();
     wire.cut(true);
     let down = world.receiver_metrics.link_up.with_label_values(&[COMMUNE]);
-    until("the receiver notices", || down.get() == 0).await;
+    // A link with relays on it is kept for 65 s.
+    let patience = Duration::from_secs(120);
+    fanal::demo::wait_until("the link is lost", patience, || down.get() == 0)
+        .await
+        .unwrap();
     wire.cut(false);
     let count = player.seen.borrow().pictures;
     player.pictures(count + 25).await;

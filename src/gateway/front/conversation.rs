@@ -4,11 +4,11 @@
 //! Nothing is queued: what comes is written on before more is read, so that a slow
 //! reader slows the camera's TCP. Over UDP the kernel drops what is not taken.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -18,13 +18,14 @@ use url::Url;
 
 use super::dialogue::{Ask, Dialogue, Lane, Next, Password};
 use super::fix::Fix;
+use super::loopback::{Ready, Retina, listen, write};
+use super::media::{Media, is_rtcp};
 use super::message::{Malformed, Message, Piece, Reader, SILENCE};
 use super::pictures::Assembler;
-use super::plain::{self, Notes, Plain};
+use super::plain::{Notes, Plain};
 use super::trace::Way;
 use super::udp::Pair;
 use super::{Opening, Shared};
-use crate::clock::Clock;
 use crate::config::settings::Transport;
 use crate::connect;
 use crate::gateway::cause;
@@ -41,9 +42,6 @@ const READ_BYTES: usize = 64 * 1024;
 /// went before is acknowledged, which the kernel puts off by 40 ms.
 const EAGER_READS: u32 = 64;
 
-/// How long either side may take to accept what is written to it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long retina may take to connect and to ask.
 const RETINA_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,14 +51,6 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Pictures that come for so long without an answer to PLAY are the answer.
 const PLAY_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where retina finds the track.
-#[derive(Debug)]
-pub(super) struct Ready {
-    pub(super) url: Url,
-    pub(super) codec: Codec,
-    pub(super) notes: Notes,
-}
-
 /// The connection to the camera.
 struct Connection {
     input: OwnedReadHalf,
@@ -68,41 +58,6 @@ struct Connection {
     reader: Reader,
     local: SocketAddr,
     peer: SocketAddr,
-}
-
-/// What comes after SETUP.
-struct Media {
-    lane: Lane,
-    assembler: Assembler,
-    plain: Plain,
-}
-
-impl Media {
-    fn take(&mut self, packet: &[u8], is_rtcp: bool, clock: &Clock) {
-        let now = Instant::now();
-        if is_rtcp {
-            self.assembler.push_rtcp(packet, now, clock.now().wall);
-        } else {
-            // Those of the packet before: nothing behind it made it doubtful.
-            self.put_ready(now);
-            self.assembler.push(packet, now);
-        }
-    }
-
-    /// Makes whole pictures ready to be written.
-    fn put_ready(&mut self, now: Instant) {
-        while let Some(picture) = self.assembler.pop(now) {
-            self.plain.put(picture);
-        }
-    }
-}
-
-/// Whether what came on this channel is RTCP. One track is set up, so what comes on any
-/// other channel than RTCP's is its media, whichever numbers the camera uses: its first
-/// bytes tell which (RFC 5761 4).
-fn is_rtcp(lane: Lane, channel: u8, packet: &[u8]) -> bool {
-    matches!(lane, Lane::Interleaved { rtcp, .. } if channel == rtcp)
-        || packet.get(1).is_some_and(|kind| (192..=223).contains(kind))
 }
 
 /// One conversation. Ends with the session towards retina, the camera's connection or
@@ -687,82 +642,6 @@ impl Due {
     }
 }
 
-/// A request of retina's.
-struct Asked {
-    answer: bytes::Bytes,
-    plays: bool,
-    ends: bool,
-}
-
-/// retina's connection.
-struct Retina {
-    input: OwnedReadHalf,
-    out: OwnedWriteHalf,
-    reader: Reader,
-    token: String,
-    codec: Codec,
-}
-
-impl Retina {
-    fn new(stream: TcpStream, url: &Url, codec: Codec) -> Result<Self, Failure> {
-        if let Err(error) = stream.set_nodelay(true) {
-            return Err(cause::from_io(&error, Step::Connecting));
-        }
-        let (input, out) = stream.into_split();
-        Ok(Self {
-            input,
-            out,
-            reader: Reader::new(super::fix::Fixes::default()),
-            token: url.path().trim_start_matches('/').to_owned(),
-            codec,
-        })
-    }
-
-    /// The next request, with its answer. `None`: it is gone, or a stranger.
-    /// Cancel-safe: what was read stays in the reader.
-    async fn asked(&mut self) -> Option<Asked> {
-        loop {
-            match self.reader.next() {
-                Ok(Piece::Message(request)) => {
-                    let (method, uri) = request.asked()?;
-                    let number = request.text("CSeq").unwrap_or_default();
-                    let served = plain::answer(method, uri, &number, &self.token, self.codec)?;
-                    return Some(Asked {
-                        answer: served.answer,
-                        plays: method == "PLAY",
-                        ends: served.ends,
-                    });
-                }
-                Ok(Piece::Packet { .. } | Piece::Skipped(_)) => {}
-                Ok(Piece::Partial | Piece::Unfinished) => {
-                    let read = self.input.read_buf(self.reader.space(1024)).await;
-                    if !matches!(read, Ok(1..)) {
-                        return None;
-                    }
-                }
-                Err(_) => return None,
-            }
-        }
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        write(&mut self.out, bytes)
-            .await
-            .map_err(|_| cause::again(Reason::Internal, "its pictures were not taken"))
-    }
-}
-
-/// A port on the loopback, and the URL with its token.
-async fn listen() -> std::io::Result<(TcpListener, Url)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let own = listener.local_addr()?;
-    let mut token = [0; 16];
-    getrandom::fill(&mut token).map_err(std::io::Error::other)?;
-    let token: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
-    let url = Url::parse(&format!("rtsp://{own}/{token}")).map_err(std::io::Error::other)?;
-    Ok((listener, url))
-}
-
 /// Never, where nothing comes over UDP.
 async fn readable(udp: Option<&Pair>) -> std::io::Result<()> {
     match udp {
@@ -787,11 +666,4 @@ fn answer_camera(request: &Message) -> Message {
         }
     }
     answer
-}
-
-async fn write(out: &mut OwnedWriteHalf, bytes: &[u8]) -> std::io::Result<()> {
-    match tokio::time::timeout(WRITE_TIMEOUT, out.write_all(bytes)).await {
-        Ok(written) => written,
-        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
-    }
 }

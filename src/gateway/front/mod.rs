@@ -25,6 +25,8 @@ mod conversation;
 mod description;
 mod dialogue;
 mod location;
+mod loopback;
+mod media;
 mod message;
 mod pictures;
 mod plain;
@@ -45,7 +47,8 @@ use crate::clock::Clock;
 use crate::media::unit::Codec;
 use crate::proto::camera::Failure;
 use crate::reason::Reason;
-use conversation::{Conversation, Ready};
+use conversation::Conversation;
+use loopback::Ready;
 use trace::Trace;
 
 pub(crate) use dialogue::Learned;

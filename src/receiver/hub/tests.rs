@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::certs::trial::Trial;
-use crate::media::unit::{AccessUnit, Group, UnitFlags};
+use crate::media::unit::{AccessUnit, Configuration, Group, UnitFlags};
 use crate::proto::ids::Profile;
 use crate::proto::wire::UnitHeader;
 use crate::rtsp::{Event as Played, Source};

@@ -727,6 +727,43 @@ async fn a_probe_tells_the_steps_the_picture_and_the_cause() {
 }
 
 #[tokio::test]
+async fn a_trace_shows_the_dialogue_and_what_was_odd_but_no_secret() {
+    let camera = Camera::start(Script {
+        content_type: "text/plain",
+        session: "77;foo=bar",
+        ..digest(DIGEST_MD5)
+    })
+    .await;
+    let mut tried = streams(&camera.url());
+    tried.credential = credential("s3cret", false);
+    let secrets = ["s3cret", "fanal", "127.0.0.1"];
+    let trace = fanal::gateway::front::trace::Trace::new(
+        std::time::Instant::now(),
+        secrets.map(str::to_owned).to_vec(),
+    );
+    let prober = fanal::gateway::probe::Prober::new(&gateway(vec![]), LIMITS);
+    let probe = prober.probe(&tried, Profile::Main, Duration::ZERO, Some(&trace));
+    let report = probe.await.unwrap();
+    assert_eq!(report.cause, None);
+    let fixes: Vec<&str> = report.fixes.iter().map(|fix| fix.as_str()).collect();
+    assert!(fixes.contains(&"content-type"), "{fixes:?}");
+    let text = trace.text();
+    for said in [
+        "DESCRIBE rtsp://***",
+        "401",
+        "m=video",
+        "SETUP",
+        "PLAY",
+        "TEARDOWN",
+    ] {
+        assert!(text.contains(said), "{said} is not in\n{text}");
+    }
+    for secret in secrets.into_iter().chain(["response=\""]) {
+        assert!(!text.contains(secret), "{secret} is in\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_picture_without_end_is_cut_short() {
     let test = with_password(digest(DIGEST_MD5)).await;
     test.sink.until_units(1).await;

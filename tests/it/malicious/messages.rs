@@ -154,7 +154,12 @@ async fn it_has_the_one_stream_that_the_gateway_opened(over: Transport) {
     assert!(connection.open_uni().now_or_never().is_none());
     if let Connection::Quic(connection) = &connection {
         assert!(connection.open_bi().now_or_never().is_none());
-        assert_eq!(connection.max_datagram_size(), None);
+        // Datagrams are probes of one byte, and nobody reads them.
+        assert!(
+            connection
+                .max_datagram_size()
+                .is_some_and(|most| most < 256)
+        );
     }
     // Without its control stream a link is none.
     receiver.reset_control();
