@@ -386,8 +386,8 @@ impl Conversation {
                     }
                     continue;
                 }
-                Ok(Piece::Skipped(_)) => {
-                    if let Some(media) = &mut self.media {
+                Ok(Piece::Skipped { is_tail, .. }) => {
+                    if is_tail && let Some(media) = &mut self.media {
                         media.assembler.doubt_newest();
                     }
                     continue;
@@ -730,7 +730,7 @@ impl Retina {
                         ends: served.ends,
                     });
                 }
-                Ok(Piece::Packet { .. } | Piece::Skipped(_)) => {}
+                Ok(Piece::Packet { .. } | Piece::Skipped { .. }) => {}
                 Ok(Piece::Partial | Piece::Unfinished) => {
                     let read = self.input.read_buf(self.reader.space(1024)).await;
                     if !matches!(read, Ok(1..)) {
