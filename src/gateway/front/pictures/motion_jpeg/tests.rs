@@ -105,6 +105,25 @@ fn a_packet_told_too_short_costs_its_picture() {
 }
 
 #[test]
+fn the_rest_of_the_first_picture_may_come_late() {
+    let start = Instant::now();
+    let mut sender = Sender::new();
+    sender.picture(&scan(3_500), None);
+    let mut jpeg = MotionJpeg::new(None, Fixes::default());
+    for (at, packet) in sender.out.iter().enumerate() {
+        let now = start + Duration::from_millis(300) * at as u32;
+        jpeg.expire(now);
+        assert_eq!(jpeg.pop(), None);
+        jpeg.take(&Packet::parse(packet).unwrap(), now);
+    }
+    jpeg.expire(start + Duration::from_secs(2));
+    assert_eq!(
+        Jpeg::parse(&jpeg.pop().unwrap().data).unwrap().scan,
+        scan(3_500)
+    );
+}
+
+#[test]
 fn pictures_of_every_kind() {
     let in_band = [&[0, 0, 0, 128][..], &[9; 64], &[11; 64]].concat();
     let wide = [&[0, 3, 1, 0][..], &[0, 9].repeat(128)].concat();

@@ -97,6 +97,20 @@ fn a_marker_without_an_end_bit_ends_the_picture_soon() {
 }
 
 #[test]
+fn the_rest_of_the_first_picture_may_come_late() {
+    for (codec, sources) in [(Codec::H264, h264(4)), (Codec::H265, h265(4))] {
+        let mut out = camera(codec, &sources, |_, _| {});
+        // Its last slice, and all that follows, 300 ms later.
+        let first = out.iter().filter(|(_, at)| *at == 0).count();
+        for (_, at) in &mut out[first - 1..] {
+            *at += 300;
+        }
+        let run = play(track(codec), false, &out);
+        assert_all("late", codec, &sources, &run, &[]);
+    }
+}
+
+#[test]
 fn an_end_bit_too_early_costs_the_picture_at_most() {
     for (codec, sources) in codecs() {
         let out = camera(codec, &sources, |number, packets| {
