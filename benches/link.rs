@@ -94,24 +94,34 @@ fn run(case: &Case, strategy: Strategy, wanted: &Wanted) -> anyhow::Result<()> {
     let place = place::Place::start(case, strategy, wanted.seed)?;
     let relayed = place.request(&case.cameras)?;
     let list = place.site.write("watched", &place.list(&relayed))?;
-    let window = Duration::from_secs(wanted.seconds);
+    let cut = case.event.map_or(Duration::ZERO, case::Event::lasts);
+    let window = Duration::from_secs(wanted.seconds) + cut;
+    let seconds = window.as_secs().to_string();
     let settle = SETTLE.as_secs().to_string();
-    let watching = Process::role("watch", &[&list, &settle, &wanted.seconds.to_string()])?;
+    let watching = Process::role("watch", &[&list, &settle, &seconds])?;
     std::thread::sleep(SETTLE);
     let before = place.wan.counts()[0];
-    let event = window / 3;
+    let event = (window - cut) / 3;
     std::thread::sleep(event);
-    let rest = case.event.map_or(Duration::ZERO, |event| {
-        event.happen(&place.wan, case.up, case.down)
-    });
-    std::thread::sleep(window - event - rest);
+    if let Some(event) = case.event {
+        event.happen(&place.wan, case.up, case.down);
+    }
+    std::thread::sleep(window - event - cut);
     let after = place.wan.counts()[0];
     let seen = watch::Seen::of(watching)?;
     let scrape = place.site.scrape()?;
+    // The longest freeze is the cut and what follows it.
+    let back = match cut {
+        Duration::ZERO => String::new(),
+        cut => format!(
+            "; a picture {:.2} s after the cut",
+            seen.freeze / 1e3 - cut.as_secs_f64()
+        ),
+    };
     let bits = (after.bytes - before.bytes) as f64 * 8.0 / window.as_secs_f64();
     let rate = case.up.rate.unwrap_or(1_000_000_000) as f64;
     println!(
-        "{:<34} {:<10} {:>8.0} {:>6.0} {:>6.0} {:>6.0} {:>7.0} {:>7.1} {:>8.0} {:>6.1}  {:.2} Mbit/s; packets lost {}, overflowed {}; parity {:.0} kB; groups cut {}; on sub {}",
+        "{:<34} {:<10} {:>8.0} {:>6.0} {:>6.0} {:>6.0} {:>7.0} {:>7.1} {:>8.0} {:>6.1}  {:.2} Mbit/s; packets lost {}, overflowed {}; parity {:.0} kB; groups cut {}; on sub {}{}",
         case.name,
         strategy.name(),
         seen.first,
@@ -128,6 +138,7 @@ fn run(case: &Case, strategy: Strategy, wanted: &Wanted) -> anyhow::Result<()> {
         scrape[0].sum("fanal_gateway_link_parity_bytes_total") / 1e3,
         scrape[0].sum("fanal_gateway_gops_reset_total"),
         scrape[0].sum("fanal_gateway_relays{profile=\"sub\"}"),
+        back,
     );
     Ok(())
 }

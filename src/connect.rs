@@ -26,33 +26,37 @@ pub const ADDRESSES_LIMIT: usize = 8;
 /// time of its own: the caller has.
 pub async fn connect(host: &str, port: u16) -> io::Result<(TcpStream, bool)> {
     let addresses = tokio::net::lookup_host((host, port)).await?;
-    let (stream, at) = race(alternate(addresses), STAGGER, TcpStream::connect).await?;
-    Ok((stream, at > 0))
+    match race(alternate(addresses), STAGGER, TcpStream::connect).await {
+        Ok((stream, at)) => Ok((stream, at > 0)),
+        Err(mut errors) => Err(errors
+            .pop()
+            .unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))),
+    }
 }
 
 /// Runs `attempt` on the addresses in turn, `stagger` apart; the first success with
 /// its place in the list.
 ///
 /// # Errors
-/// The error of the address that failed last; `NotFound` where there is none.
-pub async fn race<T, F, A>(
+/// Those of all addresses, in the order in which they failed.
+pub async fn race<T, E, F, A>(
     addresses: Vec<SocketAddr>,
     stagger: Duration,
     attempt: A,
-) -> io::Result<(T, usize)>
+) -> Result<(T, usize), Vec<E>>
 where
-    F: Future<Output = io::Result<T>>,
+    F: Future<Output = Result<T, E>>,
     A: Fn(SocketAddr) -> F,
 {
     let mut waiting = addresses.into_iter().enumerate();
     let mut running = FuturesUnordered::new();
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut errors = Vec::new();
     loop {
         if let Some((at, address)) = waiting.next() {
             let attempted = attempt(address);
             running.push(async move { attempted.await.map(|made| (made, at)) });
         } else if running.is_empty() {
-            return Err(last);
+            return Err(errors);
         }
         let next = tokio::time::sleep(stagger);
         tokio::pin!(next);
@@ -62,7 +66,7 @@ where
                 Some(ended) = running.next() => match ended {
                     Ok(made) => return Ok(made),
                     Err(error) => {
-                        last = error;
+                        errors.push(error);
                         break;
                     }
                 },
@@ -121,19 +125,17 @@ mod tests {
         let made = race(addresses.clone(), Duration::ZERO, |to| async move {
             match to.ip().to_string().as_str() {
                 "1.0.0.1" => std::future::pending().await,
-                "1.0.0.2" => Err(io::ErrorKind::ConnectionRefused.into()),
+                "1.0.0.2" => Err(()),
                 _ => Ok(to),
             }
         });
         assert_eq!(made.await.unwrap(), (address("1.0.0.3:1"), 2));
         // An hour apart: only refusals bring the next one's turn.
         let hour = Duration::from_secs(3_600);
-        let refused = race(addresses, hour, |_| async {
-            Err::<(), _>(io::ErrorKind::ConnectionRefused.into())
-        });
-        let kind = refused.await.unwrap_err().kind();
-        assert_eq!(kind, io::ErrorKind::ConnectionRefused);
-        let none = race(Vec::new(), hour, |_| async { Ok(()) }).await;
-        assert_eq!(none.unwrap_err().kind(), io::ErrorKind::NotFound);
+        let refused = race(addresses, hour, |to| async move { Err::<(), _>(to) });
+        let errors = refused.await.unwrap_err();
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        let none = race(Vec::new(), hour, |_| async { Ok::<_, ()>(()) }).await;
+        assert_eq!(none.unwrap_err(), []);
     }
 }

@@ -45,20 +45,24 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// Does it; says how long it took.
-    pub(crate) fn happen(self, wan: &Wan, up: Conditions, down: Conditions) -> Duration {
+    /// How long it takes.
+    pub(crate) const fn lasts(self) -> Duration {
+        match self {
+            Self::Cut(time) => time,
+            Self::Move => Duration::ZERO,
+        }
+    }
+
+    /// Does it.
+    pub(crate) fn happen(self, wan: &Wan, up: Conditions, down: Conditions) {
         match self {
             Self::Cut(time) => {
                 let cut = |way| Conditions { cut: true, ..way };
                 wan.set(cut(up), cut(down));
                 std::thread::sleep(time);
                 wan.set(up, down);
-                time
             }
-            Self::Move => {
-                wan.move_clients();
-                Duration::ZERO
-            }
+            Self::Move => wan.move_clients(),
         }
     }
 }
@@ -138,6 +142,10 @@ pub(crate) fn all() -> Vec<Case> {
         max_bitrate: None,
         strategies,
     };
+    let cut = |name, seconds| Case {
+        event: Some(Event::Cut(Duration::from_secs(seconds))),
+        ..case(name, far, cameras(4), OURS)
+    };
     vec![
         case("LAN", Conditions::CLEAR, cameras(4), ALL),
         case("40 ms", far, cameras(4), OURS),
@@ -170,10 +178,9 @@ pub(crate) fn all() -> Vec<Case> {
             OURS,
         ),
         case("4G, two cameras", mobile, cameras(2), ALL),
-        Case {
-            event: Some(Event::Cut(Duration::from_secs(5))),
-            ..case("40 ms, cut for 5 s", far, cameras(4), OURS)
-        },
+        cut("40 ms, cut for 5 s", 5),
+        cut("40 ms, cut for 11 s", 11),
+        cut("40 ms, cut for 30 s", 30),
         Case {
             event: Some(Event::Move),
             ..case("40 ms, new address", far, cameras(4), OURS)

@@ -144,6 +144,16 @@ impl Drop for Process {
     }
 }
 
+/// Open descriptors of a process.
+pub(crate) fn descriptors(id: u32) -> anyhow::Result<usize> {
+    Ok(std::fs::read_dir(format!("/proc/{id}/fd"))?.count())
+}
+
+/// Threads of a process.
+pub(crate) fn threads(id: u32) -> anyhow::Result<usize> {
+    Ok(std::fs::read_dir(format!("/proc/{id}/task"))?.count())
+}
+
 /// A directory that is removed at the end.
 pub(crate) struct Directory(PathBuf);
 

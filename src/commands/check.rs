@@ -180,8 +180,33 @@ fn receiver_lines(settings: &settings::Receiver) -> Vec<Line> {
         ("communes", list(communes)),
         ("console", settings.console.listen.to_string()),
         ("rtsp", list(rtsp.chain(rtsps).collect())),
+        ("players", players(&settings.rtsp)),
         ("VMS accounts", settings.accounts.len().to_string()),
     ]
+}
+
+/// The URL that players get.
+fn players(rtsp: &settings::Rtsp) -> String {
+    let Some(players) = rtsp.players(rtsp.listen, rtsp.tls_listen) else {
+        return "none".to_owned();
+    };
+    let authority = players.authority("HOST");
+    let url = format!(
+        "{}://GRANT:PASSWORD@{authority}/COMMUNE/CAMERA",
+        players.scheme
+    );
+    let bound = if players.scheme == "rtsps" {
+        rtsp.tls_listen
+    } else {
+        rtsp.listen
+    };
+    if players.host.is_none() {
+        format!("{url}, HOST by which the console is called; address sets it")
+    } else if bound.is_some_and(|bound| bound.ip().is_loopback()) {
+        format!("{url}, from this machine only")
+    } else {
+        url
+    }
 }
 
 /// A certificate in use and when it ends, seconds since the epoch.

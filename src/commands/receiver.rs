@@ -12,6 +12,7 @@ use super::Usage;
 use crate::clock::Clock;
 use crate::config;
 use crate::receiver::control::Control;
+use crate::receiver::library::Waits;
 use crate::receiver::{Addresses, Options, Receiver};
 use crate::shutdown::{self, Signals};
 
@@ -57,6 +58,7 @@ pub fn run(args: ReceiverArgs) -> anyhow::Result<ExitCode> {
             accept_clock: args
                 .accept_clock
                 .then(|| format!("uid {}", rustix::process::getuid().as_raw())),
+            waits: Waits::default(),
         };
         let status = format!("{} communes", loaded.settings.communes.len());
         let receiver = Receiver::bind(loaded, options).await?;

@@ -29,6 +29,7 @@ mod files;
 mod gateway;
 pub mod grounds;
 mod pem;
+pub mod players;
 mod problem;
 mod raw;
 mod receiver;

@@ -79,7 +79,7 @@ sections! {
     /// `[rtsp]` without its accounts.
     Rtsp "[rtsp]" {
         listen: Text, address: Text, tls_listen: Text, certificate: Text, key: Text,
-        plain: Option<bool>,
+        plain: Option<bool>, udp: Option<bool>,
     }
     /// `[[operators]]`
     Operators "[[operators]]" { designation_authority: Text, revoked: Text, designations: Text, }

@@ -187,13 +187,42 @@ fn rtsp_of(section: Section<raw::Rtsp>, reading: &mut Reading<'_>) -> Option<Rts
     let address = reading.optional(&at, "address", raw.address, |address| {
         values::host_port(&address)
     });
-    Some(Rtsp {
+    let rtsp = Rtsp {
         listen,
         tls_listen,
         tls,
         address,
         plain,
-    })
+        udp: raw.udp.unwrap_or(true),
+    };
+    warn_of_address(&rtsp, &at, reading);
+    Some(rtsp)
+}
+
+/// Says where `address` does not lead to what it names.
+fn warn_of_address(rtsp: &Rtsp, at: &Lines, reading: &mut Reading<'_>) {
+    let written = rtsp.address.as_deref();
+    let players = rtsp.players(rtsp.listen, rtsp.tls_listen);
+    let (Some(written), Some(players)) = (written, players) else {
+        return;
+    };
+    let led = players.authority("");
+    let ports = [rtsp.listen, rtsp.tls_listen].map(|bound| bound.map(|bound| bound.port()));
+    let named = written
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok());
+    let scheme = players.scheme;
+    if led != written {
+        let text = format!(
+            "[rtsp] address: {written} is clear RTSP, which only this machine reaches; players get {scheme}://{led}: write that port"
+        );
+        reading.warn(at.of("address"), text);
+    } else if !ports.contains(&named) {
+        let text = format!(
+            "[rtsp] address: {written} has neither listen's nor tls_listen's port; players get {scheme}://{led}, which something must forward"
+        );
+        reading.warn(at.of("address"), text);
+    }
 }
 
 fn communes_of(

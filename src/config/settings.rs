@@ -331,6 +331,8 @@ pub struct Rtsp {
     pub address: Option<String>,
     /// Clear RTSP off loopback, on purpose.
     pub plain: bool,
+    /// RTP goes over UDP where a player asks for it.
+    pub udp: bool,
 }
 
 /// A designation authority, as the centre knows it.

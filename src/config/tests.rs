@@ -172,6 +172,7 @@ fn defaults_are_those_of_the_interface() {
     assert_eq!(settings.link_listen[0].to_string(), "0.0.0.0:4433");
     assert_eq!(settings.console.listen.to_string(), "127.0.0.1:8889");
     assert_eq!(settings.rtsp.listen.unwrap().to_string(), "127.0.0.1:8554");
+    assert!(settings.rtsp.udp);
     assert_eq!(settings.metrics.to_string(), "127.0.0.1:9999");
     assert_eq!(settings.warnings, Vec::<String>::new());
 }
@@ -380,6 +381,21 @@ fn mistakes_of_a_receiver() {
             .plain
     );
     assert_eq!(with("[rtsp]\nlisten = \"\"\ntls_listen = \"0.0.0.0:8322\"\ncertificate = \"corg-13.pem\"\nkey = \"corg-13.key\"").unwrap().rtsp.listen, None);
+    assert!(!with("[rtsp]\nudp = false").unwrap().rtsp.udp);
+    let tls = "tls_listen = \"0.0.0.0:8322\"\ncertificate = \"corg-13.pem\"\nkey = \"corg-13.key\"";
+    for (address, warned) in [
+        ("corg13.example:8322", None),
+        ("corg13.example:8554", Some("write that port")),
+        ("corg13.example:443", Some("which something must forward")),
+    ] {
+        let written = format!("[rtsp]\naddress = \"{address}\"\n{tls}");
+        let warnings = with(&written).unwrap().warnings;
+        let found = warnings
+            .iter()
+            .find(|warning| warning.contains("[rtsp] address"));
+        let found = found.map(|warning| warned.is_some_and(|words| warning.contains(words)));
+        assert_eq!(found, warned.map(|_| true), "{warnings:?}");
+    }
     let accounts = with("[[rtsp.account]]\nname=\"m\"\nusername=\"vms\"\npassword_env=\"HIK_PASSWORD\"\nfrom=[\"10.0.0.0/8\"]").unwrap().accounts;
     assert_eq!(accounts[0].password, Secret::new("from-env"));
 }

@@ -2,6 +2,7 @@
 //! groups and epochs, places pictures on the relay's time line and hands them on.
 
 mod key_frames;
+mod log;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -30,6 +31,7 @@ use crate::proto::ids::{CameraId, Profile};
 use crate::proto::key_frames::KeyFrames;
 use crate::reason::{Reason, Refusal};
 use key_frames::Asking;
+use log::Line;
 
 /// One stream of a camera: known to the pool as soon as it was asked for, with a
 /// task only while it is wanted.
@@ -42,6 +44,8 @@ pub(super) struct Stream {
     learned: Learned,
     shared: Mutex<Shared>,
     wake: Notify,
+    /// What the log was told; outlives the task, or each new request told it again.
+    log: Mutex<log::Log>,
 }
 
 /// What others leave for the task.
@@ -107,6 +111,7 @@ impl Stream {
                 running: false,
             }),
             wake: Notify::new(),
+            log: Mutex::default(),
         }
     }
 
@@ -472,12 +477,21 @@ impl Task {
     }
 
     fn tell(&self, state: &State) {
-        match state {
-            State::Retrying(refusal) | State::Failed(refusal) => {
-                tracing::warn!(camera = %self.stream.camera, profile = self.stream.profile.as_str(), %refusal, "camera failed");
+        let stream = &self.stream;
+        let line = {
+            let mut log = stream.log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.line(state, self.now())
+        };
+        let profile = stream.profile.as_str();
+        match (line, state) {
+            (Some(Line::Failed(unsaid)), State::Retrying(refusal) | State::Failed(refusal)) => {
+                tracing::warn!(camera = %stream.camera, profile, %refusal, unsaid, "camera failed");
             }
-            State::Starting | State::Live => {
-                tracing::info!(camera = %self.stream.camera, profile = self.stream.profile.as_str(), ?state, "camera");
+            (Some(_), _) => {
+                tracing::info!(camera = %stream.camera, profile, ?state, "camera");
+            }
+            (None, _) => {
+                tracing::debug!(camera = %stream.camera, profile, ?state, "camera");
             }
         }
         for attached in &self.sinks {

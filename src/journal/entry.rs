@@ -142,7 +142,7 @@ pub enum Entry {
         camera: CameraId,
         /// Who: the operator's number, or `vms:NAME`.
         who: String,
-        /// How: `rtsp`, `live`.
+        /// How: `rtsp` (over TCP), `rtsp_udp`, `live`.
         how: String,
         /// From where.
         from: String,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::congestion::Known;
-use super::endpoint::{self, Error};
+use super::endpoint::{self, Error, IDLE_TIMEOUT};
 pub use super::reach::Pace;
 use super::reach::{CONNECT_TIMEOUT, Opened, Sockets, Way, resolve};
 use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
@@ -28,6 +28,7 @@ use super::transport::{Connection, Transport};
 use super::{Event, Link, tcp};
 use crate::clock::Clock;
 use crate::config::settings;
+use crate::connect;
 use crate::metrics;
 use crate::proto::backoff::Backoff;
 use crate::proto::control::{ToGateway, ToReceiver};
@@ -43,8 +44,13 @@ const WAITED: Duration = Duration::from_secs(2);
 /// knows how many others there are: a thousand then come back at 200 handshakes a
 /// second, a small part of what a core bears. The mean of 2.5 s costs a lone gateway
 /// nothing it would notice: a link rides out what passes within 30 s by itself.
-/// A gateway that is being watched waits half a second to a second, as few are.
+/// A gateway that is being watched does not wait, as few are.
 const SPREAD: Duration = Duration::from_secs(5);
+/// How long a link that was lost with relays on it is tried for without a pause: operators
+/// wait, and grants seldom last longer.
+const REGAIN_FOR: Duration = Duration::from_secs(15 * 60);
+/// How long a link over TCP that carries relays is silent before another is opened.
+const TCP_PATIENCE: Duration = Duration::from_millis(1_500);
 /// How often a link is looked at: send window, figures.
 const TICK: Duration = Duration::from_millis(250);
 /// A link that stood this long counts as a success.
@@ -194,23 +200,30 @@ impl Centre {
         let mut watching = self.dialer.targets.subscribe();
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1, STABLE);
         let mut told = String::new();
+        let mut lost: Option<Lost> = None;
+        let mut next = None;
         loop {
             let target = watching.borrow_and_update().get(&self.name).cloned();
             let Some(target) = target else {
                 return;
             };
-            let tried = tokio::select! {
-                () = self.token.cancelled() => return,
-                tried = self.connect(&target) => tried,
+            let tried = match next.take() {
+                Some(opened) => Ok(opened),
+                None => tokio::select! {
+                    () = self.token.cancelled() => return,
+                    tried = self.connect(&target) => tried,
+                    opened = self.regain(lost.as_ref()) => Ok(opened),
+                },
             };
             let wait = match tried {
-                Ok((opened, address)) => {
+                Ok(opened) => {
                     told.clear();
-                    let Stood { time, was_relaying } = self.serve(opened, address).await;
+                    let Stood { time, relaying } = self.serve(opened).await;
                     if self.token.is_cancelled() {
                         return;
                     }
-                    if was_relaying {
+                    lost = relaying;
+                    if lost.is_some() {
                         backoff.failed(time, jitter())
                     } else {
                         backoff.shared(time, SPREAD, jitter())
@@ -230,14 +243,14 @@ impl Centre {
             tokio::select! {
                 () = self.token.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
+                opened = self.regain(lost.as_ref()) => next = Some(opened),
                 changed = watching.changed() => if changed.is_err() { return },
             }
         }
     }
 
-    /// Tries each address in turn; gives the one that was reached, or an error
-    /// that tells of all of them.
-    async fn connect<'a>(&self, target: &'a Target) -> Result<(Opened, &'a str), String> {
+    /// Tries each name in turn, the addresses of one staggered; gives an error that tells of all of them.
+    async fn connect(&self, target: &Target) -> Result<Opened, String> {
         let mut causes = Vec::new();
         for address in &target.addresses {
             let found = match resolve(address).await {
@@ -247,12 +260,16 @@ impl Centre {
                     continue;
                 }
             };
-            for found in found {
-                let pace = self.dialer.parts.pace;
-                match self.sockets.reach(&target.way, found, pace).await {
-                    Ok(opened) => return Ok((opened, address)),
-                    Err(cause) => causes.push(format!("{address} ({found}): {cause}")),
-                }
+            let pace = self.dialer.parts.pace;
+            // A dead address of the name does not hold up those that live.
+            let found = connect::alternate(found.into_iter());
+            let reached = connect::race(found, connect::STAGGER, |found| async move {
+                let reached = self.sockets.reach(&target.way, found, pace).await;
+                reached.map_err(|cause| format!("{address} ({found}): {cause}"))
+            });
+            match reached.await {
+                Ok((opened, _)) => return Ok(opened),
+                Err(failed) => causes.extend(failed),
             }
         }
         if causes.is_empty() {
@@ -261,68 +278,145 @@ impl Centre {
         Err(causes.join("; "))
     }
 
-    /// Runs a link to its end, and those over a better transport that follow it
-    /// without a gap.
-    async fn serve(&self, opened: Opened, address: &str) -> Stood {
-        let since = Instant::now();
-        if opened.transport() == Transport::Tcp {
-            let port = opened.connection.remote_address().port();
-            tracing::warn!(
-                centre = %self.name,
-                "UDP to {address} gets no answer, using TCP; open outbound UDP {port}"
-            );
+    /// Regains a link that was lost with relays on it; never returns where none was, or too
+    /// long ago.
+    async fn regain(&self, lost: Option<&Lost>) -> Opened {
+        let target = self.dialer.targets.borrow().get(&self.name).cloned();
+        if let (Some(lost), Some(target)) = (lost, target) {
+            let left = REGAIN_FOR.saturating_sub(lost.at.elapsed());
+            let regained = self
+                .sockets
+                .regain(&target.way, lost.address, lost.transport, lost.rtt);
+            if let Ok(opened) = tokio::time::timeout(left, regained).await {
+                return opened;
+            }
         }
-        let mut was_relaying = false;
+        std::future::pending().await
+    }
+
+    /// Runs a link to its end, and those that take its place without a gap.
+    async fn serve(&self, opened: Opened) -> Stood {
+        let since = Instant::now();
+        let mut relaying = None;
         let mut next = Some(opened);
         while let Some(opened) = next {
-            next = match opened.transport() {
-                Transport::Quic => {
-                    let link = Link::new(opened.connection.clone(), self.known());
-                    was_relaying = self.session(&link, opened).await;
-                    None
-                }
-                Transport::Tcp => {
-                    let (relaying, quic) = self.serve_tcp(opened).await;
-                    was_relaying = relaying;
-                    quic
-                }
-            };
+            if opened.transport() == Transport::Tcp {
+                let address = opened.connection.remote_address();
+                tracing::warn!(
+                    centre = %self.name,
+                    "UDP to {address} gets no answer, using TCP; open outbound UDP {}",
+                    address.port()
+                );
+            }
+            (relaying, next) = self.serve_one(opened).await;
         }
         Stood {
             time: since.elapsed(),
-            was_relaying,
+            relaying,
         }
     }
 
-    /// Runs a link over TCP until it ends or one over QUIC takes its place; also says
-    /// whether it carried relays.
-    async fn serve_tcp(&self, opened: Opened) -> (bool, Option<Opened>) {
+    /// Runs a link until it ends or another takes its place: over QUIC that of one over
+    /// TCP, a new one that of one that is silent. Also says how it was lost where it
+    /// carried relays.
+    async fn serve_one(&self, opened: Opened) -> (Option<Lost>, Option<Opened>) {
+        let transport = opened.transport();
         let known = match &opened.connection {
             Connection::Tcp(connection) => Arc::clone(connection.known()),
-            Connection::Quic(_) => Arc::default(),
+            Connection::Quic(_) => self.known(),
         };
         let link = Link::new(opened.connection.clone(), known);
+        let lost = |was_relaying: bool, rtt| {
+            was_relaying.then(|| Lost {
+                transport,
+                address: link.peer_address(),
+                rtt,
+                at: Instant::now(),
+            })
+        };
+        let rtt = link.rtt();
         let session = self.session(&link, opened);
-        let back = self.return_to_quic();
-        tokio::pin!(session, back);
-        let quic = tokio::select! {
+        let other = async {
+            match transport {
+                Transport::Quic => self.replace_silent(&link).await,
+                Transport::Tcp => tokio::select! {
+                    opened = self.return_to_quic() => opened,
+                    opened = self.replace_silent(&link) => opened,
+                },
+            }
+        };
+        tokio::pin!(session, other);
+        let opened = tokio::select! {
             biased;
             was_relaying = &mut session => {
+                let lost = lost(was_relaying, rtt);
                 // The centre may know of the new link before we do.
                 let closed = link.connection.close_reason();
-                if closed.and_then(|closed| closed.reason()) != Some(Reason::LinkLost) {
-                    return (was_relaying, None);
+                let is_replaced = closed.and_then(|closed| closed.reason())
+                    == Some(Reason::LinkLost);
+                let may_follow = transport == Transport::Tcp || link.is_silent();
+                if !is_replaced || !may_follow {
+                    return (lost, None);
                 }
-                let quic = tokio::time::timeout(SETUP_TIMEOUT, back).await;
-                return (was_relaying, quic.ok());
+                let next = tokio::time::timeout(SETUP_TIMEOUT, other).await;
+                return (lost, next.ok());
             }
-            quic = &mut back => quic,
+            opened = &mut other => opened,
         };
-        tracing::info!(centre = %self.name, "UDP gets through again, back to QUIC");
-        session::close(&link.connection, Reason::LinkLost, "back to QUIC");
+        let cause = if opened.transport() == transport {
+            "the path is back, a new link takes the place of the silent one"
+        } else {
+            "UDP gets through again, back to QUIC"
+        };
+        tracing::info!(centre = %self.name, "{cause}");
+        session::close(&link.connection, Reason::LinkLost, cause);
         // The control plane hears of the end before it hears of the new link.
         let was_relaying = session.await;
-        (was_relaying, Some(quic))
+        (lost(was_relaying, rtt), Some(opened))
+    }
+
+    /// Waits until a link that carries relays has been silent for long, and opens another
+    /// unless it is heard again meanwhile. QUIC's probes find the path again by themselves,
+    /// so there only the centre's other addresses are to be gained; the kernel's over TCP
+    /// come the later the longer the path was cut.
+    async fn replace_silent(&self, link: &Link) -> Opened {
+        let patience = match link.transport() {
+            Transport::Quic => IDLE_TIMEOUT,
+            Transport::Tcp => TCP_PATIENCE,
+        };
+        loop {
+            link.silent_for(patience).await;
+            let lost = Lost {
+                transport: link.transport(),
+                address: link.peer_address(),
+                rtt: link.rtt(),
+                at: Instant::now(),
+            };
+            let again = async {
+                match link.transport() {
+                    Transport::Quic => self.reconnect().await,
+                    Transport::Tcp => self.regain(Some(&lost)).await,
+                }
+            };
+            tokio::select! {
+                () = link.heard() => {}
+                opened = again => return opened,
+            }
+        }
+    }
+
+    /// Tries all addresses until one answers.
+    async fn reconnect(&self) -> Opened {
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1, STABLE);
+        loop {
+            let target = self.dialer.targets.borrow().get(&self.name).cloned();
+            if let Some(target) = target
+                && let Ok(opened) = self.connect(&target).await
+            {
+                return opened;
+            }
+            tokio::time::sleep(backoff.failed(Duration::ZERO, jitter())).await;
+        }
     }
 
     /// What congestion control knows of the way there over QUIC.
@@ -411,11 +505,19 @@ fn jitter() -> f64 {
     getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
 }
 
-/// What a link was that is over, or several of which each took the place of the one before.
+/// A link, or several of which each took the place of the one before.
 struct Stood {
     time: Duration,
-    /// Whether the last one carried relays when it was last looked at.
-    was_relaying: bool,
+    /// The last one, where it carried relays when it was last looked at.
+    relaying: Option<Lost>,
+}
+
+/// A link that was lost while it carried relays.
+struct Lost {
+    transport: Transport,
+    address: std::net::SocketAddr,
+    rtt: Duration,
+    at: Instant,
 }
 
 /// What the gateway does with its links.

@@ -14,10 +14,9 @@ use quinn::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::closing;
 use super::congestion::{self, Known};
 use super::socket::{Parity, ParitySocket};
-use super::tls;
+use super::{tls, window};
 use crate::config::settings::{Congestion, Uplink};
 
 /// Asked of the kernel for each direction: the usual default of 208 KB loses 1
@@ -25,8 +24,18 @@ use crate::config::settings::{Congestion, Uplink};
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 /// A quiet link says something this often, which also keeps NATs open.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// A link that hears nothing for this long is over.
+/// A link that carries no relays and hears nothing for this long is over.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// One that carries relays is kept for this long: what it has to say first when the path
+/// is back takes a round trip, a new link several and the peers' decisions besides.
+pub const LONGEST_CUT: Duration = Duration::from_secs(120);
+/// The round trip that is assumed before one was measured: a first packet that gets lost is
+/// sent again after three of these, where the 333 ms of RFC 9002 make it a second.
+const FIRST_RTT: Duration = Duration::from_millis(100);
+/// What a probe of a link that hears nothing says: nothing.
+pub const PROBE: &[u8] = &[0];
+/// Bytes of probes that are kept; nobody reads them.
+const PROBES_KEPT: usize = 256;
 /// Bytes of all media a receiver takes from one gateway before it has read them.
 pub(super) const RECEIVE_WINDOW: u32 = 64 * 1024 * 1024;
 /// The same for one stream: a whole access unit and the group around it.
@@ -113,9 +122,10 @@ pub fn transport(
     discovery.upper_bound(MTU_LIMIT);
     let mut transport = TransportConfig::default();
     transport
+        .initial_rtt(FIRST_RTT)
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
-            IDLE_TIMEOUT.as_millis() as u32,
+            LONGEST_CUT.as_millis() as u32,
         ))))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(uni_streams))
@@ -125,7 +135,7 @@ pub fn transport(
         .send_window(send_window(initial_window))
         .mtu_discovery_config(Some(discovery))
         .ack_frequency_config(Some(acks))
-        .datagram_receive_buffer_size(None);
+        .datagram_receive_buffer_size(Some(PROBES_KEPT));
     match congestion {
         Congestion::Fanal => {
             let known = Arc::clone(known);
@@ -133,12 +143,12 @@ pub fn transport(
                 initial_window,
                 known,
             };
-            transport.congestion_controller_factory(Arc::new(closing::Config::new(ours)));
+            transport.congestion_controller_factory(Arc::new(window::Config::new(ours)));
         }
         Congestion::Cubic => {
             let mut cubic = CubicConfig::default();
             cubic.initial_window(initial_window);
-            transport.congestion_controller_factory(Arc::new(closing::Config::new(cubic)));
+            transport.congestion_controller_factory(Arc::new(window::Config::new(cubic)));
         }
     }
     transport

@@ -11,7 +11,6 @@
 //! gets [`Event`]s over bounded channels.
 
 pub mod accept;
-pub mod closing;
 pub mod congestion;
 pub mod control;
 pub mod dial;
@@ -24,18 +23,22 @@ mod reach;
 pub mod redundancy;
 pub mod relay;
 mod session;
+pub mod silence;
 pub mod socket;
 pub mod stats;
 pub mod tcp;
 pub mod tls;
 pub mod transport;
 mod turns;
+pub mod window;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use congestion::Known;
+use silence::{LOOK_EVERY, LOOK_IDLE, Silence};
+use tokio::sync::watch;
 use turns::LinkTurns;
 
 /// What a link tells the control plane. `M` is what the peer sends.
@@ -80,16 +83,21 @@ pub struct Link {
     /// The send window that is set.
     send_window: Arc<AtomicU64>,
     turns: Arc<LinkTurns>,
-    relays: Arc<AtomicUsize>,
+    relays: watch::Sender<usize>,
+    /// An answer is overdue.
+    silent: Arc<AtomicBool>,
+    /// For how long nothing has come, where an answer is overdue; else nothing.
+    unheard: watch::Sender<Duration>,
 }
 
 /// A relay that a link carries; counted until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Carried(Arc<AtomicUsize>);
+pub(crate) struct Carried(watch::Sender<usize>);
 
 impl Drop for Carried {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0
+            .send_modify(|relays| *relays = relays.saturating_sub(1));
     }
 }
 
@@ -102,7 +110,9 @@ impl Link {
             known,
             send_window: Arc::default(),
             turns: Arc::default(),
-            relays: Arc::default(),
+            relays: watch::Sender::new(0),
+            silent: Arc::default(),
+            unheard: watch::Sender::new(Duration::ZERO),
         }
     }
 
@@ -145,13 +155,73 @@ impl Link {
 
     /// Counts a relay that this link carries from now on.
     pub(crate) fn carry(&self) -> Carried {
-        self.relays.fetch_add(1, Ordering::Relaxed);
-        Carried(Arc::clone(&self.relays))
+        self.relays.send_modify(|relays| *relays += 1);
+        Carried(self.relays.clone())
     }
 
-    /// Relays that this link carries, at the gateway.
+    /// Relays that this link carries: at the gateway those that send, at the receiver
+    /// those that are allowed.
     pub fn relays(&self) -> usize {
-        self.relays.load(Ordering::Relaxed)
+        *self.relays.borrow()
+    }
+
+    /// The receiver allows so many relays on this link.
+    pub(crate) fn set_relays(&self, count: usize) {
+        self.relays
+            .send_if_modified(|relays| std::mem::replace(relays, count) != count);
+    }
+
+    /// Whether an answer of the peer is overdue: the path may be cut.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Looks after a link that hears nothing ([`silence`]): probes, and tells the relays
+    /// when it is heard again. Returns when a link that carries nothing has been silent for
+    /// too long.
+    async fn watch_silence(&self) {
+        let mut silence = Silence::new(Instant::now());
+        let mut relays = self.relays.subscribe();
+        loop {
+            let carries = *relays.borrow_and_update() > 0;
+            let look = silence.look(Instant::now(), self.stats(), carries);
+            if look.is_over {
+                return;
+            }
+            if self.silent.swap(look.is_silent, Ordering::Relaxed) && !look.is_silent {
+                self.turns.back();
+            }
+            if look.probe {
+                self.connection.probe();
+            }
+            self.unheard.send_if_modified(|unheard| {
+                let is_new = look.is_silent || !unheard.is_zero();
+                *unheard = if look.is_silent {
+                    look.silent_for
+                } else {
+                    Duration::ZERO
+                };
+                is_new
+            });
+            let wait = if carries { LOOK_EVERY } else { LOOK_IDLE };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = relays.changed() => {}
+            }
+        }
+    }
+
+    /// Waits until an answer is overdue and nothing has come for so long.
+    async fn silent_for(&self, time: Duration) {
+        let mut unheard = self.unheard.subscribe();
+        // The sender lives as long as this.
+        let _ = unheard.wait_for(|unheard| *unheard >= time).await;
+    }
+
+    /// Waits until the peer is heard, at once where it is not silent.
+    async fn heard(&self) {
+        let mut unheard = self.unheard.subscribe();
+        let _ = unheard.wait_for(Duration::is_zero).await;
     }
 
     /// The peer's clock minus ours, in microseconds, as last measured; 0 until

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::congestion::Known;
@@ -16,6 +16,9 @@ use super::{control, priority, tcp};
 
 /// How long one address has for its handshake, over both transports together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an attempt to regain a link has, at least and at most; else eight round trips,
+/// twice those of the handshakes.
+const REGAIN: (Duration, Duration) = (Duration::from_millis(600), CONNECT_TIMEOUT);
 /// Addresses that a name may stand for; more are not tried.
 const ADDRESS_LIMIT: usize = 16;
 
@@ -130,6 +133,38 @@ impl Sockets {
     /// The same over TCP.
     pub(super) async fn reach_tcp(&self, way: &Way, address: SocketAddr) -> Result<Opened, String> {
         greet(self.connect_tcp(way, address).await?).await
+    }
+
+    /// Tries one address again and again, so often that an attempt begins within a moment
+    /// of the path's return: both QUIC and TCP double the time after which they send their
+    /// first packet again, so no attempt grows old. `rtt`: of the link that was lost.
+    /// Never returns once the centre has refused.
+    pub(super) async fn regain(
+        &self,
+        way: &Way,
+        address: SocketAddr,
+        over: Transport,
+        rtt: Duration,
+    ) -> Opened {
+        let age = (rtt * 8).clamp(REGAIN.0, REGAIN.1);
+        loop {
+            let next = Instant::now() + age;
+            let attempt = async {
+                match over {
+                    Transport::Quic => self.reach_quic(way, address).await,
+                    Transport::Tcp => self.reach_tcp(way, address).await,
+                }
+            };
+            match timeout(age, attempt).await {
+                Ok(Ok(opened)) => return opened,
+                Ok(Err(cause)) if over == Transport::Quic => {
+                    tracing::debug!(%address, %cause, "link not regained");
+                    return std::future::pending().await;
+                }
+                // Over TCP it may be the system's answer for a path that is not there.
+                Ok(Err(_)) | Err(_) => sleep_until(next).await,
+            }
+        }
     }
 
     /// A QUIC handshake; whether the centre accepts us shows later.

@@ -304,6 +304,7 @@ impl Shared {
                 self.tell(Notice::Expired);
                 return Poll::Ready(());
             }
+            inner.backlog.set_away(self.link.is_silent(), now);
             self.give_way(&mut inner, now);
             self.expire(&mut inner, now);
             if self.write(cx, task, &mut inner, now).is_break() {
@@ -419,7 +420,10 @@ impl Shared {
                         }
                         Poll::Ready(Err(_)) => return Break(()),
                         Poll::Pending => {
-                            self.link.turns.blocked(now, self.link.capacity());
+                            // Of a link that is cut no relay takes the place of another.
+                            if !self.link.is_silent() {
+                                self.link.turns.blocked(now, self.link.capacity());
+                            }
                             is_full = true;
                             blocked += 1;
                         }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::tls::{self, Peers};
-use super::transport::{Connection, SendStream};
+use super::transport::{Closed, Connection, SendStream};
 use super::{Event, Link, control};
 use crate::clock::{Clock, Wall};
 use crate::reason::Reason;
@@ -144,6 +144,10 @@ impl<S: Side> Session<S> {
             cause = refused(&link.connection, &peer, &clock, accepted) => {
                 close(&link.connection, Reason::ProtocolError, &cause);
                 cause
+            }
+            () = link.watch_silence() => {
+                close(&link.connection, Reason::LinkLost, "nothing was heard for too long");
+                Closed::Silent.to_string()
             }
             () = tick => String::new(),
         };

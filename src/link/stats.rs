@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::transport::Transport;
+use super::window;
 use crate::metrics;
 
 /// A link's figures now; over TCP those that only the kernel knows are 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Round-trip time, smoothed.
     pub rtt: Duration,
@@ -24,6 +25,11 @@ pub struct Snapshot {
     pub sent_bytes: u64,
     /// Datagrams received since the link is up.
     pub received_datagrams: u64,
+    /// What was sent that the peer acknowledges, and what it acknowledged, in units of
+    /// their own: each grows with every such packet. Over TCP they are pings.
+    pub asked: u64,
+    /// See `asked`.
+    pub answered: u64,
     /// Bytes received, with all headers above UDP's or TCP's (there, about).
     pub received_bytes: u64,
 }
@@ -42,8 +48,15 @@ impl Snapshot {
             sent_bytes: stats.udp_tx.bytes,
             received_datagrams: stats.udp_rx.datagrams,
             received_bytes: stats.udp_rx.bytes,
+            asked: asked(&stats.frame_tx),
+            answered: window::answered(connection.congestion_state()),
         }
     }
+}
+
+/// Frames that a peer acknowledges: those that a link sends again and again.
+pub fn asked(sent: &quinn_proto::FrameStats) -> u64 {
+    sent.stream + sent.datagram + sent.ping + sent.reset_stream
 }
 
 /// Keeps the gateway's metrics of one link; they fall to 0 with it.

@@ -200,6 +200,7 @@ impl Connection {
     /// Its figures now. What the kernel alone knows (window, packets lost) is 0.
     pub fn stats(&self) -> Snapshot {
         let counts = &self.shared().counts;
+        let (asked, answered) = self.shared().lock().mux.asked();
         Snapshot {
             rtt: self.rtt(),
             window: 0,
@@ -210,7 +211,14 @@ impl Connection {
             sent_bytes: counts.sent_bytes.load(Ordering::Relaxed),
             received_datagrams: 0,
             received_bytes: counts.received_bytes.load(Ordering::Relaxed),
+            asked,
+            answered,
         }
+    }
+
+    /// Asks the peer for an answer: the kernel sends it when it thinks fit.
+    pub(super) fn ask(&self) {
+        self.shared().act(Mux::ask);
     }
 
     /// Closes it at once, telling the peer why.

@@ -5,14 +5,13 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 
-use super::closing;
 use super::stats::Snapshot;
-use super::tcp;
+use super::{endpoint, tcp, window};
 use crate::reason::Reason;
 
 /// What carries a link.
@@ -96,7 +95,9 @@ impl std::fmt::Display for Closed {
                 None => write!(f, "closed by the peer: code {code}: {text}"),
             },
             Self::Here => f.write_str("closed by this side"),
-            Self::Silent => f.write_str("nothing heard from the peer for 30 s; is its network up?"),
+            Self::Silent => {
+                f.write_str("nothing heard from the peer for too long; is its network up?")
+            }
             Self::Failed(cause) => f.write_str(cause),
         }
     }
@@ -247,10 +248,23 @@ impl Connection {
     pub fn close(&self, reason: Reason, text: &str) {
         match self {
             Self::Quic(connection) => {
-                closing::open(connection.congestion_state());
+                window::open_for_close(connection.congestion_state());
                 connection.close(reason.number().into(), text.as_bytes());
             }
             Self::Tcp(connection) => connection.close(reason.number(), text),
+        }
+    }
+
+    /// Sends something that the peer acknowledges, whatever is under way and unanswered.
+    /// Over TCP it waits for the kernel.
+    pub(super) fn probe(&self) {
+        match self {
+            Self::Quic(connection) => {
+                window::open_for_probe(connection.congestion_state(), Instant::now());
+                // A peer of an older version takes no datagrams: QUIC's own probes must do.
+                let _ = connection.send_datagram(Bytes::from_static(endpoint::PROBE));
+            }
+            Self::Tcp(connection) => connection.ask(),
         }
     }
 

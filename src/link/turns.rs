@@ -84,6 +84,15 @@ impl LinkTurns {
         self.lock().wake_first(None);
     }
 
+    /// The peer is heard again: what the link took while it was not says nothing.
+    pub(super) fn back(&self) {
+        let mut inner = self.lock();
+        inner.turns.forget_rate();
+        for seat in inner.seats.values() {
+            seat.waker.wake();
+        }
+    }
+
     /// The link took so many bytes.
     pub(super) fn wrote(&self, now: Boot, bytes: usize) {
         self.lock().turns.wrote(now, bytes);

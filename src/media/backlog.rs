@@ -11,6 +11,8 @@
 //!   sent stays good, and the next key frame takes over;
 //! * a key frame that is on its way is let through for up to 3 s, else a link
 //!   too narrow for one per group would never show a picture;
+//! * while nothing comes back over the link it may be cut: the newest group is kept whole,
+//!   so that its pictures go on as soon as the link does, and their time counts from then;
 //! * MJPEG: every picture is a group; of those that wait only the newest stays.
 //!
 //! A picture's age is counted from the moment it is handed in, which is when its
@@ -111,11 +113,14 @@ impl<W> Entry<W> {
         has_key && !self.complete && !self.truncated
     }
 
-    /// When it is given up, if a newer group has come.
-    fn given_up_at(&self, grace: Duration) -> Option<Boot> {
+    /// When it is given up, if a newer group has come. Nothing is awaited of a link that
+    /// is away.
+    fn given_up_at(&self, grace: Duration, is_away: bool) -> Option<Boot> {
         let end = self.superseded?.plus(grace);
         match self.waits_since() {
-            Some(since) if self.key_under_way() => Some(end.max(since.plus(KEY_PATIENCE))),
+            Some(since) if self.key_under_way() && !is_away => {
+                Some(end.max(since.plus(KEY_PATIENCE)))
+            }
             _ => Some(end),
         }
     }
@@ -170,6 +175,8 @@ pub struct Backlog<W> {
     rates: (usize, usize),
     /// The newest group ends short.
     has_gap: bool,
+    /// The link may be cut.
+    is_away: bool,
 }
 
 impl<W> Default for Backlog<W> {
@@ -191,6 +198,7 @@ impl<W> Backlog<W> {
             rest_bytes: 0,
             rates: (0, 0),
             has_gap: false,
+            is_away: false,
         }
     }
 
@@ -305,6 +313,22 @@ impl<W> Backlog<W> {
         }
     }
 
+    /// The link may be cut, or is heard again: then pictures of the newest group wait since
+    /// this moment, for the link was not too narrow for them.
+    pub fn set_away(&mut self, is_away: bool, now: Boot) {
+        let was_away = std::mem::replace(&mut self.is_away, is_away);
+        if !was_away || is_away {
+            return;
+        }
+        if let Some(entry) = self.entries.back_mut() {
+            let units = entry.units.iter_mut().map(|(_, since)| since);
+            let writing = entry.writing.iter_mut().map(|(since, _)| since);
+            for since in units.chain(writing) {
+                *since = now;
+            }
+        }
+    }
+
     /// The newest group is cut short: the picture stands still until the next.
     pub const fn ends_short(&self) -> bool {
         self.has_gap
@@ -377,7 +401,10 @@ impl<W> Backlog<W> {
         };
         let mut at = 0;
         while let Some(entry) = self.entries.get(at) {
-            if entry.given_up_at(grace).is_none_or(|end| now < end) {
+            if entry
+                .given_up_at(grace, self.is_away)
+                .is_none_or(|end| now < end)
+            {
                 at += 1;
                 continue;
             }
@@ -413,7 +440,7 @@ impl<W> Backlog<W> {
         } else {
             KEY_PATIENCE
         };
-        let is_late = age(entry) >= limit || is_over;
+        let is_late = (age(entry) >= limit && !self.is_away) || is_over;
         if is_late && entry.has_rest() && !entry.truncated {
             expired.dropped += entry.units.len() as u32;
             expired.late = true;
@@ -443,12 +470,13 @@ impl<W> Backlog<W> {
             deadline = Some(deadline.map_or(at, |known| known.min(at)));
         };
         for entry in &self.entries {
-            if let Some(end) = entry.given_up_at(grace) {
+            if let Some(end) = entry.given_up_at(grace, self.is_away) {
                 consider(end);
             }
         }
         if let Some(entry) = self.entries.back().filter(|entry| !entry.truncated) {
-            if let Some(since) = entry.waits_since().filter(|_| entry.has_rest()) {
+            let may_be_late = entry.has_rest() && !self.is_away;
+            if let Some(since) = entry.waits_since().filter(|_| may_be_late) {
                 let limit = if entry.key_out {
                     JUMP_AFTER
                 } else {

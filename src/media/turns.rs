@@ -9,7 +9,8 @@
 //!   where that is more. Beyond, a relay of the least important class gives up the rest
 //!   of its group: the one whose next key frame is nearest, since its picture stands
 //!   still for the shortest time. So cameras lose the ends of their groups in turn,
-//!   and what is shown is shown in time.
+//!   and what is shown is shown in time;
+//! * a relay that has the link to itself lets its pictures wait for nearly a second.
 //!
 //! Pure: time is passed in; `K` names a relay.
 
@@ -22,6 +23,11 @@ use crate::link::priority::Class;
 
 /// Time that what waits may take to send: at least, and at most.
 const ALLOWED: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(850));
+/// The same for a relay that has the link to itself. Its picture stands still from there
+/// until its next key frame, and nobody else has the time that it leaves: each tenth of a
+/// second more is worth a quarter of a second of pictures where 3.4 Mbit/s meet 2. With this
+/// 95 % of the pictures are there within a second.
+const ALLOWED_ALONE: Duration = Duration::from_millis(940);
 /// How long a link must have been busy for its rate to be told by that.
 const LEAST_BUSY: Duration = Duration::from_millis(100);
 /// How long, for its rate to count for more than what is known otherwise.
@@ -161,6 +167,11 @@ impl<K: Copy + Ord> Turns<K> {
         }
     }
 
+    /// The link was cut: what it took meanwhile is not what it carries.
+    pub const fn forget_rate(&mut self) {
+        self.busy = None;
+    }
+
     /// Whether pictures waited for the link within this time.
     pub fn waited(&self, now: Boot, within: Duration) -> bool {
         self.blocked.is_some_and(|at| now.since(at) < within)
@@ -210,7 +221,10 @@ impl<K: Copy + Ord> Turns<K> {
             .collect();
         let key = counted.iter().map(|standing| standing.key_bytes).max();
         let key = key.unwrap_or(0);
-        let allowed = rate.time(key + key / 5).clamp(ALLOWED.0, ALLOWED.1);
+        let allowed = match counted.len() {
+            1 => ALLOWED_ALONE,
+            _ => rate.time(key + key / 5).clamp(ALLOWED.0, ALLOWED.1),
+        };
         let wait = rate.time(counted.iter().map(|standing| standing.bytes).sum());
         let (victim, gives) = (*victim, standing.rates.1);
         // What comes must be what goes, and more or less by what waits too little or too
@@ -344,8 +358,18 @@ mod tests {
         };
         let mut turns = busy();
         turns.set(1, Class::Rest, long(60_000));
+        turns.set(2, Class::Rest, Standing::default());
         assert_eq!(turns.victim(at(200), None), None);
         turns.set(1, Class::Rest, long(61_000));
+        assert_eq!(turns.victim(at(200), None), Some(1));
+    }
+
+    #[test]
+    fn a_relay_that_has_the_link_to_itself_may_wait_for_nearly_a_second() {
+        let mut turns = busy();
+        turns.set(1, Class::Rest, standing(0, 94_000, 1_500));
+        assert_eq!(turns.victim(at(200), None), None);
+        turns.set(1, Class::Rest, standing(0, 95_000, 1_500));
         assert_eq!(turns.victim(at(200), None), Some(1));
     }
 

@@ -10,6 +10,7 @@ use super::{Journal, STEP_BUCKETS, encode, first_end, free_bytes};
 use crate::config::settings;
 use crate::proto::ids::{CameraId, CommuneId};
 use crate::reason::Reason;
+use crate::rtsp::message::REFUSALS as RTSP_REFUSALS;
 
 /// The receiver's metrics (`fanal_receiver_…`).
 #[derive(Debug)]
@@ -53,6 +54,8 @@ pub struct Receiver {
     pub viewers: IntGaugeVec,
     /// `kind`: jumps of slow viewers to the next key frame.
     pub viewer_skips_total: IntCounterVec,
+    /// `reason`: a reason's code, or one of [`REFUSALS`](crate::rtsp::message::REFUSALS).
+    pub rtsp_refused_total: IntCounterVec,
     /// `commune`, `camera`: how old the newest picture is.
     pub newest_frame_age_seconds: GaugeVec,
     /// `commune`, `cause` ([`STREAM_REFUSALS`]): media streams that were stopped unread.
@@ -154,6 +157,9 @@ impl Receiver {
             made.viewers.with_label_values(&[kind.as_str()]);
             made.viewer_skips_total.with_label_values(&[kind.as_str()]);
         }
+        for reason in RTSP_REFUSALS {
+            made.rtsp_refused_total.with_label_values(&[reason]);
+        }
         for purpose in ["link", "link_authority", "designation_authority"] {
             made.certificate_expiry_timestamp_seconds
                 .with_label_values(&[purpose]);
@@ -184,6 +190,7 @@ impl Receiver {
             transit_seconds: r.histogram("transit_seconds", TRANSIT_BUCKETS, "From a picture's arrival at the gateway to its arrival here, clock offset taken out.")?,
             viewers: r.gauges("viewers", &["kind"], "Viewers connected.")?,
             viewer_skips_total: r.counters("viewer_skips_total", &["kind"], "Jumps of slow viewers to the next key frame.")?,
+            rtsp_refused_total: r.counters("rtsp_refused_total", &["reason"], "RTSP requests and connections refused.")?,
             newest_frame_age_seconds: r.real_gauges("newest_frame_age_seconds", &["commune", "camera"], "How long ago the newest picture came.")?,
             streams_refused_total: r.counters("streams_refused_total", &["commune", "cause"], "Media streams stopped unread.")?,
             registry: r.registry,

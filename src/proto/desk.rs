@@ -17,6 +17,7 @@
 
 mod approval;
 mod commune;
+mod ended;
 mod ending;
 mod grant;
 mod heads;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use commune::{Commune, Unusable};
+pub use ended::Told;
 pub use grant::{End, Grant, GrantCamera};
 pub use request::{Asked, Denial, Progress};
 pub use snapshot::Still;
@@ -57,8 +59,6 @@ pub const ENDED_KEPT: Duration = Duration::from_secs(600);
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 /// Live grants at once, all communes together: bounds memory.
 pub const GRANT_LIMIT: usize = 1_024;
-/// Ended grants remembered.
-const ENDED_LIMIT: usize = 4_096;
 /// Requests that wait for one gateway at once.
 const WAITING_LIMIT: usize = 64;
 /// Journal entries in flight or owed: past it requests are refused.
@@ -273,7 +273,7 @@ pub struct Desk {
     waiting: BTreeMap<u64, request::Forwarded>,
     next_request: u64,
     grants: BTreeMap<GrantId, grant::Held>,
-    ended: BTreeMap<GrantId, Grant>,
+    ended: ended::Ended,
     communes: BTreeMap<CommuneId, commune::Peer>,
     /// Paces the heads of links that come up together.
     exchange: heads::Exchange,
@@ -292,6 +292,8 @@ pub struct Desk {
     newest: Wall,
     /// +1 whenever something that is shown changed.
     version: u64,
+    /// The `version` of the newest change of a commune.
+    communes_version: u64,
     stopping: bool,
 }
 
@@ -311,7 +313,7 @@ impl Desk {
             waiting: BTreeMap::new(),
             next_request: 1,
             grants: BTreeMap::new(),
-            ended: BTreeMap::new(),
+            ended: ended::Ended::default(),
             viewings: viewing::Viewings::default(),
             stills: snapshot::Stills::default(),
             pending: BTreeMap::new(),
@@ -324,6 +326,7 @@ impl Desk {
             unverified_due: None,
             newest: Wall(i64::MIN),
             version: 0,
+            communes_version: 0,
             stopping: false,
         }
     }
@@ -507,7 +510,7 @@ impl Desk {
         for commune in linked {
             self.send_lists(&commune);
         }
-        self.version += 1;
+        self.communes_changed();
     }
 
     /// An administrator accepts the clock as it stands.
@@ -542,21 +545,26 @@ impl Desk {
         (behind > CLOCK_TOLERANCE).then_some(behind)
     }
 
-    /// Grows whenever something that [`Desk::grants`] or [`Desk::communes`] shows changed.
+    /// Grows whenever something that [`Desk::grants`], [`Desk::ended`] or
+    /// [`Desk::communes`] shows changed.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Live grants, and those that ended a short while ago ([`Grant::is_told`]).
-    pub fn grants(&self) -> impl Iterator<Item = &Grant> {
-        let live = self.grants.values().map(|held| &held.view);
-        live.chain(self.ended.values())
+    /// Live grants.
+    pub fn grants(&self) -> impl Iterator<Item = &Arc<Grant>> {
+        self.grants.values().map(|held| &held.view)
     }
 
-    /// One of [`Desk::grants`].
-    pub fn grant(&self, grant: GrantId) -> Option<&Grant> {
+    /// Grants that ended a short while ago ([`Grant::is_told`]).
+    pub fn ended(&self) -> &Arc<Told> {
+        self.ended.told()
+    }
+
+    /// A live grant, or one that ended a short while ago.
+    pub fn grant(&self, grant: GrantId) -> Option<&Arc<Grant>> {
         let live = self.grants.get(&grant).map(|held| &held.view);
-        live.or_else(|| self.ended.get(&grant))
+        live.or_else(|| self.ended.told().get(&grant))
     }
 
     /// The communes of the settings, as far as they are known.
@@ -670,13 +678,7 @@ impl Desk {
 
     /// Forgets what can matter no more.
     fn forget(&mut self, now: Now) {
-        let before = self.ended.len();
-        self.ended.retain(|_, view| {
-            let at = view.end.as_ref().map(|end| end.at.boot);
-            // Within its time it could be sent as live again, and must stay ended.
-            view.deadline > now.boot || at.is_some_and(|at| now.boot.since(at) < ENDED_KEPT)
-        });
-        if self.ended.len() != before {
+        if self.ended.forget(now) {
             self.version += 1;
         }
         request::forget(&mut self.asked, now);

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod jws;
 pub mod key_frames;
 pub mod replay;
+pub mod seldom;
 pub mod snapshot;
 pub mod starts;
 pub mod statement;

@@ -369,7 +369,7 @@ impl Brain {
                 let view = self.desk.grant(grant).cloned();
                 view.ok_or_else(|| Reason::Internal.into())
             });
-            let _ = reply.send(view.map(|view| Answered::Granted(Box::new(view))));
+            let _ = reply.send(view.map(Answered::Granted));
         }
         self.send_focus();
     }
@@ -435,7 +435,8 @@ impl Brain {
     }
 
     fn show(&self) {
-        self.table.send_replace(Arc::new(Table::of(&self.desk)));
+        let table = Table::of(&self.desk, &self.table.borrow());
+        self.table.send_replace(Arc::new(table));
         let active = i64::try_from(self.desk.grants_active()).unwrap_or(i64::MAX);
         self.metrics.grants_active.set(active);
     }
@@ -467,11 +468,9 @@ impl Brain {
         }
         let mut wanted: BTreeMap<CommuneId, Vec<RelayId>> = BTreeMap::new();
         for (commune, camera) in self.state.focus.values().flatten() {
-            let relays = self
-                .desk
-                .grants()
-                .filter(|grant| grant.end.is_none() && &grant.commune == commune);
-            let relay = relays
+            let grants = self.desk.grants();
+            let relay = grants
+                .filter(|grant| &grant.commune == commune)
                 .filter_map(|grant| grant.camera(camera)?.relay)
                 .next();
             let list = wanted.entry(commune.clone()).or_default();

@@ -10,9 +10,11 @@ use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 use super::hub::{Event, Viewing};
+use super::library::Waits;
 use super::outbox::Outbox;
+use super::pace::{Rate, Sampling};
 use super::viewer::Viewer;
-use crate::clock::Clock;
+use crate::clock::{Boot, Clock};
 use crate::media::h265::Picture;
 use crate::media::kept::Kept;
 use crate::media::queue::Place;
@@ -20,7 +22,12 @@ use crate::media::unit::{AccessUnit, Codec, Configuration, Group};
 use crate::metrics;
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
 use crate::reason::Reason;
+use crate::rtsp::Sampled;
 use crate::rtsp::rtp::{Packetised, Packetiser};
+
+/// Longest pause between pictures that a slow camera may make and still count as
+/// one that gives pictures.
+const SLOWEST: Duration = Duration::from_secs(60);
 
 /// A camera that at least one grant allows.
 #[derive(Debug)]
@@ -28,9 +35,11 @@ pub(super) struct Camera {
     pub(super) commune: CommuneId,
     pub(super) id: CameraId,
     inner: Mutex<Inner>,
-    /// Told when a group's turn ends, a configuration comes, the camera is closed.
+    /// Told when a group's turn ends, a configuration comes, pictures come again,
+    /// the camera is closed.
     changed: Notify,
     clock: Clock,
+    waits: Waits,
     metrics: Arc<metrics::Receiver>,
     outbox: Arc<Outbox>,
     frames: IntCounter,
@@ -54,6 +63,11 @@ struct Inner {
     wants_key: bool,
     /// When the newest picture reached the gateway, by our clock: µs.
     newest: Option<i64>,
+    /// When the newest picture came here, or would have if it had not been kept at
+    /// the gateway meanwhile.
+    seen: Option<Boot>,
+    sampling: Sampling,
+    rate: Rate,
     /// No grant is left.
     closed: bool,
 }
@@ -68,12 +82,38 @@ struct Turn {
     is_short: bool,
 }
 
+impl Inner {
+    /// The camera's clock.
+    fn sampled(&self) -> Option<Sampled> {
+        let (pts, at) = self.sampling.newest()?;
+        Some(Sampled {
+            ssrc: self.packetiser.ssrc(),
+            timestamp: self.packetiser.timestamp(pts),
+            at,
+        })
+    }
+
+    /// How long ago the newest picture came.
+    fn silence(&self, now: Boot) -> Duration {
+        self.seen.map_or(Duration::MAX, |seen| now.since(seen))
+    }
+
+    /// Whether pictures come: one did a short while ago, or as lately as this camera
+    /// gives them.
+    fn is_giving(&self, now: Boot, waits: Waits) -> bool {
+        let slow = self.rate.interval().map(|interval| interval * 2);
+        let limit = waits.silence.max(slow.unwrap_or_default().min(SLOWEST));
+        self.silence(now) < limit
+    }
+}
+
 impl Camera {
     /// A camera that `grant` allows.
     pub(super) fn new(
         (commune, id): (&CommuneId, &CameraId),
         relay: RelayId,
         (clock, metrics, outbox): (&Clock, &Arc<metrics::Receiver>, &Arc<Outbox>),
+        waits: Waits,
     ) -> Self {
         let labels = [commune.as_str(), id.as_str()];
         let mut random = [0; 10];
@@ -93,10 +133,14 @@ impl Camera {
                 wants_first: true,
                 wants_key: false,
                 newest: None,
+                seen: None,
+                sampling: Sampling::default(),
+                rate: Rate::default(),
                 closed: false,
             }),
             changed: Notify::new(),
             clock: clock.clone(),
+            waits,
             frames: metrics.frames_total.with_label_values(&labels),
             bytes: metrics.relay_bytes_total.with_label_values(&labels),
             metrics: Arc::clone(metrics),
@@ -176,8 +220,9 @@ impl Camera {
         self.changed.notify_waiters();
     }
 
-    /// What a decoder needs, once it is known; `None` where the camera closed or
-    /// nothing came in time.
+    /// What a decoder needs, once it is known and pictures come; `None` where the
+    /// camera closed or nothing came in time. What a camera showed before it fell
+    /// silent is not given: it would be taken for what it sees now.
     pub(super) async fn configuration(&self, timeout: Duration) -> Option<Arc<Configuration>> {
         let wait = async {
             loop {
@@ -187,7 +232,9 @@ impl Camera {
                     if inner.closed {
                         return None;
                     }
-                    if let Some(configuration) = &inner.configuration {
+                    let is_giving = inner.is_giving(self.clock.now().boot, self.waits);
+                    if let Some(configuration) = inner.configuration.as_ref().filter(|_| is_giving)
+                    {
                         return Some(Arc::clone(configuration));
                     }
                 }
@@ -202,8 +249,14 @@ impl Camera {
         self.lock().configuration.clone()
     }
 
-    /// Adds a viewer, which begins with the kept group. `None` where the grant
-    /// does not allow the camera any more.
+    /// Pictures in a second, if that is known.
+    pub(super) fn frame_rate(&self) -> Option<f64> {
+        self.lock().rate.per_second()
+    }
+
+    /// Adds a viewer, which begins with the kept group, or with the next key frame
+    /// where that group has grown old. `None` where the grant does not allow the
+    /// camera any more.
     pub(super) fn join(&self, viewing: Viewing, packets: bool) -> Option<Arc<Viewer>> {
         let mut inner = self.lock();
         if inner.closed || !inner.grants.contains(&viewing.grant) {
@@ -220,7 +273,7 @@ impl Camera {
         let viewer = Viewer::new(
             viewing,
             packets,
-            burst,
+            (burst, inner.sampled()),
             Arc::clone(&self.outbox),
             Arc::clone(&self.metrics),
         );
@@ -229,11 +282,14 @@ impl Camera {
     }
 
     /// The kept group for one viewer, without the leading pictures that it could
-    /// not decode.
+    /// not decode; nothing where its newest picture is no longer what there is to see.
     fn burst(&self, inner: &Inner, packets: bool) -> VecDeque<(Arc<AccessUnit>, Arc<Packetised>)> {
         let Some((group, units)) = inner.kept.get() else {
             return VecDeque::new();
         };
+        if inner.silence(self.clock.now().boot) > self.waits.kept {
+            return VecDeque::new();
+        }
         let units: Vec<&Arc<AccessUnit>> = units
             .iter()
             .filter(|unit| !place(group, unit).skipped_leading)
@@ -359,16 +415,17 @@ impl Camera {
         inner.kept.push(&unit);
         let place = place(group, &unit);
         let inner = &mut *inner;
+        self.note(inner, group, &unit, offset);
         inner.viewers.retain(|viewer| !viewer.is_over());
         let packets = if inner.viewers.iter().any(|viewer| viewer.packets) {
             Arc::new(inner.packetiser.packetise(&unit, &group.configuration))
         } else {
             Arc::clone(&self.no_packets)
         };
+        let sampled = inner.sampled();
         for viewer in &inner.viewers {
-            viewer.push(&unit, place, &packets);
+            viewer.push(&unit, place, &packets, sampled);
         }
-        self.count(inner, group, &unit, offset);
     }
 
     /// The first picture of a group is here.
@@ -397,14 +454,28 @@ impl Camera {
         self.changed.notify_waiters();
     }
 
-    fn count(&self, inner: &mut Inner, group: &Group, unit: &AccessUnit, offset: i64) {
+    /// Notes when a picture was taken and came, and counts it.
+    fn note(&self, inner: &mut Inner, group: &Group, unit: &AccessUnit, offset: i64) {
         self.frames.inc();
         self.bytes.inc_by(unit.data.len() as u64);
+        let now = self.clock.now();
         let captured = unit.captured.saturating_sub(offset);
         inner.newest = Some(inner.newest.map_or(captured, |newest| newest.max(captured)));
-        if !group.kept {
-            let transit = self.clock.now().wall.0.saturating_sub(captured).max(0);
+        inner.sampling.note(unit.pts, captured);
+        inner.rate.note(unit.pts);
+        let was_giving = inner.is_giving(now.boot, self.waits);
+        let transit = now.wall.0.saturating_sub(captured).max(0);
+        let seen = if group.kept {
+            // Kept at the gateway, which may have waited for its camera in vain.
+            let kept = Duration::from_micros(transit.unsigned_abs());
+            Boot(now.boot.0.saturating_sub(kept))
+        } else {
             self.metrics.transit_seconds.observe(seconds(transit));
+            now.boot
+        };
+        inner.seen = inner.seen.max(Some(seen));
+        if !was_giving {
+            self.changed.notify_waiters();
         }
     }
 

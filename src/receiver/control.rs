@@ -11,7 +11,7 @@ use crate::clock::Wall;
 use crate::config::{Loaded, settings};
 use crate::journal::entry::Operator;
 use crate::proto::designation::Authority;
-use crate::proto::desk::{Asked, Commune, Denial, Desk, Grant, Notice, Still};
+use crate::proto::desk::{Asked, Commune, Denial, Desk, Grant, Notice, Still, Told};
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RequestId};
 use crate::reason::{Reason, Refusal};
 
@@ -24,26 +24,48 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request may take: the gateway's time, and both journals'.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// What is shown. Replaced whole at each change.
+/// What is shown. Replaced at each change, but only what changed: each grant and each
+/// commune is shared with the desk and with the table before, and so are the lists of
+/// ended grants and of communes while nothing in them changes. A camera's change of
+/// state copies one grant and the pointers to the live ones.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    /// Live grants, and those that ended a short while ago.
-    pub grants: BTreeMap<GrantId, Grant>,
+    live: BTreeMap<GrantId, Arc<Grant>>,
+    ended: Arc<Told>,
     /// The communes of the settings.
-    pub communes: BTreeMap<CommuneId, Arc<Commune>>,
+    pub communes: Arc<BTreeMap<CommuneId, Arc<Commune>>>,
+    /// Of which [`Desk::communes_version`] they are; `None`: none was shown yet.
+    communes_version: Option<u64>,
 }
 
 impl Table {
-    /// What the desk shows now.
-    pub(super) fn of(desk: &Desk) -> Self {
-        let grants = desk.grants();
-        let communes = desk.communes();
+    /// What the desk shows now; `before` is what was shown last.
+    pub(super) fn of(desk: &Desk, before: &Self) -> Self {
+        let communes_version = Some(desk.communes_version());
+        let communes = if before.communes_version == communes_version {
+            Arc::clone(&before.communes)
+        } else {
+            let communes = desk.communes();
+            let shared = communes.map(|(id, commune)| (id.clone(), Arc::clone(commune)));
+            Arc::new(shared.collect())
+        };
+        let live = desk.grants();
         Self {
-            grants: grants.map(|grant| (grant.id, grant.clone())).collect(),
-            communes: communes
-                .map(|(id, commune)| (id.clone(), Arc::clone(commune)))
-                .collect(),
+            live: live.map(|grant| (grant.id, Arc::clone(grant))).collect(),
+            ended: Arc::clone(desk.ended()),
+            communes,
+            communes_version,
         }
+    }
+
+    /// A live grant, or one that ended a short while ago.
+    pub fn grant(&self, grant: GrantId) -> Option<&Arc<Grant>> {
+        self.live.get(&grant).or_else(|| self.ended.get(&grant))
+    }
+
+    /// The live grants, by id.
+    pub fn live(&self) -> impl Iterator<Item = &Arc<Grant>> {
+        self.live.values()
     }
 }
 
@@ -62,7 +84,7 @@ pub struct Shared {
 #[derive(Debug)]
 pub enum Answered {
     /// It is granted, and recorded on both sides.
-    Granted(Box<Grant>),
+    Granted(Arc<Grant>),
     /// The commune must approve it.
     Waiting {
         /// Its id, for [`Control::asked`].
@@ -92,7 +114,7 @@ pub(super) enum Ask {
     Release {
         grant: GrantId,
         operator: Operator,
-        reply: oneshot::Sender<Result<Grant, Refusal>>,
+        reply: oneshot::Sender<Result<Arc<Grant>, Refusal>>,
     },
     /// An operator wants a still.
     Snapshot {
@@ -174,7 +196,7 @@ impl Control {
     ///
     /// # Errors
     /// There is no such grant of the operator's unit.
-    pub async fn release(&self, grant: GrantId, operator: Operator) -> Result<Grant, Refusal> {
+    pub async fn release(&self, grant: GrantId, operator: Operator) -> Result<Arc<Grant>, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Release {
             grant,

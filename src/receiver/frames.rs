@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 use super::library::Library;
-use crate::clock::Clock;
+use super::players::Players;
 use crate::config::settings;
 use crate::http;
 use crate::link::accept::{Acceptor, Parts};
@@ -134,6 +134,7 @@ async fn bind(
     library: Library,
 ) -> Result<(Bound, Option<Server>), String> {
     let clock = parts.clock.clone();
+    let observer = Arc::new(Players(Arc::clone(&parts.metrics)));
     let acceptor = Acceptor::bind(settings, parts).map_err(|error| error.to_string())?;
     let rtsp = &settings.rtsp;
     let mut listen = Vec::new();
@@ -154,7 +155,15 @@ async fn bind(
         return Ok((bound, None));
     }
     let encrypted: Vec<bool> = listen.iter().map(|listen| listen.tls.is_some()).collect();
-    let server = serve(listen, clock, library).await?;
+    let options = Options {
+        listen,
+        limits: Limits::default(),
+        udp: rtsp.udp,
+        clock,
+        observer: Some(observer),
+    };
+    let server = Server::bind(options, Arc::new(library)).await;
+    let server = server.map_err(|error| error.to_string())?;
     for (address, encrypted) in server.local_addrs().into_iter().zip(encrypted) {
         if encrypted {
             bound.rtsps = Some(address);
@@ -163,18 +172,6 @@ async fn bind(
         }
     }
     Ok((bound, Some(server)))
-}
-
-async fn serve(listen: Vec<Listen>, clock: Clock, library: Library) -> Result<Server, String> {
-    let options = Options {
-        listen,
-        limits: Limits::default(),
-        clock,
-        observer: None,
-    };
-    Server::bind(options, Arc::new(library))
-        .await
-        .map_err(|error| error.to_string())
 }
 
 async fn run(acceptor: Acceptor, server: Option<Server>, hub: Hub, token: CancellationToken) {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use super::camera::Camera;
+use super::library::Waits;
 use super::outbox::Outbox;
 use super::viewer::Subscription;
 use crate::clock::Clock;
@@ -30,6 +31,7 @@ use crate::media::unit::{Codec, Configuration};
 use crate::metrics;
 use crate::proto::desk::Permit;
 use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
+use crate::proto::seldom::Seldom;
 use crate::proto::wire::{DecodeError, GroupHeader, SUPERSEDED, UNGRANTED, UNKNOWN_KIND};
 use crate::reason::Reason;
 use crate::rtsp;
@@ -43,6 +45,11 @@ const ALLOW_TIMEOUT: Duration = Duration::from_secs(2);
 const LEAST_GRACE: Duration = Duration::from_millis(150);
 /// Relays of a commune that ended, whose late streams are refused at once.
 const ENDED_KEPT: usize = 256;
+/// Refused streams of a commune have a line in the log this often at most, for each
+/// cause; all of them are counted.
+const REFUSED_EVERY: Duration = Duration::from_secs(60);
+/// Causes for which streams are refused.
+const REFUSED_CAUSES: usize = 4;
 /// Streams a gateway may open: besides those of its relays, per relay, and more
 /// for one whose every picture is a stream.
 const STREAMS: (u32, u32, u32) = (256, 4, 25);
@@ -56,6 +63,7 @@ pub struct Hub {
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
+    waits: Waits,
     metrics: Arc<metrics::Receiver>,
     outbox: Arc<Outbox>,
     state: Mutex<State>,
@@ -71,7 +79,7 @@ struct State {
     stopped: Option<Reason>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Commune {
     link: Option<Link>,
     cameras: HashMap<CameraId, Arc<Camera>>,
@@ -79,6 +87,21 @@ struct Commune {
     /// Relays whose every picture is a stream.
     jpegs: HashSet<RelayId>,
     ended: VecDeque<RelayId>,
+    /// What the log was told of refused streams.
+    refused: Seldom<&'static str>,
+}
+
+impl Default for Commune {
+    fn default() -> Self {
+        Self {
+            link: None,
+            cameras: HashMap::new(),
+            relays: HashMap::new(),
+            jpegs: HashSet::new(),
+            ended: VecDeque::new(),
+            refused: Seldom::new(REFUSED_CAUSES, REFUSED_EVERY),
+        }
+    }
 }
 
 /// A live grant, as far as the hub knows; sources keep it to tell why it ended.
@@ -158,9 +181,20 @@ pub struct ViewRequest {
 impl Hub {
     /// A hub with nothing in it; events go to `events` (bounded; never awaited).
     pub fn new(clock: Clock, metrics: Arc<metrics::Receiver>, events: mpsc::Sender<Event>) -> Self {
+        Self::with_waits(clock, metrics, events, Waits::default())
+    }
+
+    /// As [`Hub::new`], with times of its own.
+    pub fn with_waits(
+        clock: Clock,
+        metrics: Arc<metrics::Receiver>,
+        events: mpsc::Sender<Event>,
+        waits: Waits,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 clock,
+                waits,
                 metrics,
                 outbox: Arc::new(Outbox::new(events)),
                 state: Mutex::default(),
@@ -186,6 +220,7 @@ impl Hub {
                 (commune, camera),
                 relay,
                 (&shared.clock, &shared.metrics, &shared.outbox),
+                shared.waits,
             ))
         });
         let known = Arc::clone(known);
@@ -335,8 +370,7 @@ impl Hub {
                     | DecodeError::UnitLength(_) => (Reason::ProtocolError.number(), "malformed"),
                 };
                 reader.stop(code);
-                self.shared.count_refused(commune, cause);
-                tracing::warn!(%commune, %error, "stream refused");
+                self.shared.refused(commune, cause, &error);
                 return;
             }
             Ok(Err(error)) => {
@@ -345,15 +379,14 @@ impl Hub {
             }
             Err(_) => {
                 reader.stop(Reason::ProtocolError.number());
-                self.shared.count_refused(commune, "malformed");
-                tracing::warn!(%commune, "stream without a header in time");
+                self.shared
+                    .refused(commune, "malformed", &"no header in time");
                 return;
             }
         };
         let Some(camera) = self.allowed(commune, header.relay).await else {
             reader.stop(UNGRANTED);
-            self.shared.count_refused(commune, "no_grant");
-            tracing::warn!(%commune, relay = %header.relay, "stream refused: no live grant");
+            self.shared.refused_relay(commune, header.relay);
             return;
         };
         if header.group.configuration.codec == Codec::Jpeg {
@@ -411,9 +444,10 @@ impl Hub {
         }
     }
 
-    /// Opens a camera for a viewer. Waits for the first configuration until
-    /// `timeout`. Fails with `grant_unknown` where the grant does not cover it,
-    /// `camera_no_key_frame` where nothing comes in time.
+    /// Opens a camera for a viewer. Waits until pictures come, at most `timeout`.
+    /// Fails with `grant_unknown` where the grant does not cover it; where nothing
+    /// comes in time with `link_lost`, `camera_no_key_frame` if none ever came,
+    /// `camera_stalled` if they came before.
     pub async fn view(
         &self,
         request: ViewRequest,
@@ -440,11 +474,8 @@ impl Hub {
             (Arc::clone(grant), Arc::clone(camera))
         };
         let Some(configuration) = camera.configuration(timeout).await else {
-            return Err(grant
-                .ended
-                .get()
-                .copied()
-                .unwrap_or(Reason::CameraNoKeyFrame));
+            let ended = grant.ended.get().copied();
+            return Err(ended.unwrap_or_else(|| self.why_silent(&request.commune, &camera)));
         };
         Ok(Arc::new(View {
             hub: self.clone(),
@@ -453,6 +484,23 @@ impl Hub {
             request,
             configuration,
         }))
+    }
+
+    /// How long DESCRIBE and PLAY wait.
+    pub(super) fn waits(&self) -> Waits {
+        self.shared.waits
+    }
+
+    fn why_silent(&self, commune: &CommuneId, camera: &Camera) -> Reason {
+        let state = self.shared.lock();
+        let place = state.communes.get(commune);
+        if place.is_none_or(|place| place.link.is_none()) {
+            Reason::LinkLost
+        } else if camera.known_configuration().is_some() {
+            Reason::CameraStalled
+        } else {
+            Reason::CameraNoKeyFrame
+        }
     }
 
     /// Ends all viewers, telling them why.
@@ -488,6 +536,37 @@ impl Shared {
             .inc();
     }
 
+    /// Counts a refused stream, and tells the log at times.
+    fn refused(&self, commune: &CommuneId, cause: &'static str, error: &dyn std::fmt::Display) {
+        self.count_refused(commune, cause);
+        let now = self.clock.now().boot;
+        let unsaid = {
+            let mut state = self.lock();
+            let place = state.communes.get_mut(commune);
+            place.and_then(|place| place.refused.may_say(cause, now))
+        };
+        if let Some(unsaid) = unsaid {
+            tracing::warn!(%commune, %error, unsaid, "stream refused");
+        }
+    }
+
+    /// A stream of a relay that no live grant allows. Of one that ended a moment ago
+    /// some are always under way.
+    fn refused_relay(&self, commune: &CommuneId, relay: RelayId) {
+        let ended = {
+            let state = self.lock();
+            let place = state.communes.get(commune);
+            place.is_some_and(|place| place.ended.contains(&relay))
+        };
+        if ended {
+            self.count_refused(commune, "no_grant");
+            tracing::debug!(%commune, %relay, "stream of an ended relay");
+        } else {
+            let error = format!("no live grant for relay {relay}");
+            self.refused(commune, "no_grant", &error);
+        }
+    }
+
     fn count_relays(&self, state: &State) {
         let count: usize = state
             .communes
@@ -517,6 +596,7 @@ impl Commune {
             .saturating_add(jpeg.saturating_mul(count(self.jpegs.len())));
         if let Some(link) = &self.link {
             link.connection.set_max_concurrent_uni_streams(streams);
+            link.set_relays(self.relays.len());
         }
     }
 }
@@ -597,6 +677,10 @@ impl rtsp::Source for View {
             .unwrap_or_else(|| Arc::clone(&self.configuration))
     }
 
+    fn frame_rate(&self) -> Option<f64> {
+        self.camera.frame_rate()
+    }
+
     fn subscribe(&self) -> Box<dyn rtsp::Subscription> {
         let request = &self.request;
         let viewing = Viewing {
@@ -632,6 +716,10 @@ impl rtsp::Subscription for Over {
 
     fn try_next(&mut self) -> Option<rtsp::Event> {
         Some(rtsp::Event::End(self.0))
+    }
+
+    fn sampled(&self) -> Option<rtsp::Sampled> {
+        None
     }
 }
 

@@ -15,11 +15,30 @@ use crate::proto::control::RelayState;
 use crate::proto::desk::Grant;
 use crate::proto::ids::{CameraId, CommuneId, GrantId};
 use crate::reason::Reason;
+use crate::rtsp::transport::Transport;
 use crate::rtsp::{self, OpenError, OpenRequest, Source};
 use crate::secret::Secret;
 
-/// How long a DESCRIBE waits for the first configuration: players give up after 5 s.
-const OPEN_TIMEOUT: Duration = Duration::from_millis(4_500);
+/// How long viewers wait for pictures, and how old those may be that they get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// DESCRIBE and PLAY wait this long for a picture: players give up after 5 s.
+    pub open: Duration,
+    /// A camera that has given no picture for this long is away.
+    pub silence: Duration,
+    /// A kept group whose newest picture is older is given to nobody who joins.
+    pub kept: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            open: Duration::from_millis(4_500),
+            silence: Duration::from_secs(5),
+            kept: Duration::from_secs(3),
+        }
+    }
+}
 
 /// The receiver's library.
 #[derive(Debug)]
@@ -36,39 +55,50 @@ pub struct Library {
 
 /// What a path and user name, if they fit a grant.
 struct Place {
-    grant: Grant,
+    grant: Arc<Grant>,
     commune: CommuneId,
     camera: CameraId,
 }
 
+/// The grant whose user this is. Other spellings of a UUID are other users.
+fn grant_of(user: &str) -> Option<GrantId> {
+    let id: GrantId = user.parse().ok()?;
+    (id.to_string() == user).then_some(id)
+}
+
 impl Library {
-    /// The grant, live or ended a short while ago, that covers this path.
-    fn place(&self, user: &str, path: &str) -> Option<Place> {
-        let id: GrantId = user.parse().ok()?;
-        // Other spellings of a UUID are other users.
-        if id.to_string() != user {
-            return None;
-        }
-        let (commune, camera) = path.split_once('/')?;
-        let (commune, camera) = (CommuneId::new(commune).ok()?, CameraId::new(camera).ok()?);
+    /// The grant and the camera that this user's path names. Whoever comes here has
+    /// shown the password of a grant that was given once, be it long ago.
+    fn place(&self, user: &str, path: &str) -> Result<Place, OpenError> {
+        let ended = || error(403, Reason::GrantUnknown);
+        let id = grant_of(user).ok_or_else(ended)?;
         let table = self.table.borrow();
-        let grant = table.grants.get(&id)?;
-        let covers = grant.commune == commune
-            && grant.camera(&camera).is_some()
-            && grant.is_told(self.clock.now());
-        covers.then(|| Place {
-            grant: grant.clone(),
+        let grant = table.grant(id);
+        let grant = grant.filter(|grant| grant.is_told(self.clock.now()));
+        let grant = grant.ok_or_else(ended)?;
+        if let Some(end) = &grant.end {
+            return Err(error(403, end.refusal.reason));
+        }
+        let names = path.split_once('/').and_then(|(commune, camera)| {
+            let commune = CommuneId::new(commune).ok()?;
+            Some((commune, CameraId::new(camera).ok()?))
+        });
+        let named = names.filter(|(commune, camera)| {
+            grant.commune == *commune && grant.camera(camera).is_some()
+        });
+        let (commune, camera) = named.ok_or(OpenError {
+            status: 404,
+            reason: None,
+        })?;
+        Ok(Place {
+            grant: Arc::clone(grant),
             commune,
             camera,
         })
     }
 
     async fn open(&self, request: OpenRequest) -> Result<Arc<dyn Source>, OpenError> {
-        let place = self.place(&request.user, &request.path);
-        let place = place.ok_or_else(|| error(401, Reason::GrantUnknown))?;
-        if let Some(end) = &place.grant.end {
-            return Err(error(403, end.refusal.reason));
-        }
+        let place = self.place(&request.user, &request.path)?;
         if place.grant.left(self.clock.now()).is_zero() {
             return Err(error(403, Reason::GrantExpired));
         }
@@ -83,7 +113,12 @@ impl Library {
             commune: place.commune,
             camera: place.camera,
             who: place.grant.operator.number.clone(),
-            how: "rtsp",
+            // Before PLAY nobody watches yet.
+            how: if request.transport.is_some_and(Transport::is_udp) {
+                "rtsp_udp"
+            } else {
+                "rtsp"
+            },
             from: request.peer.to_string(),
             packets: true,
         };
@@ -94,14 +129,14 @@ impl Library {
     /// Waits for the picture; after a restart first for the gateway, which sends
     /// its proof again once it is back.
     async fn view(&self, request: ViewRequest) -> Result<Arc<dyn Source>, Reason> {
-        let deadline = Instant::now() + OPEN_TIMEOUT;
+        let deadline = Instant::now() + self.hub.waits().open;
         let mut table = self.table.clone();
         loop {
             table.borrow_and_update();
             let left = deadline.saturating_duration_since(Instant::now());
             let opened = self.hub.view(request.clone(), left).await;
             let is_live = |table: &Table| {
-                let grant = table.grants.get(&request.grant);
+                let grant = table.grant(request.grant);
                 grant.is_some_and(|grant| grant.end.is_none())
             };
             match opened {
@@ -119,12 +154,10 @@ impl Library {
     /// The true cause of a picture that did not come: what the gateway said of
     /// the camera rather than that nothing came.
     fn why_not(&self, request: &OpenRequest, reason: Reason) -> OpenError {
-        let Some(place) = self.place(&request.user, &request.path) else {
-            return error(401, Reason::GrantUnknown);
+        let place = match self.place(&request.user, &request.path) {
+            Ok(place) => place,
+            Err(ended) => return ended,
         };
-        if let Some(end) = &place.grant.end {
-            return error(403, end.refusal.reason);
-        }
         let told = place
             .grant
             .camera(&place.camera)
@@ -140,9 +173,10 @@ impl Library {
 }
 
 impl rtsp::Library for Library {
-    fn password(&self, user: &str, path: &str) -> Option<Secret> {
-        let place = self.place(user, path)?;
-        Some(self.credentials.password(place.grant.id))
+    /// Of any grant, ended and forgotten ones too: who shows it right held that
+    /// grant once, is told that it is over, and is no guesser.
+    fn password(&self, user: &str) -> Option<Secret> {
+        Some(self.credentials.password(grant_of(user)?))
     }
 
     fn open(

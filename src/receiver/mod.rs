@@ -20,6 +20,8 @@ mod frames;
 pub mod hub;
 pub mod library;
 mod outbox;
+mod pace;
+mod players;
 pub mod rules;
 mod viewer;
 
@@ -64,6 +66,8 @@ pub struct Options {
     pub clock: Clock,
     /// Who accepts the clock as it stands, though the journal holds a later time.
     pub accept_clock: Option<String>,
+    /// How long players wait for pictures, and how old those may be that they get.
+    pub waits: library::Waits,
 }
 
 impl Default for Options {
@@ -71,6 +75,7 @@ impl Default for Options {
         Self {
             clock: Clock::system(),
             accept_clock: None,
+            waits: library::Waits::default(),
         }
     }
 }
@@ -121,9 +126,11 @@ impl Receiver {
     /// A file, directory or address that can't be used; the text names it.
     pub async fn bind(loaded: Loaded<settings::Receiver>, options: Options) -> Result<Self, Error> {
         let clock = options.clock.clone();
+        let waits = options.waits;
         let core = Core::open(loaded, options).await?;
         let settings = core.settings;
-        let (table_sender, table) = watch::channel(Arc::new(Table::of(&core.desk)));
+        let (table_sender, table) =
+            watch::channel(Arc::new(Table::of(&core.desk, &Table::default())));
         let (link_sender, link_events) = mpsc::channel(LINK_EVENTS);
         let (hub_sender, hub_events) = mpsc::channel(HUB_EVENTS);
         let (ask_sender, asks) = mpsc::channel(ASKS);
@@ -134,7 +141,7 @@ impl Receiver {
             generation: 0,
         }));
         let metrics = core.metrics;
-        let hub = hub::Hub::new(clock.clone(), Arc::clone(&metrics), hub_sender);
+        let hub = hub::Hub::with_waits(clock.clone(), Arc::clone(&metrics), hub_sender, waits);
         let library = library::Library {
             table: table.clone(),
             credentials: core.credentials.clone(),

@@ -37,6 +37,8 @@ pub(super) struct Viewer {
 struct Inner {
     /// The kept group at joining.
     burst: VecDeque<Picture>,
+    /// The camera's clock.
+    sampled: Option<rtsp::Sampled>,
     queue: Queue<Picture>,
     /// Why it is over.
     end: Option<Reason>,
@@ -52,7 +54,7 @@ impl Viewer {
     pub(super) fn new(
         viewing: Viewing,
         packets: bool,
-        burst: VecDeque<Picture>,
+        (burst, sampled): (VecDeque<Picture>, Option<rtsp::Sampled>),
         outbox: Arc<Outbox>,
         metrics: Arc<metrics::Receiver>,
     ) -> Arc<Self> {
@@ -64,6 +66,7 @@ impl Viewer {
                     Queue::after_kept()
                 },
                 burst,
+                sampled,
                 end: None,
                 started: false,
                 told_end: false,
@@ -95,11 +98,18 @@ impl Viewer {
     }
 
     /// The next picture of the stream; never waits.
-    pub(super) fn push(&self, unit: &Arc<AccessUnit>, place: Place, packets: &Arc<Packetised>) {
+    pub(super) fn push(
+        &self,
+        unit: &Arc<AccessUnit>,
+        place: Place,
+        packets: &Arc<Packetised>,
+        sampled: Option<rtsp::Sampled>,
+    ) {
         let mut inner = self.lock();
         if inner.end.is_some() {
             return;
         }
+        inner.sampled = sampled;
         let picture = (Arc::clone(unit), Arc::clone(packets));
         let pushed = inner.queue.push(unit, place, picture);
         drop(inner);
@@ -204,6 +214,10 @@ impl rtsp::Subscription for Subscription {
 
     fn try_next(&mut self) -> Option<rtsp::Event> {
         self.0.take()
+    }
+
+    fn sampled(&self) -> Option<rtsp::Sampled> {
+        self.0.lock().sampled
     }
 }
 

@@ -1,19 +1,19 @@
 //! Digest for players (RFC 7616, RFC 2617, RFC 2069): SHA-256 and MD5, which is
 //! all that most players know; with `qop=auth` or, as VLC and GStreamer do, without.
 //!
-//! Each connection has its own nonce: a response seen by an eavesdropper is worth
-//! nothing on another connection.
+//! Right credentials are always taken, however a player writes them. The length of
+//! its answer says which hash it used: some name no algorithm, or the one of the
+//! other challenge. Each connection has its own nonce, so a response seen by an
+//! eavesdropper is worth nothing on another connection, and neither a count that
+//! comes twice nor the URI that the player claims (its own idea of it: a part, the
+//! proxy's, `*`) can be used to gain anything.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use http_auth::{ChallengeRef, parse_challenges};
 use md5::Md5;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
-use super::session::camera_path;
 use crate::clock::Boot;
 use crate::secret::Secret;
 
@@ -23,15 +23,6 @@ pub const REALM: &str = "fanal";
 /// How long a nonce is taken.
 pub const NONCE_LIFE: Duration = Duration::from_secs(300);
 
-/// Wrong credentials a peer address may send in [`ATTEMPTS_WINDOW`].
-pub const ATTEMPTS_LIMIT: u32 = 10;
-
-/// See [`ATTEMPTS_LIMIT`].
-pub const ATTEMPTS_WINDOW: Duration = Duration::from_secs(60);
-
-/// Peer addresses remembered at once.
-const ADDRESSES_LIMIT: usize = 4_096;
-
 /// What a request's credentials are worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -39,21 +30,22 @@ pub enum Verdict {
     Accepted(String),
     /// None given.
     Missing,
+    /// Of another scheme, which some send unasked, or not to be made out: no
+    /// attempt at this user's password.
+    Unreadable,
     /// Right, but for a nonce that is over or not this connection's: ask again.
     Stale,
-    /// Wrong, unreadable, or of another scheme.
-    Wrong,
+    /// Wrong: the user.
+    Wrong(String),
 }
 
 /// What of a request the digest covers.
 #[derive(Clone, Copy, Debug)]
 pub struct Covered<'a> {
-    /// The method.
+    /// The method as written.
     pub method: &'a str,
-    /// The camera's path, as [`camera_path`] makes it.
-    pub path: &'a str,
-    /// The `Authorization` header.
-    pub header: Option<&'a str>,
+    /// The request's URL as written; counts where the credentials name none.
+    pub uri: &'a str,
 }
 
 /// The nonce of a connection.
@@ -61,8 +53,6 @@ pub struct Covered<'a> {
 pub struct Nonce {
     text: String,
     issued: Boot,
-    /// Highest `nc` seen with it.
-    count: u32,
 }
 
 impl Nonce {
@@ -71,7 +61,6 @@ impl Nonce {
         Self {
             text: hex(&random),
             issued: now,
-            count: 0,
         }
     }
 
@@ -92,52 +81,50 @@ impl Nonce {
         ]
     }
 
-    /// Checks a request's credentials. `password` gives a user's password for the
-    /// path; where it knows none the same work is done and the answer is `Wrong`.
-    pub fn check(
-        &mut self,
+    /// Checks a request's `Authorization` headers: the best of them counts.
+    /// `password` gives a user's password; where it knows none the same work is
+    /// done and the answer is `Wrong`.
+    pub fn check<'a>(
+        &self,
         covered: Covered<'_>,
+        headers: impl Iterator<Item = &'a str>,
         now: Boot,
-        password: &dyn Fn(&str, &str) -> Option<Secret>,
+        password: &dyn Fn(&str) -> Option<Secret>,
     ) -> Verdict {
-        let Some(header) = covered.header else {
-            return Verdict::Missing;
-        };
-        let Some(given) = Credentials::parse(header) else {
-            return Verdict::Wrong;
-        };
-        // Players give the URL of the camera, of its track, with or without host
-        // and final slash; what counts is which camera they meant.
-        if camera_path(&given.uri) != covered.path {
-            return Verdict::Wrong;
+        let mut best = Verdict::Missing;
+        for header in headers {
+            let verdict = self.check_one(covered, header, now, password);
+            best = match (best, verdict) {
+                (_, accepted @ Verdict::Accepted(_)) => return accepted,
+                (_, Verdict::Stale) => Verdict::Stale,
+                (Verdict::Missing | Verdict::Unreadable, verdict) => verdict,
+                (best, _) => best,
+            };
         }
-        let known = password(&given.user, covered.path);
-        let secret = known.clone().unwrap_or_else(|| Secret::new("no such user"));
-        let expected = given.expected(covered.method, secret.expose());
-        let equal: bool = expected
-            .as_bytes()
-            .ct_eq(given.response.to_ascii_lowercase().as_bytes())
-            .into();
-        if !equal || known.is_none() {
-            return Verdict::Wrong;
-        }
-        if given.nonce != self.text || self.is_over(now) {
-            return Verdict::Stale;
-        }
-        if let Some(quality) = &given.quality {
-            match u32::from_str_radix(&quality.count, 16) {
-                Ok(count) if count > self.count => self.count = count,
-                _ => return Verdict::Stale,
-            }
-        }
-        Verdict::Accepted(given.user)
+        best
     }
-}
 
-#[derive(Clone, Copy)]
-enum Algorithm {
-    Md5,
-    Sha256,
+    fn check_one(
+        &self,
+        covered: Covered<'_>,
+        header: &str,
+        now: Boot,
+        password: &dyn Fn(&str) -> Option<Secret>,
+    ) -> Verdict {
+        let Some(given) = Credentials::read(header, covered.uri) else {
+            return Verdict::Unreadable;
+        };
+        let known = password(&given.user);
+        let secret = known.clone().unwrap_or_else(|| Secret::new("no such user"));
+        let is_right = given.is_answer_to(covered.method, secret.expose());
+        if !is_right || known.is_none() {
+            Verdict::Wrong(given.user)
+        } else if given.nonce != self.text || self.is_over(now) {
+            Verdict::Stale
+        } else {
+            Verdict::Accepted(given.user)
+        }
+    }
 }
 
 /// What stands in an `Authorization: Digest` header.
@@ -147,123 +134,113 @@ struct Credentials {
     nonce: String,
     uri: String,
     response: String,
-    algorithm: Algorithm,
-    quality: Option<Quality>,
-}
-
-/// What comes with `qop=auth`.
-struct Quality {
-    count: String,
+    /// Comes with `qop` and with the `-sess` algorithms.
     cnonce: String,
+    count: String,
+    quality: String,
 }
 
 impl Credentials {
-    fn parse(header: &str) -> Option<Self> {
-        let parsed = parse_challenges(header).ok()?;
-        let [digest] = parsed.as_slice() else {
-            return None;
-        };
-        if !digest.scheme.eq_ignore_ascii_case("digest") {
+    fn read(header: &str, requested: &str) -> Option<Self> {
+        let (scheme, rest) = header.trim().split_once(char::is_whitespace)?;
+        if !scheme.eq_ignore_ascii_case("digest") {
             return None;
         }
-        let get = |name: &str| parameter(digest, name);
-        let algorithm = match get("algorithm") {
-            None => Algorithm::Md5,
-            Some(name) if name.eq_ignore_ascii_case("md5") => Algorithm::Md5,
-            Some(name) if name.eq_ignore_ascii_case("sha-256") => Algorithm::Sha256,
-            Some(_) => return None,
+        let given = parameters(rest);
+        let get = |name: &str| {
+            let found = given.iter().find(|(there, _)| there == name);
+            found.map(|(_, value)| value.clone())
         };
-        let quality = match get("qop") {
-            None => None,
-            Some(quality) if quality.eq_ignore_ascii_case("auth") => Some(Quality {
-                count: get("nc")?,
-                cnonce: get("cnonce")?,
-            }),
-            Some(_) => return None,
-        };
+        let filled = |name: &str| get(name).filter(|value| !value.is_empty());
         Some(Self {
-            user: get("username")?,
-            realm: get("realm")?,
-            nonce: get("nonce")?,
-            uri: get("uri")?,
-            response: get("response")?,
-            algorithm,
-            quality,
+            user: filled("username")?,
+            realm: get("realm").unwrap_or_else(|| REALM.to_owned()),
+            nonce: filled("nonce")?,
+            uri: get("uri").unwrap_or_else(|| requested.to_owned()),
+            response: filled("response")?.to_ascii_lowercase(),
+            cnonce: get("cnonce").unwrap_or_default(),
+            count: get("nc").unwrap_or_default(),
+            quality: filled("qop").unwrap_or_else(|| "auth".to_owned()),
         })
-        .filter(|given| given.realm == REALM)
     }
 
-    fn expected(&self, method: &str, password: &str) -> String {
+    /// Whether the response is what this password gives in any of the ways that
+    /// players reckon it: with and without quality of protection, of a session or
+    /// not. What else they write about the way is not relied upon.
+    fn is_answer_to(&self, method: &str, password: &str) -> bool {
+        let hash: fn(&str) -> String = match self.response.len() {
+            32 => |text| hex(&Md5::digest(text)),
+            64 => |text| hex(&Sha256::digest(text)),
+            _ => return false,
+        };
         let Self {
             user,
             realm,
             nonce,
             uri,
+            cnonce,
+            count,
+            quality,
             ..
         } = self;
-        let who = self.hash(&format!("{user}:{realm}:{password}"));
-        let what = self.hash(&format!("{method}:{uri}"));
-        match &self.quality {
-            None => self.hash(&format!("{who}:{nonce}:{what}")),
-            Some(Quality { count, cnonce }) => {
-                self.hash(&format!("{who}:{nonce}:{count}:{cnonce}:auth:{what}"))
+        let plain = hash(&format!("{user}:{realm}:{password}"));
+        let of_session = hash(&format!("{plain}:{nonce}:{cnonce}"));
+        let what = hash(&format!("{method}:{uri}"));
+        let mut is_right = Choice::from(0);
+        for who in [plain, of_session] {
+            for expected in [
+                hash(&format!("{who}:{nonce}:{what}")),
+                hash(&format!("{who}:{nonce}:{count}:{cnonce}:{quality}:{what}")),
+            ] {
+                is_right |= expected.as_bytes().ct_eq(self.response.as_bytes());
             }
         }
-    }
-
-    fn hash(&self, text: &str) -> String {
-        match self.algorithm {
-            Algorithm::Md5 => hex(&Md5::digest(text)),
-            Algorithm::Sha256 => hex(&Sha256::digest(text)),
-        }
+        is_right.into()
     }
 }
 
-fn parameter(challenge: &ChallengeRef<'_>, name: &str) -> Option<String> {
-    let mut values = challenge
-        .params
-        .iter()
-        .filter(|(key, _)| key.eq_ignore_ascii_case(name));
-    let (_, value) = values.next()?;
-    // A parameter given twice could be read in two ways.
-    values.next().is_none().then(|| value.to_unescaped())
+/// The parameters behind the scheme, their names in lower case. Values stand in
+/// double or single quotes or bare, behind commas, semicolons or spaces; of a name
+/// given twice the first counts to who asks.
+fn parameters(text: &str) -> Vec<(String, String)> {
+    let is_between = |c: char| c.is_whitespace() || c == ',' || c == ';';
+    let mut found = Vec::new();
+    let mut rest = text.trim_start_matches(is_between);
+    while !rest.is_empty() {
+        let end = rest.find(|c| is_between(c) || c == '=');
+        let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = after.trim_start();
+        if let Some(after) = rest.strip_prefix('=') {
+            let (value, after) = value(after.trim_start(), is_between);
+            found.push((name.to_ascii_lowercase(), value));
+            rest = after;
+        }
+        rest = rest.trim_start_matches(is_between);
+    }
+    found
+}
+
+/// The value at the front, and what stands behind it.
+fn value(text: &str, is_between: impl Fn(char) -> bool) -> (String, &str) {
+    let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''));
+    let Some(quote) = quote else {
+        let (value, rest) = text.split_at(text.find(is_between).unwrap_or(text.len()));
+        return (value.to_owned(), rest);
+    };
+    let mut value = String::new();
+    let mut characters = text.char_indices().skip(1);
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
+            _ if c == quote => return (value, text.get(at + 1..).unwrap_or_default()),
+            _ => value.push(c),
+        }
+    }
+    (value, "")
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Wrong credentials by peer address, so that guessing is slow.
-#[derive(Debug, Default)]
-pub struct Attempts {
-    by_address: BTreeMap<IpAddr, (Boot, u32)>,
-}
-
-impl Attempts {
-    /// Notes wrong credentials.
-    pub fn failed(&mut self, address: IpAddr, now: Boot) {
-        if self.by_address.len() >= ADDRESSES_LIMIT && !self.by_address.contains_key(&address) {
-            self.by_address
-                .retain(|_, (since, _)| now.since(*since) < ATTEMPTS_WINDOW);
-            // Still full: whoever attacks from that many addresses is not
-            // stopped by this table, and it must not grow.
-            if self.by_address.len() >= ADDRESSES_LIMIT {
-                return;
-            }
-        }
-        let entry = self.by_address.entry(address).or_insert((now, 0));
-        if now.since(entry.0) >= ATTEMPTS_WINDOW {
-            *entry = (now, 0);
-        }
-        entry.1 = entry.1.saturating_add(1);
-    }
-
-    /// Whether this address must wait (`too_many_attempts`).
-    pub fn blocked(&self, address: IpAddr, now: Boot) -> bool {
-        self.by_address.get(&address).is_some_and(|(since, count)| {
-            *count >= ATTEMPTS_LIMIT && now.since(*since) < ATTEMPTS_WINDOW
-        })
-    }
 }
 
 #[cfg(test)]
@@ -271,228 +248,267 @@ mod tests {
     use super::*;
 
     const START: Boot = Boot(Duration::from_secs(100));
+    const URI: &str = "rtsp://host:8554/commune/camera";
 
     fn later(seconds: u64) -> Boot {
         START.plus(Duration::from_secs(seconds))
     }
 
-    fn password(user: &str, path: &str) -> Option<Secret> {
-        (user == "grant" && path == "commune/camera").then(|| Secret::new("secret"))
+    fn password(user: &str) -> Option<Secret> {
+        (user == "grant").then(|| Secret::new("secret"))
     }
 
-    /// What a client sends; `tail` holds algorithm, qop and the like.
+    fn nonce() -> Nonce {
+        Nonce::new([7; 16], START)
+    }
+
+    fn md5(text: &str) -> String {
+        hex(&Md5::digest(text))
+    }
+
+    fn sha(text: &str) -> String {
+        hex(&Sha256::digest(text))
+    }
+
+    /// How a client reckons its response, by RFC 7616 3.4.1.
+    #[derive(Clone, Copy)]
     struct Client<'a> {
-        user: &'a str,
         password: &'a str,
+        hash: fn(&str) -> String,
         uri: &'a str,
         nonce: &'a str,
-        tail: &'a str,
+        /// `nc:cnonce:qop` in the hash; empty for none.
+        quality: &'a str,
+        is_session: bool,
     }
 
     impl Client<'_> {
-        fn header(&self, method: &str) -> String {
-            let without = format!(
-                "Digest username=\"{}\", realm=\"fanal\", nonce=\"{}\", uri=\"{}\"{}",
-                self.user, self.nonce, self.uri, self.tail
-            );
-            let parsed = Credentials::parse(&format!("{without}, response=\"\"")).unwrap();
-            let response = parsed.expected(method, self.password);
-            format!("{without}, response=\"{response}\"")
-        }
-    }
-
-    fn check(nonce: &mut Nonce, header: Option<&str>, now: Boot) -> Verdict {
-        let covered = Covered {
-            method: "DESCRIBE",
-            path: "commune/camera",
-            header,
-        };
-        nonce.check(covered, now, &password)
-    }
-
-    #[test]
-    fn the_example_of_rfc_2617() {
-        let given = Credentials {
-            user: "Mufasa".into(),
-            realm: "testrealm@host.com".into(),
-            nonce: "dcd98b7102dd2f0e8b11d0f600bfb0c093".into(),
-            uri: "/dir/index.html".into(),
-            response: String::new(),
-            algorithm: Algorithm::Md5,
-            quality: Some(Quality {
-                count: "00000001".into(),
-                cnonce: "0a4f113b".into(),
-            }),
-        };
-        let expected = given.expected("GET", "Circle Of Life");
-        assert_eq!(expected, "6629fae49393a05397450978507c4ef1");
-    }
-
-    #[test]
-    fn players_ways_are_all_taken() {
-        for uri in [
-            "rtsp://host:8554/commune/camera",
-            "rtsp://host:8554/commune/camera/",
-            "rtsp://host:8554/commune/camera/trackID=0",
-            "rtsps://other/commune/camera",
-            "/commune/camera",
-            "/commune/camera/trackID=0",
-        ] {
-            for tail in [
-                "",
-                ", algorithm=MD5",
-                ", algorithm=\"MD5\"",
-                ", algorithm=SHA-256",
-                ", algorithm=SHA-256, qop=auth, nc=00000001, cnonce=\"abc\"",
-                ", qop=\"auth\", nc=00000001, cnonce=\"abc\"",
-            ] {
-                let mut nonce = Nonce::new([7; 16], START);
-                let text = nonce.text.clone();
-                let client = Client {
-                    user: "grant",
-                    password: "secret",
-                    uri,
-                    nonce: &text,
-                    tail,
-                };
-                let header = client.header("DESCRIBE");
-                assert_eq!(
-                    check(&mut nonce, Some(&header), later(1)),
-                    Verdict::Accepted("grant".into()),
-                    "{uri} {tail}"
-                );
+        fn response(&self, method: &str) -> String {
+            let mut who = (self.hash)(&format!("grant:{REALM}:{}", self.password));
+            if self.is_session {
+                who = (self.hash)(&format!("{who}:{}:abc", self.nonce));
+            }
+            let what = (self.hash)(&format!("{method}:{}", self.uri));
+            let nonce = self.nonce;
+            match self.quality {
+                "" => (self.hash)(&format!("{who}:{nonce}:{what}")),
+                quality => (self.hash)(&format!("{who}:{nonce}:{quality}:{what}")),
             }
         }
+
+        /// The usual form, with more parameters at its end.
+        fn header(&self, more: &str) -> String {
+            format!(
+                "Digest username=\"grant\", realm=\"{REALM}\", nonce=\"{}\", uri=\"{}\", \
+                 response=\"{}\"{more}",
+                self.nonce,
+                self.uri,
+                self.response("DESCRIBE")
+            )
+        }
+    }
+
+    fn right(nonce: &str) -> Client<'_> {
+        Client {
+            password: "secret",
+            hash: md5,
+            uri: URI,
+            nonce,
+            quality: "",
+            is_session: false,
+        }
+    }
+
+    fn check(nonce: &Nonce, headers: &[&str], now: Boot) -> Verdict {
+        let covered = Covered {
+            method: "DESCRIBE",
+            uri: URI,
+        };
+        nonce.check(covered, headers.iter().copied(), now, &password)
     }
 
     #[test]
-    fn whatever_is_wrong_is_wrong() {
-        let mut nonce = Nonce::new([7; 16], START);
-        let text = nonce.text.clone();
-        let right = Client {
-            user: "grant",
-            password: "secret",
-            uri: "/commune/camera",
-            nonce: &text,
-            tail: "",
+    fn the_examples_of_the_rfcs() {
+        // RFC 2617 3.5, RFC 7616 3.9.1.
+        let header = "Digest username=\"Mufasa\", realm=\"testrealm@host.com\", \
+            nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", uri=\"/dir/index.html\", qop=auth, \
+            nc=00000001, cnonce=\"0a4f113b\", response=\"6629fae49393a05397450978507c4ef1\"";
+        let given = Credentials::read(header, "").unwrap();
+        assert!(given.is_answer_to("GET", "Circle Of Life"));
+        assert!(!given.is_answer_to("GET", "Circle of Life"));
+        let header = "Digest username=\"Mufasa\", realm=\"http-auth@example.org\", \
+            uri=\"/dir/index.html\", algorithm=SHA-256, \
+            nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", nc=00000001, \
+            cnonce=\"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ\", qop=auth, \
+            response=\"753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1\"";
+        let given = Credentials::read(header, "").unwrap();
+        assert!(given.is_answer_to("GET", "Circle of Life"));
+    }
+
+    #[test]
+    fn right_credentials_are_taken_in_every_players_form() {
+        let nonce = nonce();
+        let plain = right(&nonce.text);
+        let counted = Client {
+            quality: "00000001:abc:auth",
+            ..plain
         };
-        for client in [
+        let tail = ", qop=auth, nc=00000001, cnonce=\"abc\"";
+        let strong = |client: Client<'static>| Client {
+            hash: sha,
+            ..client
+        };
+        let text: &'static str = Box::leak(nonce.text.clone().into_boxed_str());
+        let strong_counted = strong(Client {
+            quality: "00000001:abc:auth",
+            ..right(text)
+        });
+        let of_session = Client {
+            is_session: true,
+            ..counted
+        };
+        let forms = [
+            plain.header(""),
+            plain.header(", algorithm=MD5"),
+            plain.header(", algorithm=\"md5\", opaque=\"\","),
+            counted.header(tail),
+            // The answer's length says which hash it is, not what is written.
+            plain.header(", algorithm=SHA-256"),
+            strong(right(text)).header(""),
+            strong(right(text)).header(", algorithm=MD5"),
+            strong_counted.header(&format!("{tail}, algorithm=SHA-256")),
+            strong_counted.header(tail),
+            // Quality named and not used, or empty.
+            plain.header(tail),
+            plain.header(", qop=\"\""),
+            counted.header(", nc=00000001, cnonce='abc'"),
+            of_session.header(&format!("{tail}, algorithm=MD5-sess")),
             Client {
-                user: "other",
-                ..right
-            },
+                quality: "",
+                ..of_session
+            }
+            .header(", cnonce=abc, algorithm=\"MD5-sess\""),
             Client {
-                password: "guess",
-                ..right
-            },
-            Client {
-                uri: "/commune/other",
-                ..right
-            },
-        ] {
-            let header = client.header("DESCRIBE");
-            assert_eq!(check(&mut nonce, Some(&header), START), Verdict::Wrong);
+                quality: "1:abc:auth",
+                ..plain
+            }
+            .header(", qop=\"auth\", nc=1, cnonce=\"abc\""),
+            // Case, quotes and spaces.
+            plain.header("").replacen("Digest ", "DIGEST   ", 1),
+            plain.header("").replace('"', "'"),
+            plain.header("").replace(", ", ","),
+            plain.header("").replace(", ", "  ").replace('=', " = "),
+            plain
+                .header("")
+                .replace("username=\"grant\"", "UserName=grant"),
+            plain.header("").replace("\"grant\"", "\"g\\rant\""),
+            plain.header(", username=\"other\""),
+            plain.header("").replace(&format!(", uri=\"{URI}\""), ""),
+            plain.header("").replace(
+                &plain.response("DESCRIBE"),
+                &plain.response("DESCRIBE").to_uppercase(),
+            ),
+            plain.header("").trim_end_matches('"').to_owned(),
+        ];
+        for header in &forms {
+            let verdict = check(&nonce, &[header], later(1));
+            assert_eq!(verdict, Verdict::Accepted("grant".into()), "{header}");
         }
-        let of_other_method = right.header("SETUP");
-        assert_eq!(
-            check(&mut nonce, Some(&of_other_method), START),
-            Verdict::Wrong
-        );
-        let good = right.header("DESCRIBE");
+        for uri in [
+            "",
+            "*",
+            "/commune/camera/",
+            "rtsps://other/commune%2Fcamera?x",
+        ] {
+            let header = Client { uri, ..plain }.header("");
+            let verdict = check(&nonce, &[&header], later(1));
+            assert_eq!(verdict, Verdict::Accepted("grant".into()), "{uri}");
+        }
+        // Beside another scheme, and the same count again and again.
+        let header = counted.header(tail);
+        for _ in 0..3 {
+            let verdict = check(&nonce, &["Basic Og==", &header], later(1));
+            assert_eq!(verdict, Verdict::Accepted("grant".into()));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_wrong_and_what_is_unreadable_no_attempt() {
+        let nonce = nonce();
+        let plain = right(&nonce.text);
+        let good = plain.header("");
+        let guess = Client {
+            password: "guess",
+            ..plain
+        };
+        for (header, user) in [
+            (guess.header(""), "grant"),
+            (good.replace("\"grant\"", "\"other\""), "other"),
+            (good.replace("realm=\"fanal\"", "realm=\"other\""), "grant"),
+            (good.replace("/camera", "/other"), "grant"),
+            (good.replace("response=\"", "response=\"0"), "grant"),
+        ] {
+            let wrong = Verdict::Wrong(user.to_owned());
+            assert_eq!(check(&nonce, &[&header], START), wrong, "{header}");
+            // Neither is it made better by another scheme.
+            assert_eq!(check(&nonce, &["Basic Og==", &header], START), wrong);
+            assert_eq!(check(&nonce, &[&header, "Basic Og=="], START), wrong);
+        }
+        let of_other_method = good.replace(&plain.response("DESCRIBE"), &plain.response("SETUP"));
+        assert!(matches!(
+            check(&nonce, &[&of_other_method], START),
+            Verdict::Wrong(_)
+        ));
         for header in [
             "",
             "Basic Z3JhbnQ6c2VjcmV0",
+            "Bearer x",
             "Digest",
             "Digest username=\"grant\"",
-            &good.replace("realm=\"fanal\"", "realm=\"other\""),
-            &good.replace("Digest ", "Digest algorithm=MD5-sess, "),
-            &good.replace("Digest ", "Digest qop=auth-int, "),
-            &good.replace("Digest ", "Digest username=\"grant\", "),
+            "Digest ====,,;",
+            &good.replace("username=\"grant\"", "username=\"\""),
         ] {
-            assert_eq!(
-                check(&mut nonce, Some(header), START),
-                Verdict::Wrong,
-                "{header}"
-            );
+            let verdict = check(&nonce, &[header], START);
+            assert_eq!(verdict, Verdict::Unreadable, "{header}");
         }
-        assert_eq!(check(&mut nonce, None, START), Verdict::Missing);
+        assert_eq!(check(&nonce, &[], START), Verdict::Missing);
         assert!(matches!(
-            check(&mut nonce, Some(&good), START),
+            check(&nonce, &[&good], START),
             Verdict::Accepted(_)
         ));
     }
 
     #[test]
-    fn an_old_or_foreign_nonce_and_a_count_seen_before_are_stale() {
-        let mut nonce = Nonce::new([7; 16], START);
-        let text = nonce.text.clone();
-        let right = Client {
-            user: "grant",
-            password: "secret",
-            uri: "/commune/camera",
-            nonce: &text,
-            tail: "",
-        };
-        let header = right.header("DESCRIBE");
-        assert_eq!(check(&mut nonce, Some(&header), later(300)), Verdict::Stale);
-        let foreign = Client {
-            nonce: "1234",
-            ..right
-        }
-        .header("DESCRIBE");
-        assert_eq!(check(&mut nonce, Some(&foreign), START), Verdict::Stale);
-
-        let counted = |tail| Client { tail, ..right }.header("DESCRIBE");
-        let second = counted(", qop=auth, nc=00000002, cnonce=\"a\"");
-        assert!(matches!(
-            check(&mut nonce, Some(&second), START),
-            Verdict::Accepted(_)
-        ));
-        assert_eq!(check(&mut nonce, Some(&second), START), Verdict::Stale);
-        let first = counted(", qop=auth, nc=00000001, cnonce=\"b\"");
-        assert_eq!(check(&mut nonce, Some(&first), START), Verdict::Stale);
+    fn an_old_or_foreign_nonce_is_stale() {
+        let nonce = nonce();
+        let header = right(&nonce.text).header("");
+        assert_eq!(check(&nonce, &[&header], later(300)), Verdict::Stale);
+        let foreign = right("1234").header("");
+        assert_eq!(check(&nonce, &[&foreign], START), Verdict::Stale);
+        let verdict = check(&nonce, &[&foreign, &header], START);
+        assert_eq!(verdict, Verdict::Accepted("grant".into()));
     }
 
     #[test]
     fn no_truncated_or_flipped_header_is_accepted_or_panics() {
-        let mut nonce = Nonce::new([7; 16], START);
-        let text = nonce.text.clone();
-        let header = Client {
-            user: "grant",
-            password: "secret",
-            uri: "/commune/camera",
-            nonce: &text,
-            tail: ", algorithm=SHA-256",
-        }
-        .header("DESCRIBE");
-        for end in 0..header.len() {
-            let verdict = check(&mut nonce, header.get(..end), START);
+        let nonce = nonce();
+        let client = Client {
+            hash: sha,
+            ..right(&nonce.text)
+        };
+        let header = client.header("");
+        // The last is the closing quote alone, which nobody misses.
+        for end in 0..header.len() - 1 {
+            let cut = header.get(..end).unwrap();
+            let verdict = check(&nonce, &[cut], START);
             assert!(!matches!(verdict, Verdict::Accepted(_)), "{end}");
         }
         for bit in 0..header.len() * 8 {
             let mut broken = header.clone().into_bytes();
             broken[bit / 8] ^= 1 << (bit % 8);
             if let Ok(broken) = String::from_utf8(broken) {
-                let _ = check(&mut nonce, Some(&broken), START);
+                let _ = check(&nonce, &[&broken], START);
             }
         }
-    }
-
-    #[test]
-    fn guessing_is_slow_and_the_table_bounded() {
-        let mut attempts = Attempts::default();
-        let address = IpAddr::from([10, 0, 0, 1]);
-        for _ in 0..ATTEMPTS_LIMIT {
-            assert!(!attempts.blocked(address, START));
-            attempts.failed(address, START);
-        }
-        assert!(attempts.blocked(address, later(59)));
-        assert!(!attempts.blocked(address, later(60)));
-        for number in 0..20_000_u32 {
-            attempts.failed(IpAddr::from(number.to_be_bytes()), START);
-        }
-        assert!(attempts.by_address.len() <= ADDRESSES_LIMIT);
-        attempts.failed(IpAddr::from([192, 0, 2, 1]), later(61));
-        assert!(attempts.by_address.len() <= 1, "what is over makes room");
     }
 }

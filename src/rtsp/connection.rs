@@ -2,23 +2,26 @@
 //! decides. One task does it all, so nothing of a viewer outlives its connection.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use rtsp_types::{Method, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 
-use super::message::{self, Incoming, ReadError, Reply};
+use super::message::{self, Incoming, Method, ReadError, Reply, Request};
 use super::out_tcp::{Io, Output, drive};
 use super::out_udp::Sender;
-use super::rtcp::{REPORT_INTERVAL, Sent};
-use super::server::{Notice, Shared};
-use super::session::{Context, Machine, Step, Transport};
-use super::{Event, OpenError, OpenRequest, Source, Subscription};
+use super::rtcp::Sent;
+use super::rtp::Packetised;
+use super::sdp::Picture;
+use super::server::{Notice, Place, Shared};
+use super::session::{Context, Machine, Step};
+use super::splice::Splice;
+use super::transport::Transport;
+use super::{Event, OpenError, OpenRequest, Sampled, Source, Subscription};
 use crate::reason::Reason;
 
 /// How long the last bytes may take.
@@ -42,12 +45,15 @@ const INPUT_LIMIT: usize = message::REQUEST_LIMIT + 1_024;
 /// How often deadlines are looked at, at most.
 const TICK: Duration = Duration::from_secs(1);
 
+/// The most that one picture counts for a silent viewer over UDP.
+const UNHEARD_STEP: Duration = Duration::from_secs(2);
+
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
     /// Our address, as the peer sees it.
-    pub(super) local: IpAddr,
+    pub(super) local: SocketAddr,
     /// Over TLS.
     pub(super) encrypted: bool,
 }
@@ -58,14 +64,23 @@ pub(super) struct Connection<S> {
     output: Output,
     peer: Peer,
     shared: Arc<Shared>,
+    place: Place,
     machine: Machine,
     source: Option<Arc<dyn Source>>,
     viewing: Option<Viewing>,
+    /// What the session's viewer has had, over all its PLAYs.
+    sent: Sent,
+    splice: Splice,
+    reports: Interval,
     udp: Option<Sender>,
     /// The path of the session the observer knows of.
     session_path: Option<String>,
     /// Last sign of life: a whole message, RTCP, or being taken in.
     heard: Instant,
+    /// For how long pictures were sent over UDP since then.
+    unheard: Duration,
+    /// When the last picture was sent.
+    pictured: Option<Instant>,
     /// Since when a message is in parts, or the first one has not begun.
     partial_since: Option<Instant>,
     /// Nothing more is done but to write what waits, until then.
@@ -75,26 +90,40 @@ pub(super) struct Connection<S> {
 /// A picture on its way to the viewer.
 struct Viewing {
     subscription: Box<dyn Subscription>,
-    sent: Sent,
-    reported: Option<Instant>,
+    /// The viewer has had a sender report.
+    is_reported: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn new(stream: S, peer: Peer, shared: Arc<Shared>) -> io::Result<Self> {
+    pub(super) fn new(
+        stream: S,
+        peer: Peer,
+        shared: Arc<Shared>,
+        place: Place,
+    ) -> io::Result<Self> {
         let now = Instant::now();
         let boot = shared.clock.now().boot;
+        let allows_udp = shared.udp && !peer.encrypted;
+        let mut reports = interval(shared.limits.report_interval);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             stream,
             input: BytesMut::new(),
             output: Output::new(now),
-            machine: Machine::new(peer.address, peer.encrypted, random()?, boot),
+            machine: Machine::new(peer.address, allows_udp, random()?, boot),
             peer,
             shared,
+            place,
             source: None,
             viewing: None,
+            sent: Sent::default(),
+            splice: Splice::default(),
+            reports,
             udp: None,
             session_path: None,
             heard: now,
+            unheard: Duration::ZERO,
+            pictured: None,
             partial_since: Some(now),
             closing: None,
         })
@@ -149,9 +178,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 event = next(&mut self.viewing), if ready => self.take_event(event),
                 heard = exchange(&mut self.udp) => {
                     if heard {
-                        self.heard = Instant::now();
+                        self.hear();
                     }
                 }
+                _ = self.reports.tick(), if self.viewing.is_some() && !closing => self.report(),
                 _ = tick.tick() => self.look_at_deadlines()?,
             }
         }
@@ -173,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 return Ok(());
             };
-            self.heard = Instant::now();
+            self.hear();
             self.partial_since = None;
             if let Incoming::Request(request) = incoming {
                 self.take_request(&request).await?;
@@ -182,37 +212,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
+    /// A sign of life.
+    fn hear(&mut self) {
+        self.heard = Instant::now();
+        self.unheard = Duration::ZERO;
+    }
+
     fn refuse(&mut self, error: ReadError) {
         tracing::debug!(peer = %self.peer.address, %error, "RTSP input refused");
-        let status = match error {
-            ReadError::Malformed => 400,
-            ReadError::TooLarge => 413,
-        };
-        self.send(&Reply::new(status, None));
+        self.shared.refused(error.label());
+        if let Some(answer) = error.answer() {
+            self.output.push(answer, Instant::now());
+        }
         self.close();
     }
 
-    async fn take_request(&mut self, request: &Request<Vec<u8>>) -> io::Result<()> {
+    async fn take_request(&mut self, request: &Request) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let now = shared.clock.now().boot;
-        let address = self.peer.address.ip();
-        let blocked = shared.attempts().blocked(address, now);
+        let address = self.peer.address.ip().to_canonical();
         let step = self.machine.handle(
             request,
             &Context {
                 now,
                 random: random()?,
-                password: &|user, path| shared.library.password(user, path),
+                password: &|user| shared.library.password(user),
                 open: shared.library.is_open(),
-                blocked,
+                is_blocked: &|user| shared.attempts().is_blocked(address, user, now),
             },
         );
-        if self.machine.take_wrong_credentials() {
-            shared.attempts().failed(address, now);
+        if let Some(user) = self.machine.take_wrong_user()
+            && shared.attempts().failed(address, &user, now)
+        {
             tracing::info!(peer = %address, "wrong credentials for RTSP");
         }
-        if let (Some(path), Method::Options | Method::GetParameter | Method::SetParameter) =
-            (&self.session_path, request.method())
+        if let (Some(path), Method::Options | Method::Parameter) =
+            (&self.session_path, request.method)
         {
             shared.notice(path, Notice::KeepAlive);
         }
@@ -223,6 +258,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Tells the observer of a session that was set up.
     fn note_session(&mut self) {
+        if !self.machine.transport().is_some_and(Transport::is_udp) {
+            // Set up again over TCP, as players do to which no datagram came.
+            self.udp = None;
+        }
         if self.machine.has_session() && self.session_path.is_none() {
             self.session_path = self.machine.path().map(str::to_owned);
             if let Some(path) = &self.session_path {
@@ -253,6 +292,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.stop();
                     self.udp = None;
                     self.source = None;
+                    self.sent = Sent::default();
+                    self.splice = Splice::default();
                     self.send(&reply);
                     self.forget_session(Notice::TearDown);
                     return Ok(());
@@ -273,9 +314,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn opened(&mut self, outcome: Result<Arc<dyn Source>, OpenError>) -> Step {
         match outcome {
             Ok(source) => {
+                self.place.keep();
                 let configuration = source.configuration();
+                let frame_rate = source.frame_rate();
                 self.source = Some(source);
-                self.machine.opened(Ok(&configuration))
+                self.machine.opened(Ok(Picture {
+                    configuration: &configuration,
+                    frame_rate,
+                }))
             }
             Err(error) => self.machine.opened(Err(error)),
         }
@@ -317,7 +363,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Transport::Udp { rtp, rtcp } = transport else {
             return None;
         };
-        let bound = Sender::bind(self.peer.local, self.peer.address.ip(), (rtp, rtcp)).await;
+        let bound = Sender::bind(self.peer.local, self.peer.address, (rtp, rtcp)).await;
         let sender = bound
             .inspect_err(|error| tracing::warn!(%error, "can't bind UDP ports for a viewer"))
             .ok()?;
@@ -333,22 +379,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(());
         };
         let mut subscription = source.subscribe();
+        let newest = subscription.sampled().map(|sampled| sampled.timestamp);
+        self.splice.begin(newest);
         let first = timeout(FIRST_PACKET_WAIT, subscription.next()).await.ok();
         let known = match &first {
-            Some(Event::Unit { packets, .. }) => Some((packets.first_sequence, packets.timestamp)),
+            Some(Event::Unit { packets, kept, .. }) => {
+                // A copy: the packets are placed when they are sent.
+                let mut splice = self.splice;
+                let placed = splice.place(packets, *kept);
+                let packets = placed.as_ref().unwrap_or(packets);
+                Some((packets.first_sequence, packets.timestamp))
+            }
             _ => None,
         };
         let reply = self.machine.playing(known);
         self.send(&reply);
         self.viewing = Some(Viewing {
             subscription,
-            sent: Sent::default(),
-            reported: None,
+            is_reported: false,
         });
+        self.pictured = None;
         self.note_session();
         if let Some(path) = &self.session_path {
             self.shared.notice(path, Notice::Playing);
         }
+        // Before the first packet: a player that ties RTP time to its clock only
+        // later (VLC) throws away what it has decoded by then.
+        self.report();
         if let Some(event) = first {
             self.take_event(event);
         }
@@ -358,27 +415,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn take_event(&mut self, event: Event) {
         match event {
             Event::Unit { packets, kept, .. } => {
-                let Some(viewing) = &mut self.viewing else {
-                    return;
-                };
-                let now = Instant::now();
-                viewing.sent.note(&packets, kept, now);
-                let size = packets.interleaved.len() as u64;
-                self.shared.sent_bytes.fetch_add(size, Ordering::Relaxed);
-                match (self.machine.transport(), &mut self.udp) {
-                    (Some(Transport::Udp { .. }), Some(udp)) => udp.push(&packets),
-                    (Some(Transport::Interleaved { rtp, .. }), _) => {
-                        self.output.push(packets.for_channel(rtp), now);
-                    }
-                    _ => {}
-                }
-                let due = viewing
-                    .reported
-                    .is_none_or(|at| now.saturating_duration_since(at) >= REPORT_INTERVAL);
-                if due && let Some(report) = viewing.sent.report(now, self.shared.clock.now().wall)
+                if self
+                    .viewing
+                    .as_ref()
+                    .is_some_and(|there| !there.is_reported)
                 {
-                    viewing.reported = Some(now);
-                    self.send_rtcp(&report);
+                    self.report();
+                }
+                match self.splice.place(&packets, kept) {
+                    Some(placed) => self.send_picture(&placed),
+                    None => self.send_picture(&packets),
                 }
             }
             // The gap in the sequence numbers tells it.
@@ -387,13 +433,56 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    fn send_picture(&mut self, packets: &Packetised) {
+        if self.viewing.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        self.sent.note(packets);
+        let size = packets.interleaved.len() as u64;
+        self.shared.sent_bytes.fetch_add(size, Ordering::Relaxed);
+        match (self.machine.transport(), &mut self.udp) {
+            (Some(Transport::Udp { .. }), Some(udp)) => {
+                let since = self.pictured.map_or(Duration::ZERO, |at| now - at);
+                self.unheard += since.min(UNHEARD_STEP);
+                udp.push(packets);
+            }
+            (Some(Transport::Interleaved { rtp, .. }), _) => {
+                self.output.push(packets.for_channel(rtp), now);
+            }
+            _ => {}
+        }
+        self.pictured = Some(now);
+    }
+
+    /// The camera's clock as this viewer's packets have it.
+    fn sampled(&self) -> Option<Sampled> {
+        let sampled = self.viewing.as_ref()?.subscription.sampled()?;
+        Some(self.splice.clock(sampled))
+    }
+
+    /// Sends a sender report, where the camera's clock is known.
+    fn report(&mut self) {
+        let wall = self.shared.clock.now().wall;
+        let report = self
+            .sampled()
+            .and_then(|sampled| self.sent.report(sampled, wall));
+        let Some(report) = report else {
+            return;
+        };
+        self.send_rtcp(&report);
+        self.reports.reset();
+        if let Some(viewing) = &mut self.viewing {
+            viewing.is_reported = true;
+        }
+    }
+
     /// The picture is over: BYE, and the connection closes.
     fn end(&mut self, reason: Reason) {
         let wall = self.shared.clock.now().wall;
         let bye = self
-            .viewing
-            .as_ref()
-            .and_then(|viewing| viewing.sent.bye(reason, Instant::now(), wall));
+            .sampled()
+            .and_then(|sampled| self.sent.bye(reason, sampled, wall));
         if let Some(bye) = bye {
             self.send_rtcp(&bye);
         }
@@ -423,6 +512,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn send(&mut self, reply: &Reply) {
+        if let Some(why) = reply.refused {
+            self.shared.refused(why);
+        }
         let bytes: Bytes = reply.to_bytes();
         self.output.push(bytes, Instant::now());
     }
@@ -456,11 +548,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.output.stalled_for(now) >= self.shared.limits.stall_timeout {
             return late("the viewer has stopped taking pictures");
         }
-        let silence = now.saturating_duration_since(self.heard);
         // Over TCP, taking the pictures is sign of life enough: not all players
         // send keep-alives.
-        let alive = self.viewing.is_some() && self.udp.is_none();
-        if silence >= self.shared.limits.session_timeout && !alive {
+        let silence = match (&self.viewing, &self.udp) {
+            (None, _) => now.saturating_duration_since(self.heard),
+            (Some(_), Some(_)) => self.unheard,
+            (Some(_), None) => Duration::ZERO,
+        };
+        if silence >= self.shared.limits.session_timeout {
             return late("no sign of life");
         }
         let partial = self

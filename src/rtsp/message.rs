@@ -1,7 +1,13 @@
 //! RTSP messages: requests and interleaved data in, answers out. Pure.
+//!
+//! Requests are read as leniently as can be without guessing where one ends:
+//! line ends of LF alone, folded headers, bytes that are no UTF-8, spaces in the
+//! URL. What can't be RTSP is told at its first bytes: a player that waits for an
+//! answer to something else must not wait.
 
 use bytes::{Buf, Bytes, BytesMut};
-use rtsp_types::{Message, ParseError, Request};
+
+use crate::reason::Reason;
 
 /// Largest request, headers and body, in bytes.
 pub const REQUEST_LIMIT: usize = 16 * 1024;
@@ -9,15 +15,68 @@ pub const REQUEST_LIMIT: usize = 16 * 1024;
 /// Largest interleaved packet taken from a client, in bytes: RTCP is far smaller.
 pub const DATA_LIMIT: usize = 8 * 1024;
 
+/// First byte of a TLS handshake record (RFC 8446 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// What a client sent.
 #[derive(Debug)]
 pub enum Incoming {
     /// A request.
-    Request(Box<Request<Vec<u8>>>),
+    Request(Request),
     /// Interleaved data, RTCP in practice: a sign of life.
     Data,
     /// An answer to nothing: passed over.
     Response,
+}
+
+/// A request's method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `OPTIONS`
+    Options,
+    /// `DESCRIBE`
+    Describe,
+    /// `SETUP`
+    Setup,
+    /// `PLAY`
+    Play,
+    /// `PAUSE`
+    Pause,
+    /// `TEARDOWN`
+    Teardown,
+    /// `GET_PARAMETER`, `SET_PARAMETER`: keep-alives, as players use them.
+    Parameter,
+    /// Any other.
+    Other,
+}
+
+/// A request. Its body, which no method here has a use for, is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The method as written, which Digest covers.
+    pub name: String,
+    /// The URL as written.
+    pub uri: String,
+    /// Whether it is RTSP 1.0.
+    pub is_version_1: bool,
+    headers: Vec<(String, String)>,
+}
+
+impl Request {
+    /// The first header of this name.
+    pub fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.headers(name).next()
+    }
+
+    /// All headers of this name, in their order.
+    pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers
+            .iter()
+            .filter(move |(there, _)| there.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
 }
 
 /// Why what a client sent can't be read on; the connection ends.
@@ -29,9 +88,45 @@ pub enum ReadError {
     /// Over [`REQUEST_LIMIT`] or [`DATA_LIMIT`].
     #[error("request is too large")]
     TooLarge,
+    /// HTTP: tunnelling, or a browser.
+    #[error("HTTP where RTSP is spoken; RTSP over HTTP is not served")]
+    Http,
+    /// A TLS handshake on the port of clear RTSP.
+    #[error("TLS on the port of clear RTSP; players must use tls_listen's port")]
+    Tls,
+}
+
+impl ReadError {
+    /// What the client is told before the connection closes; nothing where it
+    /// would understand nothing.
+    pub fn answer(self) -> Option<Bytes> {
+        match self {
+            Self::Malformed => Some(Reply::new(400, None).to_bytes()),
+            Self::TooLarge => Some(Reply::new(413, None).to_bytes()),
+            Self::Http => Some(Bytes::from_static(
+                b"HTTP/1.1 501 Not Implemented\r\nServer: fanal\r\nConnection: close\r\n\
+                  Content-Type: text/plain\r\nContent-Length: 61\r\n\r\n\
+                  This port speaks RTSP; RTSP tunnelled in HTTP is not served.\n",
+            )),
+            Self::Tls => None,
+        }
+    }
+
+    /// The label of metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::Http => "http",
+            Self::Tls => "tls",
+        }
+    }
 }
 
 /// Takes the next whole message off the front of what was read; `None`: more is needed.
+///
+/// # Errors
+/// What stands at the front is no RTSP, or larger than is taken.
 pub fn take(buffer: &mut BytesMut) -> Result<Option<Incoming>, ReadError> {
     // Stray line ends between messages are to be passed over (RFC 2326 4.1).
     let stray = buffer
@@ -42,7 +137,9 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Incoming>, ReadError> {
     match buffer.first() {
         None => Ok(None),
         Some(b'$') => take_data(buffer),
-        Some(_) => take_request(buffer),
+        Some(&TLS_HANDSHAKE) => Err(ReadError::Tls),
+        Some(byte) if byte.is_ascii_alphabetic() => take_text(buffer),
+        Some(_) => Err(ReadError::Malformed),
     }
 }
 
@@ -61,34 +158,134 @@ fn take_data(buffer: &mut BytesMut) -> Result<Option<Incoming>, ReadError> {
     Ok(Some(Incoming::Data))
 }
 
-fn take_request(buffer: &mut BytesMut) -> Result<Option<Incoming>, ReadError> {
-    let window = &buffer[..buffer.len().min(REQUEST_LIMIT)];
-    if !window.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+fn take_text(buffer: &mut BytesMut) -> Result<Option<Incoming>, ReadError> {
+    let window = buffer.get(..REQUEST_LIMIT).unwrap_or(buffer);
+    let line_end = window.iter().position(|byte| *byte == b'\n');
+    let first = window.get(..line_end.unwrap_or(window.len()));
+    let first = first.unwrap_or_default();
+    let is_text = |byte: &u8| *byte >= b' ' || matches!(byte, b'\t' | b'\r');
+    if !first.iter().all(is_text) {
+        return Err(ReadError::Malformed);
+    }
+    let start = line_end
+        .map(|_| Start::read(&String::from_utf8_lossy(first)))
+        .transpose()?;
+    let (Some(start), Some(head_end)) = (start, head_end(window)) else {
         return if buffer.len() >= REQUEST_LIMIT {
             Err(ReadError::TooLarge)
         } else {
             Ok(None)
         };
+    };
+    let head = String::from_utf8_lossy(window.get(..head_end).unwrap_or_default());
+    let headers = read_headers(&head);
+    let length = headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("Content-Length"))
+        .map_or(Ok(0), |(_, value)| value.parse::<u64>());
+    let length = length.map_err(|_| ReadError::Malformed)?;
+    let end = usize::try_from(length)
+        .ok()
+        .and_then(|n| head_end.checked_add(n));
+    let end = end.filter(|end| *end <= REQUEST_LIMIT);
+    let end = end.ok_or(ReadError::TooLarge)?;
+    if buffer.len() < end {
+        return Ok(None);
     }
-    match Message::<Vec<u8>>::parse(&buffer[..]) {
-        Ok((_, used)) if used > REQUEST_LIMIT => Err(ReadError::TooLarge),
-        Ok((message, used)) => {
-            buffer.advance(used);
-            Ok(Some(match message {
-                Message::Request(request) => Incoming::Request(Box::new(request)),
-                Message::Response(_) => Incoming::Response,
-                Message::Data(_) => Incoming::Data,
-            }))
+    buffer.advance(end);
+    Ok(Some(match start {
+        Start::Response => Incoming::Response,
+        Start::Request {
+            name,
+            uri,
+            is_version_1,
+        } => Incoming::Request(Request {
+            method: method(&name),
+            name,
+            uri,
+            is_version_1,
+            headers,
+        }),
+    }))
+}
+
+/// Where the head ends: behind its first empty line.
+fn head_end(window: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let line = window.get(from..)?;
+        let length = line.iter().position(|byte| *byte == b'\n')?;
+        from += length + 1;
+        if matches!(line.get(..length), Some([] | [b'\r'])) {
+            return Some(from);
         }
-        // The headers are whole, so it is the body that is missing.
-        Err(ParseError::Incomplete(Some(missing))) => {
-            if missing.get().saturating_add(buffer.len()) > REQUEST_LIMIT {
-                Err(ReadError::TooLarge)
-            } else {
-                Ok(None)
+    }
+}
+
+/// What a first line says.
+enum Start {
+    Response,
+    Request {
+        name: String,
+        uri: String,
+        is_version_1: bool,
+    },
+}
+
+impl Start {
+    fn read(line: &str) -> Result<Self, ReadError> {
+        let line = line.trim();
+        if line.starts_with("RTSP/") {
+            return Ok(Self::Response);
+        }
+        let (name, rest) = line
+            .split_once(char::is_whitespace)
+            .ok_or(ReadError::Malformed)?;
+        let (uri, version) = rest
+            .rsplit_once(char::is_whitespace)
+            .ok_or(ReadError::Malformed)?;
+        let version = version.to_ascii_uppercase();
+        if version.starts_with("HTTP/") {
+            return Err(ReadError::Http);
+        }
+        if !version.starts_with("RTSP/") {
+            return Err(ReadError::Malformed);
+        }
+        Ok(Self::Request {
+            name: name.to_owned(),
+            uri: uri.trim().to_owned(),
+            is_version_1: version == "RTSP/1.0",
+        })
+    }
+}
+
+/// The headers of a head, its first line passed over. Folded lines (RFC 2326 4.1,
+/// by RFC 2068) are put together; lines without a colon are passed over.
+fn read_headers(head: &str) -> Vec<(String, String)> {
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for line in head.lines().skip(1) {
+        if line.starts_with([' ', '\t']) {
+            if let Some((_, value)) = headers.last_mut() {
+                value.push(' ');
+                value.push_str(line.trim());
             }
+        } else if let Some((name, value)) = line.split_once(':') {
+            headers.push((name.trim().to_owned(), value.trim().to_owned()));
         }
-        Err(ParseError::Incomplete(None) | ParseError::Error) => Err(ReadError::Malformed),
+    }
+    headers
+}
+
+fn method(name: &str) -> Method {
+    match name.to_ascii_uppercase().as_str() {
+        "OPTIONS" => Method::Options,
+        "DESCRIBE" => Method::Describe,
+        "SETUP" => Method::Setup,
+        "PLAY" => Method::Play,
+        "PAUSE" => Method::Pause,
+        "TEARDOWN" => Method::Teardown,
+        "GET_PARAMETER" | "SET_PARAMETER" => Method::Parameter,
+        _ => Method::Other,
     }
 }
 
@@ -102,17 +299,55 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
     /// Body; empty for none.
     pub body: Vec<u8>,
+    /// Why the request is refused, as metrics count it: a reason's code or one
+    /// of [`REFUSALS`]; `None` where it is not, or only asked for credentials.
+    pub refused: Option<&'static str>,
 }
+
+/// Labels of refused requests and connections besides the reasons' codes: what
+/// they are is told in the README's table of metrics.
+pub const REFUSALS: [&str; 11] = [
+    "http",
+    "malformed",
+    "not_found",
+    "out_of_place",
+    "tls",
+    "too_large",
+    "too_many_connections",
+    "transport",
+    "unreadable_credentials",
+    "unsupported",
+    "wrong_credentials",
+];
 
 impl Reply {
     /// An answer to the request with this `CSeq`.
     pub fn new(status: u16, sequence: Option<u32>) -> Self {
         let sequence = sequence.map(|number| ("CSeq", number.to_string()));
+        let refused = match status {
+            ..400 | 401 => None,
+            404 => Some("not_found"),
+            413 => Some("too_large"),
+            454 | 455 | 459 => Some("out_of_place"),
+            461 => Some("transport"),
+            406 | 501 | 505 | 551 => Some("unsupported"),
+            400 => Some("malformed"),
+            _ => Some(Reason::Internal.code()),
+        };
         Self {
             status,
             headers: sequence.into_iter().collect(),
             body: Vec::new(),
+            refused,
         }
+    }
+
+    /// With the reason and its sentence.
+    #[must_use]
+    pub fn because(mut self, reason: Reason) -> Self {
+        self.refused = Some(reason.code());
+        self.with("X-Reason", reason.code())
+            .with("X-Reason-Text", reason.english())
     }
 
     /// With this header too. Line ends in `value` become spaces.
@@ -170,16 +405,72 @@ mod tests {
         Ok(kinds)
     }
 
+    fn request(data: &[u8]) -> Request {
+        match take(&mut BytesMut::from(data)) {
+            Ok(Some(Incoming::Request(request))) => request,
+            other => panic!("{other:?} of {}", String::from_utf8_lossy(data)),
+        }
+    }
+
     #[test]
     fn pipelined_messages_come_apart_at_any_split() {
-        let mut data = b"\r\n".to_vec();
-        data.extend_from_slice(REQUEST);
-        data.extend_from_slice(&[b'$', 1, 0, 3, 9, 9, 9]);
-        data.extend_from_slice(REQUEST);
-        data.extend_from_slice(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n");
-        for step in 1..data.len() {
-            let kinds = kinds(&data, step).unwrap();
-            assert_eq!(kinds, ["request", "data", "request", "response"], "{step}");
+        let bare: Vec<u8> = REQUEST.iter().copied().filter(|b| *b != b'\r').collect();
+        for request in [REQUEST, &bare] {
+            let mut data = b"\r\n".to_vec();
+            data.extend_from_slice(request);
+            data.extend_from_slice(&[b'$', 1, 0, 3, 9, 9, 9]);
+            data.extend_from_slice(request);
+            data.extend_from_slice(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n");
+            for step in 1..data.len() {
+                let kinds = kinds(&data, step).unwrap();
+                assert_eq!(kinds, ["request", "data", "request", "response"], "{step}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_field_writes_is_read() {
+        let read = request(
+            b"DESCRIBE rtsp://h/a b/c  RTSP/1.0\nCSeq:7\nno header\nuser-AGENT: caf\xe9 \n\
+              X: one\r\n\ttwo\r\n\r\n",
+        );
+        assert_eq!(read.method, Method::Describe);
+        assert_eq!(read.uri, "rtsp://h/a b/c");
+        assert_eq!(read.header("cseq"), Some("7"));
+        assert_eq!(read.header("User-Agent"), Some("caf\u{fffd}"));
+        assert_eq!(read.header("X"), Some("one two"));
+        let read = request(b"Play * rtsp/1.0\r\nA: 1\r\na: 2\r\n\r\n");
+        assert_eq!((read.method, read.name.as_str()), (Method::Play, "Play"));
+        assert!(read.is_version_1);
+        assert_eq!(read.headers("A").collect::<Vec<_>>(), ["1", "2"]);
+        assert!(!request(b"PLAY * RTSP/2.0\r\n\r\n").is_version_1);
+        assert_eq!(request(b"DANCE * RTSP/1.0\r\n\r\n").method, Method::Other);
+    }
+
+    #[test]
+    fn what_is_no_rtsp_is_told_at_its_first_bytes() {
+        for (data, error) in [
+            (&b"\x16\x03\x01"[..], ReadError::Tls),
+            (b"\x00", ReadError::Malformed),
+            (b"OPT\x07", ReadError::Malformed),
+            (b"hello\r\n", ReadError::Malformed),
+            (b"OPTIONS *\r\n", ReadError::Malformed),
+            (b"OPTIONS * SIP/2.0\r\n", ReadError::Malformed),
+            (b"GET /a/b HTTP/1.0\r\n", ReadError::Http),
+            (b"POST /a/b HTTP/1.1\n", ReadError::Http),
+            (
+                b"PLAY * RTSP/1.0\r\nContent-Length: x\r\n\r\n",
+                ReadError::Malformed,
+            ),
+        ] {
+            assert_eq!(kinds(data, data.len()), Err(error), "{data:?}");
+        }
+        for error in [ReadError::Malformed, ReadError::TooLarge, ReadError::Http] {
+            let answer = error.answer().unwrap();
+            let text = std::str::from_utf8(&answer).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            let length = format!("Content-Length: {}", body.len());
+            assert!(body.is_empty() || head.contains(&length), "{text}");
         }
     }
 
@@ -189,11 +480,9 @@ mod tests {
         assert_eq!(kinds(&endless, 1_000), Err(ReadError::TooLarge));
         let body = b"PLAY * RTSP/1.0\r\nContent-Length: 999999999999\r\n\r\n";
         assert_eq!(kinds(body, 10), Err(ReadError::TooLarge));
+        let long = [&b"PLAY * RTSP/1.0\r\nX: "[..], &[b'x'; REQUEST_LIMIT]].concat();
+        assert_eq!(kinds(&long, 1_000), Err(ReadError::TooLarge));
         assert_eq!(kinds(&[b'$', 1, 0x20, 1], 4), Err(ReadError::TooLarge));
-        assert_eq!(
-            kinds(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 99),
-            Err(ReadError::Malformed)
-        );
     }
 
     proptest! {

@@ -7,10 +7,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use self::transport::Transport;
+use crate::clock::Wall;
 use crate::media::unit::{AccessUnit, Configuration};
 use crate::reason::Reason;
 use crate::secret::Secret;
 
+mod admission;
+pub mod attempts;
 pub mod auth;
 mod connection;
 pub mod message;
@@ -21,23 +25,24 @@ pub mod rtp;
 pub mod sdp;
 pub mod server;
 pub mod session;
+mod splice;
+pub mod transport;
 
-/// Who may see what: asked by the server for each DESCRIBE and SETUP.
+/// Who may see what: asked by the server for each DESCRIBE, SETUP and PLAY.
 pub trait Library: Send + Sync + 'static {
-    /// The password of this user for this path (`commune/camera`), so that the
-    /// server can check the Digest. `None`: no such user; the server goes through
-    /// the same motions and answers 401.
-    fn password(&self, user: &str, path: &str) -> Option<Secret>;
+    /// The password of this user, so that the server can check the Digest. `None`:
+    /// there can be no such user; the server goes through the same motions and
+    /// answers 401. What the user may see is for [`Library::open`] to say.
+    fn password(&self, user: &str) -> Option<Secret>;
 
     /// Whether anybody may play without credentials (the simulator's cameras).
     fn is_open(&self) -> bool {
         false
     }
 
-    /// Opens the picture for this user: waits until the first configuration is
-    /// known, at most some seconds (players give up after 5 to 10).
-    ///
-    /// `viewer` is dropped by the server when the viewer goes away.
+    /// Opens the picture for this user: waits until one comes, at most some seconds
+    /// (players give up after 5 to 10). Asked again at PLAY, for the camera may have
+    /// gone since DESCRIBE.
     fn open(&self, request: OpenRequest) -> Opening<'_>;
 }
 
@@ -56,12 +61,14 @@ pub struct OpenRequest {
     pub peer: SocketAddr,
     /// `User-Agent`, bounded; empty where absent.
     pub user_agent: String,
+    /// How the pictures go to the player: known at PLAY.
+    pub transport: Option<Transport>,
 }
 
 /// Why a picture can't be opened: a reason and the RTSP status it maps to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenError {
-    /// 401, 403, 404, 453, 503.
+    /// 403, 404, 453, 503.
     pub status: u16,
     /// The stable code, sent as `X-Reason`; `None` for a plain 404.
     pub reason: Option<Reason>,
@@ -71,6 +78,11 @@ pub struct OpenError {
 pub trait Source: Send + Sync + std::fmt::Debug + 'static {
     /// What a decoder needs now.
     fn configuration(&self) -> Arc<Configuration>;
+
+    /// Pictures in a second, where that is known.
+    fn frame_rate(&self) -> Option<f64> {
+        None
+    }
 
     /// Joins: the subscription starts with the kept group, if there is one, and
     /// goes on with what comes.
@@ -84,6 +96,21 @@ pub trait Subscription: Send + std::fmt::Debug {
 
     /// Takes another event that is there already, without waiting.
     fn try_next(&mut self) -> Option<Event>;
+
+    /// The camera's clock: its newest picture, whether delivered yet or not. `None`
+    /// where it has given none.
+    fn sampled(&self) -> Option<Sampled>;
+}
+
+/// Ties a stream's RTP time to the wall clock, for sender reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// The stream's synchronisation source.
+    pub ssrc: u32,
+    /// RTP time of a picture, 90 kHz.
+    pub timestamp: u32,
+    /// When the same picture was taken, by this machine's clock.
+    pub at: Wall,
 }
 
 /// What a subscription delivers.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +14,10 @@ use super::out_tcp::SEND_BUFFER;
 use super::rtp::Packetised;
 
 /// Packets sent at once; a key frame in one burst overruns players' socket buffers.
-const BURST: usize = 8;
+const BURST: usize = 4;
 
-/// Pause after [`BURST`] packets: some 45 to 90 Mbit/s.
+/// Pause after [`BURST`] packets: some 20 to 45 Mbit/s, so that a player that looks
+/// every 20 ms finds less than Linux's default buffer holds.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// How often a pair of neighbouring ports is tried.
@@ -32,16 +33,16 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Binds an even port and the next (RFC 3550 11) on `local`, for the client's
-    /// ports at `peer`. Datagrams of others are not even seen.
+    /// Binds an even port and the next (RFC 3550 11) on the address of `local`, for
+    /// the client's ports at that of `peer`. Datagrams of others are not even seen.
     pub(super) async fn bind(
-        local: IpAddr,
-        peer: IpAddr,
+        local: SocketAddr,
+        peer: SocketAddr,
         (rtp_port, rtcp_port): (u16, u16),
     ) -> io::Result<Self> {
         let (rtp, rtcp) = bind_pair(local).await?;
-        rtp.connect(SocketAddr::new(peer, rtp_port)).await?;
-        rtcp.connect(SocketAddr::new(peer, rtcp_port)).await?;
+        rtp.connect(with_port(peer, rtp_port)).await?;
+        rtcp.connect(with_port(peer, rtcp_port)).await?;
         // A smaller buffer only costs packets in bursts.
         let _ = SockRef::from(&rtp).set_send_buffer_size(SEND_BUFFER);
         Ok(Self {
@@ -121,12 +122,18 @@ impl Sender {
     }
 }
 
-async fn bind_pair(local: IpAddr) -> io::Result<(UdpSocket, UdpSocket)> {
+/// The same address, a link-local one's zone included.
+const fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
+    address.set_port(port);
+    address
+}
+
+async fn bind_pair(local: SocketAddr) -> io::Result<(UdpSocket, UdpSocket)> {
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..PAIR_ATTEMPTS {
-        let one = UdpSocket::bind(SocketAddr::new(local, 0)).await?;
+        let one = UdpSocket::bind(with_port(local, 0)).await?;
         let port = one.local_addr()?.port();
-        match UdpSocket::bind(SocketAddr::new(local, port ^ 1)).await {
+        match UdpSocket::bind(with_port(local, port ^ 1)).await {
             Ok(other) if port % 2 == 0 => return Ok((one, other)),
             Ok(other) => return Ok((other, one)),
             Err(error) => last = error,

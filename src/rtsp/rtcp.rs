@@ -5,80 +5,63 @@ use std::time::Duration;
 use rtcp_types::prelude::*;
 use rtcp_types::{Bye, Compound, Sdes, SdesChunk, SdesItem, SenderReport};
 
-use tokio::time::Instant;
-
+use super::Sampled;
 use super::rtp::{CLOCK, Packetised};
 use crate::clock::Wall;
 use crate::reason::Reason;
 
-/// Pause between two sender reports (RFC 3550 6.2).
-pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest pause between two sender reports, pictures or not (RFC 3550 6.2):
+/// go2rtc takes 5 s of silence for the end, and GStreamer five intervals.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Seconds from 1900 (NTP) to 1970.
 const NTP_OFFSET: u64 = 2_208_988_800;
 
 /// What was sent to one viewer, for its sender reports.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Sent {
     packets: u32,
     bytes: u32,
-    newest: Option<Newest>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Newest {
-    ssrc: u32,
-    timestamp: u32,
-    at: Instant,
 }
 
 impl Sent {
-    /// Counts a unit. Units of the kept group have compressed time stamps, and
-    /// say nothing about the clock.
-    pub fn note(&mut self, packets: &Packetised, kept: bool, now: Instant) {
+    /// Counts a unit.
+    pub fn note(&mut self, packets: &Packetised) {
         self.packets = self.packets.wrapping_add(u32::from(packets.packets));
         self.bytes = self.bytes.wrapping_add(packets.payload_bytes() as u32);
-        let ssrc = packets
-            .interleaved
-            .get(12..16)
-            .and_then(|ssrc| ssrc.try_into().ok());
-        if let (false, Some(ssrc)) = (kept, ssrc) {
-            self.newest = Some(Newest {
-                ssrc: u32::from_be_bytes(ssrc),
-                timestamp: packets.timestamp,
-                at: now,
-            });
-        }
     }
 
-    /// A sender report with our name; `None` before the first live picture.
-    pub fn report(&self, now: Instant, wall: Wall) -> Option<Vec<u8>> {
-        let newest = self.newest?;
+    /// A sender report with our name. `sampled` ties RTP time to the wall clock:
+    /// the report carries on from there to `now` (RFC 3550 6.4.1).
+    pub fn report(&self, sampled: Sampled, now: Wall) -> Option<Vec<u8>> {
         write(
             Compound::builder()
-                .add_packet(self.sender(newest, now, wall))
-                .add_packet(name(newest.ssrc)),
+                .add_packet(self.sender(sampled, now))
+                .add_packet(name(sampled.ssrc)),
         )
     }
 
     /// The last report, with BYE and why.
-    pub fn bye(&self, reason: Reason, now: Instant, wall: Wall) -> Option<Vec<u8>> {
-        let newest = self.newest?;
-        let bye = Bye::builder().add_source(newest.ssrc).reason(reason.code());
+    pub fn bye(&self, reason: Reason, sampled: Sampled, now: Wall) -> Option<Vec<u8>> {
+        let bye = Bye::builder()
+            .add_source(sampled.ssrc)
+            .reason(reason.code());
         write(
             Compound::builder()
-                .add_packet(self.sender(newest, now, wall))
-                .add_packet(name(newest.ssrc))
+                .add_packet(self.sender(sampled, now))
+                .add_packet(name(sampled.ssrc))
                 .add_packet(bye),
         )
     }
 
-    fn sender(&self, newest: Newest, now: Instant, wall: Wall) -> impl RtcpPacketWriter + use<> {
-        let elapsed = now.saturating_duration_since(newest.at);
-        let ticks = elapsed.as_micros() * u128::from(CLOCK) / 1_000_000;
-        SenderReport::builder(newest.ssrc)
-            .ntp_timestamp(ntp(wall))
-            .rtp_timestamp(newest.timestamp.wrapping_add(ticks as u32))
+    fn sender(&self, sampled: Sampled, now: Wall) -> impl RtcpPacketWriter + use<> {
+        let elapsed = i128::from(now.0) - i128::from(sampled.at.0);
+        let ticks = elapsed * i128::from(CLOCK) / 1_000_000;
+        // RTP time wraps: the low 32 bits are what is wanted.
+        let timestamp = sampled.timestamp.wrapping_add(ticks as u32);
+        SenderReport::builder(sampled.ssrc)
+            .ntp_timestamp(ntp(now))
+            .rtp_timestamp(timestamp)
             .packet_count(self.packets)
             .octet_count(self.bytes)
     }
@@ -128,20 +111,19 @@ mod tests {
         Packetiser::new(77, 5, 0).packetise(&unit, &configuration)
     }
 
+    const SAMPLED: Sampled = Sampled {
+        ssrc: 77,
+        timestamp: 9_000,
+        at: Wall(1_400_000),
+    };
+
     #[test]
-    fn reports_what_was_sent_and_when() {
-        let start = Instant::now();
+    fn reports_what_was_sent_and_what_time_it_is_at_the_camera() {
         let mut sent = Sent::default();
-        sent.note(&packets(0), true, start);
-        assert_eq!(
-            sent.report(start, Wall(0)),
-            None,
-            "kept pictures tell no time"
-        );
-        sent.note(&packets(9_000), false, start);
-        let now = start + Duration::from_millis(100);
+        sent.note(&packets(0));
+        sent.note(&packets(9_000));
         let report = sent
-            .bye(Reason::GrantExpired, now, Wall(1_500_000))
+            .bye(Reason::GrantExpired, SAMPLED, Wall(1_500_000))
             .unwrap();
         let mut parts = Compound::parse(&report).unwrap();
         let Some(Ok(Packet::Sr(sender))) = parts.next() else {
@@ -156,5 +138,14 @@ mod tests {
             panic!("no BYE");
         };
         assert_eq!(bye.reason(), Some(&b"grant_expired"[..]));
+    }
+
+    #[test]
+    fn nothing_need_have_been_sent_and_the_clock_may_have_gone_back() {
+        let report = Sent::default().report(SAMPLED, Wall(1_300_000)).unwrap();
+        let Some(Ok(Packet::Sr(sender))) = Compound::parse(&report).unwrap().next() else {
+            panic!("no sender report");
+        };
+        assert_eq!((sender.packet_count(), sender.rtp_timestamp()), (0, 0));
     }
 }

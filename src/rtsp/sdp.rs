@@ -12,9 +12,28 @@ use crate::media::unit::{Codec, Configuration};
 /// The control URL of the only track, relative to the content base.
 pub const TRACK: &str = "trackID=0";
 
-/// Describes a camera's picture: one video track. `number` tells descriptions
-/// apart in the origin line.
-pub fn describe(path: &str, configuration: &Configuration, number: u64) -> Vec<u8> {
+/// A picture to be described.
+#[derive(Clone, Copy, Debug)]
+pub struct Picture<'a> {
+    /// What a decoder needs.
+    pub configuration: &'a Configuration,
+    /// Pictures in a second, where that is known.
+    pub frame_rate: Option<f64>,
+}
+
+/// To whom a picture is described.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader {
+    /// Tells descriptions apart in the origin line.
+    pub number: u64,
+    /// Whether the connection is of IPv6: players open their sockets of the family
+    /// that stands in the connection line (RFC 8866 5.7).
+    pub is_ipv6: bool,
+}
+
+/// Describes a camera's picture: one video track.
+pub fn describe(path: &str, picture: Picture<'_>, reader: Reader) -> Vec<u8> {
+    let configuration = picture.configuration;
     let mut attributes = vec![
         attribute("rtpmap", rtpmap(configuration.codec)),
         attribute("control", TRACK.to_owned()),
@@ -34,14 +53,27 @@ pub fn describe(path: &str, configuration: &Configuration, number: u64) -> Vec<u
             attributes.push(attribute("x-dimensions", format!("{width},{height}")));
         }
     }
+    // Players that read no timing in the parameter sets guess from the time stamps,
+    // which the kept group's squeezed ones mislead.
+    if let Some(rate) = picture.frame_rate.filter(|rate| rate.is_finite()) {
+        attributes.push(attribute(
+            "framerate",
+            format!("{}", (rate * 100.0).round() / 100.0),
+        ));
+    }
+    let (family, unspecified) = if reader.is_ipv6 {
+        ("IP6", "::")
+    } else {
+        ("IP4", "0.0.0.0")
+    };
     let session = Session {
         origin: Origin {
             username: None,
-            sess_id: number.to_string(),
+            sess_id: reader.number.to_string(),
             sess_version: 1,
             nettype: "IN".into(),
-            addrtype: "IP4".into(),
-            unicast_address: "0.0.0.0".into(),
+            addrtype: family.into(),
+            unicast_address: unspecified.into(),
         },
         session_name: path.to_owned(),
         session_description: None,
@@ -50,8 +82,8 @@ pub fn describe(path: &str, configuration: &Configuration, number: u64) -> Vec<u
         phones: Vec::new(),
         connection: Some(Connection {
             nettype: "IN".into(),
-            addrtype: "IP4".into(),
-            connection_address: "0.0.0.0".into(),
+            addrtype: family.into(),
+            connection_address: unspecified.into(),
         }),
         bandwidths: Vec::new(),
         times: vec![Time {
@@ -135,6 +167,20 @@ fn join<'a>(sets: impl IntoIterator<Item = &'a Bytes>) -> String {
 mod tests {
     use super::*;
 
+    fn text(
+        path: &str,
+        configuration: &Configuration,
+        frame_rate: Option<f64>,
+        is_ipv6: bool,
+    ) -> String {
+        let picture = Picture {
+            configuration,
+            frame_rate,
+        };
+        let reader = Reader { number: 9, is_ipv6 };
+        String::from_utf8(describe(path, picture, reader)).unwrap()
+    }
+
     #[test]
     fn says_what_players_need() {
         const SPS: [u8; 27] = [
@@ -146,9 +192,12 @@ mod tests {
             pps: vec![Bytes::from_static(&[0x68, 0xeb])],
         };
         let configuration = Configuration::from_record(Codec::H264, avc.build().unwrap()).unwrap();
-        let text = String::from_utf8(describe("berre/quai", &configuration, 9)).unwrap();
+        let text = text("berre/quai", &configuration, Some(25.0), false);
         for line in [
             "v=0",
+            "o=- 9 1 IN IP4 0.0.0.0",
+            "c=IN IP4 0.0.0.0",
+            "a=framerate:25",
             "s=berre/quai",
             "a=control:*",
             "a=range:npt=now-",
@@ -172,7 +221,9 @@ mod tests {
             width: 0,
             height: 0,
         };
-        let text = String::from_utf8(describe("a/b", &configuration, 1)).unwrap();
+        let text = text("a/b", &configuration, Some(12.499_9), true);
+        assert!(text.contains("o=- 9 1 IN IP6 ::\r\n") && text.contains("c=IN IP6 ::\r\n"));
+        assert!(text.contains("a=framerate:12.5\r\n"));
         assert!(text.contains("m=video 0 RTP/AVP 26\r\n"));
         assert!(text.contains("a=rtpmap:26 JPEG/90000\r\n"));
         assert!(!text.contains("fmtp") && !text.contains("framesize"));

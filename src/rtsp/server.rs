@@ -2,10 +2,10 @@
 //!
 //! | bound | value | when reached |
 //! |---|---|---|
-//! | connections in all | [`Limits::connections`] | new ones are closed at once |
-//! | connections of an address | [`Limits::per_address`] | new ones are closed at once |
+//! | connections in all | [`Limits::connections`] | the oldest without a picture is closed, or the new one |
+//! | connections of an address | [`Limits::per_address`] | the same, among its own |
 //! | TLS handshake, first request, any request begun | [`Limits::request_timeout`] | closed |
-//! | silence without a picture over TCP | [`Limits::session_timeout`] | closed |
+//! | silence without a picture over TCP; over UDP while pictures are sent | [`Limits::session_timeout`] | closed |
 //! | request, interleaved packet | 16 KiB, 8 KiB | closed |
 //! | answers that wait to be taken | 64 KiB | nothing more is read |
 //! | pictures that wait to be taken | one; the subscription's queue does the skipping | |
@@ -22,16 +22,17 @@ use futures_util::future::join_all;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Library;
-use super::auth::Attempts;
+use super::admission::{Admission, Id};
+use super::attempts::Attempts;
 use super::connection::{Connection, Peer};
 use super::out_tcp::SEND_BUFFER;
+use super::rtcp::REPORT_INTERVAL;
 use super::session::TIMEOUT_SECONDS;
 use crate::clock::Clock;
 
@@ -53,18 +54,22 @@ pub struct Listen {
 /// How many connections are taken, and how long they may keep us waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all.
+    /// Connections in all; half of them at most without a picture.
     pub connections: usize,
-    /// Connections from one address; a VMS opens one for each camera it shows.
+    /// Connections from one address, half of them at most without a picture; a VMS
+    /// opens one for each camera it shows.
     pub per_address: usize,
     /// How long the TLS handshake, the first request, and any request that has
     /// begun may take to come in.
     pub request_timeout: Duration,
     /// Silence after which a connection without a picture over TCP is closed; a
-    /// little more than is told to players.
+    /// little more than is told to players. Over UDP it counts only while pictures
+    /// are sent: some players keep alive between packets only.
     pub session_timeout: Duration,
     /// How long a viewer may take nothing at all.
     pub stall_timeout: Duration,
+    /// Pause between two sender reports, pictures or not.
+    pub report_interval: Duration,
 }
 
 impl Default for Limits {
@@ -75,6 +80,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(TIMEOUT_SECONDS + 5),
             stall_timeout: Duration::from_secs(20),
+            report_interval: REPORT_INTERVAL,
         }
     }
 }
@@ -86,6 +92,8 @@ pub struct Options {
     pub listen: Vec<Listen>,
     /// How many connections are taken, and how long they may keep us waiting.
     pub limits: Limits,
+    /// Whether RTP goes over UDP where a player asks for it; it never does beside TLS.
+    pub udp: bool,
     /// Where the time comes from.
     pub clock: Clock,
     /// Who is told of sessions.
@@ -111,6 +119,10 @@ pub enum Notice {
 pub trait Observer: Send + Sync + std::fmt::Debug {
     /// Something happened to a session on this path.
     fn notice(&self, path: &str, notice: Notice);
+
+    /// A request or a connection was refused: a reason's code, or one of
+    /// [`REFUSALS`](super::message::REFUSALS).
+    fn refused(&self, _why: &'static str) {}
 }
 
 /// A bound server. Nothing is answered before [`Server::run`].
@@ -128,9 +140,15 @@ pub(super) struct Shared {
     pub(super) token: CancellationToken,
     pub(super) sent_bytes: Arc<AtomicU64>,
     attempts: Mutex<Attempts>,
-    permits: Arc<Semaphore>,
     pub(super) limits: Limits,
-    addresses: Mutex<HashMap<IpAddr, usize>>,
+    pub(super) udp: bool,
+    places: Mutex<Places>,
+}
+
+/// Who has a place, and how each is told that it must give it up.
+struct Places {
+    admission: Admission,
+    displaced: HashMap<Id, CancellationToken>,
 }
 
 impl Shared {
@@ -139,51 +157,63 @@ impl Shared {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn notice(&self, path: &str, notice: Notice) {
         if let Some(observer) = &self.observer {
             observer.notice(path, notice);
         }
     }
 
-    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
-        let all = Arc::clone(&self.permits).try_acquire_owned().ok()?;
-        let mut addresses = self
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let count = addresses.entry(address).or_insert(0);
-        if *count >= self.limits.per_address {
-            return None;
+    pub(super) fn refused(&self, why: &'static str) {
+        if let Some(observer) = &self.observer {
+            observer.refused(why);
         }
-        *count += 1;
-        Some(Permit {
-            _all: all,
-            address,
+    }
+
+    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let displaced = CancellationToken::new();
+        let mut places = self.places();
+        let admitted = places.admission.admit(address)?;
+        places.displaced.insert(admitted.id, displaced.clone());
+        let gone = admitted.displaced.map(|id| places.displaced.remove(&id));
+        drop(places);
+        if let Some(token) = gone {
+            tracing::warn!(%address, "many RTSP connections; the oldest without a picture is closed");
+            self.refused("too_many_connections");
+            if let Some(token) = token {
+                token.cancel();
+            }
+        }
+        Some(Place {
+            id: admitted.id,
             shared: Arc::clone(self),
+            displaced,
         })
     }
 }
 
 /// A connection's place among the admitted; given back when dropped.
-struct Permit {
-    _all: OwnedSemaphorePermit,
-    address: IpAddr,
+pub(super) struct Place {
+    id: Id,
     shared: Arc<Shared>,
+    displaced: CancellationToken,
 }
 
-impl Drop for Permit {
+impl Place {
+    /// A picture was opened by right credentials: nobody takes the place away.
+    pub(super) fn keep(&self) {
+        self.shared.places().admission.view(self.id);
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut addresses = self
-            .shared
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = addresses.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&self.address);
-            }
-        }
+        let mut places = self.shared.places();
+        places.admission.leave(self.id);
+        places.displaced.remove(&self.id);
     }
 }
 
@@ -210,9 +240,15 @@ impl Server {
                 token: CancellationToken::new(),
                 sent_bytes: Arc::new(AtomicU64::new(0)),
                 attempts: Mutex::new(Attempts::default()),
-                permits: Arc::new(Semaphore::new(options.limits.connections)),
+                places: Mutex::new(Places {
+                    admission: Admission::new(
+                        options.limits.connections,
+                        options.limits.per_address,
+                    ),
+                    displaced: HashMap::new(),
+                }),
                 limits: options.limits,
-                addresses: Mutex::new(HashMap::new()),
+                udp: options.udp,
             }),
         })
     }
@@ -276,15 +312,22 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
             }
         };
         match accepted {
-            Ok((stream, address)) => match shared.admit(address.ip()) {
-                Some(permit) => {
-                    let serving = serve(stream, address, tls.clone(), Arc::clone(&shared));
+            Ok((stream, address)) => match shared.admit(address.ip().to_canonical()) {
+                Some(place) => {
+                    let displaced = place.displaced.clone();
+                    let serving = serve(stream, address, tls.clone(), Arc::clone(&shared), place);
                     connections.spawn(async move {
-                        serving.await;
-                        drop(permit);
+                        tokio::select! {
+                            biased;
+                            () = displaced.cancelled() => {}
+                            () = serving => {}
+                        }
                     });
                 }
-                None => tracing::warn!(%address, "too many RTSP connections, one more refused"),
+                None => {
+                    shared.refused("too_many_connections");
+                    tracing::warn!(%address, "too many RTSP connections, one more refused");
+                }
             },
             Err(error) => {
                 tracing::warn!(%error, "can't accept an RTSP connection");
@@ -304,6 +347,7 @@ async fn serve(
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
+    place: Place,
 ) {
     let Ok(local) = stream.local_addr() else {
         return;
@@ -313,11 +357,11 @@ async fn serve(
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     let peer = Peer {
         address,
-        local: local.ip(),
+        local,
         encrypted: tls.is_some(),
     };
     let outcome = match tls {
-        None => run(stream, peer, shared).await,
+        None => run(stream, peer, shared, place).await,
         Some(acceptor) => {
             let token = shared.token.clone();
             let handshake = tokio::select! {
@@ -326,7 +370,7 @@ async fn serve(
                 handshake = timeout(shared.limits.request_timeout, acceptor.accept(stream)) => handshake,
             };
             match handshake {
-                Ok(Ok(stream)) => run(stream, peer, shared).await,
+                Ok(Ok(stream)) => run(stream, peer, shared, place).await,
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
             }
@@ -342,6 +386,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     peer: Peer,
     shared: Arc<Shared>,
+    place: Place,
 ) -> io::Result<()> {
-    Connection::new(stream, peer, shared)?.run().await
+    Connection::new(stream, peer, shared, place)?.run().await
 }

@@ -7,14 +7,14 @@
 
 use std::net::SocketAddr;
 
-use rtsp_types::{Method, Request, Version, headers};
+use percent_encoding::percent_decode_str;
 
 use super::auth::{Covered, Nonce, Verdict};
-use super::message::Reply;
-use super::sdp;
+use super::message::{Method, Reply, Request};
+use super::sdp::{self, Picture, Reader};
+use super::transport::Transport;
 use super::{OpenError, OpenRequest};
 use crate::clock::Boot;
-use crate::media::unit::Configuration;
 use crate::reason::Reason;
 use crate::secret::Secret;
 
@@ -26,25 +26,6 @@ const TEXT_LIMIT: usize = 256;
 
 const METHODS: &str =
     "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
-
-/// How packets go to the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// In the RTSP connection; channels of RTP and RTCP.
-    Interleaved {
-        /// Channel of RTP.
-        rtp: u8,
-        /// Channel of RTCP.
-        rtcp: u8,
-    },
-    /// In datagrams to the TCP peer's address; the client's ports.
-    Udp {
-        /// Port of RTP.
-        rtp: u16,
-        /// Port of RTCP.
-        rtcp: u16,
-    },
-}
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,27 +53,35 @@ pub struct Context<'a> {
     pub now: Boot,
     /// Fresh random bytes.
     pub random: [u8; 16],
-    /// A user's password for a path.
-    pub password: &'a dyn Fn(&str, &str) -> Option<Secret>,
+    /// A user's password.
+    pub password: &'a dyn Fn(&str) -> Option<Secret>,
     /// Nobody needs credentials.
     pub open: bool,
-    /// The peer has sent too many wrong credentials.
-    pub blocked: bool,
+    /// Whether this user has sent too many wrong credentials from the peer's address.
+    pub is_blocked: &'a dyn Fn(&str) -> bool,
 }
 
 /// The protocol of one connection.
 #[derive(Debug)]
 pub struct Machine {
     peer: SocketAddr,
-    /// TLS: pictures must not leave it as clear datagrams.
-    encrypted: bool,
+    /// Packets may go in datagrams: never beside TLS, which they would bypass.
+    allows_udp: bool,
     nonce: Nonce,
-    /// The path and user of the picture last opened.
-    open: Option<(String, String)>,
+    /// The picture last opened.
+    open: Option<Opened>,
     session: Option<Session>,
     waiting: Option<Waiting>,
     descriptions: u64,
-    wrong_credentials: bool,
+    wrong_user: Option<String>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    path: String,
+    user: String,
+    /// The content base of its description.
+    base: String,
 }
 
 #[derive(Debug)]
@@ -108,25 +97,31 @@ struct Session {
 #[derive(Debug)]
 struct Waiting {
     sequence: Option<u32>,
-    url: String,
-    path: String,
+    target: Target,
     user: String,
-    /// SETUP: the transport chosen and the session's id.
-    setup: Option<(Transport, String)>,
+    wanted: Wanted,
+}
+
+#[derive(Debug)]
+enum Wanted {
+    Describe,
+    /// The transport chosen and the session's id.
+    SetUp(Transport, String),
+    Play,
 }
 
 impl Machine {
-    /// A connection from `peer`.
-    pub fn new(peer: SocketAddr, encrypted: bool, random: [u8; 16], now: Boot) -> Self {
+    /// A connection from `peer`; `allows_udp`: packets may go in datagrams.
+    pub fn new(peer: SocketAddr, allows_udp: bool, random: [u8; 16], now: Boot) -> Self {
         Self {
             peer,
-            encrypted,
+            allows_udp,
             nonce: Nonce::new(random, now),
             open: None,
             session: None,
             waiting: None,
             descriptions: 0,
-            wrong_credentials: false,
+            wrong_user: None,
         }
     }
 
@@ -147,35 +142,33 @@ impl Machine {
 
     /// The path of the picture last opened.
     pub fn path(&self) -> Option<&str> {
-        self.open.as_ref().map(|(path, _)| path.as_str())
+        self.open.as_ref().map(|open| open.path.as_str())
     }
 
-    /// Whether the request just handled carried wrong credentials.
-    pub fn take_wrong_credentials(&mut self) -> bool {
-        std::mem::take(&mut self.wrong_credentials)
+    /// The user whose wrong credentials the request just handled carried.
+    pub const fn take_wrong_user(&mut self) -> Option<String> {
+        self.wrong_user.take()
     }
 
     /// Handles a request.
-    pub fn handle(&mut self, request: &Request<Vec<u8>>, context: &Context<'_>) -> Step {
-        let sequence = header(request, &headers::CSEQ).and_then(|text| text.trim().parse().ok());
+    pub fn handle(&mut self, request: &Request, context: &Context<'_>) -> Step {
+        let sequence = request.header("CSeq").and_then(|text| text.parse().ok());
         let reply = |status| Reply::new(status, sequence);
-        if request.version() != Version::V1_0 {
+        if !request.is_version_1 {
             return Step::Reply(reply(505));
         }
         if sequence.is_none() {
             return Step::Close(reply(400));
         }
-        if let Some(required) = header(request, &headers::REQUIRE) {
+        if let Some(required) = request.header("Require") {
             return Step::Reply(reply(551).with("Unsupported", bounded(required)));
         }
         if let Some(refusal) = self.check_session(request, sequence) {
             return Step::Reply(refusal);
         }
-        match request.method() {
+        match request.method {
             Method::Options => Step::Reply(self.with_session(reply(200).with("Public", METHODS))),
-            Method::GetParameter | Method::SetParameter => {
-                Step::Reply(self.with_session(reply(200)))
-            }
+            Method::Parameter => Step::Reply(self.with_session(reply(200))),
             Method::Describe => self.describe(request, sequence, context),
             Method::Setup => self.setup(request, sequence, context),
             Method::Play => self.play(request, sequence),
@@ -191,42 +184,46 @@ impl Machine {
                 self.session = None;
                 Step::Teardown(reply)
             }
-            Method::Announce
-            | Method::Record
-            | Method::Redirect
-            | Method::PlayNotify
-            | Method::Extension(_) => Step::Reply(reply(501).with("Public", METHODS)),
+            Method::Other => Step::Reply(reply(501).with("Public", METHODS)),
         }
     }
 
     /// The outcome of [`Step::Open`].
-    pub fn opened(&mut self, outcome: Result<&Configuration, OpenError>) -> Step {
+    pub fn opened(&mut self, outcome: Result<Picture<'_>, OpenError>) -> Step {
         let Some(waiting) = self.waiting.take() else {
             return Step::Close(Reply::new(500, None));
         };
-        let configuration = match outcome {
-            Ok(configuration) => configuration,
+        let picture = match outcome {
+            Ok(picture) => picture,
             Err(error) => {
-                let reply = Reply::new(error.status, waiting.sequence);
+                let reply = self.with_session(Reply::new(error.status, waiting.sequence));
                 return Step::Reply(match error.reason {
-                    Some(reason) => refusal(reply, reason),
+                    Some(reason) => reply.because(reason),
                     None => reply,
                 });
             }
         };
-        self.open = Some((waiting.path.clone(), waiting.user.clone()));
-        if waiting.setup.is_some() {
+        if matches!(waiting.wanted, Wanted::Play) {
+            self.waiting = Some(waiting);
+            return Step::Play;
+        }
+        self.open = Some(Opened {
+            path: waiting.target.path.clone(),
+            user: waiting.user.clone(),
+            base: waiting.target.base.clone(),
+        });
+        if matches!(waiting.wanted, Wanted::SetUp(..)) {
             return self.set_up(waiting);
         }
         self.descriptions += 1;
-        let mut base = waiting.url;
-        if !base.ends_with('/') {
-            base.push('/');
-        }
+        let reader = Reader {
+            number: self.descriptions,
+            is_ipv6: self.peer.ip().to_canonical().is_ipv6(),
+        };
         let mut reply = Reply::new(200, waiting.sequence)
-            .with("Content-Base", base)
+            .with("Content-Base", waiting.target.base)
             .with("Content-Type", "application/sdp");
-        reply.body = sdp::describe(&waiting.path, configuration, self.descriptions);
+        reply.body = sdp::describe(&waiting.target.path, picture, reader);
         Step::Reply(reply)
     }
 
@@ -235,8 +232,10 @@ impl Machine {
         let Some(waiting) = self.waiting.take() else {
             return Step::Close(Reply::new(500, None));
         };
-        let (Some((ours, ours_rtcp)), Some((transport, id))) = (ports, waiting.setup) else {
-            return Step::Reply(refusal(Reply::new(503, waiting.sequence), Reason::Internal));
+        let (Some((ours, ours_rtcp)), Wanted::SetUp(transport, id)) = (ports, waiting.wanted)
+        else {
+            let reply = Reply::new(503, waiting.sequence);
+            return Step::Reply(reply.because(Reason::Internal));
         };
         let Transport::Udp { rtp, rtcp } = transport else {
             return Step::Close(Reply::new(500, waiting.sequence));
@@ -245,7 +244,7 @@ impl Machine {
             id,
             transport,
             playing: false,
-            url: waiting.url,
+            url: waiting.target.url,
         });
         let transport =
             format!("RTP/AVP;unicast;client_port={rtp}-{rtcp};server_port={ours}-{ours_rtcp}");
@@ -277,11 +276,11 @@ impl Machine {
     }
 
     /// A session that is named must be this connection's.
-    fn check_session(&self, request: &Request<Vec<u8>>, sequence: Option<u32>) -> Option<Reply> {
-        let named = header(request, &headers::SESSION);
+    fn check_session(&self, request: &Request, sequence: Option<u32>) -> Option<Reply> {
+        let named = request.header("Session");
         let named = named.map(|text| text.split(';').next().unwrap_or_default().trim());
         let needed = matches!(
-            request.method(),
+            request.method,
             Method::Play | Method::Pause | Method::Teardown
         );
         let ours = self.session.as_ref().map(|session| session.id.as_str());
@@ -298,56 +297,54 @@ impl Machine {
 
     fn describe(
         &mut self,
-        request: &Request<Vec<u8>>,
+        request: &Request,
         sequence: Option<u32>,
         context: &Context<'_>,
     ) -> Step {
-        if let Some(accepted) = header(request, &headers::ACCEPT)
-            && !accepted.contains("application/sdp")
-            && !accepted.contains("*/*")
-        {
+        if request.header("Accept").is_some() && !request.headers("Accept").any(accepts_sdp) {
             return Step::Reply(Reply::new(406, sequence));
         }
-        let Some((url, path)) = target(request) else {
+        let Some(target) = self.target(request) else {
             return Step::Reply(Reply::new(404, sequence));
         };
-        match self.authenticate(request, &path, sequence, context) {
+        match self.authenticate(request, sequence, context) {
             Err(step) => step,
             Ok(user) => self.open_step(
                 request,
                 Waiting {
                     sequence,
-                    url,
-                    path,
+                    target,
                     user,
-                    setup: None,
+                    wanted: Wanted::Describe,
                 },
             ),
         }
     }
 
-    fn setup(
-        &mut self,
-        request: &Request<Vec<u8>>,
-        sequence: Option<u32>,
-        context: &Context<'_>,
-    ) -> Step {
-        let Some((url, path)) = target(request) else {
+    fn setup(&mut self, request: &Request, sequence: Option<u32>, context: &Context<'_>) -> Step {
+        let Some(target) = self.target(request) else {
             return Step::Reply(Reply::new(404, sequence));
         };
         if self.is_playing() {
             return Step::Reply(Reply::new(455, sequence).with("Allow", METHODS));
         }
-        // One track: another camera in the same session can't be joined to it.
-        if self.session.is_some() && self.path() != Some(path.as_str()) {
-            return Step::Reply(Reply::new(459, sequence));
+        // One track: another camera in the same session can't be joined to it, and
+        // what lies below this one is no track of it.
+        if let (Some(_), Some(path)) = (&self.session, self.path())
+            && target.path != path
+        {
+            let below = target.path.strip_prefix(path);
+            let is_below = below.is_some_and(|rest| rest.starts_with('/'));
+            return Step::Reply(Reply::new(if is_below { 404 } else { 459 }, sequence));
         }
-        let user = match self.authenticate(request, &path, sequence, context) {
+        let user = match self.authenticate(request, sequence, context) {
             Ok(user) => user,
             Err(step) => return step,
         };
-        let offered = header(request, &headers::TRANSPORT).unwrap_or_default();
-        let Some(transport) = choose_transport(offered, self.peer, self.encrypted) else {
+        let mut offers = request.headers("Transport");
+        let chosen =
+            offers.find_map(|offered| Transport::choose(offered, self.peer, self.allows_udp));
+        let Some(transport) = chosen else {
             return Step::Reply(Reply::new(461, sequence));
         };
         let id = match &self.session {
@@ -361,13 +358,12 @@ impl Machine {
         let known = self
             .open
             .as_ref()
-            .is_some_and(|open| (&open.0, &open.1) == (&path, &user));
+            .is_some_and(|open| (&open.path, &open.user) == (&target.path, &user));
         let waiting = Waiting {
             sequence,
-            url,
-            path,
+            target,
             user,
-            setup: Some((transport, id)),
+            wanted: Wanted::SetUp(transport, id),
         };
         if known {
             self.set_up(waiting)
@@ -376,96 +372,115 @@ impl Machine {
         }
     }
 
-    fn set_up(&mut self, mut waiting: Waiting) -> Step {
-        match waiting.setup.take() {
-            Some((transport @ Transport::Udp { .. }, id)) => {
-                waiting.setup = Some((transport, id));
+    fn set_up(&mut self, waiting: Waiting) -> Step {
+        let (transport, id) = match &waiting.wanted {
+            Wanted::SetUp(transport, id) => (*transport, id.clone()),
+            Wanted::Describe | Wanted::Play => {
+                return Step::Close(Reply::new(500, waiting.sequence));
+            }
+        };
+        match transport {
+            Transport::Udp { .. } => {
                 self.waiting = Some(waiting);
                 Step::Bind(transport)
             }
-            Some((transport @ Transport::Interleaved { rtp, rtcp }, id)) => {
+            Transport::Interleaved { rtp, rtcp } => {
                 self.session = Some(Session {
                     id,
                     transport,
                     playing: false,
-                    url: waiting.url,
+                    url: waiting.target.url,
                 });
                 let transport = format!("RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}");
                 let reply = Reply::new(200, waiting.sequence).with("Transport", transport);
                 Step::Reply(self.with_session(reply))
             }
-            None => Step::Close(Reply::new(500, waiting.sequence)),
         }
     }
 
-    fn play(&mut self, request: &Request<Vec<u8>>, sequence: Option<u32>) -> Step {
-        let Some(session) = &self.session else {
+    /// The picture is opened once more: since DESCRIBE the camera may have gone, or
+    /// the grant ended, and how the packets travel is known only now.
+    fn play(&mut self, request: &Request, sequence: Option<u32>) -> Step {
+        let (Some(session), Some(open)) = (&self.session, &self.open) else {
             return Step::Reply(Reply::new(455, sequence).with("Allow", METHODS));
         };
         // Some players ask for each track, others for the whole.
-        if target(request).is_none_or(|(_, path)| self.path() != Some(path.as_str())) {
+        let target = self.target(request);
+        let is_ours = target.as_ref().is_some_and(|there| there.path == open.path);
+        if !is_ours && request.uri != "*" {
             return Step::Reply(Reply::new(404, sequence));
         }
         if session.playing {
             // Played already: a keep-alive to some players.
             return Step::Reply(self.with_session(Reply::new(200, sequence)));
         }
-        self.waiting = Some(Waiting {
+        let waiting = Waiting {
             sequence,
-            url: String::new(),
-            path: String::new(),
-            user: String::new(),
-            setup: None,
-        });
-        Step::Play
+            target: Target {
+                url: session.url.clone(),
+                base: open.base.clone(),
+                path: open.path.clone(),
+            },
+            user: open.user.clone(),
+            wanted: Wanted::Play,
+        };
+        self.open_step(request, waiting)
     }
 
-    fn open_step(&mut self, request: &Request<Vec<u8>>, waiting: Waiting) -> Step {
-        let agent = header(request, &headers::USER_AGENT).unwrap_or_default();
+    fn open_step(&mut self, request: &Request, waiting: Waiting) -> Step {
+        let transport = match waiting.wanted {
+            Wanted::Play => self.transport(),
+            Wanted::Describe | Wanted::SetUp(..) => None,
+        };
         let open = OpenRequest {
             user: waiting.user.clone(),
-            path: waiting.path.clone(),
+            path: waiting.target.path.clone(),
             peer: self.peer,
-            user_agent: bounded(agent),
+            user_agent: bounded(request.header("User-Agent").unwrap_or_default()),
+            transport,
         };
         self.waiting = Some(waiting);
         Step::Open(open)
     }
 
-    /// The user, or what to answer.
+    /// The user, or what to answer. Right credentials are served whatever wrong
+    /// ones came before.
     fn authenticate(
         &mut self,
-        request: &Request<Vec<u8>>,
-        path: &str,
+        request: &Request,
         sequence: Option<u32>,
         context: &Context<'_>,
     ) -> Result<String, Step> {
         if context.open {
             return Ok(String::new());
         }
-        if context.blocked {
-            let reply = refusal(Reply::new(403, sequence), Reason::TooManyAttempts);
-            return Err(Step::Close(reply.with("Retry-After", "60")));
-        }
-        let method: &str = request.method().into();
         let covered = Covered {
-            method,
-            path,
-            header: header(request, &headers::AUTHORIZATION),
+            method: &request.name,
+            uri: &request.uri,
         };
-        let stale = match self.nonce.check(covered, context.now, context.password) {
+        let given = request.headers("Authorization");
+        let verdict = self
+            .nonce
+            .check(covered, given, context.now, context.password);
+        let (stale, refused) = match verdict {
             Verdict::Accepted(user) => return Ok(user),
-            Verdict::Missing => false,
-            Verdict::Stale => true,
-            Verdict::Wrong => {
-                self.wrong_credentials = true;
-                false
+            Verdict::Missing => (false, None),
+            Verdict::Stale => (true, None),
+            Verdict::Unreadable => (false, Some("unreadable_credentials")),
+            Verdict::Wrong(user) if (context.is_blocked)(&user) => {
+                let reply = Reply::new(403, sequence).because(Reason::TooManyAttempts);
+                return Err(Step::Close(reply.with("Retry-After", "60")));
+            }
+            Verdict::Wrong(user) => {
+                self.wrong_user = Some(user);
+                (false, Some("wrong_credentials"))
             }
         };
         if self.nonce.is_over(context.now) {
             self.nonce = Nonce::new(context.random, context.now);
         }
         let mut reply = Reply::new(401, sequence);
+        reply.refused = refused;
         for challenge in self.nonce.challenges(stale) {
             reply = reply.with("WWW-Authenticate", challenge);
         }
@@ -481,35 +496,79 @@ impl Machine {
             None => reply,
         }
     }
+
+    /// What the request's URL names; the track alone is that of the picture last opened.
+    fn target(&self, request: &Request) -> Option<Target> {
+        match &self.open {
+            Some(open) if request.uri == sdp::TRACK => Some(Target {
+                url: format!("{}{}", open.base, sdp::TRACK),
+                base: open.base.clone(),
+                path: open.path.clone(),
+            }),
+            _ => Target::read(&request.uri),
+        }
+    }
 }
 
-/// The camera's path in a URL or a part of one: without scheme, host, query,
-/// track and slashes at the ends.
-pub fn camera_path(url: &str) -> &str {
-    let path = match url.split_once("://") {
-        Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
-        None => url,
-    };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let path = path.trim_matches('/');
-    path.strip_suffix(sdp::TRACK)
-        .map_or(path, |path| path.trim_end_matches('/'))
+/// What a request's URL names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    /// The URL without credentials.
+    url: String,
+    /// The camera's URL: without track and query, and with a `/` at its end.
+    base: String,
+    /// The camera's path, decoded: no `/` at its ends, none twice.
+    path: String,
 }
 
-/// The request's URL, without credentials and bounded, and the camera's path in it.
-fn target(request: &Request<Vec<u8>>) -> Option<(String, String)> {
-    let mut url = request.request_uri()?.clone();
-    // Fails only where a URL can hold none.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    let url = url.as_str();
-    let path = camera_path(url);
-    (!path.is_empty() && path.len() <= TEXT_LIMIT && url.len() <= 4 * TEXT_LIMIT)
-        .then(|| (url.to_owned(), path.to_owned()))
+impl Target {
+    /// `None` where the URL names nothing, or is too long. Players write the host as
+    /// they like, and know it better than we do.
+    fn read(uri: &str) -> Option<Self> {
+        if uri.len() > 4 * TEXT_LIMIT {
+            return None;
+        }
+        let (start, rest) = match uri.split_once("://") {
+            Some((scheme, rest)) => {
+                let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+                let (authority, rest) = rest.split_at(end);
+                let host = authority
+                    .rsplit_once('@')
+                    .map_or(authority, |(_, host)| host);
+                (format!("{scheme}://{host}"), rest)
+            }
+            None => (String::new(), uri),
+        };
+        let url = format!("{start}{rest}");
+        let path = rest.split(['?', '#']).next().unwrap_or_default();
+        let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let decode = |part: &&str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+        if parts
+            .last()
+            .map(decode)
+            .is_some_and(|last| last == sdp::TRACK)
+        {
+            parts.pop();
+        }
+        let decoded: Vec<String> = parts.iter().map(decode).collect();
+        let path = decoded.join("/");
+        let base = format!("{start}/{}/", parts.join("/"));
+        let names = !path.is_empty() && path != "*" && path.len() <= TEXT_LIMIT;
+        names.then_some(Self { url, base, path })
+    }
 }
 
-fn header<'a>(request: &'a Request<Vec<u8>>, name: &rtsp_types::HeaderName) -> Option<&'a str> {
-    request.header(name).map(|value| value.as_str())
+/// Whether a list of media ranges (RFC 2326 12.1, by RFC 2068 14.1) takes a
+/// description as we write it.
+fn accepts_sdp(accepted: &str) -> bool {
+    accepted.split(',').any(|range| {
+        let range = range.split(';').next().unwrap_or_default().trim();
+        let range = range.to_ascii_lowercase();
+        matches!(
+            range.as_str(),
+            "" | "*" | "*/*" | "application/*" | "application/sdp"
+        )
+    })
 }
 
 fn bounded(text: &str) -> String {
@@ -517,62 +576,6 @@ fn bounded(text: &str) -> String {
         .filter(|c| !c.is_control())
         .take(TEXT_LIMIT)
         .collect()
-}
-
-/// An answer with the reason and its sentence.
-fn refusal(reply: Reply, reason: Reason) -> Reply {
-    reply
-        .with("X-Reason", reason.code())
-        .with("X-Reason-Text", reason.english())
-}
-
-/// The first of the offered transports that can be had. UDP only in the clear and
-/// only to the TCP peer's own address, or anybody could aim pictures at others.
-fn choose_transport(offered: &str, peer: SocketAddr, encrypted: bool) -> Option<Transport> {
-    offered.split(',').find_map(|offer| {
-        let mut parts = offer.trim().split(';').map(str::trim);
-        let protocol = parts.next()?.to_ascii_uppercase();
-        let mut unicast = true;
-        let mut ports = None;
-        let mut channels = Some((0, 1));
-        for part in parts {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            match name.to_ascii_lowercase().as_str() {
-                "multicast" => unicast = false,
-                "destination" if !value.is_empty() => {
-                    unicast &= value.parse() == Ok(peer.ip());
-                }
-                "mode" => unicast &= value.trim_matches('"').eq_ignore_ascii_case("play"),
-                "interleaved" => channels = pair::<u8>(value),
-                "client_port" => ports = pair::<u16>(value),
-                _ => {}
-            }
-        }
-        match protocol.as_str() {
-            "RTP/AVP/TCP" if unicast => {
-                channels.map(|(rtp, rtcp)| Transport::Interleaved { rtp, rtcp })
-            }
-            "RTP/AVP" | "RTP/AVP/UDP" if unicast && !encrypted => ports
-                .filter(|(rtp, rtcp)| *rtp >= 1024 && *rtcp >= 1024)
-                .map(|(rtp, rtcp)| Transport::Udp { rtp, rtcp }),
-            _ => None,
-        }
-    })
-}
-
-/// `a-b`, or `a` for `a` and the one after.
-fn pair<T>(text: &str) -> Option<(T, T)>
-where
-    T: std::str::FromStr + Copy + PartialEq + TryFrom<u32> + Into<u32>,
-{
-    let (first, second) = match text.split_once('-') {
-        Some((first, second)) => (first.trim().parse().ok()?, second.trim().parse().ok()?),
-        None => {
-            let first: T = text.trim().parse().ok()?;
-            (first, T::try_from(first.into() + 1).ok()?)
-        }
-    };
-    (first != second).then_some((first, second))
 }
 
 #[cfg(test)]

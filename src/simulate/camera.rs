@@ -8,10 +8,11 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::Start;
 use super::clip::{Clip, Moment, Name};
+use crate::clock::Wall;
 use crate::media::unit::{AccessUnit, Codec, Configuration, UnitFlags};
 use crate::reason::Reason;
 use crate::rtsp::rtp::Packetiser;
-use crate::rtsp::{Event, Library, OpenError, OpenRequest, Source, Subscription};
+use crate::rtsp::{Event, Library, OpenError, OpenRequest, Sampled, Source, Subscription};
 use crate::secret::Secret;
 
 /// The streams of all cameras, by path.
@@ -31,7 +32,7 @@ pub(super) struct Camera {
 }
 
 impl Library for Cameras {
-    fn password(&self, user: &str, _path: &str) -> Option<Secret> {
+    fn password(&self, user: &str) -> Option<Secret> {
         let (name, password) = self.credentials.as_ref()?;
         (name == user).then(|| password.clone())
     }
@@ -84,11 +85,14 @@ struct Viewer {
     /// Lost pictures: nothing can be decoded before the next key frame.
     waits: bool,
     packetiser: Packetiser,
+    /// Presentation and wall time of the newest moment.
+    sampled: (i64, Wall),
 }
 
 impl Viewer {
     fn new(camera: Arc<Camera>) -> Self {
         let (latest, moments) = camera.clip.join(camera.index);
+        let sampled = (latest.pts, latest.wall);
         let gop = camera.clip.gop;
         // Own phase: cameras' key frames don't come all at once.
         let phase = camera.index as u64 * 7 % gop;
@@ -107,6 +111,7 @@ impl Viewer {
             key,
             waits: false,
             packetiser: Packetiser::from_random(random),
+            sampled,
             moments,
             camera,
         }
@@ -118,6 +123,7 @@ impl Viewer {
             return None;
         }
         self.after = moment.number;
+        self.sampled = (moment.pts, moment.wall);
         let clip = &self.camera.clip;
         let since = moment.number.wrapping_sub(self.key);
         let key = first || since >= clip.gop || clip.configuration.codec == Codec::Jpeg;
@@ -159,6 +165,15 @@ impl Viewer {
 }
 
 impl Subscription for Viewer {
+    fn sampled(&self) -> Option<Sampled> {
+        let (pts, at) = self.sampled;
+        Some(Sampled {
+            ssrc: self.packetiser.ssrc(),
+            timestamp: self.packetiser.timestamp(pts),
+            at,
+        })
+    }
+
     fn next(&mut self) -> std::pin::Pin<Box<dyn Future<Output = Event> + Send + '_>> {
         Box::pin(async {
             if let Some(event) = self.begin() {

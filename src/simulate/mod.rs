@@ -257,6 +257,7 @@ impl Server {
                     per_address: connections,
                     ..Limits::default()
                 },
+                udp: true,
                 clock: options.clock,
                 observer: Some(Arc::new(Counting {
                     counters: counting,

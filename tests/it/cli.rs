@@ -286,3 +286,42 @@ fn faults_are_listed_and_unknown_ones_refused() {
     let open = fanal(&["simulate", "--fault", "digest-md5-sess"]);
     assert!(err(&open).contains("--username"), "{}", err(&open));
 }
+
+#[test]
+fn check_says_which_url_players_get() {
+    let place = Place::new("players");
+    let base = r#"centre = "corg-13"
+state_dir = "."
+[tls]
+certificate = "corg-13.pem"
+key = "corg-13.key"
+authority = "link-ca.pem"
+[[commune]]
+id = "berre-l-etang"
+[[operators]]
+designation_authority = "designation-ca.pem"
+[rtsp]
+"#;
+    let tls =
+        "tls_listen = \"0.0.0.0:8322\"\ncertificate = \"corg-13.pem\"\nkey = \"corg-13.key\"\n";
+    for (more, said) in [
+        (
+            "",
+            "rtsp://GRANT:PASSWORD@127.0.0.1:8554/COMMUNE/CAMERA, from this machine only",
+        ),
+        (
+            tls,
+            "rtsps://GRANT:PASSWORD@HOST:8322/COMMUNE/CAMERA, HOST by which the console",
+        ),
+        (
+            &format!("{tls}address = \"corg13.example:8322\"\n"),
+            "rtsps://GRANT:PASSWORD@corg13.example:8322/COMMUNE/CAMERA\n",
+        ),
+    ] {
+        let file = place.put("receiver.toml", &format!("{base}{more}"));
+        let output = fanal(&["check", "--config", &file]);
+        assert!(output.status.success(), "{}", err(&output));
+        let text = out(&output);
+        assert!(text.contains(&format!("players      {said}")), "{text}");
+    }
+}

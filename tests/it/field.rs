@@ -14,6 +14,7 @@ use fanal::media::nal::length_prefixed;
 use fanal::media::unit::{AccessUnit, Codec};
 use fanal::media::{h264, h265, jpeg};
 use fanal::secret::Secret;
+use fanal::simulate::field::script::{Law, Material};
 use fanal::simulate::field::{
     self, Clip, Count, Expect, Fault, Kind, Options, PLAIN_CAMERA, RATE, Server, clip,
 };
@@ -90,6 +91,10 @@ fn plays(kind: Kind) -> Vec<Play> {
 async fn walk(kind: Kind) {
     let plays = plays(kind);
     let all = plays.len();
+    // Made before any time is taken: some take seconds.
+    for play in &plays {
+        clip(play.fault, play.codec);
+    }
     let wrong: Vec<String> = stream::iter(plays)
         .map(|play| async move { watch(play).await.err().map(|wrong| (play, wrong)) })
         .buffer_unordered(TOGETHER)
@@ -359,11 +364,14 @@ fn check(fault: &Fault, clip: &Clip, got: &Got) -> Result<(), String> {
         }
         before = Some((place, unit));
     }
-    // The clock keeps with arrival, whatever the camera's times say.
-    if let (Some((_, first)), Some((_, last))) = (got.units.first(), got.units.last()) {
+    // Where the camera's times say nothing, the clock keeps with arrival. (Elsewhere a busy
+    // machine may hold up what is right.)
+    let timed = |(_, law): &(_, Law)| matches!(law, Law::Time(_));
+    let odd = fault.script.time_step.is_some() || fault.script.laws.iter().any(timed);
+    if let (true, Some((_, first)), Some((_, last))) = (odd, got.units.first(), got.units.last()) {
         let shown = (last.pts - first.pts) * 1_000 / 90;
         let passed = last.captured - first.captured;
-        if shown.abs_diff(passed) > 600_000 + passed.unsigned_abs() / 4 {
+        if shown.abs_diff(passed) > 800_000 + passed.unsigned_abs() / 4 {
             return Err(format!("{shown} µs are shown in {passed}"));
         }
     }
@@ -373,11 +381,27 @@ fn check(fault: &Fault, clip: &Clip, got: &Got) -> Result<(), String> {
     }
     for group in &got.groups {
         let configuration = &group.configuration;
+        // All parameter sets that the group's pictures need, with those of other groups or not.
+        let place = got.units.iter().find(|(number, _)| *number == group.number);
+        let place = place.and_then(|(_, unit)| index.get(&slices(clip.codec, &unit.data)));
+        let sets = place.map_or(&[][..], |place| &clip.pictures[*place].sets);
+        let has = |set: &[u8]| {
+            configuration
+                .record
+                .windows(set.len())
+                .any(|part| part == set)
+        };
+        if let Some(set) = sets.iter().find(|set| !has(set)) {
+            return Err(format!(
+                "group {} lacks the parameter set {set:x?}",
+                group.number
+            ));
+        }
         if configuration.codec != clip.codec {
             return Err(format!("the codec is {:?}", configuration.codec));
         }
         let size = (configuration.width, configuration.height);
-        let sizes = fault.script.material == field::script::Material::TwoSizes;
+        let sizes = fault.script.material == Material::TwoSizes;
         if size != (clip.width, clip.height) && !sizes {
             return Err(format!(
                 "the size is {size:?}, not {:?}",

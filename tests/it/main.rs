@@ -23,6 +23,7 @@ mod malicious;
 mod metrics;
 mod onvif;
 mod operator;
+mod outage;
 mod prometheus;
 mod relay;
 mod rtsp;

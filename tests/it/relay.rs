@@ -317,7 +317,7 @@ async fn only_the_requester_sees_the_credentials_and_another_unit_nothing() {
         Player::start(url.replace("cam-001", "cam-002"))
             .refused()
             .await
-            .contains("401")
+            .contains("404")
     );
     world.stop().await;
 }

@@ -1,5 +1,7 @@
 //! The RTSP server: players, limits, credentials, ends.
 
+pub mod client;
+mod clients;
 mod clip;
 mod limits;
 mod players;

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout)] // The figures, for whoever wants to see them.
 
+mod cuts;
 mod relays;
 mod world;
 
@@ -194,7 +195,8 @@ fn delay_stays_bounded_on_a_link_narrower_than_one_camera() {
     };
     let (all, site) = run("3.4 on 2", narrow, &[large], FANAL);
     assert!(all.p95 < 1_000.0, "{all:?}");
-    assert!(all.shown > 0.1, "{all:?}");
+    // More than a quarter: see `ALLOWED_ALONE`.
+    assert!(all.shown > 0.25, "{all:?}");
     let capacity = site.world.known.capacity().unwrap();
     assert!((225_000..255_000).contains(&capacity), "{capacity}");
     assert_control_comes(&site, Duration::from_millis(150));

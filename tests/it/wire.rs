@@ -26,6 +26,8 @@ struct Way {
     udp: bool,
     tcp_up: bool,
     tcp_down: bool,
+    /// TCP connections of a lower number carry nothing any more.
+    stranded: u64,
 }
 
 pub struct Wire {
@@ -44,6 +46,7 @@ impl Wire {
             udp: true,
             tcp_up: true,
             tcp_down: true,
+            stranded: 0,
         }));
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
@@ -67,16 +70,22 @@ impl Wire {
 
     /// Loses everything, both ways, until it is whole again.
     pub fn cut(&self, cut: bool) {
-        self.way.send_replace(Way {
-            udp: !cut,
-            tcp_up: !cut,
-            tcp_down: !cut,
+        self.way.send_modify(|way| {
+            way.udp = !cut;
+            way.tcp_up = !cut;
+            way.tcp_down = !cut;
         });
     }
 
     /// Lets UDP through, or loses all of it.
     pub fn let_udp(&self, through: bool) {
         self.way.send_modify(|way| way.udp = through);
+    }
+
+    /// Carries nothing more over the TCP connections that there are, as if the kernel waited
+    /// long before it sends again.
+    pub fn strand(&self) {
+        self.way.send_modify(|way| way.stranded += 1);
     }
 
     /// Carries what the gateway sends over TCP, or stops reading it.
@@ -113,9 +122,12 @@ async fn forward_tcp(listener: TcpListener, target: SocketAddr, way: Arc<watch::
         far.set_nodelay(true).unwrap();
         let (from_near, to_near) = near.into_split();
         let (from_far, to_far) = far.into_split();
-        carried.spawn(carry(from_near, to_far, way.subscribe(), |way| way.tcp_up));
-        carried.spawn(carry(from_far, to_near, way.subscribe(), |way| {
-            way.tcp_down
+        let number = way.borrow().stranded;
+        carried.spawn(carry(from_near, to_far, way.subscribe(), move |way| {
+            way.tcp_up && way.stranded == number
+        }));
+        carried.spawn(carry(from_far, to_near, way.subscribe(), move |way| {
+            way.tcp_down && way.stranded == number
         }));
     }
 }
@@ -125,10 +137,10 @@ async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut way: watch::Receiver<Way>,
-    is_open: fn(&Way) -> bool,
+    is_open: impl Fn(&Way) -> bool,
 ) {
     let mut piece = vec![0; PIECE];
-    while way.wait_for(is_open).await.is_ok() {
+    while way.wait_for(&is_open).await.is_ok() {
         match from.read(&mut piece).await {
             Ok(length) if length > 0 => {
                 if to.write_all(&piece[..length]).await.is_err() {

@@ -18,6 +18,7 @@ use fanal::metrics;
 use fanal::proto::ids::{CameraId, CommuneId, Incident, ProfileWish};
 use fanal::proto::statement::RequestClaims;
 use fanal::reason::Reason;
+use fanal::receiver::library::Waits;
 use fanal::receiver::{self, Addresses, Receiver};
 use fanal::simulate;
 use serde_json::Value;
@@ -56,6 +57,8 @@ pub struct Plan {
     pub gateway_clock: Clock,
     /// The receiver's clock.
     pub receiver_clock: Clock,
+    /// How long players wait, and how old pictures may be.
+    pub waits: Waits,
 }
 
 impl Default for Plan {
@@ -71,6 +74,7 @@ impl Default for Plan {
             udp_shut: false,
             gateway_clock: Clock::system(),
             receiver_clock: Clock::system(),
+            waits: Waits::default(),
         }
     }
 }
@@ -107,7 +111,9 @@ pub struct World {
     link: SocketAddr,
     /// Name, main and sub of each.
     cameras: Vec<(String, String, Option<String>)>,
-    _tasks: JoinSet<()>,
+    simulator: simulate::Options,
+    simulator_token: CancellationToken,
+    tasks: JoinSet<()>,
 }
 
 impl World {
@@ -131,7 +137,7 @@ impl World {
         }
         let mut options = simulate::Options::new(simulate::names(plan.cameras));
         (plan.options)(&mut options);
-        let server = simulate::Server::bind(options).await.unwrap();
+        let server = simulate::Server::bind(options.clone()).await.unwrap();
         let counters = server.counters();
         let mut subs = server.sub_urls().into_iter();
         let cameras: Vec<(String, String, Option<String>)> = server
@@ -139,8 +145,11 @@ impl World {
             .into_iter()
             .map(|(name, main)| (name, main, subs.next().map(|(_, sub)| sub)))
             .collect();
+        // The same address after a restart.
+        options.listen = server.local_addr();
+        let simulator_token = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(server.run(CancellationToken::new()));
+        tasks.spawn(server.run(simulator_token.clone()));
 
         let any = "127.0.0.1:0".to_owned();
         write_receiver(&directory, &plan, [&any, &any, &any]);
@@ -180,7 +189,9 @@ impl World {
             gateway_handle,
             link,
             cameras,
-            _tasks: tasks,
+            simulator: options,
+            simulator_token,
+            tasks,
         };
         world.linked().await;
         world
@@ -191,6 +202,22 @@ impl World {
         let there = self.receiver_metrics.link_up.with_label_values(&[COMMUNE]);
         let here = self.gateway_metrics.link_up.with_label_values(&[CENTRE]);
         until("the link is up", || there.get() == 1 && here.get() == 1).await;
+    }
+
+    /// All cameras go away.
+    pub async fn stop_cameras(&mut self) {
+        self.simulator_token.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// They come back, at the same address.
+    pub async fn start_cameras(&mut self) {
+        let server = simulate::Server::bind(self.simulator.clone())
+            .await
+            .unwrap();
+        self.counters = server.counters();
+        self.simulator_token = CancellationToken::new();
+        self.tasks.spawn(server.run(self.simulator_token.clone()));
     }
 
     pub async fn stop_gateway(&mut self) {
@@ -495,6 +522,7 @@ async fn run_receiver(
     let options = receiver::Options {
         clock: plan.receiver_clock.clone(),
         accept_clock: None,
+        waits: plan.waits,
     };
     let receiver = Receiver::bind(loaded, options).await.unwrap();
     let (addresses, metrics) = (receiver.local_addrs().clone(), receiver.metrics());

@@ -97,10 +97,12 @@ impl Media {
     }
 }
 
-/// Whether this is RTCP (RFC 5761 4): one track is set up, so what comes on any
-/// channel of the connection is its media, whichever numbers the camera uses.
-fn is_rtcp(packet: &[u8]) -> bool {
-    packet.get(1).is_some_and(|kind| (192..=223).contains(kind))
+/// Whether what came on this channel is RTCP. One track is set up, so what comes on any
+/// other channel than RTCP's is its media, whichever numbers the camera uses: its first
+/// bytes tell which (RFC 5761 4).
+fn is_rtcp(lane: Lane, channel: u8, packet: &[u8]) -> bool {
+    matches!(lane, Lane::Interleaved { rtcp, .. } if channel == rtcp)
+        || packet.get(1).is_some_and(|kind| (192..=223).contains(kind))
 }
 
 /// One conversation. Ends with the session towards retina, the camera's connection or
@@ -380,9 +382,10 @@ impl Conversation {
                 return Ok((None, false));
             };
             let message = match connection.reader.next() {
-                Ok(Piece::Packet { payload, .. }) => {
+                Ok(Piece::Packet { channel, payload }) => {
                     if let Some(media) = &mut self.media {
-                        media.take(payload, is_rtcp(payload), &self.opening.clock);
+                        let is_rtcp = is_rtcp(media.lane, channel, payload);
+                        media.take(payload, is_rtcp, &self.opening.clock);
                     }
                     continue;
                 }

@@ -167,9 +167,11 @@ impl Description {
     pub(super) fn video(&self, fixes: &Fixes) -> Result<Video<'_>, Failure> {
         for doubt in 0..=2 {
             for track in self.tracks.iter().filter(|track| track.doubt == doubt) {
-                let mut formats = track.formats.iter().enumerate();
-                let found = formats.find_map(|(at, format)| Some((at, format, format.codec?)));
-                let Some((at, format, codec)) = found else {
+                let formats = track.formats.iter().enumerate();
+                let known = formats.filter_map(|(at, format)| Some((at, format, format.codec?)));
+                // Some list JPEG's static type in front of what they send.
+                let Some((at, format, codec)) = known.min_by_key(|known| known.2 == Codec::Jpeg)
+                else {
                     continue;
                 };
                 for (odd, fix) in [

@@ -36,6 +36,9 @@ const KEEPALIVE_MOST: Duration = Duration::from_secs(20);
 /// URLs, a new nonce, the other transport.
 const TRIES_LIMIT: u32 = 10;
 
+/// Ticks of RTP time in a second.
+const CLOCK_RATE: u32 = 90_000;
+
 /// Longest session id that is sent back.
 const SESSION_LIMIT: usize = 256;
 
@@ -518,7 +521,9 @@ impl Dialogue {
         self.track = Some(Track {
             codec: video.codec,
             payload_type: video.format.payload_type,
-            clock_rate: video.format.clock_rate,
+            // All video has this one (RFC 6184 8.2.1, RFC 7798 7.2.1, RFC 3551 5.2): a
+            // description that names another is wrong, not the packets.
+            clock_rate: CLOCK_RATE,
             sets: video
                 .format
                 .parameter_sets(video.codec, fixes)

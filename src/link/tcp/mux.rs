@@ -120,6 +120,8 @@ pub(super) struct Mux {
     /// When the last ping was sent, and whether anything was since.
     pinged: Option<Instant>,
     is_busy: bool,
+    /// An answer of the peer is wanted now.
+    wants_ping: bool,
     heard: Instant,
     rtt: Option<Duration>,
 }
@@ -142,6 +144,7 @@ impl Mux {
             pings: 0,
             pinged: None,
             is_busy: false,
+            wants_ping: false,
             heard: now,
             rtt: None,
         }
@@ -160,6 +163,17 @@ impl Mux {
     /// The round trip, smoothed as RFC 6298 has it; zero until it was measured.
     pub(super) fn rtt(&self) -> Duration {
         self.rtt.unwrap_or(Duration::ZERO)
+    }
+
+    /// Asks the peer for an answer, unless one is under way already.
+    pub(super) const fn ask(&mut self) {
+        self.wants_ping = true;
+    }
+
+    /// Answers that the peer was asked for, and those that came.
+    pub(super) fn asked(&self) -> (u64, u64) {
+        let pings = u64::from(self.pings);
+        (pings, pings - u64::from(self.ping.is_some()))
     }
 
     /// Tells what is known of the path.
@@ -253,7 +267,7 @@ impl Mux {
         if self.ping.is_some() || self.closed.is_some() {
             return None;
         }
-        let Some(pinged) = self.pinged else {
+        let Some(pinged) = self.pinged.filter(|_| !self.wants_ping) else {
             return Some(self.heard);
         };
         let idle = self.heard.max(pinged) + KEEP_ALIVE;
@@ -286,6 +300,7 @@ impl Mux {
             Some(_) => self.farewell.is_some(),
             None => {
                 self.pong.is_some()
+                    || (self.wants_ping && self.ping.is_none())
                     || self.receiving.has_something()
                     || self.sending.has_something()
             }
@@ -312,6 +327,7 @@ impl Mux {
             self.ping = Some(Ping { number, sent: now });
             self.pinged = Some(now);
             self.is_busy = false;
+            self.wants_ping = false;
         }
         self.receiving.fill(out);
         self.is_busy |= self.sending.fill(out, &mut self.events, now);

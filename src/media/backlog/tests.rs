@@ -216,3 +216,33 @@ fn a_stopped_stream_waits_for_the_next_group() {
     backlog.push(key(10, 3), at(3));
     assert_eq!(backlog.nth(0), Some(Step::Open(0)));
 }
+
+#[test]
+fn a_link_that_is_away_costs_the_newest_group_nothing() {
+    let mut backlog = begun(1, 0);
+    send_all(&mut backlog, 0);
+    backlog.push(unit(20, 40), at(40));
+    backlog.set_away(true, at(100));
+    assert_eq!(backlog.deadline(GRACE), None);
+    assert_eq!(backlog.expire(at(4_000), GRACE).dropped, 0);
+    // A key frame on its way does not keep the newest one waiting.
+    backlog.start(group(2), at(5_000), |_| {});
+    backlog.push(key(30, 5_000), at(5_000));
+    backlog.entry(1).unwrap().writer = Some(2);
+    backlog.take_unit(1);
+    backlog.start(group(3), at(7_000), |_| {});
+    backlog.push(key(40, 7_000), at(7_000));
+    backlog.push(unit(20, 7_040), at(7_040));
+    let expired = backlog.expire(at(7_150), GRACE);
+    assert_eq!(expired.reset, [1, 2]);
+    assert!(!expired.late);
+    assert_eq!(backlog.bytes(), 60);
+    assert_eq!(backlog.nth(0), Some(Step::Open(0)));
+    // Time counts from the link's return.
+    backlog.set_away(false, at(20_000));
+    assert_eq!(backlog.deadline(GRACE), Some(at(20_000).plus(KEY_PATIENCE)));
+    assert_eq!(backlog.expire(at(22_000), GRACE).dropped, 0);
+    send_all(&mut backlog, 0);
+    backlog.push(unit(20, 22_000), at(22_000));
+    assert_eq!(backlog.deadline(GRACE), Some(at(22_000).plus(JUMP_AFTER)));
+}

@@ -157,6 +157,16 @@ impl Peer {
 }
 
 impl Desk {
+    /// The [`Desk::version`] since which [`Desk::communes`] shows the same.
+    pub fn communes_version(&self) -> u64 {
+        self.communes_version
+    }
+
+    pub(super) fn communes_changed(&mut self) {
+        self.version += 1;
+        self.communes_version = self.version;
+    }
+
     /// A link is up. `head` is the own journal's newest head, if it has one.
     pub fn handle_link_up(
         &mut self,
@@ -220,7 +230,7 @@ impl Desk {
             .values_mut()
             .filter(|held| &held.view.commune == commune)
             .map(|held| {
-                let cameras = held.view.cameras.iter_mut();
+                let cameras = Arc::make_mut(&mut held.view).cameras.iter_mut();
                 for camera in cameras.filter(|camera| camera.is_open()) {
                     camera.state = RelayState::Retrying;
                     camera.refusal = Some(Reason::LinkLost.into());
@@ -235,7 +245,7 @@ impl Desk {
     }
 
     fn notify_commune(&mut self, commune: &CommuneId) {
-        self.version += 1;
+        self.communes_changed();
         self.commands
             .push_back(Command::Notify(Notice::Commune(commune.clone())));
     }

@@ -1,10 +1,11 @@
 //! How grants end at the centre: given back, out of time, or no longer right.
 
-use super::grant::{End, RULES};
-use super::{Command, Desk, ENDED_LIMIT};
+use std::sync::Arc;
+
+use super::grant::RULES;
+use super::{Command, Desk};
 use crate::clock::Now;
 use crate::journal::entry::{Entry, Operator};
-use crate::proto::control::RelayState;
 use crate::proto::designation::recheck;
 use crate::proto::ids::{CommuneId, GrantId};
 use crate::reason::{Reason, Refusal};
@@ -37,35 +38,16 @@ impl Desk {
         let Some(held) = self.grants.remove(&grant) else {
             return;
         };
-        let mut view = held.view;
+        let view = Arc::unwrap_or_clone(held.view);
         self.commands.push_back(Command::EndGrant {
             grant,
             reason: refusal.reason,
-        });
-        for camera in &mut view.cameras {
-            if camera.is_open() {
-                camera.state = RelayState::Ended;
-                camera.refusal = Some(refusal.clone());
-            }
-        }
-        view.end = Some(End {
-            refusal: refusal.clone(),
-            at: now,
         });
         self.close_viewings(grant, &view.commune, now);
         self.note_end(grant, &view.commune, refusal.reason, by, now);
         self.send_viewings(now);
         self.notify_grant(&view);
-        if self.ended.len() >= ENDED_LIMIT {
-            let oldest = self
-                .ended
-                .iter()
-                .min_by_key(|(_, view)| view.end.as_ref().map(|end| end.at.boot));
-            if let Some(oldest) = oldest.map(|(id, _)| *id) {
-                self.ended.remove(&oldest);
-            }
-        }
-        self.ended.insert(grant, view);
+        self.keep_ended(view, refusal, now);
     }
 
     pub(super) fn note_end(

@@ -1,6 +1,7 @@
 //! Grants as the centre holds them: from the verified proof to their end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::request::Denial;
@@ -45,8 +46,9 @@ pub struct Grant {
     pub cameras: Vec<GrantCamera>,
     /// The rest.
     pub refused: Vec<RefusedCamera>,
-    /// The gateway's statement.
-    pub proof: String,
+    /// The gateway's statement, at most 16 KiB. Empty where the grant ended and many
+    /// have ended since: the journal has it.
+    pub proof: Arc<str>,
     /// Why and when it ended, if it did.
     pub end: Option<End>,
 }
@@ -63,10 +65,15 @@ impl Grant {
     }
 
     /// Whether anybody is told of it: live, or ended less than [`ENDED_KEPT`] ago.
-    /// The desk remembers for longer what could be sent as live again.
     pub fn is_told(&self, now: Now) -> bool {
         let end = self.end.as_ref();
         end.is_none_or(|end| now.boot.since(end.at.boot) < ENDED_KEPT)
+    }
+
+    /// Why a camera of it is not live: its own cause, or that the grant ended.
+    pub fn refusal<'a>(&'a self, camera: &'a GrantCamera) -> Option<&'a Refusal> {
+        let end = self.end.as_ref().map(|end| &end.refusal);
+        camera.refusal.as_ref().or(end)
     }
 
     /// Its part for one camera.
@@ -82,7 +89,8 @@ pub struct GrantCamera {
     pub camera: CameraId,
     /// Its state.
     pub state: RelayState,
-    /// Why, where it is not `live`.
+    /// Why, where it is not `live`; `None` also where it ended with its grant, see
+    /// [`Grant::refusal`].
     pub refusal: Option<Refusal>,
     /// Which of its streams.
     pub profile: Profile,
@@ -115,7 +123,7 @@ pub struct End {
 /// A gateway's grant statement that fits its request. Made only by verifying.
 #[derive(Clone, Debug)]
 pub(super) struct Proof {
-    text: String,
+    text: Arc<str>,
     claims: GrantClaims,
 }
 
@@ -128,7 +136,8 @@ impl Proof {
 /// A live grant.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) view: Grant,
+    /// Shared with whoever shows it: what did not change is never copied.
+    pub(super) view: Arc<Grant>,
     pub(super) request: Verified<RequestClaims>,
     /// When it first began, seconds by the gateway's clock.
     pub(super) first_start: i64,
@@ -204,7 +213,10 @@ impl Desk {
         };
         match fault {
             Some(fault) => Err(broken(commune, fault)),
-            None => Ok(Proof { text, claims }),
+            None => Ok(Proof {
+                text: text.into(),
+                claims,
+            }),
         }
     }
 
@@ -248,7 +260,7 @@ impl Desk {
             grant: proof.claims.grant,
             request: recording.request.text().to_owned(),
             jti: claims.jti,
-            proof: Some(proof.text.clone()),
+            proof: Some(proof.text.to_string()),
             commune: recording.commune.clone(),
             centre: self.rules.centre.clone(),
             operator,
@@ -300,15 +312,9 @@ impl Desk {
             .ended
             .clone()
             .or_else(|| over.then(|| Refusal::from(Reason::GrantExpired)))
-            .or_else(|| {
-                self.ended
-                    .get(&grant)?
-                    .end
-                    .as_ref()
-                    .map(|end| end.refusal.clone())
-            });
+            .or_else(|| self.ended.refusal(grant).cloned());
         if let Some(refusal) = ended {
-            if !self.ended.contains_key(&grant) && !self.grants.contains_key(&grant) {
+            if !self.ended.contains(grant) && !self.grants.contains_key(&grant) {
                 self.note_end(grant, &recording.commune, refusal.reason, None, now);
             }
             return self.answer_recording(&recording, Err(refusal.into()));
@@ -365,7 +371,7 @@ impl Desk {
             deadline: recording.deadline,
             cameras: cameras.collect(),
             refused: claims.refused,
-            proof: recording.proof.text.clone(),
+            proof: Arc::clone(&recording.proof.text),
             end: None,
         };
         let left_out = before.iter().flat_map(|held| &held.view.cameras);
@@ -379,7 +385,7 @@ impl Desk {
             });
         }
         let held = Held {
-            view,
+            view: Arc::new(view),
             request: recording.request.clone(),
             first_start: recording.first_start,
             permit: Some(permit),
@@ -491,14 +497,15 @@ impl Desk {
         }
         let mut touched = Vec::new();
         for held in self.grants.values_mut() {
-            let view = &mut held.view;
-            let part = view.cameras.iter_mut().find(|part| {
-                &view.commune == commune
-                    && &part.camera == camera
-                    && part.relay == Some(news.relay)
-                    && part.is_open()
+            let at = held.view.cameras.iter().position(|part| {
+                &part.camera == camera && part.relay == Some(news.relay) && part.is_open()
             });
-            let Some(part) = part else {
+            let at = at.filter(|_| &held.view.commune == commune);
+            let Some(at) = at else {
+                continue;
+            };
+            let view = Arc::make_mut(&mut held.view);
+            let Some(part) = view.cameras.get_mut(at) else {
                 continue;
             };
             part.state = news.state;
@@ -536,7 +543,7 @@ impl Desk {
         let part = held
             .filter(|held| &held.view.commune == commune)
             .and_then(|held| {
-                let mut parts = held.view.cameras.iter_mut();
+                let mut parts = Arc::make_mut(&mut held.view).cameras.iter_mut();
                 parts.find(|part| &part.camera == camera && part.is_open())
             });
         let Some(part) = part else { return };
@@ -563,9 +570,19 @@ impl Desk {
         let mut waited = Vec::new();
         let mut touched = Vec::new();
         for held in self.grants.values_mut() {
-            let view = &mut held.view;
-            let parts = view.cameras.iter_mut();
-            for part in parts.filter(|part| &view.commune == commune && &part.camera == camera) {
+            let news = |part: &GrantCamera| {
+                let waits = !part.pictured || part.state == RelayState::Starting;
+                &part.camera == camera && waits
+            };
+            if &held.view.commune != commune || !held.view.cameras.iter().any(news) {
+                continue;
+            }
+            let view = Arc::make_mut(&mut held.view);
+            for part in view
+                .cameras
+                .iter_mut()
+                .filter(|part| &part.camera == camera)
+            {
                 if !part.pictured {
                     part.pictured = true;
                     waited.push(now.boot.since(part.asked));
@@ -596,14 +613,6 @@ impl Desk {
             self.commands
                 .push_back(Command::Notify(super::Notice::Grant { grant, unit }));
         }
-    }
-
-    /// Who is named when an end that the gateway missed is told again.
-    pub(super) fn ended_by(&self, grant: GrantId) -> String {
-        self.ended.get(&grant).map_or_else(
-            || self.rules.centre.to_string(),
-            |view| view.operator.number.clone(),
-        )
     }
 }
 

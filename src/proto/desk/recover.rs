@@ -1,8 +1,9 @@
 //! What the journal held at start: the desk goes on from it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::grant::{End, Held};
+use super::grant::Held;
 use super::{Desk, Grant, GrantCamera};
 use crate::clock::{Boot, Now, Wall};
 use crate::journal::entry::{Entry, GrantEntry};
@@ -204,7 +205,7 @@ impl Desk {
             (None, Ok(request)) => {
                 view.until = until.min(request.designation().not_after);
                 let held = Held {
-                    view,
+                    view: Arc::new(view),
                     request,
                     first_start: past.entry.first_start,
                     permit: None,
@@ -220,7 +221,7 @@ impl Desk {
         self.version += 1;
     }
 
-    fn end_past(&mut self, mut view: Grant, past: &Past, refusal: Refusal, now: Now) {
+    fn end_past(&mut self, view: Grant, past: &Past, refusal: Refusal, now: Now) {
         if past.ended.is_none() {
             // While the daemon was down nobody watched: it ended at its time.
             self.owe_entry(
@@ -236,15 +237,10 @@ impl Desk {
         } else {
             self.viewings.forget(view.id);
         }
-        for camera in &mut view.cameras {
-            camera.state = RelayState::Ended;
-            camera.refusal = Some(refusal.clone());
-        }
-        view.end = Some(End { refusal, at: now });
         // Long over and told: nobody asks any more, and no proof of it lives.
         let over = now.wall.since(view.until) > super::ENDED_KEPT;
-        if !over && self.ended.len() < super::ENDED_LIMIT {
-            self.ended.insert(view.id, view);
+        if !over {
+            self.keep_ended(view, refusal, now);
         }
     }
 }
@@ -272,7 +268,7 @@ fn past_view(grant: GrantId, past: &Past, until: Wall, deadline: Boot) -> Grant 
         deadline,
         cameras: cameras.collect(),
         refused: entry.refused.clone(),
-        proof: entry.proof.clone().unwrap_or_default(),
+        proof: entry.proof.as_deref().unwrap_or_default().into(),
         end: None,
     }
 }

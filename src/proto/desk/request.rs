@@ -17,8 +17,11 @@ use crate::reason::{Reason, Refusal};
 /// How long a request is remembered from its arrival on: the longest wait for
 /// approval, and an hour.
 const ASKED_KEPT: Duration = Duration::from_secs(2 * 3_600);
-/// Most answers remembered.
+/// Most answers remembered, of some 300 bytes each.
 const ASKED_LIMIT: usize = 4_096;
+/// Refusals of single cameras in all of them; each has a detail of 512 characters at
+/// most. Over it the oldest answers keep their own reason alone.
+const ASKED_CAMERAS_LIMIT: usize = 4_096;
 /// A grant may come this long after its request was given up; the picture is
 /// then in the list of grants.
 const LATE: Duration = Duration::from_secs(60);
@@ -317,7 +320,7 @@ impl Desk {
             .verify_proof(commune, request, proof, now)
             .and_then(|proof| {
                 let grant = proof.claims().grant;
-                let known = self.grant(grant).is_some();
+                let known = self.grants.contains_key(&grant) || self.ended.contains(grant);
                 if renews.is_none() && known {
                     let detail = format!("{commune} granted {grant} a second time");
                     return Err(Refusal::new(Reason::ProtocolError, detail));
@@ -512,6 +515,7 @@ impl Desk {
             let notice = asked.notice(jti, progress);
             self.commands.push_back(Command::Notify(notice));
         }
+        bound_cameras(&mut self.asked);
     }
 
     /// A request waits for the commune: nothing that was answered before counts.
@@ -521,6 +525,22 @@ impl Desk {
             asked.approve_by = Some(approve_by);
             let notice = asked.notice(jti, Progress::Waiting(approve_by));
             self.commands.push_back(Command::Notify(notice));
+        }
+    }
+}
+
+/// Takes the refusals of single cameras from the oldest answers, see
+/// [`ASKED_CAMERAS_LIMIT`].
+fn bound_cameras(asked: &mut BTreeMap<RequestId, Asked>) {
+    let count = |asked: &Asked| match &asked.result {
+        Some(Err(denial)) => denial.cameras.len(),
+        Some(Ok(_)) | None => 0,
+    };
+    while asked.values().map(count).sum::<usize>() > ASKED_CAMERAS_LIMIT {
+        let listed = asked.values_mut().filter(|asked| count(asked) > 0);
+        let oldest = listed.min_by_key(|asked| asked.at);
+        if let Some(Err(denial)) = oldest.and_then(|asked| asked.result.as_mut()) {
+            denial.cameras = Vec::new();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How live grants go on at the centre after a restart or a lost link.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::grant::{Proof, Recording};
 use super::{Command, Desk, Pending};
@@ -38,7 +39,7 @@ impl Desk {
         };
         self.wait_granted(commune, request.claims().jti);
         let grant = proof.claims().grant;
-        if self.ended.contains_key(&grant) {
+        if self.ended.contains(grant) {
             // What ended here stays ended; the gateway did not hear of it.
             let by = self.ended_by(grant);
             return self.send_release(commune, grant, by);
@@ -115,7 +116,7 @@ impl Desk {
             );
         }
         let peer = self.communes.get(&held.view.commune);
-        for camera in &mut held.view.cameras {
+        for camera in &mut Arc::make_mut(&mut held.view).cameras {
             camera.relay = relays.get(&camera.camera).copied();
             let told = camera.relay.and_then(|relay| peer?.relays.get(&relay));
             (camera.state, camera.refusal) = match (told, camera.relay) {

@@ -1,6 +1,7 @@
 //! The desk against a gateway that keeps to the rules, and one that does not.
 
 mod approval;
+mod kept;
 mod snapshot;
 
 use std::collections::BTreeMap;

@@ -190,7 +190,7 @@ pub(super) async fn search(
     let middle = filter.neighbours.as_ref();
     let middle = middle.map(|wanted| Middle::find(wanted, &table.communes, unit));
     let mut found = Vec::new();
-    for (id, commune) in &table.communes {
+    for (id, commune) in table.communes.iter() {
         if commune.agreement_for(unit, "").is_none() {
             continue;
         }

@@ -117,7 +117,7 @@ impl Listener {
         let table = self.api.options.control.table();
         match notice {
             Notice::Grant { grant, unit } if *unit == own.unit => {
-                let view = self.api.view(table.grants.get(grant)?, own, &self.host);
+                let view = self.api.view(table.grant(*grant)?, own, &self.host);
                 Some(event("grant", &view))
             }
             Notice::Request {

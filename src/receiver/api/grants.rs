@@ -14,6 +14,7 @@ use super::super::control::Answered;
 use super::auth::Caller;
 use super::{Api, Shared};
 use crate::clock::{Now, Wall};
+use crate::http::site::host_name;
 use crate::http::{Peer, Problem};
 use crate::journal::entry::Operator;
 use crate::proto::control::RelayState;
@@ -105,16 +106,17 @@ impl Api {
         let now = self.options.clock.now();
         let is_requester = same_operator(&grant.operator, caller);
         let cameras = grant.cameras.iter().map(|camera| {
+            let refusal = grant.refusal(camera);
             let watchable = grant.end.is_none() && camera.is_open();
             CameraView {
                 camera: camera.camera.clone(),
                 state: camera.state,
-                reason: camera.refusal.as_ref().map(|refusal| refusal.reason),
-                detail: camera.refusal.as_ref().map(said),
+                reason: refusal.map(|refusal| refusal.reason),
+                detail: refusal.map(said),
                 profile: camera.profile,
                 profile_cause: camera.profile_cause,
                 rtsp: (watchable && is_requester)
-                    .then(|| self.rtsp_url(grant, camera))
+                    .then(|| self.rtsp_url(grant, camera, host))
                     .flatten(),
                 live: (watchable && is_requester).then(|| {
                     let scheme = if self.options.tls { "wss" } else { "ws" };
@@ -132,7 +134,7 @@ impl Api {
             seconds_left: seconds_left(grant, now),
             granted: cameras.collect(),
             refused: grant.refused.iter().map(RefusedView::from).collect(),
-            proof: grant.proof.clone(),
+            proof: grant.proof.to_string(),
             ended: grant.end.as_ref().map(|end| EndView {
                 reason: end.refusal.reason,
                 detail: said(&end.refusal),
@@ -141,33 +143,34 @@ impl Api {
         }
     }
 
-    fn rtsp_url(&self, grant: &Grant, camera: &GrantCamera) -> Option<String> {
+    /// Plays as it stands; `host` is what the API was called by.
+    fn rtsp_url(&self, grant: &Grant, camera: &GrantCamera, host: &str) -> Option<String> {
         let addresses = &self.options.addresses;
         let shared = self.options.control.shared();
-        let (scheme, bound) = match (addresses.rtsp, addresses.rtsps) {
-            (Some(bound), _) => ("rtsp", bound),
-            (None, Some(bound)) => ("rtsps", bound),
-            (None, None) => return None,
-        };
-        let address = shared.settings.rtsp.address.clone();
-        let address = address.unwrap_or_else(|| bound.to_string());
+        let players = shared
+            .settings
+            .rtsp
+            .players(addresses.rtsp, addresses.rtsps)?;
+        let called = host_name(host).unwrap_or_else(|| "localhost".to_owned());
         let password = self.options.credentials.password(grant.id);
         Some(format!(
-            "{scheme}://{}:{}@{address}/{}/{}",
+            "{}://{}:{}@{}/{}/{}",
+            players.scheme,
             grant.id,
             password.expose(),
+            players.authority(&called),
             grant.commune,
             camera.camera
         ))
     }
 
     /// A grant of the caller's unit.
-    fn own(&self, id: &str, caller: &Caller) -> Result<Grant, Problem> {
+    fn own(&self, id: &str, caller: &Caller) -> Result<Arc<Grant>, Problem> {
         let id: GrantId = id
             .parse()
             .map_err(|_| Problem::from(Reason::GrantUnknown))?;
         let table = self.options.control.table();
-        let grant = table.grants.get(&id);
+        let grant = table.grant(id);
         grant
             .filter(|grant| grant.operator.unit == caller.operator.unit)
             .filter(|grant| grant.is_told(self.options.clock.now()))
@@ -277,7 +280,7 @@ pub(super) async fn asked(
         None => Ok(waiting(request, &asked.commune, asked.approve_by)),
         Some(Ok(grant)) => {
             let table = api.options.control.table();
-            let grant = table.grants.get(&grant);
+            let grant = table.grant(grant);
             let grant = grant.ok_or_else(|| Problem::from(Reason::GrantUnknown))?;
             let view = api.view(grant, &caller.operator, &host(&headers));
             Ok(Json(view).into_response())
@@ -295,9 +298,8 @@ pub(super) async fn list(
     let table = api.options.control.table();
     let host = host(&headers);
     let own = table
-        .grants
-        .values()
-        .filter(|grant| grant.operator.unit == caller.operator.unit && grant.end.is_none());
+        .live()
+        .filter(|grant| grant.operator.unit == caller.operator.unit);
     Json(
         own.map(|grant| api.view(grant, &caller.operator, &host))
             .collect(),

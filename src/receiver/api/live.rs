@@ -351,18 +351,14 @@ impl Session {
             return Err(Refusal::new(Reason::TooManyRelays, detail));
         }
         let table = self.api.options.control.table();
-        let own = |held: &&Grant| {
+        let own = |held: &&Arc<Grant>| {
             held.commune == commune
                 && held.camera(&camera).is_some()
                 && same_operator(&held.operator, &self.caller.operator)
         };
         let found = match grant {
-            Some(grant) => table.grants.get(&grant).filter(own),
-            None => table
-                .grants
-                .values()
-                .filter(|held| held.end.is_none())
-                .find(own),
+            Some(grant) => table.grant(grant).filter(own),
+            None => table.live().find(own),
         };
         let found = found.ok_or_else(|| {
             let detail = "no grant of yours covers this camera; who wants to watch signs a request of his own";
@@ -419,7 +415,7 @@ impl Session {
         let mut messages = Vec::new();
         for (name, watched) in &mut self.watched {
             if grant.is_none_or(|grant| grant == watched.grant)
-                && let Some(view) = table.grants.get(&watched.grant)
+                && let Some(view) = table.grant(watched.grant)
             {
                 messages.extend(watched.state(name, view));
             }
@@ -433,7 +429,7 @@ impl Watched {
     fn state(&mut self, name: &str, grant: &Grant) -> Option<Message> {
         debug_assert_eq!(grant.commune, self.commune);
         let part = grant.camera(&self.camera)?;
-        let reason = part.refusal.as_ref().map(|refusal| refusal.reason);
+        let reason = grant.refusal(part).map(|refusal| refusal.reason);
         let state = (part.state, reason, part.profile, part.profile_cause);
         if self.told == Some(state) {
             return None;
@@ -532,7 +528,7 @@ impl Watch {
             };
             {
                 let table = table.borrow();
-                let grant = table.grants.get(&self.request.grant);
+                let grant = table.grant(self.request.grant);
                 let grant = grant.ok_or(Reason::GrantUnknown)?;
                 if let Some(end) = &grant.end {
                     return Err(end.refusal.reason);

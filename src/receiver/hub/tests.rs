@@ -88,10 +88,14 @@ async fn connect() -> (quinn::Connection, quinn::Connection, [quinn::Endpoint; 2
 
 impl World {
     async fn new() -> Self {
+        Self::with_clock(Clock::system()).await
+    }
+
+    async fn with_clock(clock: Clock) -> Self {
         let (gateway, receiver, endpoints) = connect().await;
         let metrics = Arc::new(metrics::Receiver::new(&[commune()]).unwrap());
         let (sender, events) = mpsc::channel(64);
-        let hub = Hub::new(Clock::system(), Arc::clone(&metrics), sender);
+        let hub = Hub::new(clock, Arc::clone(&metrics), sender);
         let taking = hub.clone();
         let mut streams = JoinSet::new();
         streams.spawn(async move {
@@ -125,6 +129,15 @@ impl World {
     }
 
     async fn try_view(&self, number: u128, how: &'static str) -> Result<Arc<dyn Source>, Reason> {
+        self.view_within(number, how, PATIENCE).await
+    }
+
+    async fn view_within(
+        &self,
+        number: u128,
+        how: &'static str,
+        timeout: Duration,
+    ) -> Result<Arc<dyn Source>, Reason> {
         let request = ViewRequest {
             grant: grant(number),
             commune: commune(),
@@ -134,7 +147,7 @@ impl World {
             from: "127.0.0.1".into(),
             packets: how != "live",
         };
-        self.hub.view(request, PATIENCE).await
+        self.hub.view(request, timeout).await
     }
 
     async fn event(&mut self) -> Event {
@@ -260,6 +273,74 @@ async fn who_joins_late_begins_with_the_kept_group() {
 }
 
 #[tokio::test]
+async fn no_old_picture_is_given_to_who_comes() {
+    const SHORT: Duration = Duration::from_millis(50);
+    let (clock, manual) = Clock::manual(Clock::system().now().wall);
+    let mut world = World::with_clock(clock).await;
+    world.allow(1, 7);
+    let mut stream = world.stream(7, 1, Codec::H264).await;
+    stream.send(&unit(100, 10)).await;
+    world.first_picture().await;
+    let source = world.view(1, "rtsp").await;
+    let mut stays = source.subscribe();
+    assert_eq!(picture(&mut stays).await, (100, true));
+    assert!(matches!(world.event().await, Event::ViewingStarted(_)));
+    let sampled = stays.sampled().unwrap();
+
+    manual.advance(Duration::from_secs(3));
+    assert_eq!(picture(&mut source.subscribe()).await, (100, true));
+    manual.advance(Duration::from_millis(1));
+    let mut late = source.subscribe();
+    assert!(late.try_next().is_none(), "no longer what there is to see");
+    assert_eq!(late.sampled(), Some(sampled), "its clock goes on");
+    // A moment of silence is no reason to refuse anybody.
+    world.view_within(1, "rtsp", SHORT).await.unwrap();
+    manual.advance(Duration::from_secs(2));
+    for how in ["rtsp", "live"] {
+        let refused = world.view_within(1, how, SHORT).await.unwrap_err();
+        assert_eq!(refused, Reason::LinkLost, "there is no link in this test");
+    }
+    // When pictures come again, who waits is let in, and who stayed goes on.
+    let waits = world.view(1, "rtsp");
+    let comes = async {
+        stream.0.finish().unwrap();
+        let mut stream = world.stream(7, 2, Codec::H264).await;
+        stream.send(&unit(200, 10)).await;
+        stream
+    };
+    let (_, _stream) = tokio::join!(waits, comes);
+    assert_eq!(picture(&mut stays).await, (200, false));
+    assert_eq!(picture(&mut late).await, (200, false));
+    assert_ne!(stays.sampled(), Some(sampled));
+}
+
+#[tokio::test]
+async fn a_group_kept_at_the_gateway_is_as_old_as_its_newest_picture() {
+    let mut world = World::new().await;
+    world.allow(1, 7);
+    let header = GroupHeader {
+        relay: RelayId(7),
+        group: Arc::new(Group {
+            kept: true,
+            ..Group::clone(&group(1, Codec::H264))
+        }),
+    };
+    let mut stream = Stream(within(world.gateway.open_uni()).await.unwrap());
+    stream.0.write_all(&header.encode()).await.unwrap();
+    let mut old = unit(100, 10);
+    old.captured -= 8_000_000;
+    stream.send(&old).await;
+    world.first_picture().await;
+    let short = Duration::from_millis(50);
+    world.view_within(1, "rtsp", short).await.unwrap_err();
+    stream.send(&unit(101, 10)).await;
+    let mut viewer = world.view(1, "rtsp").await.subscribe();
+    for n in [100, 101] {
+        assert_eq!(picture(&mut viewer).await, (n, true));
+    }
+}
+
+#[tokio::test]
 async fn a_viewing_is_told_from_its_first_picture_to_its_end() {
     let mut world = World::new().await;
     world.allow(1, 7);
@@ -271,6 +352,7 @@ async fn a_viewing_is_told_from_its_first_picture_to_its_end() {
     let mut two = world.view(2, "live").await.subscribe();
     let viewers = |kind| world.metrics.viewers.with_label_values(&[kind]).get();
     assert_eq!((viewers("rtsp_tcp"), viewers("live")), (1, 1));
+    drop(world.view(1, "rtsp_udp").await.subscribe());
     picture(&mut one).await;
     let Event::ViewingStarted(started) = world.event().await else {
         panic!("not started");

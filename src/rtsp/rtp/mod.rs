@@ -27,7 +27,7 @@ pub const PACKET_LIMIT: usize = 1400;
 pub const CLOCK: u32 = 90_000;
 
 /// Into how many ticks a kept group is compressed: 200 ms.
-const BURST_TICKS: i64 = 18_000;
+pub(super) const BURST_TICKS: i64 = 18_000;
 
 /// Payload type of a codec: static for JPEG (RFC 3551), dynamic otherwise.
 pub const fn payload_type(codec: Codec) -> u8 {
@@ -216,6 +216,25 @@ impl Packetiser {
 }
 
 impl Packetised {
+    /// The same packets for one viewer: `ahead` added to the sequence numbers, and
+    /// with this time stamp.
+    pub(super) fn replaced(&self, ahead: u16, timestamp: u32) -> Self {
+        let mut out = self.clone();
+        out.renumber(ahead);
+        let mut bytes = Vec::from(std::mem::take(&mut out.interleaved));
+        let mut at = 0;
+        while let Some(&[_, _, high, low]) = bytes.get(at..at + writer::FRAMING) {
+            let time = at + writer::FRAMING + 4;
+            if let Some(there) = bytes.get_mut(time..time + 4) {
+                there.copy_from_slice(&timestamp.to_be_bytes());
+            }
+            at += writer::FRAMING + usize::from(u16::from_be_bytes([high, low]));
+        }
+        out.interleaved = bytes.into();
+        out.timestamp = timestamp;
+        out
+    }
+
     /// Adds `first` to all sequence numbers.
     fn renumber(&mut self, first: u16) {
         let mut out = Vec::from(std::mem::take(&mut self.interleaved));

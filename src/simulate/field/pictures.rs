@@ -3,7 +3,7 @@
 //! what arrives can be compared with what was sent.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 
@@ -78,8 +78,8 @@ enum Key {
     Jpeg(Jpeg),
 }
 
-/// Each clip is made once.
-static CLIPS: Mutex<BTreeMap<Key, Arc<Clip>>> = Mutex::new(BTreeMap::new());
+/// Each clip is made once; none waits for another to be made.
+static CLIPS: Mutex<BTreeMap<Key, Arc<OnceLock<Arc<Clip>>>>> = Mutex::new(BTreeMap::new());
 
 /// What a row's camera plays where `wish` is the codec of rows that name none.
 pub fn clip(fault: &Fault, wish: Codec) -> Arc<Clip> {
@@ -89,8 +89,8 @@ pub fn clip(fault: &Fault, wish: Codec) -> Arc<Clip> {
         Codec::H265 => Key::H265(script.material == Material::Slices),
         Codec::Jpeg => Key::Jpeg(script.jpeg),
     };
-    let mut clips = lock(&CLIPS);
-    let made = clips.entry(key).or_insert_with(|| {
+    let place = Arc::clone(lock(&CLIPS).entry(key).or_default());
+    let made = place.get_or_init(|| {
         Arc::new(match key {
             Key::H264(material) => h264(material),
             Key::H265(slices) => h265(if slices { THREE_SLICES } else { ONE_SLICE }),
@@ -133,8 +133,8 @@ fn h264(material: Material) -> Clip {
     let (grain, groups) = match material {
         Material::Large => (
             Grain {
-                cells: 180,
-                changing: 150,
+                cells: 300,
+                changing: 260,
             },
             1,
         ),
@@ -146,8 +146,9 @@ fn h264(material: Material) -> Clip {
             GROUPS,
         ),
     };
-    // Large pictures need more rows to hold their grain.
-    let rows = if large { SUB_ROWS + 4 } else { SUB_ROWS };
+    // Large pictures need more rows to hold their grain: 480 macroblocks (560 is a multiple of
+    // 7, which the scene's spreading must not meet).
+    let rows = if large { SUB_ROWS + 3 } else { SUB_ROWS };
     let sizes = [rows, SUB_ROWS - 2];
     let mut pictures = Vec::new();
     for group in 0..groups {
@@ -268,7 +269,7 @@ fn motion_jpeg(form: Jpeg) -> Clip {
                     // No two alike, even where the bar comes round.
                     (180 + number * 8) as u8
                 } else {
-                    (60 + row % 40) as u8
+                    (60 + row % 40 + number as usize * 4) as u8
                 },
                 cb: 120,
                 cr: 134,

@@ -296,7 +296,7 @@ pub enum Material {
     TwoSets,
     /// Every other group has another size (H.264).
     TwoSizes,
-    /// 60 KB a picture (H.264).
+    /// 100 KB a picture (H.264).
     Large,
     /// The first slice of each group alone is of a key picture's type, all other
     /// pictures refresh part by part: there is no key picture (H.264).
@@ -438,8 +438,6 @@ pub enum Flaw {
     Empty,
     /// Fragments but the first name another NAL unit type.
     OtherType,
-    /// All fragments have the start bit.
-    AllStart,
     /// The last fragment has the end bit and so has the one before.
     TwoEnds,
 }

@@ -524,7 +524,6 @@ fn flawed(flaw: Flaw, codec: Codec, packets: &mut Vec<Packet>) {
         Flaw::NoStart => change(first, |edges| edges & 0x7f),
         Flaw::NoEnd => change(last, |edges| edges & 0xbf),
         Flaw::TwoEnds => change(last - 1, |edges| edges | 0x40),
-        Flaw::AllStart => (first..=last).for_each(|at| change(at, |edges| edges | 0x80)),
         Flaw::OtherType => {
             (first + 1..=last).for_each(|at| change(at, |edges| edges & 0xc0 | 1));
         }

@@ -360,6 +360,7 @@ async fn run(directory: &Directory, clock: &Clock) -> (Running, Addresses, Contr
     let options = Options {
         clock: clock.clone(),
         accept_clock: None,
+        waits: fanal::receiver::library::Waits::default(),
     };
     let receiver = Receiver::bind(loaded, options).await.unwrap();
     let (addresses, control) = (receiver.local_addrs().clone(), receiver.control());

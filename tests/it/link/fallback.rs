@@ -71,6 +71,33 @@ async fn a_link_returns_to_quic_when_udp_gets_through_again() {
 }
 
 #[tokio::test]
+async fn a_silent_tcp_link_that_carries_relays_gives_way_to_a_new_one() {
+    let world = World::new();
+    let mut centre = world.accept(any(), &Clock::system());
+    let wire = centre.wire(Transport::Tcp).await;
+    let mut commune = world.dial(Transport::Tcp, wire.address);
+    let (_, one, link) = up(&mut commune.events).await;
+    let (_, first, _) = up(&mut centre.events).await;
+    let clock = Clock::system();
+    let (notices, _told) = mpsc::channel(16);
+    let until = clock.now().boot.plus(Duration::from_secs(3600));
+    let frames = tokio::runtime::Handle::current();
+    let sender = RelaySender::start(&frames, parts(&link, &commune, until, clock, notices));
+    wire.strand();
+    sender.push(&Frame::Group(group(1)));
+    sender.push(&Frame::Unit(unit(1, true, 1_000)));
+    assert_eq!(down(&mut commune.events).await.0, one);
+    let (_, two, link) = up(&mut commune.events).await;
+    assert_eq!(link.transport(), Transport::Tcp);
+    assert!(two > one);
+    assert_eq!(down(&mut centre.events).await.0, first);
+    assert!(up(&mut centre.events).await.1 > first);
+    drop(sender);
+    commune.stop().await;
+    centre.stop().await;
+}
+
+#[tokio::test]
 async fn the_newest_wins_over_the_other_transport_too() {
     for (older, newer) in [
         (Transport::Tcp, Transport::Quic),

@@ -1,24 +1,20 @@
 //! What a client must not be able to do, and what it is told.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanal::media::unit::{AccessUnit, Codec, Configuration, UnitFlags};
 use fanal::rtsp::server::{Limits, Notice};
-use md5::{Digest, Md5};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
+use super::client::{Client, PATH, PATIENCE};
 use super::server::{Film, Running, start};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const PATH: &str = "rtsp://127.0.0.1/commune/camera";
-
 /// A small picture without end, as fast as it is taken.
-fn endless() -> Film {
+pub fn endless() -> Film {
     let unit = AccessUnit {
         flags: UnitFlags {
             key: true,
@@ -39,11 +35,12 @@ fn endless() -> Film {
         kept: 0,
         pause: Duration::ZERO,
         endless: true,
+        silent: false,
     }
 }
 
 /// Two pictures, the first of them kept, and the end.
-fn short() -> Film {
+pub fn short() -> Film {
     let film = endless();
     let second = AccessUnit {
         pts: 3_600,
@@ -63,160 +60,6 @@ fn quick() -> Limits {
         session_timeout: Duration::from_millis(150),
         stall_timeout: Duration::from_millis(150),
         ..Limits::default()
-    }
-}
-
-/// A client that does as it is told.
-struct Client {
-    stream: TcpStream,
-    input: Vec<u8>,
-    nonce: String,
-    session: String,
-    sequence: u32,
-}
-
-struct Answer {
-    status: u16,
-    head: String,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> &str {
-        let start = format!("{name}: ");
-        let line = self.head.lines().rfind(|line| line.starts_with(&start));
-        line.map_or("", |line| &line[start.len()..])
-    }
-}
-
-impl Client {
-    async fn connect(address: SocketAddr) -> Self {
-        Self {
-            stream: TcpStream::connect(address).await.unwrap(),
-            input: Vec::new(),
-            nonce: String::new(),
-            session: String::new(),
-            sequence: 0,
-        }
-    }
-
-    async fn read_more(&mut self) -> usize {
-        let mut space = [0; 4_096];
-        let read = timeout(PATIENCE, self.stream.read(&mut space))
-            .await
-            .expect("the server is silent");
-        // A reset is an end as well.
-        let read = read.unwrap_or(0);
-        self.input.extend_from_slice(&space[..read]);
-        read
-    }
-
-    /// Sends a request with Digest as VLC does, without qop, and reads the answer.
-    async fn ask_as(
-        &mut self,
-        user: &str,
-        password: &str,
-        method: &str,
-        url: &str,
-        more: &str,
-    ) -> Answer {
-        self.sequence += 1;
-        let hash = |text: String| -> String {
-            Md5::digest(text)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect()
-        };
-        let nonce = &self.nonce;
-        let who = hash(format!("{user}:fanal:{password}"));
-        let what = hash(format!("{method}:{url}"));
-        let response = hash(format!("{who}:{nonce}:{what}"));
-        let mut text = format!("{method} {url} RTSP/1.0\r\nCSeq: {}\r\n", self.sequence);
-        if !nonce.is_empty() {
-            text.push_str(&format!(
-                "Authorization: Digest username=\"{user}\", realm=\"fanal\", nonce=\"{nonce}\", \
-                 uri=\"{url}\", response=\"{response}\"\r\n"
-            ));
-        }
-        if !self.session.is_empty() {
-            text.push_str(&format!("Session: {}\r\n", self.session));
-        }
-        text.push_str(more);
-        text.push_str("\r\n");
-        self.stream.write_all(text.as_bytes()).await.unwrap();
-        let answer = self.answer().await;
-        if answer.status == 401 {
-            let challenge = answer.header("WWW-Authenticate");
-            assert!(
-                challenge.contains("algorithm=MD5"),
-                "MD5 stands last: {challenge}"
-            );
-            self.nonce = challenge
-                .split("nonce=\"")
-                .nth(1)
-                .unwrap()
-                .split('"')
-                .next()
-                .unwrap()
-                .into();
-        }
-        let session = answer.header("Session").split(';').next().unwrap();
-        self.session = session.to_owned();
-        answer
-    }
-
-    async fn ask(&mut self, method: &str, url: &str, more: &str) -> Answer {
-        self.ask_as("grant", "secret", method, url, more).await
-    }
-
-    /// The next answer; interleaved packets before it are passed over.
-    async fn answer(&mut self) -> Answer {
-        loop {
-            while self.take_packet().is_some() {}
-            let text = String::from_utf8_lossy(&self.input).into_owned();
-            if !text.starts_with('$')
-                && let Some((head, _)) = text.split_once("\r\n\r\n")
-            {
-                let head = head.to_owned();
-                let length = head
-                    .lines()
-                    .find_map(|line| line.strip_prefix("Content-Length: "))
-                    .map_or(0, |length| length.parse::<usize>().unwrap());
-                if self.input.len() >= head.len() + 4 + length {
-                    self.input.drain(..head.len() + 4 + length);
-                    let status = head[9..12].parse().unwrap();
-                    return Answer { status, head };
-                }
-            }
-            assert!(
-                self.read_more().await > 0,
-                "closed before an answer: {text}"
-            );
-        }
-    }
-
-    /// An interleaved packet, if a whole one is there: its channel and bytes.
-    fn take_packet(&mut self) -> Option<(u8, Vec<u8>)> {
-        let (&[b'$', channel, high, low], rest) = self.input.split_first_chunk()? else {
-            return None;
-        };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        let packet = rest.get(..length)?.to_vec();
-        self.input.drain(..4 + length);
-        Some((channel, packet))
-    }
-
-    /// DESCRIBE and SETUP over TCP on these channels.
-    async fn set_up(&mut self, channels: &str) {
-        assert_eq!(self.ask("DESCRIBE", PATH, "").await.status, 401);
-        assert_eq!(self.ask("DESCRIBE", PATH, "").await.status, 200);
-        let transport = format!("Transport: RTP/AVP/TCP;unicast;interleaved={channels}\r\n");
-        let track = format!("{PATH}/trackID=0");
-        assert_eq!(self.ask("SETUP", &track, &transport).await.status, 200);
-    }
-
-    /// Reads until the server closes.
-    async fn closed(&mut self) {
-        while self.read_more().await > 0 {}
     }
 }
 
@@ -247,30 +90,68 @@ async fn what_is_too_large_or_no_rtsp_is_refused() {
     client.stream.write_all(&[b'A'; 16 * 1024]).await.unwrap();
     assert_eq!(client.answer().await.status, 413);
     client.closed().await;
-    let mut client = Client::connect(server.address).await;
-    client
-        .stream
-        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        .await
-        .unwrap();
-    assert_eq!(client.answer().await.status, 400);
-    client.closed().await;
+    for (sent, answer) in [
+        (&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..], "HTTP/1.1 501 "),
+        // A tunnel of QuickTime's kind: it waits for an answer to the first half.
+        (
+            b"GET /commune/camera HTTP/1.0\nx-sessioncookie: 1\n",
+            "HTTP/1.1 501 ",
+        ),
+        (b"OPTIONS *\r\n", "RTSP/1.0 400 "),
+        (b"\x16\x03\x01\x02\x00\x01", ""),
+    ] {
+        let mut client = Client::connect(server.address).await;
+        client.stream.write_all(sent).await.unwrap();
+        // At once, and not after the ten seconds that a request may take.
+        timeout(Duration::from_secs(5), client.closed())
+            .await
+            .expect("closed at once");
+        let said = String::from_utf8_lossy(&client.input);
+        assert!(
+            said.starts_with(answer) && said.is_empty() == answer.is_empty(),
+            "{said}"
+        );
+    }
+    let refused = server.refused.lock().unwrap().clone();
+    assert_eq!(refused, ["too_large", "http", "http", "malformed", "tls"]);
 }
 
 #[tokio::test]
-async fn connections_are_limited_by_address() {
+async fn viewers_keep_their_places_and_guests_give_way() {
     let limits = Limits {
-        per_address: 2,
+        per_address: 4,
         ..Limits::default()
     };
     let server = server(endless(), limits).await;
-    let mut first = Client::connect(server.address).await;
-    let mut second = Client::connect(server.address).await;
-    assert_eq!(first.ask("OPTIONS", "*", "").await.status, 200);
-    assert_eq!(second.ask("OPTIONS", "*", "").await.status, 200);
+    let mut viewers = Vec::new();
+    for _ in 0..3 {
+        let mut viewer = Client::connect(server.address).await;
+        viewer.set_up("0-1").await;
+        viewers.push(viewer);
+    }
+    // Silent ones, and one that only asks for the options, take what is left in turn.
+    let mut silent = Client::connect(server.address).await;
+    let mut asking = Client::connect(server.address).await;
+    silent.closed().await;
+    assert_eq!(asking.ask("OPTIONS", "*", "").await.status, 200);
+    let mut viewer = Client::connect(server.address).await;
+    asking.closed().await;
+    viewer.set_up("0-1").await;
+    // All places are viewers' now.
     Client::connect(server.address).await.closed().await;
+    for viewer in viewers.iter_mut().chain([&mut viewer]) {
+        assert_eq!(viewer.ask("OPTIONS", "*", "").await.status, 200);
+    }
+    assert!(
+        server
+            .refused
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|why| *why == "too_many_connections")
+    );
     // A place given back can be had again, once the server has seen the end.
-    drop(first);
+    drop(viewers);
     let mut tries = 0;
     loop {
         let mut client = Client::connect(server.address).await;
@@ -284,21 +165,44 @@ async fn connections_are_limited_by_address() {
 }
 
 #[tokio::test]
-async fn guessing_ends_in_too_many_attempts() {
+async fn right_credentials_are_served_whatever_wrong_ones_came_before() {
     let server = server(endless(), Limits::default()).await;
-    let mut client = Client::connect(server.address).await;
-    assert_eq!(client.ask("DESCRIBE", PATH, "").await.status, 401);
+    let mut guesser = Client::connect(server.address).await;
+    assert_eq!(guesser.ask("DESCRIBE", PATH, "").await.status, 401);
     for guess in 0..10 {
         let password = guess.to_string();
-        let answer = client
+        let answer = guesser
             .ask_as("grant", &password, "DESCRIBE", PATH, "")
             .await;
         assert_eq!(answer.status, 401, "{guess}");
     }
-    let answer = client.ask("DESCRIBE", PATH, "").await;
-    assert_eq!(answer.status, 403, "even the right one waits now");
+    let answer = guesser.ask_as("grant", "10", "DESCRIBE", PATH, "").await;
+    assert_eq!(answer.status, 403);
     assert_eq!(answer.header("X-Reason"), "too_many_attempts");
-    client.closed().await;
+    guesser.closed().await;
+    // The same user at the same address, by the right password; and an ended one.
+    let mut client = Client::connect(server.address).await;
+    client.set_up("0-1").await;
+    let mut client = Client::connect(server.address).await;
+    for _ in 0..30 {
+        let basic = "Authorization: Basic Og==\r\n";
+        assert_eq!(client.ask("DESCRIBE", PATH, basic).await.status, 401);
+        client.nonce.clear();
+    }
+    client.ask("DESCRIBE", PATH, "").await;
+    for _ in 0..30 {
+        let answer = client.ask_as("ended", "secret", "DESCRIBE", PATH, "").await;
+        let told = (answer.status, answer.header("X-Reason").to_owned());
+        assert_eq!(told, (403, "grant_expired".to_owned()));
+    }
+    assert_eq!(client.ask("DESCRIBE", PATH, "").await.status, 200);
+    let refused = server.refused.lock().unwrap().clone();
+    let count = |why| refused.iter().filter(|there| **there == why).count();
+    assert_eq!(count("wrong_credentials"), 10);
+    assert_eq!(count("too_many_attempts"), 1);
+    assert_eq!(count("unreadable_credentials"), 30);
+    assert_eq!(count("grant_expired"), 30);
+    assert_eq!(refused.len(), 71, "{refused:?}");
 }
 
 #[tokio::test]
@@ -314,12 +218,28 @@ async fn an_ended_grant_is_told_why() {
 }
 
 #[tokio::test]
-async fn another_path_than_the_grants_own_is_no_use() {
+async fn what_the_grant_does_not_hold_is_not_found() {
     let server = server(endless(), Limits::default()).await;
     let mut client = Client::connect(server.address).await;
-    let other = "rtsp://127.0.0.1/commune/other";
-    client.ask("DESCRIBE", other, "").await;
-    assert_eq!(client.ask("DESCRIBE", other, "").await.status, 401);
+    client.ask("DESCRIBE", PATH, "").await;
+    for wrong in ["/trackID=1", "/video", "2", "/../other"] {
+        let url = format!("{PATH}{wrong}");
+        for method in ["DESCRIBE", "SETUP"] {
+            let transport = "Transport: RTP/AVP/TCP\r\n";
+            assert_eq!(
+                client.ask(method, &url, transport).await.status,
+                404,
+                "{url}"
+            );
+        }
+    }
+    assert_eq!(
+        client
+            .ask_as("grant", "x", "DESCRIBE", PATH, "")
+            .await
+            .status,
+        401
+    );
 }
 
 #[tokio::test]
@@ -464,6 +384,6 @@ async fn over_udp_signs_of_life_keep_a_session_and_silence_ends_it() {
     server.wait_for(Notice::Gone).await;
 }
 
-async fn udp() -> UdpSocket {
+pub async fn udp() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").await.unwrap()
 }

@@ -12,7 +12,7 @@ use retina::client::{
 use retina::codec::{CodecItem, FrameFormat};
 
 use super::clip::{Clip, Size, hashes};
-use super::server::{Film, Running, start};
+use super::server::{Film, Running, Stage, start, start_on};
 use crate::tools::{have, run};
 
 /// Units a player may still be reading when the rest has come: some pause, or
@@ -26,6 +26,7 @@ fn film(clip: &Clip, kept: usize) -> Film {
         kept,
         pause: PAUSE,
         endless: false,
+        silent: false,
     }
 }
 
@@ -161,6 +162,56 @@ async fn gstreamer_plays_h265() {
 #[tokio::test]
 async fn gstreamer_plays_mjpeg() {
     gstreamer_plays("mjpeg", "rtpjpegdepay", "jpegdec").await;
+}
+
+/// GStreamer opens its sockets of the family that the description names.
+#[tokio::test]
+async fn gstreamer_plays_over_udp_of_ipv6() {
+    if !have("gst-launch-1.0") {
+        return;
+    }
+    let address = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
+    if std::net::TcpListener::bind(address).is_err() {
+        assert!(std::env::var_os("CI").is_none(), "no IPv6 here");
+        eprintln!("skipped: no IPv6 here");
+        return;
+    }
+    let Some(clip) = Clip::make("h264", Size::Small).await else {
+        return;
+    };
+    let playing = Film {
+        endless: true,
+        pause: Duration::from_millis(20),
+        ..film(&clip, 10)
+    };
+    let stage = Stage {
+        address,
+        ..Stage::default()
+    };
+    let server = start_on(playing, stage).await;
+    let location = format!("location={}", server.url());
+    let mut pipeline = vec![
+        "-q",
+        "rtspsrc",
+        &location,
+        "protocols=udp",
+        "latency=50",
+        "!",
+    ];
+    pipeline.extend([
+        "rtph264depay",
+        "!",
+        "identity",
+        "eos-after=20",
+        "!",
+        "fakesink",
+    ]);
+    let ran = run("gst-launch-1.0", &pipeline).await;
+    assert!(
+        ran.success || ran.stderr.contains("gst_rtspsrc_pause"),
+        "{}",
+        ran.stderr
+    );
 }
 
 /// Units as retina makes them of the packets, without parameter sets.

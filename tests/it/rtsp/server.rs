@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fanal::clock::Clock;
+use fanal::clock::{Clock, Wall};
 use fanal::media::unit::{AccessUnit, Configuration};
 use fanal::reason::Reason;
 use fanal::rtsp::rtp::Packetiser;
 use fanal::rtsp::server::{Limits, Listen, Notice, Observer, Options, Server};
-use fanal::rtsp::{Event, Library, OpenError, OpenRequest, Source, Subscription};
+use fanal::rtsp::{Event, Library, OpenError, OpenRequest, Sampled, Source, Subscription};
 use fanal::secret::Secret;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -28,12 +28,34 @@ pub struct Film {
     pub pause: Duration,
     /// Whether it begins again at its end, without end.
     pub endless: bool,
+    /// Whether it falls silent at its end instead of ending.
+    pub silent: bool,
+}
+
+/// Where and how it is played; start from [`Stage::default`].
+pub struct Stage {
+    pub limits: Limits,
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub udp: bool,
+    pub address: SocketAddr,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            tls: None,
+            udp: true,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        }
+    }
 }
 
 /// A running server: ends when dropped.
 pub struct Running {
     pub address: SocketAddr,
     pub notices: mpsc::Receiver<Notice>,
+    pub refused: Arc<Mutex<Vec<&'static str>>>,
     pub token: CancellationToken,
     pub task: JoinHandle<()>,
 }
@@ -57,15 +79,26 @@ impl Running {
 }
 
 pub async fn start(film: Film, limits: Limits, tls: Option<Arc<rustls::ServerConfig>>) -> Running {
+    let stage = Stage {
+        limits,
+        tls,
+        ..Stage::default()
+    };
+    start_on(film, stage).await
+}
+
+pub async fn start_on(film: Film, stage: Stage) -> Running {
     let (sender, notices) = mpsc::channel(1_000);
+    let refused = Arc::new(Mutex::new(Vec::new()));
     let options = Options {
         listen: vec![Listen {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            tls,
+            address: stage.address,
+            tls: stage.tls,
         }],
-        limits,
+        limits: stage.limits,
+        udp: stage.udp,
         clock: Clock::system(),
-        observer: Some(Arc::new(Notices(sender))),
+        observer: Some(Arc::new(Notices(sender, Arc::clone(&refused)))),
     };
     let server = Server::bind(options, Arc::new(Cinema(Arc::new(film))))
         .await
@@ -76,13 +109,14 @@ pub async fn start(film: Film, limits: Limits, tls: Option<Arc<rustls::ServerCon
     Running {
         address,
         notices,
+        refused,
         token,
         task,
     }
 }
 
 #[derive(Debug)]
-struct Notices(mpsc::Sender<Notice>);
+struct Notices(mpsc::Sender<Notice>, Arc<Mutex<Vec<&'static str>>>);
 
 impl Observer for Notices {
     fn notice(&self, path: &str, notice: Notice) {
@@ -90,16 +124,17 @@ impl Observer for Notices {
         // A test that waits for none lets the channel fill.
         let _ = self.0.try_send(notice);
     }
+
+    fn refused(&self, why: &'static str) {
+        self.1.lock().unwrap().push(why);
+    }
 }
 
 struct Cinema(Arc<Film>);
 
 impl Library for Cinema {
-    fn password(&self, user: &str, path: &str) -> Option<Secret> {
-        match (user, path) {
-            ("grant", "commune/camera") | ("ended", _) => Some(Secret::new("secret")),
-            _ => None,
-        }
+    fn password(&self, user: &str) -> Option<Secret> {
+        matches!(user, "grant" | "ended" | "leaving").then(|| Secret::new("secret"))
     }
 
     fn open(
@@ -107,12 +142,17 @@ impl Library for Cinema {
         request: OpenRequest,
     ) -> Pin<Box<dyn Future<Output = Result<Arc<dyn Source>, OpenError>> + Send + '_>> {
         let film = Arc::clone(&self.0);
+        let refused = |status, reason| Err(OpenError { status, reason });
         Box::pin(async move {
             if request.user == "ended" {
-                return Err(OpenError {
-                    status: 403,
-                    reason: Some(Reason::GrantExpired),
-                });
+                return refused(403, Some(Reason::GrantExpired));
+            }
+            if request.path != "commune/camera" {
+                return refused(404, None);
+            }
+            // The camera goes between SETUP and PLAY.
+            if request.user == "leaving" && request.transport.is_some() {
+                return refused(503, Some(Reason::CameraStalled));
             }
             Ok(Arc::new(Screen(film)) as Arc<dyn Source>)
         })
@@ -127,6 +167,10 @@ impl Source for Screen {
         Arc::clone(&self.0.configuration)
     }
 
+    fn frame_rate(&self) -> Option<f64> {
+        Some(25.0)
+    }
+
     fn subscribe(&self) -> Box<dyn Subscription> {
         let film = Arc::clone(&self.0);
         let (kept, rest) = film.units.split_at(film.kept);
@@ -138,7 +182,10 @@ impl Source for Screen {
             packets: Arc::new(packets),
             kept: true,
         });
+        let newest = kept.iter().map(|unit| unit.pts).max();
         Box::new(Projector {
+            newest,
+            began: Clock::system().now().wall,
             events: Mutex::new(events.collect()),
             rest: rest.to_vec().into(),
             packetiser,
@@ -149,6 +196,10 @@ impl Source for Screen {
 
 #[derive(Debug)]
 struct Projector {
+    /// Presentation time of the newest picture.
+    newest: Option<i64>,
+    /// When the picture of time 0 was taken.
+    began: Wall,
     events: Mutex<VecDeque<Event>>,
     rest: VecDeque<AccessUnit>,
     packetiser: Packetiser,
@@ -168,8 +219,12 @@ impl Subscription for Projector {
                 self.rest = self.film.units.clone().into();
             }
             let Some(unit) = self.rest.pop_front() else {
+                if self.film.silent {
+                    std::future::pending::<()>().await;
+                }
                 return Event::End(Reason::GrantReleased);
             };
+            self.newest = self.newest.max(Some(unit.pts));
             let packets = self.packetiser.packetise(&unit, &self.film.configuration);
             Event::Unit {
                 unit: Arc::new(unit),
@@ -181,5 +236,14 @@ impl Subscription for Projector {
 
     fn try_next(&mut self) -> Option<Event> {
         self.events.lock().unwrap().pop_front()
+    }
+
+    fn sampled(&self) -> Option<Sampled> {
+        let pts = self.newest?;
+        Some(Sampled {
+            ssrc: self.packetiser.ssrc(),
+            timestamp: self.packetiser.timestamp(pts),
+            at: Wall(self.began.0 + pts * 100 / 9),
+        })
     }
 }

@@ -72,9 +72,14 @@ pub(super) struct Seen {
     pub(super) transit: Vec<Duration>,
     last: Option<Duration>,
     pub(super) longest_gap: Duration,
+    /// When the first picture came that was taken after [`Site::whole_since`], and the
+    /// first one at all.
+    pub(super) live: Option<Duration>,
+    pub(super) again: Option<Duration>,
 }
 
-/// A stream of control messages beside the pictures: each is the time at which it was said.
+/// One direction of a stream of control messages beside the pictures: each is the time at
+/// which it was said.
 #[derive(Default)]
 struct Control {
     id: Option<StreamId>,
@@ -83,6 +88,8 @@ struct Control {
     received: Vec<u8>,
     /// Times from a message to its arrival.
     delays: Vec<Duration>,
+    /// When the last one came.
+    last: Duration,
 }
 
 /// Between two control messages.
@@ -93,6 +100,12 @@ const CONTROL_BYTES: usize = 200;
 pub(super) struct Site {
     pub(super) world: World,
     control: Control,
+    /// What the receiver says.
+    replies: Control,
+    both_ways: Option<StreamId>,
+    was_silent: bool,
+    /// When a cut ended.
+    pub(super) whole_since: Option<Duration>,
     relays: Vec<Relay>,
     turns: Turns<usize>,
     pub(super) gave_way: u64,
@@ -126,6 +139,10 @@ impl Site {
         Self {
             world,
             control: Control::default(),
+            replies: Control::default(),
+            both_ways: None,
+            was_silent: false,
+            whole_since: None,
             relays: relays.collect(),
             turns: Turns::default(),
             gave_way: 0,
@@ -156,7 +173,7 @@ impl Site {
             let now = self.world.now;
             let next = picture
                 .into_iter()
-                .chain([self.control.next])
+                .chain([self.control.next, self.replies.next])
                 .chain(deadlines)
                 .chain(turns.filter(|at| *at > now))
                 .chain(self.world.next())
@@ -236,28 +253,22 @@ impl Site {
         if self.control.id.is_none() {
             self.control.id = self.world.open(priority::CONTROL);
         }
-        if now >= self.control.next {
-            self.control.next = now + CONTROL_EVERY;
-            let mut bytes = BytesMut::from(&self.control.pending[..]);
-            bytes.extend_from_slice(&(now.as_micros() as u64).to_be_bytes());
-            bytes.extend_from_slice(&[0; CONTROL_BYTES - 8]);
-            self.control.pending = bytes.freeze();
-        }
+        self.control.say(now);
         if let Some(id) = self.control.id {
             self.world.write(id, &mut self.control.pending);
         }
+        if self.both_ways.is_none() {
+            self.both_ways = self.world.open_both_ways();
+        }
+        self.replies.say(now);
+        if let Some(id) = self.both_ways {
+            self.world.write_back(id, &mut self.replies.pending);
+        }
     }
 
-    fn hear(&mut self, bytes: &[u8]) {
-        let now = self.world.now;
-        self.control.received.extend_from_slice(bytes);
-        while let Some(message) = self.control.received.get(..CONTROL_BYTES) {
-            let said = Duration::from_micros(u64::from_be_bytes(message[..8].try_into().unwrap()));
-            self.control.received.drain(..CONTROL_BYTES);
-            if said >= self.from {
-                self.control.delays.push(now - said);
-            }
-        }
+    /// When the last control message came: at the receiver, and at the gateway.
+    pub(super) fn last_heard(&self) -> [Duration; 2] {
+        [self.control.last, self.replies.last]
     }
 
     /// How long control messages took, the slowest last.
@@ -271,7 +282,12 @@ impl Site {
     fn send(&mut self) {
         let now = Boot(self.world.now);
         let grace = self.grace();
+        let is_silent = self.world.is_silent;
+        if std::mem::replace(&mut self.was_silent, is_silent) && !is_silent {
+            self.turns.forget_rate();
+        }
         for at in 0..self.relays.len() {
+            self.relays[at].backlog.set_away(is_silent, now);
             while self.relays[at]
                 .finishing
                 .front()
@@ -289,7 +305,9 @@ impl Site {
         }
         while let Some(at) = self.turns.first() {
             if !self.control.pending.is_empty() || !self.write(at, now) {
-                self.turns.blocked(now);
+                if !is_silent {
+                    self.turns.blocked(now);
+                }
                 break;
             }
             self.finish(at, now, grace);
@@ -297,6 +315,9 @@ impl Site {
         }
         let capacity = self.world.known.capacity();
         self.world.waits = self.turns.waited(now, WAITED);
+        if is_silent {
+            return;
+        }
         while let Some(victim) = self.turns.victim(now, capacity) {
             self.relays[victim].backlog.give_way();
             self.gave_way += 1;
@@ -394,7 +415,11 @@ impl Site {
         }
         if let Some(id) = self.control.id {
             let (bytes, _) = self.world.read_stream(id);
-            self.hear(&bytes);
+            self.control.hear(&bytes, now, self.from);
+        }
+        if let Some(id) = self.both_ways {
+            let bytes = self.world.read_back(id);
+            self.replies.hear(&bytes, now, self.from);
         }
         let ids: Vec<StreamId> = self.incoming.keys().copied().collect();
         for id in ids {
@@ -433,7 +458,7 @@ impl Site {
                     let sent = Duration::from_micros(captured as u64);
                     if sent >= self.from {
                         self.media_bytes += bytes as u64;
-                        self.seen[relay].note(now, sent);
+                        self.seen[relay].note(now, sent, self.whole_since);
                     }
                 }
                 self.current[relay].1 = incoming.over;
@@ -484,6 +509,32 @@ pub(super) struct Summary {
     pub(super) freeze: Duration,
 }
 
+impl Control {
+    /// A message in its time, behind what the link did not take of those before.
+    fn say(&mut self, now: Duration) {
+        if now < self.next {
+            return;
+        }
+        self.next = now + CONTROL_EVERY;
+        let mut bytes = BytesMut::from(&self.pending[..]);
+        bytes.extend_from_slice(&(now.as_micros() as u64).to_be_bytes());
+        bytes.extend_from_slice(&[0; CONTROL_BYTES - 8]);
+        self.pending = bytes.freeze();
+    }
+
+    fn hear(&mut self, bytes: &[u8], now: Duration, from: Duration) {
+        self.received.extend_from_slice(bytes);
+        while let Some(message) = self.received.get(..CONTROL_BYTES) {
+            let said = Duration::from_micros(u64::from_be_bytes(message[..8].try_into().unwrap()));
+            self.received.drain(..CONTROL_BYTES);
+            if said >= from {
+                self.delays.push(now - said);
+                self.last = now;
+            }
+        }
+    }
+}
+
 impl Relay {
     fn due(&self) -> Duration {
         self.phase + Duration::from_millis(40 * self.next)
@@ -506,7 +557,13 @@ impl Incoming {
 }
 
 impl Seen {
-    fn note(&mut self, now: Duration, sent: Duration) {
+    fn note(&mut self, now: Duration, sent: Duration, whole_since: Option<Duration>) {
+        if let Some(since) = whole_since {
+            self.again.get_or_insert(now - since);
+            if sent >= since {
+                self.live.get_or_insert(now - since);
+            }
+        }
         self.transit.push(now - sent);
         if let Some(last) = self.last.replace(now) {
             self.longest_gap = self.longest_gap.max(now - last);

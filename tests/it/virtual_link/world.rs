@@ -12,10 +12,11 @@ use bytes::{Bytes, BytesMut};
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
 use fanal::config::settings::Congestion;
-use fanal::link::closing;
 use fanal::link::congestion::Known;
 use fanal::link::redundancy::{Decoder, Encoder, Meter};
-use fanal::link::{endpoint, priority};
+use fanal::link::silence::{LOOK_EVERY, Silence};
+use fanal::link::stats::{self, Snapshot};
+use fanal::link::{endpoint, priority, window};
 use fanal::simulate::path::{Conditions, Fate, Path};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::rustls;
@@ -43,6 +44,7 @@ struct End {
     endpoint: Endpoint,
     connection: Option<(ConnectionHandle, Connection)>,
     address: SocketAddr,
+    silence: Silence,
 }
 
 /// What is under way: to the receiver or not, and its bytes; by arrival.
@@ -69,6 +71,9 @@ pub(super) struct World {
     pub(super) waits: bool,
     pub(super) recovered: u64,
     pub(super) parity_bytes: u64,
+    look_at: Duration,
+    /// An answer of the receiver is overdue.
+    pub(super) is_silent: bool,
 }
 
 impl World {
@@ -88,6 +93,7 @@ impl World {
             ),
             connection: None,
             address: SocketAddr::from(([127, 0, 0, 1], port)),
+            silence: Silence::new(origin),
         };
         let mut world = Self {
             origin,
@@ -111,6 +117,8 @@ impl World {
             waits: false,
             recovered: 0,
             parity_bytes: 0,
+            look_at: Duration::ZERO,
+            is_silent: false,
         };
         let to = world.receiver.address;
         let connected = world.gateway.endpoint.connect(origin, client, to, NAME);
@@ -141,7 +149,8 @@ impl World {
             .into_iter()
             .filter_map(|end| end.connection.as_mut()?.1.poll_timeout())
             .map(|at| at.saturating_duration_since(origin));
-        timers.chain(arrival).chain(self.flush_at).min()
+        let others = [self.look_at].into_iter().chain(arrival);
+        timers.chain(others).chain(self.flush_at).min()
     }
 
     /// Goes to this time and does what is due then.
@@ -206,6 +215,7 @@ impl World {
     /// Timers, endpoint events, and all that may be sent now.
     pub(super) fn drive(&mut self) {
         self.meter();
+        self.look();
         let now = self.instant();
         for to_receiver in [true, false] {
             let end = if to_receiver {
@@ -265,6 +275,42 @@ impl World {
         }
     }
 
+    /// Both ends look whether they hear each other, and probe.
+    fn look(&mut self) {
+        if self.now < self.look_at {
+            return;
+        }
+        self.look_at = self.now + LOOK_EVERY;
+        let now = self.instant();
+        for (at, end) in [&mut self.gateway, &mut self.receiver]
+            .into_iter()
+            .enumerate()
+        {
+            let Some((_, connection)) = &mut end.connection else {
+                continue;
+            };
+            let stats = connection.stats();
+            let figures = Snapshot {
+                rtt: connection.rtt(),
+                asked: stats::asked(&stats.frame_tx),
+                answered: window::answered(connection.congestion_state().clone_box()),
+                received_bytes: stats.udp_rx.bytes,
+                ..Snapshot::default()
+            };
+            let look = end.silence.look(now, figures, true);
+            if look.probe {
+                window::open_for_probe(connection.congestion_state().clone_box(), now);
+                // Before the handshake is over there is nothing to be sent in.
+                let _ = connection
+                    .datagrams()
+                    .send(Bytes::from_static(endpoint::PROBE), true);
+            }
+            if at == 0 {
+                self.is_silent = look.is_silent;
+            }
+        }
+    }
+
     /// Four times a second, as the link does.
     fn meter(&mut self) {
         let (at, sent, lost) = self.metered;
@@ -286,6 +332,36 @@ impl World {
         let id = connection.streams().open(Dir::Uni)?;
         connection.send_stream(id).set_priority(priority).unwrap();
         Some(id)
+    }
+
+    /// Opens a stream that both ends write on.
+    pub(super) fn open_both_ways(&mut self) -> Option<StreamId> {
+        let connection = self.gateway();
+        let id = connection.streams().open(Dir::Bi)?;
+        let mut stream = connection.send_stream(id);
+        stream.set_priority(priority::CONTROL).unwrap();
+        stream.write(&[0]).unwrap();
+        Some(id)
+    }
+
+    /// Writes at the receiver; what is left stays.
+    pub(super) fn write_back(&mut self, id: StreamId, bytes: &mut Bytes) {
+        let Some(connection) = self.receiver() else {
+            return;
+        };
+        connection.streams().accept(Dir::Bi);
+        if bytes.is_empty() {
+            // An empty write would be sent as an empty frame.
+            return;
+        }
+        let taken = connection.send_stream(id).write(bytes);
+        // An error says that the stream is not known there yet, or is full.
+        *bytes = bytes.split_off(taken.unwrap_or(0));
+    }
+
+    /// What that stream has to read at the gateway.
+    pub(super) fn read_back(&mut self, id: StreamId) -> Vec<u8> {
+        read_all(self.gateway(), id).0
     }
 
     /// Hands over what the link takes; what is left of it stays.
@@ -322,7 +398,7 @@ impl World {
     pub(super) fn close(&mut self, code: u32) {
         let now = self.instant();
         let connection = self.gateway();
-        closing::open(connection.congestion_state().clone_box());
+        window::open_for_close(connection.congestion_state().clone_box());
         connection.close(now, VarInt::from_u32(code), Bytes::new());
         self.drive();
     }
@@ -365,25 +441,29 @@ impl World {
 
     /// What one stream has to read.
     pub(super) fn read_stream(&mut self, id: StreamId) -> (Vec<u8>, Option<bool>) {
-        let mut bytes = Vec::new();
-        let Some(connection) = self.receiver() else {
-            return (bytes, None);
-        };
-        let mut stream = connection.recv_stream(id);
-        let Ok(mut chunks) = stream.read(true) else {
-            return (bytes, Some(false));
-        };
-        let over = loop {
-            match chunks.next(usize::MAX) {
-                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk.bytes),
-                Ok(None) => break Some(true),
-                Err(quinn_proto::ReadError::Blocked) => break None,
-                Err(quinn_proto::ReadError::Reset(_)) => break Some(false),
-            }
-        };
-        let _ = chunks.finalize();
-        (bytes, over)
+        match self.receiver() {
+            Some(connection) => read_all(connection, id),
+            None => (Vec::new(), None),
+        }
     }
+}
+
+fn read_all(connection: &mut Connection, id: StreamId) -> (Vec<u8>, Option<bool>) {
+    let mut bytes = Vec::new();
+    let mut stream = connection.recv_stream(id);
+    let Ok(mut chunks) = stream.read(true) else {
+        return (bytes, Some(false));
+    };
+    let over = loop {
+        match chunks.next(usize::MAX) {
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk.bytes),
+            Ok(None) => break Some(true),
+            Err(quinn_proto::ReadError::Blocked) => break None,
+            Err(quinn_proto::ReadError::Reset(_)) => break Some(false),
+        }
+    };
+    let _ = chunks.finalize();
+    (bytes, over)
 }
 
 fn configurations(

@@ -156,11 +156,12 @@ pub(super) static ROWS: &[Fault] = &[
             codec: H264,
             material: Material::Large,
             marker: Marker::Never,
+            sender_reports: false,
             packet: 1_400,
             ..PLAIN
         },
     )
-    .over(340),
+    .over(220),
     shown(
         "never-a-marker-small",
         "No packet has the marker bit.",

@@ -73,12 +73,6 @@ pub(super) static ROWS: &[Fault] = &[
     )
     .share(90),
     shown(
-        "fragments-all-start",
-        "All fragments of a picture have the start bit now and then.",
-        laws!((When::Every(15), Law::Fragments(Flaw::AllStart))),
-    )
-    .share(90),
-    shown(
         "fragments-end-twice",
         "The last two fragments of a picture have the end bit now and then.",
         laws!((When::Every(15), Law::Fragments(Flaw::TwoEnds))),

@@ -276,22 +276,22 @@ pub(super) static ROWS: &[Fault] = &[
     ).over(240).real_time(),
     shown(
         "refuses-its-keep-alive",
-        "It names GET_PARAMETER, refuses it, and hangs up when nothing else was asked for 25 s.",
+        "It names GET_PARAMETER, refuses it, and hangs up when nothing else was asked for 16 s.",
         Script {
             setup: session!("Session: {session};timeout=20"),
             statuses: &[("GET_PARAMETER", 501)],
-            idle_limit: Some(Duration::from_secs(25)),
+            idle_limit: Some(Duration::from_secs(16)),
             kept_by: &["OPTIONS", "SET_PARAMETER", "DESCRIBE", "SETUP", "PLAY"],
             ..PLAIN
         },
     ).over(290).real_time(),
     shown(
         "unknown-session-at-keep-alive",
-        "It answers GET_PARAMETER with 454 and hangs up when nothing else was asked for 25 s.",
+        "It answers GET_PARAMETER with 454 and hangs up when nothing else was asked for 16 s.",
         Script {
             setup: session!("Session: {session};timeout=20"),
             statuses: &[("GET_PARAMETER", 454)],
-            idle_limit: Some(Duration::from_secs(25)),
+            idle_limit: Some(Duration::from_secs(16)),
             kept_by: &["OPTIONS", "SET_PARAMETER", "DESCRIBE", "SETUP", "PLAY"],
             ..PLAIN
         },

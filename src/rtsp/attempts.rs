@@ -1,0 +1,120 @@
+//! Wrong credentials, counted by address and user, so that guessing is slow and
+//! one wrong client harms nobody else at its address. Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::clock::Boot;
+
+/// Wrong credentials that a user at an address may send in [`ATTEMPTS_WINDOW`].
+pub const ATTEMPTS_LIMIT: u32 = 10;
+
+/// See [`ATTEMPTS_LIMIT`].
+pub const ATTEMPTS_WINDOW: Duration = Duration::from_secs(60);
+
+/// Pairs of address and user remembered at once.
+const PAIRS_LIMIT: usize = 4_096;
+
+/// Bytes of a user name that tell it from others: a grant's id has 36.
+const USER_LIMIT: usize = 64;
+
+/// What was tried, by address and user.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    by_pair: BTreeMap<(IpAddr, String), (Boot, u32)>,
+}
+
+impl Attempts {
+    /// Notes wrong credentials. Whether it is worth a line in the log: the first
+    /// few of an address in a window, whatever the users.
+    pub fn failed(&mut self, address: IpAddr, user: &str, now: Boot) -> bool {
+        self.count(address, bounded(user), now);
+        // A name that no player can send: the address as a whole.
+        let of_address = self.count(address, "\n".to_owned(), now);
+        (1..=ATTEMPTS_LIMIT).contains(&of_address)
+    }
+
+    /// Attempts of this pair in its window, this one included; 0 where there is
+    /// no room to remember it.
+    fn count(&mut self, address: IpAddr, user: String, now: Boot) -> u32 {
+        let pair = (address, user);
+        if self.by_pair.len() >= PAIRS_LIMIT && !self.by_pair.contains_key(&pair) {
+            self.by_pair
+                .retain(|_, (since, _)| now.since(*since) < ATTEMPTS_WINDOW);
+            // Still full: nobody who tries from that many addresses is stopped
+            // by this table, and it must not grow.
+            if self.by_pair.len() >= PAIRS_LIMIT {
+                return 0;
+            }
+        }
+        let entry = self.by_pair.entry(pair).or_insert((now, 0));
+        if now.since(entry.0) >= ATTEMPTS_WINDOW {
+            *entry = (now, 0);
+        }
+        entry.1 = entry.1.saturating_add(1);
+        entry.1
+    }
+
+    /// Whether further wrong credentials of this user at this address are
+    /// refused outright (`too_many_attempts`). Right ones never are.
+    pub fn is_blocked(&self, address: IpAddr, user: &str, now: Boot) -> bool {
+        let entry = self.by_pair.get(&(address, bounded(user)));
+        entry.is_some_and(|(since, count)| {
+            *count >= ATTEMPTS_LIMIT && now.since(*since) < ATTEMPTS_WINDOW
+        })
+    }
+}
+
+fn bounded(user: &str) -> String {
+    user.chars()
+        .filter(|c| !c.is_control())
+        .take(USER_LIMIT)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Boot = Boot(Duration::from_secs(100));
+
+    fn later(seconds: u64) -> Boot {
+        START.plus(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn guessing_is_slow_for_one_user_of_one_address() {
+        let mut attempts = Attempts::default();
+        let address = IpAddr::from([10, 0, 0, 1]);
+        for _ in 0..ATTEMPTS_LIMIT {
+            assert!(!attempts.is_blocked(address, "a", START));
+            assert!(attempts.failed(address, "a", START));
+        }
+        assert!(attempts.is_blocked(address, "a", later(59)));
+        assert!(!attempts.is_blocked(address, "a", later(60)));
+        assert!(!attempts.is_blocked(address, "b", START));
+        let other = IpAddr::from([10, 0, 0, 2]);
+        assert!(!attempts.is_blocked(other, "a", START));
+        // The log was told often enough, by whatever name it goes on.
+        assert!(!attempts.failed(address, "b", START));
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let mut attempts = Attempts::default();
+        for number in 0..20_000_u32 {
+            attempts.failed(IpAddr::from(number.to_be_bytes()), "x", START);
+            attempts.failed(IpAddr::from([10, 0, 0, 1]), &number.to_string(), START);
+        }
+        assert!(attempts.by_pair.len() <= PAIRS_LIMIT);
+        attempts.failed(IpAddr::from([192, 0, 2, 1]), &"é".repeat(9_999), later(61));
+        assert!(attempts.by_pair.len() <= 2, "what is over makes room");
+        assert!(
+            attempts
+                .by_pair
+                .keys()
+                .all(|(_, user)| user.len() <= 4 * USER_LIMIT)
+        );
+    }
+}
