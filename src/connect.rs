@@ -60,18 +60,13 @@ where
         }
         let next = tokio::time::sleep(stagger);
         tokio::pin!(next);
-        loop {
-            tokio::select! {
-                biased;
-                Some(ended) = running.next() => match ended {
-                    Ok(made) => return Ok(made),
-                    Err(error) => {
-                        errors.push(error);
-                        break;
-                    }
-                },
-                () = &mut next, if waiting.len() > 0 => break,
-            }
+        tokio::select! {
+            biased;
+            Some(ended) = running.next() => match ended {
+                Ok(made) => return Ok(made),
+                Err(error) => errors.push(error),
+            },
+            () = &mut next, if waiting.len() > 0 => {}
         }
     }
 }

@@ -344,8 +344,8 @@ impl Conversation {
                     }
                     continue;
                 }
-                Ok(Piece::Skipped(_)) => {
-                    if let Some(media) = &mut self.media {
+                Ok(Piece::Skipped { is_tail, .. }) => {
+                    if is_tail && let Some(media) = &mut self.media {
                         media.assembler.doubt_newest();
                     }
                     continue;

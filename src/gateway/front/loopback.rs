@@ -72,7 +72,7 @@ impl Retina {
                         ends: served.ends,
                     });
                 }
-                Ok(Piece::Packet { .. } | Piece::Skipped(_)) => {}
+                Ok(Piece::Packet { .. } | Piece::Skipped { .. }) => {}
                 Ok(Piece::Partial | Piece::Unfinished) => {
                     let read = self.input.read_buf(self.reader.space(1024)).await;
                     if !matches!(read, Ok(1..)) {

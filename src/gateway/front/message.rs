@@ -63,8 +63,13 @@ pub(super) enum Piece<'r> {
     },
     /// A whole message.
     Message(Message),
-    /// So many bytes were neither, and are gone.
-    Skipped(usize),
+    /// Bytes were neither, and are gone.
+    Skipped {
+        /// How many.
+        length: usize,
+        /// They may be the end of the packet before them, which was told too short.
+        is_tail: bool,
+    },
     /// A message has begun; after [`SILENCE`] see [`Reader::settle`].
     Unfinished,
     /// There is nothing without more bytes.
@@ -168,6 +173,8 @@ impl Reader {
             }
             Found::Message(message) => Ok(Piece::Message(message)),
             Found::Skipped(length) => {
+                let skipped = self.buffer.get(self.at..self.at + length);
+                let is_tail = self.lost == 0 && skipped.is_some_and(resync::may_end_packet);
                 self.at += length;
                 self.last = 0;
                 self.lost += length;
@@ -175,7 +182,7 @@ impl Reader {
                 if self.lost > LOST_LIMIT {
                     return Err(Malformed::Lost);
                 }
-                Ok(Piece::Skipped(length))
+                Ok(Piece::Skipped { length, is_tail })
             }
             Found::Unfinished => Ok(Piece::Unfinished),
             Found::Partial => Ok(Piece::Partial),

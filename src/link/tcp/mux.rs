@@ -172,7 +172,7 @@ impl Mux {
 
     /// Answers that the peer was asked for, and those that came.
     pub(super) fn asked(&self) -> (u64, u64) {
-        let pings = u64::from(self.pings);
+        let pings = self.pings;
         (pings, pings - u64::from(self.ping.is_some()))
     }
 

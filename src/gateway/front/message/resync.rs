@@ -73,6 +73,13 @@ pub(super) fn message_start(bytes: &[u8]) -> Start {
     best
 }
 
+/// Whether bytes behind a packet may be its end: a frame of its own, zeros, with which no
+/// picture's data end, and a line of text are not.
+pub(super) fn may_end_packet(bytes: &[u8]) -> bool {
+    let is_text = bytes.len() >= 8 && bytes.is_ascii();
+    bytes.first() != Some(&b'$') && bytes.iter().any(|byte| *byte != 0) && !is_text
+}
+
 /// Where an answer begins in text that is none.
 pub(super) fn find_message(bytes: &[u8]) -> Option<usize> {
     bytes

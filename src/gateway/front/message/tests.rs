@@ -48,7 +48,7 @@ impl Feed {
                     self.packets.push((channel, payload.to_vec()));
                 }
                 Piece::Message(message) => self.messages.push(message),
-                Piece::Skipped(length) => self.skipped += length,
+                Piece::Skipped { length, .. } => self.skipped += length,
                 Piece::Unfinished => {
                     self.unfinished = true;
                     return Ok(());
@@ -512,5 +512,26 @@ proptest! {
         let came: usize = parts.iter().map(Vec::len).sum();
         let given: usize = feed.packets.iter().map(|(_, p)| p.len()).sum();
         prop_assert!(given <= 2 * came);
+    }
+}
+
+#[test]
+fn bytes_behind_a_packet_may_be_its_end() {
+    for (behind, expected) in [
+        (&[0x91, 0x22, 0x13, 0x80][..], true),
+        (&[0, 0, 0], false),
+        (b"watchdog: restarted\n", false),
+        (&[b'$', 200, 0, 3, 1, 2, 3], false),
+    ] {
+        let mut reader = Reader::new(Fixes::default());
+        reader.expect_channel(0);
+        let packet = [b'$', 0, 0, 12, 0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1];
+        let bytes = [&packet[..], behind, &packet].concat();
+        reader.space(bytes.len()).extend_from_slice(&bytes);
+        assert!(matches!(reader.next(), Ok(Piece::Packet { .. })));
+        let length = behind.len();
+        let is_tail = expected;
+        assert_eq!(reader.next(), Ok(Piece::Skipped { length, is_tail }));
+        assert!(matches!(reader.next(), Ok(Piece::Packet { .. })));
     }
 }

@@ -22,6 +22,8 @@ const REPLAY: u16 = 0xabac;
 const REPLAY_BYTES: usize = 12;
 /// After so long without a packet a picture counts as whole.
 const QUIET: Duration = Duration::from_millis(100);
+/// The same as long as no picture has ended without a marker: the rest is only late.
+const QUIET_FIRST: Duration = Duration::from_millis(500);
 /// The same where a marker came but markers are not known to be truthful.
 const MARKED: Duration = Duration::from_millis(20);
 /// Pictures whose marker was right before markers are trusted.
@@ -51,6 +53,8 @@ pub(super) struct MotionJpeg {
     given: Option<u32>,
     truthful: u8,
     lie: bool,
+    /// A picture without a marker ended where the next one began.
+    unmarked: bool,
     lost: bool,
     configuration: Option<Arc<Configuration>>,
     ready: VecDeque<Picture>,
@@ -138,6 +142,7 @@ impl MotionJpeg {
             given: None,
             truthful: 0,
             lie: false,
+            unmarked: false,
             lost: false,
             configuration: None,
             ready: VecDeque::new(),
@@ -170,6 +175,7 @@ impl MotionJpeg {
             .as_ref()
             .is_some_and(|it| it.time != packet.time)
         {
+            self.unmarked |= self.picture.as_ref().is_some_and(|it| !it.is_marked);
             self.finish();
         }
         let in_file = self.picture.as_ref().is_some_and(|it| it.is_file);
@@ -203,7 +209,9 @@ impl MotionJpeg {
     /// that is another picture than before.
     pub(super) fn doubt_newest(&mut self) -> bool {
         if let Some(picture) = &mut self.picture {
-            return picture.problem.replace(Problem::Damaged).is_none();
+            let is_new = picture.problem.is_none();
+            picture.problem.get_or_insert(Problem::Damaged);
+            return is_new;
         }
         let is_dropped = self.ready.pop_back().is_some();
         self.lost |= is_dropped;
@@ -365,7 +373,9 @@ impl MotionJpeg {
             return Some(picture.arrived + MARKED);
         }
         // Where markers come, the rest of the picture is only late.
-        (self.truthful == 0 || self.lie).then(|| picture.arrived + QUIET)
+        let is_known = self.unmarked || self.lie;
+        let wait = if is_known { QUIET } else { QUIET_FIRST };
+        (self.truthful == 0 || self.lie).then(|| picture.arrived + wait)
     }
 
     /// Ends the picture if nothing has come for long enough.

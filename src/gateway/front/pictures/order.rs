@@ -154,7 +154,8 @@ impl Order {
             self.fixes.note(Fix::DuplicatePackets);
             return Verdict::Drop;
         }
-        let fits = is_own && (-1..RESTART_STEP).contains(&step);
+        let is_sound = step == 0 || !packet.bad_padding;
+        let fits = is_own && is_sound && (-1..RESTART_STEP).contains(&step);
         let Some(astray) = self.astray.pop() else {
             // One source behind the other, its numbers going on, is no accident.
             if fits || step == 0 || self.unsteady {

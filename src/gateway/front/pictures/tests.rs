@@ -1,3 +1,5 @@
+mod faults;
+
 use proptest::prelude::*;
 
 use super::*;

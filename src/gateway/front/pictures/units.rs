@@ -30,7 +30,8 @@ const HEAD: usize = 64;
 const MARKED: Duration = Duration::from_millis(20);
 /// After so long without a packet a picture counts as whole, though nothing said so.
 const QUIET: Duration = Duration::from_millis(100);
-/// The same where it has fewer slices than the picture before, or lacks a trusted marker.
+/// The same where it has fewer slices than the picture before, or there was none, or it
+/// lacks a trusted marker: the rest is only late.
 const QUIET_SHORT: Duration = Duration::from_millis(500);
 /// Most bytes that are reserved before they come.
 const HINT_LIMIT: usize = 256 * 1024;
@@ -249,7 +250,10 @@ impl Units {
         }
         let wait = if self.picture.is_marked && !self.habits.lie {
             MARKED
-        } else if self.picture.slices < self.habits.usual || self.habits.trusts_markers() {
+        } else if self.picture.slices < self.habits.usual
+            || self.habits.usual == 0
+            || self.habits.trusts_markers()
+        {
             QUIET_SHORT
         } else {
             QUIET

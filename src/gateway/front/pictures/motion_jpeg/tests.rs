@@ -82,6 +82,48 @@ fn scan(length: usize) -> Vec<u8> {
 }
 
 #[test]
+fn a_packet_told_too_short_costs_its_picture() {
+    let now = Instant::now();
+    let mut sender = Sender::new();
+    for _ in 0..8 {
+        sender.picture(&scan(3_500), None);
+    }
+    let mut jpeg = MotionJpeg::new(None, Fixes::default());
+    let mut losses = Vec::new();
+    for (at, packet) in sender.out.iter().enumerate() {
+        jpeg.take(&Packet::parse(packet).unwrap(), now);
+        // The last packet of one picture, and a middle one of another.
+        if [23, 29].contains(&at) {
+            assert!(jpeg.doubt_newest());
+        }
+        losses.extend(jpeg.pop().map(|picture| picture.loss_before));
+    }
+    jpeg.expire(now + Duration::from_secs(1));
+    losses.extend(jpeg.pop().map(|picture| picture.loss_before));
+    assert_eq!(losses, [false, false, false, false, false, true]);
+    assert!(!jpeg.doubt_newest());
+}
+
+#[test]
+fn the_rest_of_the_first_picture_may_come_late() {
+    let start = Instant::now();
+    let mut sender = Sender::new();
+    sender.picture(&scan(3_500), None);
+    let mut jpeg = MotionJpeg::new(None, Fixes::default());
+    for (at, packet) in sender.out.iter().enumerate() {
+        let now = start + Duration::from_millis(300) * at as u32;
+        jpeg.expire(now);
+        assert_eq!(jpeg.pop(), None);
+        jpeg.take(&Packet::parse(packet).unwrap(), now);
+    }
+    jpeg.expire(start + Duration::from_secs(2));
+    assert_eq!(
+        Jpeg::parse(&jpeg.pop().unwrap().data).unwrap().scan,
+        scan(3_500)
+    );
+}
+
+#[test]
 fn pictures_of_every_kind() {
     let in_band = [&[0, 0, 0, 128][..], &[9; 64], &[11; 64]].concat();
     let wide = [&[0, 3, 1, 0][..], &[0, 9].repeat(128)].concat();

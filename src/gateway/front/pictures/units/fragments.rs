@@ -8,7 +8,7 @@ use super::super::super::fix::{Fix, Fixes};
 use super::super::heads::{Class, Head, classify};
 use super::super::order::Gap;
 use super::super::scan::Scan;
-use super::{HEAD, MARKED, Open, QUIET, Units};
+use super::{HEAD, MARKED, Open, QUIET, QUIET_SHORT, Units};
 
 /// Bytes that two starts of one unit have in common, at least and as far as is looked.
 const ALIKE: std::ops::RangeInclusive<usize> = 4..=32;
@@ -132,6 +132,7 @@ impl Units {
             _ if !open.is_marked => return None,
             (true, true) => return None,
             (false, true) if self.habits.trusts_markers() => MARKED,
+            _ if self.habits.usual == 0 => QUIET_SHORT,
             _ => QUIET,
         };
         Some(self.picture.arrived + wait)
