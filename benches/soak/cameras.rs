@@ -87,30 +87,33 @@ impl Zoo {
         if asks {
             all.extend(["--username", CREDENTIALS.0, "--password-file", &password]);
         }
-        for (index, (_, mut url)) in self.run(kind, &all, cameras)?.into_iter().enumerate() {
-            if asks {
-                let (user, password) = CREDENTIALS;
-                url = url.replacen("rtsp://", &format!("rtsp://{user}:{password}@"), 1);
-            }
+        for (index, (_, url)) in self.run(kind, &all, cameras)?.into_iter().enumerate() {
+            let url = if asks { with_password(&url) } else { url };
             self.urls.push((format!("{kind}-{index:03}"), url));
         }
         Ok(())
     }
 
-    /// One simulator with one camera of each fault, listed as often as there are places.
+    /// One simulator with a camera of each fault, evenly spread over the list where there
+    /// are more faults than places, and several times where there are fewer. All want a
+    /// password: some have faults of that.
     fn simulate_faults(&mut self, cameras: usize, faults: &[String]) -> anyhow::Result<()> {
         if cameras == 0 {
             return Ok(());
         }
-        let shown: Vec<&String> = faults.iter().take(cameras).collect();
-        let mut args = Vec::new();
+        let step = (faults.len() as f64 / cameras as f64).max(1.0);
+        let at = (0..cameras).map(|number| (number as f64 * step) as usize);
+        let shown: Vec<&String> = at.map_while(|at| faults.get(at)).collect();
+        let password = write(self.directory.path(), "password", CREDENTIALS.1)?;
+        let mut args = vec!["--username", CREDENTIALS.0, "--password-file", &password];
         for fault in &shown {
             args.extend(["--fault", fault.as_str()]);
         }
         let urls = self.run("faults", &args, shown.len())?;
         for (index, (name, url)) in urls.iter().cycle().take(cameras).enumerate() {
             let name: String = name.chars().take(50).collect();
-            self.urls.push((format!("{name}-{index:03}"), url.clone()));
+            self.urls
+                .push((format!("{name}-{index:03}"), with_password(url)));
         }
         Ok(())
     }
@@ -183,6 +186,12 @@ impl Zoo {
     }
 }
 
+/// The URL with user and password in it.
+fn with_password(url: &str) -> String {
+    let (user, password) = CREDENTIALS;
+    url.replacen("rtsp://", &format!("rtsp://{user}:{password}@"), 1)
+}
+
 /// Names of the simulator's faulty cameras; none where it has no such option.
 fn listed() -> Vec<String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fanal"));
@@ -194,12 +203,10 @@ fn listed() -> Vec<String> {
         return Vec::new();
     }
     let text = String::from_utf8_lossy(&output.stdout);
+    // Two spaces and a name; headings have none, explanations more.
     let names = text.lines().filter_map(|line| {
-        let name = line
-            .split([',', ' ', '\t', ':'])
-            .find(|word| !word.is_empty())?;
-        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        name.chars().all(is_name).then(|| name.to_owned())
+        let name = line.strip_prefix("  ")?.split(' ').next()?;
+        (!name.is_empty()).then(|| name.to_owned())
     });
     names.collect()
 }

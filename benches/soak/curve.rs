@@ -13,16 +13,17 @@ use crate::parts::site::Site;
 
 /// Rows of the table at most.
 const ROWS: usize = 60;
-/// Shorter runs are not judged by their slopes: a handful of cameras more or less at
-/// the end would decide.
-const JUDGED_FROM: Duration = Duration::from_secs(6 * 60);
+/// Shorter runs are not judged by their slopes: ended grants are kept for 10 minutes,
+/// so only a second half that begins later can be flat.
+const JUDGED_FROM: Duration = Duration::from_secs(24 * 60);
 /// How many standard errors a slope must lie above its bound to fail.
 const ERRORS: f64 = 2.0;
 /// What may grow in an hour, for each daemon: its own memory in MB, descriptors,
 /// threads, and log lines in a minute.
 const GROWTH: [f64; 4] = [6.0, 10.0, 2.0, 10.0];
-/// Log lines of a daemon in a minute, for each grant begun in it and besides.
-const LINES: (f64, f64) = (40.0, 30.0);
+/// Log lines of a daemon in a minute: for each camera granted in it (opened, live,
+/// closed), for each grant begun or renewed, and besides.
+const LINES: [f64; 3] = [3.0, 4.0, 30.0];
 /// What a daemon may hold more at the end, when nothing is granted, than at its start.
 const LEFT_DESCRIPTORS: usize = 8;
 
@@ -226,15 +227,8 @@ impl Curve {
                     word(ok)
                 );
             }
-            let seconds = second
-                .first()
-                .zip(second.last())
-                .map_or(1.0, |(from, to)| (to.at - from.at).as_secs_f64().max(1.0));
-            let grants = second.first().zip(second.last()).map_or(0, |(from, to)| {
-                (to.done.grants + to.done.renewed) - (from.done.grants + from.done.renewed)
-            });
             let mean = lines.iter().map(|(_, rate)| rate).sum::<f64>() / lines.len().max(1) as f64;
-            let bound = LINES.1 + LINES.0 * grants as f64 / seconds * 60.0;
+            let bound = lines_bound(&second);
             let ok = mean <= bound;
             flat &= ok;
             println!(
@@ -315,6 +309,18 @@ fn rates(samples: &[&Sample], index: usize) -> Points {
         Some((to.at.as_secs_f64() / 3_600.0, lines / seconds * 60.0))
     });
     pairs.collect()
+}
+
+/// How many log lines a minute are right for what was done.
+fn lines_bound(samples: &[&Sample]) -> f64 {
+    let [cameras, grants, besides] = LINES;
+    let (Some(from), Some(to)) = (samples.first(), samples.last()) else {
+        return besides;
+    };
+    let minutes = (to.at - from.at).as_secs_f64().max(1.0) / 60.0;
+    let granted = (to.done.cameras - from.done.cameras) as f64;
+    let begun = |done: &Done| (done.grants + done.renewed) as f64;
+    besides + (cameras * granted + grants * (begun(&to.done) - begun(&from.done))) / minutes
 }
 
 /// The mean of each minute: neighbours in time are alike, and would make any slope

@@ -7,7 +7,7 @@
 //! other acknowledges whenever it has heard nothing, or got no answer, for
 //! [`PROBE_EVERY`], and goes on with it until one is answered. Relays meanwhile keep their newest group whole
 //! ([`crate::media::backlog::Backlog::set_away`]), and a link is not given up before
-//! [`LONGEST_CUT`].
+//! [`LONGEST_CUT`](super::endpoint::LONGEST_CUT).
 //!
 //! A link without relays sends no probes and is over once it has heard nothing for
 //! [`IDLE_TIMEOUT`].

@@ -6,7 +6,7 @@
 //!
 //! 1. choose the kind's file in `table/` and add a row,
 //!    `shown("name", "It does so and so.", Script { …, ..PLAIN })`;
-//! 2. a fault that no field of [`Script`] can say gets a field or a [`Law`] in
+//! 2. a fault that no field of [`Script`] can say gets a field or a [`Law`](script::Law) in
 //!    `script.rs`, followed in `connection.rs` (dialogue) or `stream.rs` (packets);
 //! 3. `cargo test --test it field` plays it, open and with Digest.
 //!
