@@ -91,8 +91,12 @@ impl Coding {
 /// The address can't be had, or the arguments make no sense.
 pub fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     if args.fault.iter().any(|name| name == "list") {
-        print_faults().context("the list of faults can't be written")?;
-        return Ok(ExitCode::SUCCESS);
+        return match print_faults() {
+            // The reader had enough, as `head` has.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(error).context("the list of faults can't be written"),
+            Ok(()) => Ok(ExitCode::SUCCESS),
+        };
     }
     if args.cameras == 0 || args.cameras > CAMERAS_LIMIT {
         return Err(Usage(format!("--cameras must be from 1 to {CAMERAS_LIMIT}")).into());

@@ -60,7 +60,7 @@ pub(crate) fn from_status(status: u16, step: Step, busy_wait: Duration) -> Failu
         453 | 503 => busy(format!("answered {request} with {status}"), busy_wait),
         461 => hold(
             Reason::CameraRefused,
-            "answered SETUP with 461 Unsupported Transport: set transport to the other of tcp and udp",
+            "answered SETUP with 461 Unsupported Transport, over TCP and over UDP: see whether it sends multicast only, and set unicast",
         ),
         _ => again(
             Reason::CameraRefused,

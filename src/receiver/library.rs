@@ -67,15 +67,18 @@ fn grant_of(user: &str) -> Option<GrantId> {
 }
 
 impl Library {
-    /// The grant and the camera that this user's path names. Whoever comes here has
-    /// shown the password of a grant that was given once, be it long ago.
+    /// The grant and the camera that this user's path names. Its password was right, so
+    /// the grant was given once; ten minutes after its end its credentials are none.
     fn place(&self, user: &str, path: &str) -> Result<Place, OpenError> {
-        let ended = || error(403, Reason::GrantUnknown);
-        let id = grant_of(user).ok_or_else(ended)?;
+        const FORGOTTEN: OpenError = OpenError {
+            status: 401,
+            reason: None,
+        };
+        let id = grant_of(user).ok_or(FORGOTTEN)?;
         let table = self.table.borrow();
         let grant = table.grant(id);
         let grant = grant.filter(|grant| grant.is_told(self.clock.now()));
-        let grant = grant.ok_or_else(ended)?;
+        let grant = grant.ok_or(FORGOTTEN)?;
         if let Some(end) = &grant.end {
             return Err(error(403, end.refusal.reason));
         }
@@ -173,8 +176,8 @@ impl Library {
 }
 
 impl rtsp::Library for Library {
-    /// Of any grant, ended and forgotten ones too: who shows it right held that
-    /// grant once, is told that it is over, and is no guesser.
+    /// Of any grant, ended and forgotten ones too: who shows it right held that grant
+    /// once and is no guesser, so that a stale URL locks nobody out.
     fn password(&self, user: &str) -> Option<Secret> {
         Some(self.credentials.password(grant_of(user)?))
     }

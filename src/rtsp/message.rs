@@ -320,6 +320,29 @@ pub const REFUSALS: [&str; 11] = [
     "wrong_credentials",
 ];
 
+/// The phrase of a status that this server answers with (RFC 2326 7.1.1).
+const fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        406 => "Not Acceptable",
+        413 => "Request Entity Too Large",
+        454 => "Session Not Found",
+        455 => "Method Not Valid In This State",
+        459 => "Aggregate Operation Not Allowed",
+        461 => "Unsupported Transport",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "RTSP Version Not Supported",
+        551 => "Option Not Supported",
+        _ => "Refused",
+    }
+}
+
 impl Reply {
     /// An answer to the request with this `CSeq`.
     pub fn new(status: u16, sequence: Option<u32>) -> Self {
@@ -363,7 +386,7 @@ impl Reply {
 
     /// The answer's bytes.
     pub fn to_bytes(&self) -> Bytes {
-        let phrase = rtsp_types::StatusCode::from(self.status);
+        let phrase = phrase(self.status);
         let mut text = format!("RTSP/1.0 {} {phrase}\r\n", self.status);
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));

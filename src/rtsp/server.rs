@@ -54,10 +54,9 @@ pub struct Listen {
 /// How many connections are taken, and how long they may keep us waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all; half of them at most without a picture.
+    /// Connections in all.
     pub connections: usize,
-    /// Connections from one address, half of them at most without a picture; a VMS
-    /// opens one for each camera it shows.
+    /// Connections from one address; a VMS opens one for each camera it shows.
     pub per_address: usize,
     /// How long the TLS handshake, the first request, and any request that has
     /// begun may take to come in.

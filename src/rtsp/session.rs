@@ -195,6 +195,9 @@ impl Machine {
         };
         let picture = match outcome {
             Ok(picture) => picture,
+            Err(error) if error.status == 401 => {
+                return Step::Reply(self.unauthorized(waiting.sequence, false));
+            }
             Err(error) => {
                 let reply = self.with_session(Reply::new(error.status, waiting.sequence));
                 return Step::Reply(match error.reason {
@@ -479,12 +482,18 @@ impl Machine {
         if self.nonce.is_over(context.now) {
             self.nonce = Nonce::new(context.random, context.now);
         }
-        let mut reply = Reply::new(401, sequence);
+        let mut reply = self.unauthorized(sequence, stale);
         reply.refused = refused;
+        Err(Step::Reply(reply))
+    }
+
+    /// 401 with the challenges.
+    fn unauthorized(&self, sequence: Option<u32>, stale: bool) -> Reply {
+        let mut reply = Reply::new(401, sequence);
         for challenge in self.nonce.challenges(stale) {
             reply = reply.with("WWW-Authenticate", challenge);
         }
-        Err(Step::Reply(reply))
+        reply
     }
 
     fn with_session(&self, reply: Reply) -> Reply {

@@ -519,10 +519,11 @@ async fn a_grant_ends_by_itself_and_its_credentials_say_so_for_ten_minutes() {
     assert_eq!(ended.json["seconds_left"], 0);
     assert_eq!(site.entries("ended")[0]["reason"], "grant_expired");
     site.clock.advance(Duration::from_secs(601));
-    // Why is forgotten; that it is over, and no guess at a password, is not.
-    let (status, text) = describe(&url).await;
-    assert_eq!(status, 403);
-    assert!(text.contains("grant_unknown"), "{text}");
+    // Forgotten, and yet no guess at a password: it is not counted, however often it comes.
+    for _ in 0..12 {
+        let (status, _) = describe(&url).await;
+        assert_eq!(status, 401);
+    }
 }
 
 #[tokio::test]

@@ -171,7 +171,14 @@ async fn each_viewing_is_recorded_at_the_centre_and_told_to_the_commune() {
         (&told["who"], &told["camera"]),
         (&started["who"], &started["camera"])
     );
-    assert_eq!(world.entries("receiver", "viewing_ended").len(), 1);
+    until("the centre's journal has the end", || {
+        world.entries("receiver", "viewing_ended").len() == 1
+    })
+    .await;
+    until("the commune's journal has the end", || {
+        !world.entries("gateway", "ended").is_empty()
+    })
+    .await;
     assert_eq!(
         world.entries("gateway", "ended")[0]["reason"],
         "grant_released"

@@ -2,8 +2,8 @@
 //! their answers. The answer follows the challenge: what was given is echoed as it
 //! was given, what was not given is not written.
 //!
-//! Basic is used only where the settings allow it: whoever asks for it learns the
-//! password. Nothing here keeps a password.
+//! Basic is used only where the settings allow it: it gives the password to the side
+//! that asks. Nothing here keeps a password.
 
 mod parse;
 

@@ -172,10 +172,11 @@ impl Conversation {
         let notes = Notes::default();
         let unordered = matches!(lane, Lane::Udp { .. });
         let ssrc = getrandom::u32().unwrap_or(1);
-        let fixes = self.opening.learned.fixes().clone();
+        let learned = &self.opening.learned;
+        let (habits, fixes) = (learned.habits(), learned.fixes().clone());
         self.media = Some(Media {
             lane,
-            assembler: Assembler::new(track, unordered, ssrc, fixes, Instant::now()),
+            assembler: Assembler::new(track, unordered, ssrc, habits, fixes, Instant::now()),
             plain: Plain::new(codec, notes.clone()),
         });
         let (listener, url) = listen().await.map_err(|error| {
@@ -579,7 +580,9 @@ impl Conversation {
         if !self.dialogue.has_session() || self.connection.is_none() {
             return;
         }
-        self.media = None;
+        if let Some(media) = self.media.take() {
+            self.opening.learned.set_habits(media.assembler.habits());
+        }
         let limit = self.opening.limits.teardown;
         let teardown = self.exchange(Ask::Teardown);
         match tokio::time::timeout(limit, teardown).await {

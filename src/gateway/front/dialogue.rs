@@ -15,7 +15,7 @@ use super::description::Description;
 use super::fix::{Fix, Fixes};
 use super::location::{self, Places, Uris};
 use super::message::Message;
-use super::pictures::Track;
+use super::pictures::{Habits, Track};
 use crate::config::settings::{Credential, Transport};
 use crate::gateway::cause;
 use crate::proto::camera::{Failure, Step};
@@ -104,12 +104,23 @@ struct Knowledge {
     other_transport: bool,
     /// Keep-alive requests that it refuses.
     refused: Vec<&'static str>,
+    /// Of its markers and slices.
+    habits: Habits,
 }
 
 impl Learned {
     /// What the front had to make up for so far.
     pub(crate) const fn fixes(&self) -> &Fixes {
         &self.fixes
+    }
+
+    /// What its sessions showed of its markers and slices.
+    pub(super) fn habits(&self) -> Habits {
+        self.lock().habits
+    }
+
+    pub(super) fn set_habits(&self, habits: Habits) {
+        self.lock().habits = habits;
     }
 
     /// Forgets how the camera is spoken to: its settings changed.
@@ -405,7 +416,7 @@ impl Dialogue {
             }
             challenge::Next::BasicOnly if !basic => Next::Failed(cause::hold(
                 Reason::CameraUnauthorized,
-                "it offers only Basic, which gives the password to whoever answers at its address; allow it with auth = \"basic\" on a network you trust, or set the camera to Digest",
+                "it offers only Basic, which gives the password to anything that answers at its address; allow it with auth = \"basic\" on a network you trust, or set the camera to Digest",
             )),
             challenge::Next::BasicOnly | challenge::Next::Unknown => Next::Failed(cause::hold(
                 Reason::CameraUnauthorized,

@@ -36,8 +36,8 @@ impl Media {
 
 /// Whether what came on this channel is RTCP. One track is set up, so what comes on any
 /// other channel than RTCP's is its media, whichever numbers the camera uses: its first
-/// bytes tell which (RFC 5761 4).
+/// bytes tell which (payload types 72 to 76 are left out for that: RFC 3551 6).
 pub(super) fn is_rtcp(lane: Lane, channel: u8, packet: &[u8]) -> bool {
     matches!(lane, Lane::Interleaved { rtcp, .. } if channel == rtcp)
-        || packet.get(1).is_some_and(|kind| (192..=223).contains(kind))
+        || packet.get(1).is_some_and(|kind| (200..=204).contains(kind))
 }

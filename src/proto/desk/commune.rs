@@ -113,7 +113,7 @@ impl Commune {
 /// What is known of a commune, over all its links.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
-    /// Shared with whoever shows it: a thousand of them are not copied when one changes.
+    /// Shared with the API: a thousand of them are not copied when one changes.
     pub(super) view: Arc<Commune>,
     /// The link that is up.
     pub(super) session: Option<u64>,

@@ -7,7 +7,7 @@
 //! | a [`Mark`]: that it ended, why, and who is named for it | all | as above, and to the grant's own time | [`MARKS_LIMIT`] of some 200 bytes |
 //!
 //! So all ended grants together cost at most some 14 MiB, and one of a few cameras
-//! about 1 KB. What is shown is shared with whoever shows it, never copied. The
+//! about 1 KB. The API shares what it shows, and never copies it. The
 //! statements behind a grant (request, certificates, heads) go at its end.
 
 use std::collections::{BTreeMap, VecDeque};

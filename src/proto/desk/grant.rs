@@ -136,7 +136,7 @@ impl Proof {
 /// A live grant.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// Shared with whoever shows it: what did not change is never copied.
+    /// Shared with the API: what did not change is never copied.
     pub(super) view: Arc<Grant>,
     pub(super) request: Verified<RequestClaims>,
     /// When it first began, seconds by the gateway's clock.

@@ -14,6 +14,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
+use crate::world::until;
+
 use super::site::{Gateway, Operator, Site, camera, configuration, unit, within};
 
 pub struct Socket(WebSocketStream<TcpStream>);
@@ -164,6 +166,10 @@ async fn pictures_come_whole_under_the_own_grant_and_end_with_it() {
     assert_eq!(socket.json("configuration").await["width"], 320);
     assert_eq!(socket.picture().await.3, unit(2, 0).data);
     // Who watches stands in the journal.
+    until("the viewing is journalled", || {
+        !site.entries("viewing_started").is_empty()
+    })
+    .await;
     let viewing = &site.entries("viewing_started")[0];
     assert_eq!(
         (&viewing["who"], &viewing["how"]),

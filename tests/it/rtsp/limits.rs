@@ -165,6 +165,24 @@ async fn viewers_keep_their_places_and_guests_give_way() {
 }
 
 #[tokio::test]
+async fn a_wall_may_open_as_many_pictures_at_once_as_there_are_places() {
+    let limits = Limits {
+        per_address: 64,
+        ..Limits::default()
+    };
+    let server = server(endless(), limits).await;
+    // All connect before any has shown what it may see, as a VMS does at its start.
+    let mut wall = Vec::new();
+    for _ in 0..64 {
+        wall.push(Client::connect(server.address).await);
+    }
+    for viewer in &mut wall {
+        viewer.set_up("0-1").await;
+    }
+    assert!(server.refused.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn right_credentials_are_served_whatever_wrong_ones_came_before() {
     let server = server(endless(), Limits::default()).await;
     let mut guesser = Client::connect(server.address).await;

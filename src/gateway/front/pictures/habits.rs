@@ -1,4 +1,5 @@
-//! A camera's habits, as its markers and slices have shown them.
+//! A camera's habits, as its markers and slices have shown them: kept for its next
+//! session, whose first picture then waits for no proof.
 
 /// Pictures that prove markers truthful, or the number of slices steady; a key picture
 /// must be among them.
@@ -6,7 +7,7 @@ const PROOF: u8 = 6;
 
 /// The habits learned from the camera's markers and slices.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Habits {
+pub(in crate::gateway::front) struct Habits {
     /// Pictures that ended where the marker said, and whether a key picture was among them.
     pub(super) truthful: u8,
     pub(super) truthful_key: bool,
@@ -23,6 +24,15 @@ pub(super) struct Habits {
 }
 
 impl Habits {
+    /// What holds for another session too.
+    pub(super) const fn lasting(self) -> Self {
+        Self {
+            missing: 0,
+            unproven: None,
+            ..self
+        }
+    }
+
     pub(super) const fn trusts_markers(&self) -> bool {
         !self.lie && self.truthful >= PROOF && self.truthful_key
     }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+pub(super) use self::habits::Habits;
 use self::motion_jpeg::{MotionJpeg, Unshown};
 use self::order::{Gap, Order, Verdict};
 use self::reports::Reports;
@@ -151,10 +152,12 @@ struct Foreign {
 
 impl Assembler {
     /// `unordered`: packets come over UDP. `ssrc`: ours, random, for receiver reports.
-    pub(in crate::gateway) fn new(
+    /// `habits`: what a session before showed of the camera.
+    pub(in crate::gateway::front) fn new(
         track: Track,
         unordered: bool,
         ssrc: u32,
+        habits: Habits,
         fixes: Fixes,
         now: Instant,
     ) -> Self {
@@ -168,7 +171,13 @@ impl Assembler {
         let maker = match track.codec {
             Codec::H264 | Codec::H265 => {
                 let sets = Sets::new(track.codec, &track.sets, fixes.clone());
-                Maker::Units(Box::new(Units::new(track.codec, sets, fixes.clone(), now)))
+                Maker::Units(Box::new(Units::new(
+                    track.codec,
+                    sets,
+                    habits,
+                    fixes.clone(),
+                    now,
+                )))
             }
             Codec::Jpeg => Maker::Jpeg(Box::new(MotionJpeg::new(track.dimensions, fixes.clone()))),
         };
@@ -306,6 +315,14 @@ impl Assembler {
     /// Receiver report and name (RFC 3550 6.4.2, 6.5), due every 5 s.
     pub(in crate::gateway) fn report(&mut self, now: Instant) -> Vec<u8> {
         self.reports.write(now)
+    }
+
+    /// What the camera has shown of itself, for its next session; nothing of MJPEG.
+    pub(in crate::gateway::front) fn habits(&self) -> Habits {
+        match &self.maker {
+            Maker::Units(units) => units.habits(),
+            Maker::Jpeg(_) => Habits::default(),
+        }
     }
 
     /// Why nothing can be shown, and the setting of the camera that would help.

@@ -212,7 +212,8 @@ struct Run {
 fn play(track: Track, unordered: bool, packets: &[(Vec<u8>, u64)]) -> Run {
     let start = Instant::now();
     let fixes = Fixes::default();
-    let mut assembler = Assembler::new(track, unordered, 9, fixes.clone(), start);
+    let mut assembler =
+        Assembler::new(track, unordered, 9, Habits::default(), fixes.clone(), start);
     let (mut pictures, mut given) = (Vec::new(), Vec::new());
     let mut drain = |assembler: &mut Assembler, now: Instant| {
         while let Some(picture) = assembler.pop(now) {
@@ -1068,6 +1069,33 @@ proptest! {
         let run = play(track(codec), false, &packets);
         for picture in &run.pictures {
             assert_well_formed(codec, picture);
+        }
+    }
+}
+
+#[test]
+fn a_session_after_the_first_waits_for_no_proof_of_markers() {
+    for (codec, sources) in [(Codec::H264, h264(1)), (Codec::H265, h265(1))] {
+        let mut camera = Camera::new(codec);
+        for source in &sources {
+            plain(&mut camera, 0, source);
+            camera.advance();
+        }
+        let start = Instant::now();
+        let mut habits = Habits::default();
+        for waits in [true, false] {
+            let fixes = Fixes::default();
+            let mut assembler = Assembler::new(track(codec), false, 9, habits, fixes, start);
+            let mut first = None;
+            for (packet, at) in &camera.out {
+                let now = start + Duration::from_millis(*at);
+                assembler.push(packet, now);
+                if assembler.pop(now).is_some() {
+                    first.get_or_insert(*at);
+                }
+            }
+            assert_eq!(first == Some(0), !waits, "{codec:?} {first:?}");
+            habits = assembler.habits();
         }
     }
 }

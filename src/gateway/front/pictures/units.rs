@@ -136,7 +136,13 @@ pub(super) struct Units {
 }
 
 impl Units {
-    pub(super) fn new(codec: Codec, sets: Sets, fixes: Fixes, now: Instant) -> Self {
+    pub(super) fn new(
+        codec: Codec,
+        sets: Sets,
+        habits: Habits,
+        fixes: Fixes,
+        now: Instant,
+    ) -> Self {
         Self {
             codec,
             fixes,
@@ -145,7 +151,7 @@ impl Units {
             open: None,
             closed: None,
             picture: Building::new(Vec::new(), now),
-            habits: Habits::default(),
+            habits: habits.lasting(),
             lost: false,
             refresh_seen: false,
             recovery_keys: 0,
@@ -269,6 +275,10 @@ impl Units {
                 self.finish_whole();
             }
         }
+    }
+
+    pub(super) const fn habits(&self) -> Habits {
+        self.habits
     }
 
     pub(super) fn pop(&mut self) -> Option<Picture> {
@@ -549,9 +559,6 @@ impl Units {
         let mut data = done.data;
         if !key {
             self.hint = data.len().min(HINT_LIMIT);
-        }
-        if data.capacity() > data.len() * 2 {
-            data.shrink_to_fit();
         }
         let configuration = if key {
             self.sets.at_key(done.first.and_then(|head| head.pps()))

@@ -1,4 +1,4 @@
-//! What the desk keeps, and shares with whoever shows it.
+//! What the desk keeps, and shares with the API.
 
 use super::*;
 use crate::proto::statement::RefusedCamera;

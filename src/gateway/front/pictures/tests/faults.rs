@@ -237,7 +237,14 @@ fn play_with_strays(
     is_stray: impl Fn(usize) -> bool,
 ) -> Vec<Picture> {
     let start = Instant::now();
-    let mut assembler = Assembler::new(track(codec), false, 9, Fixes::default(), start);
+    let mut assembler = Assembler::new(
+        track(codec),
+        false,
+        9,
+        Habits::default(),
+        Fixes::default(),
+        start,
+    );
     let mut pictures = Vec::new();
     for (at, (packet, ms)) in out.iter().enumerate() {
         let now = start + Duration::from_millis(*ms);
