@@ -9,7 +9,7 @@
 //! | may they? | [`proto`]: pure, time and randomness passed in |
 //! | what bytes? | [`media`], [`proto::wire`], [`proto::control`], [`rtsp`] |
 //! | who does it? | [`gateway`] at the commune, [`receiver`] at the centre |
-//! | how do they meet? | [`link`]: QUIC, mutual TLS |
+//! | how do they meet? | [`link`]: QUIC, mutual TLS; [`pki`] reads whom to trust |
 //! | what was done? | [`journal`]: append-only, hash-chained, fsynced |
 //!
 //! [`simulate`] holds the simulated cameras, [`demo`] puts it all together on
@@ -31,6 +31,7 @@ pub mod journal;
 pub mod link;
 pub mod media;
 pub mod metrics;
+pub mod pki;
 pub mod places;
 pub mod proto;
 pub mod reason;

@@ -38,6 +38,7 @@ use crate::link::relay::Notice;
 use crate::link::{Event, Link};
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
+use crate::pki::Kept;
 use crate::proto::control::{Heads, RelayState, ToGateway, ToReceiver};
 use crate::proto::gate::{Command, Fresh, Gate, Rulebook, Ticket};
 use crate::proto::ids::{CameraId, CentreId, GrantId, RelayId, Sha256};
@@ -352,7 +353,7 @@ impl Brain {
             Command::KeepRevocation(list) => {
                 let state_dir: PathBuf = self.parts.loaded.settings.state_dir.clone();
                 self.aside.spawn_blocking(move || {
-                    if let Err(error) = rules::keep(&state_dir, &list) {
+                    if let Err(error) = Kept::writing(&state_dir).keep(&list) {
                         tracing::error!(%error, "a revocation list could not be kept; it is in force until the next start");
                     }
                 });

@@ -20,6 +20,7 @@ use super::transport::Connection;
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::metrics::health::{Check, State};
+use crate::pki::Kept;
 use crate::proto::control::ToGateway;
 
 /// How long a centre has to refuse our certificate after the handshake, which
@@ -81,7 +82,8 @@ pub async fn probe(
     clock: &Clock,
     beside: bool,
 ) -> Result<Vec<Report>, Error> {
-    let (targets, _) = targets(settings, clock)?;
+    let kept = Kept::reading(&settings.state_dir);
+    let (targets, _) = targets(settings, &kept, clock)?;
     let (quic, parity) = endpoint::dial()?;
     let sockets = Sockets {
         quic,

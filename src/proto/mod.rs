@@ -14,6 +14,7 @@ pub mod gate;
 pub mod ids;
 pub mod jws;
 pub mod key_frames;
+pub mod pem;
 pub mod replay;
 pub mod seldom;
 pub mod snapshot;
