@@ -25,6 +25,7 @@ pub mod config;
 pub mod connect;
 pub mod console;
 pub mod demo;
+pub mod digest;
 pub mod gateway;
 pub mod http;
 pub mod journal;

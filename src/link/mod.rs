@@ -15,6 +15,7 @@ pub mod congestion;
 pub mod control;
 pub mod dial;
 pub mod endpoint;
+mod exchange;
 pub mod group;
 mod handshakes;
 pub mod priority;

@@ -24,6 +24,7 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::exchange;
 use crate::clock::{Clock, Wall};
 use crate::config::settings;
 use crate::pki::{self, Kept};
@@ -88,6 +89,7 @@ fn provider() -> Arc<CryptoProvider> {
         .cipher_suites
         .retain(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)));
     provider.signature_verification_algorithms = SIGNATURES;
+    provider.kx_groups = exchange::groups();
     Arc::new(provider)
 }
 
