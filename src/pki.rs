@@ -14,11 +14,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config;
 use crate::config::settings::Tls;
-use crate::proto::designation::LinkAuthority;
-use crate::proto::ids::Sha256;
-use crate::proto::jws::Signer;
-use crate::proto::pem;
-use crate::proto::trust::{self, Anchors, RevocationList};
+use crate::format::designation::LinkAuthority;
+use crate::format::ids::Sha256;
+use crate::format::jws::Signer;
+use crate::format::pem;
+use crate::format::trust::{self, Anchors, RevocationList};
 use crate::secret::Secret;
 
 /// Largest file of certificates, of a key or of revocation lists, in bytes: what the settings'

@@ -6,13 +6,12 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::problem::Reading;
+use super::problem::{Lines, Reading};
 use super::raw;
-use super::section::Lines;
 use super::settings::{ServerTls, Tls};
-use crate::proto::ids::Sha256;
-use crate::proto::pem;
-use crate::proto::trust::{Anchors, dns_names};
+use crate::format::ids::Sha256;
+use crate::format::pem;
+use crate::format::trust::{Anchors, dns_names};
 
 /// Largest file of certificates or of a key.
 const PEM_LIMIT: u64 = 256 * 1024;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::settings;
 use crate::pki::{self, Error, Kept};
-use crate::proto::gate::{Centre, Rulebook};
+use crate::policy::gate::{Centre, Rulebook};
 
 /// Reads everything, and keeps the newest revocation lists. Blocks: for the start and for a thread
 /// that may.

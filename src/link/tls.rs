@@ -27,8 +27,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::exchange;
 use crate::clock::{Clock, Wall};
 use crate::config::settings;
+use crate::format::trust::{self, Anchors, Untrusted, dns_names};
 use crate::pki::{self, Kept};
-use crate::proto::trust::{self, Anchors, Untrusted, dns_names};
 
 /// The application protocol: its number is the major version of the protocol.
 pub const ALPN: &[u8] = b"fanal/1";

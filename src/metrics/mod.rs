@@ -15,15 +15,17 @@ pub mod health;
 mod receiver;
 mod register;
 pub mod serve;
+mod transport;
 
 pub use gateway::{CameraState, Gateway};
-pub use receiver::{Receiver, STREAM_REFUSALS, ViewerKind};
+pub use receiver::{RTSP_REFUSALS, Receiver, STREAM_REFUSALS, ViewerKind};
+pub use transport::Transport;
 
 use std::path::Path;
 
 use prometheus::{Encoder, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
-use crate::proto::trust::not_after;
+use crate::format::trust::not_after;
 
 /// Of steps between a fraction of a millisecond and a timeout.
 const STEP_BUCKETS: &[f64] = &[
@@ -86,7 +88,7 @@ pub(crate) fn certificate_end(pem: &Path) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::ids::{CameraId, CentreId, CommuneId};
+    use crate::format::ids::{CameraId, CentreId, CommuneId};
     use crate::reason::Reason;
 
     #[test]

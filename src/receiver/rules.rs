@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::settings;
 use crate::pki::{self, Error, Kept};
-use crate::proto::desk::{CommuneRules, Rulebook};
+use crate::policy::desk::{CommuneRules, Rulebook};
 
 /// Reads all that the settings name, and keeps the newest revocation lists. Blocks.
 ///
