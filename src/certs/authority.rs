@@ -12,10 +12,11 @@ use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer,
 };
 use x509_parser::prelude::FromDer;
+use zeroize::Zeroizing;
 
 use super::{Error, Identity, Validity};
 use crate::clock::Wall;
-use crate::format::{jws, text, trust};
+use crate::format::{jws, pem, text, trust};
 use crate::secret::Secret;
 
 /// What an authority is for.
@@ -96,7 +97,7 @@ impl Authority {
         let certificate = params.self_signed(&key).map_err(signing("an authority"))?;
         Ok(Self {
             kind,
-            certificate: certificate.pem(),
+            certificate: pem::encode("CERTIFICATE", certificate.der()),
             issuer: Issuer::new(params, key),
             revoked: Vec::new(),
             number: 0,
@@ -105,11 +106,10 @@ impl Authority {
 
     /// An authority from PEM texts; `list` is its newest revocation list.
     pub fn from_pem(kind: Kind, certificate: &str, key: &str, list: &str) -> Result<Self, Error> {
-        let key = KeyPair::from_pem(key).map_err(|error| Error::Unreadable {
-            what: "the authority's key",
-            cause: error.to_string(),
-        })?;
-        let issuer = Issuer::from_ca_cert_pem(certificate, key)
+        let what = "the authority's key";
+        let key = pem::private_key(key.as_bytes()).map_err(|error| unreadable(what)(&error))?;
+        let key = KeyPair::try_from(&key).map_err(|error| unreadable(what)(&error))?;
+        let issuer = Issuer::from_ca_cert_der(&first_certificate(certificate)?, key)
             .map_err(|error| unreadable("the authority's certificate")(&error))?;
         let (number, revoked) = read_list(list)?;
         Ok(Self {
@@ -133,7 +133,7 @@ impl Authority {
 
     /// Its key, PKCS #8 in PEM.
     pub fn key(&self) -> Secret {
-        Secret::new(self.issuer.key().serialize_pem())
+        pem_of(self.issuer.key())
     }
 
     /// A machine's certificate for the link: SAN DNS = `id`, client and server.
@@ -153,7 +153,7 @@ impl Authority {
         let key = new_key()?;
         Ok(Identity {
             certificate: self.sign(&params, &key)?,
-            key: Secret::new(key.serialize_pem()),
+            key: pem_of(&key),
         })
     }
 
@@ -162,7 +162,7 @@ impl Authority {
         let key = new_key()?;
         Ok(Identity {
             certificate: self.sign(&operator_params(person, validity)?, &key)?,
-            key: Secret::new(key.serialize_pem()),
+            key: pem_of(&key),
         })
     }
 
@@ -250,18 +250,17 @@ impl Authority {
             revoked_certs,
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        let pem = list
+        let list = list
             .signed_by(&self.issuer)
-            .and_then(|list| list.pem())
             .map_err(signing("a revocation list"))?;
         self.number = number;
-        Ok(pem)
+        Ok(pem::encode("X509 CRL", list.der()))
     }
 
     fn sign(&self, params: &CertificateParams, key: &impl PublicKeyData) -> Result<String, Error> {
         params
             .signed_by(key, &self.issuer)
-            .map(|certificate| certificate.pem())
+            .map(|certificate| pem::encode("CERTIFICATE", certificate.der()))
             .map_err(signing("a certificate"))
     }
 }
@@ -329,6 +328,12 @@ fn new_key() -> Result<KeyPair, Error> {
     KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(signing("a key"))
 }
 
+/// A private key, PKCS #8 in PEM.
+fn pem_of(key: &KeyPair) -> Secret {
+    let der = Zeroizing::new(key.serialize_der());
+    Secret::new(pem::encode("PRIVATE KEY", &der))
+}
+
 fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| Error::Signing {
@@ -371,15 +376,18 @@ pub fn serial(certificate: &str) -> Result<String, Error> {
         .collect())
 }
 
-fn first_certificate(pem: &str) -> Result<CertificateDer<'static>, Error> {
-    CertificateDer::from_pem_slice(pem.as_bytes())
-        .map_err(|error| unreadable("the certificate")(&error))
+fn first_certificate(text: &str) -> Result<CertificateDer<'static>, Error> {
+    let what = "the certificate";
+    let certificates = pem::certificates(text.as_bytes());
+    let certificates = certificates.map_err(|error| unreadable(what)(&error))?;
+    let first = certificates.into_iter().next();
+    first.ok_or_else(|| unreadable(what)(&"no certificate in it"))
 }
 
 /// The number and entries of a list of ours.
-fn read_list(pem: &str) -> Result<(u64, Vec<Revoked>), Error> {
+fn read_list(text: &str) -> Result<(u64, Vec<Revoked>), Error> {
     let what = "the revocation list";
-    let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes())
+    let der = CertificateRevocationListDer::from_pem_slice(text.as_bytes())
         .map_err(|error| unreadable(what)(&error))?;
     let (_, list) = x509_parser::revocation_list::CertificateRevocationList::from_der(&der)
         .map_err(|error| unreadable(what)(&error))?;

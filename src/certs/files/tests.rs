@@ -7,6 +7,7 @@ use x509_parser::prelude::FromDer;
 use super::*;
 use crate::format::designation;
 use crate::format::jws::Signer;
+use crate::format::pem;
 use crate::format::trust::Anchors;
 
 const NOW: Wall = Wall::from_seconds(1_763_864_381);
@@ -172,13 +173,20 @@ fn a_request_gives_its_public_key_and_nothing_else() {
     let mut wish = rcgen::CertificateParams::new(vec!["berre-l-etang".to_owned()]).unwrap();
     wish.distinguished_name
         .push(rcgen::DnType::CommonName, "General");
-    let csr = wish.serialize_request(&key).unwrap().pem().unwrap();
+    let csr = pem::encode(
+        "CERTIFICATE REQUEST",
+        wish.serialize_request(&key).unwrap().der(),
+    );
     let written = dir
         .operator(&person(), WEEK, Some(&csr), false, NOW)
         .unwrap();
     assert_eq!(written, [scratch.0.join("13-4567.pem")]);
     assert!(!scratch.0.join("13-4567.key").exists());
-    let signer = Signer::from_pem(&key.serialize_pem(), &scratch.text("13-4567.pem")).unwrap();
+    let signer = Signer::from_pem(
+        &pem::encode("PRIVATE KEY", key.serialized_der()),
+        &scratch.text("13-4567.pem"),
+    )
+    .unwrap();
     let (_, leaf) =
         x509_parser::certificate::X509Certificate::from_der(&signer.chain()[0]).unwrap();
     assert!(leaf.subject_alternative_name().unwrap().is_none());
@@ -200,7 +208,10 @@ fn a_request_gives_its_public_key_and_nothing_else() {
             .is_err()
     );
     let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
-    let csr = wish.serialize_request(&p384).unwrap().pem().unwrap();
+    let csr = pem::encode(
+        "CERTIFICATE REQUEST",
+        wish.serialize_request(&p384).unwrap().der(),
+    );
     let refused = dir
         .operator(&other, WEEK, Some(&csr), false, NOW)
         .unwrap_err();

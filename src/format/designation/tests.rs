@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::certs::trial::Trial;
 use crate::format::jws::Signer;
+use crate::format::pem;
 
 mod claims;
 
@@ -54,7 +55,7 @@ impl Maker {
 
     fn with_key(name: &str, key: KeyPair) -> Self {
         let params = Self::params(name);
-        let pem = params.self_signed(&key).unwrap().pem();
+        let pem = certificate(&params.self_signed(&key).unwrap());
         Self {
             issuer: Issuer::new(params, key),
             pem,
@@ -66,7 +67,7 @@ impl Maker {
         let mut params = Self::params(name);
         params.serial_number = Some(SerialNumber::from(77));
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
+        let pem = certificate(&params.signed_by(&key, &self.issuer).unwrap());
         Self {
             issuer: Issuer::new(params, key),
             pem,
@@ -98,8 +99,11 @@ impl Maker {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         change(&mut params);
         let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
-        (key.serialize_pem(), certificate)
+        let certificate = certificate(&params.signed_by(&key, &self.issuer).unwrap());
+        (
+            pem::encode("PRIVATE KEY", key.serialized_der()),
+            certificate,
+        )
     }
 
     /// A list with these serial numbers.
@@ -124,12 +128,16 @@ impl Maker {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         change(&mut params);
-        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+        pem::encode("X509 CRL", params.signed_by(&self.issuer).unwrap().der())
     }
 
     fn authority(&self, lists: &[&str]) -> Authority {
         Authority::from_pem(&self.pem, lists).unwrap()
     }
+}
+
+fn certificate(made: &rcgen::Certificate) -> String {
+    pem::encode("CERTIFICATE", made.der())
 }
 
 const SERIAL: DnType = DnType::CustomDnType(Vec::new());
@@ -612,7 +620,7 @@ proptest! {
     fn no_list_panics(der in prop::collection::vec(any::<u8>(), 0..200)) {
         let golden = include_str!("golden/authority.pem");
         let mut authority = Authority::from_pem(golden, &[]).unwrap();
-        let pem = pem_of(&der);
+        let pem = pem::encode("X509 CRL", &der);
         prop_assert!(authority.update(&pem).is_err());
     }
 
@@ -626,12 +634,6 @@ proptest! {
         let mut der = der.to_vec();
         let at = at % der.len();
         der[at] ^= 1 << bit;
-        prop_assert!(authority.update(&pem_of(&der)).is_err());
+        prop_assert!(authority.update(&pem::encode("X509 CRL", &der)).is_err());
     }
-}
-
-fn pem_of(der: &[u8]) -> String {
-    use base64::Engine;
-    let base64 = base64::engine::general_purpose::STANDARD.encode(der);
-    format!("-----BEGIN X509 CRL-----\n{base64}\n-----END X509 CRL-----\n")
 }

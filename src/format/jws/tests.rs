@@ -32,7 +32,10 @@ fn self_signed(algorithm: &'static rcgen::SignatureAlgorithm) -> (String, String
     let certificate = rcgen::CertificateParams::default()
         .self_signed(&key)
         .unwrap();
-    (key.serialize_pem(), certificate.pem())
+    (
+        pem::encode("PRIVATE KEY", key.serialized_der()),
+        pem::encode("CERTIFICATE", certificate.der()),
+    )
 }
 
 fn ed25519() -> Signer {

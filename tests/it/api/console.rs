@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fanal::certs::Validity;
 use fanal::certs::authority::Person;
+use fanal::format::pem;
 
 use super::site::{Site, call};
 
@@ -65,7 +66,7 @@ async fn the_newest_designation_for_a_key_is_found_unless_it_is_revoked_or_over(
     let request = rcgen::CertificateParams::default()
         .serialize_request(&key)
         .unwrap();
-    let request = request.pem().unwrap();
+    let request = pem::encode("CERTIFICATE REQUEST", request.der());
     let person = Person {
         number: "13-4567".to_owned(),
         name: "Gendarme A".to_owned(),
@@ -93,7 +94,8 @@ async fn the_newest_designation_for_a_key_is_found_unless_it_is_revoked_or_over(
 
     // Found once it is there; what is no designation, or a key beside it, is not given out.
     site.clock.advance(fanal::receiver::designations::FRESH);
-    let with_key = format!("{short}{}", key.serialize_pem());
+    let private = pem::encode("PRIVATE KEY", key.serialized_der());
+    let with_key = format!("{short}{private}");
     site.put("designations/short.pem", with_key.as_bytes());
     site.put(
         "designations/notes.txt",
