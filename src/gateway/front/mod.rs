@@ -30,6 +30,7 @@ mod media;
 mod message;
 mod pictures;
 mod plain;
+mod transport;
 mod udp;
 
 use std::sync::{Arc, Mutex, PoisonError};
