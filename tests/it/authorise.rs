@@ -615,7 +615,7 @@ fn traffic(receiver: &mut Receiver) -> u64 {
 
 over_both![an_idle_link_is_silent_and_an_idle_gateway_holds_no_camera];
 
-/// Promise 1 (src/README.md): nothing but signs of life while nothing is granted.
+/// Promise 1: nothing but signs of life while nothing is granted.
 async fn an_idle_link_is_silent_and_an_idle_gateway_holds_no_camera(over: Transport) {
     let (mut stage, mut receiver) = Stage::linked_over(over).await;
     // The link's beginning is not counted: handshake, list of cameras, search
