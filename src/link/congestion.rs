@@ -2,7 +2,7 @@
 //!
 //! Neither of quinn's controllers serves a relay of live pictures. Cubic takes random
 //! loss for congestion and fills queues; BBR takes the pauses of a link that is never
-//! full for the path's rate. This one (measured against both, see the README):
+//! full for the path's rate. This one (measured against both, see benches/README.md):
 //!
 //! * The path's **rate** is what was delivered while the path was the limit: by the
 //!   spacing of acknowledgements while packets queue on it, else in whole round trips

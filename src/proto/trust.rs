@@ -8,7 +8,7 @@
 //! - A list past its `nextUpdate` passes unless a fresh one is required.
 //! - A list for a part of the certificates (issuing distribution point) would
 //!   leave the rest silently unchecked: refused when loaded.
-//! - Only P-256 and Ed25519 sign (INTERFACES 3).
+//! - Only P-256 and Ed25519 sign (interfaces.md 3).
 
 use std::sync::Arc;
 use std::time::Duration;

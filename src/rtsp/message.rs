@@ -305,7 +305,7 @@ pub struct Reply {
 }
 
 /// Labels of refused requests and connections besides the reasons' codes: what
-/// they are is told in the README's table of metrics.
+/// they are is told in deploy/reference/metrics.md.
 pub const REFUSALS: [&str; 11] = [
     "http",
     "malformed",

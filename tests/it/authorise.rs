@@ -518,7 +518,7 @@ async fn a_clock_behind_the_journal_refuses() {
     assert_eq!(of_kind(&journal, "refused")[0]["reason"], "clock_wrong");
 }
 
-/// Promise 2, with a disk that is really full: the new month's file lies on
+/// Promise 2 (src/README.md), with a disk that is really full: the new month's file lies on
 /// `/dev/full`, where every write fails for want of room.
 #[tokio::test]
 async fn without_a_journal_no_camera_opens() {

@@ -1,4 +1,4 @@
-//! The API, `/api/v1` (INTERFACES 5), described by `openapi.json` beside this file.
+//! The API, `/api/v1` (interfaces.md 5), described by `openapi.json` beside this file.
 //!
 //! | bound | value | over it |
 //! |---|---|---|
