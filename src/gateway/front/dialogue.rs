@@ -19,7 +19,7 @@ use super::pictures::{Habits, Track};
 use super::transport::Parsed;
 use crate::config::settings::{Credential, Transport};
 use crate::gateway::cause;
-use crate::proto::camera::{Failure, Step};
+use crate::policy::camera::{Failure, Step};
 use crate::reason::Reason;
 
 /// The name under which cameras see the gateway.
