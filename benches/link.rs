@@ -24,6 +24,8 @@ mod first;
 mod parts;
 #[path = "link/place.rs"]
 mod place;
+#[path = "../tests/support/mod.rs"]
+mod support;
 #[path = "link/watch.rs"]
 mod watch;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fanal::simulate::path::{Bursts, Conditions};
-use fanal::simulate::wan::Wan;
+use crate::support::path::{Bursts, Conditions};
+use crate::support::wan::Wan;
 
 /// How the gateway sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::support::wan::Wan;
 use anyhow::Context;
-use fanal::simulate::wan::Wan;
 
 use super::case::{Cameras, Case, Strategy};
 use super::parts::process::{Directory, Process};

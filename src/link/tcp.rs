@@ -31,7 +31,7 @@ use self::mux::{CONTROL, Event, Mux, Read, Refused, Role};
 use super::congestion::Known;
 use super::stats::Snapshot;
 use super::transport::{self, Closed, ReadError, WriteError};
-use crate::proto::wire::ABANDONED;
+use crate::media::wire::ABANDONED;
 
 /// What a receiver says to a stream that nobody reads on.
 const UNREAD: u32 = 0;

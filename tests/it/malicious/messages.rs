@@ -2,10 +2,10 @@
 
 use futures_util::FutureExt;
 
+use fanal::format::control::{ReceiverHello, RelayState, ToGateway, ToReceiver};
+use fanal::format::statement::{VIEWINGS_TYPE, ViewingsClaims};
 use fanal::gateway::socket;
 use fanal::link::transport::{Connection, Transport};
-use fanal::proto::control::{ReceiverHello, RelayState, ToGateway, ToReceiver};
-use fanal::proto::statement::{VIEWINGS_TYPE, ViewingsClaims};
 use fanal::reason::Reason;
 
 use crate::link::over_both;
@@ -92,7 +92,7 @@ async fn its_noise_holds_up_nobody(over: Transport) {
     let viewings = ViewingsClaims {
         iss: "corg-13".parse().unwrap(),
         aud: "berre-l-etang".parse().unwrap(),
-        grant: fanal::proto::ids::GrantId(uuid::Uuid::from_u128(7)),
+        grant: fanal::format::ids::GrantId(uuid::Uuid::from_u128(7)),
         iat: START.seconds(),
         viewings: Vec::new(),
     };

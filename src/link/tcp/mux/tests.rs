@@ -1,6 +1,7 @@
 use super::super::record::{BATCH, DATA_LIMIT, HEADER, put_data_header};
 use super::*;
 use crate::link::priority;
+use crate::media::relay::Class;
 use proptest::prelude::*;
 
 /// Two ends and the time; bytes cross when a test says so.
@@ -117,13 +118,11 @@ fn control_overtakes_and_equals_take_turns() {
     let mut pair = pair();
     let ids: Vec<u64> = (0..4).map(|_| pair.gateway.open().unwrap()).collect();
     for id in &ids {
-        pair.gateway
-            .set_priority(*id, priority::Class::Rest.number());
+        pair.gateway.set_priority(*id, Class::Rest.number());
         fill(&mut pair.gateway, *id);
     }
     pair.gateway.set_priority(ids[0], priority::SUPERSEDED);
-    pair.gateway
-        .set_priority(ids[3], priority::Class::Focus.number());
+    pair.gateway.set_priority(ids[3], Class::Focus.number());
     let now = pair.now;
     let mut served = Vec::new();
     let mut next = || {
