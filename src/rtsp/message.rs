@@ -300,7 +300,7 @@ pub struct Reply {
     /// Body; empty for none.
     pub body: Vec<u8>,
     /// Why the request is refused, as metrics count it: a reason's code or another
-    /// label (README, Metrics); `None` where it is not, or only asked for credentials.
+    /// label (deploy/reference/metrics.md); `None` where it is not, or only asked for credentials.
     pub refused: Option<&'static str>,
 }
 
