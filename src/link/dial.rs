@@ -33,6 +33,7 @@ use crate::format::backoff::Backoff;
 use crate::format::control::{ToGateway, ToReceiver};
 use crate::format::ids::CentreId;
 use crate::metrics;
+use crate::pki::Kept;
 use crate::reason::Reason;
 
 /// Waits between rounds over a centre's addresses.
@@ -94,7 +95,8 @@ pub struct Dialer {
 impl Dialer {
     /// Reads certificates and keys; nothing is dialled before [`Dialer::run`].
     pub fn new(settings: &settings::Gateway, parts: Parts) -> Result<Self, Error> {
-        let (targets, accepted) = targets(settings, &parts.clock)?;
+        let kept = Kept::writing(&settings.state_dir);
+        let (targets, accepted) = targets(settings, &kept, &parts.clock)?;
         Ok(Self {
             parts,
             targets: watch::Sender::new(targets),
@@ -107,7 +109,8 @@ impl Dialer {
     /// Follows new settings: new centres are dialled, links to those that are
     /// gone or no longer accepted end. On an error all stays as it was.
     pub fn reload(&self, settings: &settings::Gateway) -> Result<(), Error> {
-        let (targets, accepted) = targets(settings, &self.parts.clock)?;
+        let kept = Kept::writing(&settings.state_dir);
+        let (targets, accepted) = targets(settings, &kept, &self.parts.clock)?;
         self.targets.send_replace(targets);
         self.accepted.send_replace(accepted);
         self.uplink.send_replace(settings.uplink.clone());
@@ -155,6 +158,7 @@ impl Dialer {
 /// Whom the settings want dialled, and how each is checked.
 pub(super) fn targets(
     settings: &settings::Gateway,
+    kept: &Kept,
     clock: &Clock,
 ) -> Result<(Targets, Accepted), Error> {
     let mut targets: BTreeMap<CentreId, Target> = BTreeMap::new();
@@ -170,7 +174,7 @@ pub(super) fn targets(
             }
             continue;
         }
-        let end = tls::client(&agreement.tls, agreement.centre.as_str(), clock)?;
+        let end = tls::client(&agreement.tls, agreement.centre.as_str(), kept, clock)?;
         let known = Arc::default();
         let target = Target {
             addresses: agreement.addresses.clone(),

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use quinn::congestion::CubicConfig;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TokioRuntime,
     TransportConfig, VarInt,
@@ -16,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::congestion::{self, Known};
 use super::socket::{Parity, ParitySocket};
-use super::{tls, window};
+use super::{exchange, tls, window};
 use crate::config::settings::{Congestion, Uplink};
 
 /// Asked of the kernel for each direction: the usual default of 208 KB loses 1
@@ -160,7 +159,7 @@ pub fn client_config(
     uplink: &Uplink,
     known: &Arc<Known>,
 ) -> Result<quinn::ClientConfig, Error> {
-    let crypto = QuicClientConfig::try_from(Arc::clone(&end.config))?;
+    let crypto = exchange::Client::new(&end.config)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     // The gateway takes no unidirectional streams at all, and opens the one
     // bidirectional stream itself.
@@ -177,7 +176,7 @@ pub fn client_config(
 
 /// Server settings.
 pub fn server_config(end: &tls::End<rustls::ServerConfig>) -> Result<quinn::ServerConfig, Error> {
-    let crypto = QuicServerConfig::try_from(Arc::clone(&end.config))?;
+    let crypto = exchange::Server::new(&end.config)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
         .transport_config(Arc::new(transport(

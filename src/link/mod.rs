@@ -16,6 +16,7 @@ pub mod control;
 pub mod dial;
 pub mod endpoint;
 mod ends;
+mod exchange;
 pub mod group;
 mod handshakes;
 pub mod priority;

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::settings;
 use crate::format::control::ToGateway;
 use crate::metrics::health::{Check, State};
+use crate::pki::Kept;
 
 /// How long a centre has to refuse our certificate after the handshake, which
 /// for us is over before it has looked.
@@ -81,7 +82,8 @@ pub async fn probe(
     clock: &Clock,
     beside: bool,
 ) -> Result<Vec<Report>, Error> {
-    let (targets, _) = targets(settings, clock)?;
+    let kept = Kept::reading(&settings.state_dir);
+    let (targets, _) = targets(settings, &kept, clock)?;
     let (quic, parity) = endpoint::dial()?;
     let sockets = Sockets {
         quic,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 
+use super::exchange::Agreed;
 use super::stats::Snapshot;
 use super::{endpoint, tcp, window};
 use crate::reason::Reason;
@@ -208,8 +209,8 @@ impl Connection {
         match self {
             Self::Quic(connection) => connection
                 .handshake_data()
-                .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok())
-                .map(|data| format!("{:?}", data.negotiated_key_exchange_group))
+                .and_then(|data| data.downcast::<Agreed>().ok())
+                .map(|agreed| format!("{:?}", agreed.0))
                 .unwrap_or_default(),
             Self::Tcp(connection) => connection.key_exchange().to_owned(),
         }

@@ -225,7 +225,7 @@ async fn tls(
     address: std::net::SocketAddr,
     protocols: &[&[u8]],
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let end = tls::client(&world.tls(COMMUNE), CENTRE, &Clock::system()).unwrap();
+    let end = tls::client(&world.tls(COMMUNE), CENTRE, &world.kept(), &Clock::system()).unwrap();
     let mut config = rustls::ClientConfig::clone(&end.config);
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let stream = TcpStream::connect(address).await.unwrap();

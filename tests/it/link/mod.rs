@@ -1,5 +1,6 @@
 //! The link on real sockets: who gets in, what ends it, what crosses it.
 
+mod authorities;
 mod fallback;
 mod killed;
 mod media;
@@ -158,7 +159,7 @@ async fn without_a_certificate_nobody_gets_in(over: Transport) {
     .unwrap()
     .with_root_certificates(roots)
     .with_no_client_auth();
-    let pinned = tls::client(&world.tls(COMMUNE), CENTRE, &Clock::system()).unwrap();
+    let pinned = tls::client(&world.tls(COMMUNE), CENTRE, &world.kept(), &Clock::system()).unwrap();
     config
         .dangerous()
         .set_certificate_verifier(verifier_of(&pinned));
@@ -284,7 +285,7 @@ impl rustls::client::ClientSessionStore for Tickets {
 async fn the_server_gives_nothing_to_resume_with(over: Transport) {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
-    let end = tls::client(&world.tls(COMMUNE), CENTRE, &Clock::system()).unwrap();
+    let end = tls::client(&world.tls(COMMUNE), CENTRE, &world.kept(), &Clock::system()).unwrap();
     let tickets = Arc::new(Tickets::default());
     let mut config = rustls::ClientConfig::clone(&end.config);
     config.resumption = rustls::client::Resumption::store(tickets.clone());

@@ -14,6 +14,7 @@ use fanal::format::control::{ToGateway, ToReceiver};
 use fanal::link::transport::{Closed, Connection, RecvStream, SendStream, Transport};
 use fanal::link::{Event, Link, accept, dial, endpoint, tcp, tls};
 use fanal::metrics;
+use fanal::pki::Kept;
 use fanal::reason::Reason;
 use fanal::receiver::hub::Hub;
 use tokio::sync::mpsc;
@@ -87,6 +88,11 @@ impl World {
         let identity = self.trial.machine_valid(id, validity).unwrap();
         self.write(&format!("{name}.pem"), &identity.certificate);
         self.write(&format!("{name}.key"), identity.key.expose());
+    }
+
+    /// A gateway's state directory, apart from the centre's, for revocation lists.
+    pub(super) fn kept(&self) -> Kept {
+        Kept::writing(&self.path("gateway"))
     }
 
     /// TLS settings with the identity in `NAME.pem`.
@@ -257,7 +263,7 @@ max_designation = "31d"
     }
 
     pub(super) fn client_of(&self, tls: &settings::Tls, centre: &str) -> RawClient {
-        let end = tls::client(tls, centre, &Clock::system()).unwrap();
+        let end = tls::client(tls, centre, &self.kept(), &Clock::system()).unwrap();
         RawClient::new(&end)
     }
 
