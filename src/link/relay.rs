@@ -13,11 +13,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use prometheus::IntCounter;
+use quinn::{ConnectionError, SendStream, WriteError};
 use tokio::sync::mpsc;
 
 use super::group::GroupWriter;
 use super::priority::{self, Class};
-use super::transport::{Closed, SendStream, WriteError};
 use super::turns::Seat;
 use super::{Carried, Link};
 use crate::clock::{Boot, Clock};
@@ -538,7 +538,7 @@ impl Inner {
     }
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<SendStream, Closed>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<SendStream, ConnectionError>> + Send>>;
 
 type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -551,7 +551,11 @@ struct Task {
 
 impl Task {
     /// A stream, when the peer allows one more.
-    fn open(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Result<SendStream, Closed>> {
+    fn open(
+        &mut self,
+        link: &Link,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<SendStream, ConnectionError>> {
         let opening = self.opening.get_or_insert_with(|| {
             let connection = link.connection.clone();
             Box::pin(async move { connection.open_uni().await })
