@@ -189,6 +189,10 @@ impl Connection {
 
     /// Closes it at once, telling the peer why; what is queued is thrown away.
     pub fn close(&self, reason: Reason, text: &str) {
+        // quinn would forget why it was closed before.
+        if self.quic.close_reason().is_some() {
+            return;
+        }
         window::open_for_close(self.quic.congestion_state());
         self.quic.close(reason.number().into(), text.as_bytes());
     }
@@ -202,18 +206,22 @@ impl Connection {
 
     /// Why it is over, if it is.
     pub fn close_reason(&self) -> Option<Closed> {
-        self.quic.close_reason().map(|error| self.why(error))
+        self.quic.close_reason().map(Closed::from)
     }
 
-    /// Waits until it is over.
+    /// Waits until it is over, or can't go on: it is to be closed then.
     pub async fn closed(&self) -> Closed {
-        self.why(self.quic.closed().await)
-    }
-
-    fn why(&self, error: quinn::ConnectionError) -> Closed {
-        match &self.tunnel {
-            Some(tunnel) => tunnel.closed(error),
-            None => error.into(),
+        let lost = async {
+            match &self.tunnel {
+                Some(tunnel) => tunnel.over().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // What the peer said last says more than that it hung up then.
+            biased;
+            error = self.quic.closed() => error.into(),
+            cause = lost => Closed::Failed(cause),
         }
     }
 }

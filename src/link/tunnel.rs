@@ -22,10 +22,9 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, TokioRuntime, UdpPoller};
+use quinn::{AsyncUdpSocket, Connecting, Endpoint, EndpointConfig, TokioRuntime, UdpPoller};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -50,8 +49,6 @@ const BATCH: usize = 4;
 const UNSENT_LIMIT: u32 = 16 * 1024;
 /// Connections that the kernel keeps for us to take.
 const BACKLOG: i32 = 128;
-/// How long the last word has to leave after the socket has failed.
-const LINGER: Duration = Duration::from_secs(1);
 /// What a web browser offers and most servers choose.
 const ORDINARY: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
@@ -136,10 +133,7 @@ impl Dialled {
             .connect_with(inner, tunnel.remote, name)
             .map_err(|error| error.to_string())?;
         carriers.spawn(carry(Arc::clone(&tunnel), endpoint));
-        match connecting.await {
-            Ok(connection) => Ok(Connection::tunnelled(connection, tunnel)),
-            Err(error) => Err(tunnel.closed(error).to_string()),
-        }
+        tunnel.connected(connecting).await
     }
 }
 
@@ -193,22 +187,16 @@ impl Server {
             .endpoint(Some(self.inner))
             .map_err(|error| error.to_string())?;
         let incoming = tokio::select! {
-            incoming = endpoint.accept() => incoming,
-            () = tunnel.over.cancelled() => None,
-        };
-        let Some(incoming) = incoming else {
-            return Err(tunnel.cause());
+            Some(incoming) = endpoint.accept() => incoming,
+            cause = tunnel.over() => return Err(cause),
         };
         // One connection a tunnel.
         endpoint.set_server_config(None);
         let connecting = incoming
             .accept()
-            .map_err(|error| tunnel.closed(error).to_string())?;
+            .map_err(|error| Closed::from(error).to_string())?;
         carriers.spawn(carry(Arc::clone(&tunnel), endpoint));
-        match connecting.await {
-            Ok(connection) => Ok(Connection::tunnelled(connection, tunnel)),
-            Err(error) => Err(tunnel.closed(error).to_string()),
-        }
+        tunnel.connected(connecting).await
     }
 }
 
@@ -243,16 +231,9 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_LIMIT)
 }
 
-/// Ends the tunnel with its connection, and the connection with its tunnel.
+/// Ends the tunnel once its connection is over and has said so.
 async fn carry(tunnel: Arc<Tunnel>, endpoint: Endpoint) {
-    tokio::select! {
-        () = endpoint.wait_idle() => {}
-        () = tunnel.over.cancelled() => {
-            endpoint.close(0_u32.into(), b"");
-            // QUIC waits for what may still come from the peer; nothing does.
-            let _ = tokio::time::timeout(LINGER, endpoint.wait_idle()).await;
-        }
-    }
+    endpoint.wait_idle().await;
     tunnel.shut();
 }
 
@@ -315,15 +296,21 @@ impl Tunnel {
         self.sent_bytes.load(Ordering::Relaxed)
     }
 
-    fn cause(&self) -> String {
+    /// Waits until the TCP connection is of no use any more; says why.
+    pub(super) async fn over(&self) -> String {
+        self.over.cancelled().await;
         self.lock().cause.clone().unwrap_or_default()
     }
 
-    /// Why a connection is over: its tunnel's end says more than what it led to.
-    pub(super) fn closed(&self, error: quinn::ConnectionError) -> Closed {
-        match (error, &self.lock().cause) {
-            (quinn::ConnectionError::LocallyClosed, Some(cause)) => Closed::Failed(cause.clone()),
-            (error, _) => error.into(),
+    async fn connected(self: Arc<Self>, connecting: Connecting) -> Result<Connection, String> {
+        let connected = tokio::select! {
+            biased;
+            connected = connecting => connected,
+            cause = self.over() => return Err(cause),
+        };
+        match connected {
+            Ok(connection) => Ok(Connection::tunnelled(connection, self)),
+            Err(error) => Err(Closed::from(error).to_string()),
         }
     }
 
