@@ -335,7 +335,7 @@ impl Tunnel {
     /// Hands the kernel what TLS has; says whether it took all.
     fn flush(&self, inner: &mut Inner) -> io::Result<bool> {
         while inner.session.wants_write() {
-            match inner.session.write_tls(&mut Bytes(&self.tcp)) {
+            match inner.session.write_tls(&mut Io(&self.tcp)) {
                 Ok(count) => drop(self.sent_bytes.fetch_add(count as u64, Ordering::Relaxed)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
@@ -390,7 +390,7 @@ impl Tunnel {
             if count > 0 || self.tcp.poll_read_ready(cx)?.is_pending() {
                 return Ok(count);
             }
-            match inner.session.read_tls(&mut Bytes(&self.tcp)) {
+            match inner.session.read_tls(&mut Io(&self.tcp)) {
                 Ok(0) => return Err(io::Error::other("the peer hung up")),
                 Ok(_) => {
                     inner
@@ -501,15 +501,15 @@ impl UdpPoller for Poller {
 }
 
 /// A socket's bytes, without waiting.
-struct Bytes<'a>(&'a TcpStream);
+struct Io<'a>(&'a TcpStream);
 
-impl Read for Bytes<'_> {
+impl Read for Io<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.try_read(buffer)
     }
 }
 
-impl Write for Bytes<'_> {
+impl Write for Io<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)
     }
