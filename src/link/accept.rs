@@ -30,7 +30,7 @@ use crate::proto::ids::CommuneId;
 use crate::reason::Reason;
 use crate::receiver::hub::Hub;
 
-/// QUIC handshakes at once, before the peer's certificate is known to be good;
+/// Handshakes over UDP at once, before the peer's certificate is known to be good;
 /// those of TCP are counted apart ([`super::handshakes`]).
 const HANDSHAKES: usize = 128;
 /// From this many on a client must first prove that its address is its own.
@@ -471,7 +471,7 @@ struct ReceiverSide {
     clock: Clock,
     /// Way there and back, and the gateway's clock minus ours: µs.
     comparisons: VecDeque<(i64, i64)>,
-    /// Parity of this link, over QUIC.
+    /// Parity of this link, over UDP.
     taking: Option<Taking>,
     /// Packets made anew, as the gateway was told.
     told: u64,

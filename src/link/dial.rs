@@ -328,7 +328,7 @@ impl Centre {
         }
     }
 
-    /// Runs a link until it ends or another takes its place: over QUIC that of one over
+    /// Runs a link until it ends or another takes its place: over UDP that of one over
     /// TCP, a new one that of one that is silent. Also says how it was lost where it
     /// carried relays.
     async fn serve_one(&self, opened: Opened) -> (Option<Lost>, Option<Opened>) {
@@ -449,7 +449,7 @@ impl Centre {
         })
     }
 
-    /// Waits until a link over QUIC is open on both sides.
+    /// Waits until a link over UDP is open on both sides.
     async fn return_to_quic(&self) -> Opened {
         let pace = self.dialer.parts.pace.quic_again;
         loop {
@@ -536,7 +536,7 @@ struct GatewaySide {
     metrics: Arc<metrics::Gateway>,
     centre: String,
     ticks: u32,
-    /// Parity, over QUIC.
+    /// Parity, over UDP.
     giving: Option<Giving>,
     was_relaying: Arc<AtomicBool>,
 }

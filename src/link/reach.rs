@@ -51,9 +51,9 @@ pub(super) struct Way {
     /// The centre's name. Some (`13`) are no DNS names; what is sent to the
     /// server has no say anyway.
     pub(super) centre: String,
-    /// QUIC's settings.
+    /// QUIC's settings over UDP.
     pub(super) quic: quinn::ClientConfig,
-    /// What congestion control knows of the way over QUIC.
+    /// What congestion control knows of the way over UDP.
     pub(super) known: Arc<Known>,
     /// Those of a tunnel.
     pub(super) tunnel: tunnel::Client,
@@ -82,7 +82,7 @@ impl Way {
 /// The sockets to dial from. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Sockets {
-    /// Of all QUIC connections.
+    /// Of all connections over UDP.
     pub(super) quic: quinn::Endpoint,
     /// Its parity.
     pub(super) parity: Parity,
@@ -110,7 +110,7 @@ pub(super) async fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
 }
 
 impl Sockets {
-    /// Reaches an address over QUIC, or, where that gets no answer for a while,
+    /// Reaches an address over UDP, or, where that gets no answer for a while,
     /// over TCP. An answer that refuses is one: TCP would get the same.
     pub(super) async fn reach(
         &self,
@@ -144,7 +144,7 @@ impl Sockets {
         }
     }
 
-    /// Connects over QUIC and opens the control stream. Waits for an answer for
+    /// Connects over UDP and opens the control stream. Waits for an answer for
     /// as long as QUIC does.
     pub(super) async fn reach_quic(
         &self,

@@ -1,9 +1,10 @@
 //! QUIC's datagrams over one TCP connection, for networks that let no UDP out.
 //!
 //! A datagram is its length in two bytes, big-endian, and its bytes. TLS around them only
-//! looks like TLS to firewalls: either end takes any certificate there and shows none of
-//! its rights. Who the peer is QUIC finds out inside, as over UDP. One tunnel carries one
-//! connection, from an endpoint of its own, so that a full socket holds up nothing else.
+//! looks like TLS to firewalls: the gateway takes any certificate there and shows none. Who
+//! the peer is QUIC finds out inside, as over UDP, also behind a firewall that opens TLS.
+//! One tunnel carries one connection, from an endpoint of its own, so that a full socket
+//! holds up nothing else.
 //!
 //! One lost segment holds up every stream, which is why this is the fall-back. TCP loses
 //! and reorders nothing, so QUIC's congestion control sees only the round trip grow as its
