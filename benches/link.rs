@@ -30,6 +30,8 @@ mod parts;
 mod place;
 #[path = "link/stream.rs"]
 mod stream;
+#[path = "../tests/support/mod.rs"]
+mod support;
 #[path = "link/watch.rs"]
 mod watch;
 

@@ -42,7 +42,7 @@ use parts::process::{self, Process, Usage};
 use parts::site::{self, Site, Start, Urls};
 use parts::viewers;
 
-use fanal::proto::designation::CAMERAS_LIMIT;
+use fanal::format::designation::CAMERAS_LIMIT;
 use fanal::simulate::DEFAULT_GOP;
 
 /// How long the pictures run before anything is measured.

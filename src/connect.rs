@@ -1,11 +1,11 @@
 //! Connects to a name that has several addresses (RFC 8305): families alternate,
 //! the next address is tried a moment after the one before or as soon as that has
 //! failed, and the first that answers wins. A dead address among live ones costs
-//! [`STAGGER`], not a time-out.
+//! [`STAGGER`], not a time-out. And which names are this machine's own.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -93,6 +93,14 @@ pub fn alternate(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr>
     turns
 }
 
+/// `localhost` or an address of the loopback network.
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,5 +140,20 @@ mod tests {
         assert_eq!(errors.len(), 3, "{errors:?}");
         let none = race(Vec::new(), hour, |_| async { Ok::<_, ()>(()) }).await;
         assert_eq!(none.unwrap_err(), []);
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "::1"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for other in [
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "10.0.0.1",
+            "0",
+        ] {
+            assert!(!is_loopback(other), "{other}");
+        }
     }
 }

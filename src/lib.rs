@@ -1,19 +1,38 @@
 //! fanal: an on-demand video relay between French communes and the operations
 //! centres of the gendarmerie.
 //!
-//! The map. One rule makes the tree readable: [`proto`] decides, everything
-//! else does.
+//! The floor plan. A module uses only those that its row names, all of which are above
+//! it; `tests/it/conventions.rs` reads this table and checks the tree against it.
 //!
-//! | question | where |
-//! |---|---|
-//! | may they? | [`proto`]: pure, time and randomness passed in |
-//! | what bytes? | [`media`], [`proto::wire`], [`proto::control`], [`rtsp`] |
-//! | who does it? | [`gateway`] at the commune, [`receiver`] at the centre |
-//! | how do they meet? | [`link`]: QUIC, mutual TLS |
-//! | what was done? | [`journal`]: append-only, hash-chained, fsynced |
+//! | floor | module | what is there | uses |
+//! |---|---|---|---|
+//! | ground | [`clock`] | wall clock and boot clock, passed to who decides | – |
+//! | | [`connect`] | TCP to a name with several addresses; names of this machine | – |
+//! | | [`reason`] | why something is refused, fails or ends: one code everywhere | – |
+//! | | [`secret`] | texts that no log shows | – |
+//! | | [`shutdown`] | signals, service manager | – |
+//! | bytes, pure | [`media`] | what is a picture? units, groups, queues, group headers; who gives and takes them | clock reason |
+//! | | [`format`](mod@format) | what is signed or exchanged? names, statements, designations, chain, control messages | clock media reason |
+//! | files | [`config`] | the daemons' settings: read, checked, explained | connect format reason secret |
+//! | | [`journal`] | what was done: append-only, hash-chained, fsynced | clock format media reason |
+//! | decisions, pure | [`policy`] | may they? gate (commune), desk (centre), agreements, uplink, life of a camera | clock config format journal media reason |
+//! | services | [`http`] | HTTP with limits; problems as JSON | format reason |
+//! | | [`places`] | addresses, found as they are typed | – |
+//! | | [`tiles`] | pictures of a map | – |
+//! | | [`metrics`] | what is counted; health | config format media policy reason |
+//! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock format secret |
+//! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | clock config connect format media metrics reason |
+//! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | clock media reason secret |
+//! | | [`simulate`] | simulated cameras, with the field's faults | clock media reason rtsp secret |
+//! | | [`console`] | the operators' page | http |
+//! | who does it | [`gateway`] | the commune's daemon | clock config connect format http journal link media metrics policy reason |
+//! | | [`receiver`] | the centre's daemon | clock config connect console format http journal link media metrics places policy reason rtsp secret tiles |
+//! | commands | [`demo`] | both daemons and cameras on one machine | certs clock config format gateway metrics receiver simulate |
+//! | | [`commands`] | a file for each row of the command table | all above |
+//! | | [`cli`] | the command line | commands |
 //!
-//! [`simulate`] holds the simulated cameras, [`demo`] puts it all together on
-//! one machine, [`console`] is the operators' page, [`commands`] has a file for each row of the command table.
+//! Floors named pure do no I/O, read no clock and draw nothing at random, but for
+//! what [`format::jws`] says of signatures.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -25,6 +44,7 @@ pub mod config;
 pub mod connect;
 pub mod console;
 pub mod demo;
+pub mod format;
 pub mod gateway;
 pub mod http;
 pub mod journal;
@@ -32,7 +52,7 @@ pub mod link;
 pub mod media;
 pub mod metrics;
 pub mod places;
-pub mod proto;
+pub mod policy;
 pub mod reason;
 pub mod receiver;
 pub mod rtsp;

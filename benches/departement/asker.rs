@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use fanal::commands::client::{self, Client, ReceiverArgs, Refused};
-use fanal::proto::ids::{CameraId, CommuneId, Incident, ProfileWish};
-use fanal::proto::statement::{REQUEST_TYPE, RequestClaims};
+use fanal::format::ids::{CameraId, CommuneId, Incident, ProfileWish};
+use fanal::format::statement::{REQUEST_TYPE, RequestClaims};
 use fanal::reason::Reason;
 use hyper::Method;
 

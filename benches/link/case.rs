@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use fanal::simulate::path::{Bursts, Conditions};
-
 use super::place::Way;
+use crate::support::path::{Bursts, Conditions};
 
 /// How the gateway sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

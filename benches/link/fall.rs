@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use fanal::simulate::path::Conditions;
+use crate::support::path::Conditions;
 
 use super::case::{Cameras, Case};
 use super::parts::metrics::Scrape;

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::path::Conditions;
 use anyhow::Context;
 use fanal::commands::client::{self, Client, ReceiverArgs, block_on};
-use fanal::proto::ids::ProfileWish;
-use fanal::proto::statement::{REQUEST_TYPE, RequestClaims};
-use fanal::simulate::path::Conditions;
+use fanal::format::ids::ProfileWish;
+use fanal::format::statement::{REQUEST_TYPE, RequestClaims};
 use hyper::Method;
 
 use super::case::{Cameras, Case};

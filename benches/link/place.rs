@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::support::wan::Wan;
 use anyhow::Context;
-use fanal::simulate::path::{Conditions, Counts};
-use fanal::simulate::wan::Wan;
 
 use super::case::{Cameras, Case, Strategy};
 use super::parts::process::{Directory, Process};

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fanal::simulate::path::{Conditions, Counts, Fate, Path};
+use crate::support::path::{Conditions, Counts, Fate, Path};
 
 /// Bytes of a segment.
 const SEGMENT: usize = 1_448;

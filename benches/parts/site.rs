@@ -9,7 +9,7 @@ use fanal::certs::Identity;
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
 use fanal::commands::client::ReceiverArgs;
-use fanal::proto::designation::CAMERAS_LIMIT;
+use fanal::format::designation::CAMERAS_LIMIT;
 
 use super::metrics::{self, Scrape};
 use super::process::{Directory, Process};

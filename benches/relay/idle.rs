@@ -33,7 +33,7 @@ pub(crate) fn link(time: Duration) -> anyhow::Result<()> {
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
                 events,
-                hub: Hub::new(clock.clone(), metrics, hub_events),
+                taker: Arc::new(Hub::new(clock.clone(), metrics, hub_events)),
             },
         )?;
         let (events, mut received) = mpsc::channel(64);

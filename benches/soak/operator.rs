@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use fanal::commands::client::{self, Client, ReceiverArgs, Refused};
+use fanal::format::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
+use fanal::format::statement::{REQUEST_TYPE, RequestClaims};
 use fanal::gateway::socket::{self, Request};
-use fanal::proto::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
-use fanal::proto::statement::{REQUEST_TYPE, RequestClaims};
 use hyper::Method;
 use tokio::task::JoinSet;
 

@@ -15,7 +15,7 @@ use x509_parser::prelude::FromDer;
 
 use super::{Error, Identity, Validity};
 use crate::clock::Wall;
-use crate::proto::{jws, text, trust};
+use crate::format::{jws, text, trust};
 use crate::secret::Secret;
 
 /// What an authority is for.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::authority::{self, Authority, Kind, Person};
 use super::{Error, Identity, Validity};
 use crate::clock::Wall;
-use crate::proto::ids::CommuneId;
+use crate::format::ids::CommuneId;
 
 /// How long an authority is valid.
 pub const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

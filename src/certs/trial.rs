@@ -112,10 +112,10 @@ impl Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::designation::{self, LinkAuthority, Rules};
-    use crate::proto::ids::{CentreId, RequestId};
-    use crate::proto::jws::Signer;
-    use crate::proto::statement::{HEAD_TYPE, TOKEN_TYPE, TokenClaims};
+    use crate::format::designation::{self, LinkAuthority, Rules};
+    use crate::format::ids::{CentreId, RequestId};
+    use crate::format::jws::Signer;
+    use crate::format::statement::{HEAD_TYPE, TOKEN_TYPE, TokenClaims};
     use crate::reason::Reason;
 
     const NOW: Wall = Wall::from_seconds(1_763_864_381);

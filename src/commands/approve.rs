@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::Usage;
 use super::local::LocalArgs;
+use crate::format::ids::{CameraId, RequestId};
 use crate::gateway::socket::{Answer, Request};
-use crate::proto::ids::{CameraId, RequestId};
 
 /// Arguments of `fanal approve`.
 #[derive(Debug, Args)]

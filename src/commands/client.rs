@@ -28,11 +28,11 @@ use uuid::Uuid;
 
 use super::Usage;
 use crate::clock::{Clock, Wall};
+use crate::format::ids::{CentreId, RequestId};
+use crate::format::jws::Signer;
+use crate::format::statement::{TOKEN_TYPE, TokenClaims};
+use crate::format::text;
 use crate::http::STALLED;
-use crate::proto::ids::{CentreId, RequestId};
-use crate::proto::jws::Signer;
-use crate::proto::statement::{TOKEN_TYPE, TokenClaims};
-use crate::proto::text;
 use crate::reason::Reason;
 use crate::secret::Secret;
 
@@ -554,7 +554,7 @@ pub fn parse_seconds(written: &str) -> Result<u32, String> {
 }
 
 /// A grant's id on its way into a URL.
-pub fn grant_path(grant: crate::proto::ids::GrantId) -> String {
+pub fn grant_path(grant: crate::format::ids::GrantId) -> String {
     format!("/api/v1/grants/{grant}")
 }
 

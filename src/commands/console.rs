@@ -44,7 +44,8 @@ use tokio_util::task::TaskTracker;
 
 use super::Usage;
 use super::client::{self, Client, French, ReceiverArgs};
-use crate::http::site::{check_origin, check_query, host_name, is_loopback, single};
+use crate::connect::is_loopback;
+use crate::http::site::{check_origin, check_query, host_name, single};
 use crate::http::{self, Problem};
 use crate::secret::Secret;
 use crate::shutdown::Signals;

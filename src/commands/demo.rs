@@ -24,9 +24,9 @@ use super::request;
 use crate::demo::player::{self, Seen};
 use crate::demo::site::{CENTRE, COMMUNE, OPERATOR};
 use crate::demo::{Cameras, Demo, wait_until};
+use crate::format::ids::{CameraId, CommuneId, Incident, ProfileWish};
+use crate::format::statement::RequestClaims;
 use crate::journal::verify;
-use crate::proto::ids::{CameraId, CommuneId, Incident, ProfileWish};
-use crate::proto::statement::RequestClaims;
 use crate::shutdown::Signals;
 
 /// Longest demo: the agreement's longest request.

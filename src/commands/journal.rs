@@ -12,14 +12,14 @@ use clap::{Args, Subcommand};
 
 use super::Usage;
 use crate::clock::Wall;
+use crate::format::chain::Line;
+use crate::format::ids::GrantId;
 use crate::journal::entry::Entry;
 use crate::journal::reader::{self, Content, KINDS, Lines};
 use crate::journal::recover::grant_of;
 use crate::journal::store::{Disk, Month, Store};
 use crate::journal::verify::statements::Authorities;
 use crate::journal::verify::{self, Report};
-use crate::proto::chain::Line;
-use crate::proto::ids::GrantId;
 
 /// Arguments of `fanal journal`.
 #[derive(Debug, Args)]

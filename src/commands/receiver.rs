@@ -12,7 +12,7 @@ use super::Usage;
 use crate::clock::Clock;
 use crate::config;
 use crate::receiver::control::Control;
-use crate::receiver::library::Waits;
+use crate::receiver::viewing::Waits;
 use crate::receiver::{Addresses, Options, Receiver};
 use crate::shutdown::{self, Signals};
 

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::local::LocalArgs;
+use crate::format::ids::CameraId;
 use crate::gateway::socket::{Answer, Relays, Request, Row, Waiting};
 use crate::link::transport::Transport;
-use crate::proto::ids::CameraId;
 
 /// Arguments of `fanal relays`.
 #[derive(Debug, Args)]
@@ -166,11 +166,12 @@ fn left(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::cause::Cause;
+    use crate::format::control::RelayState;
+    use crate::format::ids::{CentreId, GrantId, Incident, RequestId};
+    use crate::format::statement::Operator;
     use crate::gateway::socket::{Cut, LinkRow};
-    use crate::journal::entry::Operator;
-    use crate::proto::control::RelayState;
-    use crate::proto::ids::{CentreId, GrantId, Incident, Profile, RequestId};
-    use crate::proto::uplink::Cause;
+    use crate::media::relay::Profile;
     use crate::reason::Reason;
 
     #[test]

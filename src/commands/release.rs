@@ -7,7 +7,7 @@ use clap::Args;
 use hyper::Method;
 
 use super::client::{self, Client, ReceiverArgs};
-use crate::proto::ids::GrantId;
+use crate::format::ids::GrantId;
 
 /// Arguments of `fanal release`.
 #[derive(Debug, Args)]

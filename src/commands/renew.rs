@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::Usage;
 use super::client::{self, Client, ReceiverArgs};
 use super::request::{Wish, ask, check_present};
-use crate::proto::ids::{CameraId, GrantId};
-use crate::proto::statement::RequestClaims;
+use crate::format::ids::{CameraId, GrantId};
+use crate::format::statement::RequestClaims;
 
 /// Arguments of `fanal renew`.
 #[derive(Debug, Args)]

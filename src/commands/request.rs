@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Usage;
 use super::client::{self, Answer, Client, French, ReceiverArgs, Refused};
-use crate::proto::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
-use crate::proto::statement::{REQUEST_TYPE, RequestClaims};
-use crate::proto::text;
+use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
+use crate::format::statement::{REQUEST_TYPE, RequestClaims};
+use crate::format::text;
 use crate::reason::Reason;
 use crate::shutdown::Signals;
 

@@ -8,7 +8,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{self, Client, ReceiverArgs};
-use crate::proto::text;
+use crate::format::text;
 
 /// Arguments of `fanal status`.
 #[derive(Debug, Args)]

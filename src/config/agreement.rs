@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::pem::{self, RawTls};
-use super::problem::Reading;
+use super::problem::{Lines, Reading};
 use super::raw;
-use super::section::{Lines, Section};
+use super::section::Section;
 use super::settings::{Agreement, Approval, Camera, Ground, Hours, Tls};
 use super::values;
-use crate::proto::agreement::DURATION_LIMIT;
-use crate::proto::ids::{CentreId, Sha256};
+use crate::config::settings::DURATION_LIMIT;
+use crate::format::ids::{CentreId, Sha256};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -22,7 +22,7 @@ pub(super) struct Around<'a> {
     pub(super) commune: Option<&'a str>,
     pub(super) tls: Option<&'a Tls>,
     pub(super) grounds: &'a BTreeMap<String, Ground>,
-    pub(super) cameras: &'a BTreeMap<crate::proto::ids::CameraId, Camera>,
+    pub(super) cameras: &'a BTreeMap<crate::format::ids::CameraId, Camera>,
 }
 
 /// All agreements, in the file's order.
@@ -254,7 +254,7 @@ fn warn_idle_patterns(
     at: &Lines,
     key: &str,
     patterns: &[String],
-    cameras: &BTreeMap<crate::proto::ids::CameraId, Camera>,
+    cameras: &BTreeMap<crate::format::ids::CameraId, Camera>,
     reading: &mut Reading<'_>,
 ) {
     if cameras.is_empty() {

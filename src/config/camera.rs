@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::problem::Reading;
+use super::problem::{Lines, Reading};
 use super::raw;
-use super::section::{Lines, Unreadable};
+use super::section::Unreadable;
 use super::settings::{Camera, Credential, Streams, Transport};
 use super::values;
-use crate::proto::ids::{CameraId, CommuneId};
+use crate::format::ids::{CameraId, CommuneId};
 use crate::secret::Secret;
 
 /// Longest URL of a camera, in bytes.

@@ -9,9 +9,9 @@
 use std::path::Path;
 
 use super::camera::{Entry, id_of};
-use super::problem::Reading;
+use super::problem::{Lines, Reading};
 use super::raw;
-use super::section::{ENTRIES_LIMIT, Lines};
+use super::section::ENTRIES_LIMIT;
 
 /// Largest `cameras_file`.
 const TABLE_LIMIT: u64 = 4 * 1024 * 1024;

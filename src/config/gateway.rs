@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::agreement;
 use super::camera::{self, Entry};
-use super::problem::Reading;
-use super::section::{Lines, Root, Section};
+use super::problem::{Lines, Reading};
+use super::section::{Root, Section};
 use super::settings::{Congestion, Credential, Gateway, Host, Uplink};
 use super::{csv, grounds, pem, raw, values};
-use crate::proto::ids::CommuneId;
+use crate::format::ids::CommuneId;
 use crate::secret::Secret;
 
 /// Largest file of one password.

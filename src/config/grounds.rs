@@ -8,7 +8,7 @@ use super::raw;
 use super::section::Root;
 use super::settings::Ground;
 use super::values;
-use crate::proto::ids::CameraId;
+use crate::format::ids::CameraId;
 
 /// Ids of the closed list with French and English labels. A commune may add its
 /// own with `[[ground]]`; it can't change the meaning of these.

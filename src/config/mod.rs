@@ -58,7 +58,7 @@ pub struct Loaded<T> {
     /// The file they came from.
     pub file: PathBuf,
     /// SHA-256 of the file, for the journal's entry of a reload.
-    pub hash: crate::proto::ids::Sha256,
+    pub hash: crate::format::ids::Sha256,
 }
 
 /// Whose file it is.
@@ -139,7 +139,7 @@ fn load<T>(path: &Path, files: &dyn Files, check: Check<T>) -> Result<Loaded<T>,
         Some(settings) if !reading.failed() => Ok(Loaded {
             settings,
             file: path.to_owned(),
-            hash: crate::proto::ids::Sha256::of(text.as_bytes()),
+            hash: crate::format::ids::Sha256::of(text.as_bytes()),
         }),
         _ => Err(reading.into_errors()),
     }

@@ -8,11 +8,10 @@ use rustls::pki_types::{
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::problem::Reading;
+use super::problem::{Lines, Reading};
 use super::raw;
-use super::section::Lines;
 use super::settings::{ServerTls, Tls};
-use crate::proto::ids::Sha256;
+use crate::format::ids::Sha256;
 
 /// Largest file of certificates or of a key.
 const PEM_LIMIT: u64 = 256 * 1024;

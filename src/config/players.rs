@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::settings::Rtsp;
+use crate::connect::is_loopback;
 
 /// Start of the URLs that grants carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +70,7 @@ fn is_encrypted(clear: SocketAddr, tls: SocketAddr, named: Option<(&str, u16)>) 
         Some((_, port)) if port == tls.port() => true,
         Some((host, port)) if port == clear.port() => {
             // To a name of this machine alone it may well lead.
-            is_local && !crate::http::site::is_loopback(host.trim_matches(['[', ']']))
+            is_local && !is_loopback(host.trim_matches(['[', ']']))
         }
         // Forwarded from elsewhere: by the usual numbers, or else as without a name.
         Some((_, 322 | 8322)) => true,

@@ -1,11 +1,11 @@
 //! Mistakes with their place and mend, and the state of one reading.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::files::Files;
-use super::section::Lines;
 use super::values;
 
 /// Most values in one list.
@@ -266,5 +266,27 @@ impl<'a> Reading<'a> {
         }
         whole.push_str(rest);
         Ok(whole)
+    }
+}
+
+/// Where a section and its keys stand.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lines {
+    pub(super) header: u32,
+    pub(super) keys: BTreeMap<String, u32>,
+}
+
+impl Lines {
+    /// The key's line, or the section's where the key is missing.
+    pub(super) fn of(&self, key: &str) -> u32 {
+        self.keys.get(key).copied().unwrap_or(self.header)
+    }
+
+    /// All on one line, as in a table's row.
+    pub(super) fn row(line: u32) -> Self {
+        Self {
+            header: line,
+            keys: BTreeMap::new(),
+        }
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::gateway::{Password, metrics, password, state_dir};
 use super::pem::{self, RawTls};
-use super::problem::Reading;
-use super::section::{Lines, Root, Section};
+use super::problem::{Lines, Reading};
+use super::section::{Root, Section};
 use super::settings::{Account, Commune, Console, Operators, Receiver, Rtsp, Tls};
 use super::{raw, values};
-use crate::proto::ids::{CentreId, CommuneId};
+use crate::format::ids::{CentreId, CommuneId};
 
 /// Checks the whole file.
 pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Receiver> {

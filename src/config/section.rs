@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::problem::{Errors, Reading};
+use super::problem::{Errors, Lines, Reading};
 use super::raw::KEYS;
 
 /// Most entries of one kind: far above any commune.
@@ -24,28 +24,6 @@ pub(super) struct Root<'t> {
 pub(super) struct Section<T> {
     pub(super) raw: T,
     pub(super) at: Lines,
-}
-
-/// Where a section and its keys stand.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Lines {
-    pub(super) header: u32,
-    keys: BTreeMap<String, u32>,
-}
-
-impl Lines {
-    /// The key's line, or the section's where the key is missing.
-    pub(super) fn of(&self, key: &str) -> u32 {
-        self.keys.get(key).copied().unwrap_or(self.header)
-    }
-
-    /// All on one line, as in a table's row.
-    pub(super) fn row(line: u32) -> Self {
-        Self {
-            header: line,
-            keys: BTreeMap::new(),
-        }
-    }
 }
 
 /// An entry that could not be read as its kind.

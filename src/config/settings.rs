@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 
-use crate::proto::ids::{CameraId, CentreId, CommuneId, Sha256};
+use crate::format::ids::{CameraId, CentreId, CommuneId, Sha256};
 use crate::reason::Reason;
 use crate::secret::Secret;
+
+/// Longest duration that an agreement may name.
+pub const DURATION_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// A gateway's settings (`gateway.toml`).
 #[derive(Clone, Debug)]

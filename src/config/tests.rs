@@ -10,7 +10,7 @@ use super::settings::{Approval, Transport};
 use super::*;
 use crate::certs::trial::Trial;
 use crate::clock::Wall;
-use crate::proto::ids::CameraId;
+use crate::format::ids::CameraId;
 use crate::secret::Secret;
 
 /// Files in memory; everything under `/etc/fanal`.

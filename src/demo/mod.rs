@@ -98,7 +98,7 @@ impl Demo {
         let receiver_options = receiver::Options {
             clock: clock.clone(),
             accept_clock: None,
-            waits: receiver::library::Waits::default(),
+            waits: receiver::viewing::Waits::default(),
         };
         let receiver = Receiver::bind(loaded, receiver_options)
             .await

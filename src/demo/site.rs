@@ -13,7 +13,7 @@ use url::Url;
 use crate::certs::Identity;
 use crate::certs::trial::Trial;
 use crate::clock::Wall;
-use crate::proto::ids::CameraId;
+use crate::format::ids::CameraId;
 
 /// The commune of the trial.
 pub const COMMUNE: &str = "berre-l-etang";

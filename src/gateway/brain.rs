@@ -6,7 +6,7 @@
 //! | notices of relays | [`NOTICE_LIMIT`] | lost, logged; the next one tells |
 //! | the uplink's measured capacity | one figure | the newest stays |
 //! | orders to the frames thread | [`ORDER_LIMIT`] | the brain waits; that thread never waits for the brain |
-//! | journal entries in flight | [`crate::proto::gate::PENDING_LIMIT`] | requests are refused, `journal_unavailable` |
+//! | journal entries in flight | [`crate::policy::gate::PENDING_LIMIT`] | requests are refused, `journal_unavailable` |
 //! | socket requests | one a connection | they wait |
 
 mod checks;
@@ -24,23 +24,24 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::camera::State;
 use super::frames::{Order, Start};
 use super::rules;
 use super::socket::Asked;
 use crate::clock::Clock;
 use crate::config::{self, Loaded, settings};
+use crate::format::control::{Heads, RelayState, ToGateway, ToReceiver};
+use crate::format::ids::{CameraId, CentreId, GrantId, Sha256};
+use crate::gateway::relay::Notice;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::journal::writer::Writer;
 use crate::link::dial::Dialer;
-use crate::link::relay::Notice;
 use crate::link::{Event, Link};
+use crate::media::relay::RelayId;
+use crate::media::sink::State;
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
-use crate::proto::control::{Heads, RelayState, ToGateway, ToReceiver};
-use crate::proto::gate::{Command, Fresh, Gate, Rulebook, Ticket};
-use crate::proto::ids::{CameraId, CentreId, GrantId, RelayId, Sha256};
+use crate::policy::gate::{Command, Fresh, Gate, Rulebook, Ticket};
 use crate::reason::Reason;
 
 /// Events of links that wait.

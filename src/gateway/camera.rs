@@ -2,7 +2,7 @@
 //!
 //! One session per stream (a camera's main or sub picture) however many ask; a
 //! start is single-flight; the session closes `close_after` the last relay went.
-//! [`crate::proto::camera`] decides, a task per stream that is wanted ([`super::stream`])
+//! [`crate::policy::camera`] decides, a task per stream that is wanted ([`super::stream`])
 //! carries it out, [`super::session`] speaks RTSP through retina, [`super::host`]
 //! holds what the cameras of one recorder share. A camera that nobody wants has
 //! no task, no session and no memory but its counters.
@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | pictures | none waits here: each goes to every [`Sink`] at once, which must not block | the sink's queue decides |
 //! | kept group | 16 MiB and 30 s, only while somebody is attached or the camera is `warm` | dropped; the next joiner needs a key frame, see [`Pool::want_key_frame`] |
-//! | starts that wait for a place | one per stream | they wait their turn, [`crate::proto::starts`] |
+//! | starts that wait for a place | one per stream | they wait their turn, [`crate::policy::starts`] |
 //! | who joins and leaves | one entry per relay | – |
 
 use std::collections::HashMap;
@@ -30,22 +30,14 @@ use super::session::Target;
 use super::stream::{Change, Stream};
 use crate::clock::Clock;
 use crate::config::settings;
+use crate::format::ids::CameraId;
+use crate::media::relay::Profile;
+use crate::media::sink::Sink;
 use crate::media::splice::Numbers;
-use crate::media::unit::Frame;
 use crate::metrics::{self, CameraState};
-pub use crate::proto::camera::State;
-use crate::proto::camera::{Phase, Timing};
-use crate::proto::gate::Permit;
-use crate::proto::ids::{CameraId, Profile};
+use crate::policy::camera::{Phase, Timing};
+use crate::policy::gate::Permit;
 use crate::reason::{Reason, Refusal};
-
-/// Takes what a camera gives. Called on the frames thread; must not block.
-pub trait Sink: Send + Sync {
-    /// The next frame: a group's start or a picture.
-    fn push(&self, frame: &Frame);
-    /// The camera's state changed.
-    fn state(&self, state: &State);
-}
 
 /// All cameras of the commune. Lives on the frames thread; cheap to clone.
 #[derive(Clone, Debug)]
@@ -201,7 +193,7 @@ impl Pool {
     /// Asks for a key frame soon. Where none is due, the camera is asked over ONVIF
     /// if its settings name that, and otherwise its session is opened anew if it is
     /// known to begin with one: at most every five seconds, and a wish that comes
-    /// sooner waits ([`crate::proto::key_frames`]). RTSP has no way to ask.
+    /// sooner waits ([`crate::policy::key_frames`]). RTSP has no way to ask.
     pub fn want_key_frame(&self, camera: &CameraId, profile: Profile) {
         let stream = self.inner.lock().stream(camera, profile);
         if let Ok(stream) = stream {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::proto::camera::{Failure, Retry, Step};
+use crate::policy::camera::{Failure, Retry, Step};
 use crate::reason::{Reason, Refusal};
 
 /// A failure that is tried again after the ordinary wait.

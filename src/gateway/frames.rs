@@ -13,18 +13,21 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::camera::{Limits, Pool, State};
+use super::camera::{Limits, Pool};
+use super::turns::SharedLink;
 use super::uplink::{self, Share};
 use crate::clock::{Boot, Clock};
 use crate::config::settings;
+use crate::format::ids::{CameraId, CentreId, ProfileWish};
+use crate::gateway::relay::{Notice, Parts as RelayParts, RelaySender};
 use crate::link::Link;
 use crate::link::dial::Dialer;
-use crate::link::priority::Class;
-use crate::link::relay::{Notice, Parts as RelayParts, RelaySender};
+use crate::media::relay::Class;
+use crate::media::relay::{Profile, RelayId};
+use crate::media::sink::State;
 use crate::metrics;
-use crate::proto::gate::Permit;
-use crate::proto::ids::{CameraId, CentreId, Profile, ProfileWish, RelayId};
-use crate::proto::uplink::Key;
+use crate::policy::gate::Permit;
+use crate::policy::uplink::Key;
 use crate::reason::Reason;
 
 /// How long cameras stay attached for a centre whose link is lost: a link that
@@ -95,7 +98,7 @@ struct Frames {
     metrics: Arc<metrics::Gateway>,
     notices: mpsc::Sender<(RelayId, Notice)>,
     pool: Pool,
-    links: BTreeMap<CentreId, Link>,
+    links: BTreeMap<CentreId, SharedLink>,
     /// Centres without a link whose cameras are still held, and since when.
     lost: BTreeMap<CentreId, Instant>,
     relays: BTreeMap<Key, Relay>,
@@ -233,6 +236,7 @@ impl Frames {
 
     fn link_up(&mut self, centre: CentreId, link: Link) {
         self.lost.remove(&centre);
+        let link = SharedLink::new(link);
         self.links.insert(centre.clone(), link.clone());
         let of_centre = self.relays.iter().filter(|((of, _), _)| *of == centre);
         let keys: Vec<_> = of_centre.map(|(key, _)| key.clone()).collect();
@@ -270,7 +274,7 @@ impl Frames {
     }
 
     /// Puts a relay on a link.
-    fn attach(&mut self, key: &Key, link: &Link) {
+    fn attach(&mut self, key: &Key, link: &SharedLink) {
         let Some(relay) = self.relays.get(key) else {
             return;
         };

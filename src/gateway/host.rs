@@ -1,6 +1,6 @@
 //! What cameras of one host share: a limit of sessions, paced starts, and the
 //! hold after a refused password. And what all share: how many starts are under
-//! way at once ([`crate::proto::starts`]).
+//! way at once ([`crate::policy::starts`]).
 //!
 //! A host is the name or address in the camera's URL: a recorder serves many
 //! cameras, counts their sessions together and locks its account for all of them.
@@ -16,8 +16,8 @@ use super::cause;
 use super::front::challenge::Way;
 use crate::clock::Boot;
 use crate::config::settings;
-use crate::proto::camera::{Failure, Retry};
-use crate::proto::starts::{Starts, Ticket};
+use crate::policy::camera::{Failure, Retry};
+use crate::policy::starts::{Starts, Ticket};
 use crate::reason::{Reason, Refusal};
 
 /// Pause between two starts at a host that has no `[[host]]`: 200 cameras of one
@@ -355,7 +355,7 @@ impl Drop for Start {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::starts::PLACES;
+    use crate::policy::starts::PLACES;
 
     fn limited(max: u32) -> Arc<Hosts> {
         let hosts = Arc::new(Hosts::default());

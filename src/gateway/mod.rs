@@ -3,7 +3,7 @@
 //! Two threads with current-thread runtimes and the journal's own. *frames*
 //! ([`frames`]): links, cameras, relays, the sharing of the uplink ([`uplink`]).
 //! *control* (whoever runs [`Gateway::run`]): decisions ([`brain`] drives
-//! [`crate::proto::gate`]), metrics, the local socket, settings. Only commands and counters cross.
+//! [`crate::policy::gate`]), metrics, the local socket, settings. Only commands and counters cross.
 //!
 //! The order of a stop: no more requests → relays end and centres are told
 //! (`shutting_down`) → cameras get their TEARDOWN → the journal is written to its
@@ -17,10 +17,12 @@ pub mod front;
 mod host;
 mod onvif;
 pub mod probe;
+pub mod relay;
 mod rules;
 mod session;
 pub mod socket;
 mod stream;
+pub mod turns;
 mod uplink;
 
 use std::net::SocketAddr;
@@ -40,7 +42,7 @@ use crate::link;
 use crate::link::dial::Dialer;
 use crate::metrics;
 use crate::metrics::health::Checks;
-use crate::proto::gate::Gate;
+use crate::policy::gate::Gate;
 
 /// Reloads that wait.
 const RELOAD_LIMIT: usize = 4;
@@ -149,7 +151,7 @@ pub struct Gateway {
 /// What is bound of the brain's inputs before the threads start.
 #[derive(Debug)]
 struct Bound {
-    events: mpsc::Receiver<link::Event<crate::proto::control::ToGateway>>,
+    events: mpsc::Receiver<link::Event<crate::format::control::ToGateway>>,
     reloads: mpsc::Receiver<brain::ReloadReply>,
     orders: mpsc::Receiver<frames::Order>,
 }
@@ -300,7 +302,7 @@ impl Gateway {
 }
 
 type Opened = (
-    crate::proto::gate::Rulebook,
+    crate::policy::gate::Rulebook,
     Writer,
     writer::Recovered,
     String,

@@ -31,7 +31,7 @@ use super::front::challenge::{self, Signer};
 use super::front::fix::Fixes;
 use crate::clock::{Clock, Wall};
 use crate::config::settings::Credential;
-use crate::proto::ids::CameraId;
+use crate::format::ids::CameraId;
 use http::Post;
 use message::{Ask, Media, Unanswered};
 use xml::Element;

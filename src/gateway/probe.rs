@@ -15,10 +15,10 @@ use super::onvif::{Device, Devices};
 use super::session::{Limits, Opening, Picture, Progress, Session, Target};
 use crate::clock::Clock;
 use crate::config::settings;
+use crate::media::relay::Profile;
 use crate::media::timeline::TICKS_PER_SECOND;
 use crate::media::unit::{Codec, Configuration};
-use crate::proto::camera::Step;
-use crate::proto::ids::Profile;
+use crate::policy::camera::Step;
 use crate::reason::{Reason, Refusal};
 
 /// How long a key frame that was asked for is waited for.

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::settings::{self, Tls};
-use crate::proto::designation::{Authority, LinkAuthority, RevocationList};
-use crate::proto::gate::{Centre, Rulebook};
-use crate::proto::ids::Sha256;
-use crate::proto::jws::Signer;
+use crate::format::designation::{Authority, LinkAuthority, RevocationList};
+use crate::format::ids::Sha256;
+use crate::format::jws::Signer;
+use crate::policy::gate::{Centre, Rulebook};
 
 /// Largest certificate, key or list that is read.
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;

@@ -23,7 +23,7 @@ use super::onvif::Device;
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::media::unit::{Codec, Configuration};
-use crate::proto::camera::{Failure, StartStep, Step};
+use crate::policy::camera::{Failure, StartStep, Step};
 use crate::reason::Reason;
 
 /// How long things may take that no setting names. Tests shorten them.

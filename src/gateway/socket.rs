@@ -30,12 +30,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::journal::entry::Operator;
+use crate::format::cause::Cause;
+use crate::format::control::RelayState;
+use crate::format::ids::{CameraId, CentreId, GrantId, Incident, RequestId};
+use crate::format::statement::Operator;
+use crate::format::statement::RefusedCamera;
 use crate::link::transport::Transport;
-use crate::proto::control::RelayState;
-use crate::proto::ids::{CameraId, CentreId, GrantId, Incident, Profile, RequestId};
-use crate::proto::statement::RefusedCamera;
-use crate::proto::uplink::Cause;
+use crate::media::relay::Profile;
 use crate::reason::{Reason, Refusal};
 
 /// Connections served at once.

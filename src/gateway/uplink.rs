@@ -1,4 +1,4 @@
-//! Carries out what [`crate::proto::uplink`] decides: measures what passes,
+//! Carries out what [`crate::policy::uplink`] decides: measures what passes,
 //! moves relays between their cameras' streams, says what was done and why.
 //!
 //! All of it runs on the frames thread. A frame costs a lock that nobody
@@ -16,16 +16,18 @@ use tokio::time::Instant;
 
 use self::line::{Line, Outcome};
 use super::camera::{Attachment, Pool};
+use super::turns::SharedLink;
 use crate::clock::{Boot, Clock};
 use crate::config::settings;
-use crate::link::Link;
-use crate::link::priority::Class;
-use crate::link::relay::RelaySender;
+use crate::format::cause::Cause;
+use crate::format::ids::{CameraId, CentreId, ProfileWish};
+use crate::gateway::relay::RelaySender;
+use crate::media::relay::Class;
+use crate::media::relay::Profile;
 use crate::media::unit::Codec;
 use crate::metrics;
-use crate::proto::gate::Permit;
-use crate::proto::ids::{CameraId, CentreId, Profile, ProfileWish};
-use crate::proto::uplink::{ASSUMED_MAIN, ASSUMED_SUB, Cause, Key, Placed, Rate, Rates, Uplink};
+use crate::policy::gate::Permit;
+use crate::policy::uplink::{ASSUMED_MAIN, ASSUMED_SUB, Key, Placed, Rate, Rates, Uplink};
 use crate::reason::{Reason, Refusal};
 
 /// How often rates are measured and relays placed anew.
@@ -337,7 +339,7 @@ impl Share {
     }
 
     /// Measures, and helps what is late. [`Share::settle`] is due after it.
-    pub(super) fn tick(&mut self, links: &BTreeMap<CentreId, Link>) {
+    pub(super) fn tick(&mut self, links: &BTreeMap<CentreId, SharedLink>) {
         let time = self.ticked.elapsed();
         self.ticked = Instant::now();
         for held in self.held.values() {
@@ -380,8 +382,11 @@ impl Share {
         }
     }
 
-    fn note_sent(&mut self, links: &BTreeMap<CentreId, Link>) {
-        let total = links.values().map(|link| link.stats().sent_bytes).sum();
+    fn note_sent(&mut self, links: &BTreeMap<CentreId, SharedLink>) {
+        let total = links
+            .values()
+            .map(|shared| shared.link.stats().sent_bytes)
+            .sum();
         if self.sent.back().is_some_and(|(_, before)| *before > total) {
             // A link went: the sums can't be compared.
             self.sent.clear();
@@ -426,11 +431,11 @@ impl Share {
 
     /// What all links with relays give together, where one of them is known to be
     /// the limit; of the others what they carry counts.
-    fn measured(&self, links: &BTreeMap<CentreId, Link>) -> Option<u64> {
+    fn measured(&self, links: &BTreeMap<CentreId, SharedLink>) -> Option<u64> {
         let busy: BTreeSet<&CentreId> = self.running().map(|((centre, _), ..)| centre).collect();
         let known: Vec<Option<u64>> = busy
             .into_iter()
-            .filter_map(|centre| links.get(centre).map(Link::capacity))
+            .filter_map(|centre| links.get(centre).map(|shared| shared.link.capacity()))
             .collect();
         let sum: u64 = known.iter().flatten().map(|bytes| bytes * 8).sum();
         match (sum, known.contains(&None)) {

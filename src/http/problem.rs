@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
 
-use crate::proto::statement::RefusedCamera;
+use crate::format::statement::RefusedCamera;
 use crate::reason::{Reason, Refusal};
 
 /// Why a request failed, as the client gets it: `application/problem+json` with

@@ -3,10 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::proto::ids::{
-    CameraId, CentreId, CommuneId, GrantId, Incident, RelayId, RequestId, Sha256, SnapshotId,
+use crate::format::ids::{
+    CameraId, CentreId, CommuneId, GrantId, Incident, RequestId, Sha256, SnapshotId,
 };
-use crate::proto::statement::{RefusedCamera, Viewing};
+use crate::format::statement::{Operator, RefusedCamera, Viewing};
+use crate::media::relay::RelayId;
 use crate::reason::{Reason, Refusal};
 
 /// Version of the bodies.
@@ -259,17 +260,6 @@ pub struct WaitEnded {
     /// Who at the commune, where a person did it: the socket peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-}
-
-/// Who signed a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Operator {
-    /// Common name.
-    pub name: String,
-    /// Service number.
-    pub number: String,
-    /// Unit.
-    pub unit: String,
 }
 
 /// A grant's or renewal's entry.

@@ -21,9 +21,9 @@ use super::reader::{Content, Lines};
 use super::recover::{self, Last, Recent};
 use super::store::{Month, Store};
 use crate::clock::{Clock, Wall};
-use crate::proto::chain::{End, LINE_LIMIT};
-use crate::proto::ids::Sha256;
-use crate::proto::statement::HeadClaims;
+use crate::format::chain::{End, LINE_LIMIT};
+use crate::format::ids::Sha256;
+use crate::format::statement::HeadClaims;
 
 /// Room a line needs beside its entry: header, version, salt, journal's id.
 pub const OVERHEAD: usize = 512;

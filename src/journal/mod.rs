@@ -3,7 +3,7 @@
 //!
 //! | question | where |
 //! |---|---|
-//! | what bytes is a line, what is its link? | [`crate::proto::chain`] |
+//! | what bytes is a line, what is its link? | [`crate::format::chain`] |
 //! | what stands in a body? | [`entry`] |
 //! | how is it written, and mended after a failure? | [`log`], on [`store`] |
 //! | who waits for whom? | [`writer`]: own thread, group commit, the only maker of a [`Receipt`] |
@@ -39,7 +39,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::clock::Wall;
-use crate::proto::ids::Sha256;
+use crate::format::ids::Sha256;
 
 /// Proof that an entry is durable: made only by the writer, after fsync returned.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use serde::Deserialize;
 
 use super::entry::Entry;
-use crate::proto::chain::LINE_LIMIT;
-use crate::proto::ids::Sha256;
+use crate::format::chain::LINE_LIMIT;
+use crate::format::ids::Sha256;
 
 /// One file's lines.
 pub struct Lines<R> {

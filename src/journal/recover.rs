@@ -14,8 +14,8 @@ use super::entry::Entry;
 use super::reader::{self, Content, Lines, Place};
 use super::store::{Month, Store};
 use crate::clock::Wall;
-use crate::proto::chain::{End, LINE_LIMIT, Line};
-use crate::proto::ids::{GrantId, RequestId, Sha256};
+use crate::format::chain::{End, LINE_LIMIT, Line};
+use crate::format::ids::{GrantId, RequestId, Sha256};
 
 /// Every entry this young is kept: the longest grant, twice.
 pub const KEPT: Duration = Duration::from_secs(48 * 3600);

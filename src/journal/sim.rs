@@ -11,7 +11,7 @@ use super::entry::Entry;
 use super::log::encode;
 use super::store::{Month, Store};
 use crate::clock::Wall;
-use crate::proto::chain::End;
+use crate::format::chain::End;
 
 /// The lines of a journal with these entries.
 pub(crate) fn lines(entries: &[(Wall, Entry)]) -> Vec<Vec<u8>> {

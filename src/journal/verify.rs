@@ -3,7 +3,7 @@
 //! What it finds is named with file, line, number and what happened. Three
 //! things are looked at:
 //!
-//! * the chain ([`crate::proto::chain`]): a changed, removed, added, reordered
+//! * the chain ([`crate::format::chain`]): a changed, removed, added, reordered
 //!   or repeated line;
 //! * the heads that others hold (`--with DIR`): lines cut off at the end, or a
 //!   chain written anew, which no chain alone can show;
@@ -26,9 +26,9 @@ use super::entry::Entry;
 use super::reader::{self, Content, Lines};
 use super::store::{Disk, Month, Store};
 use crate::clock::Wall;
-use crate::proto::chain::{Break, End, LINE_LIMIT, Line};
-use crate::proto::ids::Sha256;
-use crate::proto::statement::HeadClaims;
+use crate::format::chain::{Break, End, LINE_LIMIT, Line};
+use crate::format::ids::Sha256;
+use crate::format::statement::HeadClaims;
 
 /// Most findings that are named; more are counted.
 pub const FINDINGS_LIMIT: usize = 200;
@@ -523,7 +523,7 @@ fn heads_of(entry: &Entry) -> Vec<HeadClaims> {
 
 /// Names in heads are ids; anything else would only spoil the report.
 fn jws_name(name: &str) -> bool {
-    crate::proto::ids::CommuneId::new(name).is_ok()
+    crate::format::ids::CommuneId::new(name).is_ok()
 }
 
 fn open(directory: &Path) -> Result<Disk, String> {

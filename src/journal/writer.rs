@@ -24,9 +24,9 @@ use super::recover::{self, Recent};
 use super::store::{Disk, Store};
 use super::{LockedDirectory, Receipt};
 use crate::clock::{Clock, Wall};
-use crate::proto::chain::{LINE_LIMIT, Line};
-use crate::proto::jws::Signer;
-use crate::proto::statement::HEAD_TYPE;
+use crate::format::chain::{LINE_LIMIT, Line};
+use crate::format::jws::Signer;
+use crate::format::statement::HEAD_TYPE;
 
 /// Most bytes of entries that wait to be written.
 pub const QUEUE_BYTES: usize = 4 * 1024 * 1024;

@@ -21,14 +21,13 @@ use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
 use super::socket::{Parity, Taking};
 use super::tls::{self, Peers};
 use super::transport::{Closed, Connection};
-use super::{Event, Link, control, priority, tunnel};
+use super::{Event, Link, TakesGroups, control, priority, tunnel};
 use crate::clock::{Boot, Clock};
 use crate::config::settings;
+use crate::format::control::{ToGateway, ToReceiver};
+use crate::format::ids::CommuneId;
 use crate::metrics;
-use crate::proto::control::{ToGateway, ToReceiver};
-use crate::proto::ids::CommuneId;
 use crate::reason::Reason;
-use crate::receiver::hub::Hub;
 
 /// Handshakes over UDP at once, before the peer's certificate is known to be good;
 /// those of TCP are counted apart ([`super::handshakes`]).
@@ -68,7 +67,7 @@ pub struct Parts {
     /// Where events go.
     pub events: mpsc::Sender<Event<ToReceiver>>,
     /// Who takes the media.
-    pub hub: Hub,
+    pub taker: Arc<dyn TakesGroups>,
 }
 
 /// The receiver's end of all links. Cheap to clone, usable from any thread;
@@ -340,7 +339,7 @@ impl Acceptor {
             commune = %name, session = number, address = %link.peer_address(),
             transport = %link.transport(), key_exchange = link.key_exchange(), "link up"
         );
-        self.parts.hub.link_up(&commune, &link);
+        self.parts.taker.link_up(&commune, &link);
         let up = self.parts.metrics.link_up.with_label_values(&[&name]);
         up.set(1);
         let session = Session {
@@ -365,7 +364,7 @@ impl Acceptor {
         };
         tokio::select! {
             () = session.run(side) => {}
-            () = media(&self.parts.hub, &commune, &link) => {}
+            () = media(&*self.parts.taker, &commune, &link) => {}
         }
         let mut live = self.lock();
         if live.get(&name).is_some_and(|live| live.number == number) {
@@ -373,7 +372,7 @@ impl Acceptor {
             up.set(0);
         }
         drop(live);
-        self.parts.hub.link_down(&commune);
+        self.parts.taker.link_down(&commune);
         drop(guard);
     }
 
@@ -447,17 +446,16 @@ struct Opened {
     receive: control::Receiver,
 }
 
-/// Gives each stream of pictures to the hub. Never returns: the session ends it.
-async fn media(hub: &Hub, commune: &CommuneId, link: &Link) {
+/// Gives each stream of pictures to who takes them. Never returns: the session ends it.
+async fn media(taker: &dyn TakesGroups, commune: &CommuneId, link: &Link) {
     // As many tasks as the peer may have streams: a few per allowed relay.
     let mut groups = JoinSet::new();
     loop {
         tokio::select! {
             stream = link.connection.accept_uni() => match stream {
                 Ok(stream) => {
-                    let (hub, commune) = (hub.clone(), commune.clone());
                     let offset = link.clock_offset_us();
-                    groups.spawn(async move { hub.take_group(&commune, stream, offset).await });
+                    groups.spawn(taker.take_group(commune.clone(), stream, offset));
                 }
                 Err(_) => std::future::pending::<()>().await,
             },

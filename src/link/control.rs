@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::transport::Connection;
-use crate::proto::control::MESSAGE_LIMIT;
+use crate::format::control::MESSAGE_LIMIT;
 use crate::reason::Reason;
 
 /// Bytes of messages that may wait for a peer to take them.

@@ -30,10 +30,10 @@ use super::{Event, Link};
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::connect;
+use crate::format::backoff::Backoff;
+use crate::format::control::{ToGateway, ToReceiver};
+use crate::format::ids::CentreId;
 use crate::metrics;
-use crate::proto::backoff::Backoff;
-use crate::proto::control::{ToGateway, ToReceiver};
-use crate::proto::ids::CentreId;
 use crate::reason::Reason;
 
 /// Waits between rounds over a centre's addresses.
@@ -577,7 +577,7 @@ impl Side for GatewaySide {
         link.set_send_window(now.window);
         if let Some(giving) = &mut self.giving {
             let boot = self.clock.now().boot;
-            let has_room = !link.known().queues() && !link.turns.waited(boot, WAITED);
+            let has_room = !link.known().queues() && !link.waited(boot, WAITED);
             self.recorder.parity(giving.tick(now, has_room));
         }
         if self.ticks.is_multiple_of(4) {

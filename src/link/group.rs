@@ -1,5 +1,5 @@
 //! One group of pictures on one unidirectional stream: its writer and reader.
-//! The bytes are those of [`crate::proto::wire`].
+//! The bytes are those of [`crate::media::wire`].
 
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream, WriteError};
 
 use crate::media::unit::AccessUnit;
-use crate::proto::wire::{
+use crate::media::wire::{
     self, ABANDONED, DecodeError, Fixed, GROUP_HEADER, GroupHeader, UNIT_HEADER, UnitHeader,
 };
 

@@ -14,13 +14,13 @@ pub mod congestion;
 pub mod control;
 pub mod dial;
 pub mod endpoint;
+mod ends;
 pub mod group;
 mod handshakes;
 pub mod priority;
 pub mod probe;
 mod reach;
 pub mod redundancy;
-pub mod relay;
 mod session;
 pub mod silence;
 pub mod socket;
@@ -28,17 +28,18 @@ pub mod stats;
 pub mod tls;
 pub mod transport;
 pub mod tunnel;
-mod turns;
 pub mod window;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::clock::Boot;
 use congestion::Known;
 use silence::{LOOK_EVERY, LOOK_IDLE, Silence};
 use tokio::sync::watch;
-use turns::LinkTurns;
+
+pub use ends::{GivesGroups, TakesGroups};
 
 /// What a link tells the control plane. `M` is what the peer sends.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ pub struct Link {
     known: Arc<Known>,
     /// The send window that is set.
     send_window: Arc<AtomicU64>,
-    turns: Arc<LinkTurns>,
+    giver: Arc<OnceLock<Arc<dyn GivesGroups>>>,
     relays: watch::Sender<usize>,
     /// An answer is overdue.
     silent: Arc<AtomicBool>,
@@ -108,7 +109,7 @@ impl Link {
             clock_offset: Arc::default(),
             known,
             send_window: Arc::default(),
-            turns: Arc::default(),
+            giver: Arc::default(),
             relays: watch::Sender::new(0),
             silent: Arc::default(),
             unheard: watch::Sender::new(Duration::ZERO),
@@ -128,7 +129,7 @@ impl Link {
 
     /// Lets streams hand over a little more than may be under way; costs nothing while
     /// that stays as it is.
-    fn fit_send_window(&self) {
+    pub(crate) fn fit_send_window(&self) {
         match self.known.window() {
             // Another congestion control, or nothing known yet: see the tick.
             0 => {}
@@ -145,11 +146,35 @@ impl Link {
     }
 
     /// Bytes to hand over at a time.
-    fn piece(&self) -> usize {
+    pub(crate) fn piece(&self) -> usize {
         match self.known.window() {
             0 => endpoint::piece(u64::MAX),
             window => endpoint::piece(window),
         }
+    }
+
+    /// Names who gives this link its groups; the first one named stays.
+    pub(crate) fn set_giver(&self, giver: Arc<dyn GivesGroups>) {
+        let _ = self.giver.set(giver);
+    }
+
+    /// Pictures may go on.
+    fn go_on(&self) {
+        if let Some(giver) = self.giver.get() {
+            giver.go_on();
+        }
+    }
+
+    /// Whether pictures waited for this link within this time.
+    fn waited(&self, now: Boot, within: Duration) -> bool {
+        self.giver
+            .get()
+            .is_some_and(|giver| giver.waited(now, within))
+    }
+
+    /// A control message waits for room: pictures let it go first.
+    pub(crate) fn control_waits(&self) -> bool {
+        self.control.is_busy() && self.connection.close_reason().is_none()
     }
 
     /// Counts a relay that this link carries from now on.
@@ -187,8 +212,10 @@ impl Link {
             if look.is_over {
                 return;
             }
-            if self.silent.swap(look.is_silent, Ordering::Relaxed) && !look.is_silent {
-                self.turns.back();
+            let is_heard_again =
+                self.silent.swap(look.is_silent, Ordering::Relaxed) && !look.is_silent;
+            if let Some(giver) = self.giver.get().filter(|_| is_heard_again) {
+                giver.heard_again();
             }
             if look.probe {
                 self.connection.probe();

@@ -19,8 +19,8 @@ use super::tls;
 use super::transport::Connection;
 use crate::clock::Clock;
 use crate::config::settings;
+use crate::format::control::ToGateway;
 use crate::metrics::health::{Check, State};
-use crate::proto::control::ToGateway;
 
 /// How long a centre has to refuse our certificate after the handshake, which
 /// for us is over before it has looked.

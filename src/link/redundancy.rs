@@ -358,7 +358,23 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulate::path::Random;
+
+    /// A small seeded generator (SplitMix64): the same seed gives the same numbers.
+    struct Random(u64);
+
+    impl Random {
+        const fn new(seed: u64) -> Self {
+            Self(seed)
+        }
+
+        const fn number(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self.0;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        }
+    }
 
     fn packet(random: &mut Random, length: usize) -> Vec<u8> {
         (0..length).map(|_| random.number() as u8 | 0x40).collect()

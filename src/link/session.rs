@@ -133,7 +133,7 @@ impl<S: Side> Session<S> {
                     }
                 }
             }
-            error = link.control.write(send, || link.turns.wake()) => {
+            error = link.control.write(send, || link.go_on()) => {
                 match link.connection.close_reason() {
                     Some(closed) => closed.to_string(),
                     None => {

@@ -13,36 +13,7 @@ use super::tunnel::Tunnel;
 use super::{endpoint, window};
 use crate::reason::Reason;
 
-/// What carries a link.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// QUIC over UDP: the rule.
-    Quic,
-    /// QUIC through TCP with TLS, where UDP does not get through.
-    Tcp,
-}
-
-impl Transport {
-    /// Both, for metrics.
-    pub const ALL: [Self; 2] = [Self::Quic, Self::Tcp];
-
-    /// Its name in metrics, logs and the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Quic => "quic",
-            Self::Tcp => "tcp",
-        }
-    }
-}
-
-impl std::fmt::Display for Transport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use crate::metrics::Transport;
 
 /// Characters kept of what a peer gives as its reason.
 const REASON_LIMIT: usize = 200;

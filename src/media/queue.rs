@@ -169,8 +169,8 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::media::relay::Profile;
     use crate::media::unit::{Codec, Configuration, Group, UnitFlags};
-    use crate::proto::ids::Profile;
 
     /// A group of no picture yet.
     pub(in crate::media) fn group(number: u64) -> Arc<Group> {

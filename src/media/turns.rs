@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::Boot;
-use crate::link::priority::Class;
+use crate::media::relay::Class;
 
 /// Time that what waits may take to send: at least, and at most.
 const ALLOWED: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(850));

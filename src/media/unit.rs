@@ -90,7 +90,7 @@ pub struct Group {
     /// From the kept group: not counted in transit figures.
     pub kept: bool,
     /// Which of the camera's streams.
-    pub profile: crate::proto::ids::Profile,
+    pub profile: crate::media::relay::Profile,
     /// What a decoder needs.
     pub configuration: Arc<Configuration>,
 }

@@ -8,13 +8,14 @@ use prometheus::{
     Registry,
 };
 
+use super::Transport;
 use super::register::Register;
 use super::{Journal, STEP_BUCKETS, encode, first_end, free_bytes};
 use crate::config::settings;
-use crate::link::transport::Transport;
-use crate::proto::camera::StartStep;
-use crate::proto::ids::{CameraId, CentreId, Profile};
-use crate::proto::uplink::Cause;
+use crate::format::cause::Cause;
+use crate::format::ids::{CameraId, CentreId};
+use crate::media::relay::Profile;
+use crate::policy::camera::StartStep;
 use crate::reason::Reason;
 
 /// The gateway's metrics (`fanal_gateway_…`).

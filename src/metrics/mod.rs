@@ -15,9 +15,11 @@ pub mod health;
 mod receiver;
 mod register;
 pub mod serve;
+mod transport;
 
 pub use gateway::{CameraState, Gateway};
-pub use receiver::{Receiver, STREAM_REFUSALS, ViewerKind};
+pub use receiver::{RTSP_REFUSALS, Receiver, STREAM_REFUSALS, ViewerKind};
+pub use transport::Transport;
 
 use std::path::Path;
 
@@ -91,7 +93,7 @@ pub(crate) fn certificate_end(pem: &Path) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::ids::{CameraId, CentreId, CommuneId};
+    use crate::format::ids::{CameraId, CentreId, CommuneId};
     use crate::reason::Reason;
 
     #[test]

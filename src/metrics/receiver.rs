@@ -8,9 +8,8 @@ use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGa
 use super::register::Register;
 use super::{Journal, STEP_BUCKETS, encode, first_end, free_bytes};
 use crate::config::settings;
-use crate::proto::ids::{CameraId, CommuneId};
+use crate::format::ids::{CameraId, CommuneId};
 use crate::reason::Reason;
-use crate::rtsp::message::REFUSALS as RTSP_REFUSALS;
 
 /// The receiver's metrics (`fanal_receiver_…`).
 #[derive(Debug)]
@@ -54,13 +53,29 @@ pub struct Receiver {
     pub viewers: IntGaugeVec,
     /// `kind`: jumps of slow viewers to the next key frame.
     pub viewer_skips_total: IntCounterVec,
-    /// `reason`: a reason's code, or one of [`REFUSALS`](crate::rtsp::message::REFUSALS).
+    /// `reason`: a reason's code, or one of [`RTSP_REFUSALS`].
     pub rtsp_refused_total: IntCounterVec,
     /// `commune`, `camera`: how old the newest picture is.
     pub newest_frame_age_seconds: GaugeVec,
     /// `commune`, `cause` ([`STREAM_REFUSALS`]): media streams that were stopped unread.
     pub streams_refused_total: IntCounterVec,
 }
+
+/// Labels of refused requests and connections besides the reasons' codes: what
+/// they are is told in the README's table of metrics.
+pub const RTSP_REFUSALS: [&str; 11] = [
+    "http",
+    "malformed",
+    "not_found",
+    "out_of_place",
+    "tls",
+    "too_large",
+    "too_many_connections",
+    "transport",
+    "unreadable_credentials",
+    "unsupported",
+    "wrong_credentials",
+];
 
 /// Why a media stream is stopped: no live grant allows its relay; its kind or
 /// codec is not known here; its bytes break the protocol.

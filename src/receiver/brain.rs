@@ -18,20 +18,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::atlas::{Atlas, Tiles};
 use super::control::{Answered, Ask, Shared, Table};
-use super::hub::{self, Hub};
+use super::hub::Hub;
 use super::rules;
+use super::viewing;
 use crate::clock::{Boot, Clock};
 use crate::config::{Loaded, settings};
+use crate::format::control::{Heads, ToGateway, ToReceiver};
+use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::journal::writer::Writer;
 use crate::link::accept::Acceptor;
 use crate::link::{Event as LinkEvent, Link};
+use crate::media::relay::RelayId;
 use crate::metrics::health::{Check, Checks};
 use crate::metrics::{self};
-use crate::proto::control::{Heads, ToGateway, ToReceiver};
-use crate::proto::desk::{Command, Denial, Desk, Notice, Still, Ticket, Viewer};
-use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
+use crate::policy::desk::{Command, Denial, Desk, Notice, Still, Ticket, Viewer};
 use crate::reason::{Reason, Refusal};
 
 /// How often figures and health are looked at.
@@ -60,7 +62,7 @@ pub(super) struct Brain {
     pub(super) acceptor: Acceptor,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) link_events: mpsc::Receiver<LinkEvent<ToReceiver>>,
-    pub(super) hub_events: mpsc::Receiver<hub::Event>,
+    pub(super) hub_events: mpsc::Receiver<viewing::Event>,
     pub(super) table: watch::Sender<Arc<Table>>,
     pub(super) shared: watch::Sender<Arc<Shared>>,
     pub(super) notices: broadcast::Sender<Notice>,
@@ -216,20 +218,20 @@ impl Brain {
         }
     }
 
-    fn hub_event(&mut self, event: hub::Event) {
+    fn hub_event(&mut self, event: viewing::Event) {
         let now = self.clock.now();
         match event {
-            hub::Event::FirstPicture { commune, camera } => {
+            viewing::Event::FirstPicture { commune, camera } => {
                 for waited in self.desk.handle_first_picture(&commune, &camera, now) {
                     self.metrics
                         .first_picture_seconds
                         .observe(waited.as_secs_f64());
                 }
             }
-            hub::Event::KeyFrameWanted { commune, relay } => {
+            viewing::Event::KeyFrameWanted { commune, relay } => {
                 self.send(&commune, &ToGateway::KeyFrame { relay });
             }
-            hub::Event::ViewingStarted(viewing) => {
+            viewing::Event::ViewingStarted(viewing) => {
                 let viewer = Viewer {
                     number: viewing.number,
                     grant: viewing.grant,
@@ -241,7 +243,7 @@ impl Brain {
                 };
                 self.desk.handle_viewing_started(viewer, now);
             }
-            hub::Event::ViewingEnded(viewing, reason) => {
+            viewing::Event::ViewingEnded(viewing, reason) => {
                 self.desk.handle_viewing_ended(viewing.number, reason, now);
             }
         }
@@ -302,7 +304,7 @@ impl Brain {
                 let _ = reply.send(result);
             }
             Ask::ReloadFailed { error } => {
-                self.note_reload(crate::proto::ids::Sha256::ZERO, Some(error));
+                self.note_reload(crate::format::ids::Sha256::ZERO, Some(error));
             }
         }
     }
@@ -331,7 +333,7 @@ impl Brain {
         Ok(())
     }
 
-    fn note_reload(&mut self, settings: crate::proto::ids::Sha256, error: Option<String>) {
+    fn note_reload(&mut self, settings: crate::format::ids::Sha256, error: Option<String>) {
         match &error {
             None => tracing::info!("new settings are in force"),
             Some(error) => tracing::error!(%error, "the old settings stay"),

@@ -9,21 +9,22 @@ use bytes::Bytes;
 use prometheus::IntCounter;
 use tokio::sync::Notify;
 
-use super::hub::{Event, Viewing};
-use super::library::Waits;
 use super::outbox::Outbox;
 use super::pace::{Rate, Sampling};
 use super::viewer::Viewer;
+use super::viewing::{Event, Viewing, Waits};
 use crate::clock::{Boot, Clock};
+use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::media::h265::Picture;
 use crate::media::kept::Kept;
+use crate::media::packets::Packetised;
 use crate::media::queue::Place;
+use crate::media::relay::RelayId;
+use crate::media::source::Sampled;
 use crate::media::unit::{AccessUnit, Codec, Configuration, Group};
 use crate::metrics;
-use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
 use crate::reason::Reason;
-use crate::rtsp::Sampled;
-use crate::rtsp::rtp::{Packetised, Packetiser};
+use crate::rtsp::rtp::Packetiser;
 
 /// Longest pause between pictures that a slow camera may make and still count as
 /// one that gives pictures.

@@ -9,10 +9,10 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::clock::Wall;
 use crate::config::{Loaded, settings};
-use crate::journal::entry::Operator;
-use crate::proto::designation::Authority;
-use crate::proto::desk::{Asked, Commune, Denial, Desk, Grant, Notice, Still, Told};
-use crate::proto::ids::{CameraId, CommuneId, GrantId, RequestId};
+use crate::format::designation::Authority;
+use crate::format::ids::{CameraId, CommuneId, GrantId, RequestId};
+use crate::format::statement::Operator;
+use crate::policy::desk::{Asked, Commune, Denial, Desk, Grant, Notice, Still, Told};
 use crate::reason::{Reason, Refusal};
 
 /// Questions that wait for the control task; beyond it the API answers 503.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use aws_lc_rs::hmac;
 
-use crate::proto::ids::GrantId;
+use crate::format::ids::GrantId;
 use crate::secret::Secret;
 
 /// Bytes of the key.

@@ -21,10 +21,10 @@ use tokio::sync::Mutex;
 
 use super::control::Shared;
 use crate::clock::{Boot, Now, Wall};
-use crate::proto::designation::{self, Authority, Rules};
-use crate::proto::ids::Sha256;
-use crate::proto::jws::CHAIN_LIMIT;
-use crate::proto::trust::pem;
+use crate::format::designation::{self, Authority, Rules};
+use crate::format::ids::Sha256;
+use crate::format::jws::CHAIN_LIMIT;
+use crate::format::trust::pem;
 
 /// Most files of a directory.
 pub const FILES: usize = 10_000;

@@ -62,6 +62,7 @@ impl Frames {
         let (over_sender, over) = oneshot::channel();
         let token = CancellationToken::new();
         let stop = token.clone();
+        let hub = library.hub.clone();
         let thread = std::thread::Builder::new()
             .name("frames".to_owned())
             .spawn(move || {
@@ -72,7 +73,7 @@ impl Frames {
                     .build();
                 match runtime {
                     Ok(runtime) => runtime.block_on(async {
-                        let started = bind(&settings, parts.clone(), library).await;
+                        let started = bind(&settings, parts, library).await;
                         let (acceptor, server, result) = match started {
                             Ok((bound, server)) => {
                                 (Some(bound.acceptor.clone()), server, Ok(bound))
@@ -85,7 +86,7 @@ impl Frames {
                             return;
                         };
                         if wait.await.is_ok() {
-                            run(acceptor, server, parts.hub, stop).await;
+                            run(acceptor, server, hub, stop).await;
                         }
                     }),
                     Err(error) => {

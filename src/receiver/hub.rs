@@ -15,6 +15,7 @@
 mod view;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -23,20 +24,21 @@ use quinn::RecvStream;
 use tokio::sync::{Notify, mpsc};
 
 use super::camera::Camera;
-use super::library::Waits;
 use super::outbox::Outbox;
+use super::viewing::{Event, ViewRequest, Waits};
 use crate::clock::Clock;
-use crate::link::Link;
+use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::link::group::{GroupReader, ReadError};
 use crate::link::transport::Transport;
+use crate::link::{Link, TakesGroups};
+use crate::media::relay::RelayId;
+use crate::media::source;
 use crate::media::unit::Codec;
+use crate::media::wire::{DecodeError, GroupHeader, SUPERSEDED, UNGRANTED, UNKNOWN_KIND};
 use crate::metrics;
-use crate::proto::desk::Permit;
-use crate::proto::ids::{CameraId, CommuneId, GrantId, RelayId};
-use crate::proto::seldom::Seldom;
-use crate::proto::wire::{DecodeError, GroupHeader, SUPERSEDED, UNGRANTED, UNKNOWN_KIND};
+use crate::policy::desk::Permit;
+use crate::policy::seldom::Seldom;
 use crate::reason::Reason;
-use crate::rtsp;
 use view::View;
 
 /// How long a stream has for its header.
@@ -118,67 +120,6 @@ impl Grant {
     fn cameras(&self) -> MutexGuard<'_, HashSet<(CommuneId, CameraId)>> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the hub tells the control plane.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A relay's first complete key frame since it was allowed.
-    FirstPicture {
-        /// The commune.
-        commune: CommuneId,
-        /// The camera.
-        camera: CameraId,
-    },
-    /// A viewer joined a camera and nothing is kept: a key frame is needed.
-    KeyFrameWanted {
-        /// The commune.
-        commune: CommuneId,
-        /// The relay.
-        relay: RelayId,
-    },
-    /// A viewer began to get pictures.
-    ViewingStarted(Viewing),
-    /// A viewer went: why it was ended, or `None` where it left by itself.
-    ViewingEnded(Viewing, Option<Reason>),
-}
-
-/// One viewer's viewing, as the journal wants it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Viewing {
-    /// Unique in this process.
-    pub number: u64,
-    /// The grant.
-    pub grant: GrantId,
-    /// The commune.
-    pub commune: CommuneId,
-    /// The camera.
-    pub camera: CameraId,
-    /// Who: the operator's number, or `vms:NAME`.
-    pub who: String,
-    /// How: `rtsp`, `rtsp_udp`, `live`.
-    pub how: &'static str,
-    /// From where.
-    pub from: String,
-}
-
-/// Who wants to view, under which grant.
-#[derive(Clone, Debug)]
-pub struct ViewRequest {
-    /// The grant.
-    pub grant: GrantId,
-    /// The commune.
-    pub commune: CommuneId,
-    /// The camera.
-    pub camera: CameraId,
-    /// Who: the operator's number, or `vms:NAME`.
-    pub who: String,
-    /// How: `rtsp`, `rtsp_udp`, `live`.
-    pub how: &'static str,
-    /// From where.
-    pub from: String,
-    /// Whether RTP packets are wanted in the events (RTSP) or units alone.
-    pub packets: bool,
 }
 
 impl Hub {
@@ -306,27 +247,6 @@ impl Hub {
         }
     }
 
-    /// The commune has a new link, which may open as many streams as its relays need.
-    pub(crate) fn link_up(&self, commune: &CommuneId, link: &Link) {
-        let mut state = self.shared.lock();
-        let place = state.communes.entry(commune.clone()).or_default();
-        place.link = Some(link.clone());
-        place.permit_streams();
-    }
-
-    /// The commune's link is gone: viewers stay, groups of it are over.
-    ///
-    /// The groups themselves end with their streams; a link that is up is left
-    /// alone, so a call that comes late does no harm.
-    pub fn link_down(&self, commune: &CommuneId) {
-        let mut state = self.shared.lock();
-        if let Some(place) = state.communes.get_mut(commune) {
-            place
-                .link
-                .take_if(|link| link.connection.close_reason().is_some());
-        }
-    }
-
     /// What carries the commune's link, while there is one.
     pub(crate) fn transport(&self, commune: &CommuneId) -> Option<Transport> {
         let state = self.shared.lock();
@@ -357,9 +277,8 @@ impl Hub {
         }
     }
 
-    /// A commune's media: takes one unidirectional stream's group. Called by the
-    /// link's accept loop on the frames runtime, as a task per stream.
-    pub async fn take_group(&self, commune: &CommuneId, stream: RecvStream, clock_offset_us: i64) {
+    /// A commune's media: takes one unidirectional stream's group.
+    async fn take(&self, commune: &CommuneId, stream: RecvStream, clock_offset_us: i64) {
         let mut reader = GroupReader::new(stream);
         let header = match tokio::time::timeout(HEADER_TIMEOUT, reader.header()).await {
             Ok(Ok(header)) => header,
@@ -455,7 +374,7 @@ impl Hub {
         &self,
         request: ViewRequest,
         timeout: Duration,
-    ) -> Result<Arc<dyn rtsp::Source>, Reason> {
+    ) -> Result<Arc<dyn source::Source>, Reason> {
         let (grant, camera) = {
             let state = self.shared.lock();
             if let Some(reason) = state.stopped {
@@ -527,6 +446,39 @@ impl Hub {
         self.shared.count_relays(&state);
         drop(state);
         self.shared.allowed.notify_waiters();
+    }
+}
+
+impl TakesGroups for Hub {
+    /// The commune has a new link, which may open as many streams as its relays need.
+    fn link_up(&self, commune: &CommuneId, link: &Link) {
+        let mut state = self.shared.lock();
+        let place = state.communes.entry(commune.clone()).or_default();
+        place.link = Some(link.clone());
+        place.permit_streams();
+    }
+
+    /// The commune's link is gone: viewers stay, groups of it are over.
+    ///
+    /// The groups themselves end with their streams; a link that is up is left
+    /// alone, so a call that comes late does no harm.
+    fn link_down(&self, commune: &CommuneId) {
+        let mut state = self.shared.lock();
+        if let Some(place) = state.communes.get_mut(commune) {
+            place
+                .link
+                .take_if(|link| link.connection.close_reason().is_some());
+        }
+    }
+
+    fn take_group(
+        &self,
+        commune: CommuneId,
+        stream: RecvStream,
+        clock_offset_us: i64,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let hub = self.clone();
+        Box::pin(async move { hub.take(&commune, stream, clock_offset_us).await })
     }
 }
 

@@ -2,43 +2,23 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::control::Table;
 use super::credentials::Credentials;
-use super::hub::{Hub, ViewRequest};
+use super::hub::Hub;
+use super::viewing::ViewRequest;
 use crate::clock::Clock;
-use crate::proto::control::RelayState;
-use crate::proto::desk::Grant;
-use crate::proto::ids::{CameraId, CommuneId, GrantId};
+use crate::format::control::RelayState;
+use crate::format::ids::{CameraId, CommuneId, GrantId};
+use crate::media::source::Source;
+use crate::policy::desk::Grant;
 use crate::reason::Reason;
 use crate::rtsp::transport::Transport;
-use crate::rtsp::{self, OpenError, OpenRequest, Source};
+use crate::rtsp::{self, OpenError, OpenRequest};
 use crate::secret::Secret;
-
-/// How long viewers wait for pictures, and how old those may be that they get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waits {
-    /// DESCRIBE and PLAY wait this long for a picture: players give up after 5 s.
-    pub open: Duration,
-    /// A camera that has given no picture for this long is away.
-    pub silence: Duration,
-    /// A kept group whose newest picture is older is given to nobody who joins.
-    pub kept: Duration,
-}
-
-impl Default for Waits {
-    fn default() -> Self {
-        Self {
-            open: Duration::from_millis(4_500),
-            silence: Duration::from_secs(5),
-            kept: Duration::from_secs(3),
-        }
-    }
-}
 
 /// The receiver's library.
 #[derive(Debug)]

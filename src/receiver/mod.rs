@@ -3,7 +3,7 @@
 //!
 //! Two threads: *frames* ([`frames`]: links, [`hub`], RTSP viewers) and the
 //! caller's runtime with the control task ([`brain`], which drives
-//! [`crate::proto::desk`]), the API and the metrics; the journal has its own.
+//! [`crate::policy::desk`]), the API and the metrics; the journal has its own.
 //!
 //! It ends in this order: no more requests, viewers are told why and end, their
 //! viewings and `stopped` are journalled, players and gateways are told
@@ -24,6 +24,7 @@ mod pace;
 mod players;
 pub mod rules;
 mod viewer;
+pub mod viewing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,14 +35,14 @@ use tokio_util::sync::CancellationToken;
 use self::control::{ASKS, Control, NOTICES, Shared, Table};
 use crate::clock::Clock;
 use crate::config::{Loaded, settings};
+use crate::format::designation::Authority;
 use crate::http;
 use crate::journal::entry::Entry;
 use crate::journal::writer::{Options as JournalOptions, Recovered, Writer};
 use crate::link::accept::Parts;
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
-use crate::proto::designation::Authority;
-use crate::proto::desk::Desk;
+use crate::policy::desk::Desk;
 
 /// Events of links that wait for the control task; then the links wait.
 const LINK_EVENTS: usize = 256;
@@ -67,7 +68,7 @@ pub struct Options {
     /// Who accepts the clock as it stands, though the journal holds a later time.
     pub accept_clock: Option<String>,
     /// How long players wait for pictures, and how old those may be that they get.
-    pub waits: library::Waits,
+    pub waits: viewing::Waits,
 }
 
 impl Default for Options {
@@ -75,7 +76,7 @@ impl Default for Options {
         Self {
             clock: Clock::system(),
             accept_clock: None,
-            waits: library::Waits::default(),
+            waits: viewing::Waits::default(),
         }
     }
 }
@@ -152,7 +153,7 @@ impl Receiver {
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
             events: link_sender,
-            hub: hub.clone(),
+            taker: Arc::new(hub.clone()),
         };
         let (frames, bound) = frames::Frames::start(Arc::clone(&settings), parts, library).await?;
         let console = listen_console(&settings).await?;

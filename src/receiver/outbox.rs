@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::hub::Event;
+use super::viewing::Event;
 
 /// Events that wait here beyond what the channel holds, before somebody looks.
 const ALARM: usize = 1024;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::settings;
-use crate::proto::designation::{Authority, LinkAuthority};
-use crate::proto::desk::{CommuneRules, Rulebook};
-use crate::proto::jws::Signer;
+use crate::format::designation::{Authority, LinkAuthority};
+use crate::format::jws::Signer;
+use crate::policy::desk::{CommuneRules, Rulebook};
 use crate::secret::Secret;
 
 /// Largest certificate, key or list that is read.

@@ -8,14 +8,14 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-use super::hub::{Event, Viewing};
 use super::outbox::Outbox;
+use super::viewing::{Event, Viewing};
+use crate::media::packets::Packetised;
 use crate::media::queue::{Next, Place, Pushed, Queue};
+use crate::media::source;
 use crate::media::unit::AccessUnit;
 use crate::metrics::{self, ViewerKind};
 use crate::reason::Reason;
-use crate::rtsp;
-use crate::rtsp::rtp::Packetised;
 
 /// A picture on its way to a viewer.
 type Picture = (Arc<AccessUnit>, Arc<Packetised>);
@@ -38,7 +38,7 @@ struct Inner {
     /// The kept group at joining.
     burst: VecDeque<Picture>,
     /// The camera's clock.
-    sampled: Option<rtsp::Sampled>,
+    sampled: Option<source::Sampled>,
     queue: Queue<Picture>,
     /// Why it is over.
     end: Option<Reason>,
@@ -54,7 +54,7 @@ impl Viewer {
     pub(super) fn new(
         viewing: Viewing,
         packets: bool,
-        (burst, sampled): (VecDeque<Picture>, Option<rtsp::Sampled>),
+        (burst, sampled): (VecDeque<Picture>, Option<source::Sampled>),
         outbox: Arc<Outbox>,
         metrics: Arc<metrics::Receiver>,
     ) -> Arc<Self> {
@@ -103,7 +103,7 @@ impl Viewer {
         unit: &Arc<AccessUnit>,
         place: Place,
         packets: &Arc<Packetised>,
-        sampled: Option<rtsp::Sampled>,
+        sampled: Option<source::Sampled>,
     ) {
         let mut inner = self.lock();
         if inner.end.is_some() {
@@ -154,20 +154,20 @@ impl Viewer {
         }
     }
 
-    fn take(&self) -> Option<rtsp::Event> {
+    fn take(&self) -> Option<source::Event> {
         let mut inner = self.lock();
         if let Some(reason) = inner.end {
-            return Some(rtsp::Event::End(reason));
+            return Some(source::Event::End(reason));
         }
         let event = match inner.burst.pop_front() {
-            Some((unit, packets)) => rtsp::Event::Unit {
+            Some((unit, packets)) => source::Event::Unit {
                 unit,
                 packets,
                 kept: true,
             },
             None => match inner.queue.pop()? {
-                Next::Skipped => return Some(rtsp::Event::Skipped),
-                Next::Picture((unit, packets)) => rtsp::Event::Unit {
+                Next::Skipped => return Some(source::Event::Skipped),
+                Next::Picture((unit, packets)) => source::Event::Unit {
                     unit,
                     packets,
                     kept: false,
@@ -182,7 +182,7 @@ impl Viewer {
         Some(event)
     }
 
-    fn poll_take(&self, cx: &mut Context<'_>) -> Poll<rtsp::Event> {
+    fn poll_take(&self, cx: &mut Context<'_>) -> Poll<source::Event> {
         if let Some(event) = self.take() {
             return Poll::Ready(event);
         }
@@ -207,16 +207,16 @@ impl Viewer {
 #[derive(Debug)]
 pub(super) struct Subscription(pub(super) Arc<Viewer>);
 
-impl rtsp::Subscription for Subscription {
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = rtsp::Event> + Send + '_>> {
+impl source::Subscription for Subscription {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = source::Event> + Send + '_>> {
         Box::pin(std::future::poll_fn(|cx| self.0.poll_take(cx)))
     }
 
-    fn try_next(&mut self) -> Option<rtsp::Event> {
+    fn try_next(&mut self) -> Option<source::Event> {
         self.0.take()
     }
 
-    fn sampled(&self) -> Option<rtsp::Sampled> {
+    fn sampled(&self) -> Option<source::Sampled> {
         self.0.lock().sampled
     }
 }

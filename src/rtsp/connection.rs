@@ -15,13 +15,14 @@ use super::message::{self, Incoming, Method, ReadError, Reply, Request};
 use super::out_tcp::{Io, Output, drive};
 use super::out_udp::Sender;
 use super::rtcp::Sent;
-use super::rtp::Packetised;
 use super::sdp::Picture;
 use super::server::{Notice, Place, Shared};
 use super::session::{Context, Machine, Step};
 use super::splice::Splice;
 use super::transport::Transport;
-use super::{Event, OpenError, OpenRequest, Sampled, Source, Subscription};
+use super::{OpenError, OpenRequest};
+use crate::media::packets::Packetised;
+use crate::media::source::{Event, Sampled, Source, Subscription};
 use crate::reason::Reason;
 
 /// How long the last bytes may take.

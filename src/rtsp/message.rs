@@ -299,26 +299,10 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
     /// Body; empty for none.
     pub body: Vec<u8>,
-    /// Why the request is refused, as metrics count it: a reason's code or one
-    /// of [`REFUSALS`]; `None` where it is not, or only asked for credentials.
+    /// Why the request is refused, as metrics count it: a reason's code or another
+    /// label (README, Metrics); `None` where it is not, or only asked for credentials.
     pub refused: Option<&'static str>,
 }
-
-/// Labels of refused requests and connections besides the reasons' codes: what
-/// they are is told in the README's table of metrics.
-pub const REFUSALS: [&str; 11] = [
-    "http",
-    "malformed",
-    "not_found",
-    "out_of_place",
-    "tls",
-    "too_large",
-    "too_many_connections",
-    "transport",
-    "unreadable_credentials",
-    "unsupported",
-    "wrong_credentials",
-];
 
 /// The phrase of a status that this server answers with (RFC 2326 7.1.1).
 const fn phrase(status: u16) -> &'static str {

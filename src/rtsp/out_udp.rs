@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 
 use super::out_tcp::SEND_BUFFER;
-use super::rtp::Packetised;
+use crate::media::packets::Packetised;
 
 /// Packets sent at once; a key frame in one burst overruns players' socket buffers.
 const BURST: usize = 4;

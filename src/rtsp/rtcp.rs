@@ -5,9 +5,10 @@ use std::time::Duration;
 use rtcp_types::prelude::*;
 use rtcp_types::{Bye, Compound, Sdes, SdesChunk, SdesItem, SenderReport};
 
-use super::Sampled;
-use super::rtp::{CLOCK, Packetised};
+use super::rtp::CLOCK;
 use crate::clock::Wall;
+use crate::media::packets::Packetised;
+use crate::media::source::Sampled;
 use crate::reason::Reason;
 
 /// Longest pause between two sender reports, pictures or not (RFC 3550 6.2):

@@ -7,8 +7,9 @@
 //! second PLAY on a session's packets are renumbered for it alone: they go on where
 //! it stopped, and the kept pictures stand between its last one and the newest.
 
-use super::Sampled;
-use super::rtp::{BURST_TICKS, Packetised};
+use super::rtp::BURST_TICKS;
+use crate::media::packets::Packetised;
+use crate::media::source::Sampled;
 
 /// How much later than the last picture of before the newest one stands, where the
 /// camera has sent none meanwhile: 40 ms.

@@ -9,10 +9,11 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use super::Start;
 use super::clip::{Clip, Moment, Name};
 use crate::clock::Wall;
+use crate::media::source::{Event, Sampled, Source, Subscription};
 use crate::media::unit::{AccessUnit, Codec, Configuration, UnitFlags};
 use crate::reason::Reason;
 use crate::rtsp::rtp::Packetiser;
-use crate::rtsp::{Event, Library, OpenError, OpenRequest, Sampled, Source, Subscription};
+use crate::rtsp::{Library, OpenError, OpenRequest};
 use crate::secret::Secret;
 
 /// The streams of all cameras, by path.

@@ -27,9 +27,7 @@ pub mod encoder;
 pub mod field;
 mod font;
 mod jpeg;
-pub mod path;
 pub mod scene;
-pub mod wan;
 
 use camera::{Camera, Cameras};
 use clip::{Clip, Name, Settings};

@@ -8,10 +8,11 @@ mod site;
 
 use std::time::Duration;
 
-use fanal::proto::control::{RelayState, ToGateway, ToReceiver};
-use fanal::proto::ids::{CentreId, GrantId, Profile, RequestId, Sha256};
-use fanal::proto::statement::{GRANT_TYPE, REQUEST_TYPE, TOKEN_TYPE, TokenClaims, ViewingsClaims};
-use fanal::proto::uplink::Cause;
+use fanal::format::cause::Cause;
+use fanal::format::control::{RelayState, ToGateway, ToReceiver};
+use fanal::format::ids::{CentreId, GrantId, RequestId, Sha256};
+use fanal::format::statement::{GRANT_TYPE, REQUEST_TYPE, TOKEN_TYPE, TokenClaims, ViewingsClaims};
+use fanal::media::relay::Profile;
 use fanal::reason::{Reason, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
@@ -314,7 +315,7 @@ async fn only_good_tokens_open_the_api() {
     assert_eq!(get(request).await.problem(), (401, "token_invalid"));
     let machine = site.trial.machine("corg-30").unwrap();
     let machine =
-        fanal::proto::jws::Signer::from_pem(machine.key.expose(), &machine.certificate).unwrap();
+        fanal::format::jws::Signer::from_pem(machine.key.expose(), &machine.certificate).unwrap();
     assert_eq!(
         get(machine.sign(TOKEN_TYPE, &good)).await.problem(),
         (401, "token_invalid")
@@ -464,7 +465,7 @@ async fn events_tell_states_ends_and_nothing_of_other_units() {
     let other = site.operator("99", "COB Istres");
     let mut elsewhere = Events::listen(site, &site.token(&other)).await;
     granted.gateway.send(&ToReceiver::Relay {
-        relay: fanal::proto::ids::RelayId(2),
+        relay: fanal::media::relay::RelayId(2),
         camera: camera("port"),
         state: RelayState::Retrying,
         refusal: Some(Refusal::new(Reason::CameraUnreachable, "no answer")),
@@ -551,9 +552,9 @@ async fn a_release_tells_the_gateway_who_and_sends_the_viewings() {
             _ => None,
         })
         .await;
-    let signed = fanal::proto::jws::open::<ViewingsClaims>(
+    let signed = fanal::format::jws::open::<ViewingsClaims>(
         &statement,
-        fanal::proto::statement::VIEWINGS_TYPE,
+        fanal::format::statement::VIEWINGS_TYPE,
     );
     let claims = signed.unwrap().claims;
     assert_eq!((claims.grant, claims.viewings.len()), (granted.id, 0));

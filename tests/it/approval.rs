@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use fanal::format::control::ToReceiver;
+use fanal::format::ids::RequestId;
+use fanal::format::statement::REQUEST_TYPE;
 use fanal::gateway::socket::{self, Answer, Request, Waiting};
-use fanal::proto::control::ToReceiver;
-use fanal::proto::ids::RequestId;
-use fanal::proto::statement::REQUEST_TYPE;
 use fanal::reason::{Reason, Refusal};
 use hyper::{Method, StatusCode};
 use serde_json::Value;

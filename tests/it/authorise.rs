@@ -8,10 +8,10 @@ use std::time::Duration;
 use fanal::certs::Validity;
 use fanal::certs::authority::Person;
 use fanal::clock::Wall;
+use fanal::format::control::{RelayState, ToGateway, ToReceiver};
+use fanal::format::ids::{CommuneId, GrantId};
+use fanal::format::statement::{REQUEST_TYPE, RequestClaims};
 use fanal::gateway::socket;
-use fanal::proto::control::{RelayState, ToGateway, ToReceiver};
-use fanal::proto::ids::{CommuneId, GrantId};
-use fanal::proto::statement::{REQUEST_TYPE, RequestClaims};
 use fanal::reason::Reason;
 use serde_json::json;
 

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use fanal::clock::{Clock, Wall};
 use fanal::config::settings;
-use fanal::gateway::camera::{Attachment, Limits, Pool, Sink, State};
+use fanal::format::ids::CameraId;
+use fanal::gateway::camera::{Attachment, Limits, Pool};
+use fanal::media::relay::Profile;
+use fanal::media::sink::{Sink, State};
 use fanal::media::unit::{AccessUnit, Codec, Frame, Group};
 use fanal::metrics;
-use fanal::proto::ids::{CameraId, Profile};
 use fanal::reason::Reason;
 use fanal::secret::Secret;
 use tokio::sync::watch;

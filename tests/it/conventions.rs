@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fanal::proto::uplink::Cause;
+use fanal::format::cause::Cause;
 use fanal::reason::Reason;
 
 /// Largest picture of the README, in bytes.
@@ -60,10 +60,87 @@ fn decisions_and_bytes_are_pure() {
         "std::env",
         "std::thread",
     ];
-    for (path, text) in [files("src/proto", ".rs"), files("src/media", ".rs")].concat() {
+    let pure = ["src/media", "src/format", "src/policy"].map(|floor| files(floor, ".rs"));
+    for (path, text) in pure.concat() {
         for (line, code) in code(&text) {
             for word in IMPURE {
                 assert!(!code.contains(word), "{path}:{line}: {word}");
+            }
+        }
+    }
+}
+
+/// The modules of the floor plan in `src/lib.rs`, from the top row down, each with those
+/// that it may use.
+fn floor_plan() -> Vec<(String, Vec<String>)> {
+    let mut plan: Vec<(String, Vec<String>)> = Vec::new();
+    let text = std::fs::read_to_string(tree("src/lib.rs")).unwrap();
+    for row in text.lines().filter_map(|line| line.strip_prefix("//! | ")) {
+        let Some((module, _)) = row.split_once("[`").and_then(|(_, at)| at.split_once("`]")) else {
+            continue;
+        };
+        let above: Vec<String> = plan.iter().map(|(above, _)| above.clone()).collect();
+        let uses = row.trim_end_matches(" |").rsplit("| ").next().unwrap();
+        let uses = match uses {
+            "–" => Vec::new(),
+            "all above" => above,
+            named => {
+                let named: Vec<String> = named.split(' ').map(str::to_owned).collect();
+                let not_above = named.iter().find(|used| !above.contains(used));
+                assert_eq!(not_above, None, "src/lib.rs: {module} is not below it");
+                named
+            }
+        };
+        plan.push((module.to_owned(), uses));
+    }
+    plan
+}
+
+/// The modules at the root that a line of code names: `crate::X`, or by as many `super`
+/// as lead to the root from a file `depth` modules below it.
+fn named_modules(code: &str, depth: usize) -> Vec<&str> {
+    let up = "super::".repeat(depth);
+    let inside = |at: usize| code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    let named = |root: &str| -> Vec<&str> {
+        code.match_indices(root)
+            .filter(|(at, _)| !inside(*at) && !code[..*at].ends_with("super::"))
+            .map(|(at, _)| &code[at + root.len()..])
+            .filter_map(|rest| {
+                rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next()
+            })
+            .filter(|name| *name != "super")
+            .collect()
+    };
+    [named("crate::"), named(&up)].concat()
+}
+
+#[test]
+fn no_module_uses_one_below_it() {
+    let plan = floor_plan();
+    let root = format!("{}/", tree("src").display());
+    for (path, text) in sources() {
+        let file = path.strip_prefix(&root).unwrap();
+        let parts: Vec<&str> = file.trim_end_matches(".rs").split('/').collect();
+        let is_test = parts.contains(&"tests");
+        if is_test || ["lib", "main"].contains(&parts[0]) {
+            continue;
+        }
+        let depth = parts.iter().filter(|part| **part != "mod").count();
+        let Some((_, uses)) = plan.iter().find(|(module, _)| module == parts[0]) else {
+            panic!(
+                "{path}: {} is not in the floor plan of src/lib.rs",
+                parts[0]
+            );
+        };
+        for (line, code) in code(&text) {
+            for name in named_modules(code, depth) {
+                let may = name == parts[0] || uses.iter().any(|used| used == name);
+                assert!(
+                    may,
+                    "{path}:{line}: {} uses {name:?}, which its row in src/lib.rs does not name",
+                    parts[0]
+                );
             }
         }
     }

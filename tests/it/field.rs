@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanal::config::settings::Transport;
-use fanal::gateway::camera::{Limits, State};
+use fanal::gateway::camera::Limits;
 use fanal::media::nal::length_prefixed;
+use fanal::media::sink::State;
 use fanal::media::unit::{AccessUnit, Codec};
 use fanal::media::{h264, h265, jpeg};
 use fanal::secret::Secret;

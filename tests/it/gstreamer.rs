@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanal::config::settings::Transport;
-use fanal::gateway::camera::{Limits, State};
+use fanal::gateway::camera::Limits;
 use fanal::media::config::{Avc, Hevc};
 use fanal::media::nal::length_prefixed;
+use fanal::media::relay::Profile;
+use fanal::media::sink::State;
 use fanal::media::unit::{AccessUnit, Codec, Configuration};
-use fanal::proto::ids::Profile;
 use fanal::reason::Reason;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
+use fanal::format::jws::Signer;
 use fanal::journal::entry::Entry;
 use fanal::journal::writer::{Options, Recovered, Writer};
-use fanal::proto::jws::Signer;
 
 struct Scratch(PathBuf);
 

@@ -30,6 +30,8 @@ mod rtsp;
 mod scripted;
 mod simulate;
 mod snapshots;
+#[path = "../support/mod.rs"]
+mod support;
 mod tools;
 mod uplink;
 mod virtual_link;

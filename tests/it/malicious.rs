@@ -8,9 +8,9 @@ mod messages;
 use std::time::Duration;
 
 use fanal::certs::trial::Trial;
-use fanal::proto::control::ToReceiver;
-use fanal::proto::ids::{CameraId, CentreId, CommuneId};
-use fanal::proto::statement::{REQUEST_TYPE, TOKEN_TYPE};
+use fanal::format::control::ToReceiver;
+use fanal::format::ids::{CameraId, CentreId, CommuneId};
+use fanal::format::statement::{REQUEST_TYPE, TOKEN_TYPE};
 use fanal::reason::Reason;
 use serde_json::{Value, json};
 
@@ -159,7 +159,7 @@ async fn it_can_use_a_request_only_once() {
     let granted = receiver.granted(&request).await;
     receiver.confirm(&granted, &request).await;
     receiver.until_bytes(granted.relay("quai-nord"), 1).await;
-    let release = fanal::proto::control::ToGateway::Release {
+    let release = fanal::format::control::ToGateway::Release {
         grant: granted.id(),
         by: "13-1".to_owned(),
     };

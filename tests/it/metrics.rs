@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use fanal::format::ids::{CameraId, CentreId, CommuneId};
 use fanal::http::{Limits, Listener, serve};
 use fanal::metrics::health::{Check, Checks};
 use fanal::metrics::{Gateway, Receiver};
-use fanal::proto::ids::{CameraId, CentreId, CommuneId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanal::receiver::library::Waits;
+use fanal::receiver::viewing::Waits;
 use hyper::Method;
 use serde_json::Value;
 use tokio::net::UdpSocket;

@@ -1,7 +1,7 @@
 //! Stills over real sockets: given once both journals hold them.
 
+use fanal::format::statement::{TOKEN_TYPE, TokenClaims};
 use fanal::journal::verify;
-use fanal::proto::statement::{TOKEN_TYPE, TokenClaims};
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

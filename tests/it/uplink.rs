@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fanal::clock::Clock;
 use fanal::commands::client;
+use fanal::format::statement::{TOKEN_TYPE, TokenClaims};
 use fanal::media::unit::Codec;
-use fanal::proto::statement::{TOKEN_TYPE, TokenClaims};
 use fanal::reason::Reason;
 use fanal::simulate::Options;
 use futures_util::stream::SplitSink;
@@ -419,7 +419,7 @@ async fn a_full_uplink_says_so_and_a_wish_is_obeyed() {
     let martin = world.operator("13-1").await;
     // 950 kbit/s of pictures are enough for three of 300.
     let mut claims = martin.claims(&["cam-001", "cam-002", "cam-003", "cam-004"], 600);
-    claims.profile = fanal::proto::ids::ProfileWish::Main;
+    claims.profile = fanal::format::ids::ProfileWish::Main;
     let grant = martin.ask(&claims).await.unwrap();
     assert_eq!(grant["granted"].as_array().unwrap().len(), 3);
     assert_eq!(grant["refused"][0]["camera"], "cam-004");

@@ -12,9 +12,9 @@ mod world;
 
 use std::time::Duration;
 
+use crate::support::path::{Bursts, Conditions};
 use bytes::Bytes;
 use fanal::config::settings::Congestion;
-use fanal::simulate::path::{Bursts, Conditions};
 use relays::{Site, Source, Summary};
 use world::{Strategy, World};
 

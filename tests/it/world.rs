@@ -12,13 +12,13 @@ use fanal::clock::Clock;
 use fanal::commands::client::{self, Client, ReceiverArgs, Refused};
 use fanal::config;
 use fanal::demo::player::{self, Seen};
+use fanal::format::ids::{CameraId, CommuneId, Incident, ProfileWish};
+use fanal::format::statement::RequestClaims;
 use fanal::gateway::{self, Gateway};
 use fanal::link::dial::Pace;
 use fanal::metrics;
-use fanal::proto::ids::{CameraId, CommuneId, Incident, ProfileWish};
-use fanal::proto::statement::RequestClaims;
 use fanal::reason::Reason;
-use fanal::receiver::library::Waits;
+use fanal::receiver::viewing::Waits;
 use fanal::receiver::{self, Addresses, Receiver};
 use fanal::simulate;
 use serde_json::Value;
@@ -346,7 +346,7 @@ impl Operator {
     pub async fn ask(&self, claims: &RequestClaims) -> Result<Value, Refused> {
         let text = self
             .client
-            .sign(fanal::proto::statement::REQUEST_TYPE, claims);
+            .sign(fanal::format::statement::REQUEST_TYPE, claims);
         match self.client.post_request(text).await {
             Ok(answer) => Ok(answer.json),
             Err(error) => Err(error.downcast::<Refused>().unwrap()),

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use x509_parser::prelude::FromDer;
 
 use super::*;
-use crate::proto::designation;
-use crate::proto::jws::Signer;
-use crate::proto::trust::Anchors;
+use crate::format::designation;
+use crate::format::jws::Signer;
+use crate::format::trust::Anchors;
 
 const NOW: Wall = Wall::from_seconds(1_763_864_381);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -19,11 +19,12 @@ use tokio::task::JoinSet;
 
 use super::{CheckArgs, Usage};
 use crate::config::settings::{self, Camera, Streams};
+use crate::format::ids::CameraId;
 use crate::gateway::camera::Limits;
 use crate::gateway::front::trace::Trace;
 use crate::gateway::probe::{Asked, Prober, Report, Steps};
+use crate::media::relay::Profile;
 use crate::media::unit::Codec;
-use crate::proto::ids::{CameraId, Profile};
 use crate::reason::{Reason, Refusal};
 
 /// Sessions at once with a host that has no `[[host]]` entry.

@@ -25,11 +25,11 @@ use tokio::sync::Mutex;
 use super::{Console, Shared, words};
 use crate::clock::{Boot, Clock, Wall};
 use crate::commands::client::{self, Client};
+use crate::format::designation::{self, Designation, check_request};
+use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
+use crate::format::statement::{REQUEST_TYPE, RequestClaims, STATEMENT_LIMIT, TOKEN_SECONDS};
+use crate::format::text;
 use crate::http::Problem;
-use crate::proto::designation::{self, Designation, check_request};
-use crate::proto::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
-use crate::proto::statement::{REQUEST_TYPE, RequestClaims, STATEMENT_LIMIT, TOKEN_SECONDS};
-use crate::proto::text;
 use crate::reason::{Reason, Refusal};
 use crate::secret::Secret;
 

@@ -6,9 +6,9 @@ use std::io::Write;
 use crate::clock::Wall;
 use crate::commands::client::French;
 use crate::config::grounds::GROUNDS;
-use crate::proto::designation::Designation;
-use crate::proto::ids::{CameraId, CentreId, ProfileWish};
-use crate::proto::statement::RequestClaims;
+use crate::format::designation::Designation;
+use crate::format::ids::{CameraId, CentreId, ProfileWish};
+use crate::format::statement::RequestClaims;
 
 /// Writes on the terminal.
 ///

@@ -1,8 +1,9 @@
 //! One entry in one line of a table.
 
-use crate::journal::entry::{Entry, GrantEntry, Operator};
-use crate::proto::ids::CameraId;
-use crate::proto::text::shown;
+use crate::format::ids::CameraId;
+use crate::format::statement::Operator;
+use crate::format::text::shown;
+use crate::journal::entry::{Entry, GrantEntry};
 use crate::reason::Reason;
 
 /// What an entry says, for a person.

@@ -1,9 +1,9 @@
 //! What `/ready` says of the journal, the links and the cameras.
 
 use super::Brain;
+use crate::format::ids::CentreId;
 use crate::link::transport::Transport;
 use crate::metrics::health::Check;
-use crate::proto::ids::CentreId;
 
 impl Brain {
     pub(super) fn journal_check(&self, intact: bool) -> Check {

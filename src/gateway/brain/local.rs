@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::super::socket::{self, Answer, Asked, Cut, LinkRow, Relays, Request, Row};
 use super::Brain;
-use crate::proto::gate::Scope;
-use crate::proto::ids::RequestId;
+use crate::format::ids::RequestId;
+use crate::policy::gate::Scope;
 use crate::reason::{Reason, Refusal};
 
 impl Brain {

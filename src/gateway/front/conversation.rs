@@ -31,7 +31,7 @@ use crate::connect;
 use crate::gateway::cause;
 use crate::gateway::host::Turn;
 use crate::media::unit::{Codec, UNIT_LIMIT};
-use crate::proto::camera::{Failure, Retry, Step};
+use crate::policy::camera::{Failure, Retry, Step};
 use crate::reason::Reason;
 
 /// How much is read at a time: some packets, and a large part of a key frame.

@@ -12,7 +12,7 @@ pub(super) use format::Format;
 use super::fix::{Fix, Fixes};
 use crate::gateway::cause;
 use crate::media::unit::Codec;
-use crate::proto::camera::Failure;
+use crate::policy::camera::Failure;
 use crate::reason::Reason;
 
 /// Longest description that is read, bytes; the rest is left out.

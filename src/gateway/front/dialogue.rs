@@ -18,7 +18,7 @@ use super::message::Message;
 use super::pictures::{Habits, Track};
 use crate::config::settings::{Credential, Transport};
 use crate::gateway::cause;
-use crate::proto::camera::{Failure, Step};
+use crate::policy::camera::{Failure, Step};
 use crate::reason::Reason;
 
 /// The name under which cameras see the gateway.

@@ -12,7 +12,7 @@ use super::message::{Piece, Reader};
 use super::plain::{self, Notes};
 use crate::gateway::cause;
 use crate::media::unit::Codec;
-use crate::proto::camera::{Failure, Step};
+use crate::policy::camera::{Failure, Step};
 use crate::reason::Reason;
 
 /// How long either side may take to accept what is written to it.

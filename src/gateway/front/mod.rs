@@ -45,7 +45,7 @@ use super::host::Turn;
 use super::session::{Limits, Progress, Target};
 use crate::clock::Clock;
 use crate::media::unit::Codec;
-use crate::proto::camera::Failure;
+use crate::policy::camera::Failure;
 use crate::reason::Reason;
 use conversation::Conversation;
 use loopback::Ready;

@@ -1,5 +1,5 @@
 //! Gets the key frames that somebody needs: carries out what
-//! [`crate::proto::key_frames`] decides.
+//! [`crate::policy::key_frames`] decides.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,8 +11,8 @@ use crate::clock::Boot;
 use crate::gateway::onvif::{self, Device};
 use crate::gateway::session::Target;
 use crate::media::unit::Codec;
-use crate::proto::camera::Phase;
-use crate::proto::key_frames::{Rules, Way};
+use crate::policy::camera::Phase;
+use crate::policy::key_frames::{Rules, Way};
 
 /// A key frame being asked for.
 pub(super) type Asking = Pin<Box<dyn Future<Output = Result<(), onvif::Error>> + Send>>;

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use crate::clock::Boot;
-use crate::proto::camera::State;
-use crate::proto::seldom::Seldom;
+use crate::media::sink::State;
+use crate::policy::seldom::Seldom;
 use crate::reason::Refusal;
 
 /// The same cause is told again after this.

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::gateway::camera::{Counters, Sink, State};
+use crate::gateway::camera::Counters;
+use crate::media::sink::{Sink, State};
 use crate::media::splice::Splice;
 use crate::media::unit::{Codec, Frame};
 use crate::reason::Refusal;
@@ -261,8 +262,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::media::relay::Profile;
     use crate::media::unit::{AccessUnit, Configuration, Group, UnitFlags};
-    use crate::proto::ids::Profile;
     use crate::reason::Reason;
 
     #[derive(Debug, Default)]

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::format::chain::Line;
+use crate::format::ids::GrantId;
 use crate::journal::reader;
 use crate::journal::sim::{Fail, Sim, Then};
-use crate::proto::chain::Line;
-use crate::proto::ids::GrantId;
 
 /// A day before a month ends.
 const START: Wall = Wall::from_seconds(1_795_996_800);

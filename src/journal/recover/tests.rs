@@ -1,8 +1,8 @@
 use super::*;
+use crate::format::chain::LINE_LIMIT;
+use crate::format::ids::CentreId;
 use crate::journal::log::encode;
 use crate::journal::sim::{Sim, lines};
-use crate::proto::chain::LINE_LIMIT;
-use crate::proto::ids::CentreId;
 use crate::reason::Reason;
 
 const START: Wall = Wall::from_seconds(1_795_996_800);

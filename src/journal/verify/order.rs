@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::What;
+use crate::format::ids::Sha256;
 use crate::journal::store::Month;
-use crate::proto::ids::Sha256;
 
 /// Most lines that are looked at together: 80 bytes of memory each.
 pub const ROWS_LIMIT: usize = 5_000_000;

@@ -4,14 +4,14 @@
 use serde::de::DeserializeOwned;
 
 use crate::clock::Wall;
-use crate::journal::entry::{Entry, GrantEntry, Operator};
-use crate::proto::designation::{Authority, LinkAuthority, Rules, verify_request};
-use crate::proto::ids::Sha256;
-use crate::proto::jws;
-use crate::proto::statement::{
-    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims, VIEWINGS_TYPE,
-    ViewingsClaims,
+use crate::format::designation::{Authority, LinkAuthority, Rules, verify_request};
+use crate::format::ids::Sha256;
+use crate::format::jws;
+use crate::format::statement::{
+    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, Operator, REQUEST_TYPE, RequestClaims,
+    VIEWINGS_TYPE, ViewingsClaims,
 };
+use crate::journal::entry::{Entry, GrantEntry};
 
 /// Authorities that statements are proven by.
 #[derive(Clone, Debug)]

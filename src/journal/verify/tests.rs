@@ -2,11 +2,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::certs::trial::Trial;
-use crate::journal::entry::{GrantEntry, Operator};
+use crate::format::ids::{
+    CameraId, CentreId, CommuneId, GrantId, Incident, ProfileWish, RequestId,
+};
+use crate::format::jws::Signer;
+use crate::format::statement::Operator;
+use crate::format::statement::{HEAD_TYPE, REQUEST_TYPE, RequestClaims};
+use crate::journal::entry::GrantEntry;
 use crate::journal::sim::{Scratch, lines};
-use crate::proto::ids::{CameraId, CentreId, CommuneId, GrantId, Incident, ProfileWish, RequestId};
-use crate::proto::jws::Signer;
-use crate::proto::statement::{HEAD_TYPE, REQUEST_TYPE, RequestClaims};
 
 const START: Wall = Wall::from_seconds(1_795_996_800);
 

@@ -2,10 +2,10 @@ use std::sync::Condvar;
 
 use super::*;
 use crate::certs::trial::Trial;
+use crate::format::designation::LinkAuthority;
+use crate::format::statement::HeadClaims;
 use crate::journal::sim::{Scratch, Sim};
 use crate::journal::store::Month;
-use crate::proto::designation::LinkAuthority;
-use crate::proto::statement::HeadClaims;
 
 const NOW: Wall = Wall::from_seconds(1_795_996_800);
 

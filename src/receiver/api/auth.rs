@@ -11,11 +11,10 @@ use axum::http::request::Parts;
 
 use super::Api;
 use crate::clock::{Boot, Now, Wall};
+use crate::format::designation::{Rules, verify_token};
+use crate::format::ids::Sha256;
+use crate::format::statement::{Operator, STATEMENT_LIMIT};
 use crate::http::{Peer, Problem};
-use crate::journal::entry::Operator;
-use crate::proto::designation::{Rules, verify_token};
-use crate::proto::ids::Sha256;
-use crate::proto::statement::STATEMENT_LIMIT;
 use crate::reason::{Reason, Refusal};
 
 /// Failed authentications of one address in a minute before none is looked at

@@ -9,13 +9,13 @@ use super::geometry::{bad, circle, contains, distance, point, polygon};
 use super::neighbours::Middle;
 use super::{Query, Shared};
 use crate::clock::Wall;
+use crate::format::control::{AgreementInfo, CameraInfo};
+use crate::format::ids::CommuneId;
 use crate::http::Problem;
 use crate::link::transport::Transport;
 use crate::places::fold::fold;
-use crate::proto::agreement::Closed;
-use crate::proto::control::{AgreementInfo, CameraInfo};
-use crate::proto::desk::Commune;
-use crate::proto::ids::CommuneId;
+use crate::policy::agreement::Closed;
+use crate::policy::desk::Commune;
 use crate::reason::Refusal;
 use crate::receiver::hub::Hub;
 
@@ -114,7 +114,7 @@ pub(super) struct CameraView {
     commune: CommuneId,
     commune_name: String,
     /// The same as `id`, as it is called in grants.
-    camera: crate::proto::ids::CameraId,
+    camera: crate::format::ids::CameraId,
     /// Whether its commune is online.
     online: bool,
     /// Since when it is, or is not; RFC 3339.
@@ -304,7 +304,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::ids::CameraId;
+    use crate::format::ids::CameraId;
 
     fn camera(id: &str, position: Option<[f64; 2]>) -> CameraInfo {
         CameraInfo {

@@ -6,8 +6,8 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 use super::{Shared, auth};
+use crate::format::ids::Sha256;
 use crate::http::Problem;
-use crate::proto::ids::Sha256;
 
 /// The newest designation for a key that is valid now. Needs no token: who asks has none yet,
 /// and a designation says no more than each statement that is signed with it. Guesses count as

@@ -23,7 +23,7 @@ use super::auth::Caller;
 use super::{Api, Shared, cameras, grants};
 use crate::clock::Boot;
 use crate::http::Peer;
-use crate::proto::desk::{Notice, Progress};
+use crate::policy::desk::{Notice, Progress};
 use crate::reason::Reason;
 
 /// A comment goes out this often, so that a dead connection is noticed.

@@ -14,14 +14,14 @@ use super::super::control::Answered;
 use super::auth::Caller;
 use super::{Api, Shared};
 use crate::clock::{Now, Wall};
+use crate::format::cause::Cause;
+use crate::format::control::RelayState;
+use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, RequestId};
+use crate::format::statement::{Operator, RefusedCamera};
 use crate::http::site::host_name;
 use crate::http::{Peer, Problem};
-use crate::journal::entry::Operator;
-use crate::proto::control::RelayState;
-use crate::proto::desk::{Denial, Grant, GrantCamera, same_operator};
-use crate::proto::ids::{CameraId, CommuneId, GrantId, Incident, Profile, RequestId};
-use crate::proto::statement::RefusedCamera;
-use crate::proto::uplink::Cause;
+use crate::media::relay::Profile;
+use crate::policy::desk::{Denial, Grant, GrantCamera, same_operator};
 use crate::reason::{Reason, Refusal};
 
 /// Media type of a request.

@@ -10,8 +10,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
+use crate::connect::is_loopback;
 use crate::http::Problem;
-use crate::http::site::{check_origin, check_query, host_name, is_loopback, single};
+use crate::http::site::{check_origin, check_query, host_name, single};
 
 /// How long a browser keeps to TLS for this host once it has come by it: a year.
 const STRICT_TRANSPORT: &str = "max-age=31536000";

@@ -40,15 +40,16 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::auth::Caller;
 use super::{Api, Shared};
+use crate::format::cause::Cause;
+use crate::format::control::RelayState;
+use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::http::{Peer, Problem};
+use crate::media::relay::Profile;
+use crate::media::source::Event;
 use crate::media::unit::{AccessUnit, Configuration};
-use crate::proto::control::RelayState;
-use crate::proto::desk::{Grant, Notice, same_operator};
-use crate::proto::ids::{CameraId, CommuneId, GrantId, Profile};
-use crate::proto::uplink::Cause;
+use crate::policy::desk::{Grant, Notice, same_operator};
 use crate::reason::{Reason, Refusal};
-use crate::receiver::hub::ViewRequest;
-use crate::rtsp::Event;
+use crate::receiver::viewing::ViewRequest;
 
 /// The subprotocol.
 const PROTOCOL: &str = "fanal.v1";
@@ -512,7 +513,7 @@ impl Watch {
     }
 
     /// Waits for the camera as long as its grant stands.
-    async fn open(&self) -> Result<Arc<dyn crate::rtsp::Source>, Reason> {
+    async fn open(&self) -> Result<Arc<dyn crate::media::source::Source>, Reason> {
         let mut table = self.api.options.control.table.clone();
         loop {
             table.borrow_and_update();

@@ -9,7 +9,7 @@
 //! | failed authentications of an address | [`auth::ATTEMPTS`] a minute | 429 `too_many_attempts` |
 //! | looks for a designation that is not there | count among them | the same |
 //! | verified tokens remembered | 4096, to their `exp` | the soonest to end go |
-//! | stills of a grant | [`crate::proto::snapshot::PER_MINUTE`] a minute | 429 `too_many_attempts` |
+//! | stills of a grant | [`crate::policy::snapshot::PER_MINUTE`] a minute | 429 `too_many_attempts` |
 //! | events to a client | 512 | the oldest go, a `resync` event says so |
 //! | cameras of a live connection | [`live::SUBSCRIPTIONS`] | `too_many_relays` |
 //! | pictures to a live connection | the hub's queue of each camera | skip to the next key frame |

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::geometry::{direction, distance};
-use crate::proto::control::CameraInfo;
-use crate::proto::desk::Commune;
-use crate::proto::ids::CommuneId;
+use crate::format::control::CameraInfo;
+use crate::format::ids::CommuneId;
+use crate::policy::desk::Commune;
 
 /// How far a neighbour may be where none is named, in metres: a car is there in two minutes.
 const REACH: f64 = 2_000.0;
@@ -88,8 +88,8 @@ fn names(list: &[String], of_commune: &str, commune: &str, camera: &str) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::control::AgreementInfo;
-    use crate::proto::ids::CameraId;
+    use crate::format::control::AgreementInfo;
+    use crate::format::ids::CameraId;
 
     fn camera(id: &str, position: [f64; 2], neighbours: &[&str]) -> CameraInfo {
         CameraInfo {

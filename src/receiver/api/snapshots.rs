@@ -11,9 +11,9 @@ use serde_json::json;
 use super::Shared;
 use super::auth::Caller;
 use crate::clock::Wall;
+use crate::format::ids::{CameraId, CommuneId, GrantId, SnapshotId};
 use crate::http::Problem;
-use crate::proto::desk::Still;
-use crate::proto::ids::{CameraId, CommuneId, GrantId, SnapshotId};
+use crate::policy::desk::Still;
 
 /// What is asked.
 #[derive(Debug, Deserialize)]

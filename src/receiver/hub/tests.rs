@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::certs::trial::Trial;
+use crate::media::relay::Profile;
+use crate::media::source::{Event as Played, Source};
 use crate::media::unit::{AccessUnit, Configuration, Group, UnitFlags};
-use crate::proto::ids::Profile;
-use crate::proto::wire::UnitHeader;
-use crate::rtsp::{Event as Played, Source};
+use crate::media::wire::UnitHeader;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -102,7 +102,7 @@ impl World {
             let mut groups = JoinSet::new();
             while let Ok(stream) = receiver.accept_uni().await {
                 let hub = taking.clone();
-                groups.spawn(async move { hub.take_group(&commune(), stream.into(), 0).await });
+                groups.spawn(async move { hub.take(&commune(), stream.into(), 0).await });
             }
         });
         Self {
@@ -223,14 +223,14 @@ fn unit(n: i64, bytes: usize) -> AccessUnit {
 }
 
 /// The next picture's number and whether it was kept.
-async fn picture(viewer: &mut Box<dyn rtsp::Subscription>) -> (i64, bool) {
+async fn picture(viewer: &mut Box<dyn source::Subscription>) -> (i64, bool) {
     match within(viewer.next()).await {
         Played::Unit { unit, kept, .. } => (unit.pts / 3600, kept),
         other => panic!("not a picture: {other:?}"),
     }
 }
 
-async fn end(viewer: &mut Box<dyn rtsp::Subscription>) -> Reason {
+async fn end(viewer: &mut Box<dyn source::Subscription>) -> Reason {
     match within(viewer.next()).await {
         Played::End(reason) => reason,
         other => panic!("not the end: {other:?}"),

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Grant, Hub, ViewRequest, Viewing};
+use super::{Grant, Hub};
+use crate::media::source;
 use crate::media::unit::Configuration;
 use crate::reason::Reason;
 use crate::receiver::camera::Camera;
 use crate::receiver::viewer::Subscription;
-use crate::rtsp;
+use crate::receiver::viewing::{ViewRequest, Viewing};
 
 /// One camera as one viewer's grant opens it.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) struct View {
     pub(super) configuration: Arc<Configuration>,
 }
 
-impl rtsp::Source for View {
+impl source::Source for View {
     fn configuration(&self) -> Arc<Configuration> {
         self.camera
             .known_configuration()
@@ -32,7 +33,7 @@ impl rtsp::Source for View {
         self.camera.frame_rate()
     }
 
-    fn subscribe(&self) -> Box<dyn rtsp::Subscription> {
+    fn subscribe(&self) -> Box<dyn source::Subscription> {
         let request = &self.request;
         let viewing = Viewing {
             number: self.hub.shared.viewings.fetch_add(1, Ordering::Relaxed),
@@ -60,16 +61,16 @@ impl rtsp::Source for View {
 #[derive(Debug)]
 struct Over(Reason);
 
-impl rtsp::Subscription for Over {
-    fn next(&mut self) -> std::pin::Pin<Box<dyn Future<Output = rtsp::Event> + Send + '_>> {
-        Box::pin(std::future::ready(rtsp::Event::End(self.0)))
+impl source::Subscription for Over {
+    fn next(&mut self) -> std::pin::Pin<Box<dyn Future<Output = source::Event> + Send + '_>> {
+        Box::pin(std::future::ready(source::Event::End(self.0)))
     }
 
-    fn try_next(&mut self) -> Option<rtsp::Event> {
-        Some(rtsp::Event::End(self.0))
+    fn try_next(&mut self) -> Option<source::Event> {
+        Some(source::Event::End(self.0))
     }
 
-    fn sampled(&self) -> Option<rtsp::Sampled> {
+    fn sampled(&self) -> Option<source::Sampled> {
         None
     }
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::media::config::{Avc, Hevc};
 use crate::media::nal::push_length_prefixed;
 use crate::media::unit::UnitFlags;
+use bytes::Bytes;
 use proptest::prelude::*;
 
 fn hex(text: &str) -> Bytes {

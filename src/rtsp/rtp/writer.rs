@@ -2,13 +2,8 @@
 
 use bytes::BufMut;
 
-use super::{PACKET_LIMIT, Packetised};
-
-/// Bytes of the interleaved framing: `$`, channel, length.
-pub(super) const FRAMING: usize = 4;
-
-/// Bytes of an RTP header without contributing sources.
-pub(super) const HEADER: usize = 12;
+use super::PACKET_LIMIT;
+use crate::media::packets::{FRAMING, HEADER, Packetised};
 
 /// Largest payload of a packet.
 pub(super) const PAYLOAD: usize = PACKET_LIMIT - HEADER;

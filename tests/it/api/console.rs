@@ -80,7 +80,10 @@ async fn the_newest_designation_for_a_key_is_found_unless_it_is_revoked_or_over(
     };
     let (short, long) = (designate(&mut site, 1), designate(&mut site, 7));
     let key_info = rcgen::PublicKeyData::subject_public_key_info(&key);
-    let path = format!("/designations/{}", fanal::proto::ids::Sha256::of(&key_info));
+    let path = format!(
+        "/designations/{}",
+        fanal::format::ids::Sha256::of(&key_info)
+    );
 
     assert_eq!(site.raw("GET", &path, &[], "").await.status, 404);
     assert_eq!(
@@ -134,7 +137,7 @@ async fn a_designation_of_another_authority_is_none() {
     let operator = other.operator("1", "CORG 13");
     site.put("designations/other.pem", operator.certificate.as_bytes());
     let leaf = operator.signer.chain().first().unwrap();
-    let key = fanal::proto::designation::key_thumbprint(leaf).unwrap();
+    let key = fanal::format::designation::key_thumbprint(leaf).unwrap();
     let path = format!("/designations/{key}");
     assert_eq!(site.raw("GET", &path, &[], "").await.status, 404);
     other.put("designations/own.pem", operator.certificate.as_bytes());

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanal::proto::control::{ToGateway, ToReceiver};
-use fanal::proto::ids::{GrantId, RelayId};
+use fanal::format::control::{ToGateway, ToReceiver};
+use fanal::format::ids::GrantId;
+use fanal::media::relay::RelayId;
 use fanal::reason::Reason;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -195,9 +196,9 @@ async fn pictures_come_whole_under_the_own_grant_and_end_with_it() {
             _ => None,
         })
         .await;
-    let claims = fanal::proto::jws::open::<fanal::proto::statement::ViewingsClaims>(
+    let claims = fanal::format::jws::open::<fanal::format::statement::ViewingsClaims>(
         &statement,
-        fanal::proto::statement::VIEWINGS_TYPE,
+        fanal::format::statement::VIEWINGS_TYPE,
     );
     assert_eq!(claims.unwrap().claims.viewings[0].who, "4711");
 }
@@ -231,7 +232,7 @@ async fn a_colleague_needs_a_grant_of_his_own() {
             id: number,
             proof: gateway
                 .signer
-                .sign(fanal::proto::statement::GRANT_TYPE, &proof),
+                .sign(fanal::format::statement::GRANT_TYPE, &proof),
             relays: [(camera("port"), relay)].into(),
         });
     };
@@ -279,10 +280,10 @@ async fn a_camera_that_comes_late_comes_and_the_state_is_told_meanwhile() {
     gateway.send(&ToReceiver::Relay {
         relay,
         camera: camera("port"),
-        state: fanal::proto::control::RelayState::Retrying,
+        state: fanal::format::control::RelayState::Retrying,
         refusal: Some(Reason::CameraUnreachable.into()),
-        profile: fanal::proto::ids::Profile::Sub,
-        profile_cause: Some(fanal::proto::uplink::Cause::Focus),
+        profile: fanal::media::relay::Profile::Sub,
+        profile_cause: Some(fanal::format::cause::Cause::Focus),
     });
     let state = socket.json("state").await;
     assert_eq!(state["profile_cause"], "focus");

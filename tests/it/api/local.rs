@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-use fanal::proto::control::ToGateway;
-use fanal::proto::ids::GrantId;
+use fanal::format::control::ToGateway;
+use fanal::format::ids::GrantId;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 

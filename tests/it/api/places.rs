@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanal::clock::Wall;
-use fanal::proto::control::{CameraInfo, HoursInfo, ToReceiver};
+use fanal::format::control::{CameraInfo, HoursInfo, ToReceiver};
 use fanal::reason::{Reason, Refusal};
 use serde_json::json;
 

@@ -11,25 +11,26 @@ use bytes::Bytes;
 use fanal::certs::trial::Trial;
 use fanal::clock::{Boot, Clock, ManualClock};
 use fanal::config;
-use fanal::gateway::camera::Sink;
-use fanal::link::dial::{Dialer, Parts};
-use fanal::link::priority::Class;
-use fanal::link::relay::{self, RelaySender};
-use fanal::link::{Event, Link};
-use fanal::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFlags};
-use fanal::metrics;
-use fanal::proto::control::{
+use fanal::format::control::{
     AgreementInfo, CameraInfo, GatewayHello, GroundInfo, ToGateway, ToReceiver,
 };
-use fanal::proto::ids::{
-    CameraId, CentreId, CommuneId, GrantId, Incident, Profile, ProfileWish, RelayId, RequestId,
-    Sha256,
+use fanal::format::ids::{
+    CameraId, CentreId, CommuneId, GrantId, Incident, ProfileWish, RequestId, Sha256,
 };
-use fanal::proto::jws::Signer;
-use fanal::proto::statement::{
+use fanal::format::jws::Signer;
+use fanal::format::statement::{
     GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims, TOKEN_TYPE,
     TokenClaims,
 };
+use fanal::gateway::relay::{self, RelaySender};
+use fanal::gateway::turns::SharedLink;
+use fanal::link::dial::{Dialer, Parts};
+use fanal::link::{Event, Link};
+use fanal::media::relay::Class;
+use fanal::media::relay::{Profile, RelayId};
+use fanal::media::sink::Sink;
+use fanal::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFlags};
+use fanal::metrics;
 use fanal::reason::Refusal;
 use fanal::receiver::control::Control;
 use fanal::receiver::{Addresses, Options, Receiver};
@@ -360,7 +361,7 @@ async fn run(directory: &Directory, clock: &Clock) -> (Running, Addresses, Contr
     let options = Options {
         clock: clock.clone(),
         accept_clock: None,
-        waits: fanal::receiver::library::Waits::default(),
+        waits: fanal::receiver::viewing::Waits::default(),
     };
     let receiver = Receiver::bind(loaded, options).await.unwrap();
     let (addresses, control) = (receiver.local_addrs().clone(), receiver.control());
@@ -610,7 +611,7 @@ mask_verified = true
     pub fn relay(&self, camera: &CameraId, relay: RelayId) -> RelaySender {
         let (notices, _) = mpsc::channel(1);
         let parts = relay::Parts {
-            link: self.link.clone().unwrap(),
+            link: SharedLink::new(self.link.clone().unwrap()),
             relay,
             camera: camera.clone(),
             class: Class::Rest,

@@ -8,9 +8,9 @@ mod world;
 use std::time::Duration;
 
 use fanal::config;
+use fanal::format::control::{RelayState, ToGateway};
 use fanal::gateway::socket::{Answer, Request};
 use fanal::gateway::{Gateway, Options};
-use fanal::proto::control::{RelayState, ToGateway};
 use fanal::reason::{Reason, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

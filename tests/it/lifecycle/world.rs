@@ -11,18 +11,19 @@ use fanal::certs::Identity;
 use fanal::certs::trial::Trial;
 use fanal::clock::{Clock, ManualClock, Wall};
 use fanal::config;
+use fanal::format::control::{RelayState, ToGateway, ToReceiver};
+use fanal::format::ids::{
+    CameraId, CentreId, CommuneId, GrantId, Incident, ProfileWish, RequestId, Sha256,
+};
+use fanal::format::jws::{self, Signer};
+use fanal::format::statement::{
+    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims,
+};
 use fanal::gateway::socket::{self, Answer, Request};
 use fanal::gateway::{Gateway, Handle, Options};
 use fanal::link::{Event, Link, accept};
+use fanal::media::relay::RelayId;
 use fanal::metrics;
-use fanal::proto::control::{RelayState, ToGateway, ToReceiver};
-use fanal::proto::ids::{
-    CameraId, CentreId, CommuneId, GrantId, Incident, ProfileWish, RelayId, RequestId, Sha256,
-};
-use fanal::proto::jws::{self, Signer};
-use fanal::proto::statement::{
-    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims,
-};
 use fanal::reason::{Reason, Refusal};
 use fanal::receiver::hub::Hub;
 use fanal::simulate;
@@ -141,7 +142,7 @@ impl Centre {
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
             events,
-            hub: Hub::new(clock.clone(), metrics, hub_events),
+            taker: Arc::new(Hub::new(clock.clone(), metrics, hub_events)),
         };
         let acceptor = accept::Acceptor::bind(&settings, parts).unwrap();
         let address = acceptor.local_addrs()[0];

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanal::clock::Clock;
-use fanal::gateway::camera::Sink;
+use fanal::format::control::{Heads, ToReceiver};
+use fanal::gateway::relay::{Notice, RelaySender};
 use fanal::link::group::{GroupReader, ReadError};
-use fanal::link::relay::{Notice, RelaySender};
 use fanal::link::transport::Transport;
 use fanal::link::tunnel::{self, DATAGRAM};
 use fanal::link::{Link, dial, tls};
+use fanal::media::relay::RelayId;
+use fanal::media::sink::Sink;
 use fanal::media::unit::Frame;
-use fanal::proto::control::{Heads, ToReceiver};
-use fanal::proto::ids::RelayId;
-use fanal::proto::wire::LATE;
+use fanal::media::wire::LATE;
 use fanal::reason::Reason;
 use quinn::rustls;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,7 +62,7 @@ async fn a_link_returns_to_quic_when_udp_gets_through_again() {
         1
     );
     // It carries messages.
-    link.send(&fanal::proto::control::ToGateway::KeyFrame { relay: RelayId(7) });
+    link.send(&fanal::format::control::ToGateway::KeyFrame { relay: RelayId(7) });
     assert!(matches!(
         super::next(&mut commune.events).await,
         super::Event::Message { session, .. } if session == two

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use fanal::format::control::ToReceiver;
 use fanal::link::transport::Transport;
-use fanal::proto::control::ToReceiver;
 use tokio::sync::oneshot;
 
 use super::world::{World, down, up, within};

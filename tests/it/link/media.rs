@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanal::clock::{Boot, Clock};
-use fanal::gateway::camera::{Sink, State};
+use fanal::format::control::{Heads, ToReceiver};
+use fanal::format::ids::CameraId;
+use fanal::gateway::relay::{Notice, Parts, RelaySender};
+use fanal::gateway::turns::SharedLink;
 use fanal::link::Link;
 use fanal::link::group::{GroupReader, GroupWriter, ReadError};
-use fanal::link::priority::Class;
-use fanal::link::relay::{Notice, Parts, RelaySender};
 use fanal::link::transport::Transport;
+use fanal::media::relay::Class;
+use fanal::media::relay::{Profile, RelayId};
+use fanal::media::sink::{Sink, State};
 use fanal::media::unit::{AccessUnit, Codec, Configuration, Frame, Group, UnitFlags};
-use fanal::proto::control::{Heads, ToReceiver};
-use fanal::proto::ids::{CameraId, Profile, RelayId};
-use fanal::proto::wire::{ABANDONED, GroupHeader, UNGRANTED, UNKNOWN_KIND};
+use fanal::media::wire::{ABANDONED, GroupHeader, UNGRANTED, UNKNOWN_KIND};
 use fanal::reason::{Reason, Refusal};
 use tokio::sync::mpsc;
 
@@ -64,7 +66,7 @@ pub(super) fn parts(
     notices: mpsc::Sender<(RelayId, Notice)>,
 ) -> Parts {
     Parts {
-        link: link.clone(),
+        link: SharedLink::new(link.clone()),
         relay: RelayId(9),
         camera: CameraId::new("quai-nord").unwrap(),
         class: Class::Rest,

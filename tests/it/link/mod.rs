@@ -12,9 +12,9 @@ use std::time::Duration;
 use fanal::certs::Validity;
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
+use fanal::format::control::{Heads, MESSAGE_LIMIT, ToGateway, ToReceiver};
 use fanal::link::transport::Transport;
 use fanal::link::{Event, tls};
-use fanal::proto::control::{Heads, MESSAGE_LIMIT, ToGateway, ToReceiver};
 use fanal::reason::Reason;
 use quinn::rustls;
 use world::{CENTRE, COMMUNE, World, down, next, reason, up, within, write_all};
@@ -66,7 +66,7 @@ async fn both_ends_learn_who_the_other_is_and_messages_cross(over: Transport) {
     assert_eq!(to_receiver.key_exchange(), "X25519MLKEM768");
     assert_eq!(to_gateway.key_exchange(), "X25519MLKEM768");
     to_gateway.send(&ToGateway::KeyFrame {
-        relay: fanal::proto::ids::RelayId(7),
+        relay: fanal::media::relay::RelayId(7),
     });
     let Event::Message { message, .. } = next(&mut commune.events).await else {
         panic!("not a message");
@@ -292,7 +292,7 @@ async fn the_server_gives_nothing_to_resume_with() {
     let mut link = client.link(Transport::Quic, centre.address).await;
     let (_, _, to_gateway) = up(&mut centre.events).await;
     to_gateway.send(&ToGateway::KeyFrame {
-        relay: fanal::proto::ids::RelayId(1),
+        relay: fanal::media::relay::RelayId(1),
     });
     link.hear().await;
     assert_eq!(tickets.0.load(std::sync::atomic::Ordering::SeqCst), 0);

@@ -10,11 +10,11 @@ use fanal::certs::Validity;
 use fanal::certs::trial::Trial;
 use fanal::clock::{Clock, Wall};
 use fanal::config::{self, settings};
+use fanal::format::control::{ToGateway, ToReceiver};
 use fanal::link::endpoint::Carrier;
 use fanal::link::transport::{Closed, Connection, Transport};
 use fanal::link::{Event, Link, accept, dial, endpoint, tls, tunnel};
 use fanal::metrics;
-use fanal::proto::control::{ToGateway, ToReceiver};
 use fanal::reason::Reason;
 use fanal::receiver::hub::Hub;
 use quinn::{RecvStream, SendStream};
@@ -196,7 +196,7 @@ max_designation = "31d"
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
                 events,
-                hub: Hub::new(clock.clone(), metrics, hub_events),
+                taker: Arc::new(Hub::new(clock.clone(), metrics, hub_events)),
             },
         )?;
         let token = CancellationToken::new();

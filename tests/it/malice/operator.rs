@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fanal::certs::Identity;
-use fanal::proto::ids::RequestId;
-use fanal::proto::jws::Signer;
-use fanal::proto::statement::{REQUEST_TYPE, RequestClaims};
+use fanal::format::ids::RequestId;
+use fanal::format::jws::Signer;
+use fanal::format::statement::{REQUEST_TYPE, RequestClaims};
 use serde::Serialize;
 
 /// A person with a key and a designation.

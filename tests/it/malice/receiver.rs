@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanal::config;
+use fanal::format::control::{ToGateway, ToReceiver};
+use fanal::format::ids::{CameraId, GrantId, Sha256};
+use fanal::format::jws::{self, Signer};
+use fanal::format::statement::{GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, RefusedCamera};
 use fanal::link::transport::{Closed, Connection, Transport};
-use fanal::proto::control::{ToGateway, ToReceiver};
-use fanal::proto::ids::{CameraId, GrantId, RelayId, Sha256};
-use fanal::proto::jws::{self, Signer};
-use fanal::proto::statement::{GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, RefusedCamera};
+use fanal::media::relay::RelayId;
 use fanal::reason::{Reason, Refusal};
 use quinn::{ReadError, RecvStream, SendStream};
 use tokio::sync::{mpsc, watch};

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use fanal::certs::trial::Trial;
-use fanal::proto::control::{ReceiverHello, ToGateway, ToReceiver};
-use fanal::proto::ids::{CameraId, RelayId, Sha256};
-use fanal::proto::jws::Signer;
-use fanal::proto::statement::{GRANT_TYPE, HEAD_TYPE, HeadClaims, VIEWINGS_TYPE, ViewingsClaims};
+use fanal::format::control::{ReceiverHello, ToGateway, ToReceiver};
+use fanal::format::ids::{CameraId, Sha256};
+use fanal::format::jws::Signer;
+use fanal::format::statement::{GRANT_TYPE, HEAD_TYPE, HeadClaims, VIEWINGS_TYPE, ViewingsClaims};
+use fanal::media::relay::RelayId;
 use fanal::reason::Reason;
 
 use super::SECOND;

@@ -2,9 +2,9 @@
 
 use futures_util::FutureExt;
 
+use fanal::format::control::{ReceiverHello, RelayState, ToGateway, ToReceiver};
+use fanal::format::statement::{VIEWINGS_TYPE, ViewingsClaims};
 use fanal::gateway::socket;
-use fanal::proto::control::{ReceiverHello, RelayState, ToGateway, ToReceiver};
-use fanal::proto::statement::{VIEWINGS_TYPE, ViewingsClaims};
 use fanal::reason::Reason;
 
 use crate::malice::{START, Stage, of_kind};
@@ -86,7 +86,7 @@ async fn its_noise_holds_up_nobody() {
     let viewings = ViewingsClaims {
         iss: "corg-13".parse().unwrap(),
         aud: "berre-l-etang".parse().unwrap(),
-        grant: fanal::proto::ids::GrantId(uuid::Uuid::from_u128(7)),
+        grant: fanal::format::ids::GrantId(uuid::Uuid::from_u128(7)),
         iat: START.seconds(),
         viewings: Vec::new(),
     };

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fanal::clock::{Clock, Wall};
+use fanal::media::source::{Event, Sampled, Source, Subscription};
 use fanal::media::unit::{AccessUnit, Configuration};
 use fanal::reason::Reason;
 use fanal::rtsp::rtp::Packetiser;
 use fanal::rtsp::server::{Limits, Listen, Notice, Observer, Options, Server};
-use fanal::rtsp::{Event, Library, OpenError, OpenRequest, Sampled, Source, Subscription};
+use fanal::rtsp::{Library, OpenError, OpenRequest};
 use fanal::secret::Secret;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use crate::support::path::Conditions;
 use fanal::config::settings::Congestion;
-use fanal::simulate::path::Conditions;
 
 use super::relays::{Site, Source};
 use super::world::{Strategy, World};

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::path::Random;
 use bytes::{Bytes, BytesMut};
 use fanal::clock::Boot;
-use fanal::link::priority::{self, Class};
+use fanal::link::priority::{self};
 use fanal::media::backlog::{Backlog, Step};
+use fanal::media::relay::{Class, Profile};
 use fanal::media::turns::Turns;
 use fanal::media::unit::{AccessUnit, Codec, Configuration, Group, UnitFlags};
-use fanal::proto::ids::Profile;
-use fanal::proto::wire::{UNIT_HEADER, UnitHeader};
-use fanal::simulate::path::Random;
+use fanal::media::wire::{UNIT_HEADER, UnitHeader};
 use quinn_proto::StreamId;
 
 use super::world::World;

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::path::{Conditions, Fate, Path};
 use bytes::{Bytes, BytesMut};
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
@@ -18,7 +19,6 @@ use fanal::link::redundancy::{Decoder, Encoder, Meter};
 use fanal::link::silence::{LOOK_EVERY, Silence};
 use fanal::link::stats::{self, Snapshot};
 use fanal::link::{endpoint, priority, window};
-use fanal::simulate::path::{Conditions, Fate, Path};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::rustls;
 use quinn::rustls::pki_types::pem::PemObject;

@@ -31,7 +31,7 @@ use crate::clock::Wall;
 use crate::gateway::cause;
 use crate::media::timeline::TICKS_PER_SECOND;
 use crate::media::unit::{Codec, Configuration, UNIT_LIMIT};
-use crate::proto::camera::Failure;
+use crate::policy::camera::Failure;
 use crate::reason::Reason;
 
 /// Ticks of RTP time in a second for all video (RFC 3551 5).

@@ -117,7 +117,7 @@ mod tests {
         for fault in all() {
             assert!(names.insert(fault.name), "{} is there twice", fault.name);
             assert!(
-                crate::proto::ids::CameraId::new(fault.name).is_ok(),
+                crate::format::ids::CameraId::new(fault.name).is_ok(),
                 "{}",
                 fault.name
             );

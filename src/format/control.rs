@@ -1,0 +1,403 @@
+//! The control messages of a link: JSON, one object a message, behind a length.
+//!
+//! Low rate and readable. Unknown messages and unknown fields are ignored by
+//! design: either side may be a year older. A field that is added may only
+//! narrow what the older meaning allows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::cause::Cause;
+use crate::format::ids::{CameraId, GrantId, RequestId, Sha256, SnapshotId};
+use crate::format::statement::RefusedCamera;
+use crate::media::relay::{Profile, RelayId};
+use crate::reason::Refusal;
+
+/// Largest control message, in bytes.
+pub const MESSAGE_LIMIT: usize = 1024 * 1024;
+/// Most cameras in one page of the list.
+pub const CAMERA_PAGE: usize = 200;
+/// Version of the protocol: major (must match, is in the ALPN) and minor.
+pub const VERSION: (u32, u32) = (1, 0);
+
+/// From the gateway to the receiver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToReceiver {
+    /// First message of a link.
+    Hello(GatewayHello),
+    /// The cameras that the agreement covers; a list replaces the one before.
+    Cameras {
+        /// This page's number, from 0.
+        page: u32,
+        /// How many pages the list has.
+        pages: u32,
+        /// The cameras.
+        cameras: Vec<CameraInfo>,
+    },
+    /// A request was granted; durable at the gateway.
+    Granted {
+        /// Number of the receiver's [`ToGateway::Request`].
+        id: u64,
+        /// The grant statement.
+        proof: String,
+        /// How each camera travels.
+        relays: BTreeMap<CameraId, RelayId>,
+    },
+    /// A request was refused.
+    Refused {
+        /// Number of the receiver's [`ToGateway::Request`].
+        id: u64,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
+        /// Per camera, where the reason is not the same for all.
+        #[serde(default)]
+        cameras: Vec<RefusedCamera>,
+        /// The gateway's head, which covers the refusal if it was journalled.
+        #[serde(default)]
+        head: Option<String>,
+    },
+    /// A request passed all checks and waits for somebody at the commune. Sent
+    /// once that is durable, and again on each new link, so that a centre that
+    /// restarted knows of it. A [`ToReceiver::Resume`] or a
+    /// [`ToReceiver::WaitEnded`] follows, on whichever link is up then. A receiver
+    /// that does not know this message gives its answer up after its own time; a
+    /// later `Resume` still brings it the grant.
+    Waiting {
+        /// The request, verbatim.
+        request: String,
+        /// How long it still waits. Not a time: the peer's clock is not followed.
+        seconds: u32,
+    },
+    /// A request that waited was refused, by a person or by time.
+    WaitEnded {
+        /// The request's `jti`.
+        request: RequestId,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
+        /// Per camera, where the reason is not the same for all.
+        #[serde(default)]
+        cameras: Vec<RefusedCamera>,
+        /// The gateway's head, which covers the refusal if it was journalled.
+        #[serde(default)]
+        head: Option<String>,
+    },
+    /// A live grant goes on: sent after the hello for each, after a restart or a
+    /// lost link; and for the first time where the commune approved it.
+    Resume {
+        /// The request, verbatim.
+        request: String,
+        /// The newest grant statement.
+        proof: String,
+        /// How each camera travels.
+        relays: BTreeMap<CameraId, RelayId>,
+    },
+    /// A grant ended at the gateway.
+    Ended {
+        /// Which.
+        grant: GrantId,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
+        /// The gateway's head.
+        #[serde(default)]
+        head: Option<String>,
+    },
+    /// The state of a relay changed.
+    Relay {
+        /// Which.
+        relay: RelayId,
+        /// The camera.
+        camera: CameraId,
+        /// Its state.
+        state: RelayState,
+        /// Why, where it is not `live`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refusal: Option<Refusal>,
+        /// Which of the camera's streams.
+        profile: Profile,
+        /// Why that one; older gateways don't say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        profile_cause: Option<Cause>,
+    },
+    /// One camera of a grant is over, though others still hold its relay.
+    CameraEnded {
+        /// The grant.
+        grant: GrantId,
+        /// The camera.
+        camera: CameraId,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
+    },
+    /// A still stands in the gateway's journal.
+    SnapshotRecorded {
+        /// Which.
+        snapshot: SnapshotId,
+        /// The gateway's head, which covers it.
+        head: String,
+    },
+    /// A still is not to be given.
+    SnapshotRefused {
+        /// Which.
+        snapshot: SnapshotId,
+        /// Why.
+        #[serde(flatten)]
+        refusal: Refusal,
+    },
+    /// Journal heads and body-less lines since the last acknowledged.
+    Heads(Heads),
+    /// Answers [`ToGateway::Time`].
+    Time {
+        /// As sent.
+        echo: u64,
+        /// The gateway's wall clock, µs since the epoch.
+        wall: i64,
+    },
+    /// A type this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// From the receiver to the gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToGateway {
+    /// First message of a link.
+    Hello(ReceiverHello),
+    /// An operator's request.
+    Request {
+        /// Chosen by the receiver, unique on the link.
+        id: u64,
+        /// The statement, verbatim.
+        request: String,
+    },
+    /// The receiver's entry of the grant is durable.
+    Confirm {
+        /// Which.
+        grant: GrantId,
+        /// SHA-256 of the request that it confirms.
+        request: Sha256,
+        /// A head that covers the entry.
+        head: String,
+    },
+    /// An operator released a grant.
+    Release {
+        /// Which.
+        grant: GrantId,
+        /// The operator's number.
+        by: String,
+    },
+    /// Which relays are in focus; all others are not.
+    Focus {
+        /// In order of importance.
+        relays: Vec<RelayId>,
+    },
+    /// Asks for a key frame soon: a viewer joined and nothing is kept.
+    KeyFrame {
+        /// Which.
+        relay: RelayId,
+    },
+    /// The signed list of viewings of an ended grant (`fanal-viewings+jwt`).
+    Viewings {
+        /// The statement.
+        statement: String,
+    },
+    /// A still is about to be given: it is once the gateway has recorded it. A
+    /// gateway that does not know this message does not answer, and none is given.
+    Snapshot(SnapshotAsked),
+    /// A newer revocation list of a designation authority.
+    Revocation {
+        /// PEM.
+        list: String,
+    },
+    /// Journal heads and body-less lines since the last acknowledged.
+    Heads(Heads),
+    /// Packets of this link that parity made anew, in all.
+    Recovered {
+        /// How many.
+        packets: u64,
+    },
+    /// Measures the clock offset.
+    Time {
+        /// Comes back as it is.
+        echo: u64,
+        /// The receiver's wall clock, µs since the epoch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wall: Option<i64>,
+    },
+    /// A type this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A gateway introduces itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GatewayHello {
+    /// Minor version of the protocol.
+    pub minor: u32,
+    /// fanal's version.
+    pub version: String,
+    /// Wall clock, µs since the epoch.
+    pub wall: i64,
+    /// The commune's name.
+    pub name: String,
+    /// Whom to call.
+    #[serde(default)]
+    pub contact: Option<String>,
+    /// What the operator should know of the agreements with this centre.
+    #[serde(default)]
+    pub agreements: Vec<AgreementInfo>,
+    /// Newest head of the own journal.
+    #[serde(default)]
+    pub head: Option<String>,
+}
+
+/// A receiver introduces itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReceiverHello {
+    /// Minor version of the protocol.
+    pub minor: u32,
+    /// fanal's version.
+    pub version: String,
+    /// Wall clock, µs since the epoch.
+    pub wall: i64,
+    /// The centre's name.
+    pub name: String,
+    /// Newest head of the own journal.
+    #[serde(default)]
+    pub head: Option<String>,
+}
+
+/// What the operator should know of an agreement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgreementInfo {
+    /// The convention's reference.
+    pub reference: String,
+    /// First day, `YYYY-MM-DD`.
+    pub from: String,
+    /// Last day, inclusive.
+    pub until: String,
+    /// Units that may ask; empty: any.
+    #[serde(default)]
+    pub units: Vec<String>,
+    /// Allowed grounds with their labels.
+    pub grounds: Vec<GroundInfo>,
+    /// Longest duration, seconds.
+    pub max_duration: u64,
+    /// Longest life with renewals, seconds.
+    pub max_total: u64,
+    /// Cameras at once.
+    pub max_relays: u32,
+    /// Whether stills may be taken.
+    #[serde(default)]
+    pub snapshots: bool,
+    /// Whether VMS accounts may see.
+    #[serde(default)]
+    pub vms: bool,
+    /// Whether the commune approves each request.
+    #[serde(default)]
+    pub approval: bool,
+    /// When it is in force within a week; empty: always. Older gateways don't say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<HoursInfo>,
+}
+
+/// A weekly window, Europe/Paris. One that ends at or before its start runs into the next day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoursInfo {
+    /// Days on which it starts, Monday first.
+    pub days: [bool; 7],
+    /// Start, minutes after midnight.
+    pub start: u16,
+    /// End, minutes after midnight, exclusive; 1440 is the end of the day.
+    pub end: u16,
+}
+
+/// Grounds with their labels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroundInfo {
+    /// Id.
+    pub id: String,
+    /// French label.
+    pub fr: String,
+    /// English label.
+    pub en: String,
+}
+
+/// What the operator may know of a camera; never its address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CameraInfo {
+    /// Id.
+    pub id: CameraId,
+    /// Name.
+    pub name: String,
+    /// Groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Latitude and longitude.
+    #[serde(default)]
+    pub position: Option<[f64; 2]>,
+    /// Degrees from north.
+    #[serde(default)]
+    pub bearing: Option<f64>,
+    /// Degrees.
+    #[serde(default)]
+    pub field_of_view: Option<f64>,
+    /// `camera` or `commune/camera`.
+    #[serde(default)]
+    pub neighbours: Vec<String>,
+    /// Whether it has a smaller stream.
+    #[serde(default)]
+    pub sub: bool,
+    /// Why it can't be relayed, whoever asks (`camera_invalid`, `mask_not_verified`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<Refusal>,
+}
+
+/// The state of a relay, as operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayState {
+    /// The camera is being opened.
+    Starting,
+    /// Pictures come.
+    Live,
+    /// Pictures come late.
+    Late,
+    /// The camera failed and is tried again.
+    Retrying,
+    /// The camera failed for good, until settings change.
+    Failed,
+    /// It is over.
+    Ended,
+}
+
+/// Journal heads on their way to the peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heads {
+    /// The sender's newest head statement.
+    pub head: String,
+    /// Its body-less lines after the last one acknowledged, oldest first.
+    #[serde(default)]
+    pub lines: Vec<String>,
+    /// Number of the last line of the peer's that the sender holds.
+    #[serde(default)]
+    pub acknowledged: u64,
+}
+
+/// A still that is about to be taken, as the centre tells the commune.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotAsked {
+    /// Its id, chosen by the centre.
+    pub snapshot: SnapshotId,
+    /// Under which grant.
+    pub grant: GrantId,
+    /// The camera.
+    pub camera: CameraId,
+    /// When the picture was captured, by the gateway's clock: µs since the epoch.
+    pub captured: i64,
+}

@@ -1,0 +1,693 @@
+//! The centre's machine: what the receiver believes, checks and passes on. Pure.
+//!
+//! It makes the same check of a request as the gateway, as far as it can, and
+//! adds no authority: what the gateway answers counts, and only under the
+//! gateway's signed proof, verified and recorded here, does a viewer see a frame.
+//!
+//! The contract with its driver (`receiver::brain`):
+//!
+//! - every input is a `handle_*` call with both clocks beside it; after each one
+//!   the driver carries out [`Desk::poll_command`] until it is empty, in order;
+//! - [`Command::Record`]s are submitted to the journal in the order in which
+//!   they come, and each is answered by [`Desk::handle_recorded`] in that order;
+//! - the driver calls [`Desk::handle_timeout`] when [`Desk::poll_timeout`] is due.
+//!
+//! Ends act first ([`Command::EndGrant`]) and are journalled after; an entry
+//! that must get written in the end is owed and tried again.
+
+mod approval;
+mod commune;
+mod ended;
+mod ending;
+mod grant;
+mod heads;
+mod recover;
+mod request;
+mod resume;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod viewing;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use commune::{Commune, Unusable};
+pub use ended::Told;
+pub use grant::{End, Grant, GrantCamera};
+pub use request::{Asked, Denial, Progress};
+pub use snapshot::Still;
+pub use viewing::Viewer;
+
+use crate::clock::{Boot, Now, Wall};
+use crate::format::control::{ToGateway, ToReceiver};
+use crate::format::designation::{Authority, LinkAuthority, Verified};
+use crate::format::ids::{CameraId, CentreId, CommuneId, GrantId, RequestId};
+use crate::format::jws::{self, Signer};
+use crate::format::statement::Operator;
+use crate::format::statement::{HEAD_TYPE, HeadClaims, RequestClaims};
+use crate::journal::Receipt;
+use crate::journal::entry::Entry;
+use crate::media::relay::RelayId;
+use crate::policy::replay::Used;
+use crate::reason::{Reason, Refusal};
+
+/// How long a gateway may take to answer a request.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an ended grant is remembered, so that its viewers can be told why.
+pub const ENDED_KEPT: Duration = Duration::from_secs(600);
+/// How far the clock may stand behind the journal's newest time.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
+/// Live grants at once, all communes together: bounds memory.
+pub const GRANT_LIMIT: usize = 1_024;
+/// Requests that wait for one gateway at once.
+const WAITING_LIMIT: usize = 64;
+/// Journal entries in flight or owed: past it requests are refused.
+const PENDING_LIMIT: usize = 4_096;
+/// Pause before an owed entry is tried again.
+const OWED_RETRY: Duration = Duration::from_secs(1);
+/// While a grant lives, clocks are looked at this often: a wall clock set
+/// forward must end grants too.
+const LIVE_TICK: Duration = Duration::from_millis(500);
+/// Requests that did not verify are written down this often at most.
+const UNVERIFIED_EVERY: Duration = Duration::from_secs(60);
+/// Pause between an entry and the head that tells the peer of it.
+const HEADS_DELAY: Duration = Duration::from_secs(1);
+
+/// Proof that a grant is recorded at the centre: made only by the desk, from a
+/// verified request, the gateway's verified proof and the journal's receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    grant: GrantId,
+}
+
+impl Permit {
+    /// The only way to a permit.
+    fn new(_request: &Verified<RequestClaims>, proof: &grant::Proof, _recorded: &Receipt) -> Self {
+        Self {
+            grant: proof.claims().grant,
+        }
+    }
+
+    /// The grant that allows it.
+    pub fn grant(&self) -> GrantId {
+        self.grant
+    }
+
+    /// A permit without a grant, for the tests of the hub.
+    #[cfg(test)]
+    pub(crate) fn for_test(grant: GrantId) -> Self {
+        Self { grant }
+    }
+}
+
+/// All that the desk judges by; replaced whole at a reload.
+#[derive(Clone, Debug)]
+pub struct Rulebook {
+    /// The centre's id.
+    pub centre: CentreId,
+    /// Its name for people.
+    pub name: String,
+    /// The communes that may connect.
+    pub communes: BTreeMap<CommuneId, CommuneRules>,
+    /// Who signs operators' designations, tried in turn.
+    pub authorities: Vec<Authority>,
+}
+
+/// What is needed to speak with a commune's gateway.
+#[derive(Clone, Debug)]
+pub struct CommuneRules {
+    /// Who signs the gateway's certificate.
+    pub authority: LinkAuthority,
+    /// Signs statements to the gateway.
+    pub signer: Arc<Signer>,
+    /// Whether `signer` is not the one that signs the journal's heads: heads for
+    /// this commune are then signed again with it.
+    pub own_identity: bool,
+}
+
+/// Numbers a [`Command::Record`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Append to the journal; answer with [`Desk::handle_recorded`].
+    Record {
+        /// Comes back with the result.
+        ticket: Ticket,
+        /// The entry.
+        entry: Box<Entry>,
+    },
+    /// Send a control message on the commune's newest link.
+    Send {
+        /// To whom.
+        commune: CommuneId,
+        /// The message.
+        message: Box<ToGateway>,
+    },
+    /// Send the own newest head with the body-less lines after a number.
+    SendHeads {
+        /// To whom.
+        commune: CommuneId,
+        /// Number of the last line that the commune is known to hold; `None`
+        /// where that is not known: the head alone.
+        after: Option<u64>,
+        /// Number of the commune's last line that is held here.
+        acknowledged: u64,
+    },
+    /// Answer an operator's request.
+    Answer {
+        /// As given to [`Desk::handle_request`].
+        caller: u64,
+        /// The grant, which [`Desk::grant`] knows, or why not.
+        result: Result<GrantId, Denial>,
+    },
+    /// Answer an operator's request: it waits for the commune's approval.
+    Wait {
+        /// As given to [`Desk::handle_request`].
+        caller: u64,
+        /// Its id; [`Desk::asked`] tells what becomes of it.
+        request: RequestId,
+        /// The commune.
+        commune: CommuneId,
+        /// Until when, by the centre's clock.
+        approve_by: Wall,
+    },
+    /// Answer an operator who wants a still.
+    Snapshot {
+        /// As given to [`Desk::handle_snapshot`].
+        caller: u64,
+        /// It may be given, or why not.
+        result: Result<Still, Refusal>,
+    },
+    /// A relay's groups may be taken, under this permit.
+    Allow {
+        /// The proof.
+        permit: Permit,
+        /// The commune.
+        commune: CommuneId,
+        /// The camera.
+        camera: CameraId,
+        /// Its number on the link.
+        relay: RelayId,
+    },
+    /// End a grant's viewers.
+    EndGrant {
+        /// Which.
+        grant: GrantId,
+        /// Why.
+        reason: Reason,
+    },
+    /// End a grant's viewers of one camera.
+    EndCamera {
+        /// Under which grant.
+        grant: GrantId,
+        /// The commune.
+        commune: CommuneId,
+        /// The camera.
+        camera: CameraId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Tell those who listen.
+    Notify(Notice),
+    /// Count an answered request.
+    Count {
+        /// `None`: granted.
+        refused: Option<Reason>,
+    },
+}
+
+/// What changed, for those who listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A grant began, was renewed, ended, or one of its cameras changed state.
+    Grant {
+        /// Which.
+        grant: GrantId,
+        /// Who may know.
+        unit: String,
+    },
+    /// A commune came or went, or its cameras or agreements changed.
+    Commune(CommuneId),
+    /// A request began to wait for approval, or was answered.
+    Request {
+        /// Which.
+        request: RequestId,
+        /// Who may know.
+        unit: String,
+        /// The commune.
+        commune: CommuneId,
+        /// What became of it.
+        progress: Progress,
+    },
+}
+
+/// What waits for the journal.
+#[derive(Debug)]
+enum Pending {
+    /// A grant, renewal or a grant that goes on.
+    Grant(Box<grant::Recording>),
+    /// A still that the commune is asked about once it is recorded.
+    Snapshot(Box<snapshot::Waiting>),
+    /// A refusal that is told once it is recorded.
+    Refusal(Box<request::Refused>),
+    /// The start of a viewing.
+    Viewing(u64, Box<Entry>),
+    /// An entry that must get written in the end; heads are sent after it.
+    Owed(Box<Entry>, Option<CommuneId>),
+    /// An entry that may be lost.
+    Note,
+}
+
+/// The centre's machine.
+#[derive(Debug)]
+pub struct Desk {
+    rules: Rulebook,
+    commands: VecDeque<Command>,
+    used: Used,
+    /// Answered requests of the last while, for `GET requests/{id}`.
+    asked: BTreeMap<RequestId, Asked>,
+    /// Requests that wait for a gateway, by the number on the link.
+    waiting: BTreeMap<u64, request::Forwarded>,
+    next_request: u64,
+    grants: BTreeMap<GrantId, grant::Held>,
+    ended: ended::Ended,
+    communes: BTreeMap<CommuneId, commune::Peer>,
+    /// Paces the heads of links that come up together.
+    exchange: heads::Exchange,
+    viewings: viewing::Viewings,
+    stills: snapshot::Stills,
+    pending: BTreeMap<Ticket, Pending>,
+    next_ticket: u64,
+    owed: VecDeque<(Box<Entry>, Option<CommuneId>)>,
+    owed_retry: Option<Boot>,
+    /// Grants that go on at their gateway but could not be recorded here yet.
+    unrecorded: Vec<grant::Recording>,
+    unverified: u64,
+    unverified_reason: Option<Reason>,
+    unverified_due: Option<Boot>,
+    /// The journal's newest time.
+    newest: Wall,
+    /// +1 whenever something that is shown changed.
+    version: u64,
+    /// The `version` of the newest change of a commune.
+    communes_version: u64,
+    stopping: bool,
+}
+
+impl Desk {
+    /// A desk without a past.
+    pub fn new(rules: Rulebook) -> Self {
+        let communes = rules.communes.keys().cloned();
+        Self {
+            communes: communes
+                .map(|commune| (commune, commune::Peer::default()))
+                .collect(),
+            rules,
+            exchange: heads::Exchange::new(),
+            commands: VecDeque::new(),
+            used: Used::default(),
+            asked: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next_request: 1,
+            grants: BTreeMap::new(),
+            ended: ended::Ended::default(),
+            viewings: viewing::Viewings::default(),
+            stills: snapshot::Stills::default(),
+            pending: BTreeMap::new(),
+            next_ticket: 0,
+            owed: VecDeque::new(),
+            owed_retry: None,
+            unrecorded: Vec::new(),
+            unverified: 0,
+            unverified_reason: None,
+            unverified_due: None,
+            newest: Wall(i64::MIN),
+            version: 0,
+            communes_version: 0,
+            stopping: false,
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Desk::handle_timeout`] is due.
+    pub fn poll_timeout(&self, now: Now) -> Option<Boot> {
+        let live = (!self.grants.is_empty()).then(|| now.boot.plus(LIVE_TICK));
+        let ends = self.grants.values().map(|held| held.view.deadline);
+        let waiting = self.waiting.values().map(|forwarded| forwarded.deadline);
+        let peers = self.communes.values().filter_map(commune::Peer::due);
+        ends.chain(waiting)
+            .chain(peers)
+            .chain(self.viewings.due())
+            .chain(self.stills.due())
+            .chain(self.owed_retry)
+            .chain(self.unverified_due)
+            .chain(live)
+            .min()
+    }
+
+    /// Ends what is due, answers what waited too long, writes counts and heads.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.end_expired(now);
+        self.give_up_waiting(now);
+        self.give_up_stills(now);
+        self.send_viewings(now);
+        self.flush_peers(now);
+        self.forget(now);
+        if self.unverified_due.is_some_and(|at| at <= now.boot) {
+            self.unverified_due = None;
+            let entry = Entry::Unverified {
+                peer: self.rules.centre.to_string(),
+                count: std::mem::take(&mut self.unverified),
+                reason: self.unverified_reason.unwrap_or(Reason::MalformedRequest),
+            };
+            self.record(Box::new(entry), Pending::Note);
+        }
+        if self.owed_retry.is_some_and(|at| at <= now.boot) {
+            self.owed_retry = None;
+            for (entry, commune) in std::mem::take(&mut self.owed) {
+                self.record(entry.clone(), Pending::Owed(entry, commune));
+            }
+            for recording in std::mem::take(&mut self.unrecorded) {
+                self.record_again(recording, now);
+            }
+        }
+    }
+
+    /// A control message of a commune's link.
+    pub fn handle_message(
+        &mut self,
+        commune: &CommuneId,
+        session: u64,
+        message: ToReceiver,
+        now: Now,
+    ) {
+        if self.session(commune) != Some(session) {
+            return;
+        }
+        match message {
+            ToReceiver::Hello(hello) => self.handle_hello(commune, hello, now),
+            ToReceiver::Cameras {
+                page,
+                pages,
+                cameras,
+            } => self.handle_cameras(commune, page, pages, cameras, now),
+            ToReceiver::Granted { id, proof, relays } => {
+                self.handle_granted(commune, id, proof, relays, now);
+            }
+            ToReceiver::Refused {
+                id,
+                refusal,
+                cameras,
+                head,
+            } => {
+                if let Some(head) = head {
+                    self.handle_head(commune, &head, now);
+                }
+                self.handle_refused(commune, id, refusal, cameras);
+            }
+            ToReceiver::Waiting { request, seconds } => {
+                self.handle_waiting(commune, &request, seconds, now);
+            }
+            ToReceiver::WaitEnded { request, .. } => {
+                self.handle_wait_ended(commune, request, message, now);
+            }
+            ToReceiver::Resume {
+                request,
+                proof,
+                relays,
+            } => self.handle_resume(commune, &request, proof, relays, now),
+            ToReceiver::Ended {
+                grant,
+                refusal,
+                head,
+            } => {
+                if let Some(head) = head {
+                    self.handle_head(commune, &head, now);
+                }
+                self.handle_ended(commune, grant, refusal, now);
+            }
+            ToReceiver::CameraEnded {
+                grant,
+                camera,
+                refusal,
+            } => self.handle_camera_ended(commune, grant, &camera, refusal),
+            ToReceiver::Relay {
+                relay,
+                camera,
+                state,
+                refusal,
+                profile,
+                profile_cause,
+            } => {
+                let news = grant::News {
+                    relay,
+                    state,
+                    refusal,
+                    profile,
+                    profile_cause,
+                };
+                self.handle_relay(commune, &camera, news);
+            }
+            ToReceiver::SnapshotRecorded { snapshot, head } => {
+                self.handle_snapshot_recorded(commune, snapshot, &head, now);
+            }
+            ToReceiver::SnapshotRefused { snapshot, refusal } => {
+                self.handle_snapshot_refused(commune, snapshot, refusal);
+            }
+            ToReceiver::Heads(heads) => self.handle_heads(commune, &heads, now),
+            ToReceiver::Time { .. } | ToReceiver::Unknown => {}
+        }
+    }
+
+    /// The journal's answer to a [`Command::Record`].
+    pub fn handle_recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>, now: Now) {
+        if let Ok(receipt) = &result {
+            self.newest = self.newest.max(receipt.time());
+        }
+        let Some(pending) = self.pending.remove(&ticket) else {
+            return;
+        };
+        match (pending, result) {
+            (Pending::Grant(recording), result) => self.grant_recorded(*recording, result, now),
+            (Pending::Snapshot(waiting), result) => self.still_recorded(*waiting, result),
+            (Pending::Refusal(refused), result) => self.refusal_recorded(*refused, result, now),
+            (Pending::Viewing(number, entry), result) => {
+                self.viewing_recorded(number, entry, result, now);
+            }
+            (Pending::Owed(_, commune), Ok(_)) => {
+                if let Some(peer) = commune.and_then(|commune| self.communes.get_mut(&commune)) {
+                    peer.want_heads(now.boot.plus(HEADS_DELAY));
+                }
+            }
+            (Pending::Owed(entry, commune), Err(_)) => self.owe(entry, commune, now),
+            (Pending::Note, _) => {}
+        }
+    }
+
+    /// New settings. Communes that are gone end; operators that an authority no
+    /// longer vouches for end.
+    pub fn handle_settings(&mut self, rules: Rulebook, now: Now) {
+        self.rules = rules;
+        let known: Vec<CommuneId> = self.rules.communes.keys().cloned().collect();
+        for commune in &known {
+            self.communes.entry(commune.clone()).or_default();
+        }
+        self.review(now);
+        self.communes.retain(|commune, _| known.contains(commune));
+        let linked: Vec<CommuneId> = self
+            .communes
+            .iter()
+            .filter(|(_, peer)| peer.is_up())
+            .map(|(commune, _)| commune.clone())
+            .collect();
+        for commune in linked {
+            self.send_lists(&commune);
+        }
+        self.communes_changed();
+    }
+
+    /// An administrator accepts the clock as it stands.
+    pub fn handle_clock_accepted(&mut self, by: String, now: Now) {
+        if let Some(behind) = self.clock_behind(now) {
+            let newest = now.wall.plus(behind).rfc3339();
+            self.newest = now.wall;
+            self.owe_entry(Entry::ClockAccepted { newest, by }, None);
+        }
+    }
+
+    /// An entry of the driver's own that must get written in the end.
+    pub fn handle_note(&mut self, entry: Entry) {
+        self.owe_entry(entry, None);
+    }
+
+    /// The daemon stops: nothing is forwarded any more, what waits is answered.
+    /// Grants do not end; they resume at the next start within their time.
+    pub fn handle_shutdown(&mut self) {
+        self.stopping = true;
+        self.stop_stills();
+        let waiting = std::mem::take(&mut self.waiting);
+        for forwarded in waiting.into_values() {
+            self.answer_waiting(forwarded, Err(Refusal::from(Reason::ShuttingDown).into()));
+        }
+    }
+
+    /// By how much the clock stands behind the journal's newest time, where that
+    /// is more than [`CLOCK_TOLERANCE`].
+    pub fn clock_behind(&self, now: Now) -> Option<Duration> {
+        let behind = self.newest.since(now.wall);
+        (behind > CLOCK_TOLERANCE).then_some(behind)
+    }
+
+    /// Grows whenever something that [`Desk::grants`], [`Desk::ended`] or
+    /// [`Desk::communes`] shows changed.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Live grants.
+    pub fn grants(&self) -> impl Iterator<Item = &Arc<Grant>> {
+        self.grants.values().map(|held| &held.view)
+    }
+
+    /// Grants that ended a short while ago ([`Grant::is_told`]).
+    pub fn ended(&self) -> &Arc<Told> {
+        self.ended.told()
+    }
+
+    /// A live grant, or one that ended a short while ago.
+    pub fn grant(&self, grant: GrantId) -> Option<&Arc<Grant>> {
+        let live = self.grants.get(&grant).map(|held| &held.view);
+        live.or_else(|| self.ended.told().get(&grant))
+    }
+
+    /// The communes of the settings, as far as they are known.
+    pub fn communes(&self) -> impl Iterator<Item = (&CommuneId, &Arc<Commune>)> {
+        self.communes.iter().map(|(id, peer)| (id, &peer.view))
+    }
+
+    /// What became of a request, for its operator's unit.
+    pub fn asked(&self, request: RequestId, unit: &str) -> Option<&Asked> {
+        self.asked.get(&request).filter(|asked| asked.unit == unit)
+    }
+
+    /// How many grants live.
+    pub fn grants_active(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// How many cameras come in under live grants.
+    pub fn relays_active(&self) -> usize {
+        let cameras = self.grants.values().flat_map(|held| {
+            let open = held.view.cameras.iter().filter(|camera| camera.is_open());
+            open.map(|camera| (&held.view.commune, &camera.camera))
+        });
+        cameras.collect::<std::collections::BTreeSet<_>>().len()
+    }
+
+    /// Entries that the journal still owes: it can't be written now.
+    pub fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    fn session(&self, commune: &CommuneId) -> Option<u64> {
+        self.communes.get(commune)?.session
+    }
+
+    fn send(&mut self, commune: &CommuneId, message: ToGateway) {
+        if self.session(commune).is_some() {
+            self.commands.push_back(Command::Send {
+                commune: commune.clone(),
+                message: Box::new(message),
+            });
+        }
+    }
+
+    fn notify_grant(&mut self, view: &Grant) {
+        self.version += 1;
+        self.commands.push_back(Command::Notify(Notice::Grant {
+            grant: view.id,
+            unit: view.operator.unit.clone(),
+        }));
+    }
+
+    fn record(&mut self, entry: Box<Entry>, pending: Pending) {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.pending.insert(ticket, pending);
+        self.commands.push_back(Command::Record { ticket, entry });
+    }
+
+    /// Records an entry that must get written in the end. Behind others that are
+    /// owed it waits its turn, so that the order stays true.
+    fn owe_entry(&mut self, entry: Entry, heads: Option<CommuneId>) {
+        let entry = Box::new(entry);
+        if self.owed.is_empty() {
+            self.record(entry.clone(), Pending::Owed(entry, heads));
+        } else {
+            self.push_owed(entry, heads);
+        }
+    }
+
+    fn owe(&mut self, entry: Box<Entry>, heads: Option<CommuneId>, now: Now) {
+        self.push_owed(entry, heads);
+        self.owed_retry
+            .get_or_insert_with(|| now.boot.plus(OWED_RETRY));
+    }
+
+    /// Over the limit the oldest goes: the newest ends matter most after a restart.
+    fn push_owed(&mut self, entry: Box<Entry>, heads: Option<CommuneId>) {
+        if self.owed.len() >= PENDING_LIMIT {
+            tracing::error!("the journal can't be written and owes too many entries: one is lost");
+            self.owed.pop_front();
+        }
+        self.owed.push_back((entry, heads));
+    }
+
+    /// Why no request can be recorded now, if so.
+    fn journal_trouble(&self) -> Option<Refusal> {
+        let blocked = self.pending.len() >= PENDING_LIMIT || !self.owed.is_empty();
+        blocked.then(|| self.journal_unavailable())
+    }
+
+    fn journal_unavailable(&self) -> Refusal {
+        let detail = format!(
+            "the journal of the centre {} can't be written",
+            self.rules.centre
+        );
+        Refusal::new(Reason::JournalUnavailable, detail)
+    }
+
+    /// A head of the own journal as the commune can verify it.
+    pub fn head_for(&self, commune: &CommuneId, head: &str) -> String {
+        match self.rules.communes.get(commune) {
+            Some(rules) if rules.own_identity => jws::open::<HeadClaims>(head, HEAD_TYPE)
+                .map_or_else(
+                    |_| head.to_owned(),
+                    |signed| rules.signer.sign(HEAD_TYPE, &signed.claims),
+                ),
+            _ => head.to_owned(),
+        }
+    }
+
+    /// Forgets what can matter no more.
+    fn forget(&mut self, now: Now) {
+        if self.ended.forget(now) {
+            self.version += 1;
+        }
+        request::forget(&mut self.asked, now);
+    }
+}
+
+/// Whether two operators are the same person in the same unit.
+pub fn same_operator(one: &Operator, other: &Operator) -> bool {
+    one.number == other.number && one.unit == other.unit
+}

@@ -1,0 +1,630 @@
+//! Grants as the centre holds them: from the verified proof to their end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::request::Denial;
+use super::{Command, Desk, ENDED_KEPT, Pending, Permit};
+use crate::clock::{Boot, Now, Wall};
+use crate::format::cause::Cause;
+use crate::format::control::{RelayState, ToGateway};
+use crate::format::designation::{Rules, Verified};
+use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, Sha256};
+use crate::format::statement::{GRANT_TYPE, GrantClaims, Operator, RefusedCamera, RequestClaims};
+use crate::journal::Receipt;
+use crate::journal::entry::{Entry, GrantEntry};
+use crate::media::relay::{Profile, RelayId};
+use crate::reason::{Reason, Refusal};
+
+/// At the centre only what the authority itself says counts; the agreements'
+/// own rules are the gateway's to know.
+pub(super) const RULES: Rules = Rules {
+    max_designation: None,
+    require_fresh_revocation: false,
+};
+
+/// A grant as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    /// Its id.
+    pub id: GrantId,
+    /// The commune.
+    pub commune: CommuneId,
+    /// The intervention.
+    pub incident: Incident,
+    /// Why.
+    pub grounds: String,
+    /// Who signed the newest request: he alone gets the RTSP credentials.
+    pub operator: Operator,
+    /// Until when, as the gateway signed it, by its clock.
+    pub expires: Wall,
+    /// Until when at this centre, by the wall clock.
+    pub until: Wall,
+    /// Until when at this centre, by the boot clock.
+    pub deadline: Boot,
+    /// Granted cameras, in the request's order.
+    pub cameras: Vec<GrantCamera>,
+    /// The rest.
+    pub refused: Vec<RefusedCamera>,
+    /// The gateway's statement, at most 16 KiB. Empty where the grant ended and many
+    /// have ended since: the journal has it.
+    pub proof: Arc<str>,
+    /// Why and when it ended, if it did.
+    pub end: Option<End>,
+}
+
+impl Grant {
+    /// How long it lives yet.
+    pub fn left(&self, now: Now) -> Duration {
+        if self.end.is_some() {
+            return Duration::ZERO;
+        }
+        self.until
+            .since(now.wall)
+            .min(self.deadline.since(now.boot))
+    }
+
+    /// Whether anybody is told of it: live, or ended less than [`ENDED_KEPT`] ago.
+    pub fn is_told(&self, now: Now) -> bool {
+        let end = self.end.as_ref();
+        end.is_none_or(|end| now.boot.since(end.at.boot) < ENDED_KEPT)
+    }
+
+    /// Why a camera of it is not live: its own cause, or that the grant ended.
+    pub fn refusal<'a>(&'a self, camera: &'a GrantCamera) -> Option<&'a Refusal> {
+        let end = self.end.as_ref().map(|end| &end.refusal);
+        camera.refusal.as_ref().or(end)
+    }
+
+    /// Its part for one camera.
+    pub fn camera(&self, camera: &CameraId) -> Option<&GrantCamera> {
+        self.cameras.iter().find(|held| &held.camera == camera)
+    }
+}
+
+/// One camera of a grant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrantCamera {
+    /// Which.
+    pub camera: CameraId,
+    /// Its state.
+    pub state: RelayState,
+    /// Why, where it is not `live`; `None` also where it ended with its grant, see
+    /// [`Grant::refusal`].
+    pub refusal: Option<Refusal>,
+    /// Which of its streams.
+    pub profile: Profile,
+    /// Why that one, where the gateway said so.
+    pub profile_cause: Option<Cause>,
+    /// Its number on the link that is, or was last, up.
+    pub relay: Option<RelayId>,
+    /// When it was asked for.
+    pub asked: Boot,
+    /// Whether a picture came under this grant.
+    pub pictured: bool,
+}
+
+impl GrantCamera {
+    /// Whether it may be watched, now or when its pictures come.
+    pub fn is_open(&self) -> bool {
+        self.state != RelayState::Ended
+    }
+}
+
+/// The end of a grant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    /// Why.
+    pub refusal: Refusal,
+    /// When.
+    pub at: Now,
+}
+
+/// A gateway's grant statement that fits its request. Made only by verifying.
+#[derive(Clone, Debug)]
+pub(super) struct Proof {
+    text: Arc<str>,
+    claims: GrantClaims,
+}
+
+impl Proof {
+    pub(super) fn claims(&self) -> &GrantClaims {
+        &self.claims
+    }
+}
+
+/// A live grant.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Shared with the API: what did not change is never copied.
+    pub(super) view: Arc<Grant>,
+    pub(super) request: Verified<RequestClaims>,
+    /// When it first began, seconds by the gateway's clock.
+    pub(super) first_start: i64,
+    /// `None` after a restart, until the gateway sent its proof again.
+    pub(super) permit: Option<Permit>,
+    /// Own head that covers the newest entry.
+    pub(super) head: Option<String>,
+}
+
+/// A grant, renewal or resumption on its way through the journal.
+#[derive(Debug)]
+pub(super) struct Recording {
+    pub(super) commune: CommuneId,
+    pub(super) request: Verified<RequestClaims>,
+    pub(super) proof: Proof,
+    pub(super) relays: BTreeMap<CameraId, RelayId>,
+    pub(super) asked: Boot,
+    /// Who waits for the answer.
+    pub(super) caller: Option<u64>,
+    pub(super) until: Wall,
+    pub(super) deadline: Boot,
+    pub(super) first_start: i64,
+    /// Known before: renewed, or gone on with after a restart.
+    pub(super) known: bool,
+    /// It ended before it was recorded.
+    pub(super) ended: Option<Refusal>,
+}
+
+/// The state of a relay, as its gateway tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct News {
+    pub(super) relay: RelayId,
+    pub(super) state: RelayState,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) profile: Profile,
+    pub(super) profile_cause: Option<Cause>,
+}
+
+impl Desk {
+    /// Verifies a proof against the request it answers.
+    pub(super) fn verify_proof(
+        &self,
+        commune: &CommuneId,
+        request: &Verified<RequestClaims>,
+        text: String,
+        now: Now,
+    ) -> Result<Proof, Refusal> {
+        let rules = self.rules.communes.get(commune);
+        let rules = rules.ok_or_else(|| Refusal::from(Reason::CommuneUnknown))?;
+        let claims: GrantClaims = rules
+            .authority
+            .verify(&text, GRANT_TYPE, commune.as_str(), now.wall)
+            .map_err(|refusal| broken(commune, &refusal.to_string()))?;
+        let asked = request.claims();
+        let fault = if &claims.iss != commune {
+            Some("it is issued by another commune")
+        } else if claims.aud != self.rules.centre {
+            Some("it is for another centre")
+        } else if claims.request != request.hash() {
+            Some("it answers another request")
+        } else if asked.renews.is_some_and(|renewed| renewed != claims.grant) {
+            Some("it renews another grant")
+        } else if claims.granted.is_empty() {
+            Some("it grants nothing")
+        } else if !is_part(&claims.granted, &asked.cameras) {
+            Some("it grants cameras that were not asked for")
+        } else if claims.expires <= claims.start {
+            Some("it ends before it begins")
+        } else if claims.expires.saturating_sub(claims.start) > i64::from(asked.duration) {
+            Some("it lasts longer than was asked")
+        } else {
+            None
+        };
+        match fault {
+            Some(fault) => Err(broken(commune, fault)),
+            None => Ok(Proof {
+                text: text.into(),
+                claims,
+            }),
+        }
+    }
+
+    /// The ends by both clocks of a grant whose proof came now.
+    pub(super) fn ends(
+        request: &Verified<RequestClaims>,
+        claims: &GrantClaims,
+        now: Now,
+    ) -> (Wall, Boot) {
+        let seconds = claims
+            .expires
+            .saturating_sub(claims.start)
+            .min(i64::from(request.claims().duration));
+        let length = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        let until = now.wall.plus(length).min(request.designation().not_after);
+        let left = until.since(now.wall).min(length);
+        (until, now.boot.plus(left))
+    }
+
+    /// Records a verified grant; what follows is [`Desk::grant_recorded`].
+    pub(super) fn record_grant(&mut self, recording: Recording) {
+        let entry = self.grant_entry(&recording);
+        self.record(
+            Box::new(Entry::Grant(Box::new(entry))),
+            Pending::Grant(Box::new(recording)),
+        );
+    }
+
+    fn grant_entry(&self, recording: &Recording) -> GrantEntry {
+        let claims = recording.request.claims();
+        let operator = recording.request.designation().operator.clone();
+        let proof = &recording.proof;
+        let mut recipients = vec![operator.unit.clone()];
+        recipients.extend(claims.present.iter().cloned());
+        let agreement = self
+            .communes
+            .get(&recording.commune)
+            .and_then(|peer| peer.view.agreement_for(&operator.unit, &claims.grounds))
+            .map_or_else(String::new, |agreement| agreement.reference.clone());
+        GrantEntry {
+            grant: proof.claims.grant,
+            request: recording.request.text().to_owned(),
+            jti: claims.jti,
+            proof: Some(proof.text.to_string()),
+            commune: recording.commune.clone(),
+            centre: self.rules.centre.clone(),
+            operator,
+            grounds: claims.grounds.clone(),
+            incident: claims.incident.clone(),
+            recipients,
+            granted: proof.claims.granted.clone(),
+            refused: proof.claims.refused.clone(),
+            renewal: claims.renews.is_some(),
+            first_start: recording.first_start,
+            start: proof.claims.start,
+            expires: proof.claims.expires,
+            approved_by: None,
+            agreement,
+            // The settings are the commune's; its own entry holds their hash.
+            settings: Sha256::ZERO,
+            peer_head: Some(proof.claims.head.clone()),
+        }
+    }
+
+    /// The journal's answer to a grant: the point at which it may be seen.
+    pub(super) fn grant_recorded(
+        &mut self,
+        recording: Recording,
+        result: Result<Receipt, String>,
+        now: Now,
+    ) {
+        let grant = recording.proof.claims.grant;
+        let receipt = match result {
+            Ok(receipt) => receipt,
+            Err(cause) => {
+                tracing::error!(%cause, %grant, "a grant could not be recorded");
+                if !recording.known {
+                    // The gateway need not wait for a confirmation that can't come.
+                    self.send_release(&recording.commune, grant, self.rules.centre.to_string());
+                }
+                if recording.known && recording.caller.is_none() {
+                    self.owed_retry
+                        .get_or_insert_with(|| now.boot.plus(super::OWED_RETRY));
+                    self.unrecorded.push(recording);
+                    return;
+                }
+                let refusal = self.journal_unavailable();
+                return self.answer_recording(&recording, Err(refusal.into()));
+            }
+        };
+        let over = recording.deadline <= now.boot || recording.until <= now.wall;
+        let ended = recording
+            .ended
+            .clone()
+            .or_else(|| over.then(|| Refusal::from(Reason::GrantExpired)))
+            .or_else(|| self.ended.refusal(grant).cloned());
+        if let Some(refusal) = ended {
+            if !self.ended.contains(grant) && !self.grants.contains_key(&grant) {
+                self.note_end(grant, &recording.commune, refusal.reason, None, now);
+            }
+            return self.answer_recording(&recording, Err(refusal.into()));
+        }
+        self.install(recording, receipt);
+    }
+
+    /// A grant that goes on is recorded once the journal can be written again.
+    pub(super) fn record_again(&mut self, recording: Recording, now: Now) {
+        if recording.deadline <= now.boot || recording.ended.is_some() {
+            return;
+        }
+        let grant = recording.proof.claims.grant;
+        let held = self.grants.get(&grant);
+        if held.is_some_and(|held| held.request.hash() == recording.request.hash()) {
+            let entry = Box::new(Entry::Resumed { grant });
+            self.record(entry, Pending::Grant(Box::new(recording)));
+        } else {
+            self.record_grant(recording);
+        }
+    }
+
+    fn answer_recording(&mut self, recording: &Recording, result: Result<GrantId, Denial>) {
+        let jti = recording.request.claims().jti;
+        self.note_asked(jti, &result);
+        let Some(caller) = recording.caller else {
+            return;
+        };
+        self.commands.push_back(Command::Count {
+            refused: result.as_ref().err().map(|denial| denial.refusal.reason),
+        });
+        self.commands.push_back(Command::Answer { caller, result });
+    }
+
+    /// A recorded grant lives.
+    fn install(&mut self, recording: Recording, receipt: Receipt) {
+        let permit = Permit::new(&recording.request, &recording.proof, &receipt);
+        let claims = recording.proof.claims.clone();
+        let request = recording.request.claims().clone();
+        let before = self.grants.remove(&claims.grant);
+        let commune = recording.commune.clone();
+        let cameras = claims.granted.iter().map(|camera| {
+            let known = before.as_ref().and_then(|held| held.view.camera(camera));
+            self.granted_camera(&recording, camera, known)
+        });
+        let view = Grant {
+            id: claims.grant,
+            commune: commune.clone(),
+            incident: request.incident,
+            grounds: request.grounds,
+            operator: recording.request.designation().operator.clone(),
+            expires: Wall::from_seconds(claims.expires),
+            until: recording.until,
+            deadline: recording.deadline,
+            cameras: cameras.collect(),
+            refused: claims.refused,
+            proof: Arc::clone(&recording.proof.text),
+            end: None,
+        };
+        let left_out = before.iter().flat_map(|held| &held.view.cameras);
+        for camera in left_out.filter(|held| held.is_open() && view.camera(&held.camera).is_none())
+        {
+            self.commands.push_back(Command::EndCamera {
+                grant: view.id,
+                commune: commune.clone(),
+                camera: camera.camera.clone(),
+                reason: Reason::AgreementChanged,
+            });
+        }
+        let held = Held {
+            view: Arc::new(view),
+            request: recording.request.clone(),
+            first_start: recording.first_start,
+            permit: Some(permit),
+            head: Some(receipt.head().to_owned()),
+        };
+        self.allow(&held);
+        self.confirm(&held);
+        self.notify_grant(&held.view);
+        self.grants.insert(claims.grant, held);
+        self.answer_recording(&recording, Ok(claims.grant));
+    }
+
+    /// How a camera of a recorded grant stands.
+    fn granted_camera(
+        &self,
+        recording: &Recording,
+        camera: &CameraId,
+        known: Option<&GrantCamera>,
+    ) -> GrantCamera {
+        let peer = self.communes.get(&recording.commune);
+        let relay = recording.relays.get(camera).copied();
+        let told = relay.and_then(|relay| peer?.relays.get(&relay));
+        let linked = peer.is_some_and(super::commune::Peer::is_up);
+        let (state, refusal) = match (told, relay) {
+            _ if !linked => (RelayState::Retrying, Some(Reason::LinkLost.into())),
+            (Some(told), _) => (told.state, told.refusal.clone()),
+            (None, Some(_)) => (RelayState::Starting, None),
+            // Granted once, but the gateway no longer relays it.
+            (None, None) => (RelayState::Ended, Some(Reason::GrantCut.into())),
+        };
+        GrantCamera {
+            camera: camera.clone(),
+            state,
+            refusal,
+            profile: told.map_or_else(
+                || known.map_or_else(Profile::default, |known| known.profile),
+                |told| told.profile,
+            ),
+            profile_cause: told.map_or_else(
+                || known.and_then(|known| known.profile_cause),
+                |told| told.profile_cause,
+            ),
+            relay,
+            asked: known.map_or(recording.asked, |known| known.asked),
+            pictured: known.is_some_and(|known| known.pictured),
+        }
+    }
+
+    /// Lets the relays of a grant in.
+    pub(super) fn allow(&mut self, held: &Held) {
+        let Some(permit) = &held.permit else {
+            return;
+        };
+        let open = held.view.cameras.iter().filter(|camera| camera.is_open());
+        for (camera, relay) in open.filter_map(|held| Some((&held.camera, held.relay?))) {
+            self.commands.push_back(Command::Allow {
+                permit: permit.clone(),
+                commune: held.view.commune.clone(),
+                camera: camera.clone(),
+                relay,
+            });
+        }
+    }
+
+    /// Tells the gateway that a grant is recorded here.
+    pub(super) fn confirm(&mut self, held: &Held) {
+        let commune = held.view.commune.clone();
+        if let Some(head) = &held.head {
+            let message = ToGateway::Confirm {
+                grant: held.view.id,
+                request: held.request.hash(),
+                head: self.head_for(&commune, head),
+            };
+            self.send(&commune, message);
+        }
+    }
+
+    /// The gateway ended a grant.
+    pub(super) fn handle_ended(
+        &mut self,
+        commune: &CommuneId,
+        grant: GrantId,
+        refusal: Refusal,
+        now: Now,
+    ) {
+        for pending in self.pending.values_mut() {
+            if let Pending::Grant(recording) = pending
+                && recording.proof.claims.grant == grant
+                && &recording.commune == commune
+            {
+                recording.ended = Some(refusal.clone());
+            }
+        }
+        self.unrecorded
+            .retain(|recording| recording.proof.claims.grant != grant);
+        let ours = self
+            .grants
+            .get(&grant)
+            .is_some_and(|held| &held.view.commune == commune);
+        if ours {
+            self.end(grant, refusal, None, now);
+        }
+    }
+
+    /// The state of a relay changed.
+    pub(super) fn handle_relay(&mut self, commune: &CommuneId, camera: &CameraId, news: News) {
+        if let Some(peer) = self.communes.get_mut(commune) {
+            peer.take_news(news.clone());
+        }
+        let mut touched = Vec::new();
+        for held in self.grants.values_mut() {
+            let at = held.view.cameras.iter().position(|part| {
+                &part.camera == camera && part.relay == Some(news.relay) && part.is_open()
+            });
+            let at = at.filter(|_| &held.view.commune == commune);
+            let Some(at) = at else {
+                continue;
+            };
+            let view = Arc::make_mut(&mut held.view);
+            let Some(part) = view.cameras.get_mut(at) else {
+                continue;
+            };
+            part.state = news.state;
+            part.refusal.clone_from(&news.refusal);
+            part.profile = news.profile;
+            part.profile_cause = news.profile_cause;
+            let ended = (!part.is_open()).then(|| {
+                let refusal = part.refusal.as_ref();
+                refusal.map_or(Reason::GrantCut, |refusal| refusal.reason)
+            });
+            touched.push((view.id, ended));
+        }
+        for (grant, ended) in touched {
+            if let Some(reason) = ended {
+                self.commands.push_back(Command::EndCamera {
+                    grant,
+                    commune: commune.clone(),
+                    camera: camera.clone(),
+                    reason,
+                });
+            }
+            self.notify_held(grant);
+        }
+    }
+
+    /// The gateway takes one camera from one grant; the relay goes on for others.
+    pub(super) fn handle_camera_ended(
+        &mut self,
+        commune: &CommuneId,
+        grant: GrantId,
+        camera: &CameraId,
+        refusal: Refusal,
+    ) {
+        let held = self.grants.get_mut(&grant);
+        let part = held
+            .filter(|held| &held.view.commune == commune)
+            .and_then(|held| {
+                let mut parts = Arc::make_mut(&mut held.view).cameras.iter_mut();
+                parts.find(|part| &part.camera == camera && part.is_open())
+            });
+        let Some(part) = part else { return };
+        let reason = refusal.reason;
+        part.state = RelayState::Ended;
+        part.refusal = Some(refusal);
+        self.commands.push_back(Command::EndCamera {
+            grant,
+            commune: commune.clone(),
+            camera: camera.clone(),
+            reason,
+        });
+        self.notify_held(grant);
+    }
+
+    /// The first complete key frame of a relay came: how long each grant on it
+    /// had waited, from its request's arrival.
+    pub fn handle_first_picture(
+        &mut self,
+        commune: &CommuneId,
+        camera: &CameraId,
+        now: Now,
+    ) -> Vec<Duration> {
+        let mut waited = Vec::new();
+        let mut touched = Vec::new();
+        for held in self.grants.values_mut() {
+            let news = |part: &GrantCamera| {
+                let waits = !part.pictured || part.state == RelayState::Starting;
+                &part.camera == camera && waits
+            };
+            if &held.view.commune != commune || !held.view.cameras.iter().any(news) {
+                continue;
+            }
+            let view = Arc::make_mut(&mut held.view);
+            for part in view
+                .cameras
+                .iter_mut()
+                .filter(|part| &part.camera == camera)
+            {
+                if !part.pictured {
+                    part.pictured = true;
+                    waited.push(now.boot.since(part.asked));
+                }
+                if part.state == RelayState::Starting {
+                    part.state = RelayState::Live;
+                    touched.push(view.id);
+                }
+            }
+        }
+        for grant in touched {
+            self.notify_held(grant);
+        }
+        waited
+    }
+
+    pub(super) fn send_release(&mut self, commune: &CommuneId, grant: GrantId, by: String) {
+        self.send(commune, ToGateway::Release { grant, by });
+    }
+
+    pub(super) fn notify_held(&mut self, grant: GrantId) {
+        let unit = self
+            .grants
+            .get(&grant)
+            .map(|held| held.view.operator.unit.clone());
+        if let Some(unit) = unit {
+            self.version += 1;
+            self.commands
+                .push_back(Command::Notify(super::Notice::Grant { grant, unit }));
+        }
+    }
+}
+
+fn broken(commune: &CommuneId, detail: &str) -> Refusal {
+    let detail = format!("the grant statement of {commune} is not valid: {detail}");
+    Refusal::new(Reason::ProtocolError, detail)
+}
+
+/// Whether `part` holds nothing that `whole` does not, and nothing twice.
+fn is_part(part: &[CameraId], whole: &[CameraId]) -> bool {
+    let mut seen = std::collections::BTreeSet::new();
+    part.iter()
+        .all(|camera| whole.contains(camera) && seen.insert(camera))
+}

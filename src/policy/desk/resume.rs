@@ -1,0 +1,166 @@
+//! How live grants go on at the centre after a restart or a lost link.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::grant::{Proof, Recording};
+use super::{Command, Desk, Pending};
+use crate::clock::{Now, Wall};
+use crate::format::control::RelayState;
+use crate::format::designation::Verified;
+use crate::format::ids::{CameraId, CommuneId, GrantId};
+use crate::format::statement::RequestClaims;
+use crate::journal::entry::Entry;
+use crate::media::relay::RelayId;
+use crate::reason::Reason;
+
+impl Desk {
+    /// A live grant goes on after a restart or a lost link.
+    pub(super) fn handle_resume(
+        &mut self,
+        commune: &CommuneId,
+        request: &str,
+        proof: String,
+        relays: BTreeMap<CameraId, RelayId>,
+        now: Now,
+    ) {
+        let checked = self
+            .verify_any(request, now)
+            .and_then(|request| self.check_names(&request).map(|()| request))
+            .and_then(|request| {
+                let proof = self.verify_proof(commune, &request, proof, now)?;
+                Ok((request, proof))
+            });
+        let (request, proof) = match checked {
+            Ok(checked) => checked,
+            Err(refusal) => {
+                tracing::warn!(%commune, %refusal, "a grant that should go on is not valid");
+                return;
+            }
+        };
+        self.wait_granted(commune, request.claims().jti);
+        let grant = proof.claims().grant;
+        if self.ended.contains(grant) {
+            // What ended here stays ended; the gateway did not hear of it.
+            let by = self.ended_by(grant);
+            return self.send_release(commune, grant, by);
+        }
+        if self.join_pending(&request, &relays) {
+            return;
+        }
+        let same = match self.grants.get(&grant) {
+            Some(held) if &held.view.commune != commune => return,
+            Some(held) if held.request.hash() == request.hash() => true,
+            Some(_) if request.claims().renews.is_none() => {
+                tracing::warn!(%commune, %grant, "a grant that lives was sent again under another request");
+                return;
+            }
+            Some(_) | None => false,
+        };
+        if same {
+            return self.resume_known(grant, proof, relays, now);
+        }
+        // Recorded there but not here: the answer was lost on its way.
+        let known = self.grants.get(&grant).map(|held| held.first_start);
+        let (until, deadline) = Self::ends(&request, proof.claims(), now);
+        let until = until.min(Wall::from_seconds(proof.claims().expires));
+        self.used.mark(
+            request.claims().jti,
+            Wall::from_seconds(request.claims().iat),
+            now.wall,
+        );
+        self.record_grant(Recording {
+            commune: commune.clone(),
+            relays,
+            asked: now.boot,
+            caller: None,
+            until,
+            deadline: deadline.min(now.boot.plus(until.since(now.wall))),
+            first_start: known.unwrap_or_else(|| proof.claims().start),
+            known: true,
+            ended: None,
+            request,
+            proof,
+        });
+    }
+
+    /// A grant that is recorded here under the same request.
+    fn resume_known(
+        &mut self,
+        grant: GrantId,
+        proof: Proof,
+        relays: BTreeMap<CameraId, RelayId>,
+        now: Now,
+    ) {
+        let Some(mut held) = self.grants.remove(&grant) else {
+            return;
+        };
+        if held.permit.is_none() {
+            // After a restart: the line that says so is the new receipt.
+            let recording = Recording {
+                commune: held.view.commune.clone(),
+                request: held.request.clone(),
+                proof,
+                relays,
+                asked: now.boot,
+                caller: None,
+                until: held.view.until,
+                deadline: held.view.deadline,
+                first_start: held.first_start,
+                known: true,
+                ended: None,
+            };
+            self.grants.insert(grant, held);
+            return self.record(
+                Box::new(Entry::Resumed { grant }),
+                Pending::Grant(Box::new(recording)),
+            );
+        }
+        let peer = self.communes.get(&held.view.commune);
+        for camera in &mut Arc::make_mut(&mut held.view).cameras {
+            camera.relay = relays.get(&camera.camera).copied();
+            let told = camera.relay.and_then(|relay| peer?.relays.get(&relay));
+            (camera.state, camera.refusal) = match (told, camera.relay) {
+                (Some(told), _) => (told.state, told.refusal.clone()),
+                (None, Some(_)) => (RelayState::Starting, None),
+                (None, None) => (RelayState::Ended, Some(Reason::GrantCut.into())),
+            };
+        }
+        let gone = held.view.cameras.iter().filter(|camera| !camera.is_open());
+        for camera in gone {
+            self.commands.push_back(Command::EndCamera {
+                grant,
+                commune: held.view.commune.clone(),
+                camera: camera.camera.clone(),
+                reason: Reason::GrantCut,
+            });
+        }
+        self.allow(&held);
+        self.confirm(&held);
+        self.notify_grant(&held.view);
+        self.grants.insert(grant, held);
+    }
+
+    /// Gives a recording that is under way the newest relay numbers.
+    fn join_pending(
+        &mut self,
+        request: &Verified<RequestClaims>,
+        relays: &BTreeMap<CameraId, RelayId>,
+    ) -> bool {
+        let hash = request.hash();
+        let mut recordings = self
+            .pending
+            .values_mut()
+            .filter_map(|pending| match pending {
+                Pending::Grant(recording) => Some(recording),
+                _ => None,
+            });
+        match recordings.find(|recording| recording.request.hash() == hash) {
+            Some(recording) => {
+                recording.relays.clone_from(relays);
+                true
+            }
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,699 @@
+//! The commune's machine: requests in, grants and ends out. Pure.
+//!
+//! The contract with its driver (`gateway::brain`):
+//!
+//! - every input is a `handle_*` call with both clocks beside it; after each one
+//!   the driver carries out [`Gate::poll_command`] until it is empty, in order;
+//! - [`Command::Record`]s are submitted to the journal in the order in which
+//!   they come, and each is answered by [`Gate::handle_recorded`] in that order;
+//! - the driver calls [`Gate::handle_timeout`] when [`Gate::poll_timeout`] is due.
+//!
+//! What a grant rests on is a type: a [`Permit`] is made from a verified request
+//! and the journal's receipt alone, and no relay starts without one. Ends act
+//! first ([`Command::StopRelay`]) and are journalled after; an end that could
+//! not be written is owed and tried again until it is.
+
+mod approval;
+mod cut;
+mod grant;
+mod heads;
+mod link;
+mod record;
+mod recover;
+mod request;
+mod review;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod uplink;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use approval::{Approved, DecisionError, WAITING_LIMIT, WAITING_PER_UNIT, Waiting};
+pub use cut::{CutDone, CutError, Scope};
+pub use grant::Row;
+pub use request::Fresh;
+
+use crate::clock::{Boot, Now, Wall};
+use crate::config::settings;
+use crate::format::cause::Cause;
+use crate::format::control::{RelayState, ToGateway, ToReceiver};
+use crate::format::designation::{Authority, LinkAuthority, RevocationList, Verified};
+use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish};
+use crate::format::jws::Signer;
+use crate::format::statement::RequestClaims;
+use crate::journal::Receipt;
+use crate::journal::entry::Entry;
+use crate::media::relay::{Profile, RelayId};
+use crate::policy::replay::Used;
+use crate::reason::{Reason, Refusal};
+
+/// How long a centre may take, of the time its link is up, to confirm that it
+/// recorded a grant.
+pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// How far the clock may stand behind the journal's newest time.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
+/// Requests of one centre that do not verify and are looked at, a second.
+pub const UNVERIFIED_PER_SECOND: u32 = 10;
+/// Live grants at once, all centres together: bounds memory.
+pub const GRANT_LIMIT: usize = 1_024;
+/// Journal entries in flight or owed: past it requests are refused.
+pub const PENDING_LIMIT: usize = 4_096;
+/// The longest that a cut may hold.
+pub const BLOCK_LIMIT: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// While something lives, clocks are looked at this often: a wall clock set
+/// forward must end grants too.
+const LIVE_TICK: Duration = Duration::from_millis(500);
+/// Heads after an end wait this long, so that many ends cost one exchange.
+const HEADS_DELAY: Duration = Duration::from_secs(1);
+/// Pause before an owed entry is tried again.
+const OWED_RETRY: Duration = Duration::from_secs(1);
+
+/// Proof that a recorded grant covers a camera: made only by the gate, from a
+/// verified request and the journal's receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    grant: GrantId,
+}
+
+impl Permit {
+    /// The only way to a permit.
+    fn new(grant: GrantId, _request: &Verified<RequestClaims>, _recorded: &Receipt) -> Self {
+        Self { grant }
+    }
+
+    /// The grant that allows it.
+    pub fn grant(&self) -> GrantId {
+        self.grant
+    }
+}
+
+/// All that the gate judges by; replaced whole at a reload.
+#[derive(Clone, Debug)]
+pub struct Rulebook {
+    /// The settings.
+    pub settings: Arc<settings::Gateway>,
+    /// The designation authority of each agreement, in the settings' order, with
+    /// the newest revocation lists known.
+    pub authorities: Vec<Authority>,
+    /// The centres of the agreements.
+    pub centres: BTreeMap<CentreId, Centre>,
+}
+
+/// What is needed to speak with a centre.
+#[derive(Clone, Debug)]
+pub struct Centre {
+    /// Who signs the centre's certificate.
+    pub authority: LinkAuthority,
+    /// Signs statements to the centre.
+    pub signer: Arc<Signer>,
+    /// Whether `signer` is not the one that signs the journal's heads: heads for
+    /// this centre are then signed again with it.
+    pub own_identity: bool,
+}
+
+/// Numbers a [`Command::Record`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Append to the journal; answer with [`Gate::handle_recorded`].
+    Record {
+        /// Comes back with the result.
+        ticket: Ticket,
+        /// The entry.
+        entry: Box<Entry>,
+    },
+    /// Send a control message on the centre's newest link.
+    Send {
+        /// To whom.
+        centre: CentreId,
+        /// The message.
+        message: Box<ToReceiver>,
+    },
+    /// Send the own newest head with the body-less lines after a number.
+    SendHeads {
+        /// To whom.
+        centre: CentreId,
+        /// Number of the last line that the centre is known to hold; `None`
+        /// where that is not known: the head alone.
+        after: Option<u64>,
+        /// Number of the centre's last line that is held here.
+        acknowledged: u64,
+    },
+    /// Attach a camera to a centre's link, now and whenever the link is back.
+    StartRelay {
+        /// The proof.
+        permit: Permit,
+        /// Where it goes.
+        centre: CentreId,
+        /// Its number on the link.
+        relay: RelayId,
+        /// The camera.
+        camera: CameraId,
+        /// What its operators want of the camera's streams.
+        wish: ProfileWish,
+        /// When it ends at the latest: the latest of its grants' deadlines.
+        until: Boot,
+    },
+    /// A renewal or an end moved the latest of a relay's deadlines.
+    RelayUntil {
+        /// Where it goes.
+        centre: CentreId,
+        /// Its number.
+        relay: RelayId,
+        /// When it ends at the latest.
+        until: Boot,
+    },
+    /// What a relay's operators want of its camera's streams has changed.
+    RelayWish {
+        /// Where it goes.
+        centre: CentreId,
+        /// Its number.
+        relay: RelayId,
+        /// What they want.
+        wish: ProfileWish,
+    },
+    /// Detach it at once.
+    StopRelay {
+        /// Where it went.
+        centre: CentreId,
+        /// Its number.
+        relay: RelayId,
+        /// The camera.
+        camera: CameraId,
+        /// Why.
+        reason: Reason,
+    },
+    /// The centre's relays in focus, most important first; all others are not.
+    Focus {
+        /// The centre.
+        centre: CentreId,
+        /// Its relays.
+        relays: Vec<RelayId>,
+    },
+    /// A viewer needs a key frame soon.
+    WantKeyFrame {
+        /// The camera.
+        camera: CameraId,
+        /// Which of its streams.
+        profile: Profile,
+    },
+    /// Keep a newer revocation list across restarts.
+    KeepRevocation(Box<RevocationList>),
+    /// Count an answered request.
+    Count {
+        /// From whom.
+        centre: CentreId,
+        /// `None`: granted.
+        refused: Option<Reason>,
+    },
+}
+
+/// What waits for the journal.
+#[derive(Debug)]
+enum Pending {
+    /// A grant or renewal.
+    Grant(Box<record::Recording>),
+    /// A request that is to wait for the commune's approval.
+    Waiting(Box<approval::Held>),
+    /// A still that the centre may give once it is recorded.
+    Snapshot(CentreId, crate::format::ids::SnapshotId),
+    /// A refusal that is told once it is recorded.
+    Refusal(Box<request::Answer>, Box<Entry>),
+    /// Grants that go on after a restart.
+    Resumed(GrantId),
+    /// An entry that must get written in the end; `heads` are sent after it.
+    Owed(Box<Entry>, Option<CentreId>),
+    /// An entry that may be lost.
+    Note,
+}
+
+/// The commune's machine.
+#[derive(Debug)]
+pub struct Gate {
+    rules: Rulebook,
+    /// +1 whenever what was judged may be judged otherwise now.
+    generation: u64,
+    commands: VecDeque<Command>,
+    used: Used,
+    /// Refused requests that stand in the journal: once is enough.
+    written_refusals: BTreeMap<crate::format::ids::RequestId, Boot>,
+    grants: BTreeMap<GrantId, grant::Live>,
+    /// Grants of before the restart, until their `Resumed` line is durable.
+    resuming: BTreeMap<GrantId, grant::Resuming>,
+    /// Those whose line could not be written yet.
+    resume_again: BTreeSet<GrantId>,
+    ended: BTreeMap<GrantId, grant::Ended>,
+    approvals: approval::Approvals,
+    stills: crate::policy::snapshot::Pace,
+    relays: BTreeMap<(CentreId, CameraId), grant::Relay>,
+    next_relay: u32,
+    blocks: BTreeMap<Scope, cut::Block>,
+    links: BTreeMap<CentreId, link::Up>,
+    peers: BTreeMap<CentreId, link::Peer>,
+    pending: BTreeMap<Ticket, Pending>,
+    next_ticket: u64,
+    owed: VecDeque<(Box<Entry>, Option<CentreId>)>,
+    owed_retry: Option<Boot>,
+    /// What the uplink was measured to carry, bits per second.
+    capacity: Option<u64>,
+    /// The journal's newest time.
+    newest: Wall,
+    stopping: bool,
+}
+
+impl Gate {
+    /// A gate without a past. `first_relay` is random, so that the numbers of an
+    /// earlier process are not taken for this one's.
+    pub fn new(rules: Rulebook, first_relay: u32) -> Self {
+        Self {
+            rules,
+            generation: 0,
+            commands: VecDeque::new(),
+            used: Used::default(),
+            written_refusals: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            resuming: BTreeMap::new(),
+            resume_again: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            approvals: approval::Approvals::default(),
+            stills: crate::policy::snapshot::Pace::default(),
+            relays: BTreeMap::new(),
+            next_relay: first_relay,
+            blocks: BTreeMap::new(),
+            links: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            next_ticket: 0,
+            owed: VecDeque::new(),
+            owed_retry: None,
+            capacity: None,
+            newest: Wall(i64::MIN),
+            stopping: false,
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Gate::handle_timeout`] is due.
+    pub fn poll_timeout(&self, now: Now) -> Option<Boot> {
+        let lives =
+            !self.grants.is_empty() || !self.resuming.is_empty() || self.approvals_waiting() > 0;
+        let live = lives.then(|| now.boot.plus(LIVE_TICK));
+        let ends = self.grants.values().map(|grant| grant.due());
+        let resuming = self.resuming.values().map(|held| held.terms.deadline);
+        let blocks = self.blocks.values().map(|block| block.deadline);
+        let peers = self.peers.values().filter_map(link::Peer::due);
+        ends.chain(resuming)
+            .chain(self.approvals.due())
+            .chain(blocks)
+            .chain(peers)
+            .chain(self.owed_retry)
+            .chain(live)
+            .min()
+    }
+
+    /// Ends what is due, lifts cuts whose time is up, writes counts and heads.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.end_expired(now);
+        self.end_waits(now);
+        self.blocks.retain(|_, block| block.deadline > now.boot);
+        self.flush_peers(now);
+        self.forget(now);
+        if self.owed_retry.is_some_and(|at| at <= now.boot) {
+            self.owed_retry = None;
+            for (entry, centre) in std::mem::take(&mut self.owed) {
+                self.record(entry.clone(), Pending::Owed(entry, centre));
+            }
+            for grant in std::mem::take(&mut self.resume_again) {
+                if self.resuming.contains_key(&grant) {
+                    self.record(Box::new(Entry::Resumed { grant }), Pending::Resumed(grant));
+                }
+            }
+        }
+    }
+
+    /// A control message of a centre's link. `fresh` is random, for a grant.
+    pub fn handle_message(
+        &mut self,
+        centre: &CentreId,
+        session: u64,
+        message: ToGateway,
+        fresh: Fresh,
+        now: Now,
+    ) {
+        if self
+            .links
+            .get(centre)
+            .is_none_or(|up| up.session != session)
+        {
+            return;
+        }
+        match message {
+            ToGateway::Hello(hello) => self.handle_hello(centre, &hello, now),
+            ToGateway::Request { id, request } => {
+                self.handle_request(centre, id, &request, fresh, now);
+            }
+            ToGateway::Confirm {
+                grant,
+                request,
+                head,
+            } => self.handle_confirm(centre, grant, request, &head, now),
+            ToGateway::Release { grant, by } => self.handle_release(centre, grant, &by, now),
+            ToGateway::Focus { relays } => self.handle_focus(centre, &relays),
+            ToGateway::KeyFrame { relay } => self.handle_key_frame(centre, relay),
+            ToGateway::Snapshot(asked) => self.handle_snapshot(centre, asked, now),
+            ToGateway::Viewings { statement } => self.handle_viewings(centre, &statement, now),
+            ToGateway::Revocation { list } => {
+                let peer = self.peers.entry(centre.clone()).or_default();
+                if peer.may_read_statement(now) {
+                    self.handle_revocation(&list, now);
+                }
+            }
+            ToGateway::Heads(heads) => self.handle_heads(centre, &heads, now),
+            // The link answers the time itself: a wait here would look like an offset.
+            ToGateway::Time { .. } | ToGateway::Recovered { .. } | ToGateway::Unknown => {}
+        }
+    }
+
+    /// The journal's answer to a [`Command::Record`].
+    pub fn handle_recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>, now: Now) {
+        if let Ok(receipt) = &result {
+            self.newest = self.newest.max(receipt.time());
+        }
+        let Some(pending) = self.pending.remove(&ticket) else {
+            return;
+        };
+        match (pending, result) {
+            (Pending::Grant(recording), result) => self.grant_recorded(*recording, result, now),
+            (Pending::Waiting(held), result) => self.waiting_recorded(*held, result, now),
+            (Pending::Snapshot(centre, id), result) => self.snapshot_recorded(&centre, id, result),
+            (Pending::Refusal(answer, _), Ok(receipt)) => {
+                let head = self.head_for(&answer.centre, receipt.head());
+                self.answer(*answer, Some(head));
+            }
+            (Pending::Refusal(answer, entry), Err(_)) => {
+                self.answer(*answer, None);
+                self.owe(entry, None, now);
+            }
+            (Pending::Resumed(grant), result) => self.resumed(grant, result, now),
+            (Pending::Owed(_, centre), Ok(_)) => {
+                if let Some(peer) = centre.and_then(|centre| self.peers.get_mut(&centre)) {
+                    peer.want_heads(now.boot.plus(HEADS_DELAY));
+                }
+            }
+            (Pending::Owed(entry, centre), Err(_)) => self.owe(entry, centre, now),
+            (Pending::Note, _) => {}
+        }
+    }
+
+    /// The state of a relay's camera.
+    pub fn handle_relay_state(
+        &mut self,
+        centre: &CentreId,
+        relay: RelayId,
+        state: RelayState,
+        refusal: Option<Refusal>,
+    ) {
+        let Some(((_, camera), held)) = self
+            .relays
+            .iter_mut()
+            .find(|((of, _), held)| of == centre && held.id == relay)
+        else {
+            return;
+        };
+        if held.state == state && held.refusal == refusal {
+            return;
+        }
+        held.state = state;
+        held.refusal = refusal;
+        let message = held.message(camera);
+        self.send(centre, message);
+    }
+
+    /// The stream that a relay carries now, and why.
+    pub fn handle_relay_profile(
+        &mut self,
+        centre: &CentreId,
+        relay: RelayId,
+        profile: Profile,
+        cause: Cause,
+    ) {
+        let Some(((_, camera), held)) = self
+            .relays
+            .iter_mut()
+            .find(|((of, _), held)| of == centre && held.id == relay)
+        else {
+            return;
+        };
+        if held.profile == profile && held.cause == Some(cause) {
+            return;
+        }
+        held.profile = profile;
+        held.cause = Some(cause);
+        let message = held.message(camera);
+        self.send(centre, message);
+    }
+
+    /// What the uplink was measured to carry, bits per second; `None`: nothing is
+    /// known, or nothing is sent.
+    pub const fn handle_capacity(&mut self, capacity: Option<u64>) {
+        self.capacity = capacity;
+    }
+
+    /// An entry that is not the gate's own, written in its order.
+    pub fn handle_note(&mut self, entry: Entry) {
+        self.owe_entry(entry, None);
+    }
+
+    /// New settings. What they forbid ends, `agreement_changed`.
+    pub fn handle_settings(&mut self, rules: Rulebook, now: Now) {
+        let before = std::mem::replace(&mut self.rules, rules);
+        let known: Vec<&RevocationList> = held_lists(&before).collect();
+        let news: Vec<Entry> = held_lists(&self.rules)
+            .filter(|list| !known.contains(list))
+            .map(revocation)
+            .collect();
+        for entry in news {
+            self.owe_entry(entry, None);
+        }
+        self.review(now);
+        let linked: Vec<CentreId> = self.links.keys().cloned().collect();
+        for centre in linked {
+            if self.rules.centres.contains_key(&centre) {
+                self.send_cameras(&centre);
+            }
+        }
+    }
+
+    /// A newer revocation list, from whatever centre: its authority signed it.
+    pub fn handle_revocation(&mut self, list: &str, now: Now) {
+        let mut news: Vec<RevocationList> = Vec::new();
+        for authority in &mut self.rules.authorities {
+            match authority.update(list) {
+                Ok(Some(list)) if !news.contains(&list) => news.push(list),
+                // Older, known, or of another authority: nothing to do.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        for list in &news {
+            self.owe_entry(revocation(list), None);
+            self.commands
+                .push_back(Command::KeepRevocation(Box::new(list.clone())));
+        }
+        if !news.is_empty() {
+            self.review(now);
+        }
+    }
+
+    /// An administrator accepts the clock as it stands.
+    pub fn handle_clock_accepted(&mut self, by: String, now: Now) {
+        if let Some(behind) = self.clock_behind(now) {
+            let newest = now.wall.plus(behind);
+            self.newest = now.wall;
+            self.owe_entry(
+                Entry::ClockAccepted {
+                    newest: newest.rfc3339(),
+                    by,
+                },
+                None,
+            );
+        }
+    }
+
+    /// The daemon stops: relays end here, grants do not; they resume at the next
+    /// start within their time. Nothing is granted any more.
+    /// Requests that wait for approval are refused: nothing is approved unseen.
+    pub fn handle_shutdown(&mut self, now: Now) {
+        self.stopping = true;
+        self.refuse_all_waiting(now);
+        for ((centre, camera), relay) in std::mem::take(&mut self.relays) {
+            self.commands.push_back(Command::StopRelay {
+                centre,
+                camera,
+                relay: relay.id,
+                reason: Reason::ShuttingDown,
+            });
+        }
+    }
+
+    /// By how much the clock stands behind the journal's newest time, where that
+    /// is more than [`CLOCK_TOLERANCE`].
+    pub fn clock_behind(&self, now: Now) -> Option<Duration> {
+        let behind = self.newest.since(now.wall);
+        (behind > CLOCK_TOLERANCE).then_some(behind)
+    }
+
+    /// How many grants live.
+    pub fn grants_active(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// How many relays run.
+    pub fn relays_active(&self) -> usize {
+        self.relays.len()
+    }
+
+    /// Entries that the journal still owes: it can't be written now.
+    pub fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// What is wrong with the designation authorities' revocation lists, for people.
+    pub fn revocation_warnings(&self, now: Now) -> Vec<String> {
+        let mut warnings: Vec<String> = held_lists(&self.rules)
+            .filter(|list| list.next_update.is_some_and(|at| at < now.wall))
+            .map(|list| {
+                let (authority, number) = (&list.authority, &list.number);
+                format!("list {number} of {authority} should have been replaced by now")
+            })
+            .collect();
+        let agreements = self.rules.settings.agreements.iter();
+        for (agreement, authority) in agreements.zip(&self.rules.authorities) {
+            if agreement.require_fresh_revocation && authority.list().is_none() {
+                let reference = &agreement.reference;
+                warnings.push(format!("no list for {reference:?}, which requires one"));
+            }
+        }
+        warnings.dedup();
+        warnings
+    }
+
+    fn send(&mut self, centre: &CentreId, message: ToReceiver) {
+        if self.links.contains_key(centre) {
+            self.commands.push_back(Command::Send {
+                centre: centre.clone(),
+                message: Box::new(message),
+            });
+        }
+    }
+
+    fn record(&mut self, entry: Box<Entry>, pending: Pending) {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.pending.insert(ticket, pending);
+        self.commands.push_back(Command::Record { ticket, entry });
+    }
+
+    /// Records an entry that must get written in the end. Behind others that are
+    /// owed it waits its turn, so that the order stays true.
+    fn owe_entry(&mut self, entry: Entry, heads: Option<CentreId>) {
+        let entry = Box::new(entry);
+        if self.owed.is_empty() {
+            self.record(entry.clone(), Pending::Owed(entry, heads));
+        } else {
+            self.push_owed(entry, heads);
+        }
+    }
+
+    fn owe(&mut self, entry: Box<Entry>, heads: Option<CentreId>, now: Now) {
+        self.push_owed(entry, heads);
+        self.owed_retry
+            .get_or_insert_with(|| now.boot.plus(OWED_RETRY));
+    }
+
+    /// Over the limit the oldest goes: the newest ends and cuts matter most after a restart.
+    fn push_owed(&mut self, entry: Box<Entry>, heads: Option<CentreId>) {
+        if self.owed.len() >= PENDING_LIMIT {
+            tracing::error!("the journal can't be written and owes too many entries: one is lost");
+            self.owed.pop_front();
+        }
+        self.owed.push_back((entry, heads));
+    }
+
+    /// A head of the own journal as the centre can verify it.
+    pub fn head_for(&self, centre: &CentreId, head: &str) -> String {
+        match self.rules.centres.get(centre) {
+            Some(held) if held.own_identity => crate::format::jws::open::<
+                crate::format::statement::HeadClaims,
+            >(
+                head, crate::format::statement::HEAD_TYPE
+            )
+            .map_or_else(
+                |_| head.to_owned(),
+                |signed| {
+                    held.signer
+                        .sign(crate::format::statement::HEAD_TYPE, &signed.claims)
+                },
+            ),
+            _ => head.to_owned(),
+        }
+    }
+
+    /// Forgets what can matter no more.
+    fn forget(&mut self, now: Now) {
+        self.written_refusals
+            .retain(|_, at| now.boot.since(*at) < request::REMEMBERED);
+        self.ended
+            .retain(|_, ended| ended.expires.plus(grant::ENDED_KEPT) > now.wall);
+        self.approvals.forget(now);
+    }
+
+    /// Cameras relayed to a centre under an agreement: those of live grants and of
+    /// grants being recorded, or of the grants `among` alone; `except` left out.
+    fn cameras_in_use(
+        &self,
+        centre: &CentreId,
+        reference: &str,
+        except: Option<GrantId>,
+        among: Option<&BTreeSet<GrantId>>,
+    ) -> BTreeSet<CameraId> {
+        let recording = self.pending.values().filter_map(|pending| match pending {
+            Pending::Grant(recording) if among.is_none() => {
+                Some((recording.grant, &recording.terms))
+            }
+            _ => None,
+        });
+        let live = self.grants.iter().map(|(id, live)| (*id, &live.terms));
+        let resuming = self.resuming.iter().map(|(id, held)| (*id, &held.terms));
+        live.chain(resuming)
+            .chain(recording)
+            .filter(|(id, terms)| {
+                let counted = among.is_none_or(|among| among.contains(id));
+                let same = &terms.centre == centre && terms.agreement == reference;
+                Some(*id) != except && counted && same
+            })
+            .flat_map(|(_, terms)| terms.granted.iter().cloned())
+            .collect()
+    }
+}
+
+fn held_lists(rules: &Rulebook) -> impl Iterator<Item = &RevocationList> {
+    rules.authorities.iter().flat_map(Authority::lists)
+}
+
+fn revocation(list: &RevocationList) -> Entry {
+    Entry::Revocation {
+        authority: list.authority.clone(),
+        number: list.number.clone(),
+        list: list.hash,
+    }
+}

@@ -1,0 +1,700 @@
+//! Live grants and their relays: how they begin, narrow and end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{CONFIRM_TIMEOUT, Command, Gate, Permit};
+use crate::clock::{Boot, Now, Wall};
+use crate::format::cause::Cause;
+use crate::format::control::{RelayState, ToReceiver};
+use crate::format::designation::Verified;
+use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish, Sha256};
+use crate::format::statement::{RefusedCamera, RequestClaims, VIEWINGS_TYPE, ViewingsClaims};
+use crate::format::text;
+use crate::journal::Receipt;
+use crate::journal::entry::Entry;
+use crate::media::relay::{Profile, RelayId};
+use crate::reason::{Reason, Refusal};
+
+/// How long past its time an ended grant is remembered, for late viewings and
+/// for telling a centre that was away.
+pub(super) const ENDED_KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// Most ended grants remembered.
+const ENDED_LIMIT: usize = 4_096;
+/// Lists of viewings taken for one grant: a centre may send one again.
+const VIEWINGS_LIMIT: u8 = 4;
+
+/// What was granted, as recorded.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) centre: CentreId,
+    /// The agreement's reference.
+    pub(super) agreement: String,
+    pub(super) settings: Sha256,
+    pub(super) granted: Vec<CameraId>,
+    /// What the newest request named besides, for the proof.
+    pub(super) refused: Vec<RefusedCamera>,
+    pub(super) first_start: Wall,
+    pub(super) start: Wall,
+    pub(super) expires: Wall,
+    pub(super) deadline: Boot,
+    /// Journal and number of the newest head held of the centre when it was
+    /// recorded: a head that confirms must be newer.
+    pub(super) head_held: Option<(String, u64)>,
+    /// Who approved it, where the agreement wants that.
+    pub(super) approved_by: Option<String>,
+    pub(super) request: Verified<RequestClaims>,
+}
+
+impl Terms {
+    pub(super) fn claims(&self) -> &RequestClaims {
+        self.request.claims()
+    }
+
+    /// Time left by both clocks.
+    pub(super) fn left(&self, now: Now) -> Duration {
+        self.expires
+            .since(now.wall)
+            .min(self.deadline.since(now.boot))
+    }
+}
+
+/// A recorded grant.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) terms: Terms,
+    pub(super) proof: String,
+    receipt: Receipt,
+    /// `None` once the centre has confirmed.
+    pub(super) confirmation: Option<Confirmation>,
+}
+
+/// The wait for the centre's head; it runs while the link is up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Confirmation {
+    left: Duration,
+    since: Option<Boot>,
+}
+
+impl Confirmation {
+    fn new(linked: bool, now: Now) -> Self {
+        Self {
+            left: CONFIRM_TIMEOUT,
+            since: linked.then_some(now.boot),
+        }
+    }
+
+    pub(super) fn link_up(&mut self, now: Now) {
+        self.since.get_or_insert(now.boot);
+    }
+
+    pub(super) fn link_down(&mut self, now: Now) {
+        if let Some(since) = self.since.take() {
+            self.left = self.left.saturating_sub(now.boot.since(since));
+        }
+    }
+
+    fn due(&self) -> Option<Boot> {
+        self.since.map(|since| since.plus(self.left))
+    }
+}
+
+impl Live {
+    /// When it ends by itself if nothing happens.
+    pub(super) fn due(&self) -> Boot {
+        let unconfirmed = self.confirmation.and_then(|wait| wait.due());
+        unconfirmed.map_or(self.terms.deadline, |at| at.min(self.terms.deadline))
+    }
+}
+
+/// A grant of before the restart whose `Resumed` line is not durable yet.
+#[derive(Debug)]
+pub(super) struct Resuming {
+    pub(super) terms: Terms,
+    pub(super) confirmed: bool,
+}
+
+/// A grant that is over.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    pub(super) centre: CentreId,
+    pub(super) refusal: Refusal,
+    pub(super) expires: Wall,
+    pub(super) viewings: u8,
+}
+
+/// One camera on its way to one centre, shared by grants.
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) id: RelayId,
+    pub(super) profile: Profile,
+    /// Why it carries that one; `None` until it was decided.
+    pub(super) cause: Option<Cause>,
+    /// What its grants want, as the driver knows it.
+    wish: ProfileWish,
+    pub(super) grants: BTreeSet<GrantId>,
+    /// The latest of its grants' deadlines, as the driver knows it.
+    until: Boot,
+    pub(super) state: RelayState,
+    pub(super) refusal: Option<Refusal>,
+}
+
+impl Relay {
+    pub(super) fn message(&self, camera: &CameraId) -> ToReceiver {
+        ToReceiver::Relay {
+            relay: self.id,
+            camera: camera.clone(),
+            state: self.state,
+            refusal: self.refusal.clone(),
+            profile: self.profile,
+            profile_cause: self.cause,
+        }
+    }
+}
+
+/// One camera of one grant, for `fanal relays`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The grant.
+    pub grant: GrantId,
+    /// The camera.
+    pub camera: CameraId,
+    /// The centre that gets it.
+    pub centre: CentreId,
+    /// The relay's number on the link.
+    pub relay: RelayId,
+    /// Who signed.
+    pub operator: crate::format::statement::Operator,
+    /// The intervention.
+    pub incident: crate::format::ids::Incident,
+    /// Why.
+    pub grounds: String,
+    /// Since when, by the wall clock.
+    pub since: Wall,
+    /// Until when, by the wall clock.
+    pub until: Wall,
+    /// How long it goes on.
+    pub left: Duration,
+    /// How the camera is.
+    pub state: RelayState,
+    /// Why it is not live.
+    pub refusal: Option<Refusal>,
+    /// Which of the camera's streams it carries.
+    pub profile: Profile,
+    /// Why that one; `None` until it was decided.
+    pub cause: Option<Cause>,
+}
+
+impl Gate {
+    /// Every camera of every live grant.
+    pub fn rows(&self, now: Now) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (grant, live) in &self.grants {
+            let terms = &live.terms;
+            for camera in &terms.granted {
+                let Some(relay) = self.relays.get(&(terms.centre.clone(), camera.clone())) else {
+                    continue;
+                };
+                rows.push(Row {
+                    grant: *grant,
+                    camera: camera.clone(),
+                    centre: terms.centre.clone(),
+                    relay: relay.id,
+                    operator: terms.request.designation().operator.clone(),
+                    incident: terms.claims().incident.clone(),
+                    grounds: terms.claims().grounds.clone(),
+                    since: terms.first_start,
+                    until: terms.expires,
+                    left: terms.left(now),
+                    state: relay.state,
+                    refusal: relay.refusal.clone(),
+                    profile: relay.profile,
+                    cause: relay.cause,
+                });
+            }
+        }
+        rows
+    }
+
+    /// Puts a recorded grant or renewal in force.
+    pub(super) fn install(
+        &mut self,
+        grant: GrantId,
+        terms: Terms,
+        proof: String,
+        receipt: Receipt,
+        now: Now,
+    ) {
+        let linked = self.links.contains_key(&terms.centre);
+        let confirmation = Some(Confirmation::new(linked, now));
+        let live = Live {
+            terms,
+            proof,
+            receipt,
+            confirmation,
+        };
+        let wanted = live.terms.granted.clone();
+        let before = self.grants.insert(grant, live);
+        for camera in wanted {
+            self.join(grant, &camera);
+        }
+        // After joining: a camera that stays must not be closed in between.
+        if let Some(before) = before {
+            let terms = &before.terms;
+            for camera in &terms.granted {
+                let stays = self
+                    .grants
+                    .get(&grant)
+                    .is_some_and(|live| live.terms.granted.contains(camera));
+                if !stays {
+                    self.detach(grant, &terms.centre, camera, Reason::GrantReleased);
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, grant: GrantId, camera: &CameraId) {
+        let Some(live) = self.grants.get(&grant) else {
+            return;
+        };
+        let centre = live.terms.centre.clone();
+        let key = (centre.clone(), camera.clone());
+        let until = live.terms.deadline;
+        if let Some(relay) = self.relays.get_mut(&key) {
+            relay.grants.insert(grant);
+            return self.adjust(&centre, camera);
+        }
+        let permit = Permit::new(grant, &live.terms.request, &live.receipt);
+        let wish = live.terms.claims().profile;
+        let profile = self.profile(wish, camera);
+        let id = RelayId(self.next_relay);
+        self.next_relay = self.next_relay.wrapping_add(1);
+        self.relays.insert(
+            key,
+            Relay {
+                id,
+                profile,
+                cause: None,
+                wish,
+                grants: BTreeSet::from([grant]),
+                until,
+                state: RelayState::Starting,
+                refusal: None,
+            },
+        );
+        self.commands.push_back(Command::StartRelay {
+            permit,
+            centre,
+            relay: id,
+            camera: camera.clone(),
+            wish,
+            until,
+        });
+    }
+
+    /// Tells the driver when the latest of a relay's deadlines has moved, and when
+    /// its grants want another stream.
+    pub(super) fn adjust(&mut self, centre: &CentreId, camera: &CameraId) {
+        let Some(relay) = self.relays.get_mut(&(centre.clone(), camera.clone())) else {
+            return;
+        };
+        let grants = || relay.grants.iter().filter_map(|id| self.grants.get(id));
+        let Some(until) = grants().map(|live| live.terms.deadline).max() else {
+            return;
+        };
+        let wish = grants()
+            .map(|live| live.terms.claims().profile)
+            .max_by_key(most);
+        if let Some(wish) = wish.filter(|wish| *wish != relay.wish) {
+            relay.wish = wish;
+            self.commands.push_back(Command::RelayWish {
+                centre: centre.clone(),
+                relay: relay.id,
+                wish,
+            });
+        }
+        if relay.until != until {
+            relay.until = until;
+            self.commands.push_back(Command::RelayUntil {
+                centre: centre.clone(),
+                relay: relay.id,
+                until,
+            });
+        }
+    }
+
+    /// The stream that serves a wish. A camera without a smaller one shows the full one.
+    fn profile(&self, wish: ProfileWish, camera: &CameraId) -> Profile {
+        let camera = self.rules.settings.cameras.get(camera);
+        let sub = camera
+            .and_then(|camera| camera.streams.as_ref().ok())
+            .is_some_and(|streams| streams.sub.is_some());
+        match wish {
+            ProfileWish::Sub if sub => Profile::Sub,
+            ProfileWish::Auto | ProfileWish::Main | ProfileWish::Sub => Profile::Main,
+        }
+    }
+
+    /// Takes a grant off a relay; the relay of nobody stops at once.
+    fn detach(&mut self, grant: GrantId, centre: &CentreId, camera: &CameraId, reason: Reason) {
+        let key = (centre.clone(), camera.clone());
+        let Some(relay) = self.relays.get_mut(&key) else {
+            return;
+        };
+        relay.grants.remove(&grant);
+        if relay.grants.is_empty() {
+            let relay = relay.id;
+            self.relays.remove(&key);
+            let (centre, camera) = key;
+            self.commands.push_back(Command::StopRelay {
+                centre,
+                relay,
+                camera,
+                reason,
+            });
+        } else {
+            self.adjust(centre, camera);
+        }
+    }
+
+    /// Ends a grant, wherever it stands: acts, tells, journals.
+    pub(super) fn end(&mut self, grant: GrantId, refusal: Refusal, by: Option<String>, now: Now) {
+        let terms = match self.grants.remove(&grant) {
+            Some(live) => live.terms,
+            None => match self.resuming.remove(&grant) {
+                Some(resuming) => resuming.terms,
+                None => return,
+            },
+        };
+        for camera in &terms.granted {
+            self.detach(grant, &terms.centre, camera, refusal.reason);
+        }
+        self.send(
+            &terms.centre,
+            ToReceiver::Ended {
+                grant,
+                refusal: refusal.clone(),
+                head: None,
+            },
+        );
+        self.note_end(grant, &terms, &refusal, by, now);
+    }
+
+    /// Journals an end and remembers it.
+    pub(super) fn note_end(
+        &mut self,
+        grant: GrantId,
+        terms: &Terms,
+        refusal: &Refusal,
+        by: Option<String>,
+        now: Now,
+    ) {
+        let ended = Ended {
+            centre: terms.centre.clone(),
+            refusal: refusal.clone(),
+            expires: terms.expires,
+            viewings: 0,
+        };
+        self.remember_end(grant, ended);
+        self.owe_entry(
+            Entry::Ended {
+                grant,
+                reason: refusal.reason,
+                at: now.wall.rfc3339(),
+                by,
+            },
+            Some(terms.centre.clone()),
+        );
+    }
+
+    pub(super) fn remember_end(&mut self, grant: GrantId, ended: Ended) {
+        if self.ended.len() >= ENDED_LIMIT {
+            let oldest = self.ended.iter().min_by_key(|(_, ended)| ended.expires);
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                self.ended.remove(&oldest);
+            }
+        }
+        self.ended.insert(grant, ended);
+    }
+
+    /// Takes one camera from a grant; a grant without cameras ends.
+    pub(super) fn drop_camera(
+        &mut self,
+        grant: GrantId,
+        camera: &CameraId,
+        refusal: &Refusal,
+        by: Option<String>,
+        now: Now,
+    ) {
+        let terms = match self.grants.get_mut(&grant) {
+            Some(live) => &mut live.terms,
+            None => match self.resuming.get_mut(&grant) {
+                Some(resuming) => &mut resuming.terms,
+                None => return,
+            },
+        };
+        if !terms.granted.contains(camera) {
+            return;
+        }
+        if terms.granted.len() == 1 {
+            return self.end(grant, refusal.clone(), by, now);
+        }
+        terms.granted.retain(|granted| granted != camera);
+        let centre = terms.centre.clone();
+        let key = (centre.clone(), camera.clone());
+        let told = self.relays.get(&key).map(|relay| (relay.id, relay.profile));
+        self.detach(grant, &centre, camera, refusal.reason);
+        let Some((relay, profile)) = told else {
+            return;
+        };
+        let message = if self.relays.contains_key(&key) {
+            ToReceiver::CameraEnded {
+                grant,
+                camera: camera.clone(),
+                refusal: refusal.clone(),
+            }
+        } else {
+            ToReceiver::Relay {
+                relay,
+                camera: camera.clone(),
+                state: RelayState::Ended,
+                refusal: Some(refusal.clone()),
+                profile,
+                profile_cause: None,
+            }
+        };
+        self.send(&centre, message);
+    }
+
+    /// Ends what has no time left and what no centre confirmed.
+    pub(super) fn end_expired(&mut self, now: Now) {
+        let over = |terms: &Terms| terms.left(now).is_zero();
+        let live = self.grants.iter().filter(|(_, live)| over(&live.terms));
+        let resuming = self.resuming.iter().filter(|(_, held)| over(&held.terms));
+        let expired: Vec<(GrantId, Refusal)> = live
+            .map(|(id, live)| (*id, expired(&live.terms)))
+            .chain(resuming.map(|(id, held)| (*id, expired(&held.terms))))
+            .collect();
+        for (grant, refusal) in expired {
+            self.end(grant, refusal, None, now);
+        }
+        let unconfirmed: Vec<(GrantId, CentreId)> = self
+            .grants
+            .iter()
+            .filter(|(_, live)| {
+                let due = live.confirmation.and_then(|wait| wait.due());
+                due.is_some_and(|at| at <= now.boot)
+            })
+            .map(|(id, live)| (*id, live.terms.centre.clone()))
+            .collect();
+        for (grant, centre) in unconfirmed {
+            let detail = format!(
+                "{centre} did not confirm within {} s that it recorded the grant",
+                CONFIRM_TIMEOUT.as_secs()
+            );
+            self.end(
+                grant,
+                Refusal::new(Reason::CentreUnconfirmed, detail),
+                None,
+                now,
+            );
+        }
+    }
+
+    /// The journal's answer to a resumption.
+    pub(super) fn resumed(&mut self, grant: GrantId, result: Result<Receipt, String>, now: Now) {
+        let receipt = match result {
+            Ok(receipt) => receipt,
+            Err(cause) => {
+                tracing::error!(%cause, %grant, "a grant can't resume: the journal can't be written");
+                self.resume_again.insert(grant);
+                self.owed_retry
+                    .get_or_insert_with(|| now.boot.plus(super::OWED_RETRY));
+                return;
+            }
+        };
+        if self.stopping {
+            return;
+        }
+        // Gone: it was ended while the line was written, and that is journalled.
+        let Some(held) = self.resuming.remove(&grant) else {
+            return;
+        };
+        let proof = self.proof(grant, &held.terms, &receipt);
+        let centre = held.terms.centre.clone();
+        self.install(grant, held.terms, proof, receipt, now);
+        if held.confirmed
+            && let Some(live) = self.grants.get_mut(&grant)
+        {
+            live.confirmation = None;
+        }
+        if self.links.contains_key(&centre) {
+            self.send_resume(grant);
+        }
+    }
+
+    /// Tells the centre that a grant goes on.
+    pub(super) fn send_resume(&mut self, grant: GrantId) {
+        let Some(live) = self.grants.get(&grant) else {
+            return;
+        };
+        let centre = live.terms.centre.clone();
+        let message = ToReceiver::Resume {
+            request: live.terms.request.text().to_owned(),
+            proof: live.proof.clone(),
+            relays: self.relays_of(grant),
+        };
+        self.send(&centre, message);
+    }
+
+    /// The centre's entry of a grant is durable.
+    pub(super) fn handle_confirm(
+        &mut self,
+        centre: &CentreId,
+        grant: GrantId,
+        request: Sha256,
+        head: &str,
+        now: Now,
+    ) {
+        let Some(live) = self.grants.get(&grant) else {
+            return;
+        };
+        let due = &live.terms.centre == centre
+            && live.terms.request.hash() == request
+            && live.confirmation.is_some();
+        if !due {
+            return;
+        }
+        let held = live.terms.head_held.clone();
+        let claims = match self.take_head(centre, head, now) {
+            Ok(claims) => claims,
+            Err(refusal) => {
+                tracing::warn!(%centre, %grant, %refusal, "a confirmation is not valid");
+                return;
+            }
+        };
+        if held.is_some_and(|(journal, seq)| journal == claims.journal && claims.seq <= seq) {
+            tracing::warn!(%centre, %grant, "a confirmation names a head of before the grant");
+            return;
+        }
+        if let Some(live) = self.grants.get_mut(&grant) {
+            live.confirmation = None;
+        }
+        self.owe_entry(
+            Entry::Confirmed {
+                grant,
+                centre: centre.clone(),
+                head: head.to_owned(),
+            },
+            None,
+        );
+    }
+
+    /// An operator gives a grant back. Whoever asks, it only narrows.
+    pub(super) fn handle_release(&mut self, centre: &CentreId, grant: GrantId, by: &str, now: Now) {
+        let of_centre = self
+            .grants
+            .get(&grant)
+            .is_some_and(|live| &live.terms.centre == centre);
+        if of_centre {
+            // The centre's word for it: kept as said, but fit to be read.
+            let by = text::shown(by, text::TEXT_LIMIT);
+            let refusal = Refusal::new(Reason::GrantReleased, format!("released by {by}"));
+            self.end(grant, refusal, Some(by), now);
+        }
+    }
+
+    pub(super) fn handle_focus(&mut self, centre: &CentreId, relays: &[RelayId]) {
+        let held: BTreeSet<RelayId> = self
+            .relays
+            .iter()
+            .filter(|((of, _), _)| of == centre)
+            .map(|(_, relay)| relay.id)
+            .collect();
+        let relays = relays
+            .iter()
+            .copied()
+            .filter(|relay| held.contains(relay))
+            .take(held.len())
+            .collect();
+        self.commands.push_back(Command::Focus {
+            centre: centre.clone(),
+            relays,
+        });
+    }
+
+    pub(super) fn handle_key_frame(&mut self, centre: &CentreId, relay: RelayId) {
+        let found = self
+            .relays
+            .iter()
+            .find(|((of, _), held)| of == centre && held.id == relay);
+        if let Some(((_, camera), held)) = found {
+            self.commands.push_back(Command::WantKeyFrame {
+                camera: camera.clone(),
+                profile: held.profile,
+            });
+        }
+    }
+
+    /// The centre's signed list of who watched.
+    pub(super) fn handle_viewings(&mut self, centre: &CentreId, statement: &str, now: Now) {
+        let Some(held) = self.rules.centres.get(centre) else {
+            return;
+        };
+        let peer = self.peers.entry(centre.clone()).or_default();
+        if !peer.may_read_statement(now) {
+            return;
+        }
+        let looked = held.authority.verify::<ViewingsClaims>(
+            statement,
+            VIEWINGS_TYPE,
+            centre.as_str(),
+            now.wall,
+        );
+        let claims = match looked {
+            Ok(claims) => claims,
+            Err(refusal) => {
+                tracing::warn!(%centre, %refusal, "a list of viewings is not valid");
+                return;
+            }
+        };
+        let ours = &claims.iss == centre && claims.aud == self.rules.settings.commune;
+        let Some(ended) = self.ended.get_mut(&claims.grant) else {
+            return;
+        };
+        if !ours || &ended.centre != centre || ended.viewings >= VIEWINGS_LIMIT {
+            return;
+        }
+        ended.viewings += 1;
+        self.owe_entry(
+            Entry::Viewings {
+                grant: claims.grant,
+                statement: statement.to_owned(),
+                viewings: claims.viewings,
+            },
+            None,
+        );
+    }
+}
+
+/// Of several wishes the one for most counts.
+const fn most(wish: &ProfileWish) -> u8 {
+    match wish {
+        ProfileWish::Sub => 0,
+        ProfileWish::Auto => 1,
+        ProfileWish::Main => 2,
+    }
+}
+
+/// Why a grant's time is up.
+fn expired(terms: &Terms) -> Refusal {
+    let not_after = terms.request.designation().not_after;
+    if not_after.seconds() <= terms.expires.seconds() {
+        Refusal::new(
+            Reason::GrantExpired,
+            "the operator's designation ended, and the grant with it",
+        )
+    } else {
+        Reason::GrantExpired.into()
+    }
+}

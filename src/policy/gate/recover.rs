@@ -1,0 +1,320 @@
+//! What the journal held at start: the gate goes on from it.
+
+use std::collections::BTreeMap;
+
+use super::cut::{Block, Scope, Shape};
+use super::grant::{Ended, Resuming, Terms};
+use super::{Gate, Pending};
+use crate::clock::{Boot, Now, Wall};
+use crate::format::ids::{CentreId, GrantId, RequestId};
+use crate::format::jws;
+use crate::format::statement::{FRESH_SECONDS, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims};
+use crate::journal::entry::{Entry, GrantEntry};
+use crate::reason::{Reason, Refusal};
+
+/// A grant as the entries tell it so far.
+struct Past {
+    entry: GrantEntry,
+    confirmed: bool,
+    cut: Option<(Scope, String)>,
+    /// What a renewal replaced.
+    before: Option<Box<Past>>,
+}
+
+impl Past {
+    fn cut_by(&mut self, id: GrantId, scope: &Scope, by: &str) {
+        let touched = match scope {
+            Scope::Grant(grant) => &id == grant,
+            Scope::Centre(centre) => &self.entry.centre == centre,
+            Scope::All => true,
+            Scope::Camera(camera) => {
+                self.entry.granted.retain(|granted| granted != camera);
+                self.entry.granted.is_empty()
+            }
+        };
+        if touched {
+            self.cut = Some((scope.clone(), by.to_owned()));
+        }
+        if let Some(before) = &mut self.before {
+            before.cut_by(id, scope, by);
+        }
+    }
+}
+
+/// What is gathered while reading.
+#[derive(Default)]
+struct Reading {
+    grants: BTreeMap<GrantId, Past>,
+    shapes: BTreeMap<GrantId, Shape>,
+    /// Requests that waited for approval.
+    waits: BTreeMap<RequestId, Entry>,
+    newest: Option<Wall>,
+    accepted: bool,
+}
+
+impl Gate {
+    /// Takes up the journal's entries, oldest first, before any other input.
+    /// `newest` is the newest time in the journal, entries left out included.
+    pub fn handle_recovered(
+        &mut self,
+        entries: &[(u64, Wall, Entry)],
+        newest: Option<Wall>,
+        now: Now,
+    ) {
+        let mut reading = Reading::default();
+        for (_, time, entry) in entries {
+            reading.newest = Some(reading.newest.map_or(*time, |newest| newest.max(*time)));
+            self.read_entry(&mut reading, *time, entry, now);
+        }
+        // After an accepted clock, times of before it count no more.
+        let newest = if reading.accepted {
+            reading.newest
+        } else {
+            reading.newest.max(newest)
+        };
+        if let Some(newest) = newest {
+            self.newest = newest;
+        }
+        for wait in reading.waits.into_values() {
+            self.end_past_wait(wait, now);
+        }
+        for (grant, past) in reading.grants {
+            self.take_up(grant, past, now);
+        }
+    }
+
+    fn read_entry(&mut self, reading: &mut Reading, time: Wall, entry: &Entry, now: Now) {
+        match entry {
+            Entry::Grant(entry) => {
+                reading.waits.remove(&entry.jti);
+                self.read_used(entry.jti, &entry.request, time, now);
+                reading.shapes.insert(entry.grant, shape(entry));
+                let mut before = reading.grants.remove(&entry.grant).map(Box::new);
+                if let Some(before) = &mut before {
+                    before.before = None;
+                }
+                let past = Past {
+                    entry: (**entry).clone(),
+                    confirmed: false,
+                    cut: None,
+                    before,
+                };
+                reading.grants.insert(entry.grant, past);
+            }
+            Entry::Refused {
+                jti,
+                request,
+                voids,
+                wait_ended,
+                peer,
+                refusal,
+                ..
+            } => {
+                self.read_used(*jti, request, time, now);
+                self.mark_written(*jti, now.boot);
+                if wait_ended.is_some() {
+                    reading.waits.remove(jti);
+                    self.read_wait_ended(*jti, peer, refusal, time, now);
+                }
+                // A renewal that was recorded and refused all the same: the
+                // grant stands as it did before.
+                if let Some(grant) = voids
+                    && let Some(past) = reading.grants.get(grant)
+                    && past.entry.renewal
+                    && past.entry.jti == *jti
+                    && let Some(past) = reading.grants.remove(grant)
+                    && let Some(before) = past.before
+                {
+                    reading.grants.insert(*grant, *before);
+                }
+            }
+            Entry::Waiting { jti, request, .. } => {
+                self.read_used(*jti, request, time, now);
+                reading.waits.insert(*jti, entry.clone());
+            }
+            Entry::Confirmed {
+                grant,
+                centre,
+                head,
+            } => {
+                self.read_head(centre, head);
+                if let Some(past) = reading.grants.get_mut(grant) {
+                    past.confirmed |= &past.entry.centre == centre;
+                }
+            }
+            Entry::PeerHead { peer, head } => {
+                if let Ok(centre) = CentreId::new(peer.clone()) {
+                    self.read_head(&centre, head);
+                }
+            }
+            Entry::Ended { grant, reason, .. } => {
+                if let Some(past) = reading.grants.remove(grant) {
+                    let refusal = Refusal::from(*reason);
+                    self.remember_end(*grant, ended(&past.entry, refusal));
+                }
+            }
+            Entry::Viewings { grant, .. } => {
+                if let Some(ended) = self.ended.get_mut(grant) {
+                    ended.viewings = ended.viewings.saturating_add(1);
+                }
+            }
+            Entry::Cut { scope, until, by } => self.read_cut(reading, scope, until, by, now),
+            Entry::Allowed { scope, .. } => match scope.parse() {
+                Ok(Scope::All) => self.blocks.clear(),
+                Ok(scope) => drop(self.blocks.remove(&scope)),
+                Err(_) => {}
+            },
+            Entry::ClockAccepted { .. } => {
+                reading.newest = Some(time);
+                reading.accepted = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn read_cut(&mut self, reading: &mut Reading, scope: &str, until: &str, by: &str, now: Now) {
+        let Ok(scope) = scope.parse::<Scope>() else {
+            return;
+        };
+        let shape = match &scope {
+            Scope::Grant(grant) => reading.shapes.get(grant).cloned(),
+            Scope::Camera(_) | Scope::Centre(_) | Scope::All => None,
+        };
+        let until = until
+            .parse::<jiff::Timestamp>()
+            .map_or(now.wall, |time| Wall(time.as_microsecond()));
+        if until > now.wall {
+            let block = Block {
+                until,
+                deadline: now.boot.plus(until.since(now.wall)),
+                shape,
+            };
+            self.blocks.insert(scope.clone(), block);
+        }
+        for (id, past) in &mut reading.grants {
+            past.cut_by(*id, &scope, by);
+        }
+    }
+
+    /// A request of before the restart stays used.
+    fn read_used(&mut self, jti: RequestId, request: &str, time: Wall, now: Now) {
+        // It verified when it was written, so it parses; if not, the latest
+        // signing time that was fresh then is the safe one.
+        let latest = time.seconds().saturating_add(FRESH_SECONDS);
+        let iat = jws::open::<RequestClaims>(request, REQUEST_TYPE)
+            .map_or(latest, |signed| signed.claims.iat);
+        if iat.saturating_add(2 * FRESH_SECONDS) >= now.wall.seconds() {
+            self.mark_used(jti, Wall::from_seconds(iat), now);
+        }
+    }
+
+    fn read_head(&mut self, centre: &CentreId, head: &str) {
+        if let Ok(signed) = jws::open::<HeadClaims>(head, HEAD_TYPE) {
+            let peer = self.peers.entry(centre.clone()).or_default();
+            peer.held.recover(signed.claims, head.to_owned());
+        }
+    }
+
+    /// A grant without an end: it goes on once `Resumed` is durable, or ends
+    /// with its true cause.
+    fn take_up(&mut self, grant: GrantId, past: Past, now: Now) {
+        let entry = &past.entry;
+        let expires = Wall::from_seconds(entry.expires);
+        // The clock may have gone back while nobody looked: the journal's newest
+        // time has been, so no more is left than from there.
+        let left = expires.since(now.wall.max(self.newest));
+        if let Some((scope, by)) = &past.cut {
+            let refusal = Refusal::new(Reason::GrantCut, format!("the commune cut {scope}"));
+            return self.note_past_end(grant, entry, refusal, Some(by.clone()), now);
+        }
+        if left.is_zero() {
+            return self.note_past_end(grant, entry, Reason::GrantExpired.into(), None, now);
+        }
+        let verified = match self.verify(&entry.centre, &entry.request, now) {
+            Ok(verified) => verified,
+            Err(refusal) => {
+                let refusal = super::review::changed(refusal);
+                return self.note_past_end(grant, entry, refusal, None, now);
+            }
+        };
+        let Some(request) = verified.into_values().next() else {
+            return self.note_past_end(grant, entry, Reason::AgreementChanged.into(), None, now);
+        };
+        let head_held = entry.peer_head.as_ref().and_then(|head| {
+            let signed = jws::open::<HeadClaims>(head, HEAD_TYPE).ok()?;
+            Some((signed.claims.journal, signed.claims.seq))
+        });
+        let terms = Terms {
+            centre: entry.centre.clone(),
+            agreement: entry.agreement.clone(),
+            settings: entry.settings,
+            granted: entry.granted.clone(),
+            refused: entry.refused.clone(),
+            first_start: Wall::from_seconds(entry.first_start),
+            start: Wall::from_seconds(entry.start),
+            expires,
+            deadline: Boot(now.boot.0.saturating_add(left)),
+            head_held,
+            approved_by: entry.approved_by.clone(),
+            request,
+        };
+        match self.review_terms(grant, &terms, false, None, now) {
+            Err(refusal) => self.note_past_end(grant, entry, refusal, None, now),
+            Ok(standing) => {
+                let confirmed = past.confirmed;
+                self.resuming.insert(
+                    grant,
+                    Resuming {
+                        terms: terms.clone(),
+                        confirmed,
+                    },
+                );
+                self.narrow(grant, &terms, &standing, now);
+                if self.resuming.contains_key(&grant) {
+                    self.record(Box::new(Entry::Resumed { grant }), Pending::Resumed(grant));
+                }
+            }
+        }
+    }
+
+    fn note_past_end(
+        &mut self,
+        grant: GrantId,
+        entry: &GrantEntry,
+        refusal: Refusal,
+        by: Option<String>,
+        now: Now,
+    ) {
+        self.remember_end(grant, ended(entry, refusal.clone()));
+        // While the daemon was down nothing was relayed: it ended at its time.
+        let expires = Wall::from_seconds(entry.expires);
+        let at = expires.min(now.wall).rfc3339();
+        self.owe_entry(
+            Entry::Ended {
+                grant,
+                reason: refusal.reason,
+                at,
+                by,
+            },
+            Some(entry.centre.clone()),
+        );
+    }
+}
+
+fn shape(entry: &GrantEntry) -> Shape {
+    Shape {
+        centre: entry.centre.clone(),
+        incident: entry.incident.clone(),
+        operator: entry.operator.number.clone(),
+        cameras: entry.granted.clone(),
+    }
+}
+
+fn ended(entry: &GrantEntry, refusal: Refusal) -> Ended {
+    Ended {
+        centre: entry.centre.clone(),
+        refusal,
+        expires: Wall::from_seconds(entry.expires),
+        viewings: 0,
+    }
+}

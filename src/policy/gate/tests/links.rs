@@ -1,0 +1,219 @@
+//! Links: heads, viewings, what a new link gets.
+
+use super::*;
+
+#[test]
+fn heads_are_kept_and_contradictions_written_down() {
+    let mut world = World::new();
+    let at = world.now.wall.seconds();
+    let heads = |head: String, lines: Vec<String>| {
+        ToGateway::Heads(crate::format::control::Heads {
+            head,
+            lines,
+            acknowledged: 3,
+        })
+    };
+    world.heads_sent = 0;
+    let first = world.head(0, 10, 1, at);
+    world.message(0, heads(first.clone(), Vec::new()));
+    world.advance(Duration::from_secs(1));
+    assert_eq!(
+        world.heads_sent, 1,
+        "the first heads of a link are answered"
+    );
+    let kept = |world: &World| {
+        let kept = world
+            .journal
+            .iter()
+            .filter_map(|(_, _, entry)| match entry {
+                Entry::PeerHead { head, .. } => Some(head.clone()),
+                _ => None,
+            });
+        kept.collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&world), std::slice::from_ref(&first));
+    let contradictions = |world: &World| {
+        let found = world
+            .journal
+            .iter()
+            .filter_map(|(_, _, entry)| match entry {
+                Entry::PeerContradiction { head, .. } => Some(head.clone()),
+                _ => None,
+            });
+        found.collect::<Vec<_>>()
+    };
+    // A message that was overtaken convicts nobody.
+    let overtaken = world.head(0, 9, 1, at);
+    world.message(0, heads(overtaken, Vec::new()));
+    world.settle();
+    assert!(contradictions(&world).is_empty());
+    let two_links = world.head(0, 10, 2, at);
+    world.message(0, heads(two_links, Vec::new()));
+    world.settle();
+    assert_eq!(contradictions(&world), std::slice::from_ref(&first));
+    world.advance(Duration::from_secs(61));
+    let shorter = world.head(0, 4, 2, at + 61);
+    world.message(0, heads(shorter, Vec::new()));
+    world.settle();
+    assert_eq!(contradictions(&world).len(), 2);
+    assert_eq!(kept(&world), [first], "none of them is held");
+    assert_eq!(world.heads_sent, 1, "no ping-pong");
+}
+
+#[test]
+fn lines_that_do_not_lead_from_the_head_held_are_a_contradiction() {
+    use crate::format::chain::End;
+    let mut world = World::new();
+    let mut end = End::START;
+    let mut lines = Vec::new();
+    let mut links = Vec::new();
+    for number in 0..6 {
+        let body = format!("{{\"n\":{number}}}");
+        let header = end.next(world.now.wall, body.as_bytes());
+        lines.push(header.without_body());
+        links.push(header.link());
+        end = End {
+            seq: header.seq,
+            link: header.link(),
+        };
+    }
+    let sign = |seq: u64, link| {
+        let claims = HeadClaims {
+            iss: CENTRES[0].to_owned(),
+            journal: "00".repeat(16),
+            seq,
+            link,
+            iat: START.seconds() + 60,
+        };
+        keys().centres[0].sign(HEAD_TYPE, &claims)
+    };
+    let heads = |head, lines: &[String]| {
+        ToGateway::Heads(crate::format::control::Heads {
+            head,
+            lines: lines.to_vec(),
+            acknowledged: 0,
+        })
+    };
+    let bad = |world: &World| {
+        let found = world
+            .journal
+            .iter()
+            .filter(|(_, _, entry)| matches!(entry, Entry::PeerContradiction { .. }));
+        found.count()
+    };
+    world.message(0, heads(sign(2, links[1]), &[]));
+    world.message(0, heads(sign(4, links[3]), &lines[..4]));
+    world.settle();
+    assert_eq!(bad(&world), 0);
+    world.message(0, heads(sign(6, links[4]), &lines[4..]));
+    world.settle();
+    assert_eq!(bad(&world), 1, "line 6 is another than the head says");
+}
+
+#[test]
+fn viewings_are_taken_of_ended_grants_of_the_centre() {
+    let mut world = World::new();
+    let grant = world.granted(&[0]);
+    let statement = |number: usize| {
+        let claims = ViewingsClaims {
+            iss: centre(number),
+            aud: CommuneId::new("berre-l-etang").unwrap(),
+            grant,
+            iat: START.seconds() + 60,
+            viewings: Vec::new(),
+        };
+        let statement = keys().centres[number].sign(VIEWINGS_TYPE, &claims);
+        ToGateway::Viewings { statement }
+    };
+    let taken = |world: &World| {
+        let found = world
+            .journal
+            .iter()
+            .filter(|(_, _, entry)| matches!(entry, Entry::Viewings { .. }));
+        found.count()
+    };
+    world.message(
+        0,
+        ToGateway::Release {
+            grant,
+            by: "x".to_owned(),
+        },
+    );
+    world.message(1, statement(1));
+    world.settle();
+    assert_eq!(taken(&world), 0);
+    for _ in 0..10 {
+        world.message(0, statement(0));
+        world.settle();
+    }
+    assert_eq!(taken(&world), 4, "bounded");
+}
+
+#[test]
+fn a_shutdown_stops_relays_and_ends_no_grant() {
+    let mut world = World::new();
+    let grant = world.granted(&[0]);
+    world.gate.handle_shutdown(world.now);
+    world.settle();
+    assert!(world.running.is_empty());
+    assert_eq!(world.ended(grant), None);
+    let claims = world.claims(&[1]);
+    assert_eq!(world.refused(&claims), Reason::ShuttingDown);
+    let world = world.restarted(Duration::from_secs(5), settings());
+    assert_eq!(world.cameras_running(), BTreeSet::from([camera_id(0)]));
+}
+
+#[test]
+fn a_new_link_gets_hello_cameras_and_states() {
+    let mut world = World::new();
+    world.granted(&[1]);
+    let relay = *world.running.keys().next().unwrap();
+    world
+        .gate
+        .handle_relay_state(&centre(0), relay, RelayState::Live, None);
+    world.link_down(0);
+    world.sent.clear();
+    world.link_up(0);
+    let kinds: Vec<&str> = world
+        .sent
+        .iter()
+        .map(|(_, message)| match message {
+            ToReceiver::Hello(hello) => {
+                assert_eq!(hello.agreements.len(), 1);
+                "hello"
+            }
+            ToReceiver::Cameras {
+                cameras,
+                page: 0,
+                pages: 1,
+            } => {
+                assert_eq!(cameras.len(), 10);
+                assert_eq!(cameras[9].unusable, Some(Reason::MaskNotVerified.into()));
+                assert!(cameras[1].sub && !cameras[0].sub);
+                "cameras"
+            }
+            ToReceiver::Resume { .. } => "resume",
+            ToReceiver::Relay {
+                state: RelayState::Live,
+                ..
+            } => "relay",
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(kinds, ["hello", "cameras", "resume", "relay"]);
+}
+
+#[test]
+fn a_smaller_stream_is_taken_where_there_is_one() {
+    let mut world = World::new();
+    let mut claims = world.claims(&[0, 1]);
+    claims.profile = ProfileWish::Sub;
+    world.ask(0, &claims).unwrap();
+    let profiles: Vec<Profile> = world
+        .gate
+        .rows(world.now)
+        .iter()
+        .map(|row| row.profile)
+        .collect();
+    assert_eq!(profiles, [Profile::Main, Profile::Sub]);
+}

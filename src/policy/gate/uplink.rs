@@ -1,0 +1,86 @@
+//! The uplink's part in a request: a relay that would have less than
+//! `[uplink] min_per_relay` is not begun.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Gate, Pending};
+use crate::format::ids::{CameraId, CentreId};
+use crate::format::statement::RefusedCamera;
+use crate::policy::uplink::HEADERS;
+use crate::reason::{Reason, Refusal};
+
+impl Gate {
+    /// Takes out of `granted` what the uplink has no room for, youngest first in
+    /// the request's order. A camera that goes to that centre already costs
+    /// nothing, and the first relay of all is always let in: only then can a link
+    /// that was measured on a bad day be measured again.
+    pub(super) fn fit(&self, centre: &CentreId, granted: &mut Vec<CameraId>) -> Vec<RefusedCamera> {
+        let settings = &self.rules.settings.uplink;
+        let capacity = match (settings.max_bitrate, self.capacity) {
+            (Some(limit), Some(measured)) => limit.min(measured),
+            (Some(bits), None) | (None, Some(bits)) => bits,
+            (None, None) => return Vec::new(),
+        };
+        let room = capacity / 100 * (100 - HEADERS) / settings.min_per_relay.max(1);
+        let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
+        let mut going = self.going();
+        let mut refused = Vec::new();
+        granted.retain(|camera| {
+            let key = (centre.clone(), camera.clone());
+            if going.contains(&key) || going.len() < room {
+                going.insert(key);
+                return true;
+            }
+            refused.push(RefusedCamera {
+                camera: camera.clone(),
+                refusal: Refusal::new(Reason::UplinkFull, self.full(centre, capacity, room)),
+            });
+            false
+        });
+        refused
+    }
+
+    /// What goes, or is about to go, to whom.
+    fn going(&self) -> BTreeSet<(CentreId, CameraId)> {
+        let recording = self.pending.values().filter_map(|pending| match pending {
+            Pending::Grant(recording) => Some(&recording.terms),
+            _ => None,
+        });
+        let resuming = self.resuming.values().map(|held| &held.terms);
+        let coming = recording.chain(resuming).flat_map(|terms| {
+            let cameras = terms.granted.iter();
+            cameras.map(|camera| (terms.centre.clone(), camera.clone()))
+        });
+        self.relays.keys().cloned().chain(coming).collect()
+    }
+
+    /// What stands in the way. Another centre's units are none of this one's business.
+    fn full(&self, centre: &CentreId, capacity: u64, room: usize) -> String {
+        let mut holders: BTreeMap<String, usize> = BTreeMap::new();
+        for (of, _) in self.relays.keys().filter(|(of, _)| of != centre) {
+            *holders.entry(of.to_string()).or_default() += 1;
+        }
+        for live in self.grants.values() {
+            if &live.terms.centre == centre {
+                let unit = &live.terms.request.designation().operator.unit;
+                *holders.entry(unit.clone()).or_default() += live.terms.granted.len();
+            }
+        }
+        let holders: Vec<String> = holders
+            .into_iter()
+            .take(5)
+            .map(|(who, count)| format!("{who}: {count}"))
+            .collect();
+        let held = match holders.join(", ") {
+            none if none.is_empty() => "this request alone asks for more".to_owned(),
+            holders => format!("cameras held by {holders}"),
+        };
+        format!(
+            "the uplink of {} gives {}.{} Mbit/s, enough for {room} cameras of at least {} kbit/s; {held}",
+            self.rules.settings.commune,
+            capacity / 1_000_000,
+            capacity / 100_000 % 10,
+            self.rules.settings.uplink.min_per_relay / 1_000,
+        )
+    }
+}
