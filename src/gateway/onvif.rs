@@ -492,4 +492,3 @@ pub(super) fn fuzz(document: &[u8]) {
         message::time(&answer);
     }
 }
-

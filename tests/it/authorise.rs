@@ -12,11 +12,9 @@ use fanal::format::control::{RelayState, ToGateway, ToReceiver};
 use fanal::format::ids::{CommuneId, GrantId};
 use fanal::format::statement::{REQUEST_TYPE, RequestClaims};
 use fanal::gateway::socket;
-use fanal::link::transport::Transport;
 use fanal::reason::Reason;
 use serde_json::json;
 
-use crate::link::over_both;
 use crate::malice::{
     Answer, Operator, PATIENCE, Receiver, START, Stage, altered, claims_of, of_kind,
 };
@@ -613,11 +611,10 @@ fn traffic(receiver: &mut Receiver) -> u64 {
     stats.received_bytes + stats.sent_bytes + headers
 }
 
-over_both![an_idle_link_is_silent_and_an_idle_gateway_holds_no_camera];
-
 /// Promise 1: nothing but signs of life while nothing is granted.
-async fn an_idle_link_is_silent_and_an_idle_gateway_holds_no_camera(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn an_idle_link_is_silent_and_an_idle_gateway_holds_no_camera() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     // The link's beginning is not counted: handshake, list of cameras, search
     // for the path's packet size.
     no_more(&receiver, Duration::from_secs(2)).await;
