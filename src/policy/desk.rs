@@ -50,6 +50,8 @@ use crate::format::statement::{HEAD_TYPE, HeadClaims, RequestClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
+pub use crate::policy::peer::ledger::Ticket;
+use crate::policy::peer::ledger::{Answered, Ledger, Submission};
 use crate::policy::replay::Used;
 use crate::reason::{Reason, Refusal};
 
@@ -63,10 +65,6 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 pub const GRANT_LIMIT: usize = 1_024;
 /// Requests that wait for one gateway at once.
 const WAITING_LIMIT: usize = 64;
-/// Journal entries in flight or owed: past it requests are refused.
-const PENDING_LIMIT: usize = 4_096;
-/// Pause before an owed entry is tried again.
-const OWED_RETRY: Duration = Duration::from_secs(1);
 /// While a grant lives, clocks are looked at this often: a wall clock set
 /// forward must end grants too.
 const LIVE_TICK: Duration = Duration::from_millis(500);
@@ -126,10 +124,6 @@ pub struct CommuneRules {
     /// this commune are then signed again with it.
     pub own_identity: bool,
 }
-
-/// Numbers a [`Command::Record`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
 
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -257,10 +251,6 @@ enum Pending {
     Refusal(Box<request::Refused>),
     /// The start of a viewing.
     Viewing(u64, Box<Entry>),
-    /// An entry that must get written in the end; heads are sent after it.
-    Owed(Box<Entry>, Option<CommuneId>),
-    /// An entry that may be lost.
-    Note,
 }
 
 /// The centre's machine.
@@ -281,10 +271,7 @@ pub struct Desk {
     exchange: heads::Exchange,
     viewings: viewing::Viewings,
     stills: snapshot::Stills,
-    pending: BTreeMap<Ticket, Pending>,
-    next_ticket: u64,
-    owed: VecDeque<(Box<Entry>, Option<CommuneId>)>,
-    owed_retry: Option<Boot>,
+    ledger: Ledger<Pending, CommuneId>,
     /// Grants that go on at their gateway but could not be recorded here yet.
     unrecorded: Vec<grant::Recording>,
     unverified: u64,
@@ -318,10 +305,7 @@ impl Desk {
             ended: ended::Ended::default(),
             viewings: viewing::Viewings::default(),
             stills: snapshot::Stills::default(),
-            pending: BTreeMap::new(),
-            next_ticket: 0,
-            owed: VecDeque::new(),
-            owed_retry: None,
+            ledger: Ledger::default(),
             unrecorded: Vec::new(),
             unverified: 0,
             unverified_reason: None,
@@ -348,7 +332,7 @@ impl Desk {
             .chain(peers)
             .chain(self.viewings.due())
             .chain(self.stills.due())
-            .chain(self.owed_retry)
+            .chain(self.ledger.due())
             .chain(self.unverified_due)
             .chain(live)
             .min()
@@ -369,12 +353,11 @@ impl Desk {
                 count: std::mem::take(&mut self.unverified),
                 reason: self.unverified_reason.unwrap_or(Reason::MalformedRequest),
             };
-            self.record(Box::new(entry), Pending::Note);
+            self.note(entry);
         }
-        if self.owed_retry.is_some_and(|at| at <= now.boot) {
-            self.owed_retry = None;
-            for (entry, commune) in std::mem::take(&mut self.owed) {
-                self.record(entry.clone(), Pending::Owed(entry, commune));
+        if let Some(owed) = self.ledger.retry(now) {
+            for submission in owed {
+                self.submit(submission);
             }
             for recording in std::mem::take(&mut self.unrecorded) {
                 self.record_again(recording, now);
@@ -473,8 +456,15 @@ impl Desk {
         if let Ok(receipt) = &result {
             self.newest = self.newest.max(receipt.time());
         }
-        let Some(pending) = self.pending.remove(&ticket) else {
-            return;
+        let pending = match self.ledger.answered(ticket, result.is_ok(), now) {
+            Answered::Decision(pending) => pending,
+            Answered::Tell(commune) => {
+                if let Some(peer) = self.communes.get_mut(&commune) {
+                    peer.want_heads(now.boot.plus(HEADS_DELAY));
+                }
+                return;
+            }
+            Answered::Done => return,
         };
         match (pending, result) {
             (Pending::Grant(recording), result) => self.grant_recorded(*recording, result, now),
@@ -483,13 +473,6 @@ impl Desk {
             (Pending::Viewing(number, entry), result) => {
                 self.viewing_recorded(number, entry, result, now);
             }
-            (Pending::Owed(_, commune), Ok(_)) => {
-                if let Some(peer) = commune.and_then(|commune| self.communes.get_mut(&commune)) {
-                    peer.want_heads(now.boot.plus(HEADS_DELAY));
-                }
-            }
-            (Pending::Owed(entry, commune), Err(_)) => self.owe(entry, commune, now),
-            (Pending::Note, _) => {}
         }
     }
 
@@ -595,7 +578,7 @@ impl Desk {
 
     /// Entries that the journal still owes: it can't be written now.
     pub fn owed(&self) -> usize {
-        self.owed.len()
+        self.ledger.owed()
     }
 
     fn session(&self, commune: &CommuneId) -> Option<u64> {
@@ -619,42 +602,31 @@ impl Desk {
         }));
     }
 
-    fn record(&mut self, entry: Box<Entry>, pending: Pending) {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
-        self.pending.insert(ticket, pending);
+    fn submit(&mut self, (ticket, entry): Submission) {
         self.commands.push_back(Command::Record { ticket, entry });
     }
 
-    /// Records an entry that must get written in the end. Behind others that are
-    /// owed it waits its turn, so that the order stays true.
-    fn owe_entry(&mut self, entry: Entry, heads: Option<CommuneId>) {
-        let entry = Box::new(entry);
-        if self.owed.is_empty() {
-            self.record(entry.clone(), Pending::Owed(entry, heads));
-        } else {
-            self.push_owed(entry, heads);
-        }
+    fn record(&mut self, entry: Box<Entry>, pending: Pending) {
+        let ticket = self.ledger.record(pending);
+        self.submit((ticket, entry));
     }
 
-    fn owe(&mut self, entry: Box<Entry>, heads: Option<CommuneId>, now: Now) {
-        self.push_owed(entry, heads);
-        self.owed_retry
-            .get_or_insert_with(|| now.boot.plus(OWED_RETRY));
+    /// Records an entry that may be lost.
+    fn note(&mut self, entry: Entry) {
+        let ticket = self.ledger.note();
+        self.submit((ticket, Box::new(entry)));
     }
 
-    /// Over the limit the oldest goes: the newest ends matter most after a restart.
-    fn push_owed(&mut self, entry: Box<Entry>, heads: Option<CommuneId>) {
-        if self.owed.len() >= PENDING_LIMIT {
-            tracing::error!("the journal can't be written and owes too many entries: one is lost");
-            self.owed.pop_front();
+    /// Records an entry that must get written in the end; `tell` is then sent heads.
+    fn owe_entry(&mut self, entry: Entry, tell: Option<CommuneId>) {
+        if let Some(submission) = self.ledger.must_write(entry, tell) {
+            self.submit(submission);
         }
-        self.owed.push_back((entry, heads));
     }
 
     /// Why no request can be recorded now, if so.
     fn journal_trouble(&self) -> Option<Refusal> {
-        let blocked = self.pending.len() >= PENDING_LIMIT || !self.owed.is_empty();
+        let blocked = self.ledger.is_blocked();
         blocked.then(|| self.journal_unavailable())
     }
 

@@ -47,6 +47,8 @@ use crate::format::statement::RequestClaims;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::{Profile, RelayId};
+pub use crate::policy::peer::ledger::Ticket;
+use crate::policy::peer::ledger::{Answered, Ledger, Submission};
 use crate::policy::replay::Used;
 use crate::reason::{Reason, Refusal};
 
@@ -59,8 +61,6 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 pub const UNVERIFIED_PER_SECOND: u32 = 10;
 /// Live grants at once, all centres together: bounds memory.
 pub const GRANT_LIMIT: usize = 1_024;
-/// Journal entries in flight or owed: past it requests are refused.
-pub const PENDING_LIMIT: usize = 4_096;
 /// The longest that a cut may hold.
 pub const BLOCK_LIMIT: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// While something lives, clocks are looked at this often: a wall clock set
@@ -68,8 +68,6 @@ pub const BLOCK_LIMIT: Duration = Duration::from_secs(365 * 24 * 3_600);
 const LIVE_TICK: Duration = Duration::from_millis(500);
 /// Heads after an end wait this long, so that many ends cost one exchange.
 const HEADS_DELAY: Duration = Duration::from_secs(1);
-/// Pause before an owed entry is tried again.
-const OWED_RETRY: Duration = Duration::from_secs(1);
 
 /// Proof that a recorded grant covers a camera: made only by the gate, from a
 /// verified request and the journal's receipt.
@@ -113,10 +111,6 @@ pub struct Centre {
     /// this centre are then signed again with it.
     pub own_identity: bool,
 }
-
-/// Numbers a [`Command::Record`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
 
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -227,10 +221,6 @@ enum Pending {
     Refusal(Box<request::Answer>, Box<Entry>),
     /// Grants that go on after a restart.
     Resumed(GrantId),
-    /// An entry that must get written in the end; `heads` are sent after it.
-    Owed(Box<Entry>, Option<CentreId>),
-    /// An entry that may be lost.
-    Note,
 }
 
 /// The commune's machine.
@@ -256,10 +246,7 @@ pub struct Gate {
     blocks: BTreeMap<Scope, cut::Block>,
     links: BTreeMap<CentreId, link::Up>,
     peers: BTreeMap<CentreId, link::Peer>,
-    pending: BTreeMap<Ticket, Pending>,
-    next_ticket: u64,
-    owed: VecDeque<(Box<Entry>, Option<CentreId>)>,
-    owed_retry: Option<Boot>,
+    ledger: Ledger<Pending, CentreId>,
     /// What the uplink was measured to carry, bits per second.
     capacity: Option<u64>,
     /// The journal's newest time.
@@ -288,10 +275,7 @@ impl Gate {
             blocks: BTreeMap::new(),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            next_ticket: 0,
-            owed: VecDeque::new(),
-            owed_retry: None,
+            ledger: Ledger::default(),
             capacity: None,
             newest: Wall(i64::MIN),
             stopping: false,
@@ -316,7 +300,7 @@ impl Gate {
             .chain(self.approvals.due())
             .chain(blocks)
             .chain(peers)
-            .chain(self.owed_retry)
+            .chain(self.ledger.due())
             .chain(live)
             .min()
     }
@@ -328,10 +312,9 @@ impl Gate {
         self.blocks.retain(|_, block| block.deadline > now.boot);
         self.flush_peers(now);
         self.forget(now);
-        if self.owed_retry.is_some_and(|at| at <= now.boot) {
-            self.owed_retry = None;
-            for (entry, centre) in std::mem::take(&mut self.owed) {
-                self.record(entry.clone(), Pending::Owed(entry, centre));
+        if let Some(owed) = self.ledger.retry(now) {
+            for submission in owed {
+                self.submit(submission);
             }
             for grant in std::mem::take(&mut self.resume_again) {
                 if self.resuming.contains_key(&grant) {
@@ -389,8 +372,15 @@ impl Gate {
         if let Ok(receipt) = &result {
             self.newest = self.newest.max(receipt.time());
         }
-        let Some(pending) = self.pending.remove(&ticket) else {
-            return;
+        let pending = match self.ledger.answered(ticket, result.is_ok(), now) {
+            Answered::Decision(pending) => pending,
+            Answered::Tell(centre) => {
+                if let Some(peer) = self.peers.get_mut(&centre) {
+                    peer.want_heads(now.boot.plus(HEADS_DELAY));
+                }
+                return;
+            }
+            Answered::Done => return,
         };
         match (pending, result) {
             (Pending::Grant(recording), result) => self.grant_recorded(*recording, result, now),
@@ -402,16 +392,9 @@ impl Gate {
             }
             (Pending::Refusal(answer, entry), Err(_)) => {
                 self.answer(*answer, None);
-                self.owe(entry, None, now);
+                self.ledger.owe(entry, None, now);
             }
             (Pending::Resumed(grant), result) => self.resumed(grant, result, now),
-            (Pending::Owed(_, centre), Ok(_)) => {
-                if let Some(peer) = centre.and_then(|centre| self.peers.get_mut(&centre)) {
-                    peer.want_heads(now.boot.plus(HEADS_DELAY));
-                }
-            }
-            (Pending::Owed(entry, centre), Err(_)) => self.owe(entry, centre, now),
-            (Pending::Note, _) => {}
         }
     }
 
@@ -564,7 +547,7 @@ impl Gate {
 
     /// Entries that the journal still owes: it can't be written now.
     pub fn owed(&self) -> usize {
-        self.owed.len()
+        self.ledger.owed()
     }
 
     /// What is wrong with the designation authorities' revocation lists, for people.
@@ -596,37 +579,26 @@ impl Gate {
         }
     }
 
-    fn record(&mut self, entry: Box<Entry>, pending: Pending) {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
-        self.pending.insert(ticket, pending);
+    fn submit(&mut self, (ticket, entry): Submission) {
         self.commands.push_back(Command::Record { ticket, entry });
     }
 
-    /// Records an entry that must get written in the end. Behind others that are
-    /// owed it waits its turn, so that the order stays true.
-    fn owe_entry(&mut self, entry: Entry, heads: Option<CentreId>) {
-        let entry = Box::new(entry);
-        if self.owed.is_empty() {
-            self.record(entry.clone(), Pending::Owed(entry, heads));
-        } else {
-            self.push_owed(entry, heads);
-        }
+    fn record(&mut self, entry: Box<Entry>, pending: Pending) {
+        let ticket = self.ledger.record(pending);
+        self.submit((ticket, entry));
     }
 
-    fn owe(&mut self, entry: Box<Entry>, heads: Option<CentreId>, now: Now) {
-        self.push_owed(entry, heads);
-        self.owed_retry
-            .get_or_insert_with(|| now.boot.plus(OWED_RETRY));
+    /// Records an entry that may be lost.
+    fn note(&mut self, entry: Entry) {
+        let ticket = self.ledger.note();
+        self.submit((ticket, Box::new(entry)));
     }
 
-    /// Over the limit the oldest goes: the newest ends and cuts matter most after a restart.
-    fn push_owed(&mut self, entry: Box<Entry>, heads: Option<CentreId>) {
-        if self.owed.len() >= PENDING_LIMIT {
-            tracing::error!("the journal can't be written and owes too many entries: one is lost");
-            self.owed.pop_front();
+    /// Records an entry that must get written in the end; `tell` is then sent heads.
+    fn owe_entry(&mut self, entry: Entry, tell: Option<CentreId>) {
+        if let Some(submission) = self.ledger.must_write(entry, tell) {
+            self.submit(submission);
         }
-        self.owed.push_back((entry, heads));
     }
 
     /// A head of the own journal as the centre can verify it.
@@ -666,7 +638,7 @@ impl Gate {
         except: Option<GrantId>,
         among: Option<&BTreeSet<GrantId>>,
     ) -> BTreeSet<CameraId> {
-        let recording = self.pending.values().filter_map(|pending| match pending {
+        let recording = self.ledger.pending().filter_map(|pending| match pending {
             Pending::Grant(recording) if among.is_none() => {
                 Some((recording.grant, &recording.terms))
             }

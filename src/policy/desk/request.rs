@@ -415,7 +415,7 @@ impl Desk {
     ) {
         if let Err(cause) = result {
             tracing::error!(%cause, "a refusal could not be recorded");
-            self.owe(refused.entry, Some(refused.commune), now);
+            self.ledger.owe(refused.entry, Some(refused.commune), now);
         }
         let result = Err(refused.denial);
         self.note_asked(refused.jti, &result);

@@ -508,8 +508,7 @@ impl Gate {
             Err(cause) => {
                 tracing::error!(%cause, %grant, "a grant can't resume: the journal can't be written");
                 self.resume_again.insert(grant);
-                self.owed_retry
-                    .get_or_insert_with(|| now.boot.plus(super::OWED_RETRY));
+                self.ledger.retry_soon(now);
                 return;
             }
         };

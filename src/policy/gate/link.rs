@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Command, Gate, Pending};
+use super::{Command, Gate};
 use crate::clock::{Boot, Now};
 use crate::config::settings::{Agreement, Approval};
 use crate::format::control::{
@@ -333,7 +333,7 @@ impl Gate {
                 }
             }
             if let Some(entry) = entry {
-                self.record(Box::new(entry), Pending::Note);
+                self.note(entry);
             }
             self.write_head(&centre, now);
         }

@@ -292,7 +292,7 @@ impl Gate {
         request: &Verified<RequestClaims>,
         now: Now,
     ) -> Result<Wall, Refusal> {
-        if self.pending.len() >= super::PENDING_LIMIT || !self.owed.is_empty() {
+        if self.ledger.is_blocked() {
             let detail = format!(
                 "the journal of {} can't be written",
                 self.rules.settings.commune

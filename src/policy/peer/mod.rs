@@ -1,0 +1,8 @@
+//! The core that both judges share: what a gate knows of its centres and a desk of its
+//! communes, and what each of them and its own journal owe each other. Pure.
+//!
+//! | module | what is there |
+//! |---|---|
+//! | [`ledger`] | entries on their way to the journal, and those that it could not take yet |
+
+pub mod ledger;
