@@ -52,6 +52,7 @@ use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
+use crate::policy::peer::rates::Unverified;
 use crate::policy::replay::Used;
 use crate::reason::{Reason, Refusal};
 
@@ -68,8 +69,6 @@ const WAITING_LIMIT: usize = 64;
 /// While a grant lives, clocks are looked at this often: a wall clock set
 /// forward must end grants too.
 const LIVE_TICK: Duration = Duration::from_millis(500);
-/// Requests that did not verify are written down this often at most.
-const UNVERIFIED_EVERY: Duration = Duration::from_secs(60);
 /// Pause between an entry and the head that tells the peer of it.
 const HEADS_DELAY: Duration = Duration::from_secs(1);
 
@@ -274,9 +273,7 @@ pub struct Desk {
     ledger: Ledger<Pending, CommuneId>,
     /// Grants that go on at their gateway but could not be recorded here yet.
     unrecorded: Vec<grant::Recording>,
-    unverified: u64,
-    unverified_reason: Option<Reason>,
-    unverified_due: Option<Boot>,
+    unverified: Unverified,
     /// The journal's newest time.
     newest: Wall,
     /// +1 whenever something that is shown changed.
@@ -307,9 +304,7 @@ impl Desk {
             stills: snapshot::Stills::default(),
             ledger: Ledger::default(),
             unrecorded: Vec::new(),
-            unverified: 0,
-            unverified_reason: None,
-            unverified_due: None,
+            unverified: Unverified::default(),
             newest: Wall(i64::MIN),
             version: 0,
             communes_version: 0,
@@ -333,7 +328,7 @@ impl Desk {
             .chain(self.viewings.due())
             .chain(self.stills.due())
             .chain(self.ledger.due())
-            .chain(self.unverified_due)
+            .chain(self.unverified.due())
             .chain(live)
             .min()
     }
@@ -346,14 +341,8 @@ impl Desk {
         self.send_viewings(now);
         self.flush_peers(now);
         self.forget(now);
-        if self.unverified_due.is_some_and(|at| at <= now.boot) {
-            self.unverified_due = None;
-            let entry = Entry::Unverified {
-                peer: self.rules.centre.to_string(),
-                count: std::mem::take(&mut self.unverified),
-                reason: self.unverified_reason.unwrap_or(Reason::MalformedRequest),
-            };
-            self.note(entry);
+        if let Some(line) = self.unverified.line(self.rules.centre.as_str(), now) {
+            self.note(line);
         }
         if let Some(owed) = self.ledger.retry(now) {
             for submission in owed {

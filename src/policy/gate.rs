@@ -57,8 +57,6 @@ use crate::reason::{Reason, Refusal};
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How far the clock may stand behind the journal's newest time.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
-/// Requests of one centre that do not verify and are looked at, a second.
-pub const UNVERIFIED_PER_SECOND: u32 = 10;
 /// Live grants at once, all centres together: bounds memory.
 pub const GRANT_LIMIT: usize = 1_024;
 /// The longest that a cut may hold.

@@ -123,7 +123,7 @@ impl Desk {
         match self.check(text, now) {
             Ok(request) => self.forward(caller, request, now),
             Err(Denied(None, denial)) => {
-                self.count_unverified(denial.refusal.reason, now);
+                self.unverified.count(denial.refusal.reason, now);
                 self.commands.push_back(Command::Count {
                     refused: Some(denial.refusal.reason),
                 });
@@ -138,13 +138,6 @@ impl Desk {
                 self.refuse(&request, commune, Some(caller), denial);
             }
         }
-    }
-
-    fn count_unverified(&mut self, reason: Reason, now: Now) {
-        self.unverified = self.unverified.saturating_add(1);
-        self.unverified_reason = Some(reason);
-        self.unverified_due
-            .get_or_insert_with(|| now.boot.plus(super::UNVERIFIED_EVERY));
     }
 
     /// All that the centre can check by itself.

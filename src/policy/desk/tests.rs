@@ -20,6 +20,7 @@ use crate::format::statement::{
     GRANT_TYPE, GrantClaims, REQUEST_TYPE, VIEWINGS_TYPE, ViewingsClaims,
 };
 use crate::media::relay::Profile;
+use crate::policy::peer::rates::UNVERIFIED_EVERY;
 
 const COMMUNE: &str = "berre-l-etang";
 const CENTRE: &str = "corg-13";

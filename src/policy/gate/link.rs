@@ -1,7 +1,5 @@
 //! Links of the centres: what is told when one comes up, and what is counted.
 
-use std::time::Duration;
-
 use super::{Command, Gate};
 use crate::clock::{Boot, Now};
 use crate::config::settings::{Agreement, Approval};
@@ -11,13 +9,8 @@ use crate::format::control::{
 };
 use crate::format::ids::{CentreId, GrantId};
 use crate::format::text;
-use crate::journal::entry::Entry;
-use crate::reason::{Reason, Refusal};
-
-/// Heads, lists and viewings of one centre that are looked at, a second.
-const STATEMENTS_PER_SECOND: u32 = 50;
-/// Unverified requests are written down this often at most.
-const UNVERIFIED_EVERY: Duration = Duration::from_secs(60);
+use crate::policy::peer::rates::{PerSecond, STATEMENTS_PER_SECOND, Unverified};
+use crate::reason::Refusal;
 
 /// A link that is up.
 #[derive(Debug)]
@@ -29,73 +22,22 @@ pub(super) struct Up {
     introduced: bool,
 }
 
-/// How many things were looked at in the second that runs.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Second {
-    start: Option<Boot>,
-    count: u32,
-}
-
-impl Second {
-    /// Whether fewer than `limit` were counted.
-    pub(super) fn below(&mut self, limit: u32, now: Now) -> bool {
-        self.turn(now);
-        self.count < limit
-    }
-
-    /// Counts one.
-    pub(super) fn count(&mut self, now: Now) {
-        self.turn(now);
-        self.count = self.count.saturating_add(1);
-    }
-
-    fn turn(&mut self, now: Now) {
-        let over = self
-            .start
-            .is_none_or(|start| now.boot.since(start) >= Duration::from_secs(1));
-        if over {
-            self.start = Some(now.boot);
-            self.count = 0;
-        }
-    }
-}
-
 /// What is known of a centre, over all its links.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
-    looked: Second,
-    statements: Second,
-    unverified: u64,
-    unverified_reason: Option<Reason>,
-    unverified_due: Option<Boot>,
+    /// Requests that may not verify.
+    pub(super) looked: PerSecond,
+    statements: PerSecond,
+    pub(super) unverified: Unverified,
     /// When heads are to be sent.
     pub(super) heads_due: Option<Boot>,
     pub(super) held: super::heads::Held,
 }
 
 impl Peer {
-    /// Whether one more request that may not verify is looked at.
-    pub(super) fn may_look(&mut self, limit: u32, now: Now) -> bool {
-        self.looked.below(limit, now)
-    }
-
     /// Whether one more statement of the centre's is looked at in this second.
     pub(super) fn may_read_statement(&mut self, now: Now) -> bool {
-        let below = self.statements.below(STATEMENTS_PER_SECOND, now);
-        self.statements.count(now);
-        below
-    }
-
-    /// A request that did not verify was looked at.
-    pub(super) fn count_looked(&mut self, now: Now) {
-        self.looked.count(now);
-    }
-
-    pub(super) fn count_unverified(&mut self, reason: Reason, now: Now) {
-        self.unverified = self.unverified.saturating_add(1);
-        self.unverified_reason = Some(reason);
-        self.unverified_due
-            .get_or_insert_with(|| now.boot.plus(UNVERIFIED_EVERY));
+        self.statements.take(STATEMENTS_PER_SECOND, now)
     }
 
     /// Sends heads no later than `at`.
@@ -104,7 +46,7 @@ impl Peer {
     }
 
     pub(super) fn due(&self) -> Option<Boot> {
-        let due = [self.unverified_due, self.heads_due, self.held.due()];
+        let due = [self.unverified.due(), self.heads_due, self.held.due()];
         due.into_iter().flatten().min()
     }
 }
@@ -312,15 +254,7 @@ impl Gate {
             let Some(peer) = self.peers.get_mut(&centre) else {
                 continue;
             };
-            let mut entry = None;
-            if peer.unverified_due.is_some_and(|at| at <= now.boot) {
-                peer.unverified_due = None;
-                entry = Some(Entry::Unverified {
-                    peer: centre.to_string(),
-                    count: std::mem::take(&mut peer.unverified),
-                    reason: peer.unverified_reason.unwrap_or(Reason::MalformedRequest),
-                });
-            }
+            let entry = peer.unverified.line(centre.as_str(), now);
             if peer.heads_due.is_some_and(|at| at <= now.boot) {
                 peer.heads_due = linked.then(|| now.boot.plus(super::heads::EXCHANGE_EVERY));
                 let (after, acknowledged) = (peer.held.acknowledged(), peer.held.number());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::grant::Terms;
 use super::record::Recording;
-use super::{Gate, Pending, UNVERIFIED_PER_SECOND};
+use super::{Gate, Pending};
 use crate::clock::{Boot, Now, Wall};
 use crate::config::settings::{Agreement, Approval};
 use crate::format::control::ToReceiver;
@@ -14,6 +14,7 @@ use crate::format::ids::{CameraId, CentreId, GrantId, RequestId, Sha256};
 use crate::format::statement::{FRESH_SECONDS, RefusedCamera, RequestClaims};
 use crate::journal::entry::Entry;
 use crate::policy::agreement::{Renewal, Verdict, judge};
+use crate::policy::peer::rates::UNVERIFIED_PER_SECOND;
 use crate::reason::{Reason, Refusal};
 
 /// How long a refused request is remembered as written: longer than it can be fresh.
@@ -135,8 +136,8 @@ impl Gate {
             return self.answer(answer(denied), None);
         }
         let peer = self.peers.entry(centre.clone()).or_default();
-        if !peer.may_look(UNVERIFIED_PER_SECOND, now) {
-            peer.count_unverified(Reason::TooManyAttempts, now);
+        if !peer.looked.below(UNVERIFIED_PER_SECOND, now) {
+            peer.unverified.count(Reason::TooManyAttempts, now);
             let denied = Denied::new(None, Reason::TooManyAttempts);
             return self.answer(answer(denied), None);
         }
@@ -168,8 +169,8 @@ impl Gate {
         let Some(verified) = denied.verified.clone() else {
             let answer = answer(denied);
             let peer = self.peers.entry(answer.centre.clone()).or_default();
-            peer.count_looked(now);
-            peer.count_unverified(answer.refusal.reason, now);
+            peer.looked.count(now);
+            peer.unverified.count(answer.refusal.reason, now);
             return self.answer(answer, None);
         };
         let answer = answer(denied);
@@ -178,8 +179,8 @@ impl Gate {
         if known || self.written_refusals.len() >= REMEMBERED_LIMIT {
             // It stands in the journal; again and again would only fill the disk.
             let peer = self.peers.entry(answer.centre.clone()).or_default();
-            peer.count_looked(now);
-            peer.count_unverified(answer.refusal.reason, now);
+            peer.looked.count(now);
+            peer.unverified.count(answer.refusal.reason, now);
             return self.answer(answer, None);
         }
         self.written_refusals.insert(jti, now.boot);

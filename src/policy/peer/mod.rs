@@ -4,5 +4,7 @@
 //! | module | what is there |
 //! |---|---|
 //! | [`ledger`] | entries on their way to the journal, and those that it could not take yet |
+//! | [`rates`] | how much of what a peer sends is looked at, and how seldom that is written down |
 
 pub mod ledger;
+pub mod rates;
