@@ -50,6 +50,7 @@ use crate::format::statement::{HEAD_TYPE, HeadClaims, RequestClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
+use crate::policy::peer::clock_guard::ClockGuard;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
 use crate::policy::peer::rates::Unverified;
@@ -60,8 +61,6 @@ use crate::reason::{Reason, Refusal};
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an ended grant is remembered, so that its viewers can be told why.
 pub const ENDED_KEPT: Duration = Duration::from_secs(600);
-/// How far the clock may stand behind the journal's newest time.
-pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 /// Live grants at once, all communes together: bounds memory.
 pub const GRANT_LIMIT: usize = 1_024;
 /// Requests that wait for one gateway at once.
@@ -274,8 +273,7 @@ pub struct Desk {
     /// Grants that go on at their gateway but could not be recorded here yet.
     unrecorded: Vec<grant::Recording>,
     unverified: Unverified,
-    /// The journal's newest time.
-    newest: Wall,
+    clock: ClockGuard,
     /// +1 whenever something that is shown changed.
     version: u64,
     /// The `version` of the newest change of a commune.
@@ -305,7 +303,7 @@ impl Desk {
             ledger: Ledger::default(),
             unrecorded: Vec::new(),
             unverified: Unverified::default(),
-            newest: Wall(i64::MIN),
+            clock: ClockGuard::default(),
             version: 0,
             communes_version: 0,
             stopping: false,
@@ -443,7 +441,7 @@ impl Desk {
     /// The journal's answer to a [`Command::Record`].
     pub fn handle_recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>, now: Now) {
         if let Ok(receipt) = &result {
-            self.newest = self.newest.max(receipt.time());
+            self.clock.written(receipt.time());
         }
         let pending = match self.ledger.answered(ticket, result.is_ok(), now) {
             Answered::Decision(pending) => pending,
@@ -489,10 +487,8 @@ impl Desk {
 
     /// An administrator accepts the clock as it stands.
     pub fn handle_clock_accepted(&mut self, by: String, now: Now) {
-        if let Some(behind) = self.clock_behind(now) {
-            let newest = now.wall.plus(behind).rfc3339();
-            self.newest = now.wall;
-            self.owe_entry(Entry::ClockAccepted { newest, by }, None);
+        if let Some(entry) = self.clock.accept(by, now) {
+            self.owe_entry(entry, None);
         }
     }
 
@@ -513,10 +509,9 @@ impl Desk {
     }
 
     /// By how much the clock stands behind the journal's newest time, where that
-    /// is more than [`CLOCK_TOLERANCE`].
+    /// is more than it may.
     pub fn clock_behind(&self, now: Now) -> Option<Duration> {
-        let behind = self.newest.since(now.wall);
-        (behind > CLOCK_TOLERANCE).then_some(behind)
+        self.clock.behind(now)
     }
 
     /// Grows whenever something that [`Desk::grants`], [`Desk::ended`] or

@@ -47,6 +47,7 @@ use crate::format::statement::RequestClaims;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::{Profile, RelayId};
+use crate::policy::peer::clock_guard::ClockGuard;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
 use crate::policy::replay::Used;
@@ -55,8 +56,6 @@ use crate::reason::{Reason, Refusal};
 /// How long a centre may take, of the time its link is up, to confirm that it
 /// recorded a grant.
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How far the clock may stand behind the journal's newest time.
-pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 /// Live grants at once, all centres together: bounds memory.
 pub const GRANT_LIMIT: usize = 1_024;
 /// The longest that a cut may hold.
@@ -247,8 +246,7 @@ pub struct Gate {
     ledger: Ledger<Pending, CentreId>,
     /// What the uplink was measured to carry, bits per second.
     capacity: Option<u64>,
-    /// The journal's newest time.
-    newest: Wall,
+    clock: ClockGuard,
     stopping: bool,
 }
 
@@ -275,7 +273,7 @@ impl Gate {
             peers: BTreeMap::new(),
             ledger: Ledger::default(),
             capacity: None,
-            newest: Wall(i64::MIN),
+            clock: ClockGuard::default(),
             stopping: false,
         }
     }
@@ -368,7 +366,7 @@ impl Gate {
     /// The journal's answer to a [`Command::Record`].
     pub fn handle_recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>, now: Now) {
         if let Ok(receipt) = &result {
-            self.newest = self.newest.max(receipt.time());
+            self.clock.written(receipt.time());
         }
         let pending = match self.ledger.answered(ticket, result.is_ok(), now) {
             Answered::Decision(pending) => pending,
@@ -497,16 +495,8 @@ impl Gate {
 
     /// An administrator accepts the clock as it stands.
     pub fn handle_clock_accepted(&mut self, by: String, now: Now) {
-        if let Some(behind) = self.clock_behind(now) {
-            let newest = now.wall.plus(behind);
-            self.newest = now.wall;
-            self.owe_entry(
-                Entry::ClockAccepted {
-                    newest: newest.rfc3339(),
-                    by,
-                },
-                None,
-            );
+        if let Some(entry) = self.clock.accept(by, now) {
+            self.owe_entry(entry, None);
         }
     }
 
@@ -527,10 +517,9 @@ impl Gate {
     }
 
     /// By how much the clock stands behind the journal's newest time, where that
-    /// is more than [`CLOCK_TOLERANCE`].
+    /// is more than it may.
     pub fn clock_behind(&self, now: Now) -> Option<Duration> {
-        let behind = self.newest.since(now.wall);
-        (behind > CLOCK_TOLERANCE).then_some(behind)
+        self.clock.behind(now)
     }
 
     /// How many grants live.

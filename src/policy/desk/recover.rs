@@ -37,8 +37,6 @@ struct Watching {
 struct Reading {
     grants: BTreeMap<GrantId, Past>,
     watching: BTreeMap<u64, Watching>,
-    newest: Option<Wall>,
-    accepted: bool,
 }
 
 impl Desk {
@@ -50,21 +48,12 @@ impl Desk {
         newest: Option<Wall>,
         now: Now,
     ) {
+        self.clock.recover(entries, newest);
         let mut reading = Reading::default();
         for (seq, time, entry) in entries {
-            reading.newest = Some(reading.newest.map_or(*time, |newest| newest.max(*time)));
             self.read_entry(&mut reading, *seq, *time, entry, now);
         }
-        // After an accepted clock, times of before it count no more.
-        let newest = if reading.accepted {
-            reading.newest
-        } else {
-            reading.newest.max(newest)
-        };
-        if let Some(newest) = newest {
-            self.newest = newest;
-        }
-        let stopped = newest.unwrap_or(now.wall);
+        let stopped = self.clock.newest().unwrap_or(now.wall);
         for (start, watching) in std::mem::take(&mut reading.watching) {
             self.end_past_viewing(start, watching, stopped);
         }
@@ -118,10 +107,6 @@ impl Desk {
                 if let Some(watching) = reading.watching.remove(start) {
                     self.keep_past_viewing(watching, at.clone());
                 }
-            }
-            Entry::ClockAccepted { .. } => {
-                reading.newest = Some(time);
-                reading.accepted = true;
             }
             _ => {}
         }
@@ -188,9 +173,7 @@ impl Desk {
         let seconds = past.entry.expires.saturating_sub(past.entry.start);
         let length = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let until = past.recorded.plus(length);
-        // The clock may have gone back while nobody looked: the journal's newest
-        // time has been, so no more is left than from there.
-        let left = until.since(now.wall.max(self.newest)).min(length);
+        let left = self.clock.left(until, now).min(length);
         let deadline = now.boot.plus(left);
         let verified = self
             .verify_any(&past.entry.request, now)

@@ -145,14 +145,8 @@ impl Desk {
         if self.stopping {
             return Err(Denied(None, Reason::ShuttingDown.into()));
         }
-        let clock = self.clock_behind(now).map(|behind| {
-            let detail = format!(
-                "the clock of the centre {} stands {} s behind its journal",
-                self.rules.centre,
-                behind.as_secs()
-            );
-            Refusal::new(Reason::ClockWrong, detail)
-        });
+        let whose = format_args!("the centre {}", self.rules.centre);
+        let clock = self.clock.refusal(whose, now);
         let request = match self.verify_any(text, now) {
             Ok(request) => request,
             // With a wrong clock, what it says of validity is worth nothing.

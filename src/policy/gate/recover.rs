@@ -48,8 +48,6 @@ struct Reading {
     shapes: BTreeMap<GrantId, Shape>,
     /// Requests that waited for approval.
     waits: BTreeMap<RequestId, Entry>,
-    newest: Option<Wall>,
-    accepted: bool,
 }
 
 impl Gate {
@@ -61,19 +59,10 @@ impl Gate {
         newest: Option<Wall>,
         now: Now,
     ) {
+        self.clock.recover(entries, newest);
         let mut reading = Reading::default();
         for (_, time, entry) in entries {
-            reading.newest = Some(reading.newest.map_or(*time, |newest| newest.max(*time)));
             self.read_entry(&mut reading, *time, entry, now);
-        }
-        // After an accepted clock, times of before it count no more.
-        let newest = if reading.accepted {
-            reading.newest
-        } else {
-            reading.newest.max(newest)
-        };
-        if let Some(newest) = newest {
-            self.newest = newest;
         }
         for wait in reading.waits.into_values() {
             self.end_past_wait(wait, now);
@@ -164,10 +153,6 @@ impl Gate {
                 Ok(scope) => drop(self.blocks.remove(&scope)),
                 Err(_) => {}
             },
-            Entry::ClockAccepted { .. } => {
-                reading.newest = Some(time);
-                reading.accepted = true;
-            }
             _ => {}
         }
     }
@@ -220,9 +205,7 @@ impl Gate {
     fn take_up(&mut self, grant: GrantId, past: Past, now: Now) {
         let entry = &past.entry;
         let expires = Wall::from_seconds(entry.expires);
-        // The clock may have gone back while nobody looked: the journal's newest
-        // time has been, so no more is left than from there.
-        let left = expires.since(now.wall.max(self.newest));
+        let left = self.clock.left(expires, now);
         if let Some((scope, by)) = &past.cut {
             let refusal = Refusal::new(Reason::GrantCut, format!("the commune cut {scope}"));
             return self.note_past_end(grant, entry, refusal, Some(by.clone()), now);

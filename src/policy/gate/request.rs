@@ -276,13 +276,7 @@ impl Gate {
 
     /// The clock's refusal, where it stands behind the journal.
     pub(super) fn clock_wrong(&self, now: Now) -> Option<Refusal> {
-        let behind = self.clock_behind(now)?;
-        let detail = format!(
-            "the clock of {} stands {} s behind its journal",
-            self.rules.settings.commune,
-            behind.as_secs()
-        );
-        Some(Refusal::new(Reason::ClockWrong, detail))
+        self.clock.refusal(&self.rules.settings.commune, now)
     }
 
     /// Whether a grant could be written and held, and when it began first: now, or
