@@ -10,7 +10,8 @@ use crate::config::settings::{self, Tls};
 use crate::format::designation::{Authority, LinkAuthority, RevocationList};
 use crate::format::ids::Sha256;
 use crate::format::jws::Signer;
-use crate::policy::gate::{Centre, Rulebook};
+use crate::policy::gate::Rulebook;
+use crate::policy::peer::identity::Identity;
 
 /// Largest certificate, key or list that is read.
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;
@@ -92,7 +93,7 @@ pub(super) fn read_all(settings: &Arc<settings::Gateway>) -> Result<Rulebook, Er
         // before. Whoever is revoked now has no link.
         let authority = LinkAuthority::from_pem(&pem, &[])
             .map_err(|cause| Error::new(&tls.authority, cause))?;
-        let centre = Centre {
+        let centre = Identity {
             authority,
             signer,
             own_identity,

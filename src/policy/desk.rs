@@ -42,15 +42,14 @@ pub use viewing::Viewer;
 
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::{ToGateway, ToReceiver};
-use crate::format::designation::{Authority, LinkAuthority, Verified};
+use crate::format::designation::{Authority, Verified};
 use crate::format::ids::{CameraId, CentreId, CommuneId, GrantId, RequestId};
-use crate::format::jws::{self, Signer};
-use crate::format::statement::Operator;
-use crate::format::statement::{HEAD_TYPE, HeadClaims, RequestClaims};
+use crate::format::statement::{Operator, RequestClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
 use crate::policy::peer::clock_guard::ClockGuard;
+use crate::policy::peer::identity::Identity;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
 use crate::policy::peer::rates::Unverified;
@@ -106,21 +105,9 @@ pub struct Rulebook {
     /// Its name for people.
     pub name: String,
     /// The communes that may connect.
-    pub communes: BTreeMap<CommuneId, CommuneRules>,
+    pub communes: BTreeMap<CommuneId, Identity>,
     /// Who signs operators' designations, tried in turn.
     pub authorities: Vec<Authority>,
-}
-
-/// What is needed to speak with a commune's gateway.
-#[derive(Clone, Debug)]
-pub struct CommuneRules {
-    /// Who signs the gateway's certificate.
-    pub authority: LinkAuthority,
-    /// Signs statements to the gateway.
-    pub signer: Arc<Signer>,
-    /// Whether `signer` is not the one that signs the journal's heads: heads for
-    /// this commune are then signed again with it.
-    pub own_identity: bool,
 }
 
 /// What the driver is to do.
@@ -624,14 +611,8 @@ impl Desk {
 
     /// A head of the own journal as the commune can verify it.
     pub fn head_for(&self, commune: &CommuneId, head: &str) -> String {
-        match self.rules.communes.get(commune) {
-            Some(rules) if rules.own_identity => jws::open::<HeadClaims>(head, HEAD_TYPE)
-                .map_or_else(
-                    |_| head.to_owned(),
-                    |signed| rules.signer.sign(HEAD_TYPE, &signed.claims),
-                ),
-            _ => head.to_owned(),
-        }
+        let identity = self.rules.communes.get(commune);
+        identity.map_or_else(|| head.to_owned(), |identity| identity.head(head))
     }
 
     /// Forgets what can matter no more.

@@ -40,14 +40,14 @@ use crate::clock::{Boot, Now, Wall};
 use crate::config::settings;
 use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToGateway, ToReceiver};
-use crate::format::designation::{Authority, LinkAuthority, RevocationList, Verified};
+use crate::format::designation::{Authority, RevocationList, Verified};
 use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish};
-use crate::format::jws::Signer;
 use crate::format::statement::RequestClaims;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::{Profile, RelayId};
 use crate::policy::peer::clock_guard::ClockGuard;
+use crate::policy::peer::identity::Identity;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
 use crate::policy::replay::Used;
@@ -94,19 +94,7 @@ pub struct Rulebook {
     /// the newest revocation lists known.
     pub authorities: Vec<Authority>,
     /// The centres of the agreements.
-    pub centres: BTreeMap<CentreId, Centre>,
-}
-
-/// What is needed to speak with a centre.
-#[derive(Clone, Debug)]
-pub struct Centre {
-    /// Who signs the centre's certificate.
-    pub authority: LinkAuthority,
-    /// Signs statements to the centre.
-    pub signer: Arc<Signer>,
-    /// Whether `signer` is not the one that signs the journal's heads: heads for
-    /// this centre are then signed again with it.
-    pub own_identity: bool,
+    pub centres: BTreeMap<CentreId, Identity>,
 }
 
 /// What the driver is to do.
@@ -590,21 +578,8 @@ impl Gate {
 
     /// A head of the own journal as the centre can verify it.
     pub fn head_for(&self, centre: &CentreId, head: &str) -> String {
-        match self.rules.centres.get(centre) {
-            Some(held) if held.own_identity => crate::format::jws::open::<
-                crate::format::statement::HeadClaims,
-            >(
-                head, crate::format::statement::HEAD_TYPE
-            )
-            .map_or_else(
-                |_| head.to_owned(),
-                |signed| {
-                    held.signer
-                        .sign(crate::format::statement::HEAD_TYPE, &signed.claims)
-                },
-            ),
-            _ => head.to_owned(),
-        }
+        let identity = self.rules.centres.get(centre);
+        identity.map_or_else(|| head.to_owned(), |identity| identity.head(head))
     }
 
     /// Forgets what can matter no more.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::config::settings;
 use crate::format::designation::{Authority, LinkAuthority};
 use crate::format::jws::Signer;
-use crate::policy::desk::{CommuneRules, Rulebook};
+use crate::policy::desk::Rulebook;
+use crate::policy::peer::identity::Identity;
 use crate::secret::Secret;
 
 /// Largest certificate, key or list that is read.
@@ -33,7 +34,7 @@ pub fn read(settings: &settings::Receiver) -> Result<Rulebook, String> {
             .map_err(|error| format!("{}: {error}", tls.authority.display()))?;
         communes.insert(
             id.clone(),
-            CommuneRules {
+            Identity {
                 authority,
                 signer,
                 own_identity,
