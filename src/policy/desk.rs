@@ -20,7 +20,6 @@ mod commune;
 mod ended;
 mod ending;
 mod grant;
-mod heads;
 mod recover;
 mod request;
 mod resume;
@@ -53,6 +52,7 @@ use crate::policy::peer::identity::Identity;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
 use crate::policy::peer::rates::Unverified;
+use crate::policy::peer::witness::Witnesses;
 use crate::policy::replay::Used;
 use crate::reason::{Reason, Refusal};
 
@@ -67,8 +67,6 @@ const WAITING_LIMIT: usize = 64;
 /// While a grant lives, clocks are looked at this often: a wall clock set
 /// forward must end grants too.
 const LIVE_TICK: Duration = Duration::from_millis(500);
-/// Pause between an entry and the head that tells the peer of it.
-const HEADS_DELAY: Duration = Duration::from_secs(1);
 
 /// Proof that a grant is recorded at the centre: made only by the desk, from a
 /// verified request, the gateway's verified proof and the journal's receipt.
@@ -252,8 +250,7 @@ pub struct Desk {
     grants: BTreeMap<GrantId, grant::Held>,
     ended: ended::Ended,
     communes: BTreeMap<CommuneId, commune::Peer>,
-    /// Paces the heads of links that come up together.
-    exchange: heads::Exchange,
+    witnesses: Witnesses<CommuneId>,
     viewings: viewing::Viewings,
     stills: snapshot::Stills,
     ledger: Ledger<Pending, CommuneId>,
@@ -277,7 +274,7 @@ impl Desk {
                 .map(|commune| (commune, commune::Peer::default()))
                 .collect(),
             rules,
-            exchange: heads::Exchange::new(),
+            witnesses: Witnesses::default(),
             commands: VecDeque::new(),
             used: Used::default(),
             asked: BTreeMap::new(),
@@ -307,9 +304,8 @@ impl Desk {
         let live = (!self.grants.is_empty()).then(|| now.boot.plus(LIVE_TICK));
         let ends = self.grants.values().map(|held| held.view.deadline);
         let waiting = self.waiting.values().map(|forwarded| forwarded.deadline);
-        let peers = self.communes.values().filter_map(commune::Peer::due);
         ends.chain(waiting)
-            .chain(peers)
+            .chain(self.witnesses.due())
             .chain(self.viewings.due())
             .chain(self.stills.due())
             .chain(self.ledger.due())
@@ -432,12 +428,7 @@ impl Desk {
         }
         let pending = match self.ledger.answered(ticket, result.is_ok(), now) {
             Answered::Decision(pending) => pending,
-            Answered::Tell(commune) => {
-                if let Some(peer) = self.communes.get_mut(&commune) {
-                    peer.want_heads(now.boot.plus(HEADS_DELAY));
-                }
-                return;
-            }
+            Answered::Tell(commune) => return self.witnesses.tell(&commune, now),
             Answered::Done => return,
         };
         match (pending, result) {
@@ -459,7 +450,13 @@ impl Desk {
             self.communes.entry(commune.clone()).or_default();
         }
         self.review(now);
-        self.communes.retain(|commune, _| known.contains(commune));
+        self.communes.retain(|commune, _| {
+            let stays = known.contains(commune);
+            if !stays {
+                self.witnesses.link_down(commune);
+            }
+            stays
+        });
         let linked: Vec<CommuneId> = self
             .communes
             .iter()

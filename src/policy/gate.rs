@@ -16,7 +16,6 @@
 mod approval;
 mod cut;
 mod grant;
-mod heads;
 mod link;
 mod record;
 mod recover;
@@ -36,7 +35,7 @@ pub use cut::{CutDone, CutError, Scope};
 pub use grant::Row;
 pub use request::Fresh;
 
-use crate::clock::{Boot, Now, Wall};
+use crate::clock::{Boot, Now};
 use crate::config::settings;
 use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToGateway, ToReceiver};
@@ -50,6 +49,7 @@ use crate::policy::peer::clock_guard::ClockGuard;
 use crate::policy::peer::identity::Identity;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
+use crate::policy::peer::witness::Witnesses;
 use crate::policy::replay::Used;
 use crate::reason::{Reason, Refusal};
 
@@ -63,8 +63,6 @@ pub const BLOCK_LIMIT: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// While something lives, clocks are looked at this often: a wall clock set
 /// forward must end grants too.
 const LIVE_TICK: Duration = Duration::from_millis(500);
-/// Heads after an end wait this long, so that many ends cost one exchange.
-const HEADS_DELAY: Duration = Duration::from_secs(1);
 
 /// Proof that a recorded grant covers a camera: made only by the gate, from a
 /// verified request and the journal's receipt.
@@ -231,6 +229,7 @@ pub struct Gate {
     blocks: BTreeMap<Scope, cut::Block>,
     links: BTreeMap<CentreId, link::Up>,
     peers: BTreeMap<CentreId, link::Peer>,
+    witnesses: Witnesses<CentreId>,
     ledger: Ledger<Pending, CentreId>,
     /// What the uplink was measured to carry, bits per second.
     capacity: Option<u64>,
@@ -259,6 +258,7 @@ impl Gate {
             blocks: BTreeMap::new(),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
+            witnesses: Witnesses::default(),
             ledger: Ledger::default(),
             capacity: None,
             clock: ClockGuard::default(),
@@ -279,11 +279,12 @@ impl Gate {
         let ends = self.grants.values().map(|grant| grant.due());
         let resuming = self.resuming.values().map(|held| held.terms.deadline);
         let blocks = self.blocks.values().map(|block| block.deadline);
-        let peers = self.peers.values().filter_map(link::Peer::due);
+        let unverified = self.peers.values().filter_map(|peer| peer.unverified.due());
         ends.chain(resuming)
             .chain(self.approvals.due())
             .chain(blocks)
-            .chain(peers)
+            .chain(unverified)
+            .chain(self.witnesses.due())
             .chain(self.ledger.due())
             .chain(live)
             .min()
@@ -340,8 +341,7 @@ impl Gate {
             ToGateway::Snapshot(asked) => self.handle_snapshot(centre, asked, now),
             ToGateway::Viewings { statement } => self.handle_viewings(centre, &statement, now),
             ToGateway::Revocation { list } => {
-                let peer = self.peers.entry(centre.clone()).or_default();
-                if peer.may_read_statement(now) {
+                if self.witnesses.may_look(centre, now) {
                     self.handle_revocation(&list, now);
                 }
             }
@@ -358,12 +358,7 @@ impl Gate {
         }
         let pending = match self.ledger.answered(ticket, result.is_ok(), now) {
             Answered::Decision(pending) => pending,
-            Answered::Tell(centre) => {
-                if let Some(peer) = self.peers.get_mut(&centre) {
-                    peer.want_heads(now.boot.plus(HEADS_DELAY));
-                }
-                return;
-            }
+            Answered::Tell(centre) => return self.witnesses.tell(&centre, now),
             Answered::Done => return,
         };
         match (pending, result) {

@@ -9,9 +9,7 @@ use crate::clock::{Boot, Now, Wall};
 use crate::format::control::RelayState;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::format::jws;
-use crate::format::statement::{
-    FRESH_SECONDS, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims, Viewing,
-};
+use crate::format::statement::{FRESH_SECONDS, REQUEST_TYPE, RequestClaims, Viewing};
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::media::relay::Profile;
 use crate::reason::{Reason, Refusal};
@@ -67,7 +65,7 @@ impl Desk {
             Entry::Grant(entry) => {
                 self.read_used(entry.jti, &entry.request, time, now);
                 if let Some(head) = &entry.peer_head {
-                    self.read_head(&entry.commune, head);
+                    self.witnesses.recover(&entry.commune, head);
                 }
                 let past = Past {
                     entry: (**entry).clone(),
@@ -79,7 +77,7 @@ impl Desk {
             Entry::Refused { jti, request, .. } => self.read_used(*jti, request, time, now),
             Entry::PeerHead { peer, head } => {
                 if let Ok(commune) = CommuneId::new(peer.clone()) {
-                    self.read_head(&commune, head);
+                    self.witnesses.recover(&commune, head);
                 }
             }
             Entry::Ended { grant, reason, .. } => {
@@ -128,14 +126,6 @@ impl Desk {
         );
         if iat.saturating_add(2 * FRESH_SECONDS) >= now.wall.seconds() {
             self.used.mark(jti, Wall::from_seconds(iat), now.wall);
-        }
-    }
-
-    fn read_head(&mut self, commune: &CommuneId, head: &str) {
-        if let Ok(signed) = jws::open::<HeadClaims>(head, HEAD_TYPE)
-            && let Some(peer) = self.communes.get_mut(commune)
-        {
-            peer.held.recover(signed.claims, head.to_owned());
         }
     }
 

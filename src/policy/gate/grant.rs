@@ -640,8 +640,7 @@ impl Gate {
         let Some(held) = self.rules.centres.get(centre) else {
             return;
         };
-        let peer = self.peers.entry(centre.clone()).or_default();
-        if !peer.may_read_statement(now) {
+        if !self.witnesses.may_look(centre, now) {
             return;
         }
         let looked = held.authority.verify::<ViewingsClaims>(

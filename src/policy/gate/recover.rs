@@ -126,14 +126,14 @@ impl Gate {
                 centre,
                 head,
             } => {
-                self.read_head(centre, head);
+                self.witnesses.recover(centre, head);
                 if let Some(past) = reading.grants.get_mut(grant) {
                     past.confirmed |= &past.entry.centre == centre;
                 }
             }
             Entry::PeerHead { peer, head } => {
                 if let Ok(centre) = CentreId::new(peer.clone()) {
-                    self.read_head(&centre, head);
+                    self.witnesses.recover(&centre, head);
                 }
             }
             Entry::Ended { grant, reason, .. } => {
@@ -190,13 +190,6 @@ impl Gate {
             .map_or(latest, |signed| signed.claims.iat);
         if iat.saturating_add(2 * FRESH_SECONDS) >= now.wall.seconds() {
             self.mark_used(jti, Wall::from_seconds(iat), now);
-        }
-    }
-
-    fn read_head(&mut self, centre: &CentreId, head: &str) {
-        if let Ok(signed) = jws::open::<HeadClaims>(head, HEAD_TYPE) {
-            let peer = self.peers.entry(centre.clone()).or_default();
-            peer.held.recover(signed.claims, head.to_owned());
         }
     }
 

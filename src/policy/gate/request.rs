@@ -558,9 +558,9 @@ impl Gate {
             expires,
             deadline: now.boot.plus(expires.since(now.wall)),
             head_held: self
-                .peers
-                .get(centre)
-                .and_then(super::link::Peer::head_number),
+                .witnesses
+                .head(centre)
+                .map(|(head, _)| (head.journal.clone(), head.seq)),
             approved_by,
             request: verified.clone(),
         };

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::certs::trial::Trial;
+use crate::clock::Wall;
 use crate::config::settings::{
     Agreement, Approval, Camera, Congestion, Gateway, Ground, Streams, Tls, Transport, Uplink,
 };
