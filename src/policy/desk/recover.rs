@@ -9,9 +9,7 @@ use crate::clock::{Boot, Now, Wall};
 use crate::format::control::RelayState;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::format::jws;
-use crate::format::statement::{
-    FRESH_SECONDS, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims, Viewing,
-};
+use crate::format::statement::{FRESH_SECONDS, REQUEST_TYPE, RequestClaims, Viewing};
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::media::relay::Profile;
 use crate::reason::{Reason, Refusal};
@@ -37,8 +35,6 @@ struct Watching {
 struct Reading {
     grants: BTreeMap<GrantId, Past>,
     watching: BTreeMap<u64, Watching>,
-    newest: Option<Wall>,
-    accepted: bool,
 }
 
 impl Desk {
@@ -50,21 +46,12 @@ impl Desk {
         newest: Option<Wall>,
         now: Now,
     ) {
+        self.clock.recover(entries, newest);
         let mut reading = Reading::default();
         for (seq, time, entry) in entries {
-            reading.newest = Some(reading.newest.map_or(*time, |newest| newest.max(*time)));
             self.read_entry(&mut reading, *seq, *time, entry, now);
         }
-        // After an accepted clock, times of before it count no more.
-        let newest = if reading.accepted {
-            reading.newest
-        } else {
-            reading.newest.max(newest)
-        };
-        if let Some(newest) = newest {
-            self.newest = newest;
-        }
-        let stopped = newest.unwrap_or(now.wall);
+        let stopped = self.clock.newest().unwrap_or(now.wall);
         for (start, watching) in std::mem::take(&mut reading.watching) {
             self.end_past_viewing(start, watching, stopped);
         }
@@ -78,7 +65,7 @@ impl Desk {
             Entry::Grant(entry) => {
                 self.read_used(entry.jti, &entry.request, time, now);
                 if let Some(head) = &entry.peer_head {
-                    self.read_head(&entry.commune, head);
+                    self.witnesses.recover(&entry.commune, head);
                 }
                 let past = Past {
                     entry: (**entry).clone(),
@@ -90,7 +77,7 @@ impl Desk {
             Entry::Refused { jti, request, .. } => self.read_used(*jti, request, time, now),
             Entry::PeerHead { peer, head } => {
                 if let Ok(commune) = CommuneId::new(peer.clone()) {
-                    self.read_head(&commune, head);
+                    self.witnesses.recover(&commune, head);
                 }
             }
             Entry::Ended { grant, reason, .. } => {
@@ -119,10 +106,6 @@ impl Desk {
                     self.keep_past_viewing(watching, at.clone());
                 }
             }
-            Entry::ClockAccepted { .. } => {
-                reading.newest = Some(time);
-                reading.accepted = true;
-            }
             _ => {}
         }
     }
@@ -143,14 +126,6 @@ impl Desk {
         );
         if iat.saturating_add(2 * FRESH_SECONDS) >= now.wall.seconds() {
             self.used.mark(jti, Wall::from_seconds(iat), now.wall);
-        }
-    }
-
-    fn read_head(&mut self, commune: &CommuneId, head: &str) {
-        if let Ok(signed) = jws::open::<HeadClaims>(head, HEAD_TYPE)
-            && let Some(peer) = self.communes.get_mut(commune)
-        {
-            peer.held.recover(signed.claims, head.to_owned());
         }
     }
 
@@ -188,9 +163,7 @@ impl Desk {
         let seconds = past.entry.expires.saturating_sub(past.entry.start);
         let length = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let until = past.recorded.plus(length);
-        // The clock may have gone back while nobody looked: the journal's newest
-        // time has been, so no more is left than from there.
-        let left = until.since(now.wall.max(self.newest)).min(length);
+        let left = self.clock.left(until, now).min(length);
         let deadline = now.boot.plus(left);
         let verified = self
             .verify_any(&past.entry.request, now)

@@ -123,7 +123,7 @@ impl Desk {
         match self.check(text, now) {
             Ok(request) => self.forward(caller, request, now),
             Err(Denied(None, denial)) => {
-                self.count_unverified(denial.refusal.reason, now);
+                self.unverified.count(denial.refusal.reason, now);
                 self.commands.push_back(Command::Count {
                     refused: Some(denial.refusal.reason),
                 });
@@ -140,26 +140,13 @@ impl Desk {
         }
     }
 
-    fn count_unverified(&mut self, reason: Reason, now: Now) {
-        self.unverified = self.unverified.saturating_add(1);
-        self.unverified_reason = Some(reason);
-        self.unverified_due
-            .get_or_insert_with(|| now.boot.plus(super::UNVERIFIED_EVERY));
-    }
-
     /// All that the centre can check by itself.
     fn check(&mut self, text: &str, now: Now) -> Result<Verified<RequestClaims>, Denied> {
         if self.stopping {
             return Err(Denied(None, Reason::ShuttingDown.into()));
         }
-        let clock = self.clock_behind(now).map(|behind| {
-            let detail = format!(
-                "the clock of the centre {} stands {} s behind its journal",
-                self.rules.centre,
-                behind.as_secs()
-            );
-            Refusal::new(Reason::ClockWrong, detail)
-        });
+        let whose = format_args!("the centre {}", self.rules.centre);
+        let clock = self.clock.refusal(whose, now);
         let request = match self.verify_any(text, now) {
             Ok(request) => request,
             // With a wrong clock, what it says of validity is worth nothing.
@@ -415,7 +402,7 @@ impl Desk {
     ) {
         if let Err(cause) = result {
             tracing::error!(%cause, "a refusal could not be recorded");
-            self.owe(refused.entry, Some(refused.commune), now);
+            self.ledger.owe(refused.entry, Some(refused.commune), now);
         }
         let result = Err(refused.denial);
         self.note_asked(refused.jti, &result);

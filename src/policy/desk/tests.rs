@@ -15,11 +15,14 @@ use crate::certs::trial::Trial;
 use crate::clock::{Clock, ManualClock};
 use crate::format::cause::Cause;
 use crate::format::control::{AgreementInfo, GatewayHello, GroundInfo, RelayState};
+use crate::format::designation::LinkAuthority;
 use crate::format::ids::{Incident, ProfileWish, Sha256};
+use crate::format::jws::Signer;
 use crate::format::statement::{
-    GRANT_TYPE, GrantClaims, REQUEST_TYPE, VIEWINGS_TYPE, ViewingsClaims,
+    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, VIEWINGS_TYPE, ViewingsClaims,
 };
 use crate::media::relay::Profile;
+use crate::policy::peer::rates::UNVERIFIED_EVERY;
 
 const COMMUNE: &str = "berre-l-etang";
 const CENTRE: &str = "corg-13";
@@ -208,7 +211,7 @@ impl World {
 }
 
 fn rules(trial: &Trial, receiver: &Arc<Signer>) -> Rulebook {
-    let commune_rules = CommuneRules {
+    let identity = Identity {
         authority: LinkAuthority::from_pem(trial.link_authority(), &[]).unwrap(),
         signer: Arc::clone(receiver),
         own_identity: false,
@@ -217,7 +220,7 @@ fn rules(trial: &Trial, receiver: &Arc<Signer>) -> Rulebook {
     Rulebook {
         centre: CentreId::new(CENTRE).unwrap(),
         name: "CORG 13".to_owned(),
-        communes: BTreeMap::from([(commune(), commune_rules)]),
+        communes: BTreeMap::from([(commune(), identity)]),
         authorities: vec![Authority::from_pem(trial.designation_authority(), &lists).unwrap()],
     }
 }

@@ -316,7 +316,7 @@ impl Gate {
         now: Now,
     ) -> Result<Held, Denied> {
         let unit = &examined.verified.designation().operator.unit;
-        let recording = self.pending.values().filter_map(|pending| match pending {
+        let recording = self.ledger.pending().filter_map(|pending| match pending {
             Pending::Waiting(held) => Some(&**held),
             _ => None,
         });
