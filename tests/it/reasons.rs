@@ -236,7 +236,10 @@ fn every_reason_is_reached_by_a_test_that_names_it() {
                 .iter()
                 .any(|test| line.starts_with(test))
         });
-        assert!(is_test, "{file}: {test} is no test");
+        let over_both = text.split("over_both![").nth(1).unwrap_or_default();
+        let over_both = over_both.split(']').next().unwrap();
+        let is_listed = over_both.split(',').any(|listed| listed.trim() == *test);
+        assert!(is_test || is_listed, "{file}: {test} is no test");
         let body = with_callees(&functions, test);
         for reason in *reasons {
             let written = [format!("Reason::{reason:?}"), format!("\"{reason}\"")];
