@@ -349,6 +349,11 @@ impl Reply {
         }
     }
 
+    /// The answer to a request that is refused for this reason.
+    pub fn refused(reason: Reason, sequence: Option<u32>) -> Self {
+        Self::new(reason.rtsp_status(), sequence).because(reason)
+    }
+
     /// With the reason and its sentence.
     #[must_use]
     pub fn because(mut self, reason: Reason) -> Self {

@@ -2,7 +2,6 @@
 //! over the link of a centre, and with its entry in the journal where the one
 //! who asked is known. And what is promised while nothing is granted.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fanal::certs::Validity;
@@ -20,76 +19,6 @@ use crate::malice::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Where in these tests each reason is reached. Those in `elsewhere` are the
-/// centre's, a camera's or a viewer's, and have their tests there.
-#[test]
-fn every_reason_is_reached_somewhere() {
-    use Reason::*;
-    let table = [
-        MalformedRequest,
-        BadSignature,
-        StaleRequest,
-        ReplayedRequest,
-        WrongAudience,
-        OperatorNotDesignated,
-        DesignationExpired,
-        DesignationRevoked,
-        RevocationUnknown,
-        NoAgreement,
-        CameraUnknown,
-        CameraNotCovered,
-        CameraInvalid,
-        MaskNotVerified,
-        GroundsNotAllowed,
-        IncidentMissing,
-        DurationTooLong,
-        GrantUnknown,
-    ];
-    let own_tests = [
-        AgreementNotInForce,
-        AgreementChanged,
-        TooManyRelays,
-        CommuneRefused,
-        JournalUnavailable,
-        ClockWrong,
-        GrantCut,
-        GrantReleased,
-        ShuttingDown,
-        CameraNotFound,
-    ];
-    let malicious = [
-        CentreUnconfirmed,
-        TooManyAttempts,
-        ProtocolError,
-        GrantExpired,
-    ];
-    let elsewhere = [
-        UplinkFull,
-        CommuneUnknown,
-        CommuneOffline,
-        CameraUnreachable,
-        CameraRefused,
-        CameraUnauthorized,
-        CameraBusy,
-        CameraNoKeyFrame,
-        CameraStalled,
-        CodecUnsupported,
-        StreamChanged,
-        LinkLost,
-        TokenInvalid,
-        TokenExpired,
-        SnapshotNotAllowed,
-        CentreUnreachable,
-        Internal,
-    ];
-    let approval = [ApprovalPending, ApprovalTimedOut];
-    let named = [&table[..], &own_tests, &malicious, &approval, &elsewhere].concat();
-    let codes: BTreeSet<&str> = named.iter().map(|reason| reason.code()).collect();
-    assert_eq!(codes.len(), named.len(), "one is named twice");
-    let all: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-    assert_eq!(codes, all);
-}
 
 fn with(claims: RequestClaims, change: impl FnOnce(&mut RequestClaims)) -> RequestClaims {
     let mut claims = claims;

@@ -185,8 +185,8 @@ impl Desk {
         for authority in &self.rules.authorities {
             match verify_request(text, authority, RULES, now.wall) {
                 Ok(request) => return Ok(request),
-                Err(refusal) if furthest < Some(stage(refusal.reason)) => {
-                    furthest = Some(stage(refusal.reason));
+                Err(refusal) if furthest < Some(refusal.reason.stage()) => {
+                    furthest = Some(refusal.reason.stage());
                     best = refusal;
                 }
                 Err(_) => {}
@@ -538,19 +538,6 @@ pub(super) fn forget(asked: &mut BTreeMap<RequestId, Asked>, now: Now) {
     asked.retain(|_, asked| now.boot.since(asked.at) < ASKED_KEPT);
 }
 
-/// How far a request got that did not verify.
-fn stage(reason: Reason) -> u8 {
-    match reason {
-        Reason::MalformedRequest => 0,
-        Reason::BadSignature => 1,
-        Reason::OperatorNotDesignated => 2,
-        Reason::RevocationUnknown => 3,
-        Reason::DesignationExpired => 4,
-        Reason::DesignationRevoked => 5,
-        _ => 6,
-    }
-}
-
 /// What the gateway announced of its agreements, checked in its order: unit,
 /// dates, grounds, duration. Refuses only what none of them allows.
 fn check_agreements(
@@ -560,14 +547,14 @@ fn check_agreements(
     now: Wall,
 ) -> Result<(), Refusal> {
     let today = paris_day(now);
-    let mut worst: (u8, Refusal) = (0, Reason::NoAgreement.into());
+    let mut furthest: Option<Refusal> = None;
     for agreement in agreements {
         let reference = &agreement.reference;
-        let (stage, refusal) = if !agreement.units.is_empty()
+        let refusal = if !agreement.units.is_empty()
             && !agreement.units.iter().any(|allowed| allowed == unit)
         {
             let detail = format!("{reference} names other units than {unit}");
-            (1, Refusal::new(Reason::NoAgreement, detail))
+            Refusal::new(Reason::NoAgreement, detail)
         } else if today
             .as_ref()
             .is_some_and(|today| today < &agreement.from || today > &agreement.until)
@@ -576,25 +563,29 @@ fn check_agreements(
                 "{reference} is in force from {} to {}",
                 agreement.from, agreement.until
             );
-            (2, Refusal::new(Reason::AgreementNotInForce, detail))
+            Refusal::new(Reason::AgreementNotInForce, detail)
         } else if !agreement
             .grounds
             .iter()
             .any(|ground| ground.id == claims.grounds)
         {
             let detail = format!("{reference} does not allow {}", claims.grounds);
-            (3, Refusal::new(Reason::GroundsNotAllowed, detail))
+            Refusal::new(Reason::GroundsNotAllowed, detail)
         } else if u64::from(claims.duration) > agreement.max_duration {
             let detail = format!("{reference} allows {} s at most", agreement.max_duration);
-            (4, Refusal::new(Reason::DurationTooLong, detail))
+            Refusal::new(Reason::DurationTooLong, detail)
         } else {
             return Ok(());
         };
-        if stage > worst.0 {
-            worst = (stage, refusal);
+        let stage = refusal.reason.stage();
+        if furthest
+            .as_ref()
+            .is_none_or(|other| stage > other.reason.stage())
+        {
+            furthest = Some(refusal);
         }
     }
-    Err(worst.1)
+    Err(furthest.unwrap_or_else(|| Reason::NoAgreement.into()))
 }
 
 /// Refuses where the gateway announced that none of the cameras can be relayed,
