@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use crate::support::path::Conditions;
+use anyhow::bail;
 
 use super::case::{Cameras, Case};
 use super::parts::metrics::Scrape;

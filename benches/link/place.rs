@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::support::path::{Conditions, Counts};
 use crate::support::wan::Wan;
 use anyhow::Context;
 
