@@ -159,6 +159,7 @@ pub fn transport(
             let known = Arc::clone(known);
             let ours = congestion::Config {
                 initial_window,
+                is_tunnel: carrier == Carrier::Tunnel,
                 known,
             };
             transport.congestion_controller_factory(Arc::new(window::Config::new(ours)));

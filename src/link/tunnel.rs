@@ -41,9 +41,9 @@ use super::tls;
 use super::transport::{Closed, Connection};
 use crate::config::settings::Uplink;
 
-/// Bytes of a datagram at most. Larger ones would save little, and quinn has room for 32
-/// of them at each endpoint.
-pub const DATAGRAM: u16 = 2_048;
+/// Bytes of a datagram at most: what UDP has at best. Larger ones would save little, and
+/// quinn has room for 32 of them at each endpoint.
+pub const DATAGRAM: u16 = 1_452;
 /// Datagrams that QUIC hands over at once: one TLS record, which can't be taken back.
 const BATCH: usize = 4;
 /// Bytes that the kernel may hold unsent, which can't be taken back either.
