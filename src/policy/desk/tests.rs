@@ -2,6 +2,7 @@
 
 mod approval;
 mod kept;
+mod sequences;
 mod snapshot;
 
 use std::collections::BTreeMap;
