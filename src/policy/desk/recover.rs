@@ -8,8 +8,7 @@ use super::{Desk, Grant, GrantCamera};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::RelayState;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
-use crate::format::jws;
-use crate::format::statement::{FRESH_SECONDS, REQUEST_TYPE, RequestClaims, Viewing};
+use crate::format::statement::Viewing;
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::media::relay::Profile;
 use crate::reason::{Reason, Refusal};
@@ -63,18 +62,20 @@ impl Desk {
     fn read_entry(&mut self, reading: &mut Reading, seq: u64, time: Wall, entry: &Entry, now: Now) {
         match entry {
             Entry::Grant(entry) => {
-                self.read_used(entry.jti, &entry.request, time, now);
+                self.used.recover(entry.jti, &entry.request, time, now.wall);
                 if let Some(head) = &entry.peer_head {
                     self.witnesses.recover(&entry.commune, head);
                 }
+                // A renewal may be written behind the end of its grant: it revives nothing.
+                let before = reading.grants.remove(&entry.grant);
                 let past = Past {
                     entry: (**entry).clone(),
                     recorded: time,
-                    ended: None,
+                    ended: before.and_then(|before| before.ended),
                 };
                 reading.grants.insert(entry.grant, past);
             }
-            Entry::Refused { jti, request, .. } => self.read_used(*jti, request, time, now),
+            Entry::Refused { jti, request, .. } => self.used.recover(*jti, request, time, now.wall),
             Entry::PeerHead { peer, head } => {
                 if let Ok(commune) = CommuneId::new(peer.clone()) {
                     self.witnesses.recover(&commune, head);
@@ -107,25 +108,6 @@ impl Desk {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// A request of before the restart stays used.
-    fn read_used(
-        &mut self,
-        jti: crate::format::ids::RequestId,
-        request: &str,
-        time: Wall,
-        now: Now,
-    ) {
-        // It verified when it was written, so it parses; if not, the latest
-        // signing time that was fresh then is the safe one.
-        let iat = jws::open::<RequestClaims>(request, REQUEST_TYPE).map_or_else(
-            |_| time.seconds().saturating_add(FRESH_SECONDS),
-            |signed| signed.claims.iat,
-        );
-        if iat.saturating_add(2 * FRESH_SECONDS) >= now.wall.seconds() {
-            self.used.mark(jti, Wall::from_seconds(iat), now.wall);
         }
     }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::grant::{RULES, Recording};
 use super::{ANSWER_TIMEOUT, Command, Desk, GRANT_LIMIT, Notice, Pending, WAITING_LIMIT};
 use crate::clock::{Boot, Now, Wall};
-use crate::format::control::{AgreementInfo, CameraInfo, ToGateway};
+use crate::format::control::{CameraInfo, ToGateway};
 use crate::format::designation::{Verified, verify_request};
 use crate::format::ids::{CameraId, CommuneId, GrantId, RequestId};
 use crate::format::statement::{FRESH_SECONDS, RefusedCamera, RequestClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
+use crate::policy::agreement::check_announced;
 use crate::reason::{Reason, Refusal};
 
 /// How long a request is remembered from its arrival on: the longest wait for
@@ -254,7 +255,7 @@ impl Desk {
         }
         if let Some(agreements) = &peer.view.agreements {
             let unit = &request.designation().operator.unit;
-            check_agreements(agreements, claims, unit, now.wall)?;
+            check_announced(agreements, claims, unit, now.wall)?;
         }
         if let Some(cameras) = &peer.view.cameras {
             check_cameras(cameras, &claims.cameras)?;
@@ -538,56 +539,6 @@ pub(super) fn forget(asked: &mut BTreeMap<RequestId, Asked>, now: Now) {
     asked.retain(|_, asked| now.boot.since(asked.at) < ASKED_KEPT);
 }
 
-/// What the gateway announced of its agreements, checked in its order: unit,
-/// dates, grounds, duration. Refuses only what none of them allows.
-fn check_agreements(
-    agreements: &[AgreementInfo],
-    claims: &RequestClaims,
-    unit: &str,
-    now: Wall,
-) -> Result<(), Refusal> {
-    let today = paris_day(now);
-    let mut furthest: Option<Refusal> = None;
-    for agreement in agreements {
-        let reference = &agreement.reference;
-        let refusal = if !agreement.units.is_empty()
-            && !agreement.units.iter().any(|allowed| allowed == unit)
-        {
-            let detail = format!("{reference} names other units than {unit}");
-            Refusal::new(Reason::NoAgreement, detail)
-        } else if today
-            .as_ref()
-            .is_some_and(|today| today < &agreement.from || today > &agreement.until)
-        {
-            let detail = format!(
-                "{reference} is in force from {} to {}",
-                agreement.from, agreement.until
-            );
-            Refusal::new(Reason::AgreementNotInForce, detail)
-        } else if !agreement
-            .grounds
-            .iter()
-            .any(|ground| ground.id == claims.grounds)
-        {
-            let detail = format!("{reference} does not allow {}", claims.grounds);
-            Refusal::new(Reason::GroundsNotAllowed, detail)
-        } else if u64::from(claims.duration) > agreement.max_duration {
-            let detail = format!("{reference} allows {} s at most", agreement.max_duration);
-            Refusal::new(Reason::DurationTooLong, detail)
-        } else {
-            return Ok(());
-        };
-        let stage = refusal.reason.stage();
-        if furthest
-            .as_ref()
-            .is_none_or(|other| stage > other.reason.stage())
-        {
-            furthest = Some(refusal);
-        }
-    }
-    Err(furthest.unwrap_or_else(|| Reason::NoAgreement.into()))
-}
-
 /// Refuses where the gateway announced that none of the cameras can be relayed,
 /// whoever asks. A camera that is not in the list may be unknown or not covered:
 /// that is for the gateway to say.
@@ -601,11 +552,4 @@ fn check_cameras(list: &[CameraInfo], asked: &[CameraId]) -> Result<(), Refusal>
         first.get_or_insert(refusal);
     }
     first.map_or(Ok(()), Err)
-}
-
-/// Today's date in Europe/Paris, `YYYY-MM-DD`.
-fn paris_day(now: Wall) -> Option<String> {
-    let paris = jiff::tz::TimeZone::get("Europe/Paris").ok()?;
-    let time = jiff::Timestamp::from_microsecond(now.0).ok()?;
-    Some(time.to_zoned(paris).date().to_string())
 }

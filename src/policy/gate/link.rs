@@ -4,8 +4,8 @@ use super::{Command, Gate};
 use crate::clock::Now;
 use crate::config::settings::{Agreement, Approval};
 use crate::format::control::{
-    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, Heads, HoursInfo,
-    ReceiverHello, ToReceiver, VERSION,
+    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, Heads, ReceiverHello,
+    ToReceiver, VERSION,
 };
 use crate::format::ids::{CentreId, GrantId};
 use crate::format::statement::HeadClaims;
@@ -198,15 +198,7 @@ impl Gate {
             snapshots: agreement.snapshots,
             vms: agreement.vms,
             approval: agreement.approval == Approval::Commune,
-            hours: agreement
-                .hours
-                .iter()
-                .map(|window| HoursInfo {
-                    days: window.days,
-                    start: window.start,
-                    end: window.end,
-                })
-                .collect(),
+            hours: agreement.hours.clone(),
         }
     }
 

@@ -8,7 +8,7 @@ use super::{Gate, Pending};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::ids::{CentreId, GrantId, RequestId};
 use crate::format::jws;
-use crate::format::statement::{FRESH_SECONDS, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims};
+use crate::format::statement::{HEAD_TYPE, HeadClaims};
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::reason::{Reason, Refusal};
 
@@ -76,7 +76,7 @@ impl Gate {
         match entry {
             Entry::Grant(entry) => {
                 reading.waits.remove(&entry.jti);
-                self.read_used(entry.jti, &entry.request, time, now);
+                self.used.recover(entry.jti, &entry.request, time, now.wall);
                 reading.shapes.insert(entry.grant, shape(entry));
                 let mut before = reading.grants.remove(&entry.grant).map(Box::new);
                 if let Some(before) = &mut before {
@@ -99,7 +99,7 @@ impl Gate {
                 refusal,
                 ..
             } => {
-                self.read_used(*jti, request, time, now);
+                self.used.recover(*jti, request, time, now.wall);
                 self.mark_written(*jti, now.boot);
                 if wait_ended.is_some() {
                     reading.waits.remove(jti);
@@ -118,7 +118,7 @@ impl Gate {
                 }
             }
             Entry::Waiting { jti, request, .. } => {
-                self.read_used(*jti, request, time, now);
+                self.used.recover(*jti, request, time, now.wall);
                 reading.waits.insert(*jti, entry.clone());
             }
             Entry::Confirmed {
@@ -178,18 +178,6 @@ impl Gate {
         }
         for (id, past) in &mut reading.grants {
             past.cut_by(*id, &scope, by);
-        }
-    }
-
-    /// A request of before the restart stays used.
-    fn read_used(&mut self, jti: RequestId, request: &str, time: Wall, now: Now) {
-        // It verified when it was written, so it parses; if not, the latest
-        // signing time that was fresh then is the safe one.
-        let latest = time.seconds().saturating_add(FRESH_SECONDS);
-        let iat = jws::open::<RequestClaims>(request, REQUEST_TYPE)
-            .map_or(latest, |signed| signed.claims.iat);
-        if iat.saturating_add(2 * FRESH_SECONDS) >= now.wall.seconds() {
-            self.mark_used(jti, Wall::from_seconds(iat), now);
         }
     }
 

@@ -558,11 +558,6 @@ impl Gate {
         Ok((recording, verified))
     }
 
-    /// Remembers a request of before the restart as used.
-    pub(super) fn mark_used(&mut self, id: RequestId, iat: Wall, now: Now) {
-        self.used.mark(id, iat, now.wall);
-    }
-
     /// Remembers that a refusal stands in the journal.
     pub(super) fn mark_written(&mut self, id: RequestId, at: Boot) {
         if self.written_refusals.len() < REMEMBERED_LIMIT {
