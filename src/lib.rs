@@ -15,10 +15,10 @@
 //! | bytes, pure | [`media`] | what is a picture? units, groups, queues, group headers; who gives and takes them | clock reason |
 //! | | [`format`](mod@format) | what is signed or exchanged? names, statements, designations, chain, control messages | clock media reason |
 //! | files | [`config`] | the daemons' settings: read, checked, explained | connect format reason secret |
-//! | | [`pki`] | whom to trust: certificates, keys and revocation lists of the settings, newest lists kept | config format secret |
 //! | | [`journal`] | what was done: append-only, hash-chained, fsynced | clock format media reason |
 //! | decisions, pure | [`policy`] | may they? gate (commune), desk (centre), agreements, uplink, life of a camera | clock config format journal media reason |
-//! | services | [`http`] | HTTP with limits; problems as JSON | format pki reason |
+//! | services | [`pki`] | whom to trust: certificates, keys and revocation lists of the settings, newest lists kept | config format policy secret |
+//! | | [`http`] | HTTP with limits; problems as JSON | format pki reason |
 //! | | [`places`] | addresses, found as they are typed | – |
 //! | | [`tiles`] | pictures of a map | – |
 //! | | [`metrics`] | what is counted; health | config format media pki policy reason |
@@ -27,7 +27,7 @@
 //! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | clock digest media reason secret |
 //! | | [`simulate`] | simulated cameras, with the field's faults | clock digest media reason rtsp secret |
 //! | | [`console`] | the operators' page | http |
-//! | who does it | [`gateway`] | the commune's daemon | clock config connect digest format http journal link media metrics pki policy reason |
+//! | who does it | [`gateway`] | the commune's daemon | clock config connect digest format http journal link media metrics pki policy reason secret |
 //! | | [`receiver`] | the centre's daemon | clock config connect console format http journal link media metrics pki places policy reason rtsp secret tiles |
 //! | commands | [`demo`] | both daemons and cameras on one machine | certs clock config format gateway metrics receiver simulate |
 //! | | [`commands`] | a file for each row of the command table | all above |

@@ -19,6 +19,7 @@ use crate::format::ids::Sha256;
 use crate::format::jws::Signer;
 use crate::format::pem;
 use crate::format::trust::{self, Anchors, RevocationList};
+use crate::policy::peer::identity::Identity;
 use crate::secret::Secret;
 
 /// Largest file of certificates, of a key or of revocation lists, in bytes: what the settings'
@@ -97,22 +98,11 @@ pub fn signer(tls: &Tls) -> Result<Arc<Signer>, Error> {
     })
 }
 
-/// What statements between this machine and one peer are signed and checked with.
-#[derive(Debug)]
-pub struct Peer {
-    /// Who signs the peer's certificate.
-    pub authority: LinkAuthority,
-    /// Who signs for this machine.
-    pub signer: Arc<Signer>,
-    /// Whether this machine has an identity of its own towards this peer.
-    pub own_identity: bool,
-}
-
 /// The peer with these settings; `own` are those of the machine, whose signer is `signer`.
 ///
 /// # Errors
 /// A file that can't be read or is not what it should be.
-pub fn peer(tls: &Tls, own: &Tls, signer: &Arc<Signer>) -> Result<Peer, Error> {
+pub fn peer(tls: &Tls, own: &Tls, signer: &Arc<Signer>) -> Result<Identity, Error> {
     let own_identity = tls.key != own.key || tls.certificate != own.certificate;
     let signer = if own_identity {
         self::signer(tls)?
@@ -123,7 +113,7 @@ pub fn peer(tls: &Tls, own: &Tls, signer: &Arc<Signer>) -> Result<Peer, Error> {
     // before. A revoked machine has no link.
     let authority = LinkAuthority::from_pem(&text(&tls.authority)?, &[])
         .map_err(|cause| Error::new(&tls.authority, cause))?;
-    Ok(Peer {
+    Ok(Identity {
         authority,
         signer,
         own_identity,

@@ -5,7 +5,7 @@
 //! (a gateway, a receiver), the *designation* authority names operators. Whoever
 //! holds the first is every machine, whoever holds the second every operator.
 //! Nothing else in fanal needs these: any tool may make certificates of the form
-//! that INTERFACES 3 names. Keys are P-256.
+//! that interfaces.md 3 names. Keys are P-256.
 //!
 //! | file | holds |
 //! |---|---|

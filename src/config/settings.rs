@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 
+pub use crate::format::control::Hours;
 use crate::format::ids::{CameraId, CentreId, CommuneId, Sha256};
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -119,17 +120,6 @@ pub enum Approval {
     Automatic,
     /// Somebody at the commune, each time.
     Commune,
-}
-
-/// A weekly window, Europe/Paris. A window that ends at or before its start runs into the next day.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hours {
-    /// Days on which it starts, Monday first.
-    pub days: [bool; 7],
-    /// Start, minutes after midnight.
-    pub start: u16,
-    /// End, minutes after midnight, exclusive; 1440 is the end of the day.
-    pub end: u16,
 }
 
 /// The commune's uplink.

@@ -1,5 +1,5 @@
 //! The journal's hash chain, without files: what a line looks like, what its
-//! link is, and how one line follows another (INTERFACES 9). Pure.
+//! link is, and how one line follows another (interfaces.md 9). Pure.
 //!
 //! A line is one JSON object with its members in this order and no white space
 //! between them:

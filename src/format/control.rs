@@ -303,12 +303,12 @@ pub struct AgreementInfo {
     pub approval: bool,
     /// When it is in force within a week; empty: always. Older gateways don't say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hours: Vec<HoursInfo>,
+    pub hours: Vec<Hours>,
 }
 
 /// A weekly window, Europe/Paris. One that ends at or before its start runs into the next day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HoursInfo {
+pub struct Hours {
     /// Days on which it starts, Monday first.
     pub days: [bool; 7],
     /// Start, minutes after midnight.

@@ -1,5 +1,5 @@
 //! Who asks: an operator's designation, and the statements signed with it
-//! (INTERFACES 3 and 4). Pure: bytes and time in, verdict out.
+//! (interfaces.md 3 and 4). Pure: bytes and time in, verdict out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! The envelope of signed statements: compact JWS (RFC 7515) in fanal's exact
-//! profile (INTERFACES 4): header members exactly `alg`, `typ`, `x5c`; `alg`
+//! profile (interfaces.md 4): header members exactly `alg`, `typ`, `x5c`; `alg`
 //! follows the leaf's key.
 //!
 //! The header is read here and nowhere else, member by member: a general JWS

@@ -1,4 +1,4 @@
-//! The claims of fanal's signed statements (INTERFACES 4). The envelope, a
+//! The claims of fanal's signed statements (interfaces.md 4). The envelope, a
 //! compact JWS, is [`crate::format::jws`]'s.
 //!
 //! `deny_unknown_fields` is part of the profile: an unknown claim is refused.

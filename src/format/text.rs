@@ -1,5 +1,5 @@
 //! Text that people typed: names, references, units. Refused, not repaired
-//! (INTERFACES 2).
+//! (interfaces.md 2).
 
 /// Longest text, in characters.
 pub const TEXT_LIMIT: usize = 128;

@@ -10,7 +10,7 @@
 //! - A list replaces the one held only if its number is higher.
 //! - A list for a part of the certificates (issuing distribution point) would
 //!   leave the rest silently unchecked: refused when loaded.
-//! - Only P-256 and Ed25519 sign (INTERFACES 3).
+//! - Only P-256 and Ed25519 sign (interfaces.md 3).
 
 use std::sync::Arc;
 use std::time::Duration;

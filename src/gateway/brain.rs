@@ -6,7 +6,7 @@
 //! | notices of relays | [`NOTICE_LIMIT`] | lost, logged; the next one tells |
 //! | the uplink's measured capacity | one figure | the newest stays |
 //! | orders to the frames thread | [`ORDER_LIMIT`] | the brain waits; that thread never waits for the brain |
-//! | journal entries in flight | [`crate::policy::gate::PENDING_LIMIT`] | requests are refused, `journal_unavailable` |
+//! | journal entries in flight | [`crate::policy::peer::ledger::PENDING_LIMIT`] | requests are refused, `journal_unavailable` |
 //! | socket requests | one a connection | they wait |
 
 mod checks;

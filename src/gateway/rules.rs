@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::settings;
 use crate::pki::{self, Error, Kept};
-use crate::policy::gate::{Centre, Rulebook};
+use crate::policy::gate::Rulebook;
 
 /// Reads everything, and keeps the newest revocation lists. Blocks: for the start and for a thread
 /// that may.
@@ -26,12 +26,7 @@ pub(super) fn read_all(settings: &Arc<settings::Gateway>) -> Result<Rulebook, Er
         if centres.contains_key(&agreement.centre) {
             continue;
         }
-        let peer = pki::peer(&agreement.tls, &settings.tls, &own)?;
-        let centre = Centre {
-            authority: peer.authority,
-            signer: peer.signer,
-            own_identity: peer.own_identity,
-        };
+        let centre = pki::peer(&agreement.tls, &settings.tls, &own)?;
         centres.insert(agreement.centre.clone(), centre);
     }
     Ok(Rulebook {

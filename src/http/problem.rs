@@ -34,7 +34,7 @@ impl Problem {
     }
 
     /// The answer to a request that is refused: what it names is not the resource,
-    /// so a grant that is not there makes it 403 and not 404 (INTERFACES 5).
+    /// so a grant that is not there makes it 403 and not 404 (interfaces.md 5).
     #[must_use]
     pub fn of_request(mut self) -> Self {
         if self.status == 404 {

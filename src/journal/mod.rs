@@ -1,5 +1,5 @@
 //! The journal: append-only JSON Lines by month, hash-chained, fsynced, signed
-//! (INTERFACES 9).
+//! (interfaces.md 9).
 //!
 //! | question | where |
 //! |---|---|

@@ -88,7 +88,7 @@ pub async fn probe(
     let sockets = Sockets {
         quic,
         parity,
-        drivers: TaskTracker::new(),
+        carriers: TaskTracker::new(),
     };
     let prober = Prober {
         sockets,
@@ -144,7 +144,7 @@ struct Prober<'a> {
 impl Prober<'_> {
     async fn address(&self, way: &Way, found: SocketAddr, report: &mut Report) {
         let udp = tried(self.sockets.connect_quic(way, found)).await;
-        let tcp = tried(self.sockets.connect_tcp(way, found)).await;
+        let tcp = tried(self.sockets.connect_tcp(way, found, Duration::ZERO)).await;
         let port = found.port();
         report.add("udp", shown("UDP", port, &udp, &tcp));
         report.add("tcp", shown("TCP", port, &tcp, &udp));

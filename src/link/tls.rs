@@ -32,8 +32,6 @@ use crate::pki::{self, Kept};
 
 /// The application protocol: its number is the major version of the protocol.
 pub const ALPN: &[u8] = b"fanal/1";
-/// The same over TCP, where UDP does not get through.
-pub const ALPN_TCP: &[u8] = b"fanal/1-tcp";
 
 /// Why an end of a link can't be set up.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Prometheus metrics of both daemons, as INTERFACES 8 lists them.
+//! Prometheus metrics of both daemons, as interfaces.md 8 lists them.
 //!
 //! Fields are named as the metrics without their `fanal_gateway_` or
 //! `fanal_receiver_`; labels stand in the interface's order. Each daemon has its

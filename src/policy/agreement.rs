@@ -1,11 +1,16 @@
 //! Does an agreement allow this: dates and hours in Europe/Paris, centre, unit,
 //! cameras, grounds, duration, total, number of relays. Pure.
 //!
+//! The gate judges by the agreement itself ([`judge`]). The desk has what the gate
+//! announced of it, and refuses by the same rules what no agreement can allow
+//! ([`check_announced`]); cameras, total and relays are the gate's alone to know.
+//!
 //! Dates and hours are what a clock in the commune shows. An hour that the
 //! spring change skips counts as one hour later, one that the autumn change
 //! shows twice counts when it is shown first.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime};
@@ -13,7 +18,7 @@ use jiff::tz::TimeZone;
 
 use crate::clock::Wall;
 use crate::config::settings::{Agreement, Camera, DURATION_LIMIT, Hours};
-use crate::format::control::{AgreementInfo, HoursInfo};
+use crate::format::control::AgreementInfo;
 use crate::format::ids::CameraId;
 use crate::format::statement::{RefusedCamera, RequestClaims};
 use crate::format::text;
@@ -61,9 +66,18 @@ pub fn judge(
     renewal: Option<Renewal>,
     now: Wall,
 ) -> Result<Verdict, Refusal> {
-    check_asker(agreement, request, unit)?;
-    let in_force_until = in_force_until(agreement, now).ok_or_else(|| not_in_force(agreement))?;
-    check_grounds(agreement, request)?;
+    if agreement.centre != request.centre {
+        let detail = format!("there is no agreement with {}", request.centre);
+        return Err(Refusal::new(Reason::NoAgreement, detail));
+    }
+    let name = format_args!("the agreement with {}", agreement.centre);
+    check_unit(name, &agreement.units, unit)?;
+    let in_force_until = in_force_until(agreement, now).ok_or_else(|| {
+        let (from, until) = (&agreement.from, &agreement.until);
+        not_in_force("the agreement", from, until, &agreement.hours)
+    })?;
+    let grounds: Vec<&str> = agreement.grounds.iter().map(String::as_str).collect();
+    check_grounds(&grounds, request)?;
     let end = end_by_duration(agreement, request, renewal, now)?;
     let (granted, refused) = judge_cameras(agreement, &request.cameras, camera, relays);
     if granted.is_empty() {
@@ -84,6 +98,47 @@ pub fn judge(
         refused,
         expires: end.min(in_force_until),
     })
+}
+
+/// Whether any of the agreements that a gateway announced may allow a request, checked in
+/// the order in which the gate judges: unit, dates and hours, grounds, duration. What
+/// can't be read, or is not announced, is left for the gate to judge.
+///
+/// # Errors
+/// `no_agreement`, `agreement_not_in_force`, `grounds_not_allowed`, `duration_too_long`: of
+/// several agreements the refusal of the one that passed most checks.
+pub fn check_announced(
+    agreements: &[AgreementInfo],
+    request: &RequestClaims,
+    unit: &str,
+    now: Wall,
+) -> Result<(), Refusal> {
+    let mut furthest: Option<(usize, Refusal)> = None;
+    for agreement in agreements {
+        let name = &agreement.reference;
+        let (from, until, hours) = (&agreement.from, &agreement.until, &agreement.hours);
+        let in_force = match closed(agreement, now) {
+            None => Ok(()),
+            Some(_) => Err(not_in_force(name, from, until, hours)),
+        };
+        let grounds = agreement.grounds.iter().map(|ground| ground.id.as_str());
+        let longest = Duration::from_secs(agreement.max_duration);
+        let checks = [
+            check_unit(name, &agreement.units, unit),
+            in_force,
+            check_grounds(&grounds.collect::<Vec<_>>(), request),
+            check_duration(name, longest, request),
+        ];
+        let failed = checks.into_iter().enumerate();
+        let mut failed = failed.filter_map(|(passed, check)| Some((passed, check.err()?)));
+        let Some((passed, refusal)) = failed.next() else {
+            return Ok(());
+        };
+        if furthest.as_ref().is_none_or(|(most, _)| passed > *most) {
+            furthest = Some((passed, refusal));
+        }
+    }
+    Err(furthest.map_or_else(|| Reason::NoAgreement.into(), |(_, refusal)| refusal))
 }
 
 /// When the agreement stops being in force after `now` (its last day's end or
@@ -170,7 +225,7 @@ pub fn all_closed<'a>(
 }
 
 /// The windows of the week before `now` and of the one after it.
-fn windows(hours: &[HoursInfo], paris: &TimeZone, now: Wall) -> Option<Vec<(Wall, Wall)>> {
+fn windows(hours: &[Hours], paris: &TimeZone, now: Wall) -> Option<Vec<(Wall, Wall)>> {
     let today = jiff::Timestamp::from_microsecond(now.0)
         .ok()?
         .to_zoned(paris.clone())
@@ -244,43 +299,32 @@ fn wall(zone: &TimeZone, local: DateTime) -> Option<Wall> {
     Some(Wall(time.as_microsecond()))
 }
 
-fn check_asker(agreement: &Agreement, request: &RequestClaims, unit: &str) -> Result<(), Refusal> {
-    if agreement.centre != request.centre {
-        return Err(Refusal::new(
-            Reason::NoAgreement,
-            format!("there is no agreement with {}", request.centre),
-        ));
+fn check_unit(name: impl Display, units: &[String], unit: &str) -> Result<(), Refusal> {
+    if units.is_empty() || units.iter().any(|known| known == unit) {
+        return Ok(());
     }
-    if !agreement.units.is_empty() && !agreement.units.iter().any(|known| known == unit) {
-        return Err(Refusal::new(
-            Reason::NoAgreement,
-            format!(
-                "the agreement with {} does not name the unit {}",
-                agreement.centre,
-                text::shown(unit, text::TEXT_LIMIT)
-            ),
-        ));
-    }
-    Ok(())
+    let unit = text::shown(unit, text::TEXT_LIMIT);
+    let detail = format!("{name} does not name the unit {unit}");
+    Err(Refusal::new(Reason::NoAgreement, detail))
 }
 
-fn not_in_force(agreement: &Agreement) -> Refusal {
-    let hours = if agreement.hours.is_empty() {
+fn not_in_force(
+    name: impl Display,
+    from: impl Display,
+    until: impl Display,
+    hours: &[Hours],
+) -> Refusal {
+    let hours = if hours.is_empty() {
         ""
     } else {
         ", at its hours alone"
     };
-    Refusal::new(
-        Reason::AgreementNotInForce,
-        format!(
-            "the agreement is in force from {} to {}{hours}",
-            agreement.from, agreement.until
-        ),
-    )
+    let detail = format!("{name} is in force from {from} to {until}{hours}");
+    Refusal::new(Reason::AgreementNotInForce, detail)
 }
 
-fn check_grounds(agreement: &Agreement, request: &RequestClaims) -> Result<(), Refusal> {
-    if agreement.grounds.contains(&request.grounds) {
+fn check_grounds(allowed: &[&str], request: &RequestClaims) -> Result<(), Refusal> {
+    if allowed.contains(&request.grounds.as_str()) {
         return Ok(());
     }
     Err(Refusal::new(
@@ -288,9 +332,22 @@ fn check_grounds(agreement: &Agreement, request: &RequestClaims) -> Result<(), R
         format!(
             "{} is not among {}",
             text::shown(&request.grounds, text::TEXT_LIMIT),
-            text::shown(&agreement.grounds.join(", "), 300)
+            text::shown(&allowed.join(", "), 300)
         ),
     ))
+}
+
+fn check_duration(
+    name: impl Display,
+    longest: Duration,
+    request: &RequestClaims,
+) -> Result<(), Refusal> {
+    let (wanted, longest) = (u64::from(request.duration), longest.as_secs());
+    if wanted <= longest {
+        return Ok(());
+    }
+    let detail = format!("{wanted} s are asked for where {name} allows {longest} s");
+    Err(Refusal::new(Reason::DurationTooLong, detail))
 }
 
 /// The end by the request's duration and the agreement's total.
@@ -301,22 +358,16 @@ fn end_by_duration(
     now: Wall,
 ) -> Result<Wall, Refusal> {
     let duration = Duration::from_secs(u64::from(request.duration));
-    let refuse = |detail: String| Refusal::new(Reason::DurationTooLong, detail);
     let longest = agreement.max_duration.min(DURATION_LIMIT);
-    if duration > longest {
-        return Err(refuse(format!(
-            "{} s are asked for where the agreement allows {} s",
-            duration.as_secs(),
-            longest.as_secs()
-        )));
-    }
+    check_duration("the agreement", longest, request)?;
     let first_start = renewal.map_or(now, |renewal| renewal.first_start);
     let end_by_total = first_start.plus(agreement.max_total);
     if end_by_total <= now {
-        return Err(refuse(format!(
+        let detail = format!(
             "the grant has used up its total of {} s; release it and sign a new request",
             agreement.max_total.as_secs()
-        )));
+        );
+        return Err(Refusal::new(Reason::DurationTooLong, detail));
     }
     Ok(now.plus(duration).min(end_by_total))
 }

@@ -20,7 +20,6 @@ mod commune;
 mod ended;
 mod ending;
 mod grant;
-mod heads;
 mod recover;
 mod request;
 mod resume;
@@ -42,14 +41,18 @@ pub use viewing::Viewer;
 
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::{ToGateway, ToReceiver};
-use crate::format::designation::{Authority, LinkAuthority, Verified};
+use crate::format::designation::{Authority, Verified};
 use crate::format::ids::{CameraId, CentreId, CommuneId, GrantId, RequestId};
-use crate::format::jws::{self, Signer};
-use crate::format::statement::Operator;
-use crate::format::statement::{HEAD_TYPE, HeadClaims, RequestClaims};
+use crate::format::statement::{Operator, RequestClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
+use crate::policy::peer::clock_guard::ClockGuard;
+use crate::policy::peer::identity::Identity;
+pub use crate::policy::peer::ledger::Ticket;
+use crate::policy::peer::ledger::{Answered, Ledger, Submission};
+use crate::policy::peer::rates::Unverified;
+use crate::policy::peer::witness::Witnesses;
 use crate::policy::replay::Used;
 use crate::reason::{Reason, Refusal};
 
@@ -57,23 +60,13 @@ use crate::reason::{Reason, Refusal};
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an ended grant is remembered, so that its viewers can be told why.
 pub const ENDED_KEPT: Duration = Duration::from_secs(600);
-/// How far the clock may stand behind the journal's newest time.
-pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 /// Live grants at once, all communes together: bounds memory.
 pub const GRANT_LIMIT: usize = 1_024;
 /// Requests that wait for one gateway at once.
 const WAITING_LIMIT: usize = 64;
-/// Journal entries in flight or owed: past it requests are refused.
-const PENDING_LIMIT: usize = 4_096;
-/// Pause before an owed entry is tried again.
-const OWED_RETRY: Duration = Duration::from_secs(1);
 /// While a grant lives, clocks are looked at this often: a wall clock set
 /// forward must end grants too.
 const LIVE_TICK: Duration = Duration::from_millis(500);
-/// Requests that did not verify are written down this often at most.
-const UNVERIFIED_EVERY: Duration = Duration::from_secs(60);
-/// Pause between an entry and the head that tells the peer of it.
-const HEADS_DELAY: Duration = Duration::from_secs(1);
 
 /// Proof that a grant is recorded at the centre: made only by the desk, from a
 /// verified request, the gateway's verified proof and the journal's receipt.
@@ -110,26 +103,10 @@ pub struct Rulebook {
     /// Its name for people.
     pub name: String,
     /// The communes that may connect.
-    pub communes: BTreeMap<CommuneId, CommuneRules>,
+    pub communes: BTreeMap<CommuneId, Identity>,
     /// Who signs operators' designations, tried in turn.
     pub authorities: Vec<Authority>,
 }
-
-/// What is needed to speak with a commune's gateway.
-#[derive(Clone, Debug)]
-pub struct CommuneRules {
-    /// Who signs the gateway's certificate.
-    pub authority: LinkAuthority,
-    /// Signs statements to the gateway.
-    pub signer: Arc<Signer>,
-    /// Whether `signer` is not the one that signs the journal's heads: heads for
-    /// this commune are then signed again with it.
-    pub own_identity: bool,
-}
-
-/// Numbers a [`Command::Record`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
 
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -257,10 +234,6 @@ enum Pending {
     Refusal(Box<request::Refused>),
     /// The start of a viewing.
     Viewing(u64, Box<Entry>),
-    /// An entry that must get written in the end; heads are sent after it.
-    Owed(Box<Entry>, Option<CommuneId>),
-    /// An entry that may be lost.
-    Note,
 }
 
 /// The centre's machine.
@@ -277,21 +250,14 @@ pub struct Desk {
     grants: BTreeMap<GrantId, grant::Held>,
     ended: ended::Ended,
     communes: BTreeMap<CommuneId, commune::Peer>,
-    /// Paces the heads of links that come up together.
-    exchange: heads::Exchange,
+    witnesses: Witnesses<CommuneId>,
     viewings: viewing::Viewings,
     stills: snapshot::Stills,
-    pending: BTreeMap<Ticket, Pending>,
-    next_ticket: u64,
-    owed: VecDeque<(Box<Entry>, Option<CommuneId>)>,
-    owed_retry: Option<Boot>,
+    ledger: Ledger<Pending, CommuneId>,
     /// Grants that go on at their gateway but could not be recorded here yet.
     unrecorded: Vec<grant::Recording>,
-    unverified: u64,
-    unverified_reason: Option<Reason>,
-    unverified_due: Option<Boot>,
-    /// The journal's newest time.
-    newest: Wall,
+    unverified: Unverified,
+    clock: ClockGuard,
     /// +1 whenever something that is shown changed.
     version: u64,
     /// The `version` of the newest change of a commune.
@@ -308,7 +274,7 @@ impl Desk {
                 .map(|commune| (commune, commune::Peer::default()))
                 .collect(),
             rules,
-            exchange: heads::Exchange::new(),
+            witnesses: Witnesses::default(),
             commands: VecDeque::new(),
             used: Used::default(),
             asked: BTreeMap::new(),
@@ -318,15 +284,10 @@ impl Desk {
             ended: ended::Ended::default(),
             viewings: viewing::Viewings::default(),
             stills: snapshot::Stills::default(),
-            pending: BTreeMap::new(),
-            next_ticket: 0,
-            owed: VecDeque::new(),
-            owed_retry: None,
+            ledger: Ledger::default(),
             unrecorded: Vec::new(),
-            unverified: 0,
-            unverified_reason: None,
-            unverified_due: None,
-            newest: Wall(i64::MIN),
+            unverified: Unverified::default(),
+            clock: ClockGuard::default(),
             version: 0,
             communes_version: 0,
             stopping: false,
@@ -343,13 +304,12 @@ impl Desk {
         let live = (!self.grants.is_empty()).then(|| now.boot.plus(LIVE_TICK));
         let ends = self.grants.values().map(|held| held.view.deadline);
         let waiting = self.waiting.values().map(|forwarded| forwarded.deadline);
-        let peers = self.communes.values().filter_map(commune::Peer::due);
         ends.chain(waiting)
-            .chain(peers)
+            .chain(self.witnesses.due())
             .chain(self.viewings.due())
             .chain(self.stills.due())
-            .chain(self.owed_retry)
-            .chain(self.unverified_due)
+            .chain(self.ledger.due())
+            .chain(self.unverified.due())
             .chain(live)
             .min()
     }
@@ -362,19 +322,12 @@ impl Desk {
         self.send_viewings(now);
         self.flush_peers(now);
         self.forget(now);
-        if self.unverified_due.is_some_and(|at| at <= now.boot) {
-            self.unverified_due = None;
-            let entry = Entry::Unverified {
-                peer: self.rules.centre.to_string(),
-                count: std::mem::take(&mut self.unverified),
-                reason: self.unverified_reason.unwrap_or(Reason::MalformedRequest),
-            };
-            self.record(Box::new(entry), Pending::Note);
+        if let Some(line) = self.unverified.line(self.rules.centre.as_str(), now) {
+            self.note(line);
         }
-        if self.owed_retry.is_some_and(|at| at <= now.boot) {
-            self.owed_retry = None;
-            for (entry, commune) in std::mem::take(&mut self.owed) {
-                self.record(entry.clone(), Pending::Owed(entry, commune));
+        if let Some(owed) = self.ledger.retry(now) {
+            for submission in owed {
+                self.submit(submission);
             }
             for recording in std::mem::take(&mut self.unrecorded) {
                 self.record_again(recording, now);
@@ -471,10 +424,12 @@ impl Desk {
     /// The journal's answer to a [`Command::Record`].
     pub fn handle_recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>, now: Now) {
         if let Ok(receipt) = &result {
-            self.newest = self.newest.max(receipt.time());
+            self.clock.written(receipt.time());
         }
-        let Some(pending) = self.pending.remove(&ticket) else {
-            return;
+        let pending = match self.ledger.answered(ticket, result.is_ok(), now) {
+            Answered::Decision(pending) => pending,
+            Answered::Tell(commune) => return self.witnesses.tell(&commune, now),
+            Answered::Done => return,
         };
         match (pending, result) {
             (Pending::Grant(recording), result) => self.grant_recorded(*recording, result, now),
@@ -483,13 +438,6 @@ impl Desk {
             (Pending::Viewing(number, entry), result) => {
                 self.viewing_recorded(number, entry, result, now);
             }
-            (Pending::Owed(_, commune), Ok(_)) => {
-                if let Some(peer) = commune.and_then(|commune| self.communes.get_mut(&commune)) {
-                    peer.want_heads(now.boot.plus(HEADS_DELAY));
-                }
-            }
-            (Pending::Owed(entry, commune), Err(_)) => self.owe(entry, commune, now),
-            (Pending::Note, _) => {}
         }
     }
 
@@ -502,7 +450,13 @@ impl Desk {
             self.communes.entry(commune.clone()).or_default();
         }
         self.review(now);
-        self.communes.retain(|commune, _| known.contains(commune));
+        self.communes.retain(|commune, _| {
+            let stays = known.contains(commune);
+            if !stays {
+                self.witnesses.link_down(commune);
+            }
+            stays
+        });
         let linked: Vec<CommuneId> = self
             .communes
             .iter()
@@ -517,10 +471,8 @@ impl Desk {
 
     /// An administrator accepts the clock as it stands.
     pub fn handle_clock_accepted(&mut self, by: String, now: Now) {
-        if let Some(behind) = self.clock_behind(now) {
-            let newest = now.wall.plus(behind).rfc3339();
-            self.newest = now.wall;
-            self.owe_entry(Entry::ClockAccepted { newest, by }, None);
+        if let Some(entry) = self.clock.accept(by, now) {
+            self.owe_entry(entry, None);
         }
     }
 
@@ -541,10 +493,9 @@ impl Desk {
     }
 
     /// By how much the clock stands behind the journal's newest time, where that
-    /// is more than [`CLOCK_TOLERANCE`].
+    /// is more than it may.
     pub fn clock_behind(&self, now: Now) -> Option<Duration> {
-        let behind = self.newest.since(now.wall);
-        (behind > CLOCK_TOLERANCE).then_some(behind)
+        self.clock.behind(now)
     }
 
     /// Grows whenever something that [`Desk::grants`], [`Desk::ended`] or
@@ -595,7 +546,7 @@ impl Desk {
 
     /// Entries that the journal still owes: it can't be written now.
     pub fn owed(&self) -> usize {
-        self.owed.len()
+        self.ledger.owed()
     }
 
     fn session(&self, commune: &CommuneId) -> Option<u64> {
@@ -619,42 +570,31 @@ impl Desk {
         }));
     }
 
-    fn record(&mut self, entry: Box<Entry>, pending: Pending) {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
-        self.pending.insert(ticket, pending);
+    fn submit(&mut self, (ticket, entry): Submission) {
         self.commands.push_back(Command::Record { ticket, entry });
     }
 
-    /// Records an entry that must get written in the end. Behind others that are
-    /// owed it waits its turn, so that the order stays true.
-    fn owe_entry(&mut self, entry: Entry, heads: Option<CommuneId>) {
-        let entry = Box::new(entry);
-        if self.owed.is_empty() {
-            self.record(entry.clone(), Pending::Owed(entry, heads));
-        } else {
-            self.push_owed(entry, heads);
-        }
+    fn record(&mut self, entry: Box<Entry>, pending: Pending) {
+        let ticket = self.ledger.record(pending);
+        self.submit((ticket, entry));
     }
 
-    fn owe(&mut self, entry: Box<Entry>, heads: Option<CommuneId>, now: Now) {
-        self.push_owed(entry, heads);
-        self.owed_retry
-            .get_or_insert_with(|| now.boot.plus(OWED_RETRY));
+    /// Records an entry that may be lost.
+    fn note(&mut self, entry: Entry) {
+        let ticket = self.ledger.note();
+        self.submit((ticket, Box::new(entry)));
     }
 
-    /// Over the limit the oldest goes: the newest ends matter most after a restart.
-    fn push_owed(&mut self, entry: Box<Entry>, heads: Option<CommuneId>) {
-        if self.owed.len() >= PENDING_LIMIT {
-            tracing::error!("the journal can't be written and owes too many entries: one is lost");
-            self.owed.pop_front();
+    /// Records an entry that must get written in the end; `tell` is then sent heads.
+    fn owe_entry(&mut self, entry: Entry, tell: Option<CommuneId>) {
+        if let Some(submission) = self.ledger.must_write(entry, tell) {
+            self.submit(submission);
         }
-        self.owed.push_back((entry, heads));
     }
 
     /// Why no request can be recorded now, if so.
     fn journal_trouble(&self) -> Option<Refusal> {
-        let blocked = self.pending.len() >= PENDING_LIMIT || !self.owed.is_empty();
+        let blocked = self.ledger.is_blocked();
         blocked.then(|| self.journal_unavailable())
     }
 
@@ -668,14 +608,8 @@ impl Desk {
 
     /// A head of the own journal as the commune can verify it.
     pub fn head_for(&self, commune: &CommuneId, head: &str) -> String {
-        match self.rules.communes.get(commune) {
-            Some(rules) if rules.own_identity => jws::open::<HeadClaims>(head, HEAD_TYPE)
-                .map_or_else(
-                    |_| head.to_owned(),
-                    |signed| rules.signer.sign(HEAD_TYPE, &signed.claims),
-                ),
-            _ => head.to_owned(),
-        }
+        let identity = self.rules.communes.get(commune);
+        identity.map_or_else(|| head.to_owned(), |identity| identity.head(head))
     }
 
     /// Forgets what can matter no more.

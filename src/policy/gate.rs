@@ -16,7 +16,6 @@
 mod approval;
 mod cut;
 mod grant;
-mod heads;
 mod link;
 mod record;
 mod recover;
@@ -36,40 +35,34 @@ pub use cut::{CutDone, CutError, Scope};
 pub use grant::Row;
 pub use request::Fresh;
 
-use crate::clock::{Boot, Now, Wall};
+use crate::clock::{Boot, Now};
 use crate::config::settings;
 use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToGateway, ToReceiver};
-use crate::format::designation::{Authority, LinkAuthority, RevocationList, Verified};
+use crate::format::designation::{Authority, RevocationList, Verified};
 use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish};
-use crate::format::jws::Signer;
 use crate::format::statement::RequestClaims;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::{Profile, RelayId};
+use crate::policy::peer::clock_guard::ClockGuard;
+use crate::policy::peer::identity::Identity;
+pub use crate::policy::peer::ledger::Ticket;
+use crate::policy::peer::ledger::{Answered, Ledger, Submission};
+use crate::policy::peer::witness::Witnesses;
 use crate::policy::replay::Used;
 use crate::reason::{Reason, Refusal};
 
 /// How long a centre may take, of the time its link is up, to confirm that it
 /// recorded a grant.
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How far the clock may stand behind the journal's newest time.
-pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
-/// Requests of one centre that do not verify and are looked at, a second.
-pub const UNVERIFIED_PER_SECOND: u32 = 10;
 /// Live grants at once, all centres together: bounds memory.
 pub const GRANT_LIMIT: usize = 1_024;
-/// Journal entries in flight or owed: past it requests are refused.
-pub const PENDING_LIMIT: usize = 4_096;
 /// The longest that a cut may hold.
 pub const BLOCK_LIMIT: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// While something lives, clocks are looked at this often: a wall clock set
 /// forward must end grants too.
 const LIVE_TICK: Duration = Duration::from_millis(500);
-/// Heads after an end wait this long, so that many ends cost one exchange.
-const HEADS_DELAY: Duration = Duration::from_secs(1);
-/// Pause before an owed entry is tried again.
-const OWED_RETRY: Duration = Duration::from_secs(1);
 
 /// Proof that a recorded grant covers a camera: made only by the gate, from a
 /// verified request and the journal's receipt.
@@ -99,24 +92,8 @@ pub struct Rulebook {
     /// the newest revocation lists known.
     pub authorities: Vec<Authority>,
     /// The centres of the agreements.
-    pub centres: BTreeMap<CentreId, Centre>,
+    pub centres: BTreeMap<CentreId, Identity>,
 }
-
-/// What is needed to speak with a centre.
-#[derive(Clone, Debug)]
-pub struct Centre {
-    /// Who signs the centre's certificate.
-    pub authority: LinkAuthority,
-    /// Signs statements to the centre.
-    pub signer: Arc<Signer>,
-    /// Whether `signer` is not the one that signs the journal's heads: heads for
-    /// this centre are then signed again with it.
-    pub own_identity: bool,
-}
-
-/// Numbers a [`Command::Record`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
 
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -227,10 +204,6 @@ enum Pending {
     Refusal(Box<request::Answer>, Box<Entry>),
     /// Grants that go on after a restart.
     Resumed(GrantId),
-    /// An entry that must get written in the end; `heads` are sent after it.
-    Owed(Box<Entry>, Option<CentreId>),
-    /// An entry that may be lost.
-    Note,
 }
 
 /// The commune's machine.
@@ -256,14 +229,11 @@ pub struct Gate {
     blocks: BTreeMap<Scope, cut::Block>,
     links: BTreeMap<CentreId, link::Up>,
     peers: BTreeMap<CentreId, link::Peer>,
-    pending: BTreeMap<Ticket, Pending>,
-    next_ticket: u64,
-    owed: VecDeque<(Box<Entry>, Option<CentreId>)>,
-    owed_retry: Option<Boot>,
+    witnesses: Witnesses<CentreId>,
+    ledger: Ledger<Pending, CentreId>,
     /// What the uplink was measured to carry, bits per second.
     capacity: Option<u64>,
-    /// The journal's newest time.
-    newest: Wall,
+    clock: ClockGuard,
     stopping: bool,
 }
 
@@ -288,12 +258,10 @@ impl Gate {
             blocks: BTreeMap::new(),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            next_ticket: 0,
-            owed: VecDeque::new(),
-            owed_retry: None,
+            witnesses: Witnesses::default(),
+            ledger: Ledger::default(),
             capacity: None,
-            newest: Wall(i64::MIN),
+            clock: ClockGuard::default(),
             stopping: false,
         }
     }
@@ -311,12 +279,13 @@ impl Gate {
         let ends = self.grants.values().map(|grant| grant.due());
         let resuming = self.resuming.values().map(|held| held.terms.deadline);
         let blocks = self.blocks.values().map(|block| block.deadline);
-        let peers = self.peers.values().filter_map(link::Peer::due);
+        let unverified = self.peers.values().filter_map(|peer| peer.unverified.due());
         ends.chain(resuming)
             .chain(self.approvals.due())
             .chain(blocks)
-            .chain(peers)
-            .chain(self.owed_retry)
+            .chain(unverified)
+            .chain(self.witnesses.due())
+            .chain(self.ledger.due())
             .chain(live)
             .min()
     }
@@ -328,10 +297,9 @@ impl Gate {
         self.blocks.retain(|_, block| block.deadline > now.boot);
         self.flush_peers(now);
         self.forget(now);
-        if self.owed_retry.is_some_and(|at| at <= now.boot) {
-            self.owed_retry = None;
-            for (entry, centre) in std::mem::take(&mut self.owed) {
-                self.record(entry.clone(), Pending::Owed(entry, centre));
+        if let Some(owed) = self.ledger.retry(now) {
+            for submission in owed {
+                self.submit(submission);
             }
             for grant in std::mem::take(&mut self.resume_again) {
                 if self.resuming.contains_key(&grant) {
@@ -373,8 +341,7 @@ impl Gate {
             ToGateway::Snapshot(asked) => self.handle_snapshot(centre, asked, now),
             ToGateway::Viewings { statement } => self.handle_viewings(centre, &statement, now),
             ToGateway::Revocation { list } => {
-                let peer = self.peers.entry(centre.clone()).or_default();
-                if peer.may_read_statement(now) {
+                if self.witnesses.may_look(centre, now) {
                     self.handle_revocation(&list, now);
                 }
             }
@@ -387,10 +354,12 @@ impl Gate {
     /// The journal's answer to a [`Command::Record`].
     pub fn handle_recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>, now: Now) {
         if let Ok(receipt) = &result {
-            self.newest = self.newest.max(receipt.time());
+            self.clock.written(receipt.time());
         }
-        let Some(pending) = self.pending.remove(&ticket) else {
-            return;
+        let pending = match self.ledger.answered(ticket, result.is_ok(), now) {
+            Answered::Decision(pending) => pending,
+            Answered::Tell(centre) => return self.witnesses.tell(&centre, now),
+            Answered::Done => return,
         };
         match (pending, result) {
             (Pending::Grant(recording), result) => self.grant_recorded(*recording, result, now),
@@ -402,16 +371,9 @@ impl Gate {
             }
             (Pending::Refusal(answer, entry), Err(_)) => {
                 self.answer(*answer, None);
-                self.owe(entry, None, now);
+                self.ledger.owe(entry, None, now);
             }
             (Pending::Resumed(grant), result) => self.resumed(grant, result, now),
-            (Pending::Owed(_, centre), Ok(_)) => {
-                if let Some(peer) = centre.and_then(|centre| self.peers.get_mut(&centre)) {
-                    peer.want_heads(now.boot.plus(HEADS_DELAY));
-                }
-            }
-            (Pending::Owed(entry, centre), Err(_)) => self.owe(entry, centre, now),
-            (Pending::Note, _) => {}
         }
     }
 
@@ -516,16 +478,8 @@ impl Gate {
 
     /// An administrator accepts the clock as it stands.
     pub fn handle_clock_accepted(&mut self, by: String, now: Now) {
-        if let Some(behind) = self.clock_behind(now) {
-            let newest = now.wall.plus(behind);
-            self.newest = now.wall;
-            self.owe_entry(
-                Entry::ClockAccepted {
-                    newest: newest.rfc3339(),
-                    by,
-                },
-                None,
-            );
+        if let Some(entry) = self.clock.accept(by, now) {
+            self.owe_entry(entry, None);
         }
     }
 
@@ -546,10 +500,9 @@ impl Gate {
     }
 
     /// By how much the clock stands behind the journal's newest time, where that
-    /// is more than [`CLOCK_TOLERANCE`].
+    /// is more than it may.
     pub fn clock_behind(&self, now: Now) -> Option<Duration> {
-        let behind = self.newest.since(now.wall);
-        (behind > CLOCK_TOLERANCE).then_some(behind)
+        self.clock.behind(now)
     }
 
     /// How many grants live.
@@ -564,7 +517,7 @@ impl Gate {
 
     /// Entries that the journal still owes: it can't be written now.
     pub fn owed(&self) -> usize {
-        self.owed.len()
+        self.ledger.owed()
     }
 
     /// What is wrong with the designation authorities' revocation lists, for people.
@@ -596,56 +549,32 @@ impl Gate {
         }
     }
 
-    fn record(&mut self, entry: Box<Entry>, pending: Pending) {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
-        self.pending.insert(ticket, pending);
+    fn submit(&mut self, (ticket, entry): Submission) {
         self.commands.push_back(Command::Record { ticket, entry });
     }
 
-    /// Records an entry that must get written in the end. Behind others that are
-    /// owed it waits its turn, so that the order stays true.
-    fn owe_entry(&mut self, entry: Entry, heads: Option<CentreId>) {
-        let entry = Box::new(entry);
-        if self.owed.is_empty() {
-            self.record(entry.clone(), Pending::Owed(entry, heads));
-        } else {
-            self.push_owed(entry, heads);
-        }
+    fn record(&mut self, entry: Box<Entry>, pending: Pending) {
+        let ticket = self.ledger.record(pending);
+        self.submit((ticket, entry));
     }
 
-    fn owe(&mut self, entry: Box<Entry>, heads: Option<CentreId>, now: Now) {
-        self.push_owed(entry, heads);
-        self.owed_retry
-            .get_or_insert_with(|| now.boot.plus(OWED_RETRY));
+    /// Records an entry that may be lost.
+    fn note(&mut self, entry: Entry) {
+        let ticket = self.ledger.note();
+        self.submit((ticket, Box::new(entry)));
     }
 
-    /// Over the limit the oldest goes: the newest ends and cuts matter most after a restart.
-    fn push_owed(&mut self, entry: Box<Entry>, heads: Option<CentreId>) {
-        if self.owed.len() >= PENDING_LIMIT {
-            tracing::error!("the journal can't be written and owes too many entries: one is lost");
-            self.owed.pop_front();
+    /// Records an entry that must get written in the end; `tell` is then sent heads.
+    fn owe_entry(&mut self, entry: Entry, tell: Option<CentreId>) {
+        if let Some(submission) = self.ledger.must_write(entry, tell) {
+            self.submit(submission);
         }
-        self.owed.push_back((entry, heads));
     }
 
     /// A head of the own journal as the centre can verify it.
     pub fn head_for(&self, centre: &CentreId, head: &str) -> String {
-        match self.rules.centres.get(centre) {
-            Some(held) if held.own_identity => crate::format::jws::open::<
-                crate::format::statement::HeadClaims,
-            >(
-                head, crate::format::statement::HEAD_TYPE
-            )
-            .map_or_else(
-                |_| head.to_owned(),
-                |signed| {
-                    held.signer
-                        .sign(crate::format::statement::HEAD_TYPE, &signed.claims)
-                },
-            ),
-            _ => head.to_owned(),
-        }
+        let identity = self.rules.centres.get(centre);
+        identity.map_or_else(|| head.to_owned(), |identity| identity.head(head))
     }
 
     /// Forgets what can matter no more.
@@ -666,7 +595,7 @@ impl Gate {
         except: Option<GrantId>,
         among: Option<&BTreeSet<GrantId>>,
     ) -> BTreeSet<CameraId> {
-        let recording = self.pending.values().filter_map(|pending| match pending {
+        let recording = self.ledger.pending().filter_map(|pending| match pending {
             Pending::Grant(recording) if among.is_none() => {
                 Some((recording.grant, &recording.terms))
             }

@@ -9,6 +9,7 @@ pub mod camera;
 pub mod desk;
 pub mod gate;
 pub mod key_frames;
+pub mod peer;
 pub mod replay;
 pub mod seldom;
 pub mod snapshot;

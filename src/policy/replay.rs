@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::clock::Wall;
 use crate::format::ids::RequestId;
-use crate::format::statement::FRESH_SECONDS;
+use crate::format::jws;
+use crate::format::statement::{FRESH_SECONDS, REQUEST_TYPE, RequestClaims};
 
 /// How long after its `iat` an id is remembered: the freshness window, and as
 /// much again for a clock that is set back a little.
@@ -45,6 +46,18 @@ impl Used {
             self.seen.remove(&farthest);
         }
         true
+    }
+
+    /// Marks a request that the journal tells of, written at `time`: used before the restart.
+    pub fn recover(&mut self, id: RequestId, request: &str, time: Wall, now: Wall) {
+        // It verified when it was written, so it parses; if not, the latest
+        // signing time that was fresh then is the safe one.
+        let latest = time.seconds().saturating_add(FRESH_SECONDS);
+        let iat = jws::open::<RequestClaims>(request, REQUEST_TYPE)
+            .map_or(latest, |signed| signed.claims.iat);
+        if iat.saturating_add(2 * FRESH_SECONDS) >= now.seconds() {
+            self.mark(id, Wall::from_seconds(iat), now);
+        }
     }
 
     /// How many ids are remembered.

@@ -1,7 +1,7 @@
 //! The receiver: the centre's daemon. Makes the same check as the gateway, adds
 //! no authority, and serves what it gets to operators and players.
 //!
-//! Two threads: *frames* ([`frames`]: links, [`hub`], RTSP viewers) and the
+//! Two threads: *frames* ([`frames`]: links, [`hub`], viewers) and the
 //! caller's runtime with the control task ([`brain`], which drives
 //! [`crate::policy::desk`]), the API and the metrics; the journal has its own.
 //!
@@ -189,6 +189,7 @@ impl Receiver {
             atlas: Arc::clone(&atlas),
             tls: console.is_tls(),
             addresses: addresses.clone(),
+            frames: bound.runtime,
             token: api_token.clone(),
         });
         brain::show_warnings(&checks, &settings);

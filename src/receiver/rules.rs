@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::settings;
 use crate::pki::{self, Error, Kept};
-use crate::policy::desk::{CommuneRules, Rulebook};
+use crate::policy::desk::Rulebook;
 
 /// Reads all that the settings name, and keeps the newest revocation lists. Blocks.
 ///
@@ -14,12 +14,7 @@ pub fn read(settings: &settings::Receiver) -> Result<Rulebook, Error> {
     let own = pki::signer(&settings.tls)?;
     let mut communes = BTreeMap::new();
     for (id, commune) in &settings.communes {
-        let peer = pki::peer(&commune.tls, &settings.tls, &own)?;
-        let rules = CommuneRules {
-            authority: peer.authority,
-            signer: peer.signer,
-            own_identity: peer.own_identity,
-        };
+        let rules = pki::peer(&commune.tls, &settings.tls, &own)?;
         communes.insert(id.clone(), rules);
     }
     let kept = Kept::writing(&settings.state_dir);

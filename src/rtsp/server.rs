@@ -120,7 +120,7 @@ pub trait Observer: Send + Sync + std::fmt::Debug {
     fn notice(&self, path: &str, notice: Notice);
 
     /// A request or a connection was refused: a reason's code, or one of
-    /// the labels that the README tells with the metric.
+    /// the labels that deploy/reference/metrics.md tells with the metric.
     fn refused(&self, _why: &'static str) {}
 }
 

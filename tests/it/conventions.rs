@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use fanal::format::cause::Cause;
+use fanal::gateway::front::fix::Fix;
 use fanal::reason::Reason;
 
-/// Largest picture of the README, in bytes.
+/// Largest picture of the papers, in bytes.
 const PICTURE_LIMIT: u64 = 200_000;
 
 fn tree(path: &str) -> PathBuf {
@@ -195,57 +196,145 @@ fn files_stay_readable() {
     }
 }
 
-#[test]
-fn every_metric_is_documented() {
-    let readme = std::fs::read_to_string(tree("README.md")).unwrap();
-    for (file, prefix) in [
-        ("src/metrics/gateway.rs", "fanal_gateway_"),
-        ("src/metrics/receiver.rs", "fanal_receiver_"),
-    ] {
-        let text = std::fs::read_to_string(tree(file)).unwrap();
-        let names: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.trim().split_once(": r."))
-            .filter_map(|(_, call)| call.split('"').nth(1))
-            .collect();
-        assert!(names.len() > 10, "{file}: {names:?}");
-        for name in names {
-            let written = [format!("{prefix}{name}"), format!("`_{name}")];
-            assert!(
-                written.iter().any(|name| readme.contains(name)),
-                "{prefix}{name} is not in README.md"
-            );
-        }
+/// Where a paper's table under `heading` begins and ends; only rows that begin with a code count.
+fn table(text: &str, heading: &str) -> std::ops::Range<usize> {
+    let at = text.find(&format!("\n{heading}\n"));
+    let section = at.unwrap_or_else(|| panic!("no section {heading}")) + 1 + heading.len();
+    let rest = &text[section..];
+    let end = rest.find("\n## ").unwrap_or(rest.len());
+    let first = rest[..end].find("\n| `").expect(heading) + 1;
+    let last = rest[..end].rfind("\n| `").unwrap() + 1;
+    let last = last + rest[last..].find('\n').unwrap() + 1;
+    section + first..section + last
+}
+
+/// A table that the code decides: its rows are these. `FANAL_WRITE_REFERENCE` writes them.
+fn is_generated(paper: &str, heading: &str, rows: &[String]) {
+    let path = tree(paper);
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    let range = table(&text, heading);
+    let wanted: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    if std::env::var_os("FANAL_WRITE_REFERENCE").is_some() {
+        text.replace_range(range, &wanted);
+        std::fs::write(&path, text).unwrap();
+        return;
     }
+    let written = &text[range];
+    let differ = written.lines().zip(wanted.lines()).find(|(a, b)| a != b);
+    assert!(
+        written == wanted,
+        "{paper}, {heading} is not as the code has it ({differ:?}); \
+         FANAL_WRITE_REFERENCE=1 cargo test --test it conventions writes it"
+    );
 }
 
 #[test]
-fn every_cause_is_documented_in_two_languages() {
-    let readme = std::fs::read_to_string(tree("README.md")).unwrap();
-    for cause in Cause::ALL {
-        let row = format!("| `{cause}` | {} | {} |", cause.english(), cause.french());
-        assert!(readme.contains(&row), "README lacks: {row}");
-    }
-}
-
-#[test]
-fn every_reason_is_documented_in_two_languages() {
-    let readme = std::fs::read_to_string(tree("README.md")).unwrap();
+fn the_reference_says_every_reason_and_cause_in_two_languages() {
+    let row = |reason: &Reason| {
+        let (code, number, http) = (reason.code(), reason.number(), reason.http_status());
+        let (english, french) = (reason.english(), reason.french());
+        assert!(english.len() > 10 && french.len() > 10, "{code}");
+        assert_ne!(english, french, "{code}");
+        format!("| `{code}` | {number} | {http} | {english} | {french} |")
+    };
+    let rows: Vec<String> = Reason::ALL.iter().map(row).collect();
+    is_generated("deploy/reference/reasons.md", "## Codes", &rows);
+    let fixed = std::fs::read_to_string(tree("deploy/reference/interfaces.md")).unwrap();
     for reason in Reason::ALL {
-        let code = reason.code();
-        assert!(
-            readme.contains(&format!("`{code}`")),
-            "{code} is not in README.md"
-        );
-        for sentence in [reason.english(), reason.french()] {
-            assert!(sentence.len() > 10, "{code}: {sentence}");
-            assert!(
-                readme.contains(sentence),
-                "README.md has another sentence for {code}"
-            );
-        }
-        assert_ne!(reason.english(), reason.french(), "{code}");
+        let code = format!("`{reason}`");
+        assert!(fixed.contains(&code), "{code} is not in interfaces.md");
     }
+
+    let row = |cause: &Cause| format!("| `{cause}` | {} | {} |", cause.english(), cause.french());
+    let rows: Vec<String> = Cause::ALL.iter().map(row).collect();
+    let heading = "## Why a relay carries main or sub";
+    is_generated("deploy/reference/reasons.md", heading, &rows);
+}
+
+#[test]
+fn the_reference_says_every_fault_that_the_front_corrects() {
+    let row = |fix: &Fix| format!("| `{}` | {} |", fix.as_str(), fix.sentence());
+    let rows: Vec<String> = Fix::ALL.iter().map(row).collect();
+    let heading = "## Faults that the camera front corrects";
+    is_generated("deploy/reference/cameras.md", heading, &rows);
+}
+
+#[test]
+fn the_map_names_files_that_are_there() {
+    let map = std::fs::read_to_string(tree("src/README.md")).unwrap();
+    let quoted = map.split('`').skip(1).step_by(2);
+    let paths = quoted.filter(|text| text.contains('/') && !text.contains([' ', '=', '<']));
+    let mut seen = 0;
+    for path in paths {
+        let is_there = ["", "src"]
+            .iter()
+            .any(|from| tree(from).join(path).exists());
+        assert!(is_there, "src/README.md: {path}");
+        seen += 1;
+    }
+    assert!(seen > 20, "only {seen} paths");
+}
+
+/// How GitHub names a heading in a link.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = kept.replace(' ', "-");
+    kept.chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
+        .collect()
+}
+
+/// The targets of a paper's links and pictures.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')').map(|(target, _)| target))
+}
+
+#[test]
+fn every_link_between_papers_leads_somewhere() {
+    let tops = ["README.md", "CHANGELOG.md"].map(|name| {
+        let path = tree(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        (path.display().to_string(), text)
+    });
+    let folders = ["benches", "certs", "deploy", "src"];
+    let below = folders.iter().flat_map(|folder| files(folder, ".md"));
+    let mut seen = 0;
+    for (path, text) in below.chain(tops) {
+        for target in links(&text).filter(|target| !target.contains("://")) {
+            let (file, section) = target.split_once('#').unwrap_or((target, ""));
+            let led = match file {
+                "" => PathBuf::from(&path),
+                file => Path::new(&path).parent().unwrap().join(file),
+            };
+            assert!(led.exists(), "{path}: {target}");
+            if !section.is_empty() {
+                let led = std::fs::read_to_string(led).unwrap();
+                let mut headings = led.lines().filter(|line| line.starts_with('#'));
+                let found = headings.any(|heading| anchor(heading) == section);
+                assert!(found, "{path}: {target}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "only {seen} links");
+}
+
+#[test]
+fn the_readme_is_short_and_begins_with_what_ci_runs() {
+    let readme = std::fs::read_to_string(tree("README.md")).unwrap();
+    assert!(readme.lines().count() <= 150, "{}", readme.lines().count());
+    let commands: Vec<&str> = readme
+        .lines()
+        .skip(2)
+        .take_while(|line| !line.is_empty())
+        .map(str::trim)
+        .collect();
+    assert_eq!(commands, ["cargo run --release -- demo", "cargo test"]);
+    let ci = std::fs::read_to_string(tree(".ci/run")).unwrap();
+    assert!(ci.contains("\nstep \"test\" cargo test\n"));
+    assert!(ci.contains("\nstep \"demo\" cargo run --locked --release -- demo --for 20s\n"));
 }
 
 #[test]

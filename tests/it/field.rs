@@ -419,6 +419,11 @@ async fn dialogue() {
 }
 
 #[tokio::test]
+async fn location() {
+    walk(Kind::Location).await;
+}
+
+#[tokio::test]
 async fn session() {
     walk(Kind::Session).await;
 }

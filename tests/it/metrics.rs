@@ -65,22 +65,6 @@ fn full() -> [String; 2] {
     [gateway.encode().unwrap(), receiver.encode().unwrap()]
 }
 
-/// What others rely on, as it is fixed; more may be added.
-const GATEWAY: &str = "config_last_reload_successful state_free_bytes journal_entries_total \
-    journal_errors_total journal_intact certificate_expiry_timestamp_seconds{use} link_up{centre} \
-    link_transport{centre,transport} link_rtt_seconds{centre} link_lost_packets_total{centre} \
-    link_datagrams_per_send link_clock_offset_seconds{centre} uplink_capacity_bytes_per_second \
-    cameras{state} camera_up{camera} camera_starts_total{outcome,reason} camera_start_seconds \
-    camera_start_step_seconds{step} request_check_seconds journal_append_seconds \
-    requests_total{centre,outcome,reason} grants_active approvals_waiting relays_active \
-    relays_opened_total relays_closed_total{reason} relay_bytes_total{camera} frames_total{camera} \
-    gops_reset_total{camera} ungranted_bytes_total";
-const RECEIVER: &str = "config_last_reload_successful state_free_bytes journal_entries_total \
-    journal_errors_total journal_intact certificate_expiry_timestamp_seconds{use} link_up{commune} \
-    grants_active requests_total{outcome,reason} relays_active relay_bytes_total{commune,camera} \
-    frames_total{commune,camera} first_picture_seconds grant_seconds journal_append_seconds transit_seconds viewers{kind} \
-    viewer_skips_total{kind} newest_frame_age_seconds{commune,camera} streams_refused_total{commune,cause}";
-
 /// Every metric's name with its labels, as the scrape has them.
 fn names(text: &str) -> Vec<String> {
     let mut names: Vec<String> = text
@@ -111,29 +95,122 @@ fn names(text: &str) -> Vec<String> {
     names
 }
 
+fn paper(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/reference");
+    std::fs::read_to_string(path.join(name)).unwrap()
+}
+
+/// The part of a text between two others.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let begin = text.find(from).expect(from) + from.len();
+    let rest = &text[begin..];
+    &rest[..rest.find(to).unwrap_or(rest.len())]
+}
+
+/// What is written between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// `name{b,a}` with its labels in the order of the text format, which sorts them.
+fn sorted(name: &str) -> String {
+    let Some((name, labels)) = name.split_once('{') else {
+        return name.to_owned();
+    };
+    let mut labels: Vec<&str> = labels.trim_end_matches('}').split(',').collect();
+    labels.sort_unstable();
+    format!("{name}{{{}}}", labels.join(","))
+}
+
+/// Names and labels of a table's rows; names that begin with `_` get the prefix.
+fn rows(table: &str, prefix: &str) -> Vec<String> {
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| `")?.split('|');
+        let name = cells.next()?.trim().trim_end_matches('`').to_owned();
+        let labels: Vec<&str> = quoted(cells.next()?).collect();
+        let name = match name.strip_prefix('_') {
+            Some(name) => format!("{prefix}{name}"),
+            None => name,
+        };
+        Some(match labels.is_empty() {
+            true => name,
+            false => sorted(&format!("{name}{{{}}}", labels.join(","))),
+        })
+    };
+    table.lines().filter_map(row).collect()
+}
+
+#[test]
+fn the_reference_lists_every_metric_and_no_other() {
+    let text = paper("metrics.md");
+    let tables = |daemon: &str| {
+        let own = between(&text, &format!("\n## {daemon}\n"), "\n## ");
+        // What follows the table are values of one label.
+        let own = own.split("\n\n`_").next().unwrap();
+        let both = between(&text, "\n## Process\n", "\n## Gateway\n");
+        format!("{both}{own}")
+    };
+    let [gateway, receiver] = full();
+    for (scrape, daemon, prefix) in [
+        (gateway, "Gateway", "fanal_gateway_"),
+        (receiver, "Receiver", "fanal_receiver_"),
+    ] {
+        let (written, known) = (rows(&tables(daemon), prefix), names(&scrape));
+        for name in &known {
+            assert!(written.contains(name), "{name} is not in metrics.md");
+        }
+        for name in &written {
+            assert!(known.contains(name), "{name} is in metrics.md alone");
+        }
+        assert_eq!(written.len(), known.len(), "metrics.md, {daemon}: twice");
+        // A metric without a series would be missed: `full` has one of each in the code.
+        let file = format!("src/metrics/{}.rs", daemon.to_lowercase());
+        let code = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+        let code = code.unwrap();
+        let made = code.lines().filter_map(|line| {
+            let (_, call) = line.trim().split_once(": r.")?;
+            call.split('"').nth(1)
+        });
+        let made: Vec<String> = made.map(|name| format!("{prefix}{name}")).collect();
+        assert!(made.len() > 10, "{made:?}");
+        for name in made {
+            let exact = |known: &String| known.split('{').next() == Some(name.as_str());
+            assert!(written.iter().any(exact), "{name} is not in metrics.md");
+        }
+    }
+}
+
+/// Names that others rely on are there, with their labels; more may be added.
 #[test]
 fn the_list_is_that_of_the_interface() {
+    let text = paper("interfaces.md");
+    let section = between(&text, "\n## 8. Metrics", "\n## 9");
+    let both = between(section, "\nBoth: ", "\nGateway: ");
     let [gateway, receiver] = full();
-    for (text, prefix, list) in [
-        (gateway, "fanal_gateway_", GATEWAY),
-        (receiver, "fanal_receiver_", RECEIVER),
+    for (scrape, begin, end, prefix) in [
+        (gateway, "\nGateway: ", "\nReceiver: ", "fanal_gateway_"),
+        (receiver, "\nReceiver: ", " (Prefix ", "fanal_receiver_"),
     ] {
-        let names = names(&text);
-        let sorted = |wanted: &str| {
-            let (name, labels) = wanted.split_once('{').unwrap_or((wanted, ""));
-            let mut labels: Vec<&str> = labels.trim_end_matches('}').split(',').collect();
-            labels.sort_unstable(); // the text format sorts labels by name
-            if labels == [""] {
-                format!("{prefix}{name}")
-            } else {
-                format!("{prefix}{name}{{{}}}", labels.join(","))
-            }
-        };
-        for wanted in list.split_whitespace().map(sorted) {
-            assert!(names.contains(&wanted), "{wanted} not in {names:?}");
+        let known = names(&scrape);
+        let own = between(section, begin, end);
+        let mut seen = 0;
+        for name in quoted(both)
+            .chain(quoted(own))
+            .filter(|name| *name != "process_*")
+        {
+            let whole = match name.strip_prefix('_') {
+                Some(name) => sorted(&format!("{prefix}{name}")),
+                None => sorted(name),
+            };
+            let whole = match whole.as_str() {
+                "fanal_build_info" => "fanal_build_info{version}".to_owned(),
+                _ => whole,
+            };
+            assert!(known.contains(&whole), "{whole} not in {known:?}");
+            seen += 1;
         }
-        assert!(names.contains(&"fanal_build_info{version}".to_owned()));
-        assert!(names.contains(&"process_cpu_seconds_total".to_owned()));
+        assert!(seen > 15, "{begin}: {seen}");
+        assert!(known.contains(&"process_cpu_seconds_total".to_owned()));
     }
 }
 

@@ -393,7 +393,9 @@ impl Signer {
         let same = self.offers.iter().position(|offer| offer.way == before.way);
         if let Some(same) = same
             && let Some(offer) = self.offers.get(same)
-            && (offer.stale || (offer.nonce != before.nonce && (self.proven || self.carried)))
+            && (offer.stale
+                || ((offer.nonce != before.nonce || offer.realm != before.realm)
+                    && (self.proven || self.carried)))
             && self.nonces < NONCES_LIMIT
         {
             // The nonce was too old; the password was not judged.

@@ -19,7 +19,7 @@ use url::Url;
 use super::dialogue::{Ask, Dialogue, Lane, Next, Password};
 use super::fix::Fix;
 use super::loopback::{Ready, Retina, listen, write};
-use super::media::{Media, is_rtcp};
+use super::media::Media;
 use super::message::{Malformed, Message, Piece, Reader, SILENCE};
 use super::pictures::Assembler;
 use super::plain::{Notes, Plain};
@@ -178,6 +178,7 @@ impl Conversation {
             lane,
             assembler: Assembler::new(track, unordered, ssrc, habits, fixes, Instant::now()),
             plain: Plain::new(codec, notes.clone()),
+            has_channel: false,
         });
         let (listener, url) = listen().await.map_err(|error| {
             tracing::error!(%error, "no loopback port for a camera");
@@ -340,7 +341,7 @@ impl Conversation {
             let message = match connection.reader.next() {
                 Ok(Piece::Packet { channel, payload }) => {
                     if let Some(media) = &mut self.media {
-                        let is_rtcp = is_rtcp(media.lane, channel, payload);
+                        let is_rtcp = media.is_rtcp(channel, payload);
                         media.take(payload, is_rtcp, &self.opening.clock);
                     }
                     continue;

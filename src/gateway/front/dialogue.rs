@@ -16,6 +16,7 @@ use super::fix::{Fix, Fixes};
 use super::location::{self, Places, Uris};
 use super::message::Message;
 use super::pictures::{Habits, Track};
+use super::transport::Parsed;
 use crate::config::settings::{Credential, Transport};
 use crate::gateway::cause;
 use crate::policy::camera::{Failure, Step};
@@ -102,6 +103,8 @@ struct Knowledge {
     signer: Option<Signer>,
     /// It serves the other transport only.
     other_transport: bool,
+    /// It wants OPTIONS first.
+    wants_options: bool,
     /// Keep-alive requests that it refuses.
     refused: Vec<&'static str>,
     /// Of its markers and slices.
@@ -167,6 +170,11 @@ pub(super) struct Dialogue {
     /// Lines that some cameras refuse.
     accept: bool,
     range: bool,
+    /// The next request for a description is OPTIONS before it, which some cameras want.
+    greets: bool,
+    greeted: bool,
+    /// An answer came on this connection that was not the end of the matter.
+    answered: bool,
     /// How the first of several tries was refused.
     refused: Option<u16>,
     password: Option<Password>,
@@ -192,11 +200,12 @@ impl Dialogue {
         learned: Learned,
     ) -> Self {
         let basic = credential.as_ref().is_some_and(|known| known.basic);
-        let (signer, other) = {
+        let (signer, other, greets) = {
             let knowledge = learned.lock();
             let kept = knowledge.signer.clone().map(Signer::carried);
             let fresh = || Signer::new(way, challenge::refusals(proven), basic);
-            (kept.unwrap_or_else(fresh), knowledge.other_transport)
+            let signer = kept.unwrap_or_else(fresh);
+            (signer, knowledge.other_transport, knowledge.wants_options)
         };
         let uri = location::request_uri(url);
         Self {
@@ -214,6 +223,9 @@ impl Dialogue {
             other_transport: other,
             accept: true,
             range: true,
+            greets,
+            greeted: greets,
+            answered: false,
             refused: None,
             password: None,
             uris: Uris {
@@ -269,8 +281,11 @@ impl Dialogue {
     }
 
     /// A new connection: nothing was asked on it.
-    pub(super) fn handle_connected(&mut self) {
+    pub(super) const fn handle_connected(&mut self) {
         self.challenged = false;
+        self.answered = false;
+        // Said on each connection.
+        self.greets = self.greeted;
     }
 
     /// The next request, with its number. `cnonce` is random.
@@ -278,6 +293,7 @@ impl Dialogue {
         self.sequence = self.sequence.wrapping_add(1);
         let at = |uris: &[String], at: usize| uris.get(at).cloned().unwrap_or_default();
         let (method, uri) = match ask {
+            Ask::Describe if self.greets => ("OPTIONS", location::request_uri(&self.asked)),
             Ask::Describe => ("DESCRIBE", location::request_uri(&self.asked)),
             Ask::Setup => ("SETUP", at(&self.uris.setup, self.setup)),
             Ask::Play => ("PLAY", at(&self.uris.play, self.play)),
@@ -291,7 +307,9 @@ impl Dialogue {
             request.set("Session", session.clone());
         }
         match ask {
-            Ask::Describe if self.accept => request.set("Accept", "application/sdp"),
+            Ask::Describe if self.accept && !self.greets => {
+                request.set("Accept", "application/sdp");
+            }
             Ask::Setup => request.set("Transport", self.asked_transport()),
             Ask::Play if self.range => request.set("Range", "npt=0.000-"),
             _ => {}
@@ -331,6 +349,10 @@ impl Dialogue {
     /// Whether this answer belongs to the request on its way: by its number, and where
     /// it has none or a strange one because nothing else is on its way.
     pub(super) fn is_answer(&self, answer: &Message, alone: bool) -> bool {
+        // Provisional (RFC 2326 7.1.1): the answer is still to come.
+        if matches!(answer.status(), Some(100..=199)) {
+            return false;
+        }
         let number = answer
             .text("CSeq")
             .and_then(|text| text.trim().parse::<u32>().ok());
@@ -346,7 +368,8 @@ impl Dialogue {
     /// What an answer leads to.
     pub(super) fn judge(&mut self, ask: Ask, answer: &Message) -> Next {
         let status = answer.status().unwrap_or(0);
-        if status != 401 && self.signed {
+        let greeted = ask == Ask::Describe && self.greets;
+        if status != 401 && self.signed && !greeted {
             let way = self.signer.accepted();
             if self.password.is_none() && status < 400 {
                 self.password = Some(Password::Accepted(way));
@@ -355,6 +378,11 @@ impl Dialogue {
         self.tries += 1;
         let next = match status {
             401 => self.handle_challenge(answer),
+            // Whatever it says of OPTIONS, it was asked.
+            _ if greeted => {
+                self.greets = false;
+                Next::Again
+            }
             300..=399 if ask == Ask::Describe => self.redirect(status, answer),
             200..=299 => self.accept(ask, answer),
             status => self.refuse(ask, status),
@@ -363,8 +391,12 @@ impl Dialogue {
             Next::Again if self.tries > TRIES_LIMIT => {
                 Next::Failed(cause::from_status(status, ask.step(), self.busy_wait))
             }
-            Next::Again => Next::Again,
+            Next::Again => {
+                self.answered = true;
+                Next::Again
+            }
             ended => {
+                self.answered = false;
                 self.tries = 0;
                 self.refused = None;
                 ended
@@ -378,10 +410,12 @@ impl Dialogue {
             self.learned.fixes.note(Fix::ClosesAfterChallenge);
             self.learned.lock().signer = Some(self.signer.clone());
             self.signer = self.signer.clone().carried();
-            // What was set up went with the connection; DESCRIBE is where this happens.
-            if ask == Ask::Describe {
-                return Next::Reconnect;
-            }
+            self.answered = true;
+        }
+        // What was set up goes with the connection: the two that need nothing before them
+        // are asked again on another.
+        if std::mem::take(&mut self.answered) && matches!(ask, Ask::Describe | Ask::Setup) {
+            return Next::Reconnect;
         }
         let closed = std::io::ErrorKind::UnexpectedEof.into();
         Next::Failed(cause::from_io(&closed, ask.step()))
@@ -452,6 +486,10 @@ impl Dialogue {
                 self.accept = false;
                 return Next::Again;
             }
+            Ask::Describe if wants_options(status) && !self.greeted => {
+                (self.greets, self.greeted) = (true, true);
+                return Next::Again;
+            }
             Ask::Setup if status == 461 && !self.other_transport => {
                 self.other_transport = true;
                 self.transport = flip(self.transport);
@@ -519,6 +557,10 @@ impl Dialogue {
 
     fn described(&mut self, answer: &Message) -> Next {
         let fixes = &self.learned.fixes;
+        if self.greeted {
+            fixes.note(Fix::WantsOptions);
+            self.learned.lock().wants_options = true;
+        }
         let kind = answer.text("Content-Type").unwrap_or_default();
         if kind.trim() != "application/sdp" {
             fixes.note(Fix::ContentType);
@@ -623,53 +665,14 @@ impl Dialogue {
     }
 }
 
-/// What is needed of a `Transport` header.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Parsed {
-    interleaved: Option<(u8, u8)>,
-    server_ports: Option<(u16, u16)>,
-    source: Option<IpAddr>,
-}
-
-impl Parsed {
-    /// Reads what can be read; the rest is left out.
-    fn read(text: &str) -> Self {
-        let mut parsed = Self::default();
-        for part in text.split([';', ',']) {
-            let Some((name, value)) = part.split_once('=') else {
-                continue;
-            };
-            let value = value.trim().trim_matches('"');
-            match name.trim().to_ascii_lowercase().as_str() {
-                "interleaved" if parsed.interleaved.is_none() => {
-                    parsed.interleaved =
-                        pair(value, u8::MAX.into()).map(|(rtp, rtcp)| (rtp as u8, rtcp as u8));
-                }
-                "server_port" if parsed.server_ports.is_none() => {
-                    parsed.server_ports =
-                        pair(value, u16::MAX).filter(|(rtp, rtcp)| *rtp > 0 && *rtcp > 0);
-                }
-                "source" => parsed.source = value.parse().ok(),
-                _ => {}
-            }
-        }
-        parsed
-    }
-}
-
-/// `a-b`, or `a` alone for a and the next; `None` where `a` is no number up to `most`.
-fn pair(text: &str, most: u16) -> Option<(u16, u16)> {
-    let (first, second) = text.split_once('-').unwrap_or((text, ""));
-    let first: u16 = first.trim().parse().ok().filter(|first| *first <= most)?;
-    let next = first.checked_add(1).filter(|next| *next <= most);
-    let second = second.trim().parse().ok();
-    let second = second.filter(|second| *second != first && *second <= most);
-    Some((first, second.or(next)?))
-}
-
 /// Statuses with which cameras refuse a URI that is not spelled as they mean it.
 const fn is_about_uri(status: u16) -> bool {
     matches!(status, 400 | 404 | 451 | 454 | 455 | 459 | 460 | 500)
+}
+
+/// Statuses with which cameras refuse DESCRIBE that want OPTIONS before it.
+const fn wants_options(status: u16) -> bool {
+    matches!(status, 400 | 405 | 451 | 454 | 455 | 459 | 500 | 501 | 551)
 }
 
 const fn flip(transport: Transport) -> Transport {

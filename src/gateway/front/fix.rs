@@ -58,6 +58,8 @@ fixes! {
     Keepalive "keepalive" "it names a keep-alive request that it refuses";
     /// RFC 2326 10: servers may ask, and expect an answer.
     OwnRequests "own-requests" "it sends requests of its own";
+    /// RFC 2326 10.1: OPTIONS may be asked at any time, and need not be.
+    WantsOptions "wants-options" "it answers only after it was asked for its OPTIONS";
     /// RFC 8305: an address that does not answer among those of its name.
     DeadAddress "dead-address" "one of its addresses does not answer";
     /// RFC 2326 11.3.34 (461): only the transport that was not asked for.

@@ -1,5 +1,6 @@
 //! What comes of the camera after SETUP, on its way to retina.
 
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use super::dialogue::Lane;
@@ -12,6 +13,8 @@ pub(super) struct Media {
     pub(super) lane: Lane,
     pub(super) assembler: Assembler,
     pub(super) plain: Plain,
+    /// Media came on a channel of its own.
+    pub(super) has_channel: bool,
 }
 
 impl Media {
@@ -34,10 +37,26 @@ impl Media {
     }
 }
 
-/// Whether what came on this channel is RTCP. One track is set up, so what comes on any
-/// other channel than RTCP's is its media, whichever numbers the camera uses: its first
-/// bytes tell which (payload types 72 to 76 are left out for that: RFC 3551 6).
-pub(super) fn is_rtcp(lane: Lane, channel: u8, packet: &[u8]) -> bool {
-    matches!(lane, Lane::Interleaved { rtcp, .. } if channel == rtcp)
-        || packet.get(1).is_some_and(|kind| (200..=204).contains(kind))
+/// Packet types of RTCP, and those set aside for it (RFC 5761 4).
+const SET_ASIDE: RangeInclusive<u8> = 192..=223;
+/// Those that cameras send (RFC 3550 12.1): payload types 72 to 76 are left out for them
+/// (RFC 3551 6).
+const SENT: RangeInclusive<u8> = 200..=204;
+
+impl Media {
+    /// Whether what came on this channel is RTCP. One track is set up, so what comes on
+    /// any other channel than RTCP's is its media, whichever numbers the camera uses: its
+    /// first bytes tell which. There are cameras that send media on RTCP's channel alone.
+    pub(super) fn is_rtcp(&mut self, channel: u8, packet: &[u8]) -> bool {
+        let is =
+            |types: &RangeInclusive<u8>| packet.get(1).is_some_and(|kind| types.contains(kind));
+        match self.lane {
+            Lane::Interleaved { rtcp, .. } if channel == rtcp => self.has_channel || is(&SET_ASIDE),
+            _ if is(&SENT) => true,
+            _ => {
+                self.has_channel = true;
+                false
+            }
+        }
+    }
 }

@@ -18,6 +18,8 @@
 //! 256 KiB, a picture of 8 MiB, two pictures on their way to retina.
 
 pub mod fix;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod trace;
 
 pub(super) mod challenge;
@@ -30,6 +32,7 @@ mod media;
 mod message;
 mod pictures;
 mod plain;
+mod transport;
 mod udp;
 
 use std::sync::{Arc, Mutex, PoisonError};

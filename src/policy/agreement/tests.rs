@@ -375,7 +375,7 @@ fn hours_follow_the_clock_on_the_days_it_is_changed() {
 
 /// What a gateway announces of its dates and hours.
 fn announced(from: &str, until: &str, hours: &[(&[usize], u16, u16)]) -> AgreementInfo {
-    let hours = hours.iter().map(|(days, start, end)| HoursInfo {
+    let hours = hours.iter().map(|(days, start, end)| Hours {
         days: std::array::from_fn(|day| days.contains(&day)),
         start: *start,
         end: *end,
@@ -484,4 +484,72 @@ fn of_several_that_are_closed_the_one_that_opens_first() {
     assert_eq!(all_closed(both.into_iter(), now), closed(&nights, now));
     assert_eq!(all_closed([&nights, &always].into_iter(), now), None);
     assert_eq!(all_closed([].into_iter(), now), None);
+}
+
+#[test]
+fn what_is_announced_refuses_no_request_that_the_agreement_itself_allows_and_for_the_same_reason() {
+    let told = |agreement: &Agreement| AgreementInfo {
+        reference: "A".to_owned(),
+        from: agreement.from.to_string(),
+        until: agreement.until.to_string(),
+        units: agreement.units.clone(),
+        grounds: agreement
+            .grounds
+            .iter()
+            .map(|id| crate::format::control::GroundInfo {
+                id: id.clone(),
+                fr: String::new(),
+                en: String::new(),
+            })
+            .collect(),
+        max_duration: agreement.max_duration.as_secs(),
+        hours: agreement.hours.clone(),
+        ..announced("", "", &[])
+    };
+    let mut reasons = BTreeSet::new();
+    for hour in 0..24 * 8 {
+        for change in 0..8 {
+            let mut case = Case::new(&["cam-1"]);
+            case.now = paris("2026-03-25T00:30:00").plus(hour * HOUR);
+            case.agreement.hours = vec![window("0134", 20 * 60, 6 * 60), window("6", 0, 1440)];
+            match change {
+                1 => case.agreement.units = vec!["COB Berre".to_owned()],
+                2 => case.request.grounds = "drill".to_owned(),
+                3 => case.request.duration = 3601,
+                4 => case.agreement.hours.clear(),
+                5 => case.agreement.until = jiff::civil::date(2026, 3, 27),
+                6 => case.agreement.from = jiff::civil::date(2026, 3, 28),
+                _ => {}
+            }
+            let (agreement, request) = (&case.agreement, &case.request);
+            let judged = case.judge().map(drop).map_err(|refusal| refusal.reason);
+            let checked = check_announced(&[told(agreement)], request, "CORG 13", case.now);
+            assert_eq!(
+                checked.map_err(|refusal| refusal.reason),
+                judged,
+                "{hour} {change}"
+            );
+            reasons.extend(judged.err());
+        }
+    }
+    assert_eq!(reasons.len(), 4, "{reasons:?}");
+}
+
+#[test]
+fn of_several_announced_agreements_the_furthest_refuses_and_what_cant_be_read_refuses_nothing() {
+    let Case { request, now, .. } = Case::new(&["cam-1"]);
+    let over = announced("2020-01-01", "2020-12-31", &[]);
+    let of_others = AgreementInfo {
+        units: vec!["COB Istres".to_owned()],
+        ..announced("2020-01-01", "2040-12-31", &[])
+    };
+    let check = |all: &[AgreementInfo]| {
+        let checked = check_announced(all, &request, "CORG 13", now);
+        checked.map_err(|refusal| refusal.reason)
+    };
+    assert_eq!(check(&[]), Err(Reason::NoAgreement));
+    let both = [of_others.clone(), over.clone(), of_others];
+    assert_eq!(check(&both), Err(Reason::AgreementNotInForce));
+    let odd = announced("?", "?", &[]);
+    assert_eq!(check(&[over, odd]), Err(Reason::GroundsNotAllowed));
 }

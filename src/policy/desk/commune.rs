@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::heads::{EXCHANGE_EVERY, Held};
 use super::{Command, Desk, Notice};
-use crate::clock::{Boot, Now, Wall};
+use crate::clock::{Now, Wall};
 use crate::format::control::{
-    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, ReceiverHello, RelayState, ToGateway,
-    VERSION,
+    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, Heads, ReceiverHello, RelayState,
+    ToGateway, VERSION,
 };
 use crate::format::ids::{CameraId, CommuneId, GrantId};
+use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
 use crate::policy::agreement::{self, Closed};
+use crate::policy::peer::witness::Due;
 use crate::reason::{Reason, Refusal};
 
 /// Most pages of a camera list.
@@ -118,16 +119,11 @@ pub(super) struct Peer {
     pub(super) view: Arc<Commune>,
     /// The link that is up.
     pub(super) session: Option<u64>,
-    /// Whether the lines it lacks were sent on this link.
-    pub(super) lines_sent: bool,
     /// Pages of a camera list that is not whole yet.
     pages: Vec<CameraInfo>,
     next_page: u32,
     /// The newest state of each relay of this link.
     pub(super) relays: BTreeMap<RelayId, super::grant::News>,
-    pub(super) held: Held,
-    /// When heads are to be sent.
-    heads_due: Option<Boot>,
     /// Lists of viewings that wait for a link.
     pub(super) unsent: Vec<String>,
 }
@@ -135,16 +131,6 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn is_up(&self) -> bool {
         self.session.is_some()
-    }
-
-    /// Sends heads no later than `at`.
-    pub(super) fn want_heads(&mut self, at: Boot) {
-        self.heads_due = Some(self.heads_due.map_or(at, |due| due.min(at)));
-    }
-
-    pub(super) fn due(&self) -> Option<Boot> {
-        let heads = self.heads_due.filter(|_| self.is_up());
-        [heads, self.held.due()].into_iter().flatten().min()
     }
 
     /// Remembers a relay's state, for grants that are still being recorded.
@@ -188,14 +174,13 @@ impl Desk {
         let head = head.map(|head| self.head_for(commune, head));
         let peer = self.communes.entry(commune.clone()).or_default();
         peer.session = Some(session);
-        peer.lines_sent = false;
         peer.relays.clear();
         peer.pages.clear();
         peer.next_page = 0;
         let view = Arc::make_mut(&mut peer.view);
         view.online = true;
         view.since = Some(now.wall);
-        peer.want_heads(self.exchange.slot(now));
+        self.witnesses.link_up(commune, now);
         let unsent = std::mem::take(&mut peer.unsent);
         let hello = ReceiverHello {
             minor: VERSION.1,
@@ -224,6 +209,7 @@ impl Desk {
             view.online = false;
             view.since = Some(now.wall);
         }
+        self.witnesses.link_down(commune);
         self.lose_waiting(commune);
         self.lose_stills(commune);
         let touched: Vec<GrantId> = self
@@ -312,27 +298,49 @@ impl Desk {
         }
     }
 
+    /// A commune's head, beside another message: the next one tells the same.
+    pub(super) fn handle_head(&mut self, commune: &CommuneId, text: &str, now: Now) {
+        if let (true, Some(identity)) = (
+            self.witnesses.may_look(commune, now),
+            self.rules.communes.get(commune),
+        ) {
+            let taken = self.witnesses.take(commune, identity, text, now);
+            self.owe_evidence(taken.evidence);
+        }
+    }
+
+    /// Heads and body-less lines from a commune.
+    pub(super) fn handle_heads(&mut self, commune: &CommuneId, heads: &Heads, now: Now) {
+        if let (true, Some(identity)) = (
+            self.witnesses.may_look(commune, now),
+            self.rules.communes.get(commune),
+        ) {
+            let taken = self.witnesses.take_heads(commune, identity, heads, now);
+            self.owe_evidence(taken.evidence);
+        }
+    }
+
+    fn owe_evidence(&mut self, evidence: Option<Entry>) {
+        if let Some(evidence) = evidence {
+            self.owe_entry(evidence, None);
+        }
+    }
+
     /// Sends heads that are due, and writes down those of the peers.
     pub(super) fn flush_peers(&mut self, now: Now) {
-        let due = self.communes.iter().filter(|(_, peer)| {
-            let due = peer.due();
-            due.is_some_and(|at| at <= now.boot)
-        });
-        let communes: Vec<CommuneId> = due.map(|(commune, _)| commune.clone()).collect();
-        for commune in communes {
-            let Some(peer) = self.communes.get_mut(&commune) else {
-                continue;
-            };
-            if peer.is_up() && peer.heads_due.is_some_and(|at| at <= now.boot) {
-                peer.heads_due = Some(now.boot.plus(EXCHANGE_EVERY));
-                let (after, acknowledged) = (peer.held.acknowledged(), peer.held.number());
-                self.commands.push_back(Command::SendHeads {
-                    commune: commune.clone(),
+        for due in self.witnesses.poll(now) {
+            match due {
+                Due::Send {
+                    peer: commune,
                     after,
                     acknowledged,
-                });
+                } => self.commands.push_back(Command::SendHeads {
+                    commune,
+                    after,
+                    acknowledged,
+                }),
+                Due::Write(head) => self.owe_entry(head, None),
             }
-            self.write_head(&commune, now);
         }
     }
 }

@@ -299,8 +299,7 @@ impl Desk {
                     self.send_release(&recording.commune, grant, self.rules.centre.to_string());
                 }
                 if recording.known && recording.caller.is_none() {
-                    self.owed_retry
-                        .get_or_insert_with(|| now.boot.plus(super::OWED_RETRY));
+                    self.ledger.retry_soon(now);
                     self.unrecorded.push(recording);
                     return;
                 }
@@ -472,7 +471,7 @@ impl Desk {
         refusal: Refusal,
         now: Now,
     ) {
-        for pending in self.pending.values_mut() {
+        for pending in self.ledger.pending_mut() {
             if let Pending::Grant(recording) = pending
                 && recording.proof.claims.grant == grant
                 && &recording.commune == commune

@@ -8,10 +8,7 @@ use super::{Desk, Grant, GrantCamera};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::RelayState;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
-use crate::format::jws;
-use crate::format::statement::{
-    FRESH_SECONDS, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims, Viewing,
-};
+use crate::format::statement::Viewing;
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::media::relay::Profile;
 use crate::reason::{Reason, Refusal};
@@ -37,8 +34,6 @@ struct Watching {
 struct Reading {
     grants: BTreeMap<GrantId, Past>,
     watching: BTreeMap<u64, Watching>,
-    newest: Option<Wall>,
-    accepted: bool,
 }
 
 impl Desk {
@@ -50,21 +45,12 @@ impl Desk {
         newest: Option<Wall>,
         now: Now,
     ) {
+        self.clock.recover(entries, newest);
         let mut reading = Reading::default();
         for (seq, time, entry) in entries {
-            reading.newest = Some(reading.newest.map_or(*time, |newest| newest.max(*time)));
             self.read_entry(&mut reading, *seq, *time, entry, now);
         }
-        // After an accepted clock, times of before it count no more.
-        let newest = if reading.accepted {
-            reading.newest
-        } else {
-            reading.newest.max(newest)
-        };
-        if let Some(newest) = newest {
-            self.newest = newest;
-        }
-        let stopped = newest.unwrap_or(now.wall);
+        let stopped = self.clock.newest().unwrap_or(now.wall);
         for (start, watching) in std::mem::take(&mut reading.watching) {
             self.end_past_viewing(start, watching, stopped);
         }
@@ -76,21 +62,23 @@ impl Desk {
     fn read_entry(&mut self, reading: &mut Reading, seq: u64, time: Wall, entry: &Entry, now: Now) {
         match entry {
             Entry::Grant(entry) => {
-                self.read_used(entry.jti, &entry.request, time, now);
+                self.used.recover(entry.jti, &entry.request, time, now.wall);
                 if let Some(head) = &entry.peer_head {
-                    self.read_head(&entry.commune, head);
+                    self.witnesses.recover(&entry.commune, head);
                 }
+                // A renewal may be written behind the end of its grant: it revives nothing.
+                let before = reading.grants.remove(&entry.grant);
                 let past = Past {
                     entry: (**entry).clone(),
                     recorded: time,
-                    ended: None,
+                    ended: before.and_then(|before| before.ended),
                 };
                 reading.grants.insert(entry.grant, past);
             }
-            Entry::Refused { jti, request, .. } => self.read_used(*jti, request, time, now),
+            Entry::Refused { jti, request, .. } => self.used.recover(*jti, request, time, now.wall),
             Entry::PeerHead { peer, head } => {
                 if let Ok(commune) = CommuneId::new(peer.clone()) {
-                    self.read_head(&commune, head);
+                    self.witnesses.recover(&commune, head);
                 }
             }
             Entry::Ended { grant, reason, .. } => {
@@ -119,38 +107,7 @@ impl Desk {
                     self.keep_past_viewing(watching, at.clone());
                 }
             }
-            Entry::ClockAccepted { .. } => {
-                reading.newest = Some(time);
-                reading.accepted = true;
-            }
             _ => {}
-        }
-    }
-
-    /// A request of before the restart stays used.
-    fn read_used(
-        &mut self,
-        jti: crate::format::ids::RequestId,
-        request: &str,
-        time: Wall,
-        now: Now,
-    ) {
-        // It verified when it was written, so it parses; if not, the latest
-        // signing time that was fresh then is the safe one.
-        let iat = jws::open::<RequestClaims>(request, REQUEST_TYPE).map_or_else(
-            |_| time.seconds().saturating_add(FRESH_SECONDS),
-            |signed| signed.claims.iat,
-        );
-        if iat.saturating_add(2 * FRESH_SECONDS) >= now.wall.seconds() {
-            self.used.mark(jti, Wall::from_seconds(iat), now.wall);
-        }
-    }
-
-    fn read_head(&mut self, commune: &CommuneId, head: &str) {
-        if let Ok(signed) = jws::open::<HeadClaims>(head, HEAD_TYPE)
-            && let Some(peer) = self.communes.get_mut(commune)
-        {
-            peer.held.recover(signed.claims, head.to_owned());
         }
     }
 
@@ -188,9 +145,7 @@ impl Desk {
         let seconds = past.entry.expires.saturating_sub(past.entry.start);
         let length = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let until = past.recorded.plus(length);
-        // The clock may have gone back while nobody looked: the journal's newest
-        // time has been, so no more is left than from there.
-        let left = until.since(now.wall.max(self.newest)).min(length);
+        let left = self.clock.left(until, now).min(length);
         let deadline = now.boot.plus(left);
         let verified = self
             .verify_any(&past.entry.request, now)

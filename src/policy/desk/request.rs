@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::grant::{RULES, Recording};
 use super::{ANSWER_TIMEOUT, Command, Desk, GRANT_LIMIT, Notice, Pending, WAITING_LIMIT};
 use crate::clock::{Boot, Now, Wall};
-use crate::format::control::{AgreementInfo, CameraInfo, ToGateway};
+use crate::format::control::{CameraInfo, ToGateway};
 use crate::format::designation::{Verified, verify_request};
 use crate::format::ids::{CameraId, CommuneId, GrantId, RequestId};
 use crate::format::statement::{FRESH_SECONDS, RefusedCamera, RequestClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
+use crate::policy::agreement::check_announced;
 use crate::reason::{Reason, Refusal};
 
 /// How long a request is remembered from its arrival on: the longest wait for
@@ -123,7 +124,7 @@ impl Desk {
         match self.check(text, now) {
             Ok(request) => self.forward(caller, request, now),
             Err(Denied(None, denial)) => {
-                self.count_unverified(denial.refusal.reason, now);
+                self.unverified.count(denial.refusal.reason, now);
                 self.commands.push_back(Command::Count {
                     refused: Some(denial.refusal.reason),
                 });
@@ -140,26 +141,13 @@ impl Desk {
         }
     }
 
-    fn count_unverified(&mut self, reason: Reason, now: Now) {
-        self.unverified = self.unverified.saturating_add(1);
-        self.unverified_reason = Some(reason);
-        self.unverified_due
-            .get_or_insert_with(|| now.boot.plus(super::UNVERIFIED_EVERY));
-    }
-
     /// All that the centre can check by itself.
     fn check(&mut self, text: &str, now: Now) -> Result<Verified<RequestClaims>, Denied> {
         if self.stopping {
             return Err(Denied(None, Reason::ShuttingDown.into()));
         }
-        let clock = self.clock_behind(now).map(|behind| {
-            let detail = format!(
-                "the clock of the centre {} stands {} s behind its journal",
-                self.rules.centre,
-                behind.as_secs()
-            );
-            Refusal::new(Reason::ClockWrong, detail)
-        });
+        let whose = format_args!("the centre {}", self.rules.centre);
+        let clock = self.clock.refusal(whose, now);
         let request = match self.verify_any(text, now) {
             Ok(request) => request,
             // With a wrong clock, what it says of validity is worth nothing.
@@ -198,8 +186,8 @@ impl Desk {
         for authority in &self.rules.authorities {
             match verify_request(text, authority, RULES, now.wall) {
                 Ok(request) => return Ok(request),
-                Err(refusal) if furthest < Some(stage(refusal.reason)) => {
-                    furthest = Some(stage(refusal.reason));
+                Err(refusal) if furthest < Some(refusal.reason.stage()) => {
+                    furthest = Some(refusal.reason.stage());
                     best = refusal;
                 }
                 Err(_) => {}
@@ -267,7 +255,7 @@ impl Desk {
         }
         if let Some(agreements) = &peer.view.agreements {
             let unit = &request.designation().operator.unit;
-            check_agreements(agreements, claims, unit, now.wall)?;
+            check_announced(agreements, claims, unit, now.wall)?;
         }
         if let Some(cameras) = &peer.view.cameras {
             check_cameras(cameras, &claims.cameras)?;
@@ -415,7 +403,7 @@ impl Desk {
     ) {
         if let Err(cause) = result {
             tracing::error!(%cause, "a refusal could not be recorded");
-            self.owe(refused.entry, Some(refused.commune), now);
+            self.ledger.owe(refused.entry, Some(refused.commune), now);
         }
         let result = Err(refused.denial);
         self.note_asked(refused.jti, &result);
@@ -551,65 +539,6 @@ pub(super) fn forget(asked: &mut BTreeMap<RequestId, Asked>, now: Now) {
     asked.retain(|_, asked| now.boot.since(asked.at) < ASKED_KEPT);
 }
 
-/// How far a request got that did not verify.
-fn stage(reason: Reason) -> u8 {
-    match reason {
-        Reason::MalformedRequest => 0,
-        Reason::BadSignature => 1,
-        Reason::OperatorNotDesignated => 2,
-        Reason::RevocationUnknown => 3,
-        Reason::DesignationExpired => 4,
-        Reason::DesignationRevoked => 5,
-        _ => 6,
-    }
-}
-
-/// What the gateway announced of its agreements, checked in its order: unit,
-/// dates, grounds, duration. Refuses only what none of them allows.
-fn check_agreements(
-    agreements: &[AgreementInfo],
-    claims: &RequestClaims,
-    unit: &str,
-    now: Wall,
-) -> Result<(), Refusal> {
-    let today = paris_day(now);
-    let mut worst: (u8, Refusal) = (0, Reason::NoAgreement.into());
-    for agreement in agreements {
-        let reference = &agreement.reference;
-        let (stage, refusal) = if !agreement.units.is_empty()
-            && !agreement.units.iter().any(|allowed| allowed == unit)
-        {
-            let detail = format!("{reference} names other units than {unit}");
-            (1, Refusal::new(Reason::NoAgreement, detail))
-        } else if today
-            .as_ref()
-            .is_some_and(|today| today < &agreement.from || today > &agreement.until)
-        {
-            let detail = format!(
-                "{reference} is in force from {} to {}",
-                agreement.from, agreement.until
-            );
-            (2, Refusal::new(Reason::AgreementNotInForce, detail))
-        } else if !agreement
-            .grounds
-            .iter()
-            .any(|ground| ground.id == claims.grounds)
-        {
-            let detail = format!("{reference} does not allow {}", claims.grounds);
-            (3, Refusal::new(Reason::GroundsNotAllowed, detail))
-        } else if u64::from(claims.duration) > agreement.max_duration {
-            let detail = format!("{reference} allows {} s at most", agreement.max_duration);
-            (4, Refusal::new(Reason::DurationTooLong, detail))
-        } else {
-            return Ok(());
-        };
-        if stage > worst.0 {
-            worst = (stage, refusal);
-        }
-    }
-    Err(worst.1)
-}
-
 /// Refuses where the gateway announced that none of the cameras can be relayed,
 /// whoever asks. A camera that is not in the list may be unknown or not covered:
 /// that is for the gateway to say.
@@ -623,11 +552,4 @@ fn check_cameras(list: &[CameraInfo], asked: &[CameraId]) -> Result<(), Refusal>
         first.get_or_insert(refusal);
     }
     first.map_or(Ok(()), Err)
-}
-
-/// Today's date in Europe/Paris, `YYYY-MM-DD`.
-fn paris_day(now: Wall) -> Option<String> {
-    let paris = jiff::tz::TimeZone::get("Europe/Paris").ok()?;
-    let time = jiff::Timestamp::from_microsecond(now.0).ok()?;
-    Some(time.to_zoned(paris).date().to_string())
 }

@@ -149,8 +149,8 @@ impl Desk {
     ) -> bool {
         let hash = request.hash();
         let mut recordings = self
-            .pending
-            .values_mut()
+            .ledger
+            .pending_mut()
             .filter_map(|pending| match pending {
                 Pending::Grant(recording) => Some(recording),
                 _ => None,

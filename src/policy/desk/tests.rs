@@ -2,6 +2,7 @@
 
 mod approval;
 mod kept;
+mod sequences;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -14,12 +15,15 @@ use super::*;
 use crate::certs::trial::Trial;
 use crate::clock::{Clock, ManualClock};
 use crate::format::cause::Cause;
-use crate::format::control::{AgreementInfo, GatewayHello, GroundInfo, RelayState};
+use crate::format::control::{AgreementInfo, GatewayHello, GroundInfo, Hours, RelayState};
+use crate::format::designation::LinkAuthority;
 use crate::format::ids::{Incident, ProfileWish, Sha256};
+use crate::format::jws::Signer;
 use crate::format::statement::{
-    GRANT_TYPE, GrantClaims, REQUEST_TYPE, VIEWINGS_TYPE, ViewingsClaims,
+    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, VIEWINGS_TYPE, ViewingsClaims,
 };
 use crate::media::relay::Profile;
+use crate::policy::peer::rates::UNVERIFIED_EVERY;
 
 const COMMUNE: &str = "berre-l-etang";
 const CENTRE: &str = "corg-13";
@@ -208,7 +212,7 @@ impl World {
 }
 
 fn rules(trial: &Trial, receiver: &Arc<Signer>) -> Rulebook {
-    let commune_rules = CommuneRules {
+    let identity = Identity {
         authority: LinkAuthority::from_pem(trial.link_authority(), &[]).unwrap(),
         signer: Arc::clone(receiver),
         own_identity: false,
@@ -217,7 +221,7 @@ fn rules(trial: &Trial, receiver: &Arc<Signer>) -> Rulebook {
     Rulebook {
         centre: CentreId::new(CENTRE).unwrap(),
         name: "CORG 13".to_owned(),
-        communes: BTreeMap::from([(commune(), commune_rules)]),
+        communes: BTreeMap::from([(commune(), identity)]),
         authorities: vec![Authority::from_pem(trial.designation_authority(), &lists).unwrap()],
     }
 }
@@ -509,6 +513,26 @@ fn what_the_centre_can_see_itself_is_refused_before_the_gateway_hears_of_it() {
         assert_eq!(refused(&commands), reason);
         assert!(sent(&commands).is_empty(), "{reason}: {commands:?}");
     }
+}
+
+#[test]
+fn out_of_the_announced_hours_no_agreement_is_in_force() {
+    let mut world = World::linked();
+    let mut told = hello();
+    // It is 03:13 in Paris.
+    told.agreements[0].hours = vec![Hours {
+        days: [true; 7],
+        start: 4 * 60,
+        end: 5 * 60,
+    }];
+    world.tell(1, ToReceiver::Hello(told));
+    let claims = world.claims(&["port"]);
+    let commands = world.ask(&world.sign(&claims));
+    assert_eq!(refused(&commands), Reason::AgreementNotInForce);
+    assert!(sent(&commands).is_empty());
+    world.after(Duration::from_secs(3_600));
+    let claims = world.claims(&["port"]);
+    forwarded(&world.ask(&world.sign(&claims)));
 }
 
 #[test]

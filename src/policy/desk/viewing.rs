@@ -128,7 +128,7 @@ impl Desk {
                     // No line can be named; the owed entry tells of the start.
                     open.start = Some(0);
                 }
-                self.owe(entry, None, now);
+                self.ledger.owe(entry, None, now);
                 self.finish_viewing(number, now);
             }
         }

@@ -508,8 +508,7 @@ impl Gate {
             Err(cause) => {
                 tracing::error!(%cause, %grant, "a grant can't resume: the journal can't be written");
                 self.resume_again.insert(grant);
-                self.owed_retry
-                    .get_or_insert_with(|| now.boot.plus(super::OWED_RETRY));
+                self.ledger.retry_soon(now);
                 return;
             }
         };
@@ -641,8 +640,7 @@ impl Gate {
         let Some(held) = self.rules.centres.get(centre) else {
             return;
         };
-        let peer = self.peers.entry(centre.clone()).or_default();
-        if !peer.may_read_statement(now) {
+        if !self.witnesses.may_look(centre, now) {
             return;
         }
         let looked = held.authority.verify::<ViewingsClaims>(

@@ -1,112 +1,33 @@
 //! Links of the centres: what is told when one comes up, and what is counted.
 
-use std::time::Duration;
-
-use super::{Command, Gate, Pending};
-use crate::clock::{Boot, Now};
+use super::{Command, Gate};
+use crate::clock::Now;
 use crate::config::settings::{Agreement, Approval};
 use crate::format::control::{
-    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, HoursInfo, ReceiverHello,
+    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, Heads, ReceiverHello,
     ToReceiver, VERSION,
 };
 use crate::format::ids::{CentreId, GrantId};
+use crate::format::statement::HeadClaims;
 use crate::format::text;
 use crate::journal::entry::Entry;
+use crate::policy::peer::rates::{PerSecond, Unverified};
+use crate::policy::peer::witness::Due;
 use crate::reason::{Reason, Refusal};
-
-/// Heads, lists and viewings of one centre that are looked at, a second.
-const STATEMENTS_PER_SECOND: u32 = 50;
-/// Unverified requests are written down this often at most.
-const UNVERIFIED_EVERY: Duration = Duration::from_secs(60);
 
 /// A link that is up.
 #[derive(Debug)]
 pub(super) struct Up {
     pub(super) session: u64,
-    /// Whether the lines the centre lacks were sent on this link.
-    pub(super) lines_sent: bool,
     /// Whether the centre has said who it is on this link.
     introduced: bool,
 }
 
-/// How many things were looked at in the second that runs.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Second {
-    start: Option<Boot>,
-    count: u32,
-}
-
-impl Second {
-    /// Whether fewer than `limit` were counted.
-    pub(super) fn below(&mut self, limit: u32, now: Now) -> bool {
-        self.turn(now);
-        self.count < limit
-    }
-
-    /// Counts one.
-    pub(super) fn count(&mut self, now: Now) {
-        self.turn(now);
-        self.count = self.count.saturating_add(1);
-    }
-
-    fn turn(&mut self, now: Now) {
-        let over = self
-            .start
-            .is_none_or(|start| now.boot.since(start) >= Duration::from_secs(1));
-        if over {
-            self.start = Some(now.boot);
-            self.count = 0;
-        }
-    }
-}
-
-/// What is known of a centre, over all its links.
+/// What a centre may still send that does not verify, over all its links.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
-    looked: Second,
-    statements: Second,
-    unverified: u64,
-    unverified_reason: Option<Reason>,
-    unverified_due: Option<Boot>,
-    /// When heads are to be sent.
-    pub(super) heads_due: Option<Boot>,
-    pub(super) held: super::heads::Held,
-}
-
-impl Peer {
-    /// Whether one more request that may not verify is looked at.
-    pub(super) fn may_look(&mut self, limit: u32, now: Now) -> bool {
-        self.looked.below(limit, now)
-    }
-
-    /// Whether one more statement of the centre's is looked at in this second.
-    pub(super) fn may_read_statement(&mut self, now: Now) -> bool {
-        let below = self.statements.below(STATEMENTS_PER_SECOND, now);
-        self.statements.count(now);
-        below
-    }
-
-    /// A request that did not verify was looked at.
-    pub(super) fn count_looked(&mut self, now: Now) {
-        self.looked.count(now);
-    }
-
-    pub(super) fn count_unverified(&mut self, reason: Reason, now: Now) {
-        self.unverified = self.unverified.saturating_add(1);
-        self.unverified_reason = Some(reason);
-        self.unverified_due
-            .get_or_insert_with(|| now.boot.plus(UNVERIFIED_EVERY));
-    }
-
-    /// Sends heads no later than `at`.
-    pub(super) fn want_heads(&mut self, at: Boot) {
-        self.heads_due = Some(self.heads_due.map_or(at, |due| due.min(at)));
-    }
-
-    pub(super) fn due(&self) -> Option<Boot> {
-        let due = [self.unverified_due, self.heads_due, self.held.due()];
-        due.into_iter().flatten().min()
-    }
+    pub(super) looked: PerSecond,
+    pub(super) unverified: Unverified,
 }
 
 impl Gate {
@@ -123,7 +44,6 @@ impl Gate {
         }
         let up = Up {
             session,
-            lines_sent: false,
             introduced: false,
         };
         self.links.insert(centre.clone(), up);
@@ -138,8 +58,7 @@ impl Gate {
         self.send_cameras(centre);
         self.resume_all(centre, now);
         self.tell_waits(centre, now);
-        let peer = self.peers.entry(centre.clone()).or_default();
-        peer.want_heads(now.boot);
+        self.witnesses.link_up(centre, now);
         self.flush_peers(now);
     }
 
@@ -158,9 +77,7 @@ impl Gate {
                 wait.link_down(now);
             }
         }
-        if let Some(peer) = self.peers.get_mut(centre) {
-            peer.heads_due = None;
-        }
+        self.witnesses.link_down(centre);
     }
 
     /// What a centre that was away must know of its grants.
@@ -204,10 +121,40 @@ impl Gate {
         let name = text::shown(&hello.name, text::TEXT_LIMIT);
         let version = text::shown(&hello.version, 32);
         tracing::info!(%centre, name, version, "the centre introduced itself");
-        if let Some(head) = &hello.head
-            && let Err(refusal) = self.take_head(centre, head, now)
-        {
-            tracing::warn!(%centre, %refusal, "the centre's head is not valid");
+        if let Some(head) = &hello.head {
+            // What is wrong with it is logged already.
+            let _ = self.take_head(centre, head, now);
+        }
+    }
+
+    /// Takes a centre's head; a contradiction is journalled.
+    pub(super) fn take_head(
+        &mut self,
+        centre: &CentreId,
+        text: &str,
+        now: Now,
+    ) -> Result<HeadClaims, Refusal> {
+        let identity = self.rules.centres.get(centre);
+        let identity = identity.ok_or_else(|| Refusal::from(Reason::NoAgreement))?;
+        let taken = self.witnesses.take(centre, identity, text, now);
+        self.owe_evidence(taken.evidence);
+        taken.head
+    }
+
+    /// Heads and body-less lines from a centre.
+    pub(super) fn handle_heads(&mut self, centre: &CentreId, heads: &Heads, now: Now) {
+        if let (true, Some(identity)) = (
+            self.witnesses.may_look(centre, now),
+            self.rules.centres.get(centre),
+        ) {
+            let taken = self.witnesses.take_heads(centre, identity, heads, now);
+            self.owe_evidence(taken.evidence);
+        }
+    }
+
+    fn owe_evidence(&mut self, evidence: Option<Entry>) {
+        if let Some(evidence) = evidence {
+            self.owe_entry(evidence, None);
         }
     }
 
@@ -251,15 +198,7 @@ impl Gate {
             snapshots: agreement.snapshots,
             vms: agreement.vms,
             approval: agreement.approval == Approval::Commune,
-            hours: agreement
-                .hours
-                .iter()
-                .map(|window| HoursInfo {
-                    days: window.days,
-                    start: window.start,
-                    end: window.end,
-                })
-                .collect(),
+            hours: agreement.hours.clone(),
         }
     }
 
@@ -306,36 +245,26 @@ impl Gate {
 
     /// Writes what is due of counts and heads, and sends heads.
     pub(super) fn flush_peers(&mut self, now: Now) {
-        let centres: Vec<CentreId> = self.peers.keys().cloned().collect();
-        for centre in centres {
-            let linked = self.links.contains_key(&centre);
-            let Some(peer) = self.peers.get_mut(&centre) else {
-                continue;
-            };
-            let mut entry = None;
-            if peer.unverified_due.is_some_and(|at| at <= now.boot) {
-                peer.unverified_due = None;
-                entry = Some(Entry::Unverified {
-                    peer: centre.to_string(),
-                    count: std::mem::take(&mut peer.unverified),
-                    reason: peer.unverified_reason.unwrap_or(Reason::MalformedRequest),
-                });
+        let lines = self
+            .peers
+            .iter_mut()
+            .filter_map(|(centre, peer)| peer.unverified.line(centre.as_str(), now));
+        for line in lines.collect::<Vec<_>>() {
+            self.note(line);
+        }
+        for due in self.witnesses.poll(now) {
+            match due {
+                Due::Send {
+                    peer: centre,
+                    after,
+                    acknowledged,
+                } => self.commands.push_back(Command::SendHeads {
+                    centre,
+                    after,
+                    acknowledged,
+                }),
+                Due::Write(head) => self.owe_entry(head, None),
             }
-            if peer.heads_due.is_some_and(|at| at <= now.boot) {
-                peer.heads_due = linked.then(|| now.boot.plus(super::heads::EXCHANGE_EVERY));
-                let (after, acknowledged) = (peer.held.acknowledged(), peer.held.number());
-                if linked {
-                    self.commands.push_back(Command::SendHeads {
-                        centre: centre.clone(),
-                        after,
-                        acknowledged,
-                    });
-                }
-            }
-            if let Some(entry) = entry {
-                self.record(Box::new(entry), Pending::Note);
-            }
-            self.write_head(&centre, now);
         }
     }
 }

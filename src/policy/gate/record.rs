@@ -61,9 +61,9 @@ impl Gate {
             agreement: terms.agreement.clone(),
             settings: terms.settings,
             peer_head: self
-                .peers
-                .get(&terms.centre)
-                .and_then(|peer| peer.head_text().map(str::to_owned)),
+                .witnesses
+                .head(&terms.centre)
+                .map(|(_, text)| text.clone()),
         }
     }
 

@@ -8,7 +8,7 @@ use super::{Gate, Pending};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::ids::{CentreId, GrantId, RequestId};
 use crate::format::jws;
-use crate::format::statement::{FRESH_SECONDS, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims};
+use crate::format::statement::{HEAD_TYPE, HeadClaims};
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::reason::{Reason, Refusal};
 
@@ -48,8 +48,6 @@ struct Reading {
     shapes: BTreeMap<GrantId, Shape>,
     /// Requests that waited for approval.
     waits: BTreeMap<RequestId, Entry>,
-    newest: Option<Wall>,
-    accepted: bool,
 }
 
 impl Gate {
@@ -61,19 +59,10 @@ impl Gate {
         newest: Option<Wall>,
         now: Now,
     ) {
+        self.clock.recover(entries, newest);
         let mut reading = Reading::default();
         for (_, time, entry) in entries {
-            reading.newest = Some(reading.newest.map_or(*time, |newest| newest.max(*time)));
             self.read_entry(&mut reading, *time, entry, now);
-        }
-        // After an accepted clock, times of before it count no more.
-        let newest = if reading.accepted {
-            reading.newest
-        } else {
-            reading.newest.max(newest)
-        };
-        if let Some(newest) = newest {
-            self.newest = newest;
         }
         for wait in reading.waits.into_values() {
             self.end_past_wait(wait, now);
@@ -87,7 +76,7 @@ impl Gate {
         match entry {
             Entry::Grant(entry) => {
                 reading.waits.remove(&entry.jti);
-                self.read_used(entry.jti, &entry.request, time, now);
+                self.used.recover(entry.jti, &entry.request, time, now.wall);
                 reading.shapes.insert(entry.grant, shape(entry));
                 let mut before = reading.grants.remove(&entry.grant).map(Box::new);
                 if let Some(before) = &mut before {
@@ -110,7 +99,7 @@ impl Gate {
                 refusal,
                 ..
             } => {
-                self.read_used(*jti, request, time, now);
+                self.used.recover(*jti, request, time, now.wall);
                 self.mark_written(*jti, now.boot);
                 if wait_ended.is_some() {
                     reading.waits.remove(jti);
@@ -129,7 +118,7 @@ impl Gate {
                 }
             }
             Entry::Waiting { jti, request, .. } => {
-                self.read_used(*jti, request, time, now);
+                self.used.recover(*jti, request, time, now.wall);
                 reading.waits.insert(*jti, entry.clone());
             }
             Entry::Confirmed {
@@ -137,14 +126,14 @@ impl Gate {
                 centre,
                 head,
             } => {
-                self.read_head(centre, head);
+                self.witnesses.recover(centre, head);
                 if let Some(past) = reading.grants.get_mut(grant) {
                     past.confirmed |= &past.entry.centre == centre;
                 }
             }
             Entry::PeerHead { peer, head } => {
                 if let Ok(centre) = CentreId::new(peer.clone()) {
-                    self.read_head(&centre, head);
+                    self.witnesses.recover(&centre, head);
                 }
             }
             Entry::Ended { grant, reason, .. } => {
@@ -164,10 +153,6 @@ impl Gate {
                 Ok(scope) => drop(self.blocks.remove(&scope)),
                 Err(_) => {}
             },
-            Entry::ClockAccepted { .. } => {
-                reading.newest = Some(time);
-                reading.accepted = true;
-            }
             _ => {}
         }
     }
@@ -196,33 +181,12 @@ impl Gate {
         }
     }
 
-    /// A request of before the restart stays used.
-    fn read_used(&mut self, jti: RequestId, request: &str, time: Wall, now: Now) {
-        // It verified when it was written, so it parses; if not, the latest
-        // signing time that was fresh then is the safe one.
-        let latest = time.seconds().saturating_add(FRESH_SECONDS);
-        let iat = jws::open::<RequestClaims>(request, REQUEST_TYPE)
-            .map_or(latest, |signed| signed.claims.iat);
-        if iat.saturating_add(2 * FRESH_SECONDS) >= now.wall.seconds() {
-            self.mark_used(jti, Wall::from_seconds(iat), now);
-        }
-    }
-
-    fn read_head(&mut self, centre: &CentreId, head: &str) {
-        if let Ok(signed) = jws::open::<HeadClaims>(head, HEAD_TYPE) {
-            let peer = self.peers.entry(centre.clone()).or_default();
-            peer.held.recover(signed.claims, head.to_owned());
-        }
-    }
-
     /// A grant without an end: it goes on once `Resumed` is durable, or ends
     /// with its true cause.
     fn take_up(&mut self, grant: GrantId, past: Past, now: Now) {
         let entry = &past.entry;
         let expires = Wall::from_seconds(entry.expires);
-        // The clock may have gone back while nobody looked: the journal's newest
-        // time has been, so no more is left than from there.
-        let left = expires.since(now.wall.max(self.newest));
+        let left = self.clock.left(expires, now);
         if let Some((scope, by)) = &past.cut {
             let refusal = Refusal::new(Reason::GrantCut, format!("the commune cut {scope}"));
             return self.note_past_end(grant, entry, refusal, Some(by.clone()), now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::grant::Terms;
 use super::record::Recording;
-use super::{Gate, Pending, UNVERIFIED_PER_SECOND};
+use super::{Gate, Pending};
 use crate::clock::{Boot, Now, Wall};
 use crate::config::settings::{Agreement, Approval};
 use crate::format::control::ToReceiver;
@@ -14,6 +14,7 @@ use crate::format::ids::{CameraId, CentreId, GrantId, RequestId, Sha256};
 use crate::format::statement::{FRESH_SECONDS, RefusedCamera, RequestClaims};
 use crate::journal::entry::Entry;
 use crate::policy::agreement::{Renewal, Verdict, judge};
+use crate::policy::peer::rates::UNVERIFIED_PER_SECOND;
 use crate::reason::{Reason, Refusal};
 
 /// How long a refused request is remembered as written: longer than it can be fresh.
@@ -94,24 +95,6 @@ impl Denied {
     }
 }
 
-/// How far a refused request got: the answer names the furthest.
-fn stage(reason: Reason) -> u8 {
-    match reason {
-        Reason::MalformedRequest => 0,
-        Reason::BadSignature => 1,
-        Reason::OperatorNotDesignated => 2,
-        Reason::RevocationUnknown => 3,
-        Reason::DesignationExpired => 4,
-        Reason::DesignationRevoked => 5,
-        Reason::IncidentMissing => 6,
-        Reason::NoAgreement => 7,
-        Reason::AgreementNotInForce => 8,
-        Reason::GroundsNotAllowed => 9,
-        Reason::DurationTooLong => 10,
-        _ => 11,
-    }
-}
-
 impl Gate {
     pub(super) fn handle_request(
         &mut self,
@@ -135,8 +118,8 @@ impl Gate {
             return self.answer(answer(denied), None);
         }
         let peer = self.peers.entry(centre.clone()).or_default();
-        if !peer.may_look(UNVERIFIED_PER_SECOND, now) {
-            peer.count_unverified(Reason::TooManyAttempts, now);
+        if !peer.looked.below(UNVERIFIED_PER_SECOND, now) {
+            peer.unverified.count(Reason::TooManyAttempts, now);
             let denied = Denied::new(None, Reason::TooManyAttempts);
             return self.answer(answer(denied), None);
         }
@@ -168,8 +151,8 @@ impl Gate {
         let Some(verified) = denied.verified.clone() else {
             let answer = answer(denied);
             let peer = self.peers.entry(answer.centre.clone()).or_default();
-            peer.count_looked(now);
-            peer.count_unverified(answer.refusal.reason, now);
+            peer.looked.count(now);
+            peer.unverified.count(answer.refusal.reason, now);
             return self.answer(answer, None);
         };
         let answer = answer(denied);
@@ -178,8 +161,8 @@ impl Gate {
         if known || self.written_refusals.len() >= REMEMBERED_LIMIT {
             // It stands in the journal; again and again would only fill the disk.
             let peer = self.peers.entry(answer.centre.clone()).or_default();
-            peer.count_looked(now);
-            peer.count_unverified(answer.refusal.reason, now);
+            peer.looked.count(now);
+            peer.unverified.count(answer.refusal.reason, now);
             return self.answer(answer, None);
         }
         self.written_refusals.insert(jti, now.boot);
@@ -275,13 +258,7 @@ impl Gate {
 
     /// The clock's refusal, where it stands behind the journal.
     pub(super) fn clock_wrong(&self, now: Now) -> Option<Refusal> {
-        let behind = self.clock_behind(now)?;
-        let detail = format!(
-            "the clock of {} stands {} s behind its journal",
-            self.rules.settings.commune,
-            behind.as_secs()
-        );
-        Some(Refusal::new(Reason::ClockWrong, detail))
+        self.clock.refusal(&self.rules.settings.commune, now)
     }
 
     /// Whether a grant could be written and held, and when it began first: now, or
@@ -292,7 +269,7 @@ impl Gate {
         request: &Verified<RequestClaims>,
         now: Now,
     ) -> Result<Wall, Refusal> {
-        if self.pending.len() >= super::PENDING_LIMIT || !self.owed.is_empty() {
+        if self.ledger.is_blocked() {
             let detail = format!(
                 "the journal of {} can't be written",
                 self.rules.settings.commune
@@ -334,8 +311,8 @@ impl Gate {
                 Ok(verified) => {
                     found.insert(number, verified);
                 }
-                Err(refusal) if furthest < Some(stage(refusal.reason)) => {
-                    furthest = Some(stage(refusal.reason));
+                Err(refusal) if furthest < Some(refusal.reason.stage()) => {
+                    furthest = Some(refusal.reason.stage());
                     best = refusal;
                 }
                 Err(_) => {}
@@ -446,7 +423,7 @@ impl Gate {
                 Err((refusal, cameras)) => {
                     let further = worst
                         .as_ref()
-                        .is_none_or(|worst| stage(refusal.reason) > stage(worst.refusal.reason));
+                        .is_none_or(|worst| refusal.reason.stage() > worst.refusal.reason.stage());
                     if further {
                         worst = Some(Denied {
                             verified: Some(Box::new(verified)),
@@ -563,9 +540,9 @@ impl Gate {
             expires,
             deadline: now.boot.plus(expires.since(now.wall)),
             head_held: self
-                .peers
-                .get(centre)
-                .and_then(super::link::Peer::head_number),
+                .witnesses
+                .head(centre)
+                .map(|(head, _)| (head.journal.clone(), head.seq)),
             approved_by,
             request: verified.clone(),
         };
@@ -579,11 +556,6 @@ impl Gate {
             generation: self.generation,
         };
         Ok((recording, verified))
-    }
-
-    /// Remembers a request of before the restart as used.
-    pub(super) fn mark_used(&mut self, id: RequestId, iat: Wall, now: Now) {
-        self.used.mark(id, iat, now.wall);
     }
 
     /// Remembers that a refusal stands in the journal.

@@ -72,7 +72,7 @@ impl Gate {
             captured: captured.rfc3339(),
             operator: terms.request.designation().operator.clone(),
         };
-        if self.pending.len() >= super::PENDING_LIMIT || !self.owed.is_empty() {
+        if self.ledger.is_blocked() {
             return Err(self.journal_refusal());
         }
         if !self.stills.may_take(asked.grant, now.boot) {

@@ -8,10 +8,13 @@ use uuid::Uuid;
 
 use super::*;
 use crate::certs::trial::Trial;
+use crate::clock::Wall;
 use crate::config::settings::{
     Agreement, Approval, Camera, Congestion, Gateway, Ground, Streams, Tls, Transport, Uplink,
 };
+use crate::format::designation::LinkAuthority;
 use crate::format::ids::{CommuneId, Incident, ProfileWish, RequestId, Sha256};
+use crate::format::jws::Signer;
 use crate::format::statement::{
     GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, VIEWINGS_TYPE, ViewingsClaims,
 };
@@ -166,7 +169,7 @@ fn rules(settings: Gateway) -> Rulebook {
     let authority = Authority::from_pem(keys.trial.designation_authority(), &[]).unwrap();
     let link = LinkAuthority::from_pem(keys.trial.link_authority(), &[]).unwrap();
     let centres = CENTRES.iter().map(|name| {
-        let held = Centre {
+        let held = Identity {
             authority: link.clone(),
             signer: keys.commune.clone(),
             own_identity: false,

@@ -42,7 +42,7 @@ impl Gate {
 
     /// What goes, or is about to go, to whom.
     fn going(&self) -> BTreeSet<(CentreId, CameraId)> {
-        let recording = self.pending.values().filter_map(|pending| match pending {
+        let recording = self.ledger.pending().filter_map(|pending| match pending {
             Pending::Grant(recording) => Some(&recording.terms),
             _ => None,
         });

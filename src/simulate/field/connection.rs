@@ -50,6 +50,7 @@ pub(super) async fn serve(
         nonce: Nonce::default(),
         number,
         inbox: Inbox::default(),
+        greeted: false,
         way: None,
         playing: None,
         heard: Instant::now(),
@@ -90,6 +91,8 @@ struct Connection {
     nonce: Nonce,
     number: u64,
     inbox: Inbox,
+    /// OPTIONS was asked for.
+    greeted: bool,
     way: Option<Way>,
     playing: Option<Playing>,
     heard: Instant,
@@ -392,6 +395,10 @@ impl Connection {
             then = how;
             status
         };
+        self.greeted |= method == "OPTIONS";
+        if script.closes && status >= 300 {
+            then = Then::HangUp;
+        }
         self.note(&camera, request, status);
         if status == 0 || script.silent.contains(&method) {
             return Ok(then);
@@ -600,6 +607,7 @@ impl Connection {
             Demand::PlayAtTrack => method != "PLAY" || request.uri == self.fill("{track}"),
             Demand::Short(limit) => request.size <= limit,
             Demand::OneByOne => self.inbox.is_empty(),
+            Demand::OptionsFirst => method == "OPTIONS" || self.greeted,
         }
     }
 }

@@ -64,6 +64,8 @@ pub const RATE: u32 = 10;
 pub enum Kind {
     /// RTSP messages and URLs.
     Dialogue,
+    /// Where the track is.
+    Location,
     /// SETUP, PLAY, the camera's own requests, keep-alives.
     Session,
     /// How a password is asked for and checked.
@@ -84,8 +86,9 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Dialogue,
+        Self::Location,
         Self::Session,
         Self::Digest,
         Self::Description,
@@ -99,7 +102,8 @@ impl Kind {
     /// As a heading.
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Dialogue => "Dialogue: RTSP messages and URLs",
+            Self::Dialogue => "Dialogue: RTSP messages",
+            Self::Location => "Location: base and control URLs",
             Self::Session => "Session: SETUP, PLAY, own requests, keep-alives",
             Self::Digest => "Digest: how a password is asked for and checked",
             Self::Description => "Description (SDP)",

@@ -53,6 +53,8 @@ pub struct Script {
     pub hangs_up: &'static [&'static str],
     /// DESCRIBE of any other URL is redirected to this one.
     pub redirect: Option<&'static str>,
+    /// Hangs up behind every answer that is no success.
+    pub closes: bool,
     /// Hangs up when nothing was asked for this long.
     pub idle_limit: Option<Duration>,
     /// Only these requests count as asking; empty: all do.
@@ -104,6 +106,8 @@ pub struct Script {
     pub time_start: u32,
     /// The first packet's number.
     pub first_number: u16,
+    /// How packets are numbered from there.
+    pub numbers: Numbers,
     /// What happens when.
     pub laws: &'static [(When, Law)],
     /// How JPEG is sent.
@@ -140,6 +144,7 @@ pub const PLAIN: Script = Script {
     silent: &[],
     hangs_up: &[],
     redirect: None,
+    closes: false,
     idle_limit: None,
     kept_by: &[],
     pictures_first: 0,
@@ -163,6 +168,7 @@ pub const PLAIN: Script = Script {
     time_step: None,
     time_start: 3_000_000,
     first_number: 7,
+    numbers: Numbers::Right,
     laws: &[],
     jpeg: Jpeg {
         width: 1280,
@@ -233,6 +239,23 @@ pub enum Demand {
     Short(usize),
     /// A request comes only once the one before was answered.
     OneByOne,
+    /// OPTIONS was asked for before, on this connection.
+    OptionsFirst,
+}
+
+/// How packets are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// One more for each.
+    Right,
+    /// Two more for each.
+    Twos,
+    /// No order is in them.
+    Random,
+    /// The low byte comes first.
+    Swapped,
+    /// Right, but each packet has a source of its own.
+    Sources,
 }
 
 /// How a password is asked for and checked.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::pictures::{Clip, Picture};
-use super::script::{Extension, Flaw, InBand, Jpeg, Law, Marker, Script, Tables, When};
+use super::script::{Extension, Flaw, InBand, Jpeg, Law, Marker, Numbers, Script, Tables, When};
 use crate::media::unit::Codec;
 use crate::media::{h264, h265};
 
@@ -351,8 +351,16 @@ impl Stream {
         let usual = self.script.payload_type.unwrap_or(usual);
         let mut written: Vec<Vec<Out>> = Vec::new();
         for packet in packets {
-            let number = self.number;
-            self.number = number.wrapping_add(1);
+            let count = self.number;
+            self.number = count.wrapping_add(1);
+            let (number, source) = match self.script.numbers {
+                Numbers::Right => (count, self.source),
+                Numbers::Twos => (count.wrapping_mul(2), self.source),
+                // Odd, so that each comes once.
+                Numbers::Random => (count.wrapping_mul(40_503), self.source),
+                Numbers::Swapped => (count.swap_bytes(), self.source),
+                Numbers::Sources => (count, self.source.wrapping_add(count.into())),
+            };
             if packet.lost {
                 continue;
             }
@@ -364,7 +372,7 @@ impl Stream {
             ];
             bytes.extend_from_slice(&number.to_be_bytes());
             bytes.extend_from_slice(&self.time.wrapping_add_signed(packet.time).to_be_bytes());
-            bytes.extend_from_slice(&self.source.to_be_bytes());
+            bytes.extend_from_slice(&source.to_be_bytes());
             for source in 0..sources.unwrap_or(0) {
                 bytes.extend_from_slice(&[9, 9, 9, source]);
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanal::clock::Wall;
-use fanal::format::control::{CameraInfo, HoursInfo, ToReceiver};
+use fanal::format::control::{CameraInfo, Hours, ToReceiver};
 use fanal::reason::{Reason, Refusal};
 use serde_json::json;
 
@@ -261,10 +261,10 @@ async fn cameras_say_since_when_they_cant_be_used() {
 }
 
 /// A window of one hour, twelve hours from now.
-fn closed_at(now: Wall) -> HoursInfo {
+fn closed_at(now: Wall) -> Hours {
     let paris = now.seconds() / 60 + 60;
     let start = u16::try_from((paris + 720).rem_euclid(1_440)).unwrap();
-    HoursInfo {
+    Hours {
         days: [true; 7],
         start,
         end: (start + 60) % 1_440,

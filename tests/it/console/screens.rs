@@ -1,4 +1,4 @@
-//! What the demo's page looks like, for the README: only where `FANAL_SCREENSHOTS` is set.
+//! What the demo's page looks like, for the papers: only where `FANAL_SCREENSHOTS` is set.
 
 use fanal::certs::Identity;
 use fanal::demo::site::OPERATOR;

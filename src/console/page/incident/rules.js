@@ -1,6 +1,6 @@
 // What may be asked, for how long, and what stands in the way. Pure: no page, no clock.
 
-/** Most cameras in one request, most names of people present, longest name (INTERFACES 2, 4). */
+/** Most cameras in one request, most names of people present, longest name (interfaces.md 2, 4). */
 export const CAMERAS_LIMIT = 200;
 export const PRESENT_LIMIT = 20;
 export const TEXT_LIMIT = 128;

@@ -1,10 +1,10 @@
-// What a designation (INTERFACES 3) says of its holder. Whether it is genuine is the
+// What a designation (interfaces.md 3) says of its holder. Whether it is genuine is the
 // receiver's and the commune's to check; here it is only shown.
 
 import { Tag, oidText, read, stringText, timeValue } from "/page/sign/der.js";
 import { fromBase64, fromPem, hex } from "/page/core/encoding.js";
 
-/** Most certificates in a chain (INTERFACES 4). */
+/** Most certificates in a chain (interfaces.md 4). */
 const CHAIN_LIMIT = 4;
 
 /** Object identifiers of the subject's parts. */

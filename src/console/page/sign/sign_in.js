@@ -11,7 +11,7 @@ import * as vault from "/page/sign/vault.js";
 
 /** From here on a designation's end is spoken of, in ms. */
 export const DESIGNATION_ENDS_SOON = 24 * 3_600_000;
-/** Longest part of a name, as everywhere (INTERFACES 2). */
+/** Longest part of a name, as everywhere (interfaces.md 2). */
 const TEXT_LIMIT = 128;
 
 /**

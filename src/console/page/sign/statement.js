@@ -1,4 +1,4 @@
-// Signed statements (INTERFACES 4): compact JWS, ES256, header members exactly alg, typ, x5c.
+// Signed statements (interfaces.md 4): compact JWS, ES256, header members exactly alg, typ, x5c.
 
 import { base64, base64url, hex, utf8 } from "/page/core/encoding.js";
 

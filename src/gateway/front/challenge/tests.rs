@@ -31,6 +31,19 @@ fn parameter<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[test]
+fn another_realm_after_a_right_answer_is_no_refusal() {
+    let (mut signer, _) = signer(&[b"Digest realm=\"DESCRIBE\", nonce=\"n\""]);
+    answer(&mut signer);
+    signer.accepted();
+    let headers: [&[u8]; 1] = [b"Digest realm=\"SETUP\", nonce=\"n\""];
+    let again =
+        |signer: &mut Signer| signer.challenged(headers.into_iter(), true, &Fixes::default());
+    assert_eq!(again(&mut signer), Next::Sign);
+    assert_eq!(parameter(&answer(&mut signer), "realm"), Some("\"SETUP\""));
+    assert_eq!(again(&mut signer), Next::Refused);
+}
+
+#[test]
 fn examples_of_the_standards_come_out() {
     struct Case {
         challenge: &'static str,

@@ -37,43 +37,6 @@ fn asked(dialogue: &mut Dialogue, ask: Ask) -> (String, String) {
 }
 
 #[test]
-fn transports_are_read_with_patience() {
-    for (text, interleaved, ports) in [
-        ("RTP/AVP/TCP;unicast;interleaved=2-3", Some((2, 3)), None),
-        ("RTP/AVP/TCP;interleaved=4", Some((4, 5)), None),
-        (
-            "RTP/AVP/TCP; Interleaved = 4 - 5 ;ssrc=x",
-            Some((4, 5)),
-            None,
-        ),
-        ("interleaved=255", None, None),
-        ("interleaved=300-301", None, None),
-        ("interleaved=0-0", Some((0, 1)), None),
-        ("interleaved=1-x", Some((1, 2)), None),
-        ("RTP/AVP;server_port=5000-5001", None, Some((5000, 5001))),
-        (
-            "RTP/AVP;server_port=39000-35968",
-            None,
-            Some((39000, 35968)),
-        ),
-        ("RTP/AVP;server_port=5000", None, Some((5000, 5001))),
-        ("RTP/AVP/TCP;server_port=0-0", None, None),
-        ("", None, None),
-        (";;=;,,", None, None),
-    ] {
-        let parsed = Parsed::read(text);
-        assert_eq!(
-            (parsed.interleaved, parsed.server_ports),
-            (interleaved, ports),
-            "{text}"
-        );
-    }
-    let parsed = Parsed::read("RTP/AVP;source=10.0.0.7");
-    assert_eq!(parsed.source, "10.0.0.7".parse().ok());
-    assert_eq!(Parsed::read("source=camera").source, None);
-}
-
-#[test]
 fn sessions_are_read_with_patience_and_kept_alive_in_time() {
     for (text, id, least) in [
         ("77", "77", 7_000),

@@ -30,6 +30,10 @@ const RUN: usize = 2;
 const RUN_LATE: usize = 3;
 /// Numbers this near are of one run.
 const NEAR: u16 = 16;
+/// Packets over TCP in a row whose numbers do not count before the numbers say nothing;
+/// and whose numbers do before they say something again.
+const NEVER_COUNTED: u8 = 24;
+const COUNTED: u8 = 24;
 
 /// The gap between a packet and the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +100,12 @@ pub(super) struct Order {
     judged: VecDeque<(Held, Gap)>,
     /// No number over TCP fits the one before: none is waited for.
     unsteady: bool,
+    /// Packets over TCP in a row whose numbers did not count, or which did where they say
+    /// nothing.
+    streak: u8,
+    /// The numbers say nothing: they count in steps, stand in the wrong byte order, are
+    /// random, or each packet has a source of its own. TCP keeps the order without them.
+    meaningless: bool,
 }
 
 impl Order {
@@ -116,6 +126,8 @@ impl Order {
             starting: false,
             judged: VecDeque::new(),
             unsteady: false,
+            streak: 0,
+            meaningless: false,
         }
     }
 
@@ -154,6 +166,20 @@ impl Order {
             self.fixes.note(Fix::DuplicatePackets);
             return Verdict::Drop;
         }
+        if self.is_meaningless(is_own && step == 0) {
+            while let Some(astray) = self.astray.pop() {
+                self.judged.push_back((astray, Gap::None));
+            }
+            self.ssrc = Some(packet.ssrc);
+            self.next = packet.sequence.wrapping_add(1);
+            self.remember(packet);
+            if self.judged.is_empty() {
+                return Verdict::Take(Gap::None);
+            }
+            let held = Held::new(packet.sequence, bytes, now);
+            self.judged.push_back((held, Gap::None));
+            return Verdict::Held;
+        }
         let is_sound = step == 0 || !packet.bad_padding;
         let fits = is_own && is_sound && (-1..RESTART_STEP).contains(&step);
         let Some(astray) = self.astray.pop() else {
@@ -176,6 +202,26 @@ impl Order {
         let held = Held::new(packet.sequence, bytes, now);
         self.judged.push_back((held, gap));
         Verdict::Held
+    }
+
+    /// Whether the numbers say nothing, after one that counts or does not.
+    fn is_meaningless(&mut self, counts: bool) -> bool {
+        if counts == self.meaningless {
+            self.streak += 1;
+        } else {
+            self.streak = 0;
+        }
+        let enough = if self.meaningless {
+            COUNTED
+        } else {
+            NEVER_COUNTED
+        };
+        if self.streak >= enough {
+            self.streak = 0;
+            self.meaningless = !self.meaningless;
+            self.fixes.note(Fix::SequenceNumbers);
+        }
+        self.meaningless
     }
 
     /// The numbers began again with this packet.

@@ -19,8 +19,8 @@ impl<'a> Packet<'a> {
     /// Reads a packet. `None`: it is no RTP packet, or its header reaches beyond its end.
     pub(super) fn parse(packet: &'a [u8]) -> Option<Self> {
         let (head, mut rest) = packet.split_first_chunk::<12>()?;
-        // Payload types 64 to 95 with the marker are RTCP's packet types (RFC 5761 4).
-        if head[0] >> 6 != 2 || matches!(head[1], 192..=223) {
+        // Payload types 72 to 76 with the marker are RTCP's packet types (RFC 3551 6).
+        if head[0] >> 6 != 2 || matches!(head[1], 200..=204) {
             return None;
         }
         rest = rest.get(usize::from(head[0] & 0x0f) * 4..)?;

@@ -97,3 +97,40 @@ fn refusals_of_single_cameras_are_kept_of_the_newest_answers_alone() {
     assert_eq!([cameras(&asked[0]), cameras(&asked[1])], [0, 0]);
     assert!(asked[2..].iter().all(|jti| cameras(jti) == 200));
 }
+
+#[test]
+fn a_renewal_that_the_journal_tells_of_behind_the_end_revives_nothing_after_a_restart() {
+    let mut world = World::linked();
+    world.granted(id(1), &["port"]);
+    let mut claims = world.claims(&["port"]);
+    claims.renews = Some(id(1));
+    let request = world.sign(&claims);
+    let number = forwarded(&world.ask(&request));
+    release(&mut world, id(1));
+    let proof = world.proof_claims(id(1), &request, &claims);
+    let proof = world.gateway.sign(GRANT_TYPE, &proof);
+    let commands = world.tell(
+        1,
+        ToReceiver::Granted {
+            id: number,
+            proof: proof.clone(),
+            relays: relays(&claims, 1),
+        },
+    );
+    assert_eq!(refused(&commands), Reason::GrantReleased);
+    assert!(matches!(
+        world.entries.last(),
+        Some((_, _, Entry::Grant(_)))
+    ));
+    world.restart();
+    assert_eq!(world.desk.grants_active(), 0);
+    world.link(2);
+    let resume = ToReceiver::Resume {
+        request,
+        proof,
+        relays: relays(&claims, 4),
+    };
+    let commands = world.tell(2, resume);
+    assert_eq!(allowed(&commands), []);
+    assert!(matches!(sent(&commands)[..], [ToGateway::Release { grant, .. }] if *grant == id(1)));
+}

@@ -11,6 +11,7 @@ mod description;
 mod dialogue;
 mod digest;
 mod jpeg;
+mod location;
 mod pictures;
 mod rtcp;
 mod rtp;
@@ -29,6 +30,7 @@ pub static PLAIN_CAMERA: Fault = shown("well-behaved", "It does everything right
 pub const fn of(kind: Kind) -> &'static [Fault] {
     match kind {
         Kind::Dialogue => dialogue::ROWS,
+        Kind::Location => location::ROWS,
         Kind::Session => session::ROWS,
         Kind::Digest => digest::ROWS,
         Kind::Description => description::ROWS,

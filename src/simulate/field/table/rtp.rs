@@ -1,6 +1,6 @@
 //! Packets: numbers, times, fragments, framing (RFC 3550, RFC 6184, RFC 7798).
 
-use super::super::script::{Flaw, Law, PLAIN, Script, When};
+use super::super::script::{Flaw, Law, Numbers, PLAIN, Script, When};
 use super::{Fault, H264, H265, shown};
 
 /// A camera with these laws.
@@ -30,6 +30,11 @@ const LATE_FRAGMENT: &[u8] = &{
     payload[1] = 0x45;
     payload
 };
+
+/// Some pictures go until the numbers are known to say nothing.
+const fn numbered(numbers: Numbers) -> Script {
+    Script { numbers, ..SMALL }
+}
 
 const fn filled(first: u8) -> [u8; 30] {
     let mut payload = [0x55; 30];
@@ -266,6 +271,26 @@ pub(super) static ROWS: &[Fault] = &[
         laws!((When::Every(15), Law::Number(65_531))),
     ),
     shown(
+        "numbers-in-twos",
+        "Its numbers rise by two with each packet.",
+        numbered(Numbers::Twos),
+    ),
+    shown(
+        "numbers-at-random",
+        "There is no order in its numbers.",
+        numbered(Numbers::Random),
+    ),
+    shown(
+        "numbers-swapped",
+        "The low byte of its numbers comes first.",
+        numbered(Numbers::Swapped),
+    ),
+    shown(
+        "source-of-each-packet",
+        "Each packet has a source of its own.",
+        numbered(Numbers::Sources),
+    ),
+    shown(
         "numbers-wrap",
         "Its numbers go over 65535 at once.",
         Script {
@@ -347,6 +372,18 @@ pub(super) static ROWS: &[Fault] = &[
         "contributing-sources",
         "Its packets name contributing sources.",
         laws!((When::Each, Law::Sources(3))),
+    ),
+    shown(
+        "payload-type-of-reports",
+        "Its payload type with the marker is a type set aside for RTCP.",
+        Script {
+            codec: H264,
+            payload_type: Some(77),
+            video: Some(
+                "m=video 0 RTP/AVP 77\r\na=rtpmap:77 H264/90000\r\na=fmtp:77 packetization-mode=1\r\na=control:{control}\r\n",
+            ),
+            ..SMALL
+        },
     ),
     shown(
         "other-payload-type",

@@ -79,6 +79,15 @@ pub(super) static ROWS: &[Fault] = &[
         },
     ),
     shown(
+        "channels-swapped",
+        "Its pictures come on the channel of RTCP.",
+        Script {
+            channels: Some((1, 0)),
+            setup: transport!("Transport: RTP/AVP/TCP;unicast;interleaved=0-1"),
+            ..PLAIN
+        },
+    ),
+    shown(
         "transport-of-udp",
         "Its answer to SETUP over TCP says RTP/AVP.",
         Script {
