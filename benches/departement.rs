@@ -9,6 +9,8 @@
 //!
 //!     cargo bench --bench departement -- --links 1,100,1000 --idle 30 --requests 50
 //!
+//! With `--tcp` all but the one that is asked find no way for UDP and come over TCP.
+//!
 //! Printed: what an idle link costs the receiver; how fast a request is answered
 //! with few and with many links; how the links come back when the receiver is
 //! killed and started again, and when it is restarted in order. Nothing here
@@ -28,6 +30,8 @@ mod back;
 mod crowd;
 #[path = "parts/mod.rs"]
 mod parts;
+#[path = "departement/through.rs"]
+mod through;
 
 use asker::Asker;
 use back::End;
@@ -48,6 +52,7 @@ struct Options {
     links: Vec<usize>,
     idle: Duration,
     requests: usize,
+    tcp: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -65,6 +70,7 @@ fn main() -> anyhow::Result<()> {
         links: vec![1, 100, 1000],
         idle: Duration::from_secs(30),
         requests: 50,
+        tcp: false,
     };
     while let Some(name) = next {
         let mut value = || {
@@ -78,6 +84,7 @@ fn main() -> anyhow::Result<()> {
             }
             "--idle" => options.idle = Duration::from_secs(value()?.parse()?),
             "--requests" => options.requests = value()?.parse()?,
+            "--tcp" => options.tcp = true,
             // A filter of benches, as `cargo bench NAME` gives it.
             _ => {}
         }
@@ -101,7 +108,11 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let communes = crowd::names(most - 1);
     let simulator = site::simulator(CAMERAS, Start::KeyFrame, false)?;
     let settings = Settings::with_others(&simulator.urls, &communes)?;
-    let mut crowd = Crowd::prepare(&settings, communes)?;
+    let through = match options.tcp {
+        true => Some(through::start(settings.link())?),
+        false => None,
+    };
+    let mut crowd = Crowd::prepare(&settings, communes, through)?;
     let mut site = Site::run(settings)?;
     let asker = Asker::new(&site, &simulator.urls)?;
     let mut idle: Vec<Idle> = Vec::new();

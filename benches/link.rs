@@ -7,7 +7,9 @@
 //!
 //!     cargo bench --bench link -- --seconds 30 --seed 1 --case "1 %" --strategy fanal
 //!
-//! `--case` and `--strategy` take a part of a name. What the link does to packets comes
+//! `--case` and `--strategy` take a part of a name. `--path ADDRESS` runs the cases over TCP
+//! on a path that the system emulates instead (routes, netem), to this address of the
+//! machine's own; UDP must not pass there. What the link does to packets comes
 //! from the seed, which is printed; when they come is the machine's. Nothing here
 //! asserts a time: it prints.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
@@ -18,12 +20,16 @@ use anyhow::Context;
 
 #[path = "link/case.rs"]
 mod case;
+#[path = "link/fall.rs"]
+mod fall;
 #[path = "link/first.rs"]
 mod first;
 #[path = "parts/mod.rs"]
 mod parts;
 #[path = "link/place.rs"]
 mod place;
+#[path = "link/stream.rs"]
+mod stream;
 #[path = "../tests/support/mod.rs"]
 mod support;
 #[path = "link/watch.rs"]
@@ -40,6 +46,7 @@ struct Wanted {
     seed: u64,
     case: String,
     strategy: String,
+    path: Option<std::net::IpAddr>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -54,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         seed: 1,
         case: String::new(),
         strategy: String::new(),
+        path: None,
     };
     while let Some(name) = args.next() {
         let mut value = || args.next().context("an argument is missing");
@@ -62,6 +70,7 @@ fn main() -> anyhow::Result<()> {
             "--seconds" => wanted.seconds = value()?.parse()?,
             "--seed" => wanted.seed = value()?.parse()?,
             "--case" => wanted.case = value()?.to_owned(),
+            "--path" => wanted.path = Some(value()?.parse()?),
             "--strategy" => wanted.strategy = value()?.to_owned(),
             // A filter of benches, as `cargo bench NAME` gives it.
             _ => {}
@@ -75,12 +84,16 @@ fn compare(wanted: &Wanted) -> anyhow::Result<()> {
     if "first".contains(&wanted.case) || wanted.case.is_empty() {
         first::all(wanted.seed)?;
     }
+    if "fall back".contains(&wanted.case) || wanted.case.is_empty() {
+        fall::all(wanted.seed)?;
+    }
     println!(
         "\n{:<34} {:<10} {:>8} {:>6} {:>6} {:>6} {:>7} {:>7} {:>8} {:>6}  link",
         "case", "strategy", "first ms", "p50", "p95", "p99", "max ms", "shown %", "freeze", "use %"
     );
     for case in case::all() {
-        if !case.name.contains(&wanted.case) {
+        let is_led = wanted.path.is_none() || !case.udp;
+        if !case.name.contains(&wanted.case) || !is_led {
             continue;
         }
         for strategy in case.strategies {
@@ -93,7 +106,7 @@ fn compare(wanted: &Wanted) -> anyhow::Result<()> {
 }
 
 fn run(case: &Case, strategy: Strategy, wanted: &Wanted) -> anyhow::Result<()> {
-    let place = place::Place::start(case, strategy, wanted.seed)?;
+    let place = place::Place::start(case, strategy, wanted.seed, wanted.path)?;
     let relayed = place.request(&case.cameras)?;
     let list = place.site.write("watched", &place.list(&relayed))?;
     let cut = case.event.map_or(Duration::ZERO, case::Event::lasts);
@@ -102,20 +115,26 @@ fn run(case: &Case, strategy: Strategy, wanted: &Wanted) -> anyhow::Result<()> {
     let settle = SETTLE.as_secs().to_string();
     let watching = Process::role("watch", &[&list, &settle, &seconds])?;
     std::thread::sleep(SETTLE);
-    let before = place.wan.counts()[0];
+    let before = place.way.counts();
     let event = (window - cut) / 3;
     std::thread::sleep(event);
     if let Some(event) = case.event {
-        event.happen(&place.wan, case.up, case.down);
+        event.happen(&place.way, case);
     }
     std::thread::sleep(window - event - cut);
-    let after = place.wan.counts()[0];
+    let after = place.way.counts();
     let seen = watch::Seen::of(watching)?;
     let scrape = place.site.scrape()?;
     // The longest freeze is the cut and what follows it.
-    let back = match cut {
-        Duration::ZERO => String::new(),
-        cut => format!(
+    let back = match (case.event, cut) {
+        (Some(case::Event::NoUdp(_)), _) => {
+            format!(
+                "; a picture {:.2} s after UDP was dropped",
+                seen.freeze / 1e3
+            )
+        }
+        (_, Duration::ZERO) => String::new(),
+        (_, cut) => format!(
             "; a picture {:.2} s after the cut",
             seen.freeze / 1e3 - cut.as_secs_f64()
         ),

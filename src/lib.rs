@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | ground | [`clock`] | wall clock and boot clock, passed to who decides | – |
 //! | | [`connect`] | TCP to a name with several addresses; names of this machine | – |
+//! | | [`digest`] | the hashes of RTSP and HTTP Digest | – |
 //! | | [`reason`] | why something is refused, fails or ends: one code everywhere | – |
 //! | | [`secret`] | texts that no log shows | – |
 //! | | [`shutdown`] | signals, service manager | – |
@@ -16,17 +17,18 @@
 //! | files | [`config`] | the daemons' settings: read, checked, explained | connect format reason secret |
 //! | | [`journal`] | what was done: append-only, hash-chained, fsynced | clock format media reason |
 //! | decisions, pure | [`policy`] | may they? gate (commune), desk (centre), agreements, uplink, life of a camera | clock config format journal media reason |
-//! | services | [`http`] | HTTP with limits; problems as JSON | format reason |
+//! | services | [`pki`] | whom to trust: certificates, keys and revocation lists of the settings, newest lists kept | config format policy secret |
+//! | | [`http`] | HTTP with limits; problems as JSON | format pki reason |
 //! | | [`places`] | addresses, found as they are typed | – |
 //! | | [`tiles`] | pictures of a map | – |
-//! | | [`metrics`] | what is counted; health | config format media policy reason |
+//! | | [`metrics`] | what is counted; health | config format media pki policy reason |
 //! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock format secret |
-//! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | clock config connect format media metrics reason |
-//! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | clock media reason secret |
-//! | | [`simulate`] | simulated cameras, with the field's faults | clock media reason rtsp secret |
+//! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | clock config connect format media metrics pki reason |
+//! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | clock digest media reason secret |
+//! | | [`simulate`] | simulated cameras, with the field's faults | clock digest media reason rtsp secret |
 //! | | [`console`] | the operators' page | http |
-//! | who does it | [`gateway`] | the commune's daemon | clock config connect format http journal link media metrics policy reason |
-//! | | [`receiver`] | the centre's daemon | clock config connect console format http journal link media metrics places policy reason rtsp secret tiles |
+//! | who does it | [`gateway`] | the commune's daemon | clock config connect digest format http journal link media metrics pki policy reason secret |
+//! | | [`receiver`] | the centre's daemon | clock config connect console format http journal link media metrics pki places policy reason rtsp secret tiles |
 //! | commands | [`demo`] | both daemons and cameras on one machine | certs clock config format gateway metrics receiver simulate |
 //! | | [`commands`] | a file for each row of the command table | all above |
 //! | | [`cli`] | the command line | commands |
@@ -44,6 +46,7 @@ pub mod config;
 pub mod connect;
 pub mod console;
 pub mod demo;
+pub mod digest;
 pub mod format;
 pub mod gateway;
 pub mod http;
@@ -51,6 +54,7 @@ pub mod journal;
 pub mod link;
 pub mod media;
 pub mod metrics;
+pub mod pki;
 pub mod places;
 pub mod policy;
 pub mod reason;

@@ -1,6 +1,7 @@
 //! The other communes' gateways: real ones, some as processes of their own, the
 //! rest together in a few.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,12 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     /// Certificates and settings of all; nobody runs yet.
-    pub(crate) fn prepare(settings: &Settings, communes: Vec<String>) -> anyhow::Result<Self> {
+    /// They dial the receiver, or what leads to it (`through`).
+    pub(crate) fn prepare(
+        settings: &Settings,
+        communes: Vec<String>,
+        through: Option<SocketAddr>,
+    ) -> anyhow::Result<Self> {
         let directory = Directory::in_memory()?;
         let cameras =
             (1..=CAMERAS).fold("id,name,main,mask_verified\n".to_owned(), |list, number| {
@@ -54,8 +60,16 @@ impl Crowd {
         let any = "127.0.0.1:0".parse()?;
         let settings = communes
             .iter()
-            .map(|commune| settings.write_gateway(commune, directory.path(), commune, any))
-            .collect::<anyhow::Result<_>>()?;
+            .map(|commune| {
+                let file = settings.write_gateway(commune, directory.path(), commune, any)?;
+                if let Some(through) = through {
+                    let text = std::fs::read_to_string(&file)?;
+                    let direct = settings.link().to_string();
+                    std::fs::write(&file, text.replace(&direct, &through.to_string()))?;
+                }
+                Ok(file)
+            })
+            .collect::<anyhow::Result<Vec<PathBuf>>>()?;
         Ok(Self {
             directory,
             settings,

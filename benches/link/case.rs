@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::place::Way;
 use crate::support::path::{Bursts, Conditions};
-use crate::support::wan::Wan;
 
 /// How the gateway sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,27 +42,33 @@ pub(crate) enum Event {
     Cut(Duration),
     /// The gateway has another address from then on.
     Move,
+    /// UDP is dropped for so long, and TCP is not.
+    NoUdp(Duration),
 }
 
 impl Event {
     /// How long it takes.
     pub(crate) const fn lasts(self) -> Duration {
         match self {
-            Self::Cut(time) => time,
+            Self::Cut(time) | Self::NoUdp(time) => time,
             Self::Move => Duration::ZERO,
         }
     }
 
     /// Does it.
-    pub(crate) fn happen(self, wan: &Wan, up: Conditions, down: Conditions) {
+    pub(crate) fn happen(self, way: &Way, case: &Case) {
         match self {
             Self::Cut(time) => {
-                let cut = |way| Conditions { cut: true, ..way };
-                wan.set(cut(up), cut(down));
+                way.carry(case, false, false);
                 std::thread::sleep(time);
-                wan.set(up, down);
+                way.carry(case, case.udp, true);
             }
-            Self::Move => wan.move_clients(),
+            Self::Move => way.wan.move_clients(),
+            Self::NoUdp(time) => {
+                way.carry(case, false, true);
+                std::thread::sleep(time);
+                way.carry(case, true, true);
+            }
         }
     }
 }
@@ -90,9 +96,29 @@ pub(crate) struct Case {
     pub(crate) down: Conditions,
     pub(crate) cameras: Cameras,
     pub(crate) event: Option<Event>,
+    /// UDP gets through at first; TCP does.
+    pub(crate) udp: bool,
+    pub(crate) tcp: bool,
     /// What the commune wrote of its line.
     pub(crate) max_bitrate: Option<&'static str>,
     pub(crate) strategies: &'static [Strategy],
+}
+
+impl Case {
+    /// Nothing but a link.
+    pub(crate) const fn plain(way: Conditions, cameras: Cameras) -> Self {
+        Self {
+            name: "",
+            up: way,
+            down: way,
+            cameras,
+            event: None,
+            udp: true,
+            tcp: false,
+            max_bitrate: None,
+            strategies: &[Strategy::Fanal],
+        }
+    }
 }
 
 const ALL: &[Strategy] = &[Strategy::Fanal, Strategy::NoParity, Strategy::Cubic];
@@ -131,20 +157,23 @@ pub(crate) fn all() -> Vec<Case> {
     };
     let case = |name, up: Conditions, cameras, strategies| Case {
         name,
-        up,
         down: Conditions {
             rate: None,
             rate_up_to: None,
             ..up
         },
-        cameras,
-        event: None,
-        max_bitrate: None,
         strategies,
+        ..Case::plain(up, cameras)
     };
     let cut = |name, seconds| Case {
         event: Some(Event::Cut(Duration::from_secs(seconds))),
         ..case(name, far, cameras(4), OURS)
+    };
+    // Without UDP, what TCP does to the same pictures.
+    let without_udp = |name, up, cameras| Case {
+        udp: false,
+        tcp: true,
+        ..case(name, up, cameras, &[Strategy::Fanal])
     };
     vec![
         case("LAN", Conditions::CLEAR, cameras(4), ALL),
@@ -184,6 +213,23 @@ pub(crate) fn all() -> Vec<Case> {
         Case {
             event: Some(Event::Move),
             ..case("40 ms, new address", far, cameras(4), OURS)
+        },
+        without_udp("TCP, 40 ms", far, cameras(4)),
+        without_udp("TCP, 40 ms, 1 %", lossy(0.01), cameras(1)),
+        without_udp("TCP, 40 ms, 1 %, 4 cameras", lossy(0.01), cameras(4)),
+        without_udp(
+            "TCP, 4 Mbit/s, 4 of 2 with subs",
+            narrow(4),
+            with_sub(cameras(4)),
+        ),
+        Case {
+            event: Some(Event::Cut(Duration::from_secs(2))),
+            ..without_udp("TCP, 40 ms, stalled for 2 s", far, cameras(4))
+        },
+        Case {
+            event: Some(Event::NoUdp(Duration::from_secs(60))),
+            tcp: true,
+            ..case("40 ms, UDP dropped", far, cameras(4), &[Strategy::Fanal])
         },
     ]
 }

@@ -3,18 +3,17 @@
 use std::time::{Duration, Instant};
 
 use crate::support::path::Conditions;
-use crate::support::wan::Wan;
 use anyhow::Context;
 use fanal::commands::client::{self, Client, ReceiverArgs, block_on};
 use fanal::format::ids::ProfileWish;
 use fanal::format::statement::{REQUEST_TYPE, RequestClaims};
 use hyper::Method;
 
-use super::case::Cameras;
+use super::case::{Cameras, Case};
 use super::parts::metrics::Scrape;
 use super::parts::site::Site;
 use super::parts::viewers::{Player, play};
-use super::place::{linked, simulator};
+use super::place::{prepare, simulator};
 
 /// Requests of which the median counts.
 const REQUESTS: usize = 8;
@@ -50,9 +49,9 @@ pub(crate) fn all(seed: u64) -> anyhow::Result<()> {
 
 fn one(name: &str, link: Conditions, warm: bool, seed: u64) -> anyhow::Result<()> {
     let (_simulator, streams) = simulator(&CAMERA, false)?;
-    let (site, wan) = linked(&streams, "", warm, |target| {
-        Wan::to(target, link, link, seed)
-    })?;
+    let case = Case::plain(link, CAMERA);
+    let (settings, way) = prepare(&streams, "", warm, &case, seed)?;
+    let site = Site::run(settings)?;
     let camera = streams.first().context("no camera")?.0.clone();
     let mut times = block_on(request(
         &site,
@@ -67,7 +66,7 @@ fn one(name: &str, link: Conditions, warm: bool, seed: u64) -> anyhow::Result<()
         times[times.len() - 1]
     );
     steps(&site.scrape()?);
-    drop((site, wan));
+    drop((site, way));
     Ok(())
 }
 

@@ -239,9 +239,19 @@ max_designation = "31d"
         self.directory.path().join(name)
     }
 
+    /// Where the receiver listens for links.
+    pub(crate) const fn link(&self) -> SocketAddr {
+        self.link
+    }
+
     /// Where the gateway's metrics are.
     pub(crate) const fn gateway_metrics(&self) -> SocketAddr {
         self.metrics[0]
+    }
+
+    /// Where the receiver's metrics are.
+    pub(crate) const fn receiver_metrics(&self) -> SocketAddr {
+        self.metrics[1]
     }
 
     /// Starts `fanal NAME` over NAME.toml, its log in NAME.log.

@@ -16,7 +16,6 @@ use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde::Deserialize;
 use serde_json::Value;
@@ -31,7 +30,7 @@ use crate::clock::{Clock, Wall};
 use crate::format::ids::{CentreId, RequestId};
 use crate::format::jws::Signer;
 use crate::format::statement::{TOKEN_TYPE, TokenClaims};
-use crate::format::text;
+use crate::format::{pem, text};
 use crate::http::STALLED;
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -404,14 +403,13 @@ fn tls(authority: Option<&Path>) -> anyhow::Result<TlsConnector> {
     })?;
     let text = read(path).context("--authority")?;
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
-        let added = certificate.map(|certificate| roots.add(certificate));
-        if !matches!(added, Ok(Ok(()))) {
-            bail!(Usage(format!(
-                "--authority {}: a certificate in it can't be read",
-                path.display()
-            )));
-        }
+    let certificates = pem::certificates(text.as_bytes());
+    let read = certificates.is_ok_and(|all| all.into_iter().all(|one| roots.add(one).is_ok()));
+    if !read {
+        bail!(Usage(format!(
+            "--authority {}: a certificate in it can't be read",
+            path.display()
+        )));
     }
     if roots.is_empty() {
         bail!(Usage(format!(

@@ -11,8 +11,6 @@ use clap::Args;
 use hyper::Method;
 use prometheus::Histogram;
 use prometheus::core::Metric as _;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,6 +25,7 @@ use crate::demo::{Cameras, Demo, wait_until};
 use crate::format::ids::{CameraId, CommuneId, Incident, ProfileWish};
 use crate::format::statement::RequestClaims;
 use crate::journal::verify;
+use crate::pki;
 use crate::shutdown::Signals;
 
 /// Longest demo: the agreement's longest request.
@@ -265,11 +264,9 @@ async fn first_picture(
 /// which never leaves the browser.
 fn page_operator(parts: &Parts) -> anyhow::Result<String> {
     let engine = base64::engine::general_purpose::STANDARD;
-    let key = PrivateKeyDer::from_pem_file(&parts.key).context("the operator's key")?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&parts.cert)
-        .context("the operator's designation")?
-        .collect();
-    let chain: Vec<String> = chain?.iter().map(|one| engine.encode(one)).collect();
+    let key = pki::private_key(&parts.key).context("the operator's key")?;
+    let chain = pki::certificates(&parts.cert).context("the operator's designation")?;
+    let chain: Vec<String> = chain.iter().map(|one| engine.encode(one)).collect();
     let text = json!({ "key": engine.encode(key.secret_der()), "chain": chain }).to_string();
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text))
 }

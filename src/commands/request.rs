@@ -16,7 +16,6 @@ use super::client::{self, Answer, Client, French, ReceiverArgs, Refused};
 use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
 use crate::format::statement::{REQUEST_TYPE, RequestClaims};
 use crate::format::text;
-use crate::reason::Reason;
 use crate::shutdown::Signals;
 
 /// How often a request that waits for the commune's approval is looked at.
@@ -255,7 +254,7 @@ async fn hold(
 /// answer says that it is the moment and not the request.
 fn passes(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Refused>() {
-        Some(refused) => refused.status >= 500 || refused.reason == Reason::TooManyAttempts,
+        Some(refused) => refused.status >= 500 || refused.reason.passes(),
         None => true,
     }
 }

@@ -105,7 +105,7 @@ fn check(
     });
     let revoked = reading.optional_path(&at, "revoked", raw.revoked);
     if let Some(revoked) = &revoked {
-        pem::check_crl(revoked, at.of("revoked"), reading);
+        pem::check_crl(revoked, authority.as_deref(), at.of("revoked"), reading);
     }
     let limits = limits(
         &at,

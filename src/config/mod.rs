@@ -44,6 +44,7 @@ use std::path::{Path, PathBuf};
 
 pub use files::{Disk, Files};
 pub use grounds::GROUNDS;
+pub use pem::CRL_LIMIT;
 pub use problem::{Errors, Problem};
 pub use raw::KEYS;
 

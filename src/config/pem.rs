@@ -3,20 +3,20 @@
 
 use std::path::Path;
 
-use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject,
-};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::problem::{Lines, Reading};
 use super::raw;
 use super::settings::{ServerTls, Tls};
 use crate::format::ids::Sha256;
+use crate::format::pem;
+use crate::format::trust::{Anchors, dns_names};
 
 /// Largest file of certificates or of a key.
 const PEM_LIMIT: u64 = 256 * 1024;
 /// Largest revocation list.
-const CRL_LIMIT: u64 = 4 * 1024 * 1024;
+pub const CRL_LIMIT: u64 = 4 * 1024 * 1024;
 /// Others may read, or the group may write.
 const LOOSE_MODE: u32 = 0o027;
 
@@ -42,7 +42,7 @@ pub(super) fn tls(
         authority_hash(authority, at.of("authority"), "authority", reading);
     }
     if let Some(revoked) = &revoked {
-        check_crl(revoked, at.of("revoked"), reading);
+        check_crl(revoked, authority.as_deref(), at.of("revoked"), reading);
     }
     let tls = Tls {
         certificate: certificate?,
@@ -72,9 +72,8 @@ pub(super) fn overridden(
     let mut tls = base.clone();
     if let Some(path) = reading.optional_path(at, "authority", raw.authority.cloned()) {
         authority_hash(&path, at.of("authority"), "authority", reading);
+        // Its list may be in the file that [tls] names.
         tls.authority = path;
-        // The list belongs to the authority of [tls].
-        tls.revoked = None;
     }
     let certificate = reading.optional_path(at, "certificate", raw.certificate.cloned());
     let key = reading.optional_path(at, "key", raw.key.cloned());
@@ -107,7 +106,7 @@ pub(super) fn server(
     Some(ServerTls { certificate, key })
 }
 
-/// Checks an authority's certificate and gives the hash of its bytes.
+/// Checks an authority's certificates and gives the hash of the first one's bytes.
 pub(super) fn authority_hash(
     path: &Path,
     line: u32,
@@ -117,21 +116,38 @@ pub(super) fn authority_hash(
     let chain = certificates(path, line, key, reading)?;
     let first = chain.first()?;
     match X509Certificate::from_der(first) {
-        Ok((_, certificate)) if certificate.is_ca() => Some(Sha256::of(first)),
+        Ok((_, certificate)) if certificate.is_ca() => {}
         Ok(_) => {
             let path = path.display();
             reading.error(
                 line,
                 format!("{key}: {path} is not the certificate of an authority (no CA:TRUE); name link-ca.pem or designation-ca.pem"),
             );
-            None
+            return None;
         }
-        Err(_) => None,
+        Err(_) => return None,
     }
+    let text: String = chain
+        .iter()
+        .map(|one| pem::encode("CERTIFICATE", one))
+        .collect();
+    if let Err(cause) = Anchors::from_pem(&text, &[]) {
+        let path = path.display();
+        reading.error(
+            line,
+            format!("{key}: {path}: {cause}; make one with `fanal certs init`"),
+        );
+    }
+    Some(Sha256::of(first))
 }
 
-/// Checks a revocation list.
-pub(super) fn check_crl(path: &Path, line: u32, reading: &mut Reading<'_>) {
+/// Checks a file of revocation lists: readable, and one of them this authority's.
+pub(super) fn check_crl(
+    path: &Path,
+    authority: Option<&Path>,
+    line: u32,
+    reading: &mut Reading<'_>,
+) {
     let shown = path.display();
     let bytes = match reading.files.read(path, CRL_LIMIT) {
         Ok(bytes) => bytes,
@@ -143,15 +159,41 @@ pub(super) fn check_crl(path: &Path, line: u32, reading: &mut Reading<'_>) {
             return;
         }
     };
-    let good = CertificateRevocationListDer::from_pem_slice(&bytes).is_ok_and(|list| {
-        x509_parser::revocation_list::CertificateRevocationList::from_der(&list).is_ok()
+    let good = pem::lists(&bytes).is_ok_and(|lists| {
+        let mut lists = lists.iter().peekable();
+        lists.peek().is_some()
+            && lists.all(|list| {
+                x509_parser::revocation_list::CertificateRevocationList::from_der(list).is_ok()
+            })
     });
     if !good {
         reading.error(
             line,
             format!("revoked: {shown} holds no revocation list in PEM (BEGIN X509 CRL); make it with `fanal certs revoke`"),
         );
+        return;
     }
+    // An authority that can't be used has its own error.
+    let Some(authority) = authority else { return };
+    let Ok(certificates) = reading.files.read(authority, PEM_LIMIT) else {
+        return;
+    };
+    let (certificates, lists) = (
+        String::from_utf8_lossy(&certificates),
+        String::from_utf8_lossy(&bytes),
+    );
+    let Ok(mut anchors) = Anchors::from_pem(&certificates, &[]) else {
+        return;
+    };
+    let cause = match anchors.update_own(&lists) {
+        Ok(0) => format!(
+            "none of its lists is signed by {}; give that authority's newest list",
+            authority.display()
+        ),
+        Ok(_) => return,
+        Err(cause) => cause,
+    };
+    reading.error(line, format!("revoked: {shown}: {cause}"));
 }
 
 fn certificates(
@@ -171,10 +213,7 @@ fn certificates(
             return None;
         }
     };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
-        .filter_map(Result::ok)
-        .map(CertificateDer::into_owned)
-        .collect();
+    let chain = pem::certificates(&bytes).unwrap_or_default();
     let good = !chain.is_empty() && chain.iter().all(|c| X509Certificate::from_der(c).is_ok());
     if !good {
         reading.error(
@@ -209,7 +248,7 @@ fn identity(
         }
     };
     warn_if_loose(key, line, "key", reading);
-    let Ok(private) = PrivateKeyDer::from_pem_slice(&bytes) else {
+    let Ok(private) = pem::private_key(&bytes) else {
         reading.error(
             line,
             format!("key: {shown} holds no private key in PEM; name the .key file"),
@@ -239,24 +278,8 @@ fn check_name(
     line: u32,
     reading: &mut Reading<'_>,
 ) {
-    let Ok((_, certificate)) = X509Certificate::from_der(leaf) else {
-        return;
-    };
-    let names: Vec<&str> = certificate
-        .subject_alternative_name()
-        .ok()
-        .flatten()
-        .map(|extension| {
-            let names = extension.value.general_names.iter();
-            names
-                .filter_map(|name| match name {
-                    GeneralName::DNSName(name) => Some(*name),
-                    _ => None,
-                })
-                .collect()
-        })
-        .unwrap_or_default();
-    if !names.contains(&id) {
+    let names = dns_names(leaf);
+    if !names.iter().any(|name| name == id) {
         let shown: String = names.join(", ").chars().take(200).collect();
         reading.error(
             line,

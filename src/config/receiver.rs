@@ -281,7 +281,7 @@ fn operators_of(
         }
         let revoked = reading.optional_path(&at, "revoked", raw.revoked);
         if let Some(path) = &revoked {
-            pem::check_crl(path, at.of("revoked"), reading);
+            pem::check_crl(path, authority.as_deref(), at.of("revoked"), reading);
         }
         let designations = reading.optional_path(&at, "designations", raw.designations);
         if let Some(path) = designations

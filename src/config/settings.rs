@@ -56,7 +56,7 @@ pub struct Tls {
     pub key: PathBuf,
     /// Who signs the peers' certificates (PEM).
     pub authority: PathBuf,
-    /// Revocation list of that authority (PEM).
+    /// Revocation lists of that authority, and of others that are passed over (PEM).
     pub revoked: Option<PathBuf>,
 }
 

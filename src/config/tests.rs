@@ -232,6 +232,11 @@ fn mistakes_refuse_the_file_with_line_and_mend() {
             "from = \"13/02/2025\"",
             ":12: from: \"13/02/2025\" is no date",
         ),
+        (
+            "\"designation-ca.pem\"",
+            "\"designation-ca.pem\"\nrevoked = \"link.crl.pem\"",
+            "revoked: /etc/fanal/link.crl.pem: none of its lists is signed by /etc/fanal/designation-ca.pem",
+        ),
         ("[\"corg13.example:4433\"]", "[]", ":11: addresses: none"),
         (
             "[\"corg13.example:4433\"]",

@@ -59,6 +59,12 @@ impl Authority {
     }
 }
 
+impl From<Anchors> for Authority {
+    fn from(anchors: Anchors) -> Self {
+        Self(anchors)
+    }
+}
+
 /// An operator, proven by a chain to a designation authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Designation {
@@ -188,10 +194,10 @@ impl LinkAuthority {
             .verify(&signed.chain, at, usage, false)
             .map_err(|untrusted| {
                 foreign(match untrusted {
-                    Untrusted::NotSigned(cause) => {
-                        format!("the signer is not of the link authority: {cause}")
+                    Untrusted::Foreign | Untrusted::NotSigned(_) => {
+                        format!("the signer is not of the link authority: {untrusted}")
                     }
-                    Untrusted::Expired => {
+                    Untrusted::NotYet | Untrusted::Expired => {
                         "the signer's certificate is not valid at that time".to_owned()
                     }
                     Untrusted::Revoked => "the signer's certificate is revoked".to_owned(),
@@ -308,10 +314,10 @@ pub fn designate(
 
 fn refuse_untrusted(untrusted: Untrusted) -> Refusal {
     match untrusted {
-        Untrusted::NotSigned(cause) => not_designated(format!(
-            "the certificate does not lead to the designation authority: {cause}"
+        Untrusted::Foreign | Untrusted::NotSigned(_) => not_designated(format!(
+            "the certificate does not lead to the designation authority: {untrusted}"
         )),
-        Untrusted::Expired => Refusal::new(
+        Untrusted::NotYet | Untrusted::Expired => Refusal::new(
             Reason::DesignationExpired,
             "a certificate between the designation and its authority is not valid at this time",
         ),

@@ -15,13 +15,12 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::format::statement::STATEMENT_LIMIT;
-use crate::format::text;
+use crate::format::{pem, text};
 use crate::reason::{Reason, Refusal};
 
 /// Most certificates in `x5c`.
@@ -96,8 +95,7 @@ impl Signer {
     /// chain of at most four certificates, leaf first. The error says which of
     /// them is wrong and how.
     pub fn from_pem(key: &str, chain: &str) -> Result<Self, String> {
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.as_bytes())
-            .collect::<Result<_, _>>()
+        let chain = pem::certificates(chain.as_bytes())
             .map_err(|error| format!("the certificate can't be read as PEM: {error}"))?;
         let Some(leaf) = chain.first() else {
             return Err("the certificate file holds no certificate".to_owned());
@@ -112,7 +110,7 @@ impl Signer {
             .subject_public_key_info();
         let (algorithm, public) = Algorithm::of_key(&info)
             .ok_or_else(|| "the certificate's key is neither P-256 nor Ed25519".to_owned())?;
-        let der = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        let der = pem::private_key(key.as_bytes())
             .map_err(|error| format!("the private key can't be read as PEM: {error}"))?;
         let rejected = |_| format!("the private key is no {} key", algorithm.name());
         let key = match algorithm {

@@ -13,6 +13,7 @@ pub mod control;
 pub mod designation;
 pub mod ids;
 pub mod jws;
+pub mod pem;
 pub mod statement;
 pub mod text;
 pub mod trust;

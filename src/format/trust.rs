@@ -1,11 +1,13 @@
 //! Whose chain is it: authorities, their revocation lists, and the path from a
-//! leaf to one of them. Shared by designations and link statements; webpki walks
-//! the path, and what it leaves open is closed here:
+//! leaf to one of them. The one verifier of links, designations and statements;
+//! webpki walks the path, and what it leaves open is closed here:
 //!
 //! - Given a list, webpki refuses every certificate of an authority without one,
 //!   and takes the first list of the right *name*. Here each authority is tried
 //!   with its own list alone, matched by its signature when it was loaded.
+//! - One authority's revocation counts, also where the chain leads to a second one.
 //! - A list past its `nextUpdate` passes unless a fresh one is required.
+//! - A list replaces the one held only if its number is higher.
 //! - A list for a part of the certificates (issuing distribution point) would
 //!   leave the rest silently unchecked: refused when loaded.
 //! - Only P-256 and Ed25519 sign (interfaces.md 3).
@@ -13,22 +15,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, SignatureVerificationAlgorithm, TrustAnchor,
-    UnixTime,
-};
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
-use x509_parser::prelude::FromDer;
+use x509_parser::prelude::{FromDer, GeneralName};
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::clock::Wall;
 use crate::format::ids::Sha256;
 use crate::format::jws::Algorithm;
-use crate::format::text;
+use crate::format::{pem, text};
 
 /// The signatures that a chain or a list may carry.
 pub const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
@@ -45,6 +41,8 @@ pub const LIST_LIMIT: usize = 512 * 1024;
 pub struct RevocationList {
     /// The issuer's name.
     pub authority: String,
+    /// SHA-256 of the issuer's key (SubjectPublicKeyInfo, DER): two authorities may share a name.
+    pub key: Sha256,
     /// CRL number, decimal.
     pub number: String,
     /// After this time a newer one should be there.
@@ -66,15 +64,25 @@ impl webpki::ExtendedKeyUsageValidator for AnyUsage {
 }
 
 /// Why a chain does not lead to an authority.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Untrusted {
+    /// None of the authorities is its issuer.
+    #[error("the issuer is not the authority")]
+    Foreign,
     /// It leads nowhere, or breaks a rule on the way; how.
+    #[error("{0}")]
     NotSigned(String),
-    /// A certificate on the way is not valid at this time.
+    /// A certificate on the way is valid only later.
+    #[error("not valid yet")]
+    NotYet,
+    /// A certificate on the way is no longer valid.
+    #[error("expired")]
     Expired,
     /// A certificate on the way is revoked.
+    #[error("revoked")]
     Revoked,
     /// A fresh list is required, and missing or past its `nextUpdate`.
+    #[error("{0}")]
     RevocationUnknown(String),
 }
 
@@ -86,6 +94,7 @@ pub struct Anchors(Vec<Anchor>);
 struct Anchor {
     certificate: CertificateDer<'static>,
     anchor: TrustAnchor<'static>,
+    key: Sha256,
     list: Option<Held>,
 }
 
@@ -102,14 +111,31 @@ struct Held {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Number(usize, Vec<u8>);
 
+/// Why a list is not taken.
+enum Unfit {
+    /// None of these authorities signed it.
+    Foreign(String),
+    /// Nobody could use it.
+    Bad(String),
+}
+
+impl From<Unfit> for String {
+    fn from(unfit: Unfit) -> Self {
+        let (Unfit::Foreign(cause) | Unfit::Bad(cause)) = unfit;
+        cause
+    }
+}
+
 impl Anchors {
     /// From PEM texts: one or more CA certificates, and lists that they signed.
     /// Of several lists of one authority the highest number counts.
+    ///
+    /// # Errors
+    /// A text is not PEM, an authority may not sign or its key is neither P-256 nor Ed25519, or a
+    /// list is not these authorities' or incomplete; the text says which.
     pub fn from_pem(authority: &str, lists: &[&str]) -> Result<Self, String> {
-        let certificates: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(authority.as_bytes())
-                .collect::<Result<_, _>>()
-                .map_err(|error| format!("the authority can't be read as PEM: {error}"))?;
+        let certificates = pem::certificates(authority.as_bytes())
+            .map_err(|error| format!("the authority can't be read as PEM: {error}"))?;
         if certificates.is_empty() {
             return Err("the authority's file holds no certificate".to_owned());
         }
@@ -126,20 +152,37 @@ impl Anchors {
 
     /// Takes the lists in this PEM text. `Ok(None)`: none is newer than the one
     /// held. All of them are checked before any is taken.
-    pub fn update(&mut self, pem: &str) -> Result<Option<RevocationList>, String> {
-        let lists: Vec<CertificateRevocationListDer<'static>> =
-            CertificateRevocationListDer::pem_slice_iter(pem.as_bytes())
-                .collect::<Result<_, _>>()
-                .map_err(|error| format!("the revocation list can't be read as PEM: {error}"))?;
-        if lists.is_empty() {
-            return Err("the revocation list's file holds no list".to_owned());
+    ///
+    /// # Errors
+    /// The text is not PEM or holds no list, or one that is not these authorities' or incomplete.
+    pub fn update(&mut self, text: &str) -> Result<Option<RevocationList>, String> {
+        let lists = self.read_lists(text)?;
+        let lists = lists.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(self.take(lists))
+    }
+
+    /// The same for a text with lists of several authorities: passes over those of others, and
+    /// says how many are of these.
+    ///
+    /// # Errors
+    /// As [`Anchors::update`], but for lists of others.
+    pub fn update_own(&mut self, text: &str) -> Result<usize, String> {
+        let mut own = Vec::new();
+        for list in self.read_lists(text)? {
+            match list {
+                Ok(list) => own.push(list),
+                Err(Unfit::Foreign(_)) => {}
+                Err(Unfit::Bad(cause)) => return Err(cause),
+            }
         }
-        let read = lists
-            .iter()
-            .map(|der| self.read_list(der))
-            .collect::<Result<Vec<_>, _>>()?;
+        let count = own.len();
+        self.take(own);
+        Ok(count)
+    }
+
+    fn take(&mut self, lists: Vec<(Held, Vec<usize>)>) -> Option<RevocationList> {
         let mut newest = None;
-        for (held, signers) in read {
+        for (held, signers) in lists {
             for index in signers {
                 let Some(anchor) = self.0.get_mut(index) else {
                     continue;
@@ -151,7 +194,17 @@ impl Anchors {
                 }
             }
         }
-        Ok(newest)
+        newest
+    }
+
+    /// The authorities' names (DER), in their order: what a TLS peer is told of them.
+    pub fn subjects(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|anchor| anchor.anchor.subject.as_ref())
+    }
+
+    /// SHA-256 of each authority's key (SubjectPublicKeyInfo, DER), in their order.
+    pub fn keys(&self) -> impl Iterator<Item = Sha256> {
+        self.0.iter().map(|anchor| anchor.key)
     }
 
     /// The lists in force, in the order of their authorities.
@@ -176,65 +229,76 @@ impl Anchors {
         };
         let leaf = webpki::EndEntityCert::try_from(leaf)
             .map_err(|error| Untrusted::NotSigned(error.to_string()))?;
-        let mut worst = None;
-        for anchor in &self.0 {
-            match anchor.verify(&leaf, intermediates, unix(at), usage, fresh) {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    if worst.as_ref().is_none_or(|held| rank(&error) > rank(held)) {
-                        worst = Some(error);
-                    }
-                }
-            }
+        let verdicts = self
+            .0
+            .iter()
+            .rev()
+            .map(|anchor| anchor.verify(&leaf, intermediates, unix(at), usage, fresh));
+        // Good is what one authority vouches for and none of them revoked; of equals the first's.
+        verdicts
+            .max_by_key(|verdict| rank(verdict.as_ref().err()))
+            .unwrap_or_else(|| Err(Untrusted::NotSigned("there is no authority".to_owned())))
+    }
+
+    /// Reads the lists in this text, each with the authorities that signed it.
+    fn read_lists(&self, text: &str) -> Result<Vec<Result<(Held, Vec<usize>), Unfit>>, String> {
+        let lists = pem::lists(text.as_bytes())
+            .map_err(|error| format!("the revocation list can't be read as PEM: {error}"))?;
+        if lists.is_empty() {
+            return Err("the revocation list's file holds no list".to_owned());
         }
-        Err(worst.unwrap_or_else(|| Untrusted::NotSigned("there is no authority".to_owned())))
+        Ok(lists.iter().map(|der| self.read_list(der)).collect())
     }
 
     /// Reads a list and finds the authorities whose key signed it.
-    fn read_list(&self, der: &[u8]) -> Result<(Held, Vec<usize>), String> {
+    fn read_list(&self, der: &[u8]) -> Result<(Held, Vec<usize>), Unfit> {
         if der.len() > LIST_LIMIT {
-            return Err(format!(
+            return Err(Unfit::Bad(format!(
                 "the revocation list is larger than {LIST_LIMIT} bytes"
-            ));
+            )));
         }
-        let unreadable =
-            |error: &dyn std::fmt::Display| format!("the revocation list can't be read: {error}");
+        let unreadable = |error: &dyn std::fmt::Display| {
+            Unfit::Bad(format!("the revocation list can't be read: {error}"))
+        };
         let owned =
             webpki::OwnedCertRevocationList::from_der(der).map_err(|error| unreadable(&error))?;
         let (_, list) =
             CertificateRevocationList::from_der(der).map_err(|error| unreadable(&error))?;
         let authority = text::shown(&list.issuer().to_string(), 256);
+        let signers: Vec<usize> = (self.0.iter().enumerate())
+            .filter(|(_, anchor)| anchor.signed(&list))
+            .map(|(index, _)| index)
+            .collect();
+        let Some(signer) = signers.first().and_then(|index| self.0.get(*index)) else {
+            return Err(Unfit::Foreign(format!(
+                "the revocation list of {authority} is not signed by this authority"
+            )));
+        };
         if list
             .extensions()
             .iter()
             .any(|extension| extension.oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT)
         {
-            return Err(format!(
+            return Err(Unfit::Bad(format!(
                 "the revocation list of {authority} covers only a part of its certificates; give the complete list"
-            ));
+            )));
         }
         let number = list.crl_number().ok_or_else(|| {
-            format!("the revocation list of {authority} has no number; give one with a CRL number")
+            Unfit::Bad(format!(
+                "the revocation list of {authority} has no number; give one with a CRL number"
+            ))
         })?;
-        let signers: Vec<usize> = (self.0.iter().enumerate())
-            .filter(|(_, anchor)| anchor.signed(&list))
-            .map(|(index, _)| index)
-            .collect();
-        if signers.is_empty() {
-            return Err(format!(
-                "the revocation list of {authority} is not signed by this authority"
-            ));
-        }
         let bytes = number.to_bytes_be();
         let held = Held {
             info: RevocationList {
                 authority,
+                key: signer.key,
                 number: number.to_string(),
                 next_update: list
                     .next_update()
                     .map(|time| Wall::from_seconds(time.timestamp())),
                 hash: Sha256::of(der),
-                pem: pem("X509 CRL", der),
+                pem: pem::encode("X509 CRL", der),
             },
             number: Number(bytes.len(), bytes),
             list: Arc::new(owned.into()),
@@ -267,6 +331,7 @@ impl Anchor {
             return Err(format!("the key of {name} is neither P-256 nor Ed25519"));
         }
         Ok(Self {
+            key: Sha256::of(parsed.public_key().raw),
             certificate,
             anchor,
             list: None,
@@ -338,7 +403,8 @@ fn untrusted(error: &webpki::Error) -> Untrusted {
     use webpki::Error;
     match error {
         Error::CertRevoked => Untrusted::Revoked,
-        Error::CertExpired { .. } | Error::CertNotValidYet { .. } => Untrusted::Expired,
+        Error::CertExpired { .. } => Untrusted::Expired,
+        Error::CertNotValidYet { .. } => Untrusted::NotYet,
         Error::CrlExpired { next_update, .. } => {
             let due = Wall::from_seconds(i64::try_from(next_update.as_secs()).unwrap_or(i64::MAX));
             Untrusted::RevocationUnknown(format!(
@@ -349,38 +415,58 @@ fn untrusted(error: &webpki::Error) -> Untrusted {
         Error::UnknownRevocationStatus => Untrusted::RevocationUnknown(
             "no list is held of one of the authorities in the chain".to_owned(),
         ),
-        Error::UnknownIssuer => Untrusted::NotSigned("the issuer is not the authority".to_owned()),
+        Error::UnknownIssuer => Untrusted::Foreign,
         other => Untrusted::NotSigned(text::shown(&other.to_string(), 200)),
     }
 }
 
-/// Of the refusals of several authorities the one that came furthest is told.
-const fn rank(error: &Untrusted) -> u8 {
+/// Of the verdicts of several authorities the highest counts: a revocation, then the one that
+/// vouches, then the refusal that came furthest.
+const fn rank(error: Option<&Untrusted>) -> u8 {
     match error {
-        Untrusted::NotSigned(_) => 0,
-        Untrusted::Expired => 1,
-        Untrusted::RevocationUnknown(_) => 2,
-        Untrusted::Revoked => 3,
+        Some(Untrusted::Foreign) => 0,
+        Some(Untrusted::NotSigned(_)) => 1,
+        Some(Untrusted::NotYet | Untrusted::Expired) => 2,
+        Some(Untrusted::RevocationUnknown(_)) => 3,
+        None => 4,
+        Some(Untrusted::Revoked) => 5,
     }
 }
 
-fn unix(at: Wall) -> UnixTime {
+/// A time as rustls and webpki want it; the epoch for earlier ones.
+pub fn unix(at: Wall) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(
         u64::try_from(at.seconds()).unwrap_or(0),
     ))
 }
 
-/// PEM (RFC 7468) of what a label names, lines of 64 characters.
-pub fn pem(label: &str, der: &[u8]) -> String {
-    let base64 = STANDARD.encode(der);
-    let mut pem = format!("-----BEGIN {label}-----\n");
-    let mut rest = base64.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = after;
-    }
-    pem.push_str(&format!("-----END {label}-----\n"));
-    pem
+/// The number of a revocation list (PEM) as [`RevocationList::number`] has it; `None`: it is none.
+pub fn list_number(text: &str) -> Option<String> {
+    let lists = pem::lists(text.as_bytes()).ok()?;
+    let (_, list) = CertificateRevocationList::from_der(lists.first()?).ok()?;
+    list.crl_number().map(ToString::to_string)
+}
+
+/// The DNS names in a certificate's subject alternative names; empty where it can't be read.
+pub fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let names = extension.value.general_names.iter();
+    names
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// When a certificate ends; `None`: it can't be read.
+pub fn not_after(certificate: &CertificateDer<'_>) -> Option<Wall> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let end = certificate.validity().not_after.timestamp();
+    Some(Wall::from_seconds(end))
 }

@@ -41,6 +41,7 @@ use crate::media::relay::RelayId;
 use crate::media::sink::State;
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
+use crate::pki::Kept;
 use crate::policy::gate::{Command, Fresh, Gate, Rulebook, Ticket};
 use crate::reason::Reason;
 
@@ -353,7 +354,7 @@ impl Brain {
             Command::KeepRevocation(list) => {
                 let state_dir: PathBuf = self.parts.loaded.settings.state_dir.clone();
                 self.aside.spawn_blocking(move || {
-                    if let Err(error) = rules::keep(&state_dir, &list) {
+                    if let Err(error) = Kept::writing(&state_dir).keep(&list) {
                         tracing::error!(%error, "a revocation list could not be kept; it is in force until the next start");
                     }
                 });

@@ -42,6 +42,7 @@ use crate::link;
 use crate::link::dial::Dialer;
 use crate::metrics;
 use crate::metrics::health::Checks;
+use crate::pki;
 use crate::policy::gate::Gate;
 
 /// Reloads that wait.
@@ -77,7 +78,7 @@ impl Default for Options {
 pub enum Error {
     /// A file that the settings name.
     #[error(transparent)]
-    File(#[from] rules::Error),
+    File(#[from] pki::Error),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] writer::Error),
@@ -310,8 +311,8 @@ type Opened = (
 
 /// What takes the disk's time.
 fn open(settings: &Arc<settings::Gateway>, clock: Clock) -> Result<Opened, Error> {
-    let signer = rules::signer(&settings.tls)?;
-    let certificate = rules::read(&settings.tls.certificate)?;
+    let signer = pki::signer(&settings.tls)?;
+    let certificate = pki::text(&settings.tls.certificate)?;
     let (writer, recovered) = Writer::open(writer::Options {
         state_dir: settings.state_dir.clone(),
         owner: settings.commune.to_string(),

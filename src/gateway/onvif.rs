@@ -482,3 +482,13 @@ impl From<Refused> for Error {
         }
     }
 }
+/// What fuzzing feeds: a device's answer.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(document: &[u8]) {
+    if let Ok(answer) = message::answer(document) {
+        message::media_path(&answer, Media::Ver20);
+        message::profiles(&answer);
+        message::stream_uri(&answer);
+        message::time(&answer);
+    }
+}

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use prometheus::IntCounter;
+use quinn::{ConnectionError, SendStream, WriteError};
 use tokio::sync::mpsc;
 
 use super::turns::{LinkTurns, Seat, SharedLink};
@@ -20,7 +21,6 @@ use crate::clock::{Boot, Clock};
 use crate::format::cause::Cause;
 use crate::format::ids::CameraId;
 use crate::link::group::GroupWriter;
-use crate::link::transport::{Closed, SendStream, WriteError};
 use crate::link::{Carried, Link, priority};
 use crate::media::backlog::{Backlog, Entry, JUMP_AFTER, Step};
 use crate::media::relay::Class;
@@ -541,7 +541,7 @@ impl Inner {
     }
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<SendStream, Closed>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<SendStream, ConnectionError>> + Send>>;
 
 type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -554,7 +554,11 @@ struct Task {
 
 impl Task {
     /// A stream, when the peer allows one more.
-    fn open(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Result<SendStream, Closed>> {
+    fn open(
+        &mut self,
+        link: &Link,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<SendStream, ConnectionError>> {
         let opening = self.opening.get_or_insert_with(|| {
             let connection = link.connection.clone();
             Box::pin(async move { connection.open_uni().await })

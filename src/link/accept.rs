@@ -1,5 +1,5 @@
-//! Accepts gateways at the receiver, over QUIC and over TCP on the same port
-//! number: one live link per commune, the newest wins, whatever carries it.
+//! Accepts gateways at the receiver, over UDP and over TCP on the same port number: one
+//! live link per commune, the newest wins, whatever carries it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -7,20 +7,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use quinn::SendStream;
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::endpoint::{self, Error};
-use super::handshakes::{Handshake, Handshakes};
+use super::endpoint::{self, Carrier, Error};
+use super::handshakes::Handshakes;
 use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
 use super::socket::{Parity, Taking};
 use super::tls::{self, Peers};
-use super::transport::{Closed, Connection, SendStream};
-use super::{Event, Link, TakesGroups, control, priority, tcp};
+use super::transport::{Closed, Connection};
+use super::{Event, Link, TakesGroups, control, priority, tunnel};
 use crate::clock::{Boot, Clock};
 use crate::config::settings;
 use crate::format::control::{ToGateway, ToReceiver};
@@ -28,7 +29,7 @@ use crate::format::ids::CommuneId;
 use crate::metrics;
 use crate::reason::Reason;
 
-/// QUIC handshakes at once, before the peer's certificate is known to be good;
+/// Handshakes over UDP at once, before the peer's certificate is known to be good;
 /// those of TCP are counted apart ([`super::handshakes`]).
 const HANDSHAKES: usize = 128;
 /// From this many on a client must first prove that its address is its own.
@@ -75,10 +76,10 @@ pub struct Parts {
 pub struct Acceptor {
     parts: Parts,
     sockets: Vec<Pair>,
-    /// TCP's TLS settings of now.
-    config: Arc<watch::Sender<Arc<rustls::ServerConfig>>>,
-    /// The tasks of TCP connections, which end with them.
-    drivers: TaskTracker,
+    /// The settings of tunnels now.
+    tunnels: Arc<watch::Sender<tunnel::Server>>,
+    /// The tasks of tunnels, which end with them.
+    carriers: TaskTracker,
     accepted: Arc<watch::Sender<Accepted>>,
     sessions: Arc<AtomicU64>,
     live: Arc<Mutex<BTreeMap<String, Live>>>,
@@ -108,7 +109,7 @@ impl Acceptor {
     /// before [`Acceptor::run`].
     pub fn bind(settings: &settings::Receiver, parts: Parts) -> Result<Self, Error> {
         let end = tls::server(settings, &parts.clock)?;
-        let config = endpoint::server_config(&end)?;
+        let config = endpoint::server_config(&end, Carrier::Udp)?;
         let lasting = tls::lasting_secret(&settings.tls)?;
         let sockets = settings
             .link_listen
@@ -118,8 +119,8 @@ impl Acceptor {
         Ok(Self {
             parts,
             sockets,
-            config: Arc::new(watch::Sender::new(tcp::socket::server_config(&end))),
-            drivers: TaskTracker::new(),
+            tunnels: Arc::new(watch::Sender::new(tunnel::Server::new(&end)?)),
+            carriers: TaskTracker::new(),
             accepted: Arc::new(watch::Sender::new(accepted(settings, &end.peers))),
             sessions: Arc::default(),
             live: Arc::default(),
@@ -141,11 +142,12 @@ impl Acceptor {
     /// all stays as it was.
     pub fn reload(&self, settings: &settings::Receiver) -> Result<(), Error> {
         let end = tls::server(settings, &self.parts.clock)?;
-        let config = endpoint::server_config(&end)?;
+        let config = endpoint::server_config(&end, Carrier::Udp)?;
+        let tunnels = tunnel::Server::new(&end)?;
         for pair in &self.sockets {
             pair.quic.set_server_config(Some(config.clone()));
         }
-        self.config.send_replace(tcp::socket::server_config(&end));
+        self.tunnels.send_replace(tunnels);
         self.accepted.send_replace(accepted(settings, &end.peers));
         Ok(())
     }
@@ -160,12 +162,12 @@ impl Acceptor {
             loops.spawn(self.clone().serve_tcp(tcp, token.clone()));
         }
         while loops.join_next().await.is_some() {}
-        self.drivers.close();
+        self.carriers.close();
         let parted = async {
             for pair in &self.sockets {
                 pair.quic.wait_idle().await;
             }
-            self.drivers.wait().await;
+            self.carriers.wait().await;
         };
         // The closing packets leave within a moment; nobody waits longer.
         let _ = tokio::time::timeout(Duration::from_secs(1), parted).await;
@@ -182,8 +184,13 @@ impl Acceptor {
                 incoming = endpoint.accept() => {
                     let Some(incoming) = incoming else { break };
                     let Some((incoming, permit)) = self.admit(incoming) else { continue };
-                    let parity = parity.clone();
-                    tasks.spawn(self.clone().answer((incoming, parity), permit, token.clone()));
+                    let address = incoming.remote_address();
+                    let connecting = async move {
+                        let connected = incoming.await.map(Connection::from);
+                        connected.map_err(|error| Closed::from(error).to_string())
+                    };
+                    let with = (permit, Some(parity.clone()));
+                    tasks.spawn(self.clone().answer(address, connecting, with, token.clone()));
                 }
             }
         }
@@ -225,10 +232,17 @@ impl Acceptor {
             };
             match taken {
                 Ok((stream, address)) => {
-                    if let Some(permit) = self.tcp_handshakes.admit(address) {
-                        let answer = self.clone().answer_tcp(stream, permit, token.clone());
-                        tasks.spawn(answer);
-                    }
+                    let Some(permit) = self.tcp_handshakes.admit(address) else {
+                        continue;
+                    };
+                    let tunnels = self.tunnels.borrow().clone();
+                    let carriers = self.carriers.clone();
+                    let connecting = async move { tunnels.accept(stream, &carriers).await };
+                    let with = (permit, None);
+                    tasks.spawn(
+                        self.clone()
+                            .answer(address, connecting, with, token.clone()),
+                    );
                 }
                 Err(error) => {
                     tracing::warn!(%error, "TCP connection of a link not taken");
@@ -241,42 +255,18 @@ impl Acceptor {
         while tasks.join_next().await.is_some() {}
     }
 
-    /// One QUIC connection, from its handshake to its end.
+    /// One connection, from its handshake to its end. `parity`: of the socket that it came
+    /// to, if that has any.
     async fn answer(
         self,
-        (incoming, parity): (quinn::Incoming, Parity),
-        permit: OwnedSemaphorePermit,
+        address: SocketAddr,
+        connecting: impl Future<Output = Result<Connection, String>>,
+        (permit, parity): (impl Sized, Option<Parity>),
         token: CancellationToken,
     ) {
-        let address = incoming.remote_address();
-        let handshake = async {
-            let connecting = incoming.accept().map_err(Closed::from);
-            let connection = match connecting {
-                Ok(connecting) => connecting.await.map_err(Closed::from),
-                Err(closed) => Err(closed),
-            };
-            self.open(connection.map_err(|closed| closed.to_string())?.into())
-                .await
-        };
+        let handshake = async { self.open(connecting.await?).await };
         if let Some(opened) = set_up(address, handshake, permit, &token).await {
-            self.link(opened, Some(parity), token).await;
-        }
-    }
-
-    /// The same for TCP.
-    async fn answer_tcp(self, stream: TcpStream, permit: Handshake, token: CancellationToken) {
-        let Ok(address) = stream.peer_addr() else {
-            return;
-        };
-        let handshake = async {
-            let config = Arc::clone(&self.config.borrow());
-            let connection = tcp::socket::accept(stream, config, &self.drivers)
-                .await
-                .map_err(|error| error.to_string())?;
-            self.open(Connection::Tcp(connection)).await
-        };
-        if let Some(opened) = set_up(address, handshake, permit, &token).await {
-            self.link(opened, None, token).await;
+            self.link(opened, parity, token).await;
         }
     }
 
@@ -293,11 +283,13 @@ impl Acceptor {
                     .identify(&chain, now)
                     .map_err(|error| error.to_string())
             })?;
-        let (mut send, receive) = connection
-            .accept_control()
-            .await
-            .map_err(|closed| closed.to_string())?;
-        send.set_priority(priority::CONTROL);
+        let accepted = connection.accept_bi().await;
+        let (mut send, receive) = accepted.map_err(|error| match connection.close_reason() {
+            Some(closed) => closed.to_string(),
+            None => Closed::from(error).to_string(),
+        })?;
+        // An error says that the stream is over, which the next step says too.
+        let _ = send.set_priority(priority::CONTROL);
         let mut receive = control::Receiver::new(receive);
         let first = receive.frame().await.map_err(|error| error.to_string())?;
         if !first.is_empty() {
@@ -411,7 +403,7 @@ impl Pair {
             tries -= 1;
             let (quic, parity) = endpoint::listen(address, config.clone(), lasting)?;
             let bound = quic.local_addr().unwrap_or(address);
-            match tcp::socket::listen(bound) {
+            match tunnel::listen(bound) {
                 Ok(tcp) => {
                     return Ok(Self {
                         quic,
@@ -477,7 +469,7 @@ struct ReceiverSide {
     clock: Clock,
     /// Way there and back, and the gateway's clock minus ours: µs.
     comparisons: VecDeque<(i64, i64)>,
-    /// Parity of this link, over QUIC.
+    /// Parity of this link, over UDP.
     taking: Option<Taking>,
     /// Packets made anew, as the gateway was told.
     told: u64,

@@ -14,7 +14,9 @@
 //!   key frame after a pause pays no slow start. On one that did, it is what the path
 //!   holds and a part of the allowance; more while nothing queues, so that a rate that
 //!   has grown is found.
-//! * **Loss** below a tenth of the packets is the radio's, not ours.
+//! * **Loss** below a tenth of the packets is the radio's, not ours. Through a tunnel it
+//!   shows as a delay of a round trip, in which TCP sends again what was lost: there no
+//!   shorter one is taken for a queue.
 //!
 //! Pure: all times are passed in.
 
@@ -51,6 +53,8 @@ const LEAST_SPAN: Duration = Duration::from_millis(5);
 pub struct Config {
     /// Bytes that may be under way before anything is known of the path.
     pub initial_window: u64,
+    /// TCP carries the packets, and hides losses behind delays.
+    pub is_tunnel: bool,
     /// Where controllers tell what they know.
     pub known: Arc<Known>,
 }
@@ -100,6 +104,7 @@ impl ControllerFactory for Config {
 pub struct Adaptive {
     known: Arc<Known>,
     initial: u64,
+    is_tunnel: bool,
     mtu: u64,
     window: u64,
     least: LeastRoundTrip,
@@ -247,6 +252,7 @@ impl Adaptive {
         let new = Self {
             known: Arc::clone(&config.known),
             initial: config.initial_window,
+            is_tunnel: config.is_tunnel,
             mtu: u64::from(mtu),
             window: config.initial_window,
             least: LeastRoundTrip::default(),
@@ -277,7 +283,12 @@ impl Adaptive {
         let (Some(least), Some(fastest)) = (self.least.get(), round.least) else {
             return;
         };
-        let queues = fastest.saturating_sub(least) > self.allowance();
+        let sent_again = if self.is_tunnel {
+            least
+        } else {
+            Duration::ZERO
+        };
+        let queues = fastest.saturating_sub(least) > self.allowance() + sent_again;
         let rate = round.spaced_rate().unwrap_or_else(|| round.whole_rate(now));
         let is_lossy = self.loss.note(&round, self.mtu);
         let is_least = self.window <= LEAST_PACKETS * self.mtu;

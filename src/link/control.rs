@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use quinn::{RecvStream, SendStream, WriteError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
-use super::transport::{self, Connection, RecvStream, SendStream, WriteError};
+use super::transport::Connection;
 use crate::format::control::MESSAGE_LIMIT;
 use crate::reason::Reason;
 
@@ -142,7 +143,7 @@ impl Sender {
 pub enum ReadError {
     /// The stream or the link ended.
     #[error("control stream: {0}")]
-    Stream(#[from] transport::ReadError),
+    Stream(#[from] quinn::ReadExactError),
     /// The message is over its limit.
     #[error("control message of {0} bytes, at most {MESSAGE_LIMIT} allowed")]
     TooLong(usize),

@@ -1,10 +1,11 @@
 //! Dials the centres from the gateway: one link to each, for as long as an
 //! agreement names it, again and again with backoff.
 //!
-//! A link over TCP is the second best ([`super::reach`]): while it stands QUIC is
-//! tried again now and then, and once a link over QUIC is open on both sides it
-//! takes the place of the other, which to the control plane is a link that was
-//! lost and came back.
+//! A link over TCP is the second best ([`super::reach`]): while it lives UDP is tried
+//! again now and then, and once a link over UDP is open on both sides it takes the place
+//! of the other, which to the control plane is a link that was lost and came back. A link
+//! over UDP that carries relays and hears nothing any more gives way to one over TCP in
+//! the same manner, once TCP gets through and UDP still does not.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,16 +17,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::congestion::Known;
-use super::endpoint::{self, Error, IDLE_TIMEOUT};
+use super::endpoint::{self, Carrier, Error, IDLE_TIMEOUT};
 pub use super::reach::Pace;
 use super::reach::{CONNECT_TIMEOUT, Opened, Sockets, Way, resolve};
 use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
 use super::socket::Giving;
 use super::stats::Recorder;
 use super::tls::{self, Peers};
-use super::transport::{Connection, Transport};
-use super::{Event, Link, tcp};
+use super::transport::Transport;
+use super::tunnel;
+use super::{Event, Link};
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::connect;
@@ -33,6 +34,7 @@ use crate::format::backoff::Backoff;
 use crate::format::control::{ToGateway, ToReceiver};
 use crate::format::ids::CentreId;
 use crate::metrics;
+use crate::pki::Kept;
 use crate::reason::Reason;
 
 /// Waits between rounds over a centre's addresses.
@@ -51,6 +53,10 @@ const SPREAD: Duration = Duration::from_secs(5);
 const REGAIN_FOR: Duration = Duration::from_secs(15 * 60);
 /// How long a link over TCP that carries relays is silent before another is opened.
 const TCP_PATIENCE: Duration = Duration::from_millis(1_500);
+/// Pause once TCP gets through while UDP is silent. Where both were cut, UDP answers by
+/// then: a probe leaves every 200 ms, and its answer takes half the round trips of TCP and
+/// TLS.
+const UDP_HOLD: Duration = Duration::from_millis(500);
 /// How often a link is looked at: send window, figures.
 const TICK: Duration = Duration::from_millis(250);
 /// A link that stood this long counts as a success.
@@ -94,7 +100,8 @@ pub struct Dialer {
 impl Dialer {
     /// Reads certificates and keys; nothing is dialled before [`Dialer::run`].
     pub fn new(settings: &settings::Gateway, parts: Parts) -> Result<Self, Error> {
-        let (targets, accepted) = targets(settings, &parts.clock)?;
+        let kept = Kept::writing(&settings.state_dir);
+        let (targets, accepted) = targets(settings, &kept, &parts.clock)?;
         Ok(Self {
             parts,
             targets: watch::Sender::new(targets),
@@ -107,7 +114,8 @@ impl Dialer {
     /// Follows new settings: new centres are dialled, links to those that are
     /// gone or no longer accepted end. On an error all stays as it was.
     pub fn reload(&self, settings: &settings::Gateway) -> Result<(), Error> {
-        let (targets, accepted) = targets(settings, &self.parts.clock)?;
+        let kept = Kept::writing(&settings.state_dir);
+        let (targets, accepted) = targets(settings, &kept, &self.parts.clock)?;
         self.targets.send_replace(targets);
         self.accepted.send_replace(accepted);
         self.uplink.send_replace(settings.uplink.clone());
@@ -120,7 +128,7 @@ impl Dialer {
         let sockets = Sockets {
             quic,
             parity,
-            drivers: TaskTracker::new(),
+            carriers: TaskTracker::new(),
         };
         let mut watching = self.targets.subscribe();
         let mut centres: BTreeMap<CentreId, tokio::task::AbortHandle> = BTreeMap::new();
@@ -155,6 +163,7 @@ impl Dialer {
 /// Whom the settings want dialled, and how each is checked.
 pub(super) fn targets(
     settings: &settings::Gateway,
+    kept: &Kept,
     clock: &Clock,
 ) -> Result<(Targets, Accepted), Error> {
     let mut targets: BTreeMap<CentreId, Target> = BTreeMap::new();
@@ -170,15 +179,18 @@ pub(super) fn targets(
             }
             continue;
         }
-        let end = tls::client(&agreement.tls, agreement.centre.as_str(), clock)?;
+        let end = tls::client(&agreement.tls, agreement.centre.as_str(), kept, clock)?;
         let known = Arc::default();
+        let tunnel_known = Arc::default();
+        let address = agreement.addresses.first().map_or("", String::as_str);
         let target = Target {
             addresses: agreement.addresses.clone(),
             way: Way {
                 centre: agreement.centre.as_str().to_owned(),
-                quic: endpoint::client_config(&end, &settings.uplink, &known)?,
-                tcp: tcp::socket::client_config(&end),
+                quic: endpoint::client_config(&end, &settings.uplink, &known, Carrier::Udp)?,
                 known,
+                tunnel: tunnel::Client::new(&end, address, &settings.uplink, &tunnel_known)?,
+                tunnel_known,
             },
         };
         accepted.insert(agreement.centre.as_str().to_owned(), end.peers);
@@ -284,9 +296,13 @@ impl Centre {
         let target = self.dialer.targets.borrow().get(&self.name).cloned();
         if let (Some(lost), Some(target)) = (lost, target) {
             let left = REGAIN_FOR.saturating_sub(lost.at.elapsed());
-            let regained = self
-                .sockets
-                .regain(&target.way, lost.address, lost.transport, lost.rtt);
+            let regained = self.sockets.regain(
+                &target.way,
+                lost.address,
+                lost.transport,
+                lost.rtt,
+                lost.hold,
+            );
             if let Ok(opened) = tokio::time::timeout(left, regained).await {
                 return opened;
             }
@@ -316,22 +332,21 @@ impl Centre {
         }
     }
 
-    /// Runs a link until it ends or another takes its place: over QUIC that of one over
+    /// Runs a link until it ends or another takes its place: over UDP that of one over
     /// TCP, a new one that of one that is silent. Also says how it was lost where it
     /// carried relays.
     async fn serve_one(&self, opened: Opened) -> (Option<Lost>, Option<Opened>) {
         let transport = opened.transport();
-        let known = match &opened.connection {
-            Connection::Tcp(connection) => Arc::clone(connection.known()),
-            Connection::Quic(_) => self.known(),
-        };
-        let link = Link::new(opened.connection.clone(), known);
+        let target = self.dialer.targets.borrow().get(&self.name).cloned();
+        let known = target.map(|target| Arc::clone(target.way.known(transport)));
+        let link = Link::new(opened.connection.clone(), known.unwrap_or_default());
         let lost = |was_relaying: bool, rtt| {
             was_relaying.then(|| Lost {
                 transport,
                 address: link.peer_address(),
                 rtt,
                 at: Instant::now(),
+                hold: Duration::ZERO,
             })
         };
         let rtt = link.rtt();
@@ -363,10 +378,10 @@ impl Centre {
             }
             opened = &mut other => opened,
         };
-        let cause = if opened.transport() == transport {
-            "the path is back, a new link takes the place of the silent one"
-        } else {
-            "UDP gets through again, back to QUIC"
+        let cause = match (transport, opened.transport()) {
+            (Transport::Tcp, Transport::Quic) => "UDP gets through again, back to QUIC",
+            (Transport::Quic, Transport::Tcp) => "UDP gets no answer any more, TCP does",
+            _ => "the path is back, a new link takes the place of the silent one",
         };
         tracing::info!(centre = %self.name, "{cause}");
         session::close(&link.connection, Reason::LinkLost, cause);
@@ -376,31 +391,35 @@ impl Centre {
     }
 
     /// Waits until a link that carries relays has been silent for long, and opens another
-    /// unless it is heard again meanwhile. QUIC's probes find the path again by themselves,
-    /// so there only the centre's other addresses are to be gained; the kernel's over TCP
-    /// come the later the longer the path was cut.
+    /// unless it is heard again meanwhile. QUIC's probes over UDP find the path again by
+    /// themselves, so there TCP is tried beside them, in case UDP alone is dropped, and much
+    /// later the centre's other addresses; the kernel's probes over TCP come the later the
+    /// longer the path was cut.
     async fn replace_silent(&self, link: &Link) -> Opened {
-        let patience = match link.transport() {
-            Transport::Quic => IDLE_TIMEOUT,
-            Transport::Tcp => TCP_PATIENCE,
+        let (patience, hold) = match link.transport() {
+            Transport::Quic => (self.dialer.parts.pace.tcp_beside, UDP_HOLD),
+            Transport::Tcp => (TCP_PATIENCE, Duration::ZERO),
         };
         loop {
             link.silent_for(patience).await;
             let lost = Lost {
-                transport: link.transport(),
+                transport: Transport::Tcp,
                 address: link.peer_address(),
                 rtt: link.rtt(),
                 at: Instant::now(),
+                hold,
             };
-            let again = async {
-                match link.transport() {
-                    Transport::Quic => self.reconnect().await,
-                    Transport::Tcp => self.regain(Some(&lost)).await,
+            let elsewhere = async {
+                if link.transport() == Transport::Tcp {
+                    std::future::pending::<()>().await;
                 }
+                link.silent_for(IDLE_TIMEOUT).await;
+                self.reconnect().await
             };
             tokio::select! {
                 () = link.heard() => {}
-                opened = again => return opened,
+                opened = self.regain(Some(&lost)) => return opened,
+                opened = elsewhere => return opened,
             }
         }
     }
@@ -419,14 +438,6 @@ impl Centre {
         }
     }
 
-    /// What congestion control knows of the way there over QUIC.
-    fn known(&self) -> Arc<Known> {
-        let targets = self.dialer.targets.borrow();
-        targets
-            .get(&self.name)
-            .map_or_else(Arc::default, |target| Arc::clone(&target.way.known))
-    }
-
     /// Parity for a link, where it may have any.
     fn giving(&self, link: &Link) -> Option<Giving> {
         let uplink = self.dialer.uplink.borrow().clone();
@@ -442,7 +453,7 @@ impl Centre {
         })
     }
 
-    /// Waits until a link over QUIC is open on both sides.
+    /// Waits until a link over UDP is open on both sides.
     async fn return_to_quic(&self) -> Opened {
         let pace = self.dialer.parts.pace.quic_again;
         loop {
@@ -518,6 +529,8 @@ struct Lost {
     address: std::net::SocketAddr,
     rtt: Duration,
     at: Instant,
+    /// See [`Sockets::regain`].
+    hold: Duration,
 }
 
 /// What the gateway does with its links.
@@ -527,7 +540,7 @@ struct GatewaySide {
     metrics: Arc<metrics::Gateway>,
     centre: String,
     ticks: u32,
-    /// Parity, over QUIC.
+    /// Parity, over UDP.
     giving: Option<Giving>,
     was_relaying: Arc<AtomicBool>,
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use quinn::congestion::CubicConfig;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TokioRuntime,
     TransportConfig, VarInt,
@@ -16,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::congestion::{self, Known};
 use super::socket::{Parity, ParitySocket};
-use super::{tls, window};
+use super::{exchange, tls, tunnel, window};
 use crate::config::settings::{Congestion, Uplink};
 
 /// Asked of the kernel for each direction: the usual default of 208 KB loses 1
@@ -109,18 +108,38 @@ pub fn piece(window: u64) -> usize {
         .clamp(LEAST_PIECE, MOST_PIECE)
 }
 
+/// What carries QUIC's datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// UDP: their size is found out.
+    Udp,
+    /// A tunnel: all are as large as it takes.
+    Tunnel,
+}
+
 /// Transport settings of either end.
 pub fn transport(
     initial_window: u64,
     uni_streams: u32,
     congestion: Congestion,
     known: &Arc<Known>,
+    carrier: Carrier,
 ) -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
     acks.max_ack_delay(Some(ACK_DELAY));
-    let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(MTU_LIMIT);
     let mut transport = TransportConfig::default();
+    match carrier {
+        Carrier::Udp => {
+            let mut discovery = MtuDiscoveryConfig::default();
+            discovery.upper_bound(MTU_LIMIT);
+            transport.mtu_discovery_config(Some(discovery));
+        }
+        Carrier::Tunnel => drop(
+            transport
+                .mtu_discovery_config(None)
+                .initial_mtu(tunnel::DATAGRAM),
+        ),
+    }
     transport
         .initial_rtt(FIRST_RTT)
         .keep_alive_interval(Some(KEEP_ALIVE))
@@ -133,7 +152,6 @@ pub fn transport(
         .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
         // Follows the congestion window later on.
         .send_window(send_window(initial_window))
-        .mtu_discovery_config(Some(discovery))
         .ack_frequency_config(Some(acks))
         .datagram_receive_buffer_size(Some(PROBES_KEPT));
     match congestion {
@@ -141,6 +159,7 @@ pub fn transport(
             let known = Arc::clone(known);
             let ours = congestion::Config {
                 initial_window,
+                is_tunnel: carrier == Carrier::Tunnel,
                 known,
             };
             transport.congestion_controller_factory(Arc::new(window::Config::new(ours)));
@@ -159,8 +178,9 @@ pub fn client_config(
     end: &tls::End<rustls::ClientConfig>,
     uplink: &Uplink,
     known: &Arc<Known>,
+    carrier: Carrier,
 ) -> Result<quinn::ClientConfig, Error> {
-    let crypto = QuicClientConfig::try_from(Arc::clone(&end.config))?;
+    let crypto = exchange::Client::new(&end.config)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     // The gateway takes no unidirectional streams at all, and opens the one
     // bidirectional stream itself.
@@ -169,6 +189,7 @@ pub fn client_config(
         0,
         uplink.congestion,
         known,
+        carrier,
     );
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
     config.transport_config(Arc::new(transport));
@@ -176,8 +197,11 @@ pub fn client_config(
 }
 
 /// Server settings.
-pub fn server_config(end: &tls::End<rustls::ServerConfig>) -> Result<quinn::ServerConfig, Error> {
-    let crypto = QuicServerConfig::try_from(Arc::clone(&end.config))?;
+pub fn server_config(
+    end: &tls::End<rustls::ServerConfig>,
+    carrier: Carrier,
+) -> Result<quinn::ServerConfig, Error> {
+    let crypto = exchange::Server::new(&end.config)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
         .transport_config(Arc::new(transport(
@@ -186,6 +210,7 @@ pub fn server_config(end: &tls::End<rustls::ServerConfig>) -> Result<quinn::Serv
             Congestion::Fanal,
             // It sends control messages only: nobody asks what it knows.
             &Arc::default(),
+            carrier,
         )))
         .max_incoming(INCOMING_LIMIT)
         .incoming_buffer_size(INCOMING_BYTES.0)

@@ -5,8 +5,9 @@ use std::fmt::Debug;
 use std::pin::Pin;
 use std::time::Duration;
 
+use quinn::RecvStream;
+
 use super::Link;
-use super::transport::RecvStream;
 use crate::clock::Boot;
 use crate::format::ids::CommuneId;
 

@@ -1,11 +1,12 @@
 //! One group of pictures on one unidirectional stream: its writer and reader.
 //! The bytes are those of [`crate::media::wire`].
 
+use std::pin::pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use quinn::{RecvStream, SendStream, WriteError};
 
-use super::transport::{self, RecvStream, SendStream, WriteError};
 use crate::media::unit::AccessUnit;
 use crate::media::wire::{
     self, ABANDONED, DecodeError, Fixed, GROUP_HEADER, GroupHeader, UNIT_HEADER, UnitHeader,
@@ -27,9 +28,9 @@ pub struct GroupWriter {
 
 impl GroupWriter {
     /// A writer on a new stream, with this priority.
-    pub fn new(stream: impl Into<SendStream>, header: &GroupHeader, priority: i32) -> Self {
+    pub fn new(stream: SendStream, header: &GroupHeader, priority: i32) -> Self {
         let writer = Self {
-            stream: stream.into(),
+            stream,
             pending: [Bytes::new(), Bytes::new()],
             rest: Bytes::new(),
             header: Some(header.encode()),
@@ -41,7 +42,8 @@ impl GroupWriter {
 
     /// Changes the priority; a raise takes effect when the stream is next served.
     pub fn set_priority(&self, priority: i32) {
-        self.stream.set_priority(priority);
+        // An error says that the stream is over: nothing to order.
+        let _ = self.stream.set_priority(priority);
     }
 
     /// Takes the next unit. The one before must be written.
@@ -85,7 +87,9 @@ impl GroupWriter {
             }
             let start = usize::from(self.pending[0].is_empty());
             let pending = &mut self.pending[start..];
-            std::task::ready!(self.stream.poll_write_chunks(cx, pending))?;
+            // Made for each poll: quinn documents that as cancel-safe, and remembers the
+            // waker by stream.
+            std::task::ready!(pin!(self.stream.write_chunks(pending)).poll(cx))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -93,14 +97,15 @@ impl GroupWriter {
     /// The group is complete. The writer must be kept until the grace is over,
     /// for dropping it resets what the peer has not acknowledged.
     pub fn finish(&mut self) {
-        self.stream.finish();
+        // An error says that the peer stopped the stream.
+        let _ = self.stream.finish();
     }
 
     /// Gives the group up at once: nothing of it is sent any more. Says whether
     /// there was something to give up.
     pub fn reset(&mut self, code: u32) -> bool {
         self.is_reset = true;
-        self.stream.reset(code)
+        self.stream.reset(code.into()).is_ok()
     }
 }
 
@@ -123,7 +128,7 @@ pub enum ReadError {
     Truncated,
     /// Reset by the sender, or the link is gone.
     #[error("group stream: {0}")]
-    Stream(#[from] transport::ReadError),
+    Stream(#[from] quinn::ReadError),
 }
 
 /// Chunks taken from the link at a time.
@@ -142,9 +147,9 @@ pub struct GroupReader {
 
 impl GroupReader {
     /// Reads from this stream.
-    pub fn new(stream: impl Into<RecvStream>) -> Self {
+    pub fn new(stream: RecvStream) -> Self {
         Self {
-            stream: stream.into(),
+            stream,
             chunks: [const { Bytes::new() }; CHUNKS],
             filled: 0,
             at: 0,
@@ -178,7 +183,8 @@ impl GroupReader {
 
     /// Tells the sender to stop, and why; what is buffered is thrown away.
     pub fn stop(&mut self, code: u32) {
-        self.stream.stop(code);
+        // An error says that the stream is over already.
+        let _ = self.stream.stop(code.into());
     }
 
     /// Bytes of an exact size in a buffer of that size.

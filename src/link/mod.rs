@@ -2,10 +2,9 @@
 //! a receiver. The gateway dials out. One bidirectional control stream, one
 //! unidirectional stream per group of pictures.
 //!
-//! Where UDP does not get through, the same streams go over TCP with TLS on the
-//! same port number ([`tcp`]). [`transport`] is the seam between the two; what is
-//! above it does not know which it has. The gateway tries QUIC first, says so
-//! where it must do without, and returns to it when it can ([`dial`]).
+//! Where UDP does not get through, the same QUIC goes through a TCP connection on the
+//! same port number ([`tunnel`]). The gateway tries UDP first, says so where it must do
+//! without, and returns to it when it can ([`dial`]).
 //!
 //! All of it runs on the *frames* runtime; the control plane sends commands and
 //! gets [`Event`]s over bounded channels.
@@ -16,6 +15,7 @@ pub mod control;
 pub mod dial;
 pub mod endpoint;
 mod ends;
+mod exchange;
 pub mod group;
 mod handshakes;
 pub mod priority;
@@ -26,9 +26,9 @@ mod session;
 pub mod silence;
 pub mod socket;
 pub mod stats;
-pub mod tcp;
 pub mod tls;
 pub mod transport;
+pub mod tunnel;
 pub mod window;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -87,7 +87,7 @@ pub struct Link {
     relays: watch::Sender<usize>,
     /// An answer is overdue.
     silent: Arc<AtomicBool>,
-    /// For how long nothing has come, where an answer is overdue; else nothing.
+    /// How long an answer is overdue or nothing has come; else nothing.
     unheard: watch::Sender<Duration>,
 }
 
@@ -238,7 +238,7 @@ impl Link {
         }
     }
 
-    /// Waits until an answer is overdue and nothing has come for so long.
+    /// Waits until an answer is overdue for so long, or is and nothing has come for so long.
     async fn silent_for(&self, time: Duration) {
         let mut unheard = self.unheard.subscribe();
         // The sender lives as long as this.

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::settings;
 use crate::format::control::ToGateway;
 use crate::metrics::health::{Check, State};
+use crate::pki::Kept;
 
 /// How long a centre has to refuse our certificate after the handshake, which
 /// for us is over before it has looked.
@@ -81,12 +82,13 @@ pub async fn probe(
     clock: &Clock,
     beside: bool,
 ) -> Result<Vec<Report>, Error> {
-    let (targets, _) = targets(settings, clock)?;
+    let kept = Kept::reading(&settings.state_dir);
+    let (targets, _) = targets(settings, &kept, clock)?;
     let (quic, parity) = endpoint::dial()?;
     let sockets = Sockets {
         quic,
         parity,
-        drivers: TaskTracker::new(),
+        carriers: TaskTracker::new(),
     };
     let prober = Prober {
         sockets,
@@ -142,7 +144,7 @@ struct Prober<'a> {
 impl Prober<'_> {
     async fn address(&self, way: &Way, found: SocketAddr, report: &mut Report) {
         let udp = tried(self.sockets.connect_quic(way, found)).await;
-        let tcp = tried(self.sockets.connect_tcp(way, found)).await;
+        let tcp = tried(self.sockets.connect_tcp(way, found, Duration::ZERO)).await;
         let port = found.port();
         report.add("udp", shown("UDP", port, &udp, &tcp));
         report.add("tcp", shown("TCP", port, &tcp, &udp));

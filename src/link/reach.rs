@@ -1,18 +1,18 @@
-//! Reaches one address of a centre: over QUIC, or over TCP where UDP gets no
-//! answer.
+//! Reaches one address of a centre: over UDP, or over TCP where UDP gets no answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::SendStream;
 use rustls::pki_types::ServerName;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::congestion::Known;
 use super::socket::Parity;
-use super::transport::{Closed, Connection, SendStream, Transport};
-use super::{control, priority, tcp};
+use super::transport::{Closed, Connection, Transport};
+use super::{control, priority, tunnel};
 
 /// How long one address has for its handshake, over both transports together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,9 +25,12 @@ const ADDRESS_LIMIT: usize = 16;
 /// When the other transport is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// How long QUIC is alone before TCP is tried beside it.
+    /// How long UDP has for its first answer before TCP is tried beside it.
     pub tcp_after: Duration,
-    /// On TCP: from one attempt to return to QUIC to the next, a quarter more or
+    /// How long a link over UDP that carries relays gets no answer before TCP is tried
+    /// beside it.
+    pub tcp_beside: Duration,
+    /// On TCP: from one attempt to return to UDP to the next, a quarter more or
     /// less.
     pub quic_again: Duration,
 }
@@ -36,6 +39,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             tcp_after: Duration::from_millis(1_500),
+            tcp_beside: Duration::from_secs(3),
             quic_again: Duration::from_secs(60),
         }
     }
@@ -47,23 +51,43 @@ pub(super) struct Way {
     /// The centre's name. Some (`13`) are no DNS names; what is sent to the
     /// server has no say anyway.
     pub(super) centre: String,
-    /// QUIC's settings.
+    /// QUIC's settings over UDP.
     pub(super) quic: quinn::ClientConfig,
-    /// What congestion control knows of the way over QUIC.
+    /// What congestion control knows of the way over UDP.
     pub(super) known: Arc<Known>,
-    /// TCP's.
-    pub(super) tcp: Arc<rustls::ClientConfig>,
+    /// Those of a tunnel.
+    pub(super) tunnel: tunnel::Client,
+    /// What congestion control knows of the way through tunnels.
+    pub(super) tunnel_known: Arc<Known>,
+}
+
+impl Way {
+    /// What QUIC asks the server for, which has no say in whom it accepts.
+    fn server_name(&self) -> &str {
+        match ServerName::try_from(self.centre.as_str()) {
+            Ok(_) => &self.centre,
+            Err(_) => "fanal.invalid",
+        }
+    }
+
+    /// What congestion control knows of the way over this transport.
+    pub(super) fn known(&self, over: Transport) -> &Arc<Known> {
+        match over {
+            Transport::Quic => &self.known,
+            Transport::Tcp => &self.tunnel_known,
+        }
+    }
 }
 
 /// The sockets to dial from. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Sockets {
-    /// Of all QUIC connections.
+    /// Of all connections over UDP.
     pub(super) quic: quinn::Endpoint,
     /// Its parity.
     pub(super) parity: Parity,
-    /// The tasks of TCP connections, which end with them.
-    pub(super) drivers: TaskTracker,
+    /// The tasks of tunnels, which end with them.
+    pub(super) carriers: TaskTracker,
 }
 
 /// A link whose control stream is open on both sides.
@@ -86,7 +110,7 @@ pub(super) async fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
 }
 
 impl Sockets {
-    /// Reaches an address over QUIC, or, where that gets no answer for a while,
+    /// Reaches an address over UDP, or, where that gets no answer for a while,
     /// over TCP. An answer that refuses is one: TCP would get the same.
     pub(super) async fn reach(
         &self,
@@ -104,7 +128,7 @@ impl Sockets {
             tokio::select! {
                 biased;
                 answer = &mut quic => return answer,
-                answer = self.reach_tcp(way, address) => match answer {
+                answer = self.reach_tcp(way, address, Duration::ZERO) => match answer {
                     Ok(opened) => return Ok(opened),
                     Err(cause) => tcp_refused = Some(cause),
                 },
@@ -120,7 +144,7 @@ impl Sockets {
         }
     }
 
-    /// Connects over QUIC and opens the control stream. Waits for an answer for
+    /// Connects over UDP and opens the control stream. Waits for an answer for
     /// as long as QUIC does.
     pub(super) async fn reach_quic(
         &self,
@@ -130,29 +154,36 @@ impl Sockets {
         greet(self.connect_quic(way, address).await?).await
     }
 
-    /// The same over TCP.
-    pub(super) async fn reach_tcp(&self, way: &Way, address: SocketAddr) -> Result<Opened, String> {
-        greet(self.connect_tcp(way, address).await?).await
+    /// The same over TCP, with a pause once that has got through.
+    async fn reach_tcp(
+        &self,
+        way: &Way,
+        address: SocketAddr,
+        hold: Duration,
+    ) -> Result<Opened, String> {
+        greet(self.connect_tcp(way, address, hold).await?).await
     }
 
     /// Tries one address again and again, so often that an attempt begins within a moment
     /// of the path's return: both QUIC and TCP double the time after which they send their
     /// first packet again, so no attempt grows old. `rtt`: of the link that was lost.
-    /// Never returns once the centre has refused.
+    /// `hold`: pause once TCP has got through, before the centre learns who we are and
+    /// drops the link that was. Never returns once the centre has refused.
     pub(super) async fn regain(
         &self,
         way: &Way,
         address: SocketAddr,
         over: Transport,
         rtt: Duration,
+        hold: Duration,
     ) -> Opened {
-        let age = (rtt * 8).clamp(REGAIN.0, REGAIN.1);
+        let age = (rtt * 8).clamp(REGAIN.0, REGAIN.1) + hold;
         loop {
             let next = Instant::now() + age;
             let attempt = async {
                 match over {
                     Transport::Quic => self.reach_quic(way, address).await,
-                    Transport::Tcp => self.reach_tcp(way, address).await,
+                    Transport::Tcp => self.reach_tcp(way, address, hold).await,
                 }
             };
             match timeout(age, attempt).await {
@@ -173,45 +204,38 @@ impl Sockets {
         way: &Way,
         address: SocketAddr,
     ) -> Result<Connection, String> {
-        let name = match ServerName::try_from(way.centre.as_str()) {
-            Ok(_) => way.centre.as_str(),
-            Err(_) => "fanal.invalid",
-        };
         let address = match self.quic.local_addr() {
             Ok(local) if local.is_ipv6() => mapped(address),
             _ => address,
         };
         let connection = self
             .quic
-            .connect_with(way.quic.clone(), address, name)
+            .connect_with(way.quic.clone(), address, way.server_name())
             .map_err(|error| error.to_string())?
             .await
             .map_err(|error| Closed::from(error).to_string())?;
         Ok(connection.into())
     }
 
-    /// The same over TCP.
+    /// The same over TCP, with a pause once that has got through.
     pub(super) async fn connect_tcp(
         &self,
         way: &Way,
         address: SocketAddr,
+        hold: Duration,
     ) -> Result<Connection, String> {
-        let name = ServerName::try_from(way.centre.clone())
-            .or_else(|_| ServerName::try_from("fanal.invalid"))
-            .map_err(|error| error.to_string())?;
-        let config = Arc::clone(&way.tcp);
-        let connection = tcp::socket::dial(address, name, config, &self.drivers)
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok(Connection::Tcp(connection))
+        let dialled = way.tunnel.dial(address).await;
+        let dialled = dialled.map_err(|error| error.to_string())?;
+        sleep(hold).await;
+        dialled.connect(way.server_name(), &self.carriers).await
     }
 
     /// Waits a moment for the last words of all connections to leave.
     pub(super) async fn part(&self) {
-        self.drivers.close();
+        self.carriers.close();
         let parted = async {
             self.quic.wait_idle().await;
-            self.drivers.wait().await;
+            self.carriers.wait().await;
         };
         // The closing packets leave within a moment; nobody waits longer.
         let _ = timeout(Duration::from_secs(1), parted).await;
@@ -226,10 +250,11 @@ pub(super) async fn greet(connection: Connection) -> Result<Opened, String> {
         None => fallback,
     };
     let (mut send, receive) = connection
-        .open_control()
+        .open_bi()
         .await
-        .map_err(|closed| closed.to_string())?;
-    send.set_priority(priority::CONTROL);
+        .map_err(|error| lost(error.to_string()))?;
+    // An error says that the stream is over, which the next step says too.
+    let _ = send.set_priority(priority::CONTROL);
     send.write_chunk(bytes::Bytes::from_static(&control::OPENING))
         .await
         .map_err(|error| lost(error.to_string()))?;

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::SendStream;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::tls::{self, Peers};
-use super::transport::{Closed, Connection, SendStream};
+use super::transport::{Closed, Connection};
 use super::{Event, Link, control};
 use crate::clock::{Clock, Wall};
 use crate::reason::Reason;

@@ -52,7 +52,7 @@ pub struct Look {
     pub is_silent: bool,
     /// A probe is due; it is taken to be sent.
     pub probe: bool,
-    /// How long nothing has come.
+    /// How long nothing has come, or an answer is overdue, whichever is longer.
     pub silent_for: Duration,
     /// The link carries nothing and has heard nothing for too long.
     pub is_over: bool,
@@ -97,7 +97,7 @@ impl Silence {
         Look {
             is_silent: carries && waits >= overdue,
             probe,
-            silent_for,
+            silent_for: silent_for.max(waits),
             is_over: !carries && silent_for >= IDLE_TIMEOUT,
         }
     }

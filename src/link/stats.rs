@@ -6,37 +6,37 @@ use super::transport::Transport;
 use super::window;
 use crate::metrics;
 
-/// A link's figures now; over TCP those that only the kernel knows are 0.
+/// A link's figures now; through a tunnel those that only the kernel knows are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Round-trip time, smoothed.
     pub rtt: Duration,
     /// Congestion window in bytes.
     pub window: u64,
-    /// Largest datagram in bytes, as discovered.
+    /// Largest datagram in bytes, as discovered; 0 through a tunnel.
     pub mtu: u16,
-    /// Packets lost since the link is up.
+    /// Packets lost since the link is up; 0 through a tunnel.
     pub lost: u64,
     /// Datagrams sent since the link is up.
     pub datagrams: u64,
-    /// Send calls for them: far fewer with segmentation offload.
+    /// Send calls for them: far fewer with segmentation offload; 0 through a tunnel.
     pub sends: u64,
     /// Bytes sent, with all headers above UDP's or TCP's.
     pub sent_bytes: u64,
     /// Datagrams received since the link is up.
     pub received_datagrams: u64,
     /// What was sent that the peer acknowledges, and what it acknowledged, in units of
-    /// their own: each grows with every such packet. Over TCP they are pings.
+    /// their own: each grows with every such packet.
     pub asked: u64,
     /// See `asked`.
     pub answered: u64,
-    /// Bytes received, with all headers above UDP's or TCP's (there, about).
+    /// Bytes received, with all headers above UDP's or those of a tunnel's TLS.
     pub received_bytes: u64,
 }
 
 impl Snapshot {
     /// Reads a QUIC connection's figures.
-    pub(super) fn of_quic(connection: &quinn::Connection) -> Self {
+    pub(super) fn of(connection: &quinn::Connection) -> Self {
         let stats = connection.stats();
         Self {
             rtt: stats.path.rtt,

@@ -1,5 +1,7 @@
-//! One picture as RTP packets, made once for all viewers of a camera by the
-//! packetiser of `rtsp::rtp`.
+//! One picture as viewers get it, made once for all of a camera: RTP packets by the
+//! packetiser of `rtsp::rtp`, a browser's message by `receiver::api`.
+
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
@@ -12,7 +14,7 @@ pub(crate) const HEADER: usize = 12;
 /// channel 0: `$`, channel, length, packet, one after the other in one buffer.
 ///
 /// A picture that RTP can't carry (a broken or progressive JPEG) gives none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packetised {
     /// All packets, framed for channel 0.
     pub interleaved: Bytes,
@@ -22,6 +24,8 @@ pub struct Packetised {
     pub first_sequence: u16,
     /// RTP time stamp (90 kHz).
     pub timestamp: u32,
+    /// The picture as a message to browsers; the first that gets it makes it.
+    pub message: OnceLock<Bytes>,
 }
 
 impl Packetised {

@@ -16,7 +16,7 @@ use crate::format::cause::Cause;
 use crate::format::ids::{CameraId, CentreId};
 use crate::media::relay::Profile;
 use crate::policy::camera::StartStep;
-use crate::reason::Reason;
+use crate::reason::{Mark, Reason};
 
 /// The gateway's metrics (`fanal_gateway_…`).
 #[derive(Debug)]
@@ -137,77 +137,6 @@ impl CameraState {
     }
 }
 
-/// Why a gateway refuses a request.
-const REFUSALS: &[Reason] = &[
-    Reason::MalformedRequest,
-    Reason::BadSignature,
-    Reason::StaleRequest,
-    Reason::ReplayedRequest,
-    Reason::WrongAudience,
-    Reason::OperatorNotDesignated,
-    Reason::DesignationExpired,
-    Reason::DesignationRevoked,
-    Reason::RevocationUnknown,
-    Reason::NoAgreement,
-    Reason::AgreementNotInForce,
-    Reason::CameraUnknown,
-    Reason::CameraNotCovered,
-    Reason::CameraInvalid,
-    Reason::MaskNotVerified,
-    Reason::GroundsNotAllowed,
-    Reason::IncidentMissing,
-    Reason::DurationTooLong,
-    Reason::TooManyRelays,
-    Reason::UplinkFull,
-    Reason::CommuneRefused,
-    Reason::ApprovalTimedOut,
-    Reason::JournalUnavailable,
-    Reason::ClockWrong,
-    Reason::GrantUnknown,
-    Reason::TooManyAttempts,
-    Reason::ShuttingDown,
-    Reason::Internal,
-];
-
-/// Why a relay closes.
-const CLOSINGS: &[Reason] = &[
-    Reason::DesignationExpired,
-    Reason::DesignationRevoked,
-    Reason::RevocationUnknown,
-    Reason::NoAgreement,
-    Reason::AgreementNotInForce,
-    Reason::AgreementChanged,
-    Reason::CameraUnknown,
-    Reason::CameraNotCovered,
-    Reason::CameraInvalid,
-    Reason::MaskNotVerified,
-    Reason::JournalUnavailable,
-    Reason::CentreUnconfirmed,
-    Reason::ClockWrong,
-    Reason::CodecUnsupported,
-    Reason::GrantExpired,
-    Reason::GrantReleased,
-    Reason::GrantCut,
-    Reason::LinkLost,
-    Reason::ShuttingDown,
-    Reason::ProtocolError,
-    Reason::Internal,
-];
-
-/// Why a camera does not start.
-const START_FAILURES: &[Reason] = &[
-    Reason::CameraUnreachable,
-    Reason::CameraRefused,
-    Reason::CameraUnauthorized,
-    Reason::CameraBusy,
-    Reason::CameraNotFound,
-    Reason::CameraNoKeyFrame,
-    Reason::CameraStalled,
-    Reason::CodecUnsupported,
-    Reason::ShuttingDown,
-    Reason::Internal,
-];
-
 const START_BUCKETS: &[f64] = &[
     0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0,
 ];
@@ -233,7 +162,7 @@ impl Gateway {
             .with_label_values(&[CameraState::Idle.as_str()])
             .set(i64::try_from(cameras).unwrap_or(i64::MAX));
         made.camera_starts_total.with_label_values(&["ok", ""]);
-        for reason in START_FAILURES {
+        for reason in Reason::marked(Mark::CameraStarts) {
             made.camera_starts_total
                 .with_label_values(&["failed", reason.code()]);
         }
@@ -241,7 +170,7 @@ impl Gateway {
             made.camera_start_step_seconds
                 .with_label_values(&[step.as_str()]);
         }
-        for reason in CLOSINGS {
+        for reason in Reason::marked(Mark::RelaysClosed) {
             made.relays_closed_total.with_label_values(&[reason.code()]);
         }
         for profile in [Profile::Main, Profile::Sub] {
@@ -318,7 +247,7 @@ impl Gateway {
         }
         self.requests_total
             .with_label_values(&[centre, "granted", ""]);
-        for reason in REFUSALS {
+        for reason in Reason::marked(Mark::GatewayRequests) {
             self.requests_total
                 .with_label_values(&[centre, "refused", reason.code()]);
         }

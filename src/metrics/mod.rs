@@ -25,6 +25,8 @@ use std::path::Path;
 
 use prometheus::{Encoder, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
+use crate::format::trust::not_after;
+
 /// Of steps between a fraction of a millisecond and a timeout.
 const STEP_BUCKETS: &[f64] = &[
     0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
@@ -79,15 +81,8 @@ fn first_end<'a>(
 
 /// When the first certificate of this PEM file ends, seconds since the epoch.
 pub(crate) fn certificate_end(pem: &Path) -> Option<i64> {
-    // A chain of four is a few kilobytes; more than this is no certificate.
-    const CERTIFICATE_FILE_LIMIT: u64 = 256 * 1024;
-    if std::fs::metadata(pem).ok()?.len() > CERTIFICATE_FILE_LIMIT {
-        return None;
-    }
-    let bytes = std::fs::read(pem).ok()?;
-    let (_, pem) = x509_parser::pem::parse_x509_pem(&bytes).ok()?;
-    let certificate = pem.parse_x509().ok()?;
-    Some(certificate.validity().not_after.timestamp())
+    let certificates = crate::pki::certificates(pem).ok()?;
+    Some(not_after(certificates.first()?)?.seconds())
 }
 
 #[cfg(test)]

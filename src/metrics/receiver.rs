@@ -9,7 +9,7 @@ use super::register::Register;
 use super::{Journal, STEP_BUCKETS, encode, first_end, free_bytes};
 use crate::config::settings;
 use crate::format::ids::{CameraId, CommuneId};
-use crate::reason::Reason;
+use crate::reason::{Mark, Reason};
 
 /// The receiver's metrics (`fanal_receiver_…`).
 #[derive(Debug)]
@@ -106,43 +106,6 @@ impl ViewerKind {
     }
 }
 
-/// Why a request is refused, by the receiver itself or by the gateway behind it.
-const REFUSALS: &[Reason] = &[
-    Reason::MalformedRequest,
-    Reason::BadSignature,
-    Reason::StaleRequest,
-    Reason::ReplayedRequest,
-    Reason::WrongAudience,
-    Reason::OperatorNotDesignated,
-    Reason::DesignationExpired,
-    Reason::DesignationRevoked,
-    Reason::RevocationUnknown,
-    Reason::NoAgreement,
-    Reason::AgreementNotInForce,
-    Reason::CameraUnknown,
-    Reason::CameraNotCovered,
-    Reason::CameraInvalid,
-    Reason::MaskNotVerified,
-    Reason::GroundsNotAllowed,
-    Reason::IncidentMissing,
-    Reason::DurationTooLong,
-    Reason::TooManyRelays,
-    Reason::UplinkFull,
-    Reason::CommuneRefused,
-    Reason::ApprovalTimedOut,
-    Reason::JournalUnavailable,
-    Reason::CentreUnconfirmed,
-    Reason::ClockWrong,
-    Reason::CommuneUnknown,
-    Reason::CommuneOffline,
-    Reason::GrantUnknown,
-    Reason::LinkLost,
-    Reason::TooManyAttempts,
-    Reason::ShuttingDown,
-    Reason::ProtocolError,
-    Reason::Internal,
-];
-
 const FIRST_PICTURE_BUCKETS: &[f64] = &[
     0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0,
 ];
@@ -164,7 +127,7 @@ impl Receiver {
             made.add_commune(commune);
         }
         made.requests_total.with_label_values(&["granted", ""]);
-        for reason in REFUSALS {
+        for reason in Reason::marked(Mark::ReceiverRequests) {
             made.requests_total
                 .with_label_values(&["refused", reason.code()]);
         }

@@ -311,7 +311,7 @@ impl Brain {
 
     fn reload(&mut self, loaded: &Loaded<settings::Receiver>) -> Result<(), String> {
         let settings = &loaded.settings;
-        let rulebook = rules::read(settings)?;
+        let rulebook = rules::read(settings).map_err(|error| error.to_string())?;
         let tiles = Tiles::open(&settings.console)?;
         self.acceptor
             .reload(settings)

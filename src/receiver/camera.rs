@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use prometheus::IntCounter;
 use tokio::sync::Notify;
 
@@ -45,8 +44,6 @@ pub(super) struct Camera {
     outbox: Arc<Outbox>,
     frames: IntCounter,
     bytes: IntCounter,
-    /// For viewers that want no packets.
-    no_packets: Arc<Packetised>,
 }
 
 #[derive(Debug)]
@@ -146,12 +143,6 @@ impl Camera {
             bytes: metrics.relay_bytes_total.with_label_values(&labels),
             metrics: Arc::clone(metrics),
             outbox: Arc::clone(outbox),
-            no_packets: Arc::new(Packetised {
-                interleaved: Bytes::new(),
-                packets: 0,
-                first_sequence: 0,
-                timestamp: 0,
-            }),
         }
     }
 
@@ -307,7 +298,7 @@ impl Camera {
         } else {
             units
                 .into_iter()
-                .map(|unit| (Arc::clone(unit), Arc::clone(&self.no_packets)))
+                .map(|unit| (Arc::clone(unit), Arc::default()))
                 .collect()
         }
     }
@@ -421,7 +412,7 @@ impl Camera {
         let packets = if inner.viewers.iter().any(|viewer| viewer.packets) {
             Arc::new(inner.packetiser.packetise(&unit, &group.configuration))
         } else {
-            Arc::clone(&self.no_packets)
+            Arc::default()
         };
         let sampled = inner.sampled();
         for viewer in &inner.viewers {

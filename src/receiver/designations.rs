@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::sync::Mutex;
 
 use super::control::Shared;
@@ -24,7 +23,7 @@ use crate::clock::{Boot, Now, Wall};
 use crate::format::designation::{self, Authority, Rules};
 use crate::format::ids::Sha256;
 use crate::format::jws::CHAIN_LIMIT;
-use crate::format::trust::pem;
+use crate::format::pem;
 
 /// Most files of a directory.
 pub const FILES: usize = 10_000;
@@ -178,8 +177,7 @@ fn read(path: &Path) -> Option<Vec<CertificateDer<'static>>> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).ok()?;
     file.take(FILE_LIMIT).read_to_end(&mut bytes).ok()?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    chain
+    pem::certificates(&bytes)
         .ok()
         .filter(|chain| (1..=CHAIN_LIMIT).contains(&chain.len()))
 }
@@ -201,7 +199,12 @@ fn valid(path: &Path, key: Sha256, authority: &Authority, now: Wall) -> Option<S
         return None;
     }
     match designation::designate(&chain, authority, rules, now) {
-        Ok(_) => Some(chain.iter().map(|one| pem("CERTIFICATE", one)).collect()),
+        Ok(_) => Some(
+            chain
+                .iter()
+                .map(|one| pem::encode("CERTIFICATE", one))
+                .collect(),
+        ),
         Err(refusal) => {
             tracing::debug!(file = %path.display(), %refusal, "a designation is passed over");
             None

@@ -1,10 +1,11 @@
-//! The frames thread: one runtime for links, hub and RTSP viewers, so that no
-//! picture hops between threads. The control plane sees handles only.
+//! The frames thread: one runtime for links, hub and viewers, players and browsers
+//! alike. The control plane sees handles only.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,8 @@ pub(super) struct Bound {
     pub(super) rtsp: Option<SocketAddr>,
     /// RTSPS, where set.
     pub(super) rtsps: Option<SocketAddr>,
+    /// Where browsers' pictures are sent.
+    pub(super) runtime: Handle,
 }
 
 /// The thread. Dropping it stops it, without waiting.
@@ -151,6 +154,7 @@ async fn bind(
         acceptor,
         rtsp: None,
         rtsps: None,
+        runtime: Handle::current(),
     };
     if listen.is_empty() {
         return Ok((bound, None));

@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use quinn::RecvStream;
 use tokio::sync::{Notify, mpsc};
 
 use super::camera::Camera;
@@ -28,7 +29,7 @@ use super::viewing::{Event, ViewRequest, Waits};
 use crate::clock::Clock;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::link::group::{GroupReader, ReadError};
-use crate::link::transport::{RecvStream, Transport};
+use crate::link::transport::Transport;
 use crate::link::{Link, TakesGroups};
 use crate::media::relay::RelayId;
 use crate::media::source;
@@ -552,7 +553,8 @@ impl Commune {
             .saturating_add(each.saturating_mul(count(self.relays.len())))
             .saturating_add(jpeg.saturating_mul(count(self.jpegs.len())));
         if let Some(link) = &self.link {
-            link.connection.set_max_concurrent_uni_streams(streams);
+            link.connection
+                .set_max_concurrent_uni_streams(streams.into());
             link.set_relays(self.relays.len());
         }
     }

@@ -50,17 +50,13 @@ impl Library {
     /// The grant and the camera that this user's path names. Its password was right, so
     /// the grant was given once; ten minutes after its end its credentials are none.
     fn place(&self, user: &str, path: &str) -> Result<Place, OpenError> {
-        const FORGOTTEN: OpenError = OpenError {
-            status: 401,
-            reason: None,
-        };
-        let id = grant_of(user).ok_or(FORGOTTEN)?;
+        let id = grant_of(user).ok_or(OpenError::Unauthorized)?;
         let table = self.table.borrow();
         let grant = table.grant(id);
         let grant = grant.filter(|grant| grant.is_told(self.clock.now()));
-        let grant = grant.ok_or(FORGOTTEN)?;
+        let grant = grant.ok_or(OpenError::Unauthorized)?;
         if let Some(end) = &grant.end {
-            return Err(error(403, end.refusal.reason));
+            return Err(OpenError::Ended(end.refusal.reason));
         }
         let names = path.split_once('/').and_then(|(commune, camera)| {
             let commune = CommuneId::new(commune).ok()?;
@@ -69,10 +65,7 @@ impl Library {
         let named = names.filter(|(commune, camera)| {
             grant.commune == *commune && grant.camera(camera).is_some()
         });
-        let (commune, camera) = named.ok_or(OpenError {
-            status: 404,
-            reason: None,
-        })?;
+        let (commune, camera) = named.ok_or(OpenError::NotFound)?;
         Ok(Place {
             grant: Arc::clone(grant),
             commune,
@@ -83,13 +76,13 @@ impl Library {
     async fn open(&self, request: OpenRequest) -> Result<Arc<dyn Source>, OpenError> {
         let place = self.place(&request.user, &request.path)?;
         if place.grant.left(self.clock.now()).is_zero() {
-            return Err(error(403, Reason::GrantExpired));
+            return Err(OpenError::Ended(Reason::GrantExpired));
         }
         let part = place.grant.camera(&place.camera);
         if let Some(part) = part.filter(|part| !part.is_open()) {
             let refusal = part.refusal.as_ref();
             let reason = refusal.map_or(Reason::GrantCut, |refusal| refusal.reason);
-            return Err(error(403, reason));
+            return Err(OpenError::Ended(reason));
         }
         let view = ViewRequest {
             grant: place.grant.id,
@@ -146,12 +139,12 @@ impl Library {
             .camera(&place.camera)
             .filter(|part| part.state != RelayState::Live)
             .and_then(|part| part.refusal.as_ref());
-        match (told, reason) {
-            (Some(refusal), _) => error(503, refusal.reason),
+        OpenError::Refused(match (told, reason) {
+            (Some(refusal), _) => refusal.reason,
             // Granted, but its gateway has not sent its proof again yet.
-            (None, Reason::GrantUnknown) => error(503, Reason::LinkLost),
-            (None, reason) => error(503, reason),
-        }
+            (None, Reason::GrantUnknown) => Reason::LinkLost,
+            (None, reason) => reason,
+        })
     }
 }
 
@@ -167,12 +160,5 @@ impl rtsp::Library for Library {
         request: OpenRequest,
     ) -> Pin<Box<dyn Future<Output = Result<Arc<dyn Source>, OpenError>> + Send + '_>> {
         Box::pin(self.open(request))
-    }
-}
-
-fn error(status: u16, reason: Reason) -> OpenError {
-    OpenError {
-        status,
-        reason: Some(reason),
     }
 }

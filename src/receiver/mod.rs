@@ -1,7 +1,7 @@
 //! The receiver: the centre's daemon. Makes the same check as the gateway, adds
 //! no authority, and serves what it gets to operators and players.
 //!
-//! Two threads: *frames* ([`frames`]: links, [`hub`], RTSP viewers) and the
+//! Two threads: *frames* ([`frames`]: links, [`hub`], viewers) and the
 //! caller's runtime with the control task ([`brain`], which drives
 //! [`crate::policy::desk`]), the API and the metrics; the journal has its own.
 //!
@@ -42,6 +42,7 @@ use crate::journal::writer::{Options as JournalOptions, Recovered, Writer};
 use crate::link::accept::Parts;
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
+use crate::pki;
 use crate::policy::desk::Desk;
 
 /// Events of links that wait for the control task; then the links wait.
@@ -53,6 +54,12 @@ const HUB_EVENTS: usize = 1_024;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
+
+impl From<pki::Error> for Error {
+    fn from(error: pki::Error) -> Self {
+        Self(error.to_string())
+    }
+}
 
 impl From<String> for Error {
     fn from(text: String) -> Self {
@@ -182,6 +189,7 @@ impl Receiver {
             atlas: Arc::clone(&atlas),
             tls: console.is_tls(),
             addresses: addresses.clone(),
+            frames: bound.runtime,
             token: api_token.clone(),
         });
         brain::show_warnings(&checks, &settings);
@@ -318,13 +326,14 @@ struct Core {
 impl Core {
     async fn open(loaded: Loaded<settings::Receiver>, options: Options) -> Result<Self, Error> {
         let settings = Arc::new(loaded.settings);
-        let rulebook = rules::read(&settings)?;
-        let authorities = rulebook.authorities.clone().into();
         let metrics = metrics::Receiver::new(settings.communes.keys());
         let metrics = Arc::new(metrics.map_err(|error| error.to_string())?);
         metrics.apply(&settings);
         metrics.config_last_reload_successful.set(1);
         let (journal, recovered) = open_journal(&settings, &options.clock).await?;
+        // After the lock: it writes in the state directory.
+        let rulebook = rules::read(&settings)?;
+        let authorities = rulebook.authorities.clone().into();
         let now = options.clock.now();
         let mut desk = Desk::new(rulebook);
         desk.handle_recovered(&recovered.entries, recovered.newest, now);
@@ -332,7 +341,7 @@ impl Core {
             by: settings.centre.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             settings: loaded.hash,
-            certificate: rules::text(&settings.tls.certificate)?,
+            certificate: pki::text(&settings.tls.certificate)?,
         });
         if let Some(by) = options.accept_clock {
             desk.handle_clock_accepted(by, now);
@@ -356,7 +365,7 @@ async fn open_journal(
     let options = JournalOptions {
         state_dir: settings.state_dir.clone(),
         owner: settings.centre.to_string(),
-        signer: rules::identity(&settings.tls)?,
+        signer: pki::signer(&settings.tls)?,
         clock: clock.clone(),
     };
     let opened = tokio::task::spawn_blocking(|| Writer::open(options)).await;

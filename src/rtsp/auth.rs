@@ -10,11 +10,10 @@
 
 use std::time::Duration;
 
-use md5::Md5;
-use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::clock::Boot;
+use crate::digest::{Hash, hex};
 use crate::secret::Secret;
 
 /// The realm in challenges.
@@ -168,11 +167,12 @@ impl Credentials {
     /// players reckon it: with and without quality of protection, of a session or
     /// not. What else they write about the way is not relied upon.
     fn is_answer_to(&self, method: &str, password: &str) -> bool {
-        let hash: fn(&str) -> String = match self.response.len() {
-            32 => |text| hex(&Md5::digest(text)),
-            64 => |text| hex(&Sha256::digest(text)),
+        let hash = match self.response.len() {
+            32 => Hash::Md5,
+            64 => Hash::Sha256,
             _ => return false,
         };
+        let hash = |text: &str| hash.of(&[text.as_bytes()]);
         let Self {
             user,
             realm,
@@ -239,10 +239,6 @@ fn value(text: &str, is_between: impl Fn(char) -> bool) -> (String, &str) {
     (value, "")
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,11 +259,11 @@ mod tests {
     }
 
     fn md5(text: &str) -> String {
-        hex(&Md5::digest(text))
+        Hash::Md5.of(&[text.as_bytes()])
     }
 
     fn sha(text: &str) -> String {
-        hex(&Sha256::digest(text))
+        Hash::Sha256.of(&[text.as_bytes()])
     }
 
     /// How a client reckons its response, by RFC 7616 3.4.1.

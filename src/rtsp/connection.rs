@@ -339,18 +339,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut opening = library.open(request);
         let deadline = tokio::time::sleep(OPEN_TIMEOUT);
         tokio::pin!(deadline);
-        let unavailable = |reason| {
-            Err(OpenError {
-                status: 503,
-                reason: Some(reason),
-            })
-        };
         loop {
             tokio::select! {
                 biased;
-                () = token.cancelled() => return Ok(unavailable(Reason::ShuttingDown)),
+                () = token.cancelled() => return Ok(Err(OpenError::Refused(Reason::ShuttingDown))),
                 outcome = &mut opening => return Ok(outcome),
-                () = &mut deadline => return Ok(unavailable(Reason::Internal)),
+                () = &mut deadline => return Ok(Err(OpenError::Refused(Reason::Internal))),
                 done = drive(&mut self.stream, &mut self.input, INPUT_LIMIT, &mut self.output) => {
                     if done? == Io::Read(0) {
                         return Err(io::ErrorKind::UnexpectedEof.into());

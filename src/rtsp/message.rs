@@ -300,7 +300,7 @@ pub struct Reply {
     /// Body; empty for none.
     pub body: Vec<u8>,
     /// Why the request is refused, as metrics count it: a reason's code or another
-    /// label (README, Metrics); `None` where it is not, or only asked for credentials.
+    /// label (deploy/reference/metrics.md); `None` where it is not, or only asked for credentials.
     pub refused: Option<&'static str>,
 }
 
@@ -347,6 +347,11 @@ impl Reply {
             body: Vec::new(),
             refused,
         }
+    }
+
+    /// The answer to a request that is refused for this reason.
+    pub fn refused(reason: Reason, sequence: Option<u32>) -> Self {
+        Self::new(reason.rtsp_status(), sequence).because(reason)
     }
 
     /// With the reason and its sentence.

@@ -64,11 +64,15 @@ pub struct OpenRequest {
     pub transport: Option<Transport>,
 }
 
-/// Why a picture can't be opened: a reason and the RTSP status it maps to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenError {
-    /// 403, 404, 453, 503.
-    pub status: u16,
-    /// The stable code, sent as `X-Reason`; `None` for a plain 404.
-    pub reason: Option<Reason>,
+/// Why a picture can't be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The user may see nothing, or nothing any more: 401, as without credentials.
+    Unauthorized,
+    /// There is no such picture: 404.
+    NotFound,
+    /// What the user might see has ended, for this reason: 403.
+    Ended(Reason),
+    /// The picture does not come, for this reason; its status is the reason's.
+    Refused(Reason),
 }

@@ -195,15 +195,17 @@ impl Machine {
         };
         let picture = match outcome {
             Ok(picture) => picture,
-            Err(error) if error.status == 401 => {
-                return Step::Reply(self.unauthorized(waiting.sequence, false));
-            }
             Err(error) => {
-                let reply = self.with_session(Reply::new(error.status, waiting.sequence));
-                return Step::Reply(match error.reason {
-                    Some(reason) => reply.because(reason),
-                    None => reply,
-                });
+                let sequence = waiting.sequence;
+                let reply = match error {
+                    OpenError::Unauthorized => {
+                        return Step::Reply(self.unauthorized(sequence, false));
+                    }
+                    OpenError::NotFound => Reply::new(404, sequence),
+                    OpenError::Ended(reason) => Reply::new(403, sequence).because(reason),
+                    OpenError::Refused(reason) => Reply::refused(reason, sequence),
+                };
+                return Step::Reply(self.with_session(reply));
             }
         };
         if matches!(waiting.wanted, Wanted::Play) {
@@ -237,8 +239,8 @@ impl Machine {
         };
         let (Some((ours, ours_rtcp)), Wanted::SetUp(transport, id)) = (ports, waiting.wanted)
         else {
-            let reply = Reply::new(503, waiting.sequence);
-            return Step::Reply(reply.because(Reason::Internal));
+            let reply = Reply::refused(Reason::Internal, waiting.sequence);
+            return Step::Reply(reply);
         };
         let Transport::Udp { rtp, rtcp } = transport else {
             return Step::Close(Reply::new(500, waiting.sequence));
@@ -471,7 +473,7 @@ impl Machine {
             Verdict::Stale => (true, None),
             Verdict::Unreadable => (false, Some("unreadable_credentials")),
             Verdict::Wrong(user) if (context.is_blocked)(&user) => {
-                let reply = Reply::new(403, sequence).because(Reason::TooManyAttempts);
+                let reply = Reply::refused(Reason::TooManyAttempts, sequence);
                 return Err(Step::Close(reply.with("Retry-After", "60")));
             }
             Verdict::Wrong(user) => {

@@ -50,10 +50,7 @@ impl Library for Cameras {
         let camera = self.by_path.get(&request.path).cloned();
         Box::pin(std::future::ready(match camera {
             Some(camera) => Ok(Arc::new(Handle(camera)) as Arc<dyn Source>),
-            None => Err(OpenError {
-                status: 404,
-                reason: None,
-            }),
+            None => Err(OpenError::NotFound),
         }))
     }
 }

@@ -2,7 +2,6 @@
 //! over the link of a centre, and with its entry in the journal where the one
 //! who asked is known. And what is promised while nothing is granted.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fanal::certs::Validity;
@@ -12,86 +11,14 @@ use fanal::format::control::{RelayState, ToGateway, ToReceiver};
 use fanal::format::ids::{CommuneId, GrantId};
 use fanal::format::statement::{REQUEST_TYPE, RequestClaims};
 use fanal::gateway::socket;
-use fanal::link::transport::Transport;
 use fanal::reason::Reason;
 use serde_json::json;
 
-use crate::link::over_both;
 use crate::malice::{
     Answer, Operator, PATIENCE, Receiver, START, Stage, altered, claims_of, of_kind,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Where in these tests each reason is reached. Those in `elsewhere` are the
-/// centre's, a camera's or a viewer's, and have their tests there.
-#[test]
-fn every_reason_is_reached_somewhere() {
-    use Reason::*;
-    let table = [
-        MalformedRequest,
-        BadSignature,
-        StaleRequest,
-        ReplayedRequest,
-        WrongAudience,
-        OperatorNotDesignated,
-        DesignationExpired,
-        DesignationRevoked,
-        RevocationUnknown,
-        NoAgreement,
-        CameraUnknown,
-        CameraNotCovered,
-        CameraInvalid,
-        MaskNotVerified,
-        GroundsNotAllowed,
-        IncidentMissing,
-        DurationTooLong,
-        GrantUnknown,
-    ];
-    let own_tests = [
-        AgreementNotInForce,
-        AgreementChanged,
-        TooManyRelays,
-        CommuneRefused,
-        JournalUnavailable,
-        ClockWrong,
-        GrantCut,
-        GrantReleased,
-        ShuttingDown,
-        CameraNotFound,
-    ];
-    let malicious = [
-        CentreUnconfirmed,
-        TooManyAttempts,
-        ProtocolError,
-        GrantExpired,
-    ];
-    let elsewhere = [
-        UplinkFull,
-        CommuneUnknown,
-        CommuneOffline,
-        CameraUnreachable,
-        CameraRefused,
-        CameraUnauthorized,
-        CameraBusy,
-        CameraNoKeyFrame,
-        CameraStalled,
-        CodecUnsupported,
-        StreamChanged,
-        LinkLost,
-        TokenInvalid,
-        TokenExpired,
-        SnapshotNotAllowed,
-        CentreUnreachable,
-        Internal,
-    ];
-    let approval = [ApprovalPending, ApprovalTimedOut];
-    let named = [&table[..], &own_tests, &malicious, &approval, &elsewhere].concat();
-    let codes: BTreeSet<&str> = named.iter().map(|reason| reason.code()).collect();
-    assert_eq!(codes.len(), named.len(), "one is named twice");
-    let all: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-    assert_eq!(codes, all);
-}
 
 fn with(claims: RequestClaims, change: impl FnOnce(&mut RequestClaims)) -> RequestClaims {
     let mut claims = claims;
@@ -613,11 +540,10 @@ fn traffic(receiver: &mut Receiver) -> u64 {
     stats.received_bytes + stats.sent_bytes + headers
 }
 
-over_both![an_idle_link_is_silent_and_an_idle_gateway_holds_no_camera];
-
 /// Promise 1: nothing but signs of life while nothing is granted.
-async fn an_idle_link_is_silent_and_an_idle_gateway_holds_no_camera(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn an_idle_link_is_silent_and_an_idle_gateway_holds_no_camera() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     // The link's beginning is not counted: handshake, list of cameras, search
     // for the path's packet size.
     no_more(&receiver, Duration::from_secs(2)).await;

@@ -259,6 +259,22 @@ fn the_reference_says_every_fault_that_the_front_corrects() {
     is_generated("deploy/reference/cameras.md", heading, &rows);
 }
 
+#[test]
+fn the_map_names_files_that_are_there() {
+    let map = std::fs::read_to_string(tree("src/README.md")).unwrap();
+    let quoted = map.split('`').skip(1).step_by(2);
+    let paths = quoted.filter(|text| text.contains('/') && !text.contains([' ', '=', '<']));
+    let mut seen = 0;
+    for path in paths {
+        let is_there = ["", "src"]
+            .iter()
+            .any(|from| tree(from).join(path).exists());
+        assert!(is_there, "src/README.md: {path}");
+        seen += 1;
+    }
+    assert!(seen > 20, "only {seen} paths");
+}
+
 /// How GitHub names a heading in a link.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim_start_matches('#').trim().to_lowercase();

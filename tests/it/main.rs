@@ -25,6 +25,7 @@ mod onvif;
 mod operator;
 mod outage;
 mod prometheus;
+mod reasons;
 mod relay;
 mod rtsp;
 mod scripted;

@@ -11,20 +11,10 @@ use fanal::certs::trial::Trial;
 use fanal::format::control::ToReceiver;
 use fanal::format::ids::{CameraId, CentreId, CommuneId};
 use fanal::format::statement::{REQUEST_TYPE, TOKEN_TYPE};
-use fanal::link::transport::Transport;
 use fanal::reason::Reason;
 use serde_json::{Value, json};
 
-use crate::link::over_both;
 use crate::malice::{Answer, Operator, START, Stage, altered, claims_of, of_kind, parts, unsigned};
-
-over_both![
-    it_can_invent_no_request,
-    it_can_change_nothing_in_a_request,
-    it_can_use_a_request_only_once,
-    it_can_redirect_no_request,
-    its_flood_is_bounded_and_harms_nobody_else,
-];
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -37,8 +27,9 @@ fn forger(number: &str) -> (Operator, Operator) {
     (bare, Operator::new(identity))
 }
 
-async fn it_can_invent_no_request(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn it_can_invent_no_request() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let operator = stage.operator("13-1");
     let stranger = stage.other_operator("13-1");
     let (forger, forger_with_authority) = forger("13-1");
@@ -109,8 +100,9 @@ async fn it_can_invent_no_request(over: Transport) {
     assert_eq!(of_kind(&journal, "grant").len(), 1);
 }
 
-async fn it_can_change_nothing_in_a_request(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn it_can_change_nothing_in_a_request() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let operator = stage.operator("13-1");
     let honest = operator.sign(&stage.claims(&["temoin"]));
     let with = |claim: &'static str, value: Value| {
@@ -158,8 +150,9 @@ async fn it_can_change_nothing_in_a_request(over: Transport) {
     assert!(of_kind(&journal, "refused").is_empty());
 }
 
-async fn it_can_use_a_request_only_once(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn it_can_use_a_request_only_once() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let operator = stage.operator("13-1");
     let claims = stage.claims(&["quai-nord"]);
     let request = operator.sign(&claims);
@@ -221,8 +214,9 @@ async fn it_can_use_a_request_only_once(over: Transport) {
     assert_eq!(refused[0]["operator"]["number"], "13-1");
 }
 
-async fn it_can_redirect_no_request(over: Transport) {
-    let (mut stage, mut receiver, mut second) = Stage::linked_both(over).await;
+#[tokio::test]
+async fn it_can_redirect_no_request() {
+    let (mut stage, mut receiver, mut second) = Stage::linked_both().await;
     let operator = stage.operator("13-1");
     let neighbour = stage.other_operator("84-1");
     let mut for_rognac = stage.claims(&["quai-nord"]);
@@ -269,8 +263,9 @@ async fn it_can_redirect_no_request(over: Transport) {
     assert_eq!(told, [wrong, wrong]);
 }
 
-async fn its_flood_is_bounded_and_harms_nobody_else(over: Transport) {
-    let (mut stage, mut receiver, mut second) = Stage::linked_both(over).await;
+#[tokio::test]
+async fn its_flood_is_bounded_and_harms_nobody_else() {
+    let (mut stage, mut receiver, mut second) = Stage::linked_both().await;
     let (forger, _) = forger("13-1");
     let mut asked = Vec::new();
     for _ in 0..400 {

@@ -34,6 +34,8 @@ pub struct Wire {
     pub address: SocketAddr,
     /// Bytes per second of UDP towards the target; 0: all there are.
     rate: Arc<AtomicU64>,
+    /// TCP connections so far.
+    connections: Arc<watch::Sender<usize>>,
     way: Arc<watch::Sender<Way>>,
     _tasks: JoinSet<()>,
 }
@@ -50,7 +52,9 @@ impl Wire {
         }));
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(forward_tcp(listener, target, Arc::clone(&way)));
+        let connections = Arc::new(watch::Sender::new(0));
+        let counted = Arc::clone(&connections);
+        tasks.spawn(forward_tcp(listener, target, Arc::clone(&way), counted));
         let rate = Arc::new(AtomicU64::new(0));
         let narrow = (Arc::clone(&way), Arc::clone(&rate));
         tasks.spawn(forward_udp(Arc::new(socket), target, narrow));
@@ -58,6 +62,7 @@ impl Wire {
             address,
             way,
             rate,
+            connections,
             _tasks: tasks,
         }
     }
@@ -88,6 +93,12 @@ impl Wire {
         self.way.send_modify(|way| way.stranded += 1);
     }
 
+    /// Waits until so many TCP connections have come.
+    pub async fn until_connections(&self, count: usize) {
+        let mut connections = self.connections.subscribe();
+        connections.wait_for(|come| *come >= count).await.unwrap();
+    }
+
     /// Carries what the gateway sends over TCP, or stops reading it.
     pub fn carry_up(&self, carry: bool) {
         self.way.send_modify(|way| way.tcp_up = carry);
@@ -111,9 +122,15 @@ async fn sockets() -> (TcpListener, UdpSocket) {
     }
 }
 
-async fn forward_tcp(listener: TcpListener, target: SocketAddr, way: Arc<watch::Sender<Way>>) {
+async fn forward_tcp(
+    listener: TcpListener,
+    target: SocketAddr,
+    way: Arc<watch::Sender<Way>>,
+    connections: Arc<watch::Sender<usize>>,
+) {
     let mut carried = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
+        connections.send_modify(|come| *come += 1);
         // Where nobody listens the near side is hung up on.
         let Ok(far) = TcpStream::connect(target).await else {
             continue;

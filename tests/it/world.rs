@@ -545,6 +545,7 @@ async fn run_gateway(
         options.link_pace = Pace {
             tcp_after: Duration::ZERO,
             quic_again: Duration::from_millis(200),
+            ..Pace::default()
         };
     }
     let gateway = Gateway::bind(loaded, options).await.unwrap();

@@ -522,6 +522,28 @@ fn authorities_between_are_followed_and_can_be_revoked() {
 }
 
 #[test]
+fn an_authority_between_that_is_named_too_revokes_with_its_own_list() {
+    let root = Maker::new("region");
+    let unit = root.below("unit");
+    let signer = unit.chained(&[&unit], |_| {});
+    for pem in [
+        format!("{}{}", root.pem, unit.pem),
+        format!("{}{}", unit.pem, root.pem),
+    ] {
+        let mut authority = Authority::from_pem(&pem, &[]).unwrap();
+        assert_eq!(reason(&signer, &authority, RULES, NOW), None);
+        // The unit's list alone satisfies who requires a fresh one.
+        authority.update(&unit.list(1, &[], |_| {})).unwrap();
+        assert_eq!(reason(&signer, &authority, FRESH, NOW), None);
+        authority.update(&unit.list(2, &[42], |_| {})).unwrap();
+        for rules in [RULES, FRESH] {
+            let revoked = reason(&signer, &authority, rules, NOW);
+            assert_eq!(revoked, Some(Reason::DesignationRevoked));
+        }
+    }
+}
+
+#[test]
 fn machines_answer_for_their_own_name_while_valid() {
     let mut trial = Trial::new(NOW).unwrap();
     let machine = trial.machine("corg-13").unwrap();

@@ -7,15 +7,12 @@
 
 mod parse;
 
-use std::fmt::Write;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use md5::Md5;
-use sha2::{Digest, Sha256, Sha512_256};
 
 use super::fix::{Fix, Fixes};
 use crate::config::settings::Credential;
+use crate::digest::{Hash, hex};
 use parse::{Challenge, Value};
 
 /// Signed requests that may be answered with a new nonce in a row, without an
@@ -100,32 +97,13 @@ impl Algorithm {
 
     /// The hash of these parts with colons between, in lower-case hexadecimal.
     fn hash(self, parts: &[&[u8]]) -> String {
-        fn run<D: Digest>(parts: &[&[u8]]) -> String {
-            let mut hasher = D::new();
-            for (index, part) in parts.iter().enumerate() {
-                if index > 0 {
-                    hasher.update(b":");
-                }
-                hasher.update(part);
-            }
-            hex(&hasher.finalize())
-        }
-        match self {
-            Self::Sha512 | Self::Sha512Sess => run::<Sha512_256>(parts),
-            Self::Sha256 | Self::Sha256Sess => run::<Sha256>(parts),
-            Self::Md5 | Self::Md5Sess => run::<Md5>(parts),
-        }
+        let hash = match self {
+            Self::Sha512 | Self::Sha512Sess => Hash::Sha512,
+            Self::Sha256 | Self::Sha256Sess => Hash::Sha256,
+            Self::Md5 | Self::Md5Sess => Hash::Md5,
+        };
+        hash.of(parts)
     }
-}
-
-/// Bytes in lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 /// The quality of protection chosen (RFC 7616 3.3).

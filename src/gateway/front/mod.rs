@@ -18,6 +18,8 @@
 //! 256 KiB, a picture of 8 MiB, two pictures on their way to retina.
 
 pub mod fix;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod trace;
 
 pub(super) mod challenge;

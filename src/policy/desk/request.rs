@@ -185,7 +185,7 @@ impl Desk {
         let none = Reason::OperatorNotDesignated;
         let asked = self.rules.authorities.iter();
         let asked = asked.map(|authority| ((), authority, RULES));
-        let opened = envelope::open(text, asked, 1, none, stage, now)?;
+        let opened = envelope::open(text, asked, 1, none, now)?;
         let first = opened.into_iter().next();
         first.map_or_else(|| Err(none.into()), |((), request)| Ok(request))
     }
@@ -517,19 +517,6 @@ fn bound_cameras(asked: &mut BTreeMap<RequestId, Asked>) {
 /// Forgets old answers.
 pub(super) fn forget(asked: &mut BTreeMap<RequestId, Asked>, now: Now) {
     asked.retain(|_, asked| now.boot.since(asked.at) < ASKED_KEPT);
-}
-
-/// How far a request got that did not verify.
-fn stage(reason: Reason) -> u8 {
-    match reason {
-        Reason::MalformedRequest => 0,
-        Reason::BadSignature => 1,
-        Reason::OperatorNotDesignated => 2,
-        Reason::RevocationUnknown => 3,
-        Reason::DesignationExpired => 4,
-        Reason::DesignationRevoked => 5,
-        _ => 6,
-    }
 }
 
 /// Refuses where the gateway announced that none of the cameras can be relayed,

@@ -183,18 +183,6 @@ impl DecisionError {
     }
 }
 
-/// Whether a refusal may pass by itself while the request waits.
-fn passes(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::JournalUnavailable
-            | Reason::ClockWrong
-            | Reason::TooManyRelays
-            | Reason::UplinkFull
-            | Reason::ShuttingDown
-    )
-}
-
 impl Gate {
     /// How many requests wait for the commune.
     pub fn approvals_waiting(&self) -> usize {
@@ -260,7 +248,7 @@ impl Gate {
                 );
                 Ok(approved)
             }
-            Err(denied) if passes(denied.refusal.reason) => {
+            Err(denied) if denied.refusal.reason.passes() => {
                 self.approvals.held.insert(request, held);
                 Err(DecisionError::NotNow(denied.refusal))
             }
@@ -501,7 +489,7 @@ impl Gate {
             .iter()
             .filter_map(|(request, held)| {
                 let denied = self.judge_again(held, "", now).err()?;
-                (!passes(denied.refusal.reason)).then_some((*request, denied))
+                (!denied.refusal.reason.passes()).then_some((*request, denied))
             })
             .collect();
         for (request, denied) in refused {

@@ -96,24 +96,6 @@ impl Denied {
     }
 }
 
-/// How far a refused request got: the answer names the furthest.
-fn stage(reason: Reason) -> u8 {
-    match reason {
-        Reason::MalformedRequest => 0,
-        Reason::BadSignature => 1,
-        Reason::OperatorNotDesignated => 2,
-        Reason::RevocationUnknown => 3,
-        Reason::DesignationExpired => 4,
-        Reason::DesignationRevoked => 5,
-        Reason::IncidentMissing => 6,
-        Reason::NoAgreement => 7,
-        Reason::AgreementNotInForce => 8,
-        Reason::GroundsNotAllowed => 9,
-        Reason::DurationTooLong => 10,
-        _ => 11,
-    }
-}
-
 impl Gate {
     pub(super) fn handle_request(
         &mut self,
@@ -322,7 +304,7 @@ impl Gate {
             };
             (number, authority, rules)
         });
-        let opened = envelope::open(text, asked, usize::MAX, Reason::NoAgreement, stage, now)?;
+        let opened = envelope::open(text, asked, usize::MAX, Reason::NoAgreement, now)?;
         Ok(opened.into_iter().collect())
     }
 
@@ -415,7 +397,7 @@ impl Gate {
                 Err((refusal, cameras)) => {
                     let further = worst
                         .as_ref()
-                        .is_none_or(|worst| stage(refusal.reason) > stage(worst.refusal.reason));
+                        .is_none_or(|worst| refusal.reason.stage() > worst.refusal.reason.stage());
                     if further {
                         worst = Some(Denied {
                             verified: Some(Box::new(verified)),

@@ -9,7 +9,7 @@ use super::request::Question;
 use crate::clock::{Now, Wall};
 use crate::format::ids::{CameraId, GrantId, Sha256};
 use crate::policy::agreement::Renewal;
-use crate::reason::{Reason, Refusal};
+use crate::reason::{Mark, Reason, Refusal};
 
 /// What is left of a grant after a review.
 pub(super) struct Standing {
@@ -126,14 +126,9 @@ impl Gate {
 
 /// Why a grant can't stand any more, where a request would be refused so.
 pub(super) fn changed(refusal: Refusal) -> Refusal {
-    match refusal.reason {
-        Reason::DesignationRevoked
-        | Reason::DesignationExpired
-        | Reason::RevocationUnknown
-        | Reason::CommuneRefused => refusal,
-        _ => Refusal::new(
-            Reason::AgreementChanged,
-            format!("{}: {}", refusal.reason, refusal.detail),
-        ),
+    if refusal.reason.has(Mark::EndsGrants) {
+        return refusal;
     }
+    let detail = format!("{}: {}", refusal.reason, refusal.detail);
+    Refusal::new(Reason::AgreementChanged, detail)
 }

@@ -19,13 +19,12 @@ use crate::reason::{Reason, Refusal};
 /// for its signer; each of those comes with its key.
 ///
 /// # Errors
-/// None does: the refusal that got furthest by `stage`, or `none` where nobody was asked.
+/// None does: the refusal with the furthest [`Reason::stage`], or `none` where nobody was asked.
 pub fn open<'a, K>(
     text: &str,
     authorities: impl IntoIterator<Item = (K, &'a Authority, Rules)>,
     most: usize,
     none: Reason,
-    stage: fn(Reason) -> u8,
     now: Now,
 ) -> Result<Vec<(K, Verified<RequestClaims>)>, Refusal> {
     let mut opened = Vec::new();

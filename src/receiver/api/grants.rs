@@ -22,7 +22,7 @@ use crate::http::site::host_name;
 use crate::http::{Peer, Problem};
 use crate::media::relay::Profile;
 use crate::policy::desk::{Denial, Grant, GrantCamera, same_operator};
-use crate::reason::{Reason, Refusal};
+use crate::reason::{Mark, Reason, Refusal};
 
 /// Media type of a request.
 const JOSE: &str = "application/jose";
@@ -218,23 +218,12 @@ pub(super) async fn request(
             approve_by,
         }) => Ok(waiting(request, &commune, Some(approve_by))),
         Err(denial) => {
-            if is_unproven(denial.refusal.reason) {
+            if denial.refusal.reason.has(Mark::Attempts) {
                 api.tokens.failed(address, api.options.clock.now());
             }
             Err(Problem::from(denial).of_request())
         }
     }
-}
-
-/// Refusals of requests whose signer is not known: they count as attempts.
-fn is_unproven(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::MalformedRequest
-            | Reason::BadSignature
-            | Reason::OperatorNotDesignated
-            | Reason::ReplayedRequest
-    )
 }
 
 fn created(api: &Arc<Api>, grant: &Grant, headers: &HeaderMap) -> Response {

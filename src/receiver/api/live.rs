@@ -19,12 +19,15 @@
 //! the gateway's clock) · data (NAL units, each behind its length in four bytes;
 //! MJPEG: a JPEG).
 //!
+//! A camera's tag is the same for all clients, so that a picture is made a message once
+//! for all of them. Sockets are served on the frames thread.
+//!
 //! A slow client misses pictures, each time up to a key frame: nothing is queued
 //! here beyond one picture of each camera.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -67,6 +70,20 @@ const VIEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages between the cameras' tasks and the socket: the hub's queues are the
 /// ones that skip.
 const OUTGOING: usize = 2;
+
+/// The cameras' tags, given as cameras are first watched: as many as grants have named.
+#[derive(Debug, Default)]
+pub(super) struct Tags(Mutex<HashMap<(CommuneId, CameraId), u32>>);
+
+impl Tags {
+    fn of(&self, commune: &CommuneId, camera: &CameraId) -> u32 {
+        let mut tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = u32::try_from(tags.len() + 1).unwrap_or(u32::MAX);
+        *tags
+            .entry((commune.clone(), camera.clone()))
+            .or_insert(next)
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,10 +171,16 @@ pub(super) async fn upgrade(
     }
     Ok(upgrade.on_upgrade(move |socket| async move {
         let token = api.options.token.clone();
-        tokio::select! {
-            biased;
-            () = token.cancelled() => {}
-            () = serve(api, socket, peer) => {}
+        let frames = api.options.frames.clone();
+        let served = frames.spawn(async move {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => {}
+                () = serve(api, socket, peer) => {}
+            }
+        });
+        if served.await.is_err_and(|error| error.is_panic()) {
+            tracing::error!("a browser's task failed");
         }
     }))
 }
@@ -177,7 +200,7 @@ async fn serve(api: Arc<Api>, mut socket: WebSocket, peer: Peer) {
         client,
         outgoing,
         watched: BTreeMap::new(),
-        next_tag: 1,
+        next_number: 1,
         tasks: JoinSet::new(),
     };
     if let Err(refusal) = session.run(&mut socket, wanted).await {
@@ -231,6 +254,8 @@ async fn send(socket: &mut WebSocket, message: Message) -> Result<(), Refusal> {
 
 /// One camera of a connection. Dropping it ends its viewing.
 struct Watched {
+    /// Unique on the connection, where tags come again.
+    number: u64,
     tag: u32,
     grant: GrantId,
     commune: CommuneId,
@@ -251,9 +276,9 @@ struct Session {
     peer: Peer,
     client: u64,
     notices: tokio::sync::broadcast::Receiver<Notice>,
-    outgoing: mpsc::Sender<(u32, Message)>,
+    outgoing: mpsc::Sender<(u64, Message)>,
     watched: BTreeMap<String, Watched>,
-    next_tag: u32,
+    next_number: u64,
     tasks: JoinSet<()>,
 }
 
@@ -267,7 +292,7 @@ impl Session {
     async fn run(
         mut self,
         socket: &mut WebSocket,
-        mut wanted: mpsc::Receiver<(u32, Message)>,
+        mut wanted: mpsc::Receiver<(u64, Message)>,
     ) -> Result<(), Refusal> {
         loop {
             tokio::select! {
@@ -290,9 +315,9 @@ impl Session {
                         send(socket, message).await?;
                     }
                 }
-                Some((tag, message)) = wanted.recv() => {
+                Some((number, message)) = wanted.recv() => {
                     // What was on its way when it was unsubscribed is dropped.
-                    if self.watched.values().any(|watched| watched.tag == tag) {
+                    if self.watched.values().any(|watched| watched.number == number) {
                         send(socket, message).await?;
                     }
                 }
@@ -368,10 +393,12 @@ impl Session {
         if let Some(end) = &found.end {
             return Err(end.refusal.clone());
         }
-        let tag = self.next_tag;
-        self.next_tag = self.next_tag.wrapping_add(1);
+        let number = self.next_number;
+        self.next_number += 1;
+        let tag = self.api.tags.of(&commune, &camera);
         let watch = Watch {
             api: Arc::clone(&self.api),
+            number,
             tag,
             name: name.to_owned(),
             request: ViewRequest {
@@ -386,6 +413,7 @@ impl Session {
             outgoing: self.outgoing.clone(),
         };
         let mut watched = Watched {
+            number,
             tag,
             grant: found.id,
             commune,
@@ -451,14 +479,16 @@ impl Watched {
 /// One camera's way to the socket.
 struct Watch {
     api: Arc<Api>,
+    number: u64,
     tag: u32,
     name: String,
     request: ViewRequest,
-    outgoing: mpsc::Sender<(u32, Message)>,
+    outgoing: mpsc::Sender<(u64, Message)>,
 }
 
 impl Watch {
     async fn run(self) {
+        debug_assert_eq!(std::thread::current().name(), Some("frames"));
         let reason = loop {
             match self.pictures().await {
                 // Another codec: the client is told and the pictures go on.
@@ -477,7 +507,7 @@ impl Watch {
     }
 
     async fn put(&self, message: Message) -> Result<(), ()> {
-        let message = (self.tag, message);
+        let message = (self.number, message);
         self.outgoing.send(message).await.map_err(|_| ())
     }
 
@@ -491,14 +521,20 @@ impl Watch {
         let mut known: Option<Arc<Configuration>> = None;
         loop {
             match subscription.next().await {
-                Event::Unit { unit, kept, .. } => {
+                Event::Unit {
+                    unit,
+                    packets,
+                    kept,
+                } => {
                     let now = source.configuration();
                     if unit.flags.key && known.as_ref() != Some(&now) {
                         self.put(self.configuration(&now)).await?;
                         known = Some(now);
                     }
-                    self.put(Message::Binary(encode(self.tag, &unit, kept)))
-                        .await?;
+                    let shared = packets
+                        .message
+                        .get_or_init(|| encode(self.tag, &unit, kept));
+                    self.put(Message::Binary(shared.clone())).await?;
                 }
                 Event::Skipped => {
                     let skipped = ToClient::Skipped {

@@ -68,6 +68,8 @@ pub struct Options {
     pub tls: bool,
     /// Where the receiver listens.
     pub addresses: Addresses,
+    /// The frames thread, where pictures are sent.
+    pub frames: tokio::runtime::Handle,
     /// Ends streams that would never end by themselves.
     pub token: CancellationToken,
 }
@@ -79,6 +81,7 @@ pub(super) struct Api {
     tokens: auth::Tokens,
     designations: Designations,
     clients: std::sync::atomic::AtomicU64,
+    tags: live::Tags,
 }
 
 type Shared = State<Arc<Api>>;
@@ -90,6 +93,7 @@ pub fn router(options: Options) -> Router {
         tokens: auth::Tokens::default(),
         designations: Designations::default(),
         clients: std::sync::atomic::AtomicU64::new(1),
+        tags: live::Tags::default(),
     });
     let routes = Router::new()
         .route("/requests", post(grants::request))

@@ -273,6 +273,30 @@ async fn who_joins_late_begins_with_the_kept_group() {
 }
 
 #[tokio::test]
+async fn browsers_share_the_message_of_each_new_picture() {
+    let mut world = World::new().await;
+    world.allow(1, 7);
+    let mut stream = world.stream(7, 1, Codec::H264).await;
+    stream.send(&unit(100, 2_000)).await;
+    world.first_picture().await;
+    let source = world.view(1, "live").await;
+    let mut browsers = [source.subscribe(), source.subscribe()];
+    stream.send(&unit(101, 2_000)).await;
+    for (n, shares) in [(100, false), (101, true)] {
+        let [first, second] = &mut browsers;
+        let (first, second) = within(async { tokio::join!(first.next(), second.next()) }).await;
+        let message = |event| match event {
+            Played::Unit { unit, packets, .. } if unit.pts == n * 3600 => packets,
+            other => panic!("not picture {n}: {other:?}"),
+        };
+        let (first, second) = (message(first), message(second));
+        // A kept picture says so, each browser's to itself.
+        assert_eq!(Arc::ptr_eq(&first, &second), shares);
+        assert!(first.message.get().is_none(), "made by whom it is sent to");
+    }
+}
+
+#[tokio::test]
 async fn no_old_picture_is_given_to_who_comes() {
     const SHORT: Duration = Duration::from_millis(50);
     let (clock, manual) = Clock::manual(Clock::system().now().wall);

@@ -174,7 +174,7 @@ fn another_channel_is_patched_in_every_frame() {
     let patched = made.for_channel(4);
     let other = Packetised {
         interleaved: patched.clone(),
-        ..made
+        ..made.clone()
     };
     assert_eq!(
         other.iter().collect::<Vec<_>>(),

@@ -69,6 +69,7 @@ impl Writer {
             packets: self.packets,
             first_sequence: self.start.sequence,
             timestamp: self.start.timestamp,
+            ..Packetised::default()
         }
     }
 }

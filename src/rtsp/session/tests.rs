@@ -134,10 +134,7 @@ fn a_whole_session() {
     assert!(matches!(handle(&mut machine, &pause), Step::Stop(_)));
     // The camera has gone meanwhile; the session stays, and plays when it is back.
     assert!(matches!(handle(&mut machine, &play), Step::Open(_)));
-    let away = reply(machine.opened(Err(OpenError {
-        status: 503,
-        reason: Some(Reason::CameraStalled),
-    })));
+    let away = reply(machine.opened(Err(OpenError::Refused(Reason::CameraStalled))));
     assert_eq!(
         (away.status, value(&away, "X-Reason")),
         (503, "camera_stalled")
@@ -199,10 +196,7 @@ fn what_is_out_of_place_gets_its_status() {
 fn a_refused_picture_tells_why() {
     let mut machine = machine(true);
     handle(&mut machine, &format!("DESCRIBE {URL} RTSP/1.0\r\nCSeq: 4"));
-    let refused = reply(machine.opened(Err(OpenError {
-        status: 403,
-        reason: Some(Reason::GrantExpired),
-    })));
+    let refused = reply(machine.opened(Err(OpenError::Ended(Reason::GrantExpired))));
     assert_eq!((refused.status, value(&refused, "CSeq")), (403, "4"));
     assert_eq!(value(&refused, "X-Reason"), "grant_expired");
 }

@@ -1,10 +1,9 @@
 //! Checks `Authorization` as cameras do (RFC 2617, RFC 7616). Its own code: nothing
 //! of the gateway's client is used, so that an error there shows.
 
-use md5::Digest as _;
-
 use super::request::{Request, bytes};
 use super::script::Guard;
+use crate::digest::Hash;
 
 /// The nonce in use, and how often it served.
 #[derive(Debug, Default)]
@@ -228,13 +227,13 @@ fn parameters(text: &str) -> Vec<(String, String)> {
 /// The hash of text that has a character for each byte, in lower case hexadecimal.
 fn hash(algorithm: &str, text: &str) -> Option<String> {
     let text = bytes(text);
-    let digest: Vec<u8> = match algorithm.strip_suffix("-SESS").unwrap_or(algorithm) {
-        "MD5" => md5::Md5::digest(&text).to_vec(),
-        "SHA-256" => sha2::Sha256::digest(&text).to_vec(),
-        "SHA-512-256" => sha2::Sha512_256::digest(&text).to_vec(),
+    let hash = match algorithm.strip_suffix("-SESS").unwrap_or(algorithm) {
+        "MD5" => Hash::Md5,
+        "SHA-256" => Hash::Sha256,
+        "SHA-512-256" => Hash::Sha512,
         _ => return None,
     };
-    Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hash.of(&[&text]))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use fanal::gateway::relay::{Notice, Parts, RelaySender};
 use fanal::gateway::turns::SharedLink;
 use fanal::link::Link;
 use fanal::link::group::{GroupReader, GroupWriter, ReadError};
-use fanal::link::transport::{self, Transport, WriteError};
+use fanal::link::transport::Transport;
 use fanal::media::relay::Class;
 use fanal::media::relay::{Profile, RelayId};
 use fanal::media::sink::{Sink, State};
@@ -26,10 +26,6 @@ use super::{any, over_both};
 over_both![
     groups_arrive_as_they_were_pushed,
     after_stop_no_byte_of_the_camera_crosses,
-    a_relay_ends_itself_when_its_time_is_up,
-    a_lost_camera_resets_its_group_with_the_cause,
-    a_dropped_relay_and_a_dropped_writer_reset_their_streams,
-    unknown_kinds_and_relays_without_a_grant_are_stopped_and_the_link_stays,
 ];
 
 pub(super) fn group(number: u64) -> Arc<Group> {
@@ -121,7 +117,7 @@ fn far() -> Boot {
 /// The code a reading ends with when the sender resets.
 fn reset_code(error: &ReadError) -> u64 {
     match error {
-        ReadError::Stream(transport::ReadError::Reset(code)) => *code,
+        ReadError::Stream(quinn::ReadError::Reset(code)) => code.into_inner(),
         other => panic!("not a reset: {other}"),
     }
 }
@@ -197,10 +193,11 @@ async fn after_stop_no_byte_of_the_camera_crosses(over: Transport) {
     );
 }
 
-async fn a_relay_ends_itself_when_its_time_is_up(over: Transport) {
+#[tokio::test]
+async fn a_relay_ends_itself_when_its_time_is_up() {
     let (clock, hand) = Clock::manual(Clock::system().now().wall);
     let until = clock.now().boot.plus(Duration::from_secs(60));
-    let mut relayed = relayed(over, until, clock).await;
+    let mut relayed = relayed(Transport::Quic, until, clock).await;
     let sink: &dyn Sink = &relayed.sender;
     sink.push(&Frame::Group(group(1)));
     sink.push(&Frame::Unit(unit(1, true, 1_000)));
@@ -220,8 +217,9 @@ async fn a_relay_ends_itself_when_its_time_is_up(over: Transport) {
     );
 }
 
-async fn a_lost_camera_resets_its_group_with_the_cause(over: Transport) {
-    let mut relayed = relayed(over, far(), Clock::system()).await;
+#[tokio::test]
+async fn a_lost_camera_resets_its_group_with_the_cause() {
+    let mut relayed = relayed(Transport::Quic, far(), Clock::system()).await;
     let sink: &dyn Sink = &relayed.sender;
     sink.push(&Frame::Group(group(1)));
     sink.push(&Frame::Unit(unit(1, true, 1_000)));
@@ -252,8 +250,9 @@ async fn a_lost_camera_resets_its_group_with_the_cause(over: Transport) {
     assert_eq!(within(reader.header()).await.unwrap().group.number, 2);
 }
 
-async fn a_dropped_relay_and_a_dropped_writer_reset_their_streams(over: Transport) {
-    let relayed = relayed(over, far(), Clock::system()).await;
+#[tokio::test]
+async fn a_dropped_relay_and_a_dropped_writer_reset_their_streams() {
+    let relayed = relayed(Transport::Quic, far(), Clock::system()).await;
     {
         let sink: &dyn Sink = &relayed.sender;
         sink.push(&Frame::Group(group(1)));
@@ -271,10 +270,10 @@ async fn a_dropped_relay_and_a_dropped_writer_reset_their_streams(over: Transpor
 
     // A raw link, for a writer alone.
     let world = World::new();
-    let server = world.server(over);
+    let server = world.server(Transport::Quic);
     let client = world.client(COMMUNE);
     let address = server.local_addr();
-    let (link, other) = tokio::join!(client.link(over, address), server.serve());
+    let (link, other) = tokio::join!(client.link(Transport::Quic, address), server.serve());
     let stream = within(link.connection.open_uni()).await.unwrap();
     let header = GroupHeader {
         relay: RelayId(1),
@@ -302,7 +301,7 @@ async fn stopped(link: &RawLink, bytes: &[u8]) -> u64 {
         loop {
             match write_all(&mut stream, &[0]).await {
                 Ok(()) => tokio::task::yield_now().await,
-                Err(WriteError::Stopped(code)) => return code,
+                Err(quinn::WriteError::Stopped(code)) => return code.into_inner(),
                 Err(error) => panic!("{error}"),
             }
         }
@@ -310,10 +309,14 @@ async fn stopped(link: &RawLink, bytes: &[u8]) -> u64 {
     .await
 }
 
-async fn unknown_kinds_and_relays_without_a_grant_are_stopped_and_the_link_stays(over: Transport) {
+#[tokio::test]
+async fn unknown_kinds_and_relays_without_a_grant_are_stopped_and_the_link_stays() {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
-    let mut link = world.client(COMMUNE).link(over, centre.address).await;
+    let mut link = world
+        .client(COMMUNE)
+        .link(Transport::Quic, centre.address)
+        .await;
     up(&mut centre.events).await;
     assert_eq!(stopped(&link, &[9, 30]).await, u64::from(UNKNOWN_KIND));
     assert_eq!(

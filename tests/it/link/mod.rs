@@ -1,5 +1,6 @@
 //! The link on real sockets: who gets in, what ends it, what crosses it.
 
+mod authorities;
 mod fallback;
 mod killed;
 mod media;
@@ -19,7 +20,7 @@ use fanal::reason::Reason;
 use quinn::rustls;
 use world::{CENTRE, COMMUNE, World, down, next, reason, up, within, write_all};
 
-/// Each of these tests over both transports.
+/// Each of these tests over both transports: who gets in, and what crosses.
 macro_rules! over_both {
     ($($name:ident),* $(,)?) => {
         mod quic {
@@ -36,21 +37,14 @@ macro_rules! over_both {
         }
     };
 }
-pub(crate) use over_both;
+use over_both;
 
 over_both![
     both_ends_learn_who_the_other_is_and_messages_cross,
     only_configured_communes_with_a_good_certificate_get_in,
     without_a_certificate_nobody_gets_in,
     a_gateway_refuses_a_server_of_another_name_or_authority,
-    the_server_gives_nothing_to_resume_with,
     a_revocation_ends_a_live_link_at_the_reload,
-    the_end_of_a_certificate_ends_the_link,
-    of_two_links_of_a_commune_the_newest_wins,
-    a_newer_minor_version_is_understood_as_far_as_it_goes,
-    control_messages_have_their_limits,
-    a_peer_that_takes_no_messages_loses_its_link,
-    a_gateway_comes_back_by_itself,
 ];
 
 fn any() -> SocketAddr {
@@ -158,7 +152,7 @@ async fn without_a_certificate_nobody_gets_in(over: Transport) {
     .unwrap()
     .with_root_certificates(roots)
     .with_no_client_auth();
-    let pinned = tls::client(&world.tls(COMMUNE), CENTRE, &Clock::system()).unwrap();
+    let pinned = tls::client(&world.tls(COMMUNE), CENTRE, &world.kept(), &Clock::system()).unwrap();
     config
         .dangerous()
         .set_certificate_verifier(verifier_of(&pinned));
@@ -281,10 +275,11 @@ impl rustls::client::ClientSessionStore for Tickets {
     }
 }
 
-async fn the_server_gives_nothing_to_resume_with(over: Transport) {
+#[tokio::test]
+async fn the_server_gives_nothing_to_resume_with() {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
-    let end = tls::client(&world.tls(COMMUNE), CENTRE, &Clock::system()).unwrap();
+    let end = tls::client(&world.tls(COMMUNE), CENTRE, &world.kept(), &Clock::system()).unwrap();
     let tickets = Arc::new(Tickets::default());
     let mut config = rustls::ClientConfig::clone(&end.config);
     config.resumption = rustls::client::Resumption::store(tickets.clone());
@@ -295,7 +290,7 @@ async fn the_server_gives_nothing_to_resume_with(over: Transport) {
     };
     let client = world::RawClient::new(&end);
     // What the server says after the handshake comes before its answer here.
-    let mut link = client.link(over, centre.address).await;
+    let mut link = client.link(Transport::Quic, centre.address).await;
     let (_, _, to_gateway) = up(&mut centre.events).await;
     to_gateway.send(&ToGateway::KeyFrame {
         relay: fanal::media::relay::RelayId(1),
@@ -325,11 +320,15 @@ async fn a_revocation_ends_a_live_link_at_the_reload(over: Transport) {
     centre.stop().await;
 }
 
-async fn the_end_of_a_certificate_ends_the_link(over: Transport) {
+#[tokio::test]
+async fn the_end_of_a_certificate_ends_the_link() {
     let world = World::new();
     let (clock, hand) = Clock::manual(world.now);
     let mut centre = world.accept(any(), &clock);
-    let link = world.client(COMMUNE).link(over, centre.address).await;
+    let link = world
+        .client(COMMUNE)
+        .link(Transport::Quic, centre.address)
+        .await;
     up(&mut centre.events).await;
     hand.advance(Duration::from_secs(31 * 24 * 3600));
     let (_, cause) = down(&mut centre.events).await;
@@ -338,13 +337,14 @@ async fn the_end_of_a_certificate_ends_the_link(over: Transport) {
     centre.stop().await;
 }
 
-async fn of_two_links_of_a_commune_the_newest_wins(over: Transport) {
+#[tokio::test]
+async fn of_two_links_of_a_commune_the_newest_wins() {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
     let client = world.client(COMMUNE);
-    let first = client.link(over, centre.address).await;
+    let first = client.link(Transport::Quic, centre.address).await;
     let (_, one, _) = up(&mut centre.events).await;
-    let _second = client.link(over, centre.address).await;
+    let _second = client.link(Transport::Quic, centre.address).await;
     let (gone, _) = down(&mut centre.events).await;
     assert_eq!(gone, one);
     let (_, two, _) = up(&mut centre.events).await;
@@ -354,10 +354,14 @@ async fn of_two_links_of_a_commune_the_newest_wins(over: Transport) {
     centre.stop().await;
 }
 
-async fn a_newer_minor_version_is_understood_as_far_as_it_goes(over: Transport) {
+#[tokio::test]
+async fn a_newer_minor_version_is_understood_as_far_as_it_goes() {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
-    let mut link = world.client(COMMUNE).link(over, centre.address).await;
+    let mut link = world
+        .client(COMMUNE)
+        .link(Transport::Quic, centre.address)
+        .await;
     up(&mut centre.events).await;
     link.say(r#"{"type":"weather","wind":[1,2]}"#).await;
     link.say(
@@ -375,7 +379,8 @@ async fn a_newer_minor_version_is_understood_as_far_as_it_goes(over: Transport) 
     centre.stop().await;
 }
 
-async fn control_messages_have_their_limits(over: Transport) {
+#[tokio::test]
+async fn control_messages_have_their_limits() {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
     let client = world.client(COMMUNE);
@@ -387,7 +392,7 @@ async fn control_messages_have_their_limits(over: Transport) {
         b"\0\0\0\x02{]".to_vec(),
         b"\0\0\0\x10{\"type\":\"hello\"}".to_vec(),
     ] {
-        let mut link = client.link(over, centre.address).await;
+        let mut link = client.link(Transport::Quic, centre.address).await;
         up(&mut centre.events).await;
         write_all(&mut link.send, &bytes).await.unwrap();
         let (_, cause) = down(&mut centre.events).await;
@@ -398,10 +403,14 @@ async fn control_messages_have_their_limits(over: Transport) {
     centre.stop().await;
 }
 
-async fn a_peer_that_takes_no_messages_loses_its_link(over: Transport) {
+#[tokio::test]
+async fn a_peer_that_takes_no_messages_loses_its_link() {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
-    let link = world.client(COMMUNE).link(over, centre.address).await;
+    let link = world
+        .client(COMMUNE)
+        .link(Transport::Quic, centre.address)
+        .await;
     let (_, _, to_gateway) = up(&mut centre.events).await;
     let big = ToGateway::Viewings {
         statement: "x".repeat(MESSAGE_LIMIT / 2),
@@ -416,12 +425,13 @@ async fn a_peer_that_takes_no_messages_loses_its_link(over: Transport) {
     centre.stop().await;
 }
 
-async fn a_gateway_comes_back_by_itself(over: Transport) {
+#[tokio::test]
+async fn a_gateway_comes_back_by_itself() {
     let world = World::new();
     let mut centre = world.accept(any(), &Clock::system());
     let address = centre.address;
-    let wire = centre.wire(over).await;
-    let mut commune = world.dial(over, wire.address);
+    let wire = centre.wire(Transport::Quic).await;
+    let mut commune = world.dial(Transport::Quic, wire.address);
     let (_, one, _) = up(&mut commune.events).await;
     up(&mut centre.events).await;
     centre.stop().await;

@@ -11,11 +11,14 @@ use fanal::certs::trial::Trial;
 use fanal::clock::{Clock, Wall};
 use fanal::config::{self, settings};
 use fanal::format::control::{ToGateway, ToReceiver};
-use fanal::link::transport::{Closed, Connection, RecvStream, SendStream, Transport};
-use fanal::link::{Event, Link, accept, dial, endpoint, tcp, tls};
+use fanal::link::endpoint::Carrier;
+use fanal::link::transport::{Closed, Connection, Transport};
+use fanal::link::{Event, Link, accept, dial, endpoint, tls, tunnel};
 use fanal::metrics;
+use fanal::pki::Kept;
 use fanal::reason::Reason;
 use fanal::receiver::hub::Hub;
+use quinn::{RecvStream, SendStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -87,6 +90,11 @@ impl World {
         let identity = self.trial.machine_valid(id, validity).unwrap();
         self.write(&format!("{name}.pem"), &identity.certificate);
         self.write(&format!("{name}.key"), identity.key.expose());
+    }
+
+    /// A gateway's state directory, apart from the centre's, for revocation lists.
+    pub(super) fn kept(&self) -> Kept {
+        Kept::writing(&self.path("gateway"))
     }
 
     /// TLS settings with the identity in `NAME.pem`.
@@ -217,6 +225,7 @@ max_designation = "31d"
                 Transport::Quic => PATIENCE,
                 Transport::Tcp => Duration::ZERO,
             },
+            tcp_beside: PATIENCE,
             quic_again: Duration::from_millis(200),
         };
         self.dial_with(centre, pace)
@@ -257,7 +266,7 @@ max_designation = "31d"
     }
 
     pub(super) fn client_of(&self, tls: &settings::Tls, centre: &str) -> RawClient {
-        let end = tls::client(tls, centre, &Clock::system()).unwrap();
+        let end = tls::client(tls, centre, &self.kept(), &Clock::system()).unwrap();
         RawClient::new(&end)
     }
 
@@ -322,15 +331,15 @@ pub(crate) enum RawServer {
     Quic(quinn::Endpoint),
     Tcp {
         listener: tokio::net::TcpListener,
-        config: Arc<rustls::ServerConfig>,
-        drivers: TaskTracker,
+        tunnels: tunnel::Server,
+        carriers: TaskTracker,
     },
 }
 
 fn quic_server(settings: &settings::Receiver, clock: &Clock) -> quinn::Endpoint {
     let end = tls::server(settings, clock).unwrap();
     let lasting = tls::lasting_secret(&settings.tls).unwrap();
-    let config = endpoint::server_config(&end).unwrap();
+    let config = endpoint::server_config(&end, Carrier::Udp).unwrap();
     endpoint::listen(settings.link_listen[0], config, lasting)
         .unwrap()
         .0
@@ -341,9 +350,9 @@ impl RawServer {
         match over {
             Transport::Quic => Self::Quic(quic_server(settings, clock)),
             Transport::Tcp => Self::Tcp {
-                listener: tcp::socket::listen(settings.link_listen[0]).unwrap(),
-                config: tcp::socket::server_config(&tls::server(settings, clock).unwrap()),
-                drivers: TaskTracker::new(),
+                listener: tunnel::listen(settings.link_listen[0]).unwrap(),
+                tunnels: tunnel::Server::new(&tls::server(settings, clock).unwrap()).unwrap(),
+                carriers: TaskTracker::new(),
             },
         }
     }
@@ -365,14 +374,11 @@ impl RawServer {
             }
             Self::Tcp {
                 listener,
-                config,
-                drivers,
+                tunnels,
+                carriers,
             } => {
                 let (stream, _) = listener.accept().await.unwrap();
-                tcp::socket::accept(stream, Arc::clone(config), drivers)
-                    .await
-                    .map(Connection::Tcp)
-                    .map_err(|error| error.to_string())
+                tunnels.clone().accept(stream, carriers).await
             }
         }
     }
@@ -380,7 +386,7 @@ impl RawServer {
     /// The server's end of a link: what the acceptor would do.
     pub(super) async fn serve(&self) -> RawLink {
         let connection = within(self.take()).await.unwrap();
-        let (mut send, mut receive) = within(connection.accept_control()).await.unwrap();
+        let (mut send, mut receive) = within(connection.accept_bi()).await.unwrap();
         within(receive.read_exact(&mut [0; 4])).await.unwrap();
         write_all(&mut send, &[0; 4]).await.unwrap();
         RawLink {
@@ -394,8 +400,8 @@ impl RawServer {
 pub(super) struct RawClient {
     endpoint: quinn::Endpoint,
     quic: quinn::ClientConfig,
-    tcp: Arc<rustls::ClientConfig>,
-    drivers: TaskTracker,
+    tunnel: tunnel::Client,
+    carriers: TaskTracker,
 }
 
 /// A connection with its control stream, opened as the protocol wants it.
@@ -409,7 +415,7 @@ pub(super) struct RawLink {
 pub(crate) async fn write_all(
     stream: &mut SendStream,
     bytes: &[u8],
-) -> Result<(), fanal::link::transport::WriteError> {
+) -> Result<(), quinn::WriteError> {
     stream
         .write_chunk(bytes::Bytes::copy_from_slice(bytes))
         .await
@@ -417,12 +423,12 @@ pub(crate) async fn write_all(
 
 impl RawClient {
     pub(super) fn new(end: &tls::End<rustls::ClientConfig>) -> Self {
+        let uplink = settings::Uplink::default();
         Self {
             endpoint: endpoint::dial().unwrap().0,
-            quic: endpoint::client_config(end, &settings::Uplink::default(), &Arc::default())
-                .unwrap(),
-            tcp: tcp::socket::client_config(end),
-            drivers: TaskTracker::new(),
+            quic: endpoint::client_config(end, &uplink, &Arc::default(), Carrier::Udp).unwrap(),
+            tunnel: tunnel::Client::new(end, "127.0.0.1:1", &uplink, &Arc::default()).unwrap(),
+            carriers: TaskTracker::new(),
         }
     }
 
@@ -438,11 +444,9 @@ impl RawClient {
                 Ok(connection.into())
             }
             Transport::Tcp => {
-                let name = CENTRE.try_into().unwrap();
-                tcp::socket::dial(address, name, Arc::clone(&self.tcp), &self.drivers)
-                    .await
-                    .map(Connection::Tcp)
-                    .map_err(|error| error.to_string())
+                let dialled = self.tunnel.dial(address).await;
+                let dialled = dialled.map_err(|error| error.to_string())?;
+                dialled.connect(CENTRE, &self.carriers).await
             }
         }
     }
@@ -471,7 +475,7 @@ impl RawClient {
         match within(self.connect(over, address)).await {
             Err(error) => error,
             Ok(connection) => {
-                let opened = within(connection.open_control()).await;
+                let opened = within(connection.open_bi()).await;
                 if let Ok((mut send, _receive)) = opened {
                     // The refusal may come before or after this is out.
                     let _ = write_all(&mut send, &[0; 4]).await;
@@ -484,7 +488,7 @@ impl RawClient {
 
     pub(super) async fn link(&self, over: Transport, address: SocketAddr) -> RawLink {
         let connection = within(self.connect(over, address)).await.unwrap();
-        let (mut send, mut receive) = within(connection.open_control()).await.unwrap();
+        let (mut send, mut receive) = within(connection.open_bi()).await.unwrap();
         write_all(&mut send, &[0; 4]).await.unwrap();
         within(receive.read_exact(&mut [0; 4])).await.unwrap();
         RawLink {

@@ -20,8 +20,6 @@ use fanal::format::ids::{CameraId, CentreId, CommuneId, Incident, ProfileWish};
 use fanal::format::statement::RequestClaims;
 use fanal::gateway::{self, Gateway, socket};
 use fanal::journal::verify;
-use fanal::link::dial::Pace;
-use fanal::link::transport::Transport;
 use fanal::metrics;
 use fanal::simulate::{self, Counters};
 use tokio::sync::watch;
@@ -61,8 +59,6 @@ pub(crate) struct Stage {
     /// Ends the simulator with the test.
     cameras_task: JoinHandle<()>,
     running: Option<Running>,
-    /// What its receivers listen for.
-    over: Transport,
 }
 
 struct Running {
@@ -117,7 +113,6 @@ impl Stage {
             counters,
             cameras_task,
             running: None,
-            over: Transport::Quic,
         };
         stage.write("link-ca.pem", stage.trial.link_authority());
         stage.write("operators-13.pem", stage.trial.designation_authority());
@@ -144,7 +139,7 @@ impl Stage {
 
     /// A receiver with the link key of this centre.
     pub(crate) fn receiver(&self, id: &str) -> Receiver {
-        Receiver::listen(self, id, self.over)
+        Receiver::listen(self, id)
     }
 
     /// The agreement with corg-13, as most tests want it.
@@ -236,14 +231,6 @@ close_after = "100ms"
         let loaded = config::load_gateway(&self.path("gateway.toml")).unwrap();
         let options = gateway::Options {
             clock: self.clock.clone(),
-            link_pace: match self.over {
-                Transport::Quic => Pace::default(),
-                // Nothing listens for UDP there.
-                Transport::Tcp => Pace {
-                    tcp_after: Duration::ZERO,
-                    ..Pace::default()
-                },
-            },
             ..gateway::Options::default()
         };
         let gateway = Gateway::bind(loaded, options).await.unwrap();
@@ -364,13 +351,7 @@ close_after = "100ms"
 
     /// A gateway with corg-13 alone, linked.
     pub(crate) async fn linked() -> (Self, Receiver) {
-        Self::linked_over(Transport::Quic).await
-    }
-
-    /// The same over this transport.
-    pub(crate) async fn linked_over(over: Transport) -> (Self, Receiver) {
         let mut stage = Self::new().await;
-        stage.over = over;
         let mut receiver = stage.receiver("corg-13");
         stage.write_settings(&stage.agreement(&receiver));
         stage.start().await;
@@ -379,9 +360,8 @@ close_after = "100ms"
     }
 
     /// A gateway with both centres, linked.
-    pub(crate) async fn linked_both(over: Transport) -> (Self, Receiver, Receiver) {
+    pub(crate) async fn linked_both() -> (Self, Receiver, Receiver) {
         let mut stage = Self::new().await;
-        stage.over = over;
         let mut first = stage.receiver("corg-13");
         let mut second = stage.receiver("corg-84");
         let agreements = stage.agreement(&first) + &stage.other_agreement(&second);

@@ -10,9 +10,10 @@ use fanal::format::control::{ToGateway, ToReceiver};
 use fanal::format::ids::{CameraId, GrantId, Sha256};
 use fanal::format::jws::{self, Signer};
 use fanal::format::statement::{GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, RefusedCamera};
-use fanal::link::transport::{Closed, Connection, ReadError, RecvStream, SendStream, Transport};
+use fanal::link::transport::{Closed, Connection, Transport};
 use fanal::media::relay::RelayId;
 use fanal::reason::{Reason, Refusal};
+use quinn::{ReadError, RecvStream, SendStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -94,7 +95,7 @@ struct Link {
 }
 
 impl Receiver {
-    pub(super) fn listen(stage: &Stage, id: &str, over: Transport) -> Self {
+    pub(super) fn listen(stage: &Stage, id: &str) -> Self {
         let listen = "127.0.0.1:0";
         let directory = stage.path("").display().to_string();
         let settings = format!(
@@ -125,7 +126,7 @@ designation_authority = "operators-13.pem"
         let read = |end: &str| std::fs::read_to_string(stage.path(&format!("{id}.{end}"))).unwrap();
         Self {
             id: id.to_owned(),
-            server: RawServer::listen(&settings, &stage.clock, over),
+            server: RawServer::listen(&settings, &stage.clock, Transport::Quic),
             signer: Signer::from_pem(&read("key"), &read("pem")).unwrap(),
             media: Arc::new(watch::Sender::new(Media::default())),
             link: None,
@@ -145,14 +146,14 @@ designation_authority = "operators-13.pem"
             // A dial that was given up half way is followed by another.
             loop {
                 if let Ok(connection) = self.server.take().await
-                    && let Ok(streams) = connection.accept_control().await
+                    && let Ok(streams) = connection.accept_bi().await
                 {
                     return (connection, streams);
                 }
             }
         });
         let (connection, (mut send, mut receive)) = accepted.await;
-        connection.set_max_concurrent_uni_streams(1_024);
+        connection.set_max_concurrent_uni_streams(1_024_u32.into());
         receive.read_exact(&mut [0; 4]).await.unwrap();
         write_all(&mut send, &[0; 4]).await.unwrap();
         let (heard, receiver) = mpsc::channel(HEARD_LIMIT);
@@ -183,7 +184,7 @@ designation_authority = "operators-13.pem"
     /// Resets the own side of the control stream.
     pub(crate) fn reset_control(&mut self) {
         let send = self.current().send.as_mut().expect("its own stream");
-        assert!(send.reset(0));
+        send.reset(0_u32.into()).unwrap();
     }
 
     /// Says these again and again, as fast as the gateway takes them, for as
@@ -431,7 +432,7 @@ async fn listen_to(
     loop {
         let mut length = [0; 4];
         tokio::select! {
-            () = stop.cancelled() => return stream.stop(0),
+            () = stop.cancelled() => return drop(stream.stop(0_u32.into())),
             read = stream.read_exact(&mut length) => if read.is_err() {
                 return;
             }
@@ -489,7 +490,7 @@ async fn take_one(mut stream: RecvStream, media: Arc<watch::Sender<Media>>) {
             Ok(None) => return,
             Err(error) => {
                 if let (ReadError::Reset(code), Some(relay)) = (error, relay) {
-                    media.send_modify(|media| media.resets.push((relay, code)));
+                    media.send_modify(|media| media.resets.push((relay, code.into_inner())));
                 }
                 return;
             }

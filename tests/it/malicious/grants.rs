@@ -8,30 +8,18 @@ use fanal::format::control::{ReceiverHello, ToGateway, ToReceiver};
 use fanal::format::ids::{CameraId, Sha256};
 use fanal::format::jws::Signer;
 use fanal::format::statement::{GRANT_TYPE, HEAD_TYPE, HeadClaims, VIEWINGS_TYPE, ViewingsClaims};
-use fanal::link::transport::Transport;
 use fanal::media::relay::RelayId;
 use fanal::reason::Reason;
 
 use super::SECOND;
-use crate::link::over_both;
 use crate::malice::{START, Stage, altered, of_kind};
-
-over_both![
-    it_can_prolong_nothing,
-    no_clock_prolongs_a_grant,
-    a_grant_that_is_never_confirmed_ends,
-    only_a_new_head_of_its_own_confirms,
-    it_can_touch_nothing_of_others,
-    it_can_revoke_nobody_and_bring_nobody_back,
-    a_replayed_renewal_brings_nothing_back,
-    its_words_are_made_fit_to_be_read,
-];
 
 /// As long as a centre may take to confirm.
 const CONFIRM: Duration = Duration::from_secs(5);
 
-async fn it_can_prolong_nothing(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn it_can_prolong_nothing() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let operator = stage.operator("13-1");
     // The witness shows that the way stays open all the time.
     let mut claims = stage.claims(&["temoin"]);
@@ -117,8 +105,9 @@ async fn it_can_prolong_nothing(over: Transport) {
     );
 }
 
-async fn no_clock_prolongs_a_grant(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn no_clock_prolongs_a_grant() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let operator = stage.operator("13-1");
     for (camera, wall_moves) in [("quai-nord", -3_600i64), ("quai-sud", 3_600)] {
         let request = operator.sign(&stage.claims(&[camera]));
@@ -149,8 +138,9 @@ async fn no_clock_prolongs_a_grant(over: Transport) {
     stage.stop().await;
 }
 
-async fn a_grant_that_is_never_confirmed_ends(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn a_grant_that_is_never_confirmed_ends() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let operator = stage.operator("13-1");
     let request = operator.sign(&stage.claims(&["quai-nord"]));
     let granted = receiver.granted(&request).await;
@@ -186,8 +176,9 @@ async fn a_grant_that_is_never_confirmed_ends(over: Transport) {
     assert!(of_kind(&journal, "confirmed").is_empty());
 }
 
-async fn only_a_new_head_of_its_own_confirms(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn only_a_new_head_of_its_own_confirms() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let operator = stage.operator("13-1");
     let now = START.seconds();
     let signer = |trial: &Trial, id: &str| {
@@ -258,8 +249,9 @@ async fn only_a_new_head_of_its_own_confirms(over: Transport) {
     assert_eq!(of_kind(&journal, "ended").len(), forgeries.len());
 }
 
-async fn it_can_touch_nothing_of_others(over: Transport) {
-    let (mut stage, mut receiver, mut second) = Stage::linked_both(over).await;
+#[tokio::test]
+async fn it_can_touch_nothing_of_others() {
+    let (mut stage, mut receiver, mut second) = Stage::linked_both().await;
     let theirs = stage
         .other_operator("84-1")
         .sign(&stage.other_claims(&["plage"]));
@@ -327,8 +319,9 @@ async fn it_can_touch_nothing_of_others(over: Transport) {
     assert!(confirmed.iter().all(|body| body["centre"] == "corg-13"));
 }
 
-async fn it_can_revoke_nobody_and_bring_nobody_back(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn it_can_revoke_nobody_and_bring_nobody_back() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let (first, second) = (stage.operator("13-1"), stage.operator("13-2"));
     let mut grants = Vec::new();
     for (operator, camera) in [(&first, "quai-nord"), (&second, "quai-sud")] {
@@ -384,8 +377,9 @@ async fn it_can_revoke_nobody_and_bring_nobody_back(over: Transport) {
 }
 
 /// The renewal narrowed the grant; its replay must not undo that.
-async fn a_replayed_renewal_brings_nothing_back(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn a_replayed_renewal_brings_nothing_back() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let operator = stage.operator("13-1");
     let request = operator.sign(&stage.claims(&["quai-nord", "quai-sud"]));
     let granted = receiver.granted(&request).await;
@@ -411,8 +405,9 @@ async fn a_replayed_renewal_brings_nothing_back(over: Transport) {
 }
 
 /// What it says is written down as it says it, and harms no log or screen.
-async fn its_words_are_made_fit_to_be_read(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn its_words_are_made_fit_to_be_read() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let request = stage.operator("13-1").sign(&stage.claims(&["temoin"]));
     let granted = receiver.granted(&request).await;
     let by = format!("13-1\n\u{1b}[2J\u{202e}{}", "x".repeat(500_000));

@@ -5,18 +5,9 @@ use futures_util::FutureExt;
 use fanal::format::control::{ReceiverHello, RelayState, ToGateway, ToReceiver};
 use fanal::format::statement::{VIEWINGS_TYPE, ViewingsClaims};
 use fanal::gateway::socket;
-use fanal::link::transport::{Connection, Transport};
 use fanal::reason::Reason;
 
-use crate::link::over_both;
 use crate::malice::{START, Stage, of_kind};
-
-over_both![
-    what_is_no_message_ends_the_link,
-    what_the_gateway_does_not_know_it_passes_over,
-    its_noise_holds_up_nobody,
-    it_has_the_one_stream_that_the_gateway_opened,
-];
 
 fn framed(text: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(text.len()).unwrap().to_be_bytes().to_vec();
@@ -24,8 +15,9 @@ fn framed(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-async fn what_is_no_message_ends_the_link(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn what_is_no_message_ends_the_link() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let too_long: u32 = 1024 * 1024 + 1;
     let nested = ["[".repeat(100_000), "]".repeat(100_000)].concat();
     let bytes = [
@@ -57,8 +49,9 @@ async fn what_is_no_message_ends_the_link(over: Transport) {
     assert_eq!(of_kind(&journal, "grant").len(), 1);
 }
 
-async fn what_the_gateway_does_not_know_it_passes_over(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn what_the_gateway_does_not_know_it_passes_over() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     for text in [
         r#"{"type":"open_camera","camera":"quai-nord"}"#,
         r#"{"type":"start_relay","relay":7,"camera":"quai-nord","profile":"main"}"#,
@@ -87,8 +80,9 @@ async fn what_the_gateway_does_not_know_it_passes_over(over: Transport) {
 
 /// Messages that cost the gateway something, without end: everybody else is
 /// served all the same.
-async fn its_noise_holds_up_nobody(over: Transport) {
-    let (mut stage, mut receiver, mut second) = Stage::linked_both(over).await;
+#[tokio::test]
+async fn its_noise_holds_up_nobody() {
+    let (mut stage, mut receiver, mut second) = Stage::linked_both().await;
     let viewings = ViewingsClaims {
         iss: "corg-13".parse().unwrap(),
         aud: "berre-l-etang".parse().unwrap(),
@@ -147,20 +141,19 @@ async fn its_noise_holds_up_nobody(over: Transport) {
     assert!(of_kind(&journal, "viewings").is_empty());
 }
 
-async fn it_has_the_one_stream_that_the_gateway_opened(over: Transport) {
-    let (mut stage, mut receiver) = Stage::linked_over(over).await;
+#[tokio::test]
+async fn it_has_the_one_stream_that_the_gateway_opened() {
+    let (mut stage, mut receiver) = Stage::linked().await;
     let connection = receiver.connection();
     // How many it may open was settled with the handshake: none.
     assert!(connection.open_uni().now_or_never().is_none());
-    if let Connection::Quic(connection) = &connection {
-        assert!(connection.open_bi().now_or_never().is_none());
-        // Datagrams are probes of one byte, and nobody reads them.
-        assert!(
-            connection
-                .max_datagram_size()
-                .is_some_and(|most| most < 256)
-        );
-    }
+    assert!(connection.open_bi().now_or_never().is_none());
+    // Datagrams are probes of one byte, and nobody reads them.
+    assert!(
+        connection
+            .max_datagram_size()
+            .is_some_and(|most| most < 256)
+    );
     // Without its control stream a link is none.
     receiver.reset_control();
     assert_eq!(receiver.closed().await, Some(Reason::ProtocolError));

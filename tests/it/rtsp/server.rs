@@ -143,17 +143,16 @@ impl Library for Cinema {
         request: OpenRequest,
     ) -> Pin<Box<dyn Future<Output = Result<Arc<dyn Source>, OpenError>> + Send + '_>> {
         let film = Arc::clone(&self.0);
-        let refused = |status, reason| Err(OpenError { status, reason });
         Box::pin(async move {
             if request.user == "ended" {
-                return refused(403, Some(Reason::GrantExpired));
+                return Err(OpenError::Ended(Reason::GrantExpired));
             }
             if request.path != "commune/camera" {
-                return refused(404, None);
+                return Err(OpenError::NotFound);
             }
             // The camera goes between SETUP and PLAY.
             if request.user == "leaving" && request.transport.is_some() {
-                return refused(503, Some(Reason::CameraStalled));
+                return Err(OpenError::Refused(Reason::CameraStalled));
             }
             Ok(Arc::new(Screen(film)) as Arc<dyn Source>)
         })

@@ -14,6 +14,7 @@ use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
 use fanal::config::settings::Congestion;
 use fanal::link::congestion::Known;
+use fanal::link::endpoint::Carrier;
 use fanal::link::redundancy::{Decoder, Encoder, Meter};
 use fanal::link::silence::{LOOK_EVERY, Silence};
 use fanal::link::stats::{self, Snapshot};
@@ -492,11 +493,17 @@ fn configurations(
     let window = endpoint::initial_window(strategy.max_bitrate);
     let client = QuicClientConfig::try_from(Arc::new(client)).unwrap();
     let mut client = quinn_proto::ClientConfig::new(Arc::new(client));
-    let transport = endpoint::transport(window, 0, strategy.congestion, known);
+    let transport = endpoint::transport(window, 0, strategy.congestion, known, Carrier::Udp);
     client.transport_config(Arc::new(transport));
     let server = QuicServerConfig::try_from(Arc::new(server)).unwrap();
     let mut server = quinn_proto::ServerConfig::with_crypto(Arc::new(server));
-    let transport = endpoint::transport(window, 4_096, Congestion::Cubic, &Arc::default());
+    let transport = endpoint::transport(
+        window,
+        4_096,
+        Congestion::Cubic,
+        &Arc::default(),
+        Carrier::Udp,
+    );
     server.transport_config(Arc::new(transport));
     (client, server)
 }
