@@ -582,7 +582,7 @@ impl Gate {
         self.written_refusals
             .retain(|_, at| now.boot.since(*at) < request::REMEMBERED);
         self.ended
-            .retain(|_, ended| ended.expires.plus(grant::ENDED_KEPT) > now.wall);
+            .retain(|_, ended| ended.expires.plus(grant::VIEWINGS_DELAY) > now.wall);
         self.approvals.forget(now);
     }
 

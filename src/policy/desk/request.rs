@@ -7,13 +7,14 @@ use super::grant::{RULES, Recording};
 use super::{ANSWER_TIMEOUT, Command, Desk, GRANT_LIMIT, Notice, Pending, WAITING_LIMIT};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::{CameraInfo, ToGateway};
-use crate::format::designation::{Verified, verify_request};
+use crate::format::designation::Verified;
 use crate::format::ids::{CameraId, CommuneId, GrantId, RequestId};
-use crate::format::statement::{FRESH_SECONDS, RefusedCamera, RequestClaims};
+use crate::format::statement::{RefusedCamera, RequestClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
 use crate::policy::agreement::check_announced;
+use crate::policy::peer::envelope;
 use crate::reason::{Reason, Refusal};
 
 /// How long a request is remembered from its arrival on: the longest wait for
@@ -165,7 +166,7 @@ impl Desk {
             ));
         }
         let refusal = clock
-            .or_else(|| self.check_fresh(claims, now).err())
+            .or_else(|| envelope::check_fresh(claims, whose, now).err())
             .or_else(|| self.check_names(&request).err())
             .or_else(|| self.journal_trouble())
             .or_else(|| self.check_commune(&request, now).err());
@@ -181,33 +182,12 @@ impl Desk {
         text: &str,
         now: Now,
     ) -> Result<Verified<RequestClaims>, Refusal> {
-        let mut best = Refusal::from(Reason::OperatorNotDesignated);
-        let mut furthest = None;
-        for authority in &self.rules.authorities {
-            match verify_request(text, authority, RULES, now.wall) {
-                Ok(request) => return Ok(request),
-                Err(refusal) if furthest < Some(refusal.reason.stage()) => {
-                    furthest = Some(refusal.reason.stage());
-                    best = refusal;
-                }
-                Err(_) => {}
-            }
-        }
-        Err(best)
-    }
-
-    fn check_fresh(&self, claims: &RequestClaims, now: Now) -> Result<(), Refusal> {
-        let late = now.wall.seconds().saturating_sub(claims.iat);
-        if late.abs() <= FRESH_SECONDS {
-            return Ok(());
-        }
-        let way = if late > 0 { "behind" } else { "ahead of" };
-        let detail = format!(
-            "the clock of the operator's machine (or the request) is {} s {way} the clock of the centre {}",
-            late.unsigned_abs(),
-            self.rules.centre
-        );
-        Err(Refusal::new(Reason::StaleRequest, detail))
+        let none = Reason::OperatorNotDesignated;
+        let asked = self.rules.authorities.iter();
+        let asked = asked.map(|authority| ((), authority, RULES));
+        let opened = envelope::open(text, asked, 1, none, now)?;
+        let first = opened.into_iter().next();
+        first.map_or_else(|| Err(none.into()), |((), request)| Ok(request))
     }
 
     /// For whom, through whom.

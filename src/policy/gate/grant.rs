@@ -16,9 +16,10 @@ use crate::journal::entry::Entry;
 use crate::media::relay::{Profile, RelayId};
 use crate::reason::{Reason, Refusal};
 
-/// How long past its time an ended grant is remembered, for late viewings and
-/// for telling a centre that was away.
-pub(super) const ENDED_KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// How long past its time, by the wall clock, the end of a grant is remembered: its
+/// centre may send the list of viewings that late. A centre that was away is told of
+/// the end only while the grant's time runs.
+pub(super) const VIEWINGS_DELAY: Duration = Duration::from_secs(24 * 3_600);
 /// Most ended grants remembered.
 const ENDED_LIMIT: usize = 4_096;
 /// Lists of viewings taken for one grant: a centre may send one again.

@@ -9,11 +9,12 @@ use super::{Gate, Pending};
 use crate::clock::{Boot, Now, Wall};
 use crate::config::settings::{Agreement, Approval};
 use crate::format::control::ToReceiver;
-use crate::format::designation::{Rules, Verified, verify_request};
+use crate::format::designation::{Rules, Verified};
 use crate::format::ids::{CameraId, CentreId, GrantId, RequestId, Sha256};
-use crate::format::statement::{FRESH_SECONDS, RefusedCamera, RequestClaims};
+use crate::format::statement::{RefusedCamera, RequestClaims};
 use crate::journal::entry::Entry;
 use crate::policy::agreement::{Renewal, Verdict, judge};
+use crate::policy::peer::envelope;
 use crate::policy::peer::rates::UNVERIFIED_PER_SECOND;
 use crate::reason::{Reason, Refusal};
 
@@ -293,36 +294,18 @@ impl Gate {
         text: &str,
         now: Now,
     ) -> Result<BTreeMap<usize, Verified<RequestClaims>>, Refusal> {
-        let mut found = BTreeMap::new();
-        let mut best = Refusal::from(Reason::NoAgreement);
-        let mut furthest = None;
-        for (number, agreement) in self.rules.settings.agreements.iter().enumerate() {
-            let Some(authority) = self.rules.authorities.get(number) else {
-                continue;
-            };
-            if &agreement.centre != centre {
-                continue;
-            }
+        let agreements = self.rules.settings.agreements.iter().enumerate();
+        let authorities = agreements.zip(&self.rules.authorities);
+        let of_centre = authorities.filter(|((_, agreement), _)| &agreement.centre == centre);
+        let asked = of_centre.map(|((number, agreement), authority)| {
             let rules = Rules {
                 max_designation: Some(agreement.max_designation),
                 require_fresh_revocation: agreement.require_fresh_revocation,
             };
-            match verify_request(text, authority, rules, now.wall) {
-                Ok(verified) => {
-                    found.insert(number, verified);
-                }
-                Err(refusal) if furthest < Some(refusal.reason.stage()) => {
-                    furthest = Some(refusal.reason.stage());
-                    best = refusal;
-                }
-                Err(_) => {}
-            }
-        }
-        if found.is_empty() {
-            Err(best)
-        } else {
-            Ok(found)
-        }
+            (number, authority, rules)
+        });
+        let opened = envelope::open(text, asked, usize::MAX, Reason::NoAgreement, now)?;
+        Ok(opened.into_iter().collect())
     }
 
     /// For whom, through whom, when.
@@ -340,16 +323,7 @@ impl Gate {
             );
             return Err(Refusal::new(Reason::WrongAudience, detail));
         }
-        let late = now.wall.seconds().saturating_sub(claims.iat);
-        if late.abs() > FRESH_SECONDS {
-            let way = if late > 0 { "behind" } else { "ahead of" };
-            let detail = format!(
-                "the clock of the operator's machine (or the request) is {} s {way} the clock of {commune}",
-                late.unsigned_abs()
-            );
-            return Err(Refusal::new(Reason::StaleRequest, detail));
-        }
-        Ok(())
+        envelope::check_fresh(claims, commune, now)
     }
 
     /// When the grant to renew began, if this request may carry it on.
