@@ -26,13 +26,27 @@ import { LocalSigner, demoSigner } from "/page/sign/signers.js";
 const SESSION = "fanal-session";
 
 const store = new Store({
-  lang: "fr", theme: "dark", locked: false, online: "connecting", me: null, console: null, offlineBecause: null,
-  communes: new Map(), cameras: new Map(), grants: new Map(), approvals: new Map(),
-  incidents: new Map(), incident: null, focused: null, tiles: new Map(),
+  lang: "fr",
+  theme: "dark",
+  locked: false,
+  online: "connecting",
+  me: null,
+  console: null,
+  offlineBecause: null,
+  communes: new Map(),
+  cameras: new Map(),
+  grants: new Map(),
+  approvals: new Map(),
+  incidents: new Map(),
+  incident: null,
+  focused: null,
+  tiles: new Map(),
 });
 followSettings(store);
 
-const clock = new Clock(async () => (await answerOf(await fetchOf(`${location.origin}/api/v1/time`, { timeout: 5_000 }))).unix_ms);
+const clock = new Clock(
+  async () => (await answerOf(await fetchOf(`${location.origin}/api/v1/time`, { timeout: 5_000 }))).unix_ms,
+);
 const ctx = { store, api: new Api(() => clock.now()), clock, signer: null, actions: {}, shortcuts: new Shortcuts() };
 const fragment = readFragment(location.hash);
 
@@ -67,8 +81,14 @@ async function centre() {
     try {
       return await ctx.api.get("console");
     } catch (error) {
-      card(h("h1", { text: "fanal" }), h("p", { role: "alert", "data-testid": "no-centre", text: problemSentence(error) }), h("p", { class: "quiet small", text: t("desk.trying") }));
-      await new Promise((resolve) => { setTimeout(resolve, backoff(attempt, Math.random())); });
+      card(
+        h("h1", { text: "fanal" }),
+        h("p", { role: "alert", "data-testid": "no-centre", text: problemSentence(error) }),
+        h("p", { class: "quiet small", text: t("desk.trying") }),
+      );
+      await new Promise((resolve) => {
+        setTimeout(resolve, backoff(attempt, Math.random()));
+      });
     }
   }
 }
@@ -93,8 +113,29 @@ function problemSentence(error) {
 
 /** The page before anybody has signed in. */
 function card(...children) {
-  const lang = h("button", { class: "plain", "data-testid": "lang", on: { click: () => { switchLang(store); location.reload(); } } }, store.get("lang") === "fr" ? "EN" : "FR");
-  fill(lockPlace, h("div", { class: "card stack", "data-testid": "sign-in" }, ...children, h("div", { class: "row card-foot" }, h("span", { class: "grow" }), lang)));
+  const lang = h(
+    "button",
+    {
+      class: "plain",
+      "data-testid": "lang",
+      on: {
+        click: () => {
+          switchLang(store);
+          location.reload();
+        },
+      },
+    },
+    store.get("lang") === "fr" ? "EN" : "FR",
+  );
+  fill(
+    lockPlace,
+    h(
+      "div",
+      { class: "card stack", "data-testid": "sign-in" },
+      ...children,
+      h("div", { class: "row card-foot" }, h("span", { class: "grow" }), lang),
+    ),
+  );
 }
 
 function showSignIn(settings) {
@@ -102,14 +143,20 @@ function showSignIn(settings) {
     signer.me.person = person.id;
     run(signer);
   };
-  card(h("h1", { text: "fanal" }), h("p", { class: "quiet", text: settings.name ?? settings.centre }),
+  card(
+    h("h1", { text: "fanal" }),
+    h("p", { class: "quiet", text: settings.name ?? settings.centre }),
     h("p", { class: "notice small", text: t("desk.sign.trial") }),
-    signInForm({ api: ctx.api, clock, console: settings, done }));
+    signInForm({ api: ctx.api, clock, console: settings, done }),
+  );
 }
 
 function showFailure(error) {
-  card(h("h1", { text: "fanal" }), h("p", { class: "bad", role: "alert", text: problemSentence(error) }),
-    h("button", { class: "primary", on: { click: () => location.reload() } }, t("desk.retry")));
+  card(
+    h("h1", { text: "fanal" }),
+    h("p", { class: "bad", role: "alert", text: problemSentence(error) }),
+    h("button", { class: "primary", on: { click: () => location.reload() } }, t("desk.retry")),
+  );
 }
 
 let events = null;
@@ -199,9 +246,12 @@ function openAsked({ incident, grounds, at, present }) {
     if (at !== null) ctx.actions.lookAt?.({ at });
     return;
   }
-  const known = [...store.get("communes").values()].some(({ agreement }) => agreement?.grounds.some(({ id }) => id === grounds));
+  const known = [...store.get("communes").values()].some(({ agreement }) =>
+    agreement?.grounds.some(({ id }) => id === grounds),
+  );
   const { names, problem } = readPresent(present.join("\n"));
-  if (isReference(incident) && known && problem === null) ctx.actions.openIncident({ ref: incident, grounds, present: names, at });
+  if (isReference(incident) && known && problem === null)
+    ctx.actions.openIncident({ ref: incident, grounds, present: names, at });
   else openIncidentDialog(ctx, { ref: incident, grounds, present, at });
 }
 
@@ -213,7 +263,13 @@ function addShortcuts(lock) {
     const focused = store.get("focused");
     const watched = focused !== null && shown() ? grantOf(focused, shown(), grants, me) : undefined;
     const soon = endingSoon(grants, me, clock.now());
-    const due = watched ? [watched] : soon.length > 0 ? soon : liveGrants(shown(), grants).filter((grant) => isMine(grant, me)).slice(0, 1);
+    const due = watched
+      ? [watched]
+      : soon.length > 0
+        ? soon
+        : liveGrants(shown(), grants)
+            .filter((grant) => isMine(grant, me))
+            .slice(0, 1);
     for (const { grant } of due) actions.renew(grant);
   };
   const next = () => {

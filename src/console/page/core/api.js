@@ -104,7 +104,9 @@ export class Api {
     if (this.#token !== null && this.#token.expires - this.#clock() > TOKEN_MARGIN) return this.#token;
     if (this.#signer === null) throw new Problem({ status: 401, reason: "token_invalid" });
     const signer = this.#signer;
-    this.#pending ??= signer.token().finally(() => { this.#pending = null; });
+    this.#pending ??= signer.token().finally(() => {
+      this.#pending = null;
+    });
     const token = await this.#pending;
     if (signer === this.#signer) this.#token = token;
     return token;

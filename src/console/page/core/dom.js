@@ -15,7 +15,8 @@ export function h(name, attributes = {}, ...children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (key === "text") element.textContent = value;
-    else if (key === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+    else if (key === "on")
+      for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
     else if (key === "dataset") Object.assign(element.dataset, value);
     else if (key === "value" && "value" in element) element.value = value;
     else element.setAttribute(key, value === true ? "" : value);

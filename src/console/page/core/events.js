@@ -77,7 +77,9 @@ export class Events {
     addEventListener("online", retry, { signal: this.#stop.signal });
     while (!this.#stop.signal.aborted) {
       try {
-        await this.#once(() => { attempt = 0; });
+        await this.#once(() => {
+          attempt = 0;
+        });
         continue;
       } catch (error) {
         if (this.#stop.signal.aborted) return;
@@ -102,10 +104,18 @@ export class Events {
     let planned = false;
     let silence = setTimeout(() => cancel.abort(), SILENCE);
     const left = Math.max(1_000, expires - MARGIN - this.#clock());
-    const renewal = setTimeout(() => { planned = true; cancel.abort(); }, left);
+    const renewal = setTimeout(() => {
+      planned = true;
+      cancel.abort();
+    }, left);
     try {
       const headers = { accept: "text/event-stream", authorization: `Bearer ${token}` };
-      const response = await fetch(this.#api.url("events"), { headers, signal, cache: "no-store", credentials: "omit" });
+      const response = await fetch(this.#api.url("events"), {
+        headers,
+        signal,
+        cache: "no-store",
+        credentials: "omit",
+      });
       if (!response.ok) await answerOf(response);
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       const parser = new EventParser();
@@ -145,7 +155,10 @@ export class Events {
   #wait(ms) {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
-      this.#wake = () => { clearTimeout(timer); resolve(); };
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
     });
   }
 }

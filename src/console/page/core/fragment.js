@@ -21,7 +21,10 @@ export function readFragment(fragment) {
     incident: members.get("incident"),
     grounds: members.get("grounds"),
     at: position(members.get("at")),
-    present: members.getAll("present").map((name) => name.trim()).filter((name) => name !== ""),
+    present: members
+      .getAll("present")
+      .map((name) => name.trim())
+      .filter((name) => name !== ""),
     session: members.get("session"),
     demo: demo(members.get("demo")),
   };
@@ -29,7 +32,10 @@ export function readFragment(fragment) {
 
 /** The fragment without `session`, which must not stay in the address; empty if that was all. */
 export function withoutSession(fragment) {
-  const rest = fragment.replace(/^#/, "").split("&").filter((member) => member !== "" && !member.startsWith("session="));
+  const rest = fragment
+    .replace(/^#/, "")
+    .split("&")
+    .filter((member) => member !== "" && !member.startsWith("session="));
   return rest.length === 0 ? "" : `#${rest.join("&")}`;
 }
 

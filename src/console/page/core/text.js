@@ -11,7 +11,10 @@ const WORDS = {
 
 /** French puts a space before these marks, at which no line may break. */
 function spaced(words) {
-  const entries = Object.entries(words).map(([key, text]) => [key, text.replace(/ ([:;?!»])/g, "\u00a0$1").replaceAll("« ", "«\u00a0")]);
+  const entries = Object.entries(words).map(([key, text]) => [
+    key,
+    text.replace(/ ([:;?!»])/g, "\u00a0$1").replaceAll("« ", "«\u00a0"),
+  ]);
   return Object.fromEntries(entries);
 }
 

@@ -37,6 +37,9 @@ export function dayAndTime(ms, now, language) {
   const time = timeOfDay(ms).slice(0, 5);
   const sameDay = new Date(ms).toDateString() === new Date(now).toDateString();
   if (sameDay) return time;
-  const day = new Date(ms).toLocaleDateString(language === "fr" ? "fr-FR" : "en-GB", { day: "numeric", month: "short" });
+  const day = new Date(ms).toLocaleDateString(language === "fr" ? "fr-FR" : "en-GB", {
+    day: "numeric",
+    month: "short",
+  });
   return `${day} ${time}`;
 }

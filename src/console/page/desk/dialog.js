@@ -20,10 +20,22 @@ export function openDialog({ title, testid, wide = false }, content) {
       result = value;
       dialog.close();
     };
-    const head = h("header", { class: "dialog-head" },
+    const head = h(
+      "header",
+      { class: "dialog-head" },
       h("h2", { id, text: title }),
-      h("button", { type: "button", class: "plain icon", "aria-label": t("desk.close"), on: { click: () => close() } }, "✕"));
-    const dialog = h("dialog", { "aria-labelledby": id, "data-testid": testid, class: wide ? "wide" : "" }, head, ...content(close));
+      h(
+        "button",
+        { type: "button", class: "plain icon", "aria-label": t("desk.close"), on: { click: () => close() } },
+        "✕",
+      ),
+    );
+    const dialog = h(
+      "dialog",
+      { "aria-labelledby": id, "data-testid": testid, class: wide ? "wide" : "" },
+      head,
+      ...content(close),
+    );
     dialog.addEventListener("close", () => {
       dialog.remove();
       if (returnTo instanceof HTMLElement && returnTo.isConnected) returnTo.focus();
@@ -40,9 +52,22 @@ export async function confirm({ title, text, lines = [], action, testid }) {
   const answer = await openDialog({ title, testid }, (close) => [
     h("p", { text }),
     ...(lines.length > 0 ? [h("ul", { class: "lines small" }, ...lines.map((line) => h("li", { text: line })))] : []),
-    h("div", { class: "row dialog-actions" },
+    h(
+      "div",
+      { class: "row dialog-actions" },
       h("button", { type: "button", on: { click: () => close(false) } }, t("desk.cancel")),
-      h("button", { type: "button", class: "primary", "data-autofocus": true, "data-testid": "confirm", on: { click: () => close(true) } }, action)),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "primary",
+          "data-autofocus": true,
+          "data-testid": "confirm",
+          on: { click: () => close(true) },
+        },
+        action,
+      ),
+    ),
   ]);
   return answer === true;
 }
@@ -55,11 +80,14 @@ export function field({ label, hint, input }) {
   const error = h("p", { class: "field-error small", id: `${id}-error`, role: "alert" });
   const described = [hint ? `${id}-hint` : null, `${id}-error`].filter(Boolean).join(" ");
   input.setAttribute("aria-describedby", described);
-  const element = h("div", { class: "field" },
+  const element = h(
+    "div",
+    { class: "field" },
     h("label", { for: id, text: label }),
     input,
     hint ? h("p", { class: "quiet small", id: `${id}-hint`, text: hint }) : null,
-    error);
+    error,
+  );
   const say = (text) => {
     error.textContent = text ?? "";
     input.toggleAttribute("aria-invalid", Boolean(text));

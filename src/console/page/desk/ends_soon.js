@@ -9,7 +9,8 @@ import { ENDS_SOON, isMine } from "/page/incident/rules.js";
 /** The signer's grants of all interventions that end within two minutes, soonest first. */
 export function endingSoon(grants, me, now) {
   const left = (grant) => Date.parse(grant.expires) - now;
-  return [...grants.values()].filter((grant) => !grant.ended && isMine(grant, me) && left(grant) < ENDS_SOON && left(grant) > 0)
+  return [...grants.values()]
+    .filter((grant) => !grant.ended && isMine(grant, me) && left(grant) < ENDS_SOON && left(grant) > 0)
     .sort((one, other) => left(one) - left(other));
 }
 
@@ -30,9 +31,28 @@ export function makeBanner(ctx) {
       return;
     }
     const renew = () => soon.forEach(({ grant }) => actions.renew(grant));
-    refill(element, h("div", { class: "banner", role: "alert", "data-testid": "ends-soon" },
-      h("span", { text: t("desk.ends_soon", { n: soon.length, commune: actions.communeName(soon[0].commune), ref: soon[0].incident }) }), time,
-      h("button", { class: "primary", "data-focus": "banner-renew", on: { click: renew } }, t("desk.renew"), " ", h("kbd", { text: "R" }))));
+    refill(
+      element,
+      h(
+        "div",
+        { class: "banner", role: "alert", "data-testid": "ends-soon" },
+        h("span", {
+          text: t("desk.ends_soon", {
+            n: soon.length,
+            commune: actions.communeName(soon[0].commune),
+            ref: soon[0].incident,
+          }),
+        }),
+        time,
+        h(
+          "button",
+          { class: "primary", "data-focus": "banner-renew", on: { click: renew } },
+          t("desk.renew"),
+          " ",
+          h("kbd", { text: "R" }),
+        ),
+      ),
+    );
   };
   setInterval(draw, 500);
   store.watch(["grants", "me", "lang"], draw);

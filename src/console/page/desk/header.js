@@ -29,14 +29,24 @@ export function makeHeader(ctx, lock) {
 
   store.watch(["console", "lang"], () => {
     const settings = store.get("console");
-    refill(brand, h("img", { src: "/page/style/icon.svg", alt: "", width: 24, height: 24 }),
-      h("h1", { class: "name", text: "fanal" }), h("span", { class: "quiet centre", text: settings?.name ?? settings?.centre ?? "" }));
+    refill(
+      brand,
+      h("img", { src: "/page/style/icon.svg", alt: "", width: 24, height: 24 }),
+      h("h1", { class: "name", text: "fanal" }),
+      h("span", { class: "quiet centre", text: settings?.name ?? settings?.centre ?? "" }),
+    );
   });
-  store.watch(["incidents", "incident", "grants", "me", "lang"], steady(() => {
-    tabs.setAttribute("aria-label", t("desk.incidents"));
-    refill(tabs, ...incidentTabs(ctx));
-  }));
-  store.watch(["me", "online", "lang", "theme"], steady(() => refill(tools, ...toolButtons(ctx, lock, { time, expiry }))));
+  store.watch(
+    ["incidents", "incident", "grants", "me", "lang"],
+    steady(() => {
+      tabs.setAttribute("aria-label", t("desk.incidents"));
+      refill(tabs, ...incidentTabs(ctx));
+    }),
+  );
+  store.watch(
+    ["me", "online", "lang", "theme"],
+    steady(() => refill(tools, ...toolButtons(ctx, lock, { time, expiry }))),
+  );
   const tick = () => {
     showTime(time, clock);
     showExpiry(expiry, store.get("me"), clock.now());
@@ -55,25 +65,59 @@ function incidentTabs(ctx) {
   const tab = (incident) => {
     const live = liveGrants(incident, store.get("grants"));
     const other = live.find((grant) => !isMine(grant, store.get("me")));
-    return h("button", {
-      class: "tab", "data-testid": "incident-tab", "data-focus": `tab-${incident.ref}`, dataset: { ref: incident.ref },
-      "aria-current": incident.ref === store.get("incident") ? "true" : null,
-      title: actions.groundsLabel(incident.grounds),
-      on: { click: () => actions.showIncident(incident.ref) },
-    }, h("span", { class: "mono", text: incident.ref }), live.length > 0 ? h("span", { class: "count", "aria-label": t("desk.grants_n", { n: live.length }), text: live.length }) : null,
-    other ? h("span", { class: "small quiet", text: other.operator.name }) : null);
+    return h(
+      "button",
+      {
+        class: "tab",
+        "data-testid": "incident-tab",
+        "data-focus": `tab-${incident.ref}`,
+        dataset: { ref: incident.ref },
+        "aria-current": incident.ref === store.get("incident") ? "true" : null,
+        title: actions.groundsLabel(incident.grounds),
+        on: { click: () => actions.showIncident(incident.ref) },
+      },
+      h("span", { class: "mono", text: incident.ref }),
+      live.length > 0
+        ? h("span", { class: "count", "aria-label": t("desk.grants_n", { n: live.length }), text: live.length })
+        : null,
+      other ? h("span", { class: "small quiet", text: other.operator.name }) : null,
+    );
   };
-  return [h("div", { class: "tab-list" }, ...open.map(tab)),
-    h("button", { class: open.length === 0 ? "primary" : "plain", "data-testid": "new-incident", "data-focus": "new-incident", on: { click: () => openIncidentDialog(ctx) } },
-      open.length === 0 ? t("desk.open.title") : t("desk.new_short")),
+  return [
+    h("div", { class: "tab-list" }, ...open.map(tab)),
+    h(
+      "button",
+      {
+        class: open.length === 0 ? "primary" : "plain",
+        "data-testid": "new-incident",
+        "data-focus": "new-incident",
+        on: { click: () => openIncidentDialog(ctx) },
+      },
+      open.length === 0 ? t("desk.open.title") : t("desk.new_short"),
+    ),
     unit.length > shown.length
-      ? h("button", { class: "plain quiet", "data-testid": "unit-incidents", "data-focus": "unit-incidents", on: { click: () => openUnit(ctx) } }, t("desk.unit_n", { n: unit.length }))
-      : null];
+      ? h(
+          "button",
+          {
+            class: "plain quiet",
+            "data-testid": "unit-incidents",
+            "data-focus": "unit-incidents",
+            on: { click: () => openUnit(ctx) },
+          },
+          t("desk.unit_n", { n: unit.length }),
+        )
+      : null,
+  ];
 }
 
 /** The list of the unit's other interventions. */
 function openUnit(ctx) {
-  return openDialog({ title: t("desk.unit") }, (close) => [unitList(ctx, (ref) => { ctx.actions.showIncident(ref); close(); })]);
+  return openDialog({ title: t("desk.unit") }, (close) => [
+    unitList(ctx, (ref) => {
+      ctx.actions.showIncident(ref);
+      close();
+    }),
+  ]);
 }
 
 function showEnding(tabs, { store, clock }) {
@@ -89,14 +133,58 @@ function toolButtons(ctx, lock, { time, expiry }) {
   const online = store.get("online");
   const dark = store.get("theme") === "dark";
   return [
-    h("span", { class: `chip online ${online}`, "data-testid": "online", dataset: { online }, role: "status" }, t(`desk.online.${online}`)),
+    h(
+      "span",
+      { class: `chip online ${online}`, "data-testid": "online", dataset: { online }, role: "status" },
+      t(`desk.online.${online}`),
+    ),
     time,
     expiry,
-    h("span", { class: "who", "data-testid": "sign-in-name", title: `${me?.number ?? ""} · ${me?.unit ?? ""}` }, me?.name ?? ""),
-    h("button", { class: "plain", "data-testid": "lang", "data-focus": "lang", "aria-label": t("desk.other_lang"), on: { click: () => switchLang(store) } }, lang() === "fr" ? "EN" : "FR"),
-    h("button", { class: "plain icon", "data-testid": "theme", "data-focus": "theme", "aria-label": t(dark ? "desk.theme_light" : "desk.theme_dark"), title: t(dark ? "desk.theme_light" : "desk.theme_dark"), on: { click: () => switchTheme(store) } }, dark ? "☀" : "☾"),
-    h("button", { class: "plain icon", "data-testid": "help", "data-focus": "help", "aria-label": t("desk.help.title"), title: t("desk.help.title"), on: { click: () => openHelp(ctx) } }, "?"),
-    h("button", { "data-testid": "lock", "data-focus": "lock", title: `${t("desk.key.shift")}+L`, on: { click: lock } }, t("desk.lock")),
+    h(
+      "span",
+      { class: "who", "data-testid": "sign-in-name", title: `${me?.number ?? ""} · ${me?.unit ?? ""}` },
+      me?.name ?? "",
+    ),
+    h(
+      "button",
+      {
+        class: "plain",
+        "data-testid": "lang",
+        "data-focus": "lang",
+        "aria-label": t("desk.other_lang"),
+        on: { click: () => switchLang(store) },
+      },
+      lang() === "fr" ? "EN" : "FR",
+    ),
+    h(
+      "button",
+      {
+        class: "plain icon",
+        "data-testid": "theme",
+        "data-focus": "theme",
+        "aria-label": t(dark ? "desk.theme_light" : "desk.theme_dark"),
+        title: t(dark ? "desk.theme_light" : "desk.theme_dark"),
+        on: { click: () => switchTheme(store) },
+      },
+      dark ? "☀" : "☾",
+    ),
+    h(
+      "button",
+      {
+        class: "plain icon",
+        "data-testid": "help",
+        "data-focus": "help",
+        "aria-label": t("desk.help.title"),
+        title: t("desk.help.title"),
+        on: { click: () => openHelp(ctx) },
+      },
+      "?",
+    ),
+    h(
+      "button",
+      { "data-testid": "lock", "data-focus": "lock", title: `${t("desk.key.shift")}+L`, on: { click: lock } },
+      t("desk.lock"),
+    ),
   ];
 }
 
@@ -106,7 +194,8 @@ function showTime(element, clock) {
   element.textContent = timeOfDay(now);
   element.dateTime = new Date(now).toISOString();
   const off = clock.workstationAhead;
-  const told = Math.abs(off) > CLOCK_OFF ? `\n${t("desk.clock_off", { off: duration(Math.abs(off) / 1000, lang()) })}` : "";
+  const told =
+    Math.abs(off) > CLOCK_OFF ? `\n${t("desk.clock_off", { off: duration(Math.abs(off) / 1000, lang()) })}` : "";
   element.title = `${t("desk.centre_time")} · ${utcTimeOfDay(now)}${told}`;
   element.classList.toggle("off", told !== "");
 }

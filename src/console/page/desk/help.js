@@ -6,18 +6,31 @@ import { openDialog } from "/page/desk/dialog.js";
 
 /** Shows all keys, with the switch that turns them off. */
 export function openHelp({ shortcuts }) {
-  const change = (event) => { shortcuts.enabled = event.target.checked; };
+  const change = (event) => {
+    shortcuts.enabled = event.target.checked;
+  };
   return openDialog({ title: t("desk.help.title"), testid: "shortcuts", wide: true }, () => [
-    h("label", { class: "row" },
+    h(
+      "label",
+      { class: "row" },
       h("input", { type: "checkbox", checked: shortcuts.enabled, "data-testid": "shortcuts-enabled", on: { change } }),
-      h("span", { text: t("desk.help.enabled") })),
-    h("dl", { class: "keys" }, ...lines(shortcuts.list()).map(({ key, words }) => h("div", {}, h("dt", {}, ...caps(key)), h("dd", { text: words })))),
+      h("span", { text: t("desk.help.enabled") }),
+    ),
+    h(
+      "dl",
+      { class: "keys" },
+      ...lines(shortcuts.list()).map(({ key, words }) =>
+        h("div", {}, h("dt", {}, ...caps(key)), h("dd", { text: words })),
+      ),
+    ),
   ]);
 }
 
 /** Keys with their words; those that go with the one before have none of their own. */
 function lines(entries) {
-  return entries.map(({ key, textKey }) => ({ key, words: textKey ? t(textKey) : "" })).filter(({ words }) => words !== "");
+  return entries
+    .map(({ key, textKey }) => ({ key, words: textKey ? t(textKey) : "" }))
+    .filter(({ words }) => words !== "");
 }
 
 /** `Shift+L` as two caps, `+` as one. */

@@ -5,17 +5,28 @@ import { fill } from "/page/core/dom.js";
 let isPressed = false;
 const waiting = new Set();
 
-addEventListener("pointerdown", () => { isPressed = true; }, true);
-for (const event of ["pointerup", "pointercancel", "blur"]) addEventListener(event, () => {
-  isPressed = false;
-  // After the click, which goes to where the press began only if that is still there.
-  setTimeout(() => {
-    if (isPressed) return;
-    const due = [...waiting];
-    waiting.clear();
-    for (const draw of due) draw();
-  });
-}, true);
+addEventListener(
+  "pointerdown",
+  () => {
+    isPressed = true;
+  },
+  true,
+);
+for (const event of ["pointerup", "pointercancel", "blur"])
+  addEventListener(
+    event,
+    () => {
+      isPressed = false;
+      // After the click, which goes to where the press began only if that is still there.
+      setTimeout(() => {
+        if (isPressed) return;
+        const due = [...waiting];
+        waiting.clear();
+        for (const draw of due) draw();
+      });
+    },
+    true,
+  );
 
 /** `draw`, put off while a mouse button or finger is down. */
 export function steady(draw) {

@@ -13,7 +13,9 @@ export function makeShell(shell, ctx, lock) {
   const panels = {};
   const frame = h("main", { class: "frame", dataset: { panel: "watch" } });
   const tabs = h("nav", { class: "panel-tabs" });
-  const skip = PANELS.map((name) => h("a", { class: "skip", href: `#${name}`, on: { click: (event) => goTo(event, name) } }));
+  const skip = PANELS.map((name) =>
+    h("a", { class: "skip", href: `#${name}`, on: { click: (event) => goTo(event, name) } }),
+  );
   const buttons = {};
   const show = (name) => {
     frame.dataset.panel = name;
@@ -50,11 +52,20 @@ export function makeShell(shell, ctx, lock) {
     const isOffline = store.get("online") === "offline";
     offline.hidden = !isOffline;
     // A refusal and a silent signer are not a silent receiver.
-    const why = problem === null || problem.reason === "centre_unreachable" ? t("desk.offline") : t("desk.offline_why", { why: ctx.actions.problemText(problem) });
+    const why =
+      problem === null || problem.reason === "centre_unreachable"
+        ? t("desk.offline")
+        : t("desk.offline_why", { why: ctx.actions.problemText(problem) });
     const text = isOffline ? why : "";
     if (offline.textContent !== text) offline.textContent = text;
   });
-  return { panels, show: (name) => { show(name); unfold(name); } };
+  return {
+    panels,
+    show: (name) => {
+      show(name);
+      unfold(name);
+    },
+  };
 }
 
 /** A panel with the button that folds it. */

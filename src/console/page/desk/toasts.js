@@ -18,11 +18,21 @@ export function makeToasts() {
   function toast({ level = "info", key, params = {}, detail = "" }) {
     const text = lineText({ key, params });
     for (const old of element.querySelectorAll(".toast")) if (old.dataset.text === `${text}\n${detail}`) old.remove();
-    const message = h("div", { class: `toast ${level}`, "data-testid": "toast", "data-key": key, dataset: { level, text: `${text}\n${detail}` } },
-      h("div", { class: "grow" },
-        h("p", { text }),
-        detail ? h("p", { class: "small", text: detail }) : null),
-      h("button", { class: "plain icon", type: "button", "aria-label": t("desk.close"), on: { click: () => message.remove() } }, "✕"));
+    const message = h(
+      "div",
+      {
+        class: `toast ${level}`,
+        "data-testid": "toast",
+        "data-key": key,
+        dataset: { level, text: `${text}\n${detail}` },
+      },
+      h("div", { class: "grow" }, h("p", { text }), detail ? h("p", { class: "small", text: detail }) : null),
+      h(
+        "button",
+        { class: "plain icon", type: "button", "aria-label": t("desk.close"), on: { click: () => message.remove() } },
+        "✕",
+      ),
+    );
     (level === "bad" ? urgent : calm).append(message);
     const all = element.querySelectorAll(".toast");
     if (all.length > MOST) (calm.firstElementChild ?? urgent.firstElementChild).remove();

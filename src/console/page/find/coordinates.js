@@ -21,7 +21,8 @@ function number(text) {
 }
 
 function position(latitude, longitude) {
-  const is = Number.isFinite(latitude) && Number.isFinite(longitude) && Math.abs(latitude) <= 90 && Math.abs(longitude) <= 180;
+  const is =
+    Number.isFinite(latitude) && Number.isFinite(longitude) && Math.abs(latitude) <= 90 && Math.abs(longitude) <= 180;
   return is ? [latitude, longitude] : null;
 }
 
@@ -40,13 +41,15 @@ export function readPosition(text) {
   }
   const decimal = DECIMAL.exec(plain);
   // `12, 4` is a house number; a position has decimals.
-  if (decimal !== null && /[.,]\d{2}/.test(decimal[1]) && /[.,]\d{2}/.test(decimal[2])) return position(number(decimal[1]), number(decimal[2]));
+  if (decimal !== null && /[.,]\d{2}/.test(decimal[1]) && /[.,]\d{2}/.test(decimal[2]))
+    return position(number(decimal[1]), number(decimal[2]));
   const behind = BEHIND.exec(plain);
   const before = BEFORE.exec(plain);
   if (behind === null && before === null) return null;
-  const [one, other] = behind !== null
-    ? [degrees(behind[4], behind.slice(1, 4)), degrees(behind[8], behind.slice(5, 8))]
-    : [degrees(before[1], before.slice(2, 5)), degrees(before[5], before.slice(6, 9))];
+  const [one, other] =
+    behind !== null
+      ? [degrees(behind[4], behind.slice(1, 4)), degrees(behind[8], behind.slice(5, 8))]
+      : [degrees(before[1], before.slice(2, 5)), degrees(before[5], before.slice(6, 9))];
   if (one.isNorth === other.isNorth) return null;
   return one.isNorth ? position(one.value, other.value) : position(other.value, one.value);
 }

@@ -23,7 +23,10 @@ export function mountFind(element, ctx) {
   ctx.shortcuts.on("/", "find.key.search", () => finder.focus());
   ctx.shortcuts.on("v", "find.key.neighbours", () => {
     const { store } = ctx;
-    const key = document.activeElement?.closest?.(".tile")?.dataset.camera ?? store.get("focused") ?? store.get("incidents").get(store.get("incident"))?.cameras.at(-1);
+    const key =
+      document.activeElement?.closest?.(".tile")?.dataset.camera ??
+      store.get("focused") ??
+      store.get("incidents").get(store.get("incident"))?.cameras.at(-1);
     if (key) finder.lookAt({ neighboursOf: key });
   });
 }
@@ -47,8 +50,12 @@ class Finder {
     this.#ctx = ctx;
     const { store } = ctx;
     this.input = h("input", {
-      type: "search", "data-testid": "search", "aria-controls": "find-results",
-      autocomplete: "off", spellcheck: "false", maxlength: "128",
+      type: "search",
+      "data-testid": "search",
+      "aria-controls": "find-results",
+      autocomplete: "off",
+      spellcheck: "false",
+      maxlength: "128",
       on: { input: () => this.#typed(), keydown: (event) => this.#key(event) },
     });
     this.about = h("p", { class: "find-about small quiet" });
@@ -66,11 +73,22 @@ class Finder {
     });
     element.classList.add("find");
     element.append(
-      h("div", { class: "find-top stack" }, this.input, this.sets, h("div", { class: "row" }, this.about, h("span", { class: "grow" }), this.back)),
-      h("div", { class: "find-list" }, this.list, this.more), this.foot, this.map.element);
+      h(
+        "div",
+        { class: "find-top stack" },
+        this.input,
+        this.sets,
+        h("div", { class: "row" }, this.about, h("span", { class: "grow" }), this.back),
+      ),
+      h("div", { class: "find-list" }, this.list, this.more),
+      this.foot,
+      this.map.element,
+    );
     store.watch(["lang"], () => this.#words());
     store.watch(["cameras", "communes", "incidents", "incident", "online", "lang", "grants"], () => this.#show());
-    store.watch(["online"], () => { if (store.get("online") === "online") this.#loadAll(); });
+    store.watch(["online"], () => {
+      if (store.get("online") === "online") this.#loadAll();
+    });
     store.watch(["incident"], () => this.#incidentChanged());
     document.addEventListener("keydown", (event) => {
       if (!event.altKey || event.ctrlKey || !/^[1-9]$/.test(event.key)) return;
@@ -126,7 +144,10 @@ class Finder {
     } else if (neighboursOf) {
       this.#ctx.actions.showPanel?.("find");
       this.#about = { kind: "neighbours", of: neighboursOf };
-      this.#find().then(() => { this.#show(); this.list.querySelector("button")?.focus(); });
+      this.#find().then(() => {
+        this.#show();
+        this.list.querySelector("button")?.focus();
+      });
     }
   }
 
@@ -185,18 +206,33 @@ class Finder {
     const { api, store } = this.#ctx;
     const all = [...store.get("cameras").values()];
     switch (about.kind) {
-      case "query": return this.#keep(await api.get(`cameras?q=${encodeURIComponent(about.text)}&limit=1000`));
+      case "query":
+        return this.#keep(await api.get(`cameras?q=${encodeURIComponent(about.text)}&limit=1000`));
       case "near": {
         const found = this.#keep(await api.get(`cameras?near=${about.at.join(",")}&limit=${NEAREST}`));
         return found.map((camera) => this.#away(camera, about.at));
       }
       case "neighbours": {
         const from = store.get("cameras").get(about.of)?.position;
-        const found = this.#keep(await api.get(`cameras?neighbours=${about.of}`)).map((camera) => (from ? this.#away(camera, from) : camera));
+        const found = this.#keep(await api.get(`cameras?neighbours=${about.of}`)).map((camera) =>
+          from ? this.#away(camera, from) : camera,
+        );
         return found.sort((one, other) => (one.away ?? Infinity) - (other.away ?? Infinity));
       }
-      case "shape": return all.filter(({ position }) => position && (about.shape.polygon ? isInside(position, about.shape.polygon) : distance(about.shape.circle, position) <= about.shape.radius));
-      default: return all.sort((one, other) => (one.commune_name ?? "").localeCompare(other.commune_name ?? "") || one.name.localeCompare(other.name, undefined, { numeric: true }));
+      case "shape":
+        return all.filter(
+          ({ position }) =>
+            position &&
+            (about.shape.polygon
+              ? isInside(position, about.shape.polygon)
+              : distance(about.shape.circle, position) <= about.shape.radius),
+        );
+      default:
+        return all.sort(
+          (one, other) =>
+            (one.commune_name ?? "").localeCompare(other.commune_name ?? "") ||
+            one.name.localeCompare(other.name, undefined, { numeric: true }),
+        );
     }
   }
 
@@ -219,7 +255,8 @@ class Finder {
   #inShape(shape) {
     this.#about = { kind: "shape", shape };
     this.#find().then(() => {
-      for (const { camera } of this.#results) if (camera && this.#ctx.actions.mayAsk(camera.key) === null) this.#marked.add(camera.key);
+      for (const { camera } of this.#results)
+        if (camera && this.#ctx.actions.mayAsk(camera.key) === null) this.#marked.add(camera.key);
       this.#show();
     });
   }
@@ -266,12 +303,19 @@ class Finder {
     const { store } = this.#ctx;
     const suggested = store.get("communes").get(keys[0].split("/")[0])?.name ?? "";
     const input = h("input", { maxlength: "60", value: suggested, "aria-label": t("find.sets.name") });
-    const file = h("input", { type: "file", accept: "application/json", hidden: true, on: { change: async () => {
-      const text = await file.files[0]?.slice(0, 1 << 20).text();
-      this.#selections = saveSelections([...this.#selections, ...readSelections(text)]);
-      this.#showSets();
-      close();
-    } } });
+    const file = h("input", {
+      type: "file",
+      accept: "application/json",
+      hidden: true,
+      on: {
+        change: async () => {
+          const text = await file.files[0]?.slice(0, 1 << 20).text();
+          this.#selections = saveSelections([...this.#selections, ...readSelections(text)]);
+          this.#showSets();
+          close();
+        },
+      },
+    });
     const close = this.#openSets(input, keys, file);
     input.select();
   }
@@ -288,17 +332,49 @@ class Finder {
       this.#showSets();
       dialog.close();
     };
-    const url = URL.createObjectURL(new Blob([JSON.stringify(this.#selections, null, 1)], { type: "application/json" }));
-    const dialog = h("dialog", { "aria-labelledby": "sets-title" },
+    const url = URL.createObjectURL(
+      new Blob([JSON.stringify(this.#selections, null, 1)], { type: "application/json" }),
+    );
+    const dialog = h(
+      "dialog",
+      { "aria-labelledby": "sets-title" },
       h("h2", { id: "sets-title", text: t("find.sets.title") }),
       h("p", { class: "quiet small", text: t("find.sets.about", { n: keys.length }) }),
-      h("form", { class: "row", on: { submit: (event) => { event.preventDefault(); keep(); } } }, h("div", { class: "grow" }, input), h("button", { class: "primary" }, t("find.sets.save"))),
-      h("ul", { class: "stack" }, ...this.#selections.map((set, index) => h("li", { class: "row" },
-        h("span", { class: "grow", text: `${set.name} (${set.cameras.length})` }), h("button", { class: "plain", type: "button", on: { click: () => remove(index) } }, t("find.sets.remove"))))),
-      h("div", { class: "row dialog-actions" },
-        file, h("button", { type: "button", on: { click: () => file.click() } }, t("find.sets.import")),
+      h(
+        "form",
+        {
+          class: "row",
+          on: {
+            submit: (event) => {
+              event.preventDefault();
+              keep();
+            },
+          },
+        },
+        h("div", { class: "grow" }, input),
+        h("button", { class: "primary" }, t("find.sets.save")),
+      ),
+      h(
+        "ul",
+        { class: "stack" },
+        ...this.#selections.map((set, index) =>
+          h(
+            "li",
+            { class: "row" },
+            h("span", { class: "grow", text: `${set.name} (${set.cameras.length})` }),
+            h("button", { class: "plain", type: "button", on: { click: () => remove(index) } }, t("find.sets.remove")),
+          ),
+        ),
+      ),
+      h(
+        "div",
+        { class: "row dialog-actions" },
+        file,
+        h("button", { type: "button", on: { click: () => file.click() } }, t("find.sets.import")),
         h("a", { class: "button", href: url, download: "fanal-selections.json" }, t("find.sets.export")),
-        h("button", { type: "button", on: { click: () => dialog.close() } }, t("desk.close"))));
+        h("button", { type: "button", on: { click: () => dialog.close() } }, t("desk.close")),
+      ),
+    );
     dialog.addEventListener("close", () => {
       URL.revokeObjectURL(url);
       dialog.remove();
@@ -346,29 +422,75 @@ class Finder {
   }
 
   #showSets() {
-    this.sets.replaceChildren(...this.#selections.slice(0, 9).map((set, index) => h("li", {},
-      h("button", { class: "small", title: t("find.sets.hint", { n: set.cameras.length, key: index + 1 }), on: { click: () => this.#askSet(set) } }, set.name))));
+    this.sets.replaceChildren(
+      ...this.#selections.slice(0, 9).map((set, index) =>
+        h(
+          "li",
+          {},
+          h(
+            "button",
+            {
+              class: "small",
+              title: t("find.sets.hint", { n: set.cameras.length, key: index + 1 }),
+              on: { click: () => this.#askSet(set) },
+            },
+            set.name,
+          ),
+        ),
+      ),
+    );
     this.sets.hidden = this.#selections.length === 0;
   }
 
   #show() {
     const { store, actions } = this.#ctx;
     const watched = this.#watched();
-    const rows = this.#results.map(({ camera, place }, index) => (place ? this.#placeRow(place, index) : this.#row(store.get("cameras").get(camera.key) ? { ...store.get("cameras").get(camera.key), away: camera.away, towards: camera.towards } : camera, index, watched)));
-    const focused = this.list.contains(document.activeElement) ? [...this.list.querySelectorAll("button")].indexOf(document.activeElement) : -1;
+    const rows = this.#results.map(({ camera, place }, index) =>
+      place
+        ? this.#placeRow(place, index)
+        : this.#row(
+            store.get("cameras").get(camera.key)
+              ? { ...store.get("cameras").get(camera.key), away: camera.away, towards: camera.towards }
+              : camera,
+            index,
+            watched,
+          ),
+    );
+    const focused = this.list.contains(document.activeElement)
+      ? [...this.list.querySelectorAll("button")].indexOf(document.activeElement)
+      : -1;
     this.list.replaceChildren(...rows);
     if (focused >= 0) this.list.querySelectorAll("button")[focused]?.focus();
-    this.more.textContent = this.problem ? actions.problemText(this.problem) : this.#more > 0 ? t("find.more", { n: this.#more }) : this.#results.length === 0 ? t("find.none") : "";
+    this.more.textContent = this.problem
+      ? actions.problemText(this.problem)
+      : this.#more > 0
+        ? t("find.more", { n: this.#more })
+        : this.#results.length === 0
+          ? t("find.none")
+          : "";
     this.about.textContent = this.#aboutText();
     this.back.hidden = this.#about.kind === "all";
     this.askButton.textContent = t("find.ask", { n: this.#marked.size });
     this.askButton.hidden = this.#marked.size === 0;
     this.foot.hidden = this.#marked.size === 0 && watched.size === 0;
-    this.map.marks = [...store.get("cameras").values()].filter(({ position }) => position).map((camera) => {
-      const obstacle = actions.mayAsk(camera.key);
-      const state = watched.has(camera.key) ? "watched" : !this.#isUsable(camera) ? "unusable" : obstacle !== null && obstacle.key !== "desk.ask.no_incident" ? "blocked" : "usable";
-      return { ...camera, state, marked: this.#marked.has(camera.key), title: `${camera.name}, ${camera.commune_name}${state === "watched" || obstacle === null ? "" : `: ${t(obstacle.key, obstacle.params)}`}` };
-    });
+    this.map.marks = [...store.get("cameras").values()]
+      .filter(({ position }) => position)
+      .map((camera) => {
+        const obstacle = actions.mayAsk(camera.key);
+        const state = watched.has(camera.key)
+          ? "watched"
+          : !this.#isUsable(camera)
+            ? "unusable"
+            : obstacle !== null && obstacle.key !== "desk.ask.no_incident"
+              ? "blocked"
+              : "usable";
+        return {
+          ...camera,
+          state,
+          marked: this.#marked.has(camera.key),
+          title: `${camera.name}, ${camera.commune_name}${state === "watched" || obstacle === null ? "" : `: ${t(obstacle.key, obstacle.params)}`}`,
+        };
+      });
   }
 
   #aboutText() {
@@ -376,14 +498,27 @@ class Finder {
     const about = this.#about;
     const n = this.#results.filter(({ camera }) => camera).length + this.#more;
     if (about.kind === "near") return t("find.about.near", { n, at: positionText(about.at) });
-    if (about.kind === "neighbours") return t("find.about.neighbours", { n, camera: store.get("cameras").get(about.of)?.name ?? about.of });
+    if (about.kind === "neighbours")
+      return t("find.about.neighbours", { n, camera: store.get("cameras").get(about.of)?.name ?? about.of });
     return t(`find.about.${about.kind}`, { n });
   }
 
   #placeRow(place, index) {
-    return h("li", {},
-      h("button", { class: "result plain", tabindex: index === 0 ? "0" : "-1", on: { click: () => this.#goToPlace(place), keydown: (event) => this.#rowKey(event, index, null) } },
-        h("span", { class: "result-mark", "aria-hidden": "true" }, "⌖"), h("span", { class: "result-name", text: place.label }), h("span", { class: "result-side quiet small", text: t("find.place") })));
+    return h(
+      "li",
+      {},
+      h(
+        "button",
+        {
+          class: "result plain",
+          tabindex: index === 0 ? "0" : "-1",
+          on: { click: () => this.#goToPlace(place), keydown: (event) => this.#rowKey(event, index, null) },
+        },
+        h("span", { class: "result-mark", "aria-hidden": "true" }, "⌖"),
+        h("span", { class: "result-name", text: place.label }),
+        h("span", { class: "result-side quiet small", text: t("find.place") }),
+      ),
+    );
   }
 
   /** Whether the camera itself could be shown now; communes come and go by events. */
@@ -396,7 +531,10 @@ class Finder {
     const commune = this.#ctx.store.get("communes").get(camera.commune);
     const since = commune?.online === false ? commune.since : camera.unusable?.since;
     if (!since) return "";
-    const at = new Date(since).toLocaleString(lang() === "fr" ? "fr-FR" : "en-GB", { dateStyle: "short", timeStyle: "short" });
+    const at = new Date(since).toLocaleString(lang() === "fr" ? "fr-FR" : "en-GB", {
+      dateStyle: "short",
+      timeStyle: "short",
+    });
     return ` (${t("find.since", { at })})`;
   }
 
@@ -405,18 +543,45 @@ class Finder {
     const { key } = camera;
     const obstacle = watched.has(key) ? null : actions.mayAsk(key);
     const isMarked = this.#marked.has(key);
-    const side = [camera.away === undefined ? null : `${arrow(camera.towards)} ${distanceText(camera.away, lang())}`].filter(Boolean).join(" ");
-    const why = obstacle !== null && obstacle.key !== "desk.ask.no_incident" ? t(obstacle.key, obstacle.params) + this.#since(camera) : "";
-    return h("li", { class: isMarked ? "marked" : "" },
-      h("button", {
-        class: "result plain", tabindex: index === 0 ? "0" : "-1", "aria-pressed": isMarked ? "true" : null, "data-testid": "camera-result", "data-camera": key,
-        "data-state": watched.has(key) ? "watched" : why === "" ? "usable" : "blocked",
-        on: { click: (event) => (event.shiftKey || event.ctrlKey ? this.#toggle(key) : this.#choose(key)), keydown: (event) => this.#rowKey(event, index, key) },
-      },
-      h("span", { class: "result-mark", "aria-hidden": "true" }, isMarked ? "☑" : watched.has(key) ? "▶" : why === "" ? "●" : !this.#isUsable(camera) ? "■" : "▲"),
-      h("span", { class: "result-name" }, camera.name, h("span", { class: "quiet small" }, ` ${camera.commune_name ?? camera.commune}`)),
-      h("span", { class: "result-side small", text: watched.has(key) ? t("find.watched") : side }),
-      why === "" ? null : h("span", { class: "result-why small", text: why })));
+    const side = [camera.away === undefined ? null : `${arrow(camera.towards)} ${distanceText(camera.away, lang())}`]
+      .filter(Boolean)
+      .join(" ");
+    const why =
+      obstacle !== null && obstacle.key !== "desk.ask.no_incident"
+        ? t(obstacle.key, obstacle.params) + this.#since(camera)
+        : "";
+    return h(
+      "li",
+      { class: isMarked ? "marked" : "" },
+      h(
+        "button",
+        {
+          class: "result plain",
+          tabindex: index === 0 ? "0" : "-1",
+          "aria-pressed": isMarked ? "true" : null,
+          "data-testid": "camera-result",
+          "data-camera": key,
+          "data-state": watched.has(key) ? "watched" : why === "" ? "usable" : "blocked",
+          on: {
+            click: (event) => (event.shiftKey || event.ctrlKey ? this.#toggle(key) : this.#choose(key)),
+            keydown: (event) => this.#rowKey(event, index, key),
+          },
+        },
+        h(
+          "span",
+          { class: "result-mark", "aria-hidden": "true" },
+          isMarked ? "☑" : watched.has(key) ? "▶" : why === "" ? "●" : !this.#isUsable(camera) ? "■" : "▲",
+        ),
+        h(
+          "span",
+          { class: "result-name" },
+          camera.name,
+          h("span", { class: "quiet small" }, ` ${camera.commune_name ?? camera.commune}`),
+        ),
+        h("span", { class: "result-side small", text: watched.has(key) ? t("find.watched") : side }),
+        why === "" ? null : h("span", { class: "result-why small", text: why }),
+      ),
+    );
   }
 
   #rowKey(event, index, key) {

@@ -37,7 +37,8 @@ export function distance(from, to) {
 export function direction(from, to) {
   const dx = rad(to[1] - from[1]);
   const y = Math.sin(dx) * Math.cos(rad(to[0]));
-  const x = Math.cos(rad(from[0])) * Math.sin(rad(to[0])) - Math.sin(rad(from[0])) * Math.cos(rad(to[0])) * Math.cos(dx);
+  const x =
+    Math.cos(rad(from[0])) * Math.sin(rad(to[0])) - Math.sin(rad(from[0])) * Math.cos(rad(to[0])) * Math.cos(dx);
   return ((Math.atan2(y, x) * 180) / Math.PI + 360) % 360;
 }
 

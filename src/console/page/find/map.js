@@ -2,7 +2,16 @@
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
-import { cluster, distance, distanceText, fit, metresPerPixel, project, roundLength, unproject } from "/page/find/geometry.js";
+import {
+  cluster,
+  distance,
+  distanceText,
+  fit,
+  metresPerPixel,
+  project,
+  roundLength,
+  unproject,
+} from "/page/find/geometry.js";
 import { TileCache } from "/page/find/tiles.js";
 
 const [LEAST_ZOOM, MOST_ZOOM] = [4, 19];
@@ -34,12 +43,15 @@ export class CameraMap {
     this.tip = h("p", { class: "map-tip small", hidden: true });
     this.credit = h("p", { class: "map-credit" });
     const button = (name, sign, act) => h("button", { class: "icon", "data-map": name, on: { click: act } }, sign);
-    this.tools = h("div", { class: "map-tools" },
+    this.tools = h(
+      "div",
+      { class: "map-tools" },
       button("in", "+", () => this.zoomBy(1)),
       button("out", "−", () => this.zoomBy(-1)),
       button("all", "⤢", () => this.showAll()),
       button("polygon", "⬠", () => this.draw("polygon")),
-      button("circle", "◯", () => this.draw("circle")));
+      button("circle", "◯", () => this.draw("circle")),
+    );
     this.element = h("div", { class: "map" }, this.canvas, this.tools, this.tip, this.credit);
     this.#tiles = new TileCache(ctx, () => this.redraw());
     this.#listen();
@@ -73,7 +85,11 @@ export class CameraMap {
 
   showAll() {
     const { width, height } = this.element.getBoundingClientRect();
-    const { middle, zoom } = fit(this.#marks.map(({ position }) => position), width || 320, height || 240);
+    const { middle, zoom } = fit(
+      this.#marks.map(({ position }) => position),
+      width || 320,
+      height || 240,
+    );
     [this.#middle, this.#zoom] = [middle, zoom];
     this.redraw();
   }
@@ -84,7 +100,10 @@ export class CameraMap {
       // What is under the pointer stays there.
       const fixed = this.#positionAt(at);
       const [x, y] = project(fixed, zoom);
-      this.#middle = unproject([x - at[0] + this.canvas.clientWidth / 2, y - at[1] + this.canvas.clientHeight / 2], zoom);
+      this.#middle = unproject(
+        [x - at[0] + this.canvas.clientWidth / 2, y - at[1] + this.canvas.clientHeight / 2],
+        zoom,
+      );
     }
     this.#zoom = zoom;
     this.#moved = true;
@@ -94,7 +113,8 @@ export class CameraMap {
   /** Draws a polygon or a circle; the next clicks are its. */
   draw(kind) {
     this.#drawing = this.#drawing?.kind === kind ? null : { kind, points: [] };
-    for (const button of this.tools.children) button.setAttribute("aria-pressed", String(button.dataset.map === this.#drawing?.kind));
+    for (const button of this.tools.children)
+      button.setAttribute("aria-pressed", String(button.dataset.map === this.#drawing?.kind));
     this.canvas.classList.toggle("drawing", this.#drawing !== null);
     this.#say(this.#drawing === null ? null : t(`find.map.how_${kind}`));
     if (this.#drawing === null) this.shape = null;
@@ -103,7 +123,8 @@ export class CameraMap {
 
   #finish() {
     const { kind, points } = this.#drawing;
-    const shape = kind === "circle" ? { circle: points[0], radius: distance(points[0], points[1]) } : { polygon: points };
+    const shape =
+      kind === "circle" ? { circle: points[0], radius: distance(points[0], points[1]) } : { polygon: points };
     this.draw(kind);
     this.shape = shape;
     this.#told.shape(shape);
@@ -115,7 +136,9 @@ export class CameraMap {
     const at = (event) => [event.offsetX, event.offsetY];
     let from = null;
     const held = new Map();
-    const grasp = ([x, y], moved) => { from = { x, y, middle: this.#middle, moved }; };
+    const grasp = ([x, y], moved) => {
+      from = { x, y, middle: this.#middle, moved };
+    };
     canvas.addEventListener("pointerdown", (event) => {
       if (held.size === 2) return;
       held.set(event.pointerId, at(event));
@@ -140,21 +163,30 @@ export class CameraMap {
     };
     canvas.addEventListener("pointerup", (event) => release(event, true));
     canvas.addEventListener("pointercancel", (event) => release(event, false));
-    canvas.addEventListener("pointerleave", () => { if (this.#drawing === null) this.#say(null); });
+    canvas.addEventListener("pointerleave", () => {
+      if (this.#drawing === null) this.#say(null);
+    });
     canvas.addEventListener("dblclick", (event) => {
       if (this.#drawing?.kind === "polygon" && this.#drawing.points.length >= 3) this.#finish();
       else if (this.#drawing === null) this.zoomBy(1, at(event));
     });
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      this.zoomBy(event.deltaY < 0 ? 0.5 : -0.5, at(event));
-    }, { passive: false });
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        this.zoomBy(event.deltaY < 0 ? 0.5 : -0.5, at(event));
+      },
+      { passive: false },
+    );
     canvas.addEventListener("keydown", (event) => this.#key(event));
   }
 
   /** Zooms by how far two fingers move apart, about the middle between them. */
   #pinch(held, moved, point) {
-    const spread = ([[ax, ay], [bx, by]]) => ({ apart: Math.max(Math.hypot(ax - bx, ay - by), 1), middle: [(ax + bx) / 2, (ay + by) / 2] });
+    const spread = ([[ax, ay], [bx, by]]) => ({
+      apart: Math.max(Math.hypot(ax - bx, ay - by), 1),
+      middle: [(ax + bx) / 2, (ay + by) / 2],
+    });
     const before = spread([...held.values()]);
     held.set(moved, point);
     const after = spread([...held.values()]);
@@ -170,7 +202,8 @@ export class CameraMap {
     else if (event.key === "+") this.zoomBy(1);
     else if (event.key === "-") this.zoomBy(-1);
     else if (event.key === "Escape" && this.#drawing !== null) this.draw(this.#drawing.kind);
-    else if (event.key === "Enter" && this.#drawing?.kind === "polygon" && this.#drawing.points.length >= 3) this.#finish();
+    else if (event.key === "Enter" && this.#drawing?.kind === "polygon" && this.#drawing.points.length >= 3)
+      this.#finish();
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -189,7 +222,9 @@ export class CameraMap {
   }
 
   #nearest([x, y]) {
-    const near = this.#clusters.map((one) => ({ one, away: Math.hypot(one.x - x, one.y - y) })).filter(({ away }) => away <= REACH);
+    const near = this.#clusters
+      .map((one) => ({ one, away: Math.hypot(one.x - x, one.y - y) }))
+      .filter(({ away }) => away <= REACH);
     return near.sort((a, b) => a.away - b.away)[0]?.one;
   }
 
@@ -197,7 +232,13 @@ export class CameraMap {
     if (this.#drawing !== null) return;
     const found = this.#nearest(point);
     this.canvas.classList.toggle("over", found !== undefined);
-    this.#say(found === undefined ? null : found.items.length === 1 ? found.items[0].title : t("find.map.cluster", { n: found.items.length }));
+    this.#say(
+      found === undefined
+        ? null
+        : found.items.length === 1
+          ? found.items[0].title
+          : t("find.map.cluster", { n: found.items.length }),
+    );
   }
 
   #say(text) {
@@ -240,7 +281,8 @@ export class CameraMap {
       Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
     }
     const style = getComputedStyle(document.documentElement);
-    for (const name of ["ground", "line", "text", "text-quiet", "accent", "live", "late", "bad", "panel"]) this.#colours[name] = style.getPropertyValue(`--${name}`).trim();
+    for (const name of ["ground", "line", "text", "text-quiet", "accent", "live", "late", "bad", "panel"])
+      this.#colours[name] = style.getPropertyValue(`--${name}`).trim();
     const paint = canvas.getContext("2d");
     paint.setTransform(scale, 0, 0, scale, 0, 0);
     paint.fillStyle = this.#colours.ground;
@@ -248,11 +290,14 @@ export class CameraMap {
     const [mx, my] = project(this.#middle, this.#zoom);
     const origin = [mx - width / 2, my - height / 2];
     this.#ground(paint, origin, width, height);
-    const points = this.#marks.map((mark) => {
-      const [x, y] = project(mark.position, this.#zoom);
-      return { ...mark, x: x - origin[0], y: y - origin[1] };
-    }).filter(({ x, y }) => x > -80 && y > -80 && x < width + 80 && y < height + 80);
-    this.#clusters = this.#zoom >= 17 ? points.map((point) => ({ items: [point], x: point.x, y: point.y })) : cluster(points, CLUSTER);
+    const points = this.#marks
+      .map((mark) => {
+        const [x, y] = project(mark.position, this.#zoom);
+        return { ...mark, x: x - origin[0], y: y - origin[1] };
+      })
+      .filter(({ x, y }) => x > -80 && y > -80 && x < width + 80 && y < height + 80);
+    this.#clusters =
+      this.#zoom >= 17 ? points.map((point) => ({ items: [point], x: point.x, y: point.y })) : cluster(points, CLUSTER);
     this.#shapes(paint, origin);
     for (const one of this.#clusters) this.#mark(paint, one);
     this.#scale(paint, width, height);
@@ -263,7 +308,7 @@ export class CameraMap {
     this.credit.textContent = source?.attribution ?? "";
     if (source !== null) return this.#tiles.paint(paint, { origin, width, height, zoom: this.#zoom, source });
     // A grid of minutes, or what is some 90 pixels of them.
-    const degrees = 360 / 2 ** this.#zoom * (90 / 256);
+    const degrees = (360 / 2 ** this.#zoom) * (90 / 256);
     const step = roundLength(degrees * 2);
     const [north, west] = unproject(origin, this.#zoom);
     const [south, east] = unproject([origin[0] + width, origin[1] + height], this.#zoom);
@@ -284,8 +329,17 @@ export class CameraMap {
   }
 
   #mark(paint, { items, x, y }) {
-    const colours = { watched: this.#colours.accent, usable: this.#colours.live, blocked: this.#colours.late, unusable: this.#colours.bad };
-    const worst = items.some(({ state }) => state === "watched") ? "watched" : items.some(({ state }) => state === "usable") ? "usable" : items[0].state;
+    const colours = {
+      watched: this.#colours.accent,
+      usable: this.#colours.live,
+      blocked: this.#colours.late,
+      unusable: this.#colours.bad,
+    };
+    const worst = items.some(({ state }) => state === "watched")
+      ? "watched"
+      : items.some(({ state }) => state === "usable")
+        ? "usable"
+        : items[0].state;
     paint.fillStyle = colours[worst];
     if (items.length > 1) {
       paint.beginPath();
@@ -354,7 +408,8 @@ export class CameraMap {
     if (circle) {
       const [x, y] = at(circle);
       paint.arc(x, y, this.shape.radius / metresPerPixel(circle[0], this.#zoom), 0, 7);
-    } else if (corners) corners.map(at).forEach(([x, y], index) => (index === 0 ? paint.moveTo(x, y) : paint.lineTo(x, y)));
+    } else if (corners)
+      corners.map(at).forEach(([x, y], index) => (index === 0 ? paint.moveTo(x, y) : paint.lineTo(x, y)));
     if (this.#drawing === null) paint.closePath();
     paint.stroke();
     for (const corner of this.#drawing?.points ?? []) {

@@ -15,8 +15,14 @@ export function readSelections(text) {
     return [];
   }
   if (!Array.isArray(found)) return [];
-  const isOne = (one) => typeof one?.name === "string" && one.name.length > 0 && one.name.length <= NAME && Array.isArray(one.cameras)
-    && one.cameras.length > 0 && one.cameras.length <= CAMERAS && one.cameras.every((key) => typeof key === "string" && KEY.test(key));
+  const isOne = (one) =>
+    typeof one?.name === "string" &&
+    one.name.length > 0 &&
+    one.name.length <= NAME &&
+    Array.isArray(one.cameras) &&
+    one.cameras.length > 0 &&
+    one.cameras.length <= CAMERAS &&
+    one.cameras.every((key) => typeof key === "string" && KEY.test(key));
   const sets = found.filter(isOne).map(({ name, cameras }) => ({ name, cameras: [...new Set(cameras)] }));
   // The same set twice is one, as after importing a file again.
   return [...new Map(sets.map((set) => [JSON.stringify(set), set])).values()].slice(0, MOST);

@@ -26,8 +26,16 @@ export class TileCache {
     const level = Math.min(Math.max(Math.round(zoom), source.min_zoom), source.max_zoom);
     const size = 256 * 2 ** (zoom - level);
     const last = 2 ** level - 1;
-    for (let x = Math.max(0, Math.floor(origin[0] / size)); x <= Math.min(last, Math.floor((origin[0] + width) / size)); x += 1) {
-      for (let y = Math.max(0, Math.floor(origin[1] / size)); y <= Math.min(last, Math.floor((origin[1] + height) / size)); y += 1) {
+    for (
+      let x = Math.max(0, Math.floor(origin[0] / size));
+      x <= Math.min(last, Math.floor((origin[0] + width) / size));
+      x += 1
+    ) {
+      for (
+        let y = Math.max(0, Math.floor(origin[1] / size));
+        y <= Math.min(last, Math.floor((origin[1] + height) / size));
+        y += 1
+      ) {
         const place = [x * size - origin[0], y * size - origin[1], size, size];
         const own = this.#take(level, x, y);
         if (own) paint.drawImage(own, ...place);
@@ -65,7 +73,9 @@ export class TileCache {
     this.#tiles.set(name, tile);
     this.#calls += 1;
     try {
-      const answer = await fetchOf(api.url(`tiles/${name}`), { headers: { authorization: `Bearer ${await api.token()}` } });
+      const answer = await fetchOf(api.url(`tiles/${name}`), {
+        headers: { authorization: `Bearer ${await api.token()}` },
+      });
       if (answer.ok) tile.image = await createImageBitmap(await answer.blob());
       else if (answer.status !== 404) this.#failed(name);
     } catch {

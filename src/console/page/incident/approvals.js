@@ -22,7 +22,11 @@ export class Approvals {
     const { store } = this.#ctx;
     store.get("approvals").set(request, { request, commune, approve_by: approveBy, incident: ref, cameras });
     store.touch("approvals");
-    this.#ledger.note(ref, { level: "info", key: "desk.history.waiting", params: { commune: this.#ledger.communeName(commune), n: cameras.length } });
+    this.#ledger.note(ref, {
+      level: "info",
+      key: "desk.history.waiting",
+      params: { commune: this.#ledger.communeName(commune), n: cameras.length },
+    });
     // Its answer may have come before this one.
     this.resolve(request);
   }
@@ -33,7 +37,10 @@ export class Approvals {
     clearTimeout(this.#timers.get(request));
     if (waiting === undefined) return;
     const left = Math.max(0, Date.parse(waiting.approve_by) - clock.now()) || 0;
-    this.#timers.set(request, setTimeout(() => this.resolve(request), left + GRACE));
+    this.#timers.set(
+      request,
+      setTimeout(() => this.resolve(request), left + GRACE),
+    );
   }
 
   /** What became of a request that waited. */
@@ -49,14 +56,24 @@ export class Approvals {
       }
       this.#settle(request);
       this.#ledger.takeAnswer(answer);
-      this.#ctx.actions.toast({ level: "info", key: "desk.toast.approved", params: { commune: this.#ledger.communeName(waiting.commune) } });
+      this.#ctx.actions.toast({
+        level: "info",
+        key: "desk.toast.approved",
+        params: { commune: this.#ledger.communeName(waiting.commune) },
+      });
     } catch (error) {
       const problem = Problem.of(error);
       // No answer is no refusal: it is asked again when the receiver is back.
       if (problem.status === 0 || ["internal", "shutting_down", "token_expired"].includes(problem.reason)) return;
       this.#settle(request);
       const incident = store.get("incidents").get(waiting.incident);
-      if (incident) this.#ledger.tellRefused(incident, waiting.commune, waiting.cameras.map((camera) => ({ camera })), problem);
+      if (incident)
+        this.#ledger.tellRefused(
+          incident,
+          waiting.commune,
+          waiting.cameras.map((camera) => ({ camera })),
+          problem,
+        );
     }
   }
 

@@ -6,7 +6,18 @@ import { t } from "/page/core/text.js";
 import { Approvals } from "/page/incident/approvals.js";
 import { Ledger } from "/page/incident/ledger.js";
 import * as records from "/page/incident/records.js";
-import { byCommune, durationFor, grantOf, isMine, isReference, liveGrants, newIncident, obstacle, openIncidents, splitKey } from "/page/incident/rules.js";
+import {
+  byCommune,
+  durationFor,
+  grantOf,
+  isMine,
+  isReference,
+  liveGrants,
+  newIncident,
+  obstacle,
+  openIncidents,
+  splitKey,
+} from "/page/incident/rules.js";
 
 /** Media type of a request. */
 const JOSE = "application/jose";
@@ -25,7 +36,17 @@ export class Desk {
     const { store } = ctx;
     this.#recall(records.load());
     records.keep(store);
-    const own = ["openIncident", "closeIncident", "showIncident", "setPresent", "mayAsk", "ask", "renew", "takeOver", "release"];
+    const own = [
+      "openIncident",
+      "closeIncident",
+      "showIncident",
+      "setPresent",
+      "mayAsk",
+      "ask",
+      "renew",
+      "takeOver",
+      "release",
+    ];
     for (const name of own) ctx.actions[name] = this[name].bind(this);
     const known = ["note", "dismissRefusal", "problemText", "groundsLabel", "communeName", "cameraName"];
     for (const name of known) ctx.actions[name] = this.#ledger[name].bind(this.#ledger);
@@ -37,7 +58,10 @@ export class Desk {
     for (const kept of incidents) store.get("incidents").set(kept.ref, { ...newIncident(kept), ...kept });
     for (const waiting of approvals) {
       store.get("approvals").set(waiting.request, waiting);
-      store.get("incidents").get(waiting.incident)?.cameras.push(...waiting.cameras.map((camera) => `${waiting.commune}/${camera}`));
+      store
+        .get("incidents")
+        .get(waiting.incident)
+        ?.cameras.push(...waiting.cameras.map((camera) => `${waiting.commune}/${camera}`));
     }
   }
 
@@ -51,7 +75,11 @@ export class Desk {
       const incident = newIncident({ ref, grounds, present, at, openedAt: clock.now() });
       incident.history = known?.history ?? [];
       incidents.set(ref, incident);
-      this.#ledger.note(ref, { level: "info", key: "desk.history.opened", params: { grounds: this.#ledger.groundsLabels(grounds) } });
+      this.#ledger.note(ref, {
+        level: "info",
+        key: "desk.history.opened",
+        params: { grounds: this.#ledger.groundsLabels(grounds) },
+      });
     }
     incidents.get(ref).mine = true;
     store.touch("incidents");
@@ -73,7 +101,11 @@ export class Desk {
     const incident = this.#ctx.store.get("incidents").get(ref);
     if (incident === undefined || incident.present.join() === names.join()) return;
     incident.present = names;
-    this.#ledger.note(ref, { level: "info", key: names.length > 0 ? "desk.history.present" : "desk.history.present_none", params: { names: names.join(", ") } });
+    this.#ledger.note(ref, {
+      level: "info",
+      key: names.length > 0 ? "desk.history.present" : "desk.history.present_none",
+      params: { names: names.join(", ") },
+    });
   }
 
   /** Releases all that the signer holds for an intervention and closes it; whoever calls has asked. */
@@ -123,8 +155,12 @@ export class Desk {
     }
     const [me, grants] = [store.get("me"), store.get("grants")];
     const waiting = [...store.get("approvals").values()].filter((one) => one.incident === incident.ref);
-    const isAsked = (key) => this.#underWay.has(`${incident.ref} ${key}`) || waiting.some(({ commune, cameras }) => cameras.some((camera) => key === `${commune}/${camera}`));
-    const wanted = beside ? keys : keys.filter((key) => !isAsked(key) && grantOf(key, incident, grants, me) === undefined);
+    const isAsked = (key) =>
+      this.#underWay.has(`${incident.ref} ${key}`) ||
+      waiting.some(({ commune, cameras }) => cameras.some((camera) => key === `${commune}/${camera}`));
+    const wanted = beside
+      ? keys
+      : keys.filter((key) => !isAsked(key) && grantOf(key, incident, grants, me) === undefined);
     for (const key of keys) {
       incident.refusals.delete(key);
       incident.removed.delete(key);
@@ -144,7 +180,15 @@ export class Desk {
   async #askCommune(incident, { commune, cameras }, wish, profile) {
     const { store } = this.#ctx;
     const seconds = durationFor(store.get("communes").get(commune)?.agreement, wish);
-    const asked = { aud: commune, cameras, grounds: incident.grounds, incident: incident.ref, duration: seconds, profile, present: incident.present };
+    const asked = {
+      aud: commune,
+      cameras,
+      grounds: incident.grounds,
+      incident: incident.ref,
+      duration: seconds,
+      profile,
+      present: incident.present,
+    };
     try {
       const answer = await this.#send(asked);
       if (answer.grant === undefined) {
@@ -158,7 +202,12 @@ export class Desk {
     } catch (error) {
       const problem = Problem.of(error);
       const named = new Map(problem.cameras.map((entry) => [entry.camera, entry]));
-      this.#ledger.tellRefused(incident, commune, cameras.map((camera) => ({ camera, ...named.get(camera) })), problem);
+      this.#ledger.tellRefused(
+        incident,
+        commune,
+        cameras.map((camera) => ({ camera, ...named.get(camera) })),
+        problem,
+      );
       return { commune, problem };
     }
   }
@@ -189,7 +238,16 @@ export class Desk {
     // Whose sub-stream was asked for by name keeps it: its other stream may not be watchable here.
     const isSub = grant.granted.some(({ profile, profile_cause: cause }) => profile === "sub" && cause === "asked");
     const profile = isSub ? "sub" : "auto";
-    const asked = { aud: grant.commune, cameras, grounds: grant.grounds, incident: grant.incident, duration: seconds, profile, present: incident.present, renews: grant.grant };
+    const asked = {
+      aud: grant.commune,
+      cameras,
+      grounds: grant.grounds,
+      incident: grant.incident,
+      duration: seconds,
+      profile,
+      present: incident.present,
+      renews: grant.grant,
+    };
     try {
       const answer = await this.#send(asked);
       if (answer.grant === undefined) {
@@ -197,14 +255,28 @@ export class Desk {
         return true;
       }
       this.#ledger.takeAnswer(answer);
-      this.#ledger.tellRefused(incident, grant.commune, answer.refused.filter(({ camera }) => cameras.includes(camera)));
-      if (!quiet) this.#ctx.actions.toast({ level: "info", key: "desk.toast.renewed", params: { commune: this.#ledger.communeName(grant.commune) } });
+      this.#ledger.tellRefused(
+        incident,
+        grant.commune,
+        answer.refused.filter(({ camera }) => cameras.includes(camera)),
+      );
+      if (!quiet)
+        this.#ctx.actions.toast({
+          level: "info",
+          key: "desk.toast.renewed",
+          params: { commune: this.#ledger.communeName(grant.commune) },
+        });
       return true;
     } catch (error) {
       const problem = Problem.of(error);
       const params = { commune: this.#ledger.communeName(grant.commune), reason: problem.reason };
       this.#ledger.note(incident.ref, { level: "bad", key: "desk.history.renew_refused", params });
-      this.#ctx.actions.toast({ level: "bad", key: "desk.history.renew_refused", params, detail: this.#ledger.problemText(problem) });
+      this.#ctx.actions.toast({
+        level: "bad",
+        key: "desk.history.renew_refused",
+        params,
+        detail: this.#ledger.problemText(problem),
+      });
       return false;
     }
   }
@@ -219,7 +291,11 @@ export class Desk {
       if (incident.closedAt !== null) continue;
       incident.order = incident.cameras;
       incident.cameras = [];
-      this.#ledger.note(incident.ref, { level: "info", key: "desk.history.seat", params: { from: from.name, to: to.name } });
+      this.#ledger.note(incident.ref, {
+        level: "info",
+        key: "desk.history.seat",
+        params: { from: from.name, to: to.name },
+      });
     }
     store.set("focused", null);
   }
@@ -244,7 +320,12 @@ export class Desk {
       const problem = Problem.of(error);
       // It is over already.
       if (problem.reason === "grant_unknown" || problem.status === 404) return true;
-      this.#ctx.actions.toast({ level: "bad", key: "desk.toast.release_failed", params: {}, detail: this.#ledger.problemText(problem) });
+      this.#ctx.actions.toast({
+        level: "bad",
+        key: "desk.toast.release_failed",
+        params: {},
+        detail: this.#ledger.problemText(problem),
+      });
       return false;
     }
   }

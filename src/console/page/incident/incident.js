@@ -8,7 +8,15 @@ import { confirm } from "/page/desk/dialog.js";
 import { refill, steady } from "/page/desk/redraw.js";
 import { lineText, reasonText } from "/page/incident/line_text.js";
 import { openIncidentDialog, openPresentDialog } from "/page/incident/open_dialog.js";
-import { DURATIONS, DEFAULT_DURATION, ENDS_SOON, isMine, liveGrants, openIncidents, splitKey } from "/page/incident/rules.js";
+import {
+  DURATIONS,
+  DEFAULT_DURATION,
+  ENDS_SOON,
+  isMine,
+  liveGrants,
+  openIncidents,
+  splitKey,
+} from "/page/incident/rules.js";
 
 /** Lines of history shown; the rest on demand. */
 const LINES = 40;
@@ -38,15 +46,29 @@ function drawHead(ctx, incident, { head, view }) {
   if (shown === view.head) return;
   view.head = shown;
   head.hidden = incident === undefined;
-  refill(head, ...(incident === undefined ? [] : [heading(ctx, incident), incident.closedAt === null ? durationChoice(ctx, incident) : null]));
+  refill(
+    head,
+    ...(incident === undefined
+      ? []
+      : [heading(ctx, incident), incident.closedAt === null ? durationChoice(ctx, incident) : null]),
+  );
 }
 
 function nothingOpen(ctx) {
-  return [h("div", { class: "empty stack" },
-    h("h2", { text: t("desk.none.title") }),
-    h("p", { class: "quiet", text: t("desk.none.text") }),
-    h("button", { class: "primary", "data-focus": "new", on: { click: () => openIncidentDialog(ctx) } }, t("desk.open.title"))),
-  section("desk.unit", [unitList(ctx, ctx.actions.showIncident)])];
+  return [
+    h(
+      "div",
+      { class: "empty stack" },
+      h("h2", { text: t("desk.none.title") }),
+      h("p", { class: "quiet", text: t("desk.none.text") }),
+      h(
+        "button",
+        { class: "primary", "data-focus": "new", on: { click: () => openIncidentDialog(ctx) } },
+        t("desk.open.title"),
+      ),
+    ),
+    section("desk.unit", [unitList(ctx, ctx.actions.showIncident)]),
+  ];
 }
 
 /** The unit's interventions that others hold, to look at or take over. */
@@ -55,9 +77,28 @@ export function unitList(ctx, show) {
   const grants = store.get("grants");
   const { unit } = openIncidents(store.get("incidents"), grants);
   if (unit.length === 0) return h("p", { class: "quiet small", text: t("desk.unit_none") });
-  const line = (incident) => h("li", {}, h("button", { class: "unit-incident", "data-testid": "unit-incident", dataset: { ref: incident.ref, focus: `unit-${incident.ref}` }, on: { click: () => show(incident.ref) } },
-    h("strong", { class: "mono", text: incident.ref }),
-    h("span", { class: "small quiet", text: [actions.groundsLabel(incident.grounds), ...new Set(liveGrants(incident, grants).map(({ operator }) => operator.name))].join(" · ") })));
+  const line = (incident) =>
+    h(
+      "li",
+      {},
+      h(
+        "button",
+        {
+          class: "unit-incident",
+          "data-testid": "unit-incident",
+          dataset: { ref: incident.ref, focus: `unit-${incident.ref}` },
+          on: { click: () => show(incident.ref) },
+        },
+        h("strong", { class: "mono", text: incident.ref }),
+        h("span", {
+          class: "small quiet",
+          text: [
+            actions.groundsLabel(incident.grounds),
+            ...new Set(liveGrants(incident, grants).map(({ operator }) => operator.name)),
+          ].join(" · "),
+        }),
+      ),
+    );
   return h("ul", { class: "stack" }, ...unit.map(line));
 }
 
@@ -65,40 +106,92 @@ function content(ctx, incident, view, draw) {
   const { store } = ctx;
   const all = [...incident.grants].map((id) => store.get("grants").get(id)).filter(Boolean);
   const live = liveGrants(incident, store.get("grants"));
-  const ended = all.filter((grant) => grant.ended).sort((one, other) => Date.parse(other.ended.at) - Date.parse(one.ended.at));
+  const ended = all
+    .filter((grant) => grant.ended)
+    .sort((one, other) => Date.parse(other.ended.at) - Date.parse(one.ended.at));
   const waiting = [...store.get("approvals").values()].filter((one) => one.incident === incident.ref);
   return [
     handover(ctx, incident, live),
-    section("desk.grants", [
-      ...groups(live).map((grants) => grantRow(ctx, grants)),
-      ...waiting.map((one) => waitingRow(ctx, one)),
-      live.length + waiting.length === 0 ? h("p", { class: "quiet small", text: t("desk.grants_none") }) : null,
-    ], renewAll(ctx, live)),
-    incident.refusals.size > 0 ? section("desk.refused", [...incident.refusals].map((entry) => refusalRow(ctx, incident, entry))) : null,
-    ended.length > 0 ? section("desk.ended", ended.slice(0, ENDED).map((grant) => endedRow(ctx, grant))) : null,
+    section(
+      "desk.grants",
+      [
+        ...groups(live).map((grants) => grantRow(ctx, grants)),
+        ...waiting.map((one) => waitingRow(ctx, one)),
+        live.length + waiting.length === 0 ? h("p", { class: "quiet small", text: t("desk.grants_none") }) : null,
+      ],
+      renewAll(ctx, live),
+    ),
+    incident.refusals.size > 0
+      ? section(
+          "desk.refused",
+          [...incident.refusals].map((entry) => refusalRow(ctx, incident, entry)),
+        )
+      : null,
+    ended.length > 0
+      ? section(
+          "desk.ended",
+          ended.slice(0, ENDED).map((grant) => endedRow(ctx, grant)),
+        )
+      : null,
     history(ctx, incident, view, draw),
   ];
 }
 
 function section(titleKey, children, action = null) {
-  return h("section", { class: "block" }, h("div", { class: "block-head" }, h("h3", { text: t(titleKey) }), action), ...children);
+  return h(
+    "section",
+    { class: "block" },
+    h("div", { class: "block-head" }, h("h3", { text: t(titleKey) }), action),
+    ...children,
+  );
 }
 
 function heading(ctx, incident) {
   const now = ctx.clock.now();
-  const change = h("button", { class: "plain link", "data-testid": "change-present", "data-focus": "present", "aria-label": t("desk.change_present"), on: { click: () => openPresentDialog(ctx, incident) } }, t("desk.change"));
+  const change = h(
+    "button",
+    {
+      class: "plain link",
+      "data-testid": "change-present",
+      "data-focus": "present",
+      "aria-label": t("desk.change_present"),
+      on: { click: () => openPresentDialog(ctx, incident) },
+    },
+    t("desk.change"),
+  );
   const facts = [
     [t("desk.fact.grounds"), [ctx.actions.groundsLabel(incident.grounds)]],
     [t("desk.fact.opened"), [dayAndTime(incident.openedAt, now, lang())]],
-    [t("desk.fact.present"), [incident.present.join(", ") || t("desk.fact.nobody"), " ", incident.closedAt === null ? change : null]],
+    [
+      t("desk.fact.present"),
+      [incident.present.join(", ") || t("desk.fact.nobody"), " ", incident.closedAt === null ? change : null],
+    ],
   ];
-  return h("header", { class: "incident-head" },
-    h("div", { class: "row" },
+  return h(
+    "header",
+    { class: "incident-head" },
+    h(
+      "div",
+      { class: "row" },
       h("h2", { class: "grow mono", text: incident.ref }),
       incident.closedAt === null
-        ? h("button", { "data-testid": "close-incident", "data-focus": "close", on: { click: () => closeAfterAsking(ctx, incident) } }, t("desk.close_incident"))
-        : h("span", { class: "chip", text: t("desk.closed") })),
-    h("dl", { class: "facts small" }, ...facts.flatMap(([term, parts]) => [h("dt", { text: term }), h("dd", {}, ...parts)])));
+        ? h(
+            "button",
+            {
+              "data-testid": "close-incident",
+              "data-focus": "close",
+              on: { click: () => closeAfterAsking(ctx, incident) },
+            },
+            t("desk.close_incident"),
+          )
+        : h("span", { class: "chip", text: t("desk.closed") }),
+    ),
+    h(
+      "dl",
+      { class: "facts small" },
+      ...facts.flatMap(([term, parts]) => [h("dt", { text: term }), h("dd", {}, ...parts)]),
+    ),
+  );
 }
 
 /** Asks once, then releases all. */
@@ -107,7 +200,9 @@ async function closeAfterAsking(ctx, incident) {
   const me = ctx.store.get("me");
   const own = live.filter((grant) => isMine(grant, me));
   const others = live.length - own.length;
-  const lines = own.map((grant) => t("desk.close_line", { commune: ctx.actions.communeName(grant.commune), n: openCameras(grant).length }));
+  const lines = own.map((grant) =>
+    t("desk.close_line", { commune: ctx.actions.communeName(grant.commune), n: openCameras(grant).length }),
+  );
   if (others > 0) lines.push(t("desk.close_others", { n: others }));
   const sure = await confirm({
     title: t("desk.close_title", { ref: incident.ref }),
@@ -124,29 +219,56 @@ function handover(ctx, incident, live) {
   const others = live.filter((grant) => !isMine(grant, ctx.store.get("me")));
   if (others.length === 0) return null;
   const names = [...new Set(others.map(({ operator }) => operator.name))].join(", ");
-  return h("div", { class: "notice" },
+  return h(
+    "div",
+    { class: "notice" },
     h("p", { text: t("desk.handover", { n: others.length, names }) }),
-    h("button", { class: "primary", "data-testid": "take-over", "data-focus": "take-over", on: { click: () => ctx.actions.takeOver(incident.ref) } },
-      t("desk.take_over"), " ", h("kbd", { text: "T" })));
+    h(
+      "button",
+      {
+        class: "primary",
+        "data-testid": "take-over",
+        "data-focus": "take-over",
+        on: { click: () => ctx.actions.takeOver(incident.ref) },
+      },
+      t("desk.take_over"),
+      " ",
+      h("kbd", { text: "T" }),
+    ),
+  );
 }
 
 /** One press for all communes, where there are several. */
 function renewAll(ctx, live) {
   const own = live.filter((grant) => isMine(grant, ctx.store.get("me")));
   if (groups(own).length < 2) return null;
-  return h("button", { class: "small", "data-testid": "renew-all", "data-focus": "renew-all", on: { click: () => own.forEach(({ grant }) => ctx.actions.renew(grant)) } }, t("desk.renew_all"));
+  return h(
+    "button",
+    {
+      class: "small",
+      "data-testid": "renew-all",
+      "data-focus": "renew-all",
+      on: { click: () => own.forEach(({ grant }) => ctx.actions.renew(grant)) },
+    },
+    t("desk.renew_all"),
+  );
 }
 
 function durationChoice(ctx, incident) {
   const chosen = incident.duration ?? DEFAULT_DURATION;
-  const options = DURATIONS.map((seconds) => h("option", { value: seconds, text: duration(seconds, lang()), selected: seconds === chosen }));
+  const options = DURATIONS.map((seconds) =>
+    h("option", { value: seconds, text: duration(seconds, lang()), selected: seconds === chosen }),
+  );
   const change = (event) => {
     incident.duration = Number(event.target.value);
     ctx.store.touch("incidents");
   };
-  return h("label", { class: "row small inline-field" },
+  return h(
+    "label",
+    { class: "row small inline-field" },
     h("span", { class: "quiet", text: t("desk.ask_for") }),
-    h("select", { "data-testid": "duration", "data-focus": "duration", on: { change } }, ...options));
+    h("select", { "data-testid": "duration", "data-focus": "duration", on: { change } }, ...options),
+  );
 }
 
 function openCameras(grant) {
@@ -174,60 +296,156 @@ function grantRow(ctx, grants) {
   const count = t("desk.cameras", { n: grants.reduce((sum, grant) => sum + openCameras(grant).length, 0) });
   const each = (act) => () => grants.forEach(({ grant }) => act(grant));
   const id = soonest.grant;
-  return h("article", { class: "grant", "data-testid": "grant", dataset: { grant: grants.map(({ grant }) => grant).join(" "), commune: soonest.commune, expires: soonest.expires } },
-    h("div", { class: "row" },
+  return h(
+    "article",
+    {
+      class: "grant",
+      "data-testid": "grant",
+      dataset: {
+        grant: grants.map(({ grant }) => grant).join(" "),
+        commune: soonest.commune,
+        expires: soonest.expires,
+      },
+    },
+    h(
+      "div",
+      { class: "row" },
       h("h4", { class: "grow", text: name }),
       commune && !commune.online ? h("span", { class: "chip bad", text: t("desk.link_lost") }) : null,
-      h("span", { class: "time-left", "data-testid": "time-left", title: t("desk.ends_at", { time: timeOfDay(Date.parse(soonest.expires)) }) })),
+      h("span", {
+        class: "time-left",
+        "data-testid": "time-left",
+        title: t("desk.ends_at", { time: timeOfDay(Date.parse(soonest.expires)) }),
+      }),
+    ),
     h("p", { class: "small quiet", text: mine ? count : `${count} · ${soonest.operator.name}` }),
     cameraStates(ctx, grants),
-    h("div", { class: "row" },
-      h("button", { "data-testid": "renew", "data-focus": `renew-${id}`, "aria-label": `${t(mine ? "desk.renew" : "desk.take_over")} ${name}`, on: { click: each(actions.renew) } },
-        t(mine ? "desk.renew" : "desk.take_over")),
-      h("button", { class: "plain", "data-testid": "release", "data-focus": `release-${id}`, "aria-label": `${t("desk.release")} ${name}`, on: { click: each(actions.release) } }, t("desk.release"))));
+    h(
+      "div",
+      { class: "row" },
+      h(
+        "button",
+        {
+          "data-testid": "renew",
+          "data-focus": `renew-${id}`,
+          "aria-label": `${t(mine ? "desk.renew" : "desk.take_over")} ${name}`,
+          on: { click: each(actions.renew) },
+        },
+        t(mine ? "desk.renew" : "desk.take_over"),
+      ),
+      h(
+        "button",
+        {
+          class: "plain",
+          "data-testid": "release",
+          "data-focus": `release-${id}`,
+          "aria-label": `${t("desk.release")} ${name}`,
+          on: { click: each(actions.release) },
+        },
+        t("desk.release"),
+      ),
+    ),
+  );
 }
 
 /** Cameras that do not simply run, with the reason. */
 function cameraStates(ctx, grants) {
-  const odd = grants.flatMap((grant) => grant.granted.map((entry) => ({ ...entry, key: `${grant.commune}/${entry.camera}` })))
+  const odd = grants
+    .flatMap((grant) => grant.granted.map((entry) => ({ ...entry, key: `${grant.commune}/${entry.camera}` })))
     .filter(({ state }) => state !== "live" && state !== "starting");
   if (odd.length === 0) return null;
-  return h("ul", { class: "lines small" }, ...odd.map(({ key, state, reason, detail }) => h("li", { class: state === "late" || state === "retrying" ? "warn" : "bad", title: detail ?? "" },
-    h("strong", { text: ctx.actions.cameraName(key) }),
-    ` ${t(`desk.state.${state}`)}${reason ? ` (${reasonText(reason)})` : ""}`)));
+  return h(
+    "ul",
+    { class: "lines small" },
+    ...odd.map(({ key, state, reason, detail }) =>
+      h(
+        "li",
+        { class: state === "late" || state === "retrying" ? "warn" : "bad", title: detail ?? "" },
+        h("strong", { text: ctx.actions.cameraName(key) }),
+        ` ${t(`desk.state.${state}`)}${reason ? ` (${reasonText(reason)})` : ""}`,
+      ),
+    ),
+  );
 }
 
 function waitingRow(ctx, { request, commune, cameras, approve_by: by }) {
-  return h("article", { class: "grant waiting", "data-testid": "approval", dataset: { request, expires: by ?? "" } },
-    h("div", { class: "row" },
+  return h(
+    "article",
+    { class: "grant waiting", "data-testid": "approval", dataset: { request, expires: by ?? "" } },
+    h(
+      "div",
+      { class: "row" },
       h("h4", { class: "grow", text: ctx.actions.communeName(commune) }),
-      h("span", { class: "time-left" })),
-    h("p", { class: "small", text: t("desk.waits", { n: cameras.length }) }));
+      h("span", { class: "time-left" }),
+    ),
+    h("p", { class: "small", text: t("desk.waits", { n: cameras.length }) }),
+  );
 }
 
 function refusalRow(ctx, incident, [key, { reason, detail }]) {
   const name = ctx.actions.cameraName(key);
-  return h("article", { class: "grant refused", "data-testid": "refusal", dataset: { camera: key, reason } },
-    h("div", { class: "row" },
+  return h(
+    "article",
+    { class: "grant refused", "data-testid": "refusal", dataset: { camera: key, reason } },
+    h(
+      "div",
+      { class: "row" },
       h("h4", { class: "grow", text: name }),
-      h("span", { class: "quiet small", text: ctx.actions.communeName(splitKey(key).commune) })),
+      h("span", { class: "quiet small", text: ctx.actions.communeName(splitKey(key).commune) }),
+    ),
     h("p", { class: "small", text: reasonText(reason) }),
     detail ? h("p", { class: "small quiet", lang: "en", text: detail }) : null,
-    h("div", { class: "row" },
-      h("button", { "data-focus": `again-${key}`, "aria-label": `${t("desk.again")} ${name}`, on: { click: () => ctx.actions.ask([key]) } }, t("desk.again")),
-      h("button", { class: "plain", "data-focus": `dismiss-${key}`, "aria-label": `${t("desk.dismiss")} ${name}`, on: { click: () => ctx.actions.dismissRefusal(incident.ref, key) } }, t("desk.dismiss"))));
+    h(
+      "div",
+      { class: "row" },
+      h(
+        "button",
+        {
+          "data-focus": `again-${key}`,
+          "aria-label": `${t("desk.again")} ${name}`,
+          on: { click: () => ctx.actions.ask([key]) },
+        },
+        t("desk.again"),
+      ),
+      h(
+        "button",
+        {
+          class: "plain",
+          "data-focus": `dismiss-${key}`,
+          "aria-label": `${t("desk.dismiss")} ${name}`,
+          on: { click: () => ctx.actions.dismissRefusal(incident.ref, key) },
+        },
+        t("desk.dismiss"),
+      ),
+    ),
+  );
 }
 
 function endedRow(ctx, grant) {
   const { reason, at } = grant.ended;
   const keys = grant.granted.map(({ camera }) => `${grant.commune}/${camera}`);
   const name = ctx.actions.communeName(grant.commune);
-  return h("article", { class: "grant over", "data-testid": "grant-ended", dataset: { grant: grant.grant, reason } },
-    h("div", { class: "row" },
+  return h(
+    "article",
+    { class: "grant over", "data-testid": "grant-ended", dataset: { grant: grant.grant, reason } },
+    h(
+      "div",
+      { class: "row" },
       h("h4", { class: "grow", text: name }),
-      h("span", { class: "quiet small", text: timeOfDay(Date.parse(at)) })),
+      h("span", { class: "quiet small", text: timeOfDay(Date.parse(at)) }),
+    ),
     h("p", { class: reason === "grant_released" ? "small quiet" : "small bad", text: reasonText(reason) }),
-    h("button", { class: "plain", "data-focus": `reask-${grant.grant}`, "aria-label": `${t("desk.again")} ${name}`, on: { click: () => ctx.actions.ask(keys) } }, t("desk.again")));
+    h(
+      "button",
+      {
+        class: "plain",
+        "data-focus": `reask-${grant.grant}`,
+        "aria-label": `${t("desk.again")} ${name}`,
+        on: { click: () => ctx.actions.ask(keys) },
+      },
+      t("desk.again"),
+    ),
+  );
 }
 
 function history(ctx, incident, view, draw) {
@@ -238,12 +456,34 @@ function history(ctx, incident, view, draw) {
     view.allLines = true;
     draw();
   };
-  return h("section", { class: "block" },
+  return h(
+    "section",
+    { class: "block" },
     h("h3", { text: t("desk.history.title") }),
-    h("ol", { class: "history small", "data-testid": "history" }, ...shown.map((line) => h("li", { class: line.level, "data-key": line.key },
-      h("time", { datetime: new Date(line.at).toISOString(), title: utcTimeOfDay(line.at), text: timeOfDay(line.at) }),
-      h("span", { text: lineText(line) })))),
-    more > 0 ? h("button", { class: "plain", "data-focus": "more", on: { click: showAll } }, t("desk.history.more", { n: more })) : null);
+    h(
+      "ol",
+      { class: "history small", "data-testid": "history" },
+      ...shown.map((line) =>
+        h(
+          "li",
+          { class: line.level, "data-key": line.key },
+          h("time", {
+            datetime: new Date(line.at).toISOString(),
+            title: utcTimeOfDay(line.at),
+            text: timeOfDay(line.at),
+          }),
+          h("span", { text: lineText(line) }),
+        ),
+      ),
+    ),
+    more > 0
+      ? h(
+          "button",
+          { class: "plain", "data-focus": "more", on: { click: showAll } },
+          t("desk.history.more", { n: more }),
+        )
+      : null,
+  );
 }
 
 /** Times alone: nothing else is redrawn each second. */

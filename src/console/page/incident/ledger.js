@@ -147,7 +147,8 @@ export class Ledger {
       incident.mine = true;
       this.#showCameras(incident, grant);
     }
-    for (const note of isKnown ? [] : changes(before, grant, (key) => this.cameraName(key))) this.#tell(incident, grant, note);
+    for (const note of isKnown ? [] : changes(before, grant, (key) => this.cameraName(key)))
+      this.#tell(incident, grant, note);
     store.touch("grants");
     store.touch("incidents");
     this.#loadCameras(grant.commune);
@@ -157,10 +158,16 @@ export class Ledger {
   #comesTooLate(incident, grant) {
     const { store, actions } = this.#ctx;
     if (!incident?.closedAt || grant.ended || !isMine(grant, store.get("me"))) return false;
-    const waited = [...store.get("approvals").values()].some((one) => one.incident === grant.incident && one.commune === grant.commune);
+    const waited = [...store.get("approvals").values()].some(
+      (one) => one.incident === grant.incident && one.commune === grant.commune,
+    );
     if (!waited) return false;
     incident.grants.add(grant.grant);
-    this.note(incident.ref, { level: "info", key: "desk.history.too_late", params: { commune: this.communeName(grant.commune), grant: grant.grant } });
+    this.note(incident.ref, {
+      level: "info",
+      key: "desk.history.too_late",
+      params: { commune: this.communeName(grant.commune), grant: grant.grant },
+    });
     actions.release(grant.grant);
     return true;
   }
@@ -172,14 +179,21 @@ export class Ledger {
       incident.refusals.delete(key);
       if (!incident.cameras.includes(key)) incident.cameras.push(key);
     }
-    if (incident.order.length > 0) incident.cameras.sort((one, other) => rank(incident.order, one) - rank(incident.order, other));
+    if (incident.order.length > 0)
+      incident.cameras.sort((one, other) => rank(incident.order, one) - rank(incident.order, other));
   }
 
   #tell(incident, grant, { level, key, params }) {
     const told = { ...params, commune: this.communeName(params.commune ?? grant.commune), grant: grant.grant };
     this.note(incident.ref, { level, key, params: told });
     const isLost = key === "desk.history.taken_over" && !isMine(grant, this.#ctx.store.get("me"));
-    if (level === "bad" || isLost) this.#ctx.actions.toast({ level: isLost ? "warn" : level, key, params: told, detail: `${t("desk.incident")} ${incident.ref}` });
+    if (level === "bad" || isLost)
+      this.#ctx.actions.toast({
+        level: isLost ? "warn" : level,
+        key,
+        params: told,
+        detail: `${t("desk.incident")} ${incident.ref}`,
+      });
   }
 
   /** A commune's cameras with their names, once; again after it said that something changed. */
@@ -190,7 +204,8 @@ export class Ledger {
     try {
       const found = await api.get(`cameras?commune=${encodeURIComponent(commune)}&limit=${CAMERAS_MOST}`);
       const cameras = store.get("cameras");
-      for (const camera of found) cameras.set(`${camera.commune}/${camera.camera}`, { ...camera, key: `${camera.commune}/${camera.camera}` });
+      for (const camera of found)
+        cameras.set(`${camera.commune}/${camera.camera}`, { ...camera, key: `${camera.commune}/${camera.camera}` });
       store.touch("cameras");
     } catch {
       this.#loadedCommunes.delete(commune);
@@ -203,7 +218,8 @@ export class Ledger {
     const { store, clock } = this.#ctx;
     for (const { camera, reason, detail } of refused) {
       const key = `${commune}/${camera}`;
-      const why = problem === null ? { reason, detail } : { reason: reason ?? problem.reason, detail: detail ?? problem.detail };
+      const why =
+        problem === null ? { reason, detail } : { reason: reason ?? problem.reason, detail: detail ?? problem.detail };
       incident.refusals.set(key, { ...why, at: clock.now() });
       // A refused renewal leaves what runs.
       const runs = grantOf(key, incident, store.get("grants"), store.get("me")) !== undefined;
@@ -213,7 +229,12 @@ export class Ledger {
     const cameras = refused.map(({ camera }) => this.cameraName(`${commune}/${camera}`)).join(", ");
     const params = { commune: this.communeName(commune), cameras, reason, n: refused.length };
     this.note(incident.ref, { level: "bad", key: "desk.history.refused", params });
-    this.#ctx.actions.toast({ level: "bad", key: "desk.history.refused", params, detail: problem ? this.problemText(problem) : "" });
+    this.#ctx.actions.toast({
+      level: "bad",
+      key: "desk.history.refused",
+      params,
+      detail: problem ? this.problemText(problem) : "",
+    });
     store.touch("incidents");
   }
 }

@@ -16,17 +16,29 @@ function form(ctx, given, close) {
   const reference = field({
     label: t("desk.open.ref"),
     hint: t("desk.open.ref_hint"),
-    input: h("input", { "data-testid": "incident-ref", "data-autofocus": true, autocomplete: "off", spellcheck: "false", maxlength: 64, value: given.ref ?? "" }),
+    input: h("input", {
+      "data-testid": "incident-ref",
+      "data-autofocus": true,
+      autocomplete: "off",
+      spellcheck: "false",
+      maxlength: 64,
+      value: given.ref ?? "",
+    }),
   });
   const motive = field({
     label: t("desk.open.grounds"),
-    input: h("select", { "data-testid": "incident-grounds" },
+    input: h(
+      "select",
+      { "data-testid": "incident-grounds" },
       h("option", { value: "", text: t("desk.open.choose") }),
-      ...grounds.map((one) => h("option", { value: one.id, text: one[lang()], selected: one.id === given.grounds }))),
+      ...grounds.map((one) => h("option", { value: one.id, text: one[lang()], selected: one.id === given.grounds })),
+    ),
   });
   const present = presentField(given.present ?? []);
   const reach = h("p", { class: "quiet small", role: "status" });
-  const showReach = () => { reach.textContent = reachText(grounds, communes, motive.input.value); };
+  const showReach = () => {
+    reach.textContent = reachText(grounds, communes, motive.input.value);
+  };
   motive.input.addEventListener("change", showReach);
   showReach();
   if (communes.length > 0 && grounds.length === 0) motive.say(t("desk.open.no_grounds"));
@@ -46,11 +58,22 @@ function form(ctx, given, close) {
     ctx.actions.openIncident({ ref, grounds: motive.input.value, present: names, at: given.at ?? null });
     close(ref);
   };
-  return [h("form", { class: "stack", novalidate: true, on: { submit } },
-    reference.element, motive.element, reach, present.element,
-    h("div", { class: "row dialog-actions" },
-      h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
-      h("button", { class: "primary", "data-testid": "incident-open" }, t("desk.open.submit"))))];
+  return [
+    h(
+      "form",
+      { class: "stack", novalidate: true, on: { submit } },
+      reference.element,
+      motive.element,
+      reach,
+      present.element,
+      h(
+        "div",
+        { class: "row dialog-actions" },
+        h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
+        h("button", { class: "primary", "data-testid": "incident-open" }, t("desk.open.submit")),
+      ),
+    ),
+  ];
 }
 
 /** Changes who is present: the requests from now on name them. */
@@ -65,10 +88,20 @@ export function openPresentDialog(ctx, incident) {
       ctx.actions.setPresent(incident.ref, names);
       close();
     };
-    return [h("form", { class: "stack", novalidate: true, on: { submit } }, h("p", { class: "quiet small", text: t("desk.present.text") }), present.element,
-      h("div", { class: "row dialog-actions" },
-        h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
-        h("button", { class: "primary", "data-testid": "present-submit" }, t("desk.present.submit"))))];
+    return [
+      h(
+        "form",
+        { class: "stack", novalidate: true, on: { submit } },
+        h("p", { class: "quiet small", text: t("desk.present.text") }),
+        present.element,
+        h(
+          "div",
+          { class: "row dialog-actions" },
+          h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
+          h("button", { class: "primary", "data-testid": "present-submit" }, t("desk.present.submit")),
+        ),
+      ),
+    ];
   });
 }
 
@@ -86,7 +119,11 @@ function reachText(grounds, communes, chosen) {
   if (found === undefined) return "";
   const names = new Map(communes.map(({ commune, name }) => [commune, name]));
   const without = communes.filter(({ commune, agreement }) => agreement && !found.communes.includes(commune));
-  const list = (ids) => ids.slice(0, 8).map((id) => names.get(id)).join(", ") + (ids.length > 8 ? ` … (${ids.length})` : "");
+  const list = (ids) =>
+    ids
+      .slice(0, 8)
+      .map((id) => names.get(id))
+      .join(", ") + (ids.length > 8 ? ` … (${ids.length})` : "");
   const allowed = t("desk.open.reach", { communes: list(found.communes) });
   if (without.length === 0) return allowed;
   return `${allowed} ${t("desk.open.no_reach", { communes: list(without.map(({ commune }) => commune)) })}`;

@@ -16,14 +16,27 @@ export function keep(store) {
     timer = null;
     save(store.get("incidents"), store.get("approvals"));
   };
-  store.watch(["incidents", "approvals"], () => { timer ??= setTimeout(write, DELAY); });
+  store.watch(["incidents", "approvals"], () => {
+    timer ??= setTimeout(write, DELAY);
+  });
   addEventListener("pagehide", write);
 }
 
 function save(incidents, approvals) {
   const kept = [...incidents.values()].slice(-INCIDENTS).map((incident) => {
     const { ref, grounds, present, at, openedAt, closedAt, history, bookmarks, duration, mine } = incident;
-    return { ref, grounds, present, at, openedAt, closedAt, duration, mine, bookmarks: bookmarks.slice(-LINES), history: history.slice(-LINES) };
+    return {
+      ref,
+      grounds,
+      present,
+      at,
+      openedAt,
+      closedAt,
+      duration,
+      mine,
+      bookmarks: bookmarks.slice(-LINES),
+      history: history.slice(-LINES),
+    };
   });
   try {
     sessionStorage.setItem(KEY, JSON.stringify({ incidents: kept, approvals: [...approvals.values()] }));

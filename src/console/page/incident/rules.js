@@ -26,7 +26,14 @@ export function isReference(text) {
  * @returns {{names: string[], problem: string|null}} `problem` = text key of what is wrong
  */
 export function readPresent(text) {
-  const names = [...new Set(text.split(/[,;\n]/).map((name) => name.trim()).filter((name) => name !== ""))];
+  const names = [
+    ...new Set(
+      text
+        .split(/[,;\n]/)
+        .map((name) => name.trim())
+        .filter((name) => name !== ""),
+    ),
+  ];
   if (names.length > PRESENT_LIMIT) return { names, problem: "desk.open.present_many" };
   const isBad = (name) => [...name].length > TEXT_LIMIT || UNSAFE.test(name);
   return { names, problem: names.some(isBad) ? "desk.open.present_bad" : null };
@@ -48,7 +55,8 @@ export function byCommune(keys) {
   }
   return [...groups].flatMap(([commune, cameras]) => {
     const parts = [];
-    for (let at = 0; at < cameras.length; at += CAMERAS_LIMIT) parts.push({ commune, cameras: cameras.slice(at, at + CAMERAS_LIMIT) });
+    for (let at = 0; at < cameras.length; at += CAMERAS_LIMIT)
+      parts.push({ commune, cameras: cameras.slice(at, at + CAMERAS_LIMIT) });
     return parts;
   });
 }
@@ -93,7 +101,8 @@ export function obstacle({ incident, commune, camera, now, online, groundsLabel,
   if (!commune.agreement.grounds.some(({ id }) => id === incident.grounds)) {
     return { key: "desk.ask.grounds", params: { ...params, grounds: groundsLabel(incident.grounds) } };
   }
-  if (!commune.online) return { key: commune.contact ? "desk.ask.commune_offline_contact" : "desk.ask.commune_offline", params };
+  if (!commune.online)
+    return { key: commune.contact ? "desk.ask.commune_offline_contact" : "desk.ask.commune_offline", params };
   if (!isUsable(camera, now)) return { key: "desk.ask.unusable", params: { reason: reason(camera.unusable.reason) } };
   return null;
 }
@@ -101,10 +110,19 @@ export function obstacle({ incident, commune, camera, now, online, groundsLabel,
 /** A new intervention. */
 export function newIncident({ ref, grounds, present = [], at = null, openedAt }) {
   return {
-    ref, grounds, present, at, openedAt, closedAt: null,
-    cameras: [], grants: new Set(), history: [], bookmarks: [],
+    ref,
+    grounds,
+    present,
+    at,
+    openedAt,
+    closedAt: null,
+    cameras: [],
+    grants: new Set(),
+    history: [],
+    bookmarks: [],
     // Of the desk alone: what was refused, by camera, and what is wished.
-    refusals: new Map(), duration: null,
+    refusals: new Map(),
+    duration: null,
     // Of the pictures: taken out of the mosaic though a grant goes on.
     removed: new Set(),
     // Grants that this page asked for: of others some player may live.
@@ -119,7 +137,10 @@ export function newIncident({ ref, grounds, present = [], at = null, openedAt })
 /** Interventions that are open: those of this desk, and the others of the unit that have live grants. */
 export function openIncidents(incidents, grants) {
   const open = [...incidents.values()].filter(({ closedAt }) => closedAt === null);
-  return { mine: open.filter(({ mine }) => mine), unit: open.filter((incident) => !incident.mine && liveGrants(incident, grants).length > 0) };
+  return {
+    mine: open.filter(({ mine }) => mine),
+    unit: open.filter((incident) => !incident.mine && liveGrants(incident, grants).length > 0),
+  };
 }
 
 /** Whether this person signed a grant. */
@@ -136,8 +157,11 @@ export function liveGrants(incident, grants) {
 /** The grant under which the signer watches a camera: the one that lasts longest. */
 export function grantOf(key, incident, grants, me) {
   const { commune, camera } = splitKey(key);
-  const covers = (grant) => grant.commune === commune && grant.granted.some((entry) => entry.camera === camera && entry.state !== "ended");
-  return liveGrants(incident, grants).filter((grant) => isMine(grant, me) && covers(grant)).at(-1);
+  const covers = (grant) =>
+    grant.commune === commune && grant.granted.some((entry) => entry.camera === camera && entry.state !== "ended");
+  return liveGrants(incident, grants)
+    .filter((grant) => isMine(grant, me) && covers(grant))
+    .at(-1);
 }
 
 /**
@@ -157,11 +181,19 @@ export function changes(before, after, name) {
     notes.push({ level: "info", key: "desk.history.renewed", params: { commune, until: Date.parse(after.expires) } });
   }
   if (changedHands) {
-    notes.push({ level: "info", key: "desk.history.taken_over", params: { commune, from: before.operator.name, to: after.operator.name } });
+    notes.push({
+      level: "info",
+      key: "desk.history.taken_over",
+      params: { commune, from: before.operator.name, to: after.operator.name },
+    });
   }
   if (after.ended && !before?.ended) {
     const { reason, detail } = after.ended;
-    notes.push({ level: isExpected(reason) ? "info" : "bad", key: "desk.history.ended", params: { commune, reason, detail } });
+    notes.push({
+      level: isExpected(reason) ? "info" : "bad",
+      key: "desk.history.ended",
+      params: { commune, reason, detail },
+    });
     return notes;
   }
   for (const entry of after.granted) {

@@ -57,10 +57,14 @@ export async function thumbprint(keyInfo) {
 }
 
 function subjectParts(subject) {
-  return subject.as(Tag.SEQUENCE).children().flatMap((set) => set.as(Tag.SET).children()).map((part) => {
-    const [oid, value] = part.as(Tag.SEQUENCE).children();
-    return [oidText(oid.as(Tag.OBJECT_IDENTIFIER).content), value];
-  });
+  return subject
+    .as(Tag.SEQUENCE)
+    .children()
+    .flatMap((set) => set.as(Tag.SET).children())
+    .map((part) => {
+      const [oid, value] = part.as(Tag.SEQUENCE).children();
+      return [oidText(oid.as(Tag.OBJECT_IDENTIFIER).content), value];
+    });
 }
 
 function single(parts, wanted) {

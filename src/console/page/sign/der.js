@@ -56,13 +56,15 @@ function readAt(bytes, at) {
   if (tag === undefined || (tag & 0x1f) === 0x1f) throw new RangeError("no tag, or one of several bytes");
   let length = bytes[at + 1];
   let start = at + 2;
-  if (length === undefined || length === 0x80 || length > 0x83) throw new RangeError("no length, or an indefinite or huge one");
+  if (length === undefined || length === 0x80 || length > 0x83)
+    throw new RangeError("no length, or an indefinite or huge one");
   if (length > 0x80) {
     const count = length & 0x7f;
     length = 0;
     for (let index = 0; index < count; index += 1) length = length * 256 + (bytes[start + index] ?? Number.NaN);
     start += count;
-    if (!(length >= 0x80) || (count > 1 && length < 256 ** (count - 1))) throw new RangeError("a length that is not the shortest");
+    if (!(length >= 0x80) || (count > 1 && length < 256 ** (count - 1)))
+      throw new RangeError("a length that is not the shortest");
   }
   const end = start + length;
   if (length > LIMIT || end > bytes.length) throw new RangeError("longer than what is there");
@@ -136,7 +138,8 @@ export function writeOid(text) {
   const bytes = [];
   for (const number of [root * 40 + second, ...rest]) {
     const digits = [number & 0x7f];
-    for (let left = Math.floor(number / 128); left > 0; left = Math.floor(left / 128)) digits.unshift((left & 0x7f) | 0x80);
+    for (let left = Math.floor(number / 128); left > 0; left = Math.floor(left / 128))
+      digits.unshift((left & 0x7f) | 0x80);
     bytes.push(...digits);
   }
   return write(Tag.OBJECT_IDENTIFIER, Uint8Array.from(bytes));

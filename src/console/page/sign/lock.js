@@ -24,8 +24,11 @@ export class Lock {
     this.#element = element;
     this.#unlocked = unlocked;
     this.#lastActive = ctx.clock.now();
-    const active = () => { this.#lastActive = this.#ctx.clock.now(); };
-    for (const event of ["keydown", "pointerdown", "pointermove", "wheel"]) addEventListener(event, active, { passive: true, capture: true });
+    const active = () => {
+      this.#lastActive = this.#ctx.clock.now();
+    };
+    for (const event of ["keydown", "pointerdown", "pointermove", "wheel"])
+      addEventListener(event, active, { passive: true, capture: true });
     setInterval(() => this.#look(), LOOK);
     ctx.store.watch(["lang"], () => this.#ctx.store.get("locked") && this.#draw());
   }
@@ -58,16 +61,41 @@ export class Lock {
   #draw() {
     const { store, api, clock } = this.#ctx;
     const me = store.get("me");
-    const running = [...store.get("incidents").values()].reduce((sum, incident) => sum + liveGrants(incident, store.get("grants")).filter((grant) => isMine(grant, me)).length, 0);
-    const how = me.mode === "receiver"
-      ? signInForm({ api, clock, console: store.get("console"), wanted: me.person, done: (signer) => this.#unlock(signer) })
-      : h("button", { class: "primary", "data-testid": "unlock", "data-autofocus": true, on: { click: () => this.#unlock(this.#ctx.signer) } }, t("desk.unlock"));
-    fill(this.#element, h("div", { class: "card stack" },
-      h("h1", { text: t("desk.locked") }),
-      h("p", { text: t("desk.locked_by", { name: me.name, time: timeOfDay(this.lockedAt).slice(0, 5) }) }),
-      h("p", { class: "quiet small", text: t("desk.locked_running", { n: running }) }),
-      how,
-      me.mode === "receiver" ? h("p", { class: "quiet small", text: t("desk.locked_other") }) : null));
+    const running = [...store.get("incidents").values()].reduce(
+      (sum, incident) => sum + liveGrants(incident, store.get("grants")).filter((grant) => isMine(grant, me)).length,
+      0,
+    );
+    const how =
+      me.mode === "receiver"
+        ? signInForm({
+            api,
+            clock,
+            console: store.get("console"),
+            wanted: me.person,
+            done: (signer) => this.#unlock(signer),
+          })
+        : h(
+            "button",
+            {
+              class: "primary",
+              "data-testid": "unlock",
+              "data-autofocus": true,
+              on: { click: () => this.#unlock(this.#ctx.signer) },
+            },
+            t("desk.unlock"),
+          );
+    fill(
+      this.#element,
+      h(
+        "div",
+        { class: "card stack" },
+        h("h1", { text: t("desk.locked") }),
+        h("p", { text: t("desk.locked_by", { name: me.name, time: timeOfDay(this.lockedAt).slice(0, 5) }) }),
+        h("p", { class: "quiet small", text: t("desk.locked_running", { n: running }) }),
+        how,
+        me.mode === "receiver" ? h("p", { class: "quiet small", text: t("desk.locked_other") }) : null,
+      ),
+    );
     this.#element.querySelector("[data-autofocus], input[type=password]")?.focus();
   }
 }

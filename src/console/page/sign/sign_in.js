@@ -36,13 +36,18 @@ export function signInForm({ api, clock, console: settings, wanted, done }) {
         steps.designation(newest);
         return;
       }
-      done(new KeySigner({ key, chain: newest.chain, mode: "receiver", now: () => clock.now(), centre: settings.centre }), newest);
+      done(
+        new KeySigner({ key, chain: newest.chain, mode: "receiver", now: () => clock.now(), centre: settings.centre }),
+        newest,
+      );
     },
     refresh: (person) => fetchDesignation(api, settings, person),
     now: () => clock.now(),
     fetches: settings.designations === true,
   };
-  steps.choose().catch((error) => fill(element, h("p", { class: "bad", text: t("desk.sign.no_store", { error: error.message }) })));
+  steps
+    .choose()
+    .catch((error) => fill(element, h("p", { class: "bad", text: t("desk.sign.no_store", { error: error.message }) })));
   return element;
 }
 
@@ -74,10 +79,33 @@ function choosing(people, chosen, steps) {
     said.textContent = text;
     said.className = `small ${level}`;
   };
-  const choice = (one) => h("label", { class: "person" },
-    h("input", { type: "radio", name: "person", value: one.id, checked: one === person, on: { change: () => { person = one; say(); } } }),
-    h("span", { class: "grow" }, h("strong", { text: one.name }), h("span", { class: "quiet small", text: ` ${one.number} · ${one.unit}` })));
-  const passphrase = field({ label: t("desk.sign.passphrase"), input: passphraseInput("current-password", "passphrase") });
+  const choice = (one) =>
+    h(
+      "label",
+      { class: "person" },
+      h("input", {
+        type: "radio",
+        name: "person",
+        value: one.id,
+        checked: one === person,
+        on: {
+          change: () => {
+            person = one;
+            say();
+          },
+        },
+      }),
+      h(
+        "span",
+        { class: "grow" },
+        h("strong", { text: one.name }),
+        h("span", { class: "quiet small", text: ` ${one.number} · ${one.unit}` }),
+      ),
+    );
+  const passphrase = field({
+    label: t("desk.sign.passphrase"),
+    input: passphraseInput("current-password", "passphrase"),
+  });
   const button = h("button", { class: "primary", "data-testid": "sign-in-submit" }, t("desk.sign.submit"));
   const submit = async (event) => {
     event.preventDefault();
@@ -94,12 +122,29 @@ function choosing(people, chosen, steps) {
   };
   say();
   return [
-    h("form", { class: "stack", on: { submit } },
-      h("fieldset", { class: "people" }, h("legend", { class: "small quiet", text: t("desk.sign.who") }), ...people.map(choice)),
-      said, passphrase.element, button),
-    h("div", { class: "row" },
+    h(
+      "form",
+      { class: "stack", on: { submit } },
+      h(
+        "fieldset",
+        { class: "people" },
+        h("legend", { class: "small quiet", text: t("desk.sign.who") }),
+        ...people.map(choice),
+      ),
+      said,
+      passphrase.element,
+      button,
+    ),
+    h(
+      "div",
+      { class: "row" },
       h("button", { class: "plain small", on: { click: () => steps.add() } }, t("desk.sign.other")),
-      h("button", { class: "plain small", "data-testid": "designation", on: { click: () => steps.designation(person) } }, t("desk.sign.designation"))),
+      h(
+        "button",
+        { class: "plain small", "data-testid": "designation", on: { click: () => steps.designation(person) } },
+        t("desk.sign.designation"),
+      ),
+    ),
   ];
 }
 
@@ -110,9 +155,11 @@ function standing(person, now) {
   const { notBefore, notAfter } = readDesignation(person.chain[0]);
   const end = dayAndTime(notAfter, now, lang());
   if (found === "expired") return { text: t("desk.sign.expired", { end }), level: "bad" };
-  if (found === "early") return { text: t("desk.sign.early", { start: dayAndTime(notBefore, now, lang()) }), level: "warn" };
+  if (found === "early")
+    return { text: t("desk.sign.early", { start: dayAndTime(notBefore, now, lang()) }), level: "warn" };
   const left = notAfter - now;
-  if (left < DESIGNATION_ENDS_SOON) return { text: t("desk.sign.ends_soon", { left: duration(left / 1000, lang()) }), level: "warn" };
+  if (left < DESIGNATION_ENDS_SOON)
+    return { text: t("desk.sign.ends_soon", { left: duration(left / 1000, lang()) }), level: "warn" };
   return { text: t("desk.sign.valid_until", { end }), level: "quiet" };
 }
 
@@ -121,17 +168,30 @@ function passphraseInput(autocomplete, testid) {
 }
 
 function adding(steps) {
-  const text = (label, testid, hint) => field({ label, hint, input: h("input", { "data-testid": testid, required: true, maxlength: TEXT_LIMIT, autocomplete: "off" }) });
+  const text = (label, testid, hint) =>
+    field({
+      label,
+      hint,
+      input: h("input", { "data-testid": testid, required: true, maxlength: TEXT_LIMIT, autocomplete: "off" }),
+    });
   const name = text(t("desk.sign.name"), "person-name");
   const number = text(t("desk.sign.number"), "person-number");
   const unit = text(t("desk.sign.unit"), "person-unit", t("desk.sign.unit_hint"));
-  const first = field({ label: t("desk.sign.new_passphrase"), hint: t("desk.sign.passphrase_hint", { n: vault.PASSPHRASE_LENGTH }), input: passphraseInput("new-password", "new-passphrase") });
+  const first = field({
+    label: t("desk.sign.new_passphrase"),
+    hint: t("desk.sign.passphrase_hint", { n: vault.PASSPHRASE_LENGTH }),
+    input: passphraseInput("new-password", "new-passphrase"),
+  });
   const second = field({ label: t("desk.sign.again"), input: passphraseInput("new-password", "new-passphrase-again") });
   const button = h("button", { class: "primary", "data-testid": "person-add" }, t("desk.sign.make_key"));
   const submit = async (event) => {
     event.preventDefault();
     for (const one of [name, number, unit]) one.say(one.input.value.trim() === "" ? t("desk.sign.needed") : null);
-    first.say([...first.input.value].length < vault.PASSPHRASE_LENGTH ? t("desk.sign.too_short", { n: vault.PASSPHRASE_LENGTH }) : null);
+    first.say(
+      [...first.input.value].length < vault.PASSPHRASE_LENGTH
+        ? t("desk.sign.too_short", { n: vault.PASSPHRASE_LENGTH })
+        : null,
+    );
     second.say(first.input.value === second.input.value ? null : t("desk.sign.differ"));
     const wrong = [name, number, unit, first, second].find(({ input }) => input.hasAttribute("aria-invalid"));
     if (wrong) {
@@ -140,7 +200,11 @@ function adding(steps) {
     }
     button.disabled = true;
     try {
-      const person = { name: name.input.value.trim(), number: number.input.value.trim(), unit: unit.input.value.trim() };
+      const person = {
+        name: name.input.value.trim(),
+        number: number.input.value.trim(),
+        unit: unit.input.value.trim(),
+      };
       steps.designation(await vault.addPerson(person, first.input.value));
     } catch (error) {
       second.say(t("desk.sign.no_store", { error: error.message }));
@@ -150,8 +214,21 @@ function adding(steps) {
   return [
     h("h2", { text: t("desk.sign.new_person") }),
     h("p", { class: "quiet small", text: t("desk.sign.new_person_text") }),
-    h("form", { class: "stack", novalidate: true, on: { submit } }, name.element, number.element, unit.element, first.element, second.element,
-      h("div", { class: "row" }, button, h("button", { type: "button", class: "plain", on: { click: () => steps.choose() } }, t("desk.cancel")))),
+    h(
+      "form",
+      { class: "stack", novalidate: true, on: { submit } },
+      name.element,
+      number.element,
+      unit.element,
+      first.element,
+      second.element,
+      h(
+        "div",
+        { class: "row" },
+        button,
+        h("button", { type: "button", class: "plain", on: { click: () => steps.choose() } }, t("desk.cancel")),
+      ),
+    ),
   ];
 }
 
@@ -169,7 +246,16 @@ function designating(person, note, steps) {
       if (state(designated, steps.now()) === "expired") say("bad", standing(designated, steps.now()).text);
       else await steps.choose(person.id);
     } catch (error) {
-      say("bad", t(error instanceof vault.OtherKey ? "desk.sign.other_key" : isRequest(given) ? "desk.sign.is_request" : "desk.sign.no_certificate"));
+      say(
+        "bad",
+        t(
+          error instanceof vault.OtherKey
+            ? "desk.sign.other_key"
+            : isRequest(given)
+              ? "desk.sign.is_request"
+              : "desk.sign.no_certificate",
+        ),
+      );
     }
   };
   const refresh = async () => {
@@ -177,8 +263,14 @@ function designating(person, note, steps) {
     if (state(designated, steps.now()) === "valid") await steps.choose(person.id);
     else say("warn", t("desk.sign.none_there"));
   };
-  const pasted = field({ label: t("desk.sign.paste"), input: h("textarea", { rows: 4, class: "mono small", spellcheck: "false", "data-testid": "designation-text" }) });
-  const file = field({ label: t("desk.sign.file"), input: h("input", { type: "file", accept: ".pem,.crt,.cer,.der", "data-testid": "designation-file" }) });
+  const pasted = field({
+    label: t("desk.sign.paste"),
+    input: h("textarea", { rows: 4, class: "mono small", spellcheck: "false", "data-testid": "designation-text" }),
+  });
+  const file = field({
+    label: t("desk.sign.file"),
+    input: h("input", { type: "file", accept: ".pem,.crt,.cer,.der", "data-testid": "designation-file" }),
+  });
   file.input.addEventListener("change", async () => {
     const [chosen] = file.input.files;
     if (chosen && chosen.size < 64 * 1024) await take(new Uint8Array(await chosen.arrayBuffer()));
@@ -191,18 +283,71 @@ function designating(person, note, steps) {
   return [
     h("h2", { text: t("desk.sign.designation_of", { name: person.name }) }),
     h("p", { class: "small", text: standing(person, steps.now()).text }),
-    h("p", { class: "quiet small", text: t(steps.fetches ? "desk.sign.request_text_fetched" : "desk.sign.request_text") }),
-    h("textarea", { class: "mono small", readonly: true, rows: 6, "aria-label": t("desk.sign.request"), "data-testid": "certificate-request", value: request }),
-    h("p", { class: "small quiet" }, t("desk.sign.thumbprint"), " ", h("code", { text: person.id.match(/.{8}/g).join(" ") })),
-    h("div", { class: "row" },
+    h("p", {
+      class: "quiet small",
+      text: t(steps.fetches ? "desk.sign.request_text_fetched" : "desk.sign.request_text"),
+    }),
+    h("textarea", {
+      class: "mono small",
+      readonly: true,
+      rows: 6,
+      "aria-label": t("desk.sign.request"),
+      "data-testid": "certificate-request",
+      value: request,
+    }),
+    h(
+      "p",
+      { class: "small quiet" },
+      t("desk.sign.thumbprint"),
+      " ",
+      h("code", { text: person.id.match(/.{8}/g).join(" ") }),
+    ),
+    h(
+      "div",
+      { class: "row" },
       h("button", { on: { click: copy } }, t("desk.sign.copy")),
-      h("a", { class: "button", download: `${person.number}.csr`, href: URL.createObjectURL(new Blob([request], { type: "application/pkcs10" })) }, t("desk.sign.download"))),
-    steps.fetches ? h("button", { class: "primary", "data-testid": "designation-fetch", on: { click: refresh } }, t("desk.sign.fetch")) : null,
-    file.element, pasted.element,
-    h("div", { class: "row" },
-      h("button", { class: steps.fetches ? "" : "primary", "data-testid": "designation-take", on: { click: () => take(pasted.input.value) } }, t("desk.sign.take")),
+      h(
+        "a",
+        {
+          class: "button",
+          download: `${person.number}.csr`,
+          href: URL.createObjectURL(new Blob([request], { type: "application/pkcs10" })),
+        },
+        t("desk.sign.download"),
+      ),
+    ),
+    steps.fetches
+      ? h(
+          "button",
+          { class: "primary", "data-testid": "designation-fetch", on: { click: refresh } },
+          t("desk.sign.fetch"),
+        )
+      : null,
+    file.element,
+    pasted.element,
+    h(
+      "div",
+      { class: "row" },
+      h(
+        "button",
+        {
+          class: steps.fetches ? "" : "primary",
+          "data-testid": "designation-take",
+          on: { click: () => take(pasted.input.value) },
+        },
+        t("desk.sign.take"),
+      ),
       h("button", { class: "plain", on: { click: () => steps.choose(person.id) } }, t("desk.back")),
-      h("button", { class: "plain", "data-testid": "person-remove", on: { click: (event) => removeOnSecondPress(event.target, person, steps) } }, t("desk.sign.remove"))),
+      h(
+        "button",
+        {
+          class: "plain",
+          "data-testid": "person-remove",
+          on: { click: (event) => removeOnSecondPress(event.target, person, steps) },
+        },
+        t("desk.sign.remove"),
+      ),
+    ),
     answer,
   ];
 }

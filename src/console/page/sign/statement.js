@@ -34,7 +34,18 @@ export function tokenClaims(id, nowMs, centre) {
  */
 export function requestClaims(id, nowMs, centre, asked) {
   const { aud, cameras, grounds, incident, duration, profile, present, renews } = asked;
-  const claims = { jti: id, iat: Math.floor(nowMs / 1000), aud, centre, cameras, grounds, incident, duration, profile, present };
+  const claims = {
+    jti: id,
+    iat: Math.floor(nowMs / 1000),
+    aud,
+    centre,
+    cameras,
+    grounds,
+    incident,
+    duration,
+    profile,
+    present,
+  };
   return renews === undefined ? claims : { ...claims, renews };
 }
 

@@ -38,8 +38,21 @@ export async function addPerson({ name, number, unit }, passphrase) {
   const iv = crypto.getRandomValues(new Uint8Array(12));
   const wrapping = await wrappingKey(passphrase, salt, ROUNDS);
   const id = await thumbprint(keyInfo);
-  const key = await crypto.subtle.wrapKey("pkcs8", pair.privateKey, wrapping, { name: "AES-GCM", iv, additionalData: utf8(id) });
-  const person = { id, name, number, unit, keyInfo, wrapped: { salt, iv, rounds: ROUNDS, key: new Uint8Array(key) }, chain: [], request };
+  const key = await crypto.subtle.wrapKey("pkcs8", pair.privateKey, wrapping, {
+    name: "AES-GCM",
+    iv,
+    additionalData: utf8(id),
+  });
+  const person = {
+    id,
+    name,
+    number,
+    unit,
+    keyInfo,
+    wrapped: { salt, iv, rounds: ROUNDS, key: new Uint8Array(key) },
+    chain: [],
+    request,
+  };
   await transaction("readwrite", (store) => store.put(person));
   return person;
 }
@@ -82,7 +95,9 @@ export async function removePerson(id) {
 
 async function wrappingKey(passphrase, salt, iterations) {
   // The same characters, however the keyboard composes them.
-  const secret = await crypto.subtle.importKey("raw", utf8(passphrase.normalize("NFKC")), "PBKDF2", false, ["deriveKey"]);
+  const secret = await crypto.subtle.importKey("raw", utf8(passphrase.normalize("NFKC")), "PBKDF2", false, [
+    "deriveKey",
+  ]);
   const derivation = { name: "PBKDF2", hash: "SHA-256", salt, iterations };
   return crypto.subtle.deriveKey(derivation, secret, { name: "AES-GCM", length: 256 }, false, ["wrapKey", "unwrapKey"]);
 }

@@ -4,8 +4,40 @@
 export const BEFORE = 30_000;
 
 const COLUMNS = {
-  fr: ["commune", "caméra (id)", "caméra", "début UTC", "fin UTC", "début local", "fin local", "écart d'horloge de la commune (s)", "intervention", "motif", "opérateur", "matricule", "unité", "autorisation", "note"],
-  en: ["commune", "camera (id)", "camera", "from UTC", "to UTC", "from local", "to local", "commune's clock offset (s)", "incident", "grounds", "operator", "number", "unit", "grant", "note"],
+  fr: [
+    "commune",
+    "caméra (id)",
+    "caméra",
+    "début UTC",
+    "fin UTC",
+    "début local",
+    "fin local",
+    "écart d'horloge de la commune (s)",
+    "intervention",
+    "motif",
+    "opérateur",
+    "matricule",
+    "unité",
+    "autorisation",
+    "note",
+  ],
+  en: [
+    "commune",
+    "camera (id)",
+    "camera",
+    "from UTC",
+    "to UTC",
+    "from local",
+    "to local",
+    "commune's clock offset (s)",
+    "incident",
+    "grounds",
+    "operator",
+    "number",
+    "unit",
+    "grant",
+    "note",
+  ],
 };
 
 /** A cell: quoted where it must be, and never taken for a formula. */
@@ -26,11 +58,21 @@ function local(ms, language) {
  */
 export function csvOf(marks, incident, language) {
   const rows = marks.map((mark) => [
-    mark.commune, mark.camera, mark.name,
-    new Date(mark.from).toISOString(), new Date(mark.to).toISOString(),
-    local(mark.from, language), local(mark.to, language),
-    mark.clockOffset, incident.ref, incident.grounds,
-    mark.operator.name, mark.operator.number, mark.operator.unit, mark.grant, mark.note,
+    mark.commune,
+    mark.camera,
+    mark.name,
+    new Date(mark.from).toISOString(),
+    new Date(mark.to).toISOString(),
+    local(mark.from, language),
+    local(mark.to, language),
+    mark.clockOffset,
+    incident.ref,
+    incident.grounds,
+    mark.operator.name,
+    mark.operator.number,
+    mark.operator.unit,
+    mark.grant,
+    mark.note,
   ]);
   const lines = [COLUMNS[language] ?? COLUMNS.en, ...rows].map((row) => row.map(cell).join(";"));
   return `\ufeff${lines.join("\r\n")}\r\n`;

@@ -124,7 +124,8 @@ export class Live {
     const connection = this.#connection;
     try {
       const token = await this.#ctx.api.token();
-      if (connection === this.#connection && this.#state === "opening") this.#post({ type: "open", url: `${this.#ctx.api.base.replace(/^http/, "ws")}/api/v1/live`, token });
+      if (connection === this.#connection && this.#state === "opening")
+        this.#post({ type: "open", url: `${this.#ctx.api.base.replace(/^http/, "ws")}/api/v1/live`, token });
     } catch {
       if (connection === this.#connection) this.#closed();
     }

@@ -53,7 +53,10 @@ export class Mosaic {
     element.append(this.element);
     const document = element.ownerDocument;
     this.live = new Live(ctx, {
-      connection: (connected) => { this.#connected = connected; this.update(); },
+      connection: (connected) => {
+        this.#connected = connected;
+        this.update();
+      },
       figures: (message) => this.#report(message),
       state: () => this.update(),
       problem: (message) => this.#problem(message),
@@ -64,7 +67,12 @@ export class Mosaic {
     this.#stops.push(store.watch(["incidents", "incident", "grants", "locked", "online", "me"], () => this.follow()));
     this.#stops.push(store.watch(["focused"], () => this.place()));
     this.#stops.push(store.watch(["me", "online"], () => this.#connect()));
-    this.#stops.push(store.watch(["lang"], () => { for (const tile of this.#tiles.values()) tile.words(); this.update(); }));
+    this.#stops.push(
+      store.watch(["lang"], () => {
+        for (const tile of this.#tiles.values()) tile.words();
+        this.update();
+      }),
+    );
     const hidden = () => this.#hidden(document.hidden);
     document.addEventListener("visibilitychange", hidden);
     this.#stops.push(() => document.removeEventListener("visibilitychange", hidden));
@@ -100,12 +108,18 @@ export class Mosaic {
     const incident = this.#incident();
     if (incident === undefined) return undefined;
     const { commune, camera } = splitKey(key);
-    const isSub = (grant) => isMine(grant, store.get("me")) && grant.commune === commune && grant.granted.some((entry) => entry.camera === camera && entry.state !== "ended" && entry.profile === "sub");
+    const isSub = (grant) =>
+      isMine(grant, store.get("me")) &&
+      grant.commune === commune &&
+      grant.granted.some((entry) => entry.camera === camera && entry.state !== "ended" && entry.profile === "sub");
     const sub = this.#askedSub.has(key) ? liveGrants(incident, store.get("grants")).findLast(isSub) : undefined;
     const live = sub ?? grantOf(key, incident, store.get("grants"), store.get("me"));
     if (live) return live;
     // The one that ended, to say why.
-    return [...incident.grants].map((id) => store.get("grants").get(id)).filter((grant) => grant?.commune === commune && grant.granted.some((entry) => entry.camera === camera)).at(-1);
+    return [...incident.grants]
+      .map((id) => store.get("grants").get(id))
+      .filter((grant) => grant?.commune === commune && grant.granted.some((entry) => entry.camera === camera))
+      .at(-1);
   }
 
   /** Tiles as the incident has them, streams as grants and eyes allow. */
@@ -146,7 +160,8 @@ export class Mosaic {
       const runs = grant && !grant.ended && entry && !["ended", "failed"].includes(entry.state);
       const end = this.#ends.get(key);
       // The receiver started anew, say, and knows the grant again in a moment.
-      if (runs && end !== undefined && (end.grant !== grant.proof || performance.now() >= end.retryAt)) this.#ends.delete(key);
+      if (runs && end !== undefined && (end.grant !== grant.proof || performance.now() >= end.retryAt))
+        this.#ends.delete(key);
       // Another grant may carry what can be decoded.
       if (this.#problems.has(key) && this.#problems.get(key).grant !== grant?.grant) this.#problems.delete(key);
       const wanted = runs && !locked && !this.#paused && !this.#problems.has(key) && !this.#ends.has(key);
@@ -173,7 +188,9 @@ export class Mosaic {
 
   #report({ tiles, scriptMs }) {
     this.scriptMs = scriptMs;
-    for (const figures of tiles) if (this.#tiles.has(figures.camera) && this.live.isWanted(figures.camera)) this.#figures.set(figures.camera, figures);
+    for (const figures of tiles)
+      if (this.#tiles.has(figures.camera) && this.live.isWanted(figures.camera))
+        this.#figures.set(figures.camera, figures);
     if (this.#ends.size > 0) this.#startAndStop(this.#ctx.store.get("locked"));
     this.update();
   }
@@ -206,7 +223,8 @@ export class Mosaic {
   #ended({ camera: key, grant, reason, detail }) {
     // The camera goes on under another grant.
     const isOver = this.#grant(key)?.grant === grant;
-    if (isOver) this.#ends.set(key, { reason, detail, grant: this.#grant(key)?.proof, retryAt: performance.now() + RETRY_AFTER });
+    if (isOver)
+      this.#ends.set(key, { reason, detail, grant: this.#grant(key)?.proof, retryAt: performance.now() + RETRY_AFTER });
     this.#figures.delete(key);
     if (!isOver) this.#startAndStop(this.#ctx.store.get("locked"));
     this.update();
@@ -225,17 +243,33 @@ export class Mosaic {
       const commune = store.get("communes").get(communeId);
       const clockOffset = commune?.clock_offset ?? 0;
       const figures = this.#figures.get(key);
-      const approval = [...store.get("approvals").values()].find((waiting) => waiting.commune === communeId && waiting.cameras.includes(cameraId));
+      const approval = [...store.get("approvals").values()].find(
+        (waiting) => waiting.commune === communeId && waiting.cameras.includes(cameraId),
+      );
       const view = tileState({
-        locked: store.get("locked"), paused: this.#paused, online: store.get("online") !== "offline", connected: this.#connected,
-        grant, entry, approval, ended: this.#ends.get(key) ?? null, figures, problem: this.#problems.get(key) ?? null,
-        now, centreNow, clockOffset,
+        locked: store.get("locked"),
+        paused: this.#paused,
+        online: store.get("online") !== "offline",
+        connected: this.#connected,
+        grant,
+        entry,
+        approval,
+        ended: this.#ends.get(key) ?? null,
+        figures,
+        problem: this.#problems.get(key) ?? null,
+        now,
+        centreNow,
+        clockOffset,
       });
       view.clockOffset = clockOffset;
       if (!isPictured(view.state) && !["starting", "retrying", "paused"].includes(view.state)) this.live.stop(key);
       const allowed = commune?.agreement?.snapshots === true;
       tile.show({
-        camera: store.get("cameras").get(key), commune, view, figures, entry,
+        camera: store.get("cameras").get(key),
+        commune,
+        view,
+        figures,
+        entry,
         codec: this.#problems.get(key)?.codec ?? figures?.codec ?? null,
         leftMs: grant && !grant.ended ? Date.parse(grant.expires) - centreNow : null,
         waitMs: approval ? Date.parse(approval.approve_by) - centreNow : null,
@@ -243,9 +277,18 @@ export class Mosaic {
         reason: this.#reason(view, figures, actions),
       });
       tiles.set(key, {
-        state: view.state, reason: view.reason, profile: entry?.profile ?? null, cause: entry?.profile_cause ?? null, ageMs: view.ageMs,
-        frames: figures?.frames ?? 0, dropped: figures?.dropped ?? 0, width: figures?.width ?? 0, height: figures?.height ?? 0,
-        codec: figures?.codec ?? null, queue: figures?.queue ?? 0, problem: this.#problems.get(key)?.reason ?? null,
+        state: view.state,
+        reason: view.reason,
+        profile: entry?.profile ?? null,
+        cause: entry?.profile_cause ?? null,
+        ageMs: view.ageMs,
+        frames: figures?.frames ?? 0,
+        dropped: figures?.dropped ?? 0,
+        width: figures?.width ?? 0,
+        height: figures?.height ?? 0,
+        codec: figures?.codec ?? null,
+        queue: figures?.queue ?? 0,
+        problem: this.#problems.get(key)?.reason ?? null,
       });
     }
     if (this.#isMain) store.set("tiles", tiles);
@@ -317,5 +360,12 @@ export class Mosaic {
 export function figuresOf(store, mosaic) {
   const tiles = [...store.get("tiles")].map(([camera, tile]) => ({ camera, ...tile }));
   const sum = (name) => tiles.reduce((total, tile) => total + tile[name], 0);
-  return { frames: sum("frames"), dropped: sum("dropped"), decodeQueue: sum("queue"), scriptMs: mosaic.scriptMs, tiles, lang: lang() };
+  return {
+    frames: sum("frames"),
+    dropped: sum("dropped"),
+    decodeQueue: sum("queue"),
+    scriptMs: mosaic.scriptMs,
+    tiles,
+    lang: lang(),
+  };
 }

@@ -51,6 +51,11 @@ export function withTexts(png, texts) {
 
 /** A file's name of parts: letters, digits, `-` and `_` only. */
 export function fileName(parts, ending) {
-  const plain = (part) => String(part).normalize("NFD").replace(/\p{M}/gu, "").replace(/[^A-Za-z0-9-]+/g, "-").replace(/^-|-$/g, "");
+  const plain = (part) =>
+    String(part)
+      .normalize("NFD")
+      .replace(/\p{M}/gu, "")
+      .replace(/[^A-Za-z0-9-]+/g, "-")
+      .replace(/^-|-$/g, "");
   return `${parts.map(plain).join("_")}.${ending}`;
 }

@@ -40,19 +40,54 @@ export class Tile {
     this.left = h("span", { class: "tile-left", "data-testid": "tile-left" });
     this.buttons = {};
     const button = (name, sign, act) => {
-      this.buttons[name] = h("button", { class: "plain icon", "data-testid": `tile-${name}`, on: { click: (event) => { event.stopPropagation(); act(); } } }, sign);
+      this.buttons[name] = h(
+        "button",
+        {
+          class: "plain icon",
+          "data-testid": `tile-${name}`,
+          on: {
+            click: (event) => {
+              event.stopPropagation();
+              act();
+            },
+          },
+        },
+        sign,
+      );
       return this.buttons[name];
     };
-    this.picture = h("div", { class: "tile-picture" }, this.canvas, h("div", { class: "tile-hatch", "aria-hidden": "true" }));
-    this.element = h("figure", { class: "tile", tabindex: "0", role: "group", "data-testid": "tile", dataset: { camera: key, state: "asked", frames: "0", dropped: "0" } },
+    this.picture = h(
+      "div",
+      { class: "tile-picture" },
+      this.canvas,
+      h("div", { class: "tile-hatch", "aria-hidden": "true" }),
+    );
+    this.element = h(
+      "figure",
+      {
+        class: "tile",
+        tabindex: "0",
+        role: "group",
+        "data-testid": "tile",
+        dataset: { camera: key, state: "asked", frames: "0", dropped: "0" },
+      },
       this.picture,
       h("div", { class: "tile-middle" }, this.word, this.hint, this.address, this.url),
-      h("figcaption", { class: "tile-top" }, h("span", { class: "tile-dot", "aria-hidden": "true" }), this.name, this.commune, h("span", { class: "grow" }), this.profile,
+      h(
+        "figcaption",
+        { class: "tile-top" },
+        h("span", { class: "tile-dot", "aria-hidden": "true" }),
+        this.name,
+        this.commune,
+        h("span", { class: "grow" }),
+        this.profile,
         button("focus", "⤢", () => mosaic.toggleFocus(key)),
         button("snapshot", "◉", () => mosaic.snapshot(key)),
         button("bookmark", "⚑", () => mosaic.bookmark(key)),
-        button("close", "✕", () => mosaic.removeTile(key))),
-      h("div", { class: "tile-bottom" }, this.beat, this.clock, this.age, h("span", { class: "grow" }), this.left));
+        button("close", "✕", () => mosaic.removeTile(key)),
+      ),
+      h("div", { class: "tile-bottom" }, this.beat, this.clock, this.age, h("span", { class: "grow" }), this.left),
+    );
     this.#listen();
     this.words();
   }
@@ -61,18 +96,29 @@ export class Tile {
     const { element, picture, mosaic, key } = this;
     element.addEventListener("dblclick", () => mosaic.toggleFocus(key));
     element.addEventListener("keydown", (event) => mosaic.tileKey(event, this));
-    picture.addEventListener("wheel", (event) => {
-      if (!this.isFocused) return;
-      event.preventDefault();
-      const { left, top, width, height } = picture.getBoundingClientRect();
-      this.zoom(event.deltaY < 0 ? ZOOM_STEP : 1 / ZOOM_STEP, (event.clientX - left) / width, (event.clientY - top) / height);
-    }, { passive: false });
+    picture.addEventListener(
+      "wheel",
+      (event) => {
+        if (!this.isFocused) return;
+        event.preventDefault();
+        const { left, top, width, height } = picture.getBoundingClientRect();
+        this.zoom(
+          event.deltaY < 0 ? ZOOM_STEP : 1 / ZOOM_STEP,
+          (event.clientX - left) / width,
+          (event.clientY - top) / height,
+        );
+      },
+      { passive: false },
+    );
     picture.addEventListener("pointerdown", (event) => {
       if (!this.isFocused || this.view.zoom === 1) return;
       picture.setPointerCapture(event.pointerId);
-      const move = ({ movementX, movementY }) => this.pan(-movementX / picture.clientWidth, -movementY / picture.clientHeight);
+      const move = ({ movementX, movementY }) =>
+        this.pan(-movementX / picture.clientWidth, -movementY / picture.clientHeight);
       picture.addEventListener("pointermove", move);
-      picture.addEventListener("lostpointercapture", () => picture.removeEventListener("pointermove", move), { once: true });
+      picture.addEventListener("lostpointercapture", () => picture.removeEventListener("pointermove", move), {
+        once: true,
+      });
     });
   }
 
@@ -96,7 +142,12 @@ export class Tile {
 
   /** Its rectangle in the mosaic. */
   place({ left, top, width, height }, isFocused) {
-    Object.assign(this.element.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
+    Object.assign(this.element.style, {
+      left: `${left}px`,
+      top: `${top}px`,
+      width: `${width}px`,
+      height: `${height}px`,
+    });
     this.element.classList.toggle("focused", isFocused);
     this.element.classList.toggle("tight", width < 260);
     if (!isFocused && this.view.zoom !== 1) this.zoom(0);
@@ -128,7 +179,7 @@ export class Tile {
     const params = { s: seconds, codec: codecName(codec ?? ""), left: countdown(waitMs ?? 0) };
     say(this.word, view.state === "live" ? "" : t(`watch.state.${view.state}`, params));
     say(this.hint, reason);
-    const address = view.state === "unsupported" ? entry?.rtsp ?? "" : "";
+    const address = view.state === "unsupported" ? (entry?.rtsp ?? "") : "";
     this.url.hidden = address === "";
     this.address.hidden = address === "";
     say(this.address, address);
@@ -151,7 +202,12 @@ export class Tile {
     const pictured = isPictured(view.state) && figures?.captured;
     say(this.clock, pictured ? timeOfDay(figures.captured - (view.clockOffset ?? 0) * 1000) : "");
     if (pictured) set(this.clock, "title", utcTimeOfDay(figures.captured));
-    say(this.age, pictured ? t("watch.age", { s: ((view.ageMs ?? 0) / 1000).toFixed(1).replace(".", lang() === "fr" ? "," : ".") }) : "");
+    say(
+      this.age,
+      pictured
+        ? t("watch.age", { s: ((view.ageMs ?? 0) / 1000).toFixed(1).replace(".", lang() === "fr" ? "," : ".") })
+        : "",
+    );
     // Moves by a step with each report in which there were new pictures, and only then.
     if (pictured && figures.frames !== this.seen) {
       this.beats = ((this.beats ?? 0) + 1) % 4;

@@ -31,7 +31,13 @@ export function tileState(of) {
   const { grant, entry, figures } = of;
   const silentMs = figures?.shownAt ? Math.max(0, of.now - figures.shownAt) : null;
   const ageMs = figures?.captured ? Math.max(0, of.centreNow - (figures.captured - of.clockOffset * 1000)) : null;
-  const say = (state, why = null) => ({ state, reason: why?.reason ?? null, detail: why?.detail ?? null, silentMs, ageMs });
+  const say = (state, why = null) => ({
+    state,
+    reason: why?.reason ?? null,
+    detail: why?.detail ?? null,
+    silentMs,
+    ageMs,
+  });
   if (of.locked) return say("locked");
   if (of.ended !== null) return say("ended", of.ended);
   if (grant === undefined) return say(of.approval === undefined ? "asked" : "waiting");

@@ -50,7 +50,13 @@ export function readMessage(text) {
     ready: () => true,
     subscribed: () => isTagged,
     skipped: () => isTagged,
-    configuration: () => isTagged && typeof message.codec === "string" && message.codec.length <= 64 && typeof message.description === "string" && isSide(message.width) && isSide(message.height),
+    configuration: () =>
+      isTagged &&
+      typeof message.codec === "string" &&
+      message.codec.length <= 64 &&
+      typeof message.description === "string" &&
+      isSide(message.width) &&
+      isSide(message.height),
     state: () => isTagged && CODE.test(message.state),
     end: () => isTagged && CODE.test(message.reason),
     error: () => CODE.test(message.reason),

@@ -25,5 +25,7 @@ if (page === undefined) {
     stop();
     mosaic.end();
   });
-  setInterval(() => { if (window.opener === null || window.opener.closed) window.close(); }, LOOK);
+  setInterval(() => {
+    if (window.opener === null || window.opener.closed) window.close();
+  }, LOOK);
 }

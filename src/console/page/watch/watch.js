@@ -21,7 +21,19 @@ export function mountWatch(element, ctx) {
   const marks = h("button", { "data-testid": "bookmarks", on: { click: () => openBookmarks(ctx) } });
   const empty = h("p", { class: "watch-empty quiet" });
   const place = h("div", { class: "watch-place" }, empty);
-  element.append(h("div", { class: "watch-bar row" }, h("h2", { class: "visually-hidden" }), count, h("span", { class: "grow" }), marks, wall, full), place);
+  element.append(
+    h(
+      "div",
+      { class: "watch-bar row" },
+      h("h2", { class: "visually-hidden" }),
+      count,
+      h("span", { class: "grow" }),
+      marks,
+      wall,
+      full,
+    ),
+    place,
+  );
   const mosaic = new Mosaic(place, ctx, { isMain: true, actions: own });
   own.live = mosaic.live;
   addEventListener("pagehide", closeWall);
@@ -30,7 +42,8 @@ export function mountWatch(element, ctx) {
   store.watch(["incidents", "incident", "lang", "focused"], () => {
     const incident = store.get("incidents").get(store.get("incident"));
     const n = incident?.cameras.length ?? 0;
-    count.textContent = n > TILES_LIMIT ? t("watch.too_many", { n, most: TILES_LIMIT }) : n > 0 ? t("watch.count", { n }) : "";
+    count.textContent =
+      n > TILES_LIMIT ? t("watch.too_many", { n, most: TILES_LIMIT }) : n > 0 ? t("watch.count", { n }) : "";
     empty.hidden = n > 0;
     empty.textContent = t(incident === undefined ? "watch.empty_no_incident" : "watch.empty");
     element.querySelector("h2").textContent = t("watch.title");
@@ -44,7 +57,11 @@ export function mountWatch(element, ctx) {
     const tile = mosaic.current();
     if (tile) act(tile);
   };
-  on("f", "focus", current((tile) => mosaic.toggleFocus(tile.key)));
+  on(
+    "f",
+    "focus",
+    current((tile) => mosaic.toggleFocus(tile.key)),
+  );
   on("Escape", "unfocus", () => store.set("focused", null));
   for (let digit = 1; digit <= 9; digit += 1) {
     shortcuts.on(String(digit), digit === 1 ? "watch.key.digit" : "", () => {
@@ -52,11 +69,31 @@ export function mountWatch(element, ctx) {
       if (key) mosaic.toggleFocus(key);
     });
   }
-  on("+", "zoom_in", current((tile) => tile.isFocused && tile.zoom(ZOOM)));
-  on("-", "zoom_out", current((tile) => tile.isFocused && tile.zoom(1 / ZOOM)));
-  on("0", "zoom_whole", current((tile) => tile.zoom(0)));
-  on("s", "snapshot", current((tile) => mosaic.snapshot(tile.key)));
-  on("b", "bookmark", current((tile) => mosaic.bookmark(tile.key)));
+  on(
+    "+",
+    "zoom_in",
+    current((tile) => tile.isFocused && tile.zoom(ZOOM)),
+  );
+  on(
+    "-",
+    "zoom_out",
+    current((tile) => tile.isFocused && tile.zoom(1 / ZOOM)),
+  );
+  on(
+    "0",
+    "zoom_whole",
+    current((tile) => tile.zoom(0)),
+  );
+  on(
+    "s",
+    "snapshot",
+    current((tile) => mosaic.snapshot(tile.key)),
+  );
+  on(
+    "b",
+    "bookmark",
+    current((tile) => mosaic.bookmark(tile.key)),
+  );
   on("w", "wall", () => openWall(ctx, own));
   on("Shift+F", "fullscreen", () => fullscreen(place));
 }
@@ -75,10 +112,11 @@ function makeActions(ctx) {
     removeTile: (key) => removeTile(ctx, incident(), key),
     snapshot: (key, live = own.live) => snapshot(ctx, incident(), key, live),
     bookmark: (key) => bookmark(ctx, incident(), key),
-    copy: (text) => navigator.clipboard.writeText(text).then(
-      () => ctx.actions.toast({ level: "info", key: "watch.copied", params: {} }),
-      () => ctx.actions.toast({ level: "warn", key: "watch.not_copied", params: {}, detail: text }),
-    ),
+    copy: (text) =>
+      navigator.clipboard.writeText(text).then(
+        () => ctx.actions.toast({ level: "info", key: "watch.copied", params: {} }),
+        () => ctx.actions.toast({ level: "warn", key: "watch.not_copied", params: {}, detail: text }),
+      ),
     askSub: (key) => askSub(ctx, incident(), key),
     live: null,
   };
@@ -95,7 +133,9 @@ function removeTile(ctx, incident, key) {
   incident.removed.add(key);
   store.touch("incidents");
   if (grant === undefined || !isMine(grant, store.get("me"))) return;
-  const shown = grant.granted.some(({ camera, state }) => state !== "ended" && incident.cameras.includes(`${grant.commune}/${camera}`));
+  const shown = grant.granted.some(
+    ({ camera, state }) => state !== "ended" && incident.cameras.includes(`${grant.commune}/${camera}`),
+  );
   if (!shown) actions.release(grant.grant);
 }
 
@@ -121,7 +161,11 @@ async function snapshot(ctx, incident, key, live) {
   const grant = incident && grantOf(key, incident, store.get("grants"), store.get("me"));
   if (grant === undefined) return;
   if (store.get("communes").get(commune)?.agreement?.snapshots !== true) {
-    actions.toast({ level: "warn", key: "watch.snapshot.not_allowed", params: { commune: actions.communeName(commune) } });
+    actions.toast({
+      level: "warn",
+      key: "watch.snapshot.not_allowed",
+      params: { commune: actions.communeName(commune) },
+    });
     return;
   }
   try {
@@ -136,8 +180,15 @@ async function snapshot(ctx, incident, key, live) {
       Source: key,
       Comment: `fanal snapshot ${recorded.snapshot}; grant ${grant.grant}; incident ${incident.ref}`,
     });
-    download(new Blob([png], { type: "image/png" }), fileName([commune, key.split("/")[1], captured, grant.grant], "png"));
-    actions.note(incident.ref, { level: "info", key: "watch.history.snapshot", params: { camera: actions.cameraName(key), grant: grant.grant } });
+    download(
+      new Blob([png], { type: "image/png" }),
+      fileName([commune, key.split("/")[1], captured, grant.grant], "png"),
+    );
+    actions.note(incident.ref, {
+      level: "info",
+      key: "watch.history.snapshot",
+      params: { camera: actions.cameraName(key), grant: grant.grant },
+    });
   } catch (error) {
     actions.toast({ level: "bad", key: "watch.snapshot.failed", params: {}, detail: actions.problemText(error) });
   }
@@ -160,14 +211,24 @@ function bookmark(ctx, incident, key) {
   if (open) Object.assign(open, { to: now, open: false });
   else {
     incident.bookmarks.push({
-      camera: key, name: actions.cameraName(key), commune, from: now - BEFORE, to: now, note: "", open: true,
+      camera: key,
+      name: actions.cameraName(key),
+      commune,
+      from: now - BEFORE,
+      to: now,
+      note: "",
+      open: true,
       clockOffset: store.get("communes").get(commune)?.clock_offset ?? "",
       grant: grantOf(key, incident, store.get("grants"), store.get("me"))?.grant ?? "",
       operator: { ...store.get("me") },
     });
   }
   store.touch("incidents");
-  actions.toast({ level: "info", key: open ? "watch.bookmark.ended" : "watch.bookmark.begun", params: { camera: actions.cameraName(key) } });
+  actions.toast({
+    level: "info",
+    key: open ? "watch.bookmark.ended" : "watch.bookmark.begun",
+    params: { camera: actions.cameraName(key) },
+  });
 }
 
 /** The list of what was marked, to note and to export. */
@@ -176,22 +237,82 @@ function openBookmarks(ctx) {
   const incident = store.get("incidents").get(store.get("incident"));
   if (incident === undefined) return;
   const list = h("ul", { class: "stack" });
-  const show = () => fill(list, ...incident.bookmarks.map((mark, index) => h("li", { class: "mark" },
-    h("strong", { text: `${mark.name} · ${actions.communeName(mark.commune)}` }),
-    h("span", { class: "small mono", text: `${new Date(mark.from).toISOString().slice(0, 19)}Z → ${new Date(mark.to).toISOString().slice(0, 19)}Z` }),
-    h("input", { value: mark.note, maxlength: 128, "aria-label": t("watch.bookmark.note"), placeholder: t("watch.bookmark.note"), on: { input: ({ target }) => { mark.note = target.value; } } }),
-    h("button", { class: "plain", on: { click: () => { incident.bookmarks.splice(index, 1); store.touch("incidents"); show(); } } }, t("watch.bookmark.remove")))));
+  const show = () =>
+    fill(
+      list,
+      ...incident.bookmarks.map((mark, index) =>
+        h(
+          "li",
+          { class: "mark" },
+          h("strong", { text: `${mark.name} · ${actions.communeName(mark.commune)}` }),
+          h("span", {
+            class: "small mono",
+            text: `${new Date(mark.from).toISOString().slice(0, 19)}Z → ${new Date(mark.to).toISOString().slice(0, 19)}Z`,
+          }),
+          h("input", {
+            value: mark.note,
+            maxlength: 128,
+            "aria-label": t("watch.bookmark.note"),
+            placeholder: t("watch.bookmark.note"),
+            on: {
+              input: ({ target }) => {
+                mark.note = target.value;
+              },
+            },
+          }),
+          h(
+            "button",
+            {
+              class: "plain",
+              on: {
+                click: () => {
+                  incident.bookmarks.splice(index, 1);
+                  store.touch("incidents");
+                  show();
+                },
+              },
+            },
+            t("watch.bookmark.remove"),
+          ),
+        ),
+      ),
+    );
   show();
-  openDialog({ title: t("watch.bookmark.title", { ref: incident.ref }), testid: "bookmarks-dialog", wide: true }, (close) => [
-    h("p", { class: "quiet small", text: t("watch.bookmark.about") }),
-    list,
-    h("div", { class: "row dialog-actions" },
-      h("button", { type: "button", on: { click: () => close() } }, t("watch.close")),
-      h("button", { type: "button", class: "primary", "data-testid": "bookmarks-export", on: { click: () => {
-        const csv = csvOf(incident.bookmarks.map((mark) => ({ ...mark, to: mark.open ? ctx.clock.now() : mark.to, commune: actions.communeName(mark.commune) })), { ref: incident.ref, grounds: actions.groundsLabel(incident.grounds) }, lang());
-        download(new Blob([csv], { type: "text/csv" }), fileName(["fanal", incident.ref, "reperes"], "csv"));
-      } } }, t("watch.bookmark.export"))),
-  ]);
+  openDialog(
+    { title: t("watch.bookmark.title", { ref: incident.ref }), testid: "bookmarks-dialog", wide: true },
+    (close) => [
+      h("p", { class: "quiet small", text: t("watch.bookmark.about") }),
+      list,
+      h(
+        "div",
+        { class: "row dialog-actions" },
+        h("button", { type: "button", on: { click: () => close() } }, t("watch.close")),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "primary",
+            "data-testid": "bookmarks-export",
+            on: {
+              click: () => {
+                const csv = csvOf(
+                  incident.bookmarks.map((mark) => ({
+                    ...mark,
+                    to: mark.open ? ctx.clock.now() : mark.to,
+                    commune: actions.communeName(mark.commune),
+                  })),
+                  { ref: incident.ref, grounds: actions.groundsLabel(incident.grounds) },
+                  lang(),
+                );
+                download(new Blob([csv], { type: "text/csv" }), fileName(["fanal", incident.ref, "reperes"], "csv"));
+              },
+            },
+          },
+          t("watch.bookmark.export"),
+        ),
+      ),
+    ],
+  );
 }
 
 let wallWindow = null;

@@ -87,7 +87,9 @@ class Stream {
   start() {
     const decoder = new VideoDecoder({
       output: (frame) => this.show(frame, this.times.get(frame.timestamp)),
-      error: (error) => { if (decoder === this.decoder) this.failed(error); },
+      error: (error) => {
+        if (decoder === this.decoder) this.failed(error);
+      },
     });
     this.decoder = decoder;
     this.needsKey = true;
@@ -101,7 +103,8 @@ class Stream {
   failed(error) {
     this.failures += 1;
     this.decoder = null;
-    if (error.name === "NotSupportedError" || error.name === "TypeError" || this.failures >= FAILURES) this.giveUp("codec");
+    if (error.name === "NotSupportedError" || error.name === "TypeError" || this.failures >= FAILURES)
+      this.giveUp("codec");
     else this.start();
   }
 
