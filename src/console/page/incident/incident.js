@@ -1,12 +1,13 @@
-// The panel of the intervention that is shown: its grants and their time, what waits, what
-// was refused, its history.
+// The panel of the intervention that is shown: its grants and their time, waiting requests,
+// refusals, its history.
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { countdown, dayAndTime, duration, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
-import { confirm } from "/page/desk/dialog.js";
-import { refill, steady } from "/page/desk/redraw.js";
-import { lineText, reasonText } from "/page/incident/line_text.js";
+import { confirm } from "/page/widget/dialog.js";
+import { refill, steady } from "/page/widget/redraw.js";
+import { lineText, reasonText } from "/page/state/line_text.js";
+import { cameraName, communeName, groundsLabel } from "/page/state/names.js";
 import { openIncidentDialog, openPresentDialog } from "/page/incident/open_dialog.js";
 import {
   DURATIONS,
@@ -16,21 +17,30 @@ import {
   liveGrants,
   openIncidents,
   splitKey,
-} from "/page/incident/rules.js";
+  grantsOf,
+  shownIncident,
+} from "/page/state/rules.js";
+
+/** @typedef {import("/page/core/dom.js").Child} Child */
+/** @typedef {{allLines: boolean, head: string}} PanelView whether all lines are shown, and the head that is drawn */
 
 /** Lines of history shown; the rest on demand. */
 const LINES = 40;
 /** Ended grants shown. */
 const ENDED = 8;
 
-/** Puts the panel into `element`. */
+/**
+ * Puts the panel into `element`.
+ * @param {HTMLElement} element
+ * @param {DeskContext} ctx
+ */
 export function mountIncident(element, ctx) {
   const { store } = ctx;
   const [head, body] = [h("div", { class: "panel-body incident-place" }), h("div", { class: "panel-body" })];
   element.append(head, body);
   const view = { allLines: false, head: "" };
   const draw = steady(() => {
-    const incident = store.get("incidents").get(store.get("incident"));
+    const incident = shownIncident(store);
     drawHead(ctx, incident, { head, view });
     refill(body, ...(incident === undefined ? nothingOpen(ctx) : content(ctx, incident, view, draw)));
     tick(body, ctx);
@@ -39,10 +49,15 @@ export function mountIncident(element, ctx) {
   setInterval(() => tick(body, ctx), 500);
 }
 
-/** The head is drawn anew only if it says something else: an open list would close. */
+/**
+ * The head is drawn again only if it changed: an open list would close.
+ * @param {DeskContext} ctx
+ * @param {Incident|undefined} incident
+ * @param {{head: HTMLElement, view: PanelView}} of
+ */
 function drawHead(ctx, incident, { head, view }) {
   const { ref, grounds, present, closedAt, duration: chosen } = incident ?? {};
-  const shown = JSON.stringify([ref, grounds && ctx.actions.groundsLabel(grounds), present, closedAt, chosen, lang()]);
+  const shown = JSON.stringify([ref, grounds && groundsLabel(ctx.store, grounds), present, closedAt, chosen, lang()]);
   if (shown === view.head) return;
   view.head = shown;
   head.hidden = incident === undefined;
@@ -54,6 +69,7 @@ function drawHead(ctx, incident, { head, view }) {
   );
 }
 
+/** @param {DeskContext} ctx */
 function nothingOpen(ctx) {
   return [
     h(
@@ -67,16 +83,20 @@ function nothingOpen(ctx) {
         t("desk.open.title"),
       ),
     ),
-    section("desk.unit", [unitList(ctx, ctx.actions.showIncident)]),
+    section("desk.unit", [unitList(ctx.store, (ref) => ctx.desk.showIncident(ref))]),
   ];
 }
 
-/** The unit's interventions that others hold, to look at or take over. */
-export function unitList(ctx, show) {
-  const { store, actions } = ctx;
+/**
+ * The unit's interventions that others hold, to look at or take over.
+ * @param {PageStore} store
+ * @param {(ref: string) => void} show
+ */
+export function unitList(store, show) {
   const grants = store.get("grants");
   const { unit } = openIncidents(store.get("incidents"), grants);
   if (unit.length === 0) return h("p", { class: "quiet small", text: t("desk.unit_none") });
+  /** @param {Incident} incident */
   const line = (incident) =>
     h(
       "li",
@@ -93,7 +113,7 @@ export function unitList(ctx, show) {
         h("span", {
           class: "small quiet",
           text: [
-            actions.groundsLabel(incident.grounds),
+            groundsLabel(store, incident.grounds),
             ...new Set(liveGrants(incident, grants).map(({ operator }) => operator.name)),
           ].join(" · "),
         }),
@@ -102,12 +122,18 @@ export function unitList(ctx, show) {
   return h("ul", { class: "stack" }, ...unit.map(line));
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ * @param {PanelView} view
+ * @param {() => void} draw
+ */
 function content(ctx, incident, view, draw) {
   const { store } = ctx;
-  const all = [...incident.grants].map((id) => store.get("grants").get(id)).filter(Boolean);
+  const all = grantsOf(incident, store.get("grants"));
   const live = liveGrants(incident, store.get("grants"));
   const ended = all
-    .filter((grant) => grant.ended)
+    .flatMap(({ ended, ...grant }) => (ended ? [{ ...grant, ended }] : []))
     .sort((one, other) => Date.parse(other.ended.at) - Date.parse(one.ended.at));
   const waiting = [...store.get("approvals").values()].filter((one) => one.incident === incident.ref);
   return [
@@ -133,10 +159,15 @@ function content(ctx, incident, view, draw) {
           ended.slice(0, ENDED).map((grant) => endedRow(ctx, grant)),
         )
       : null,
-    history(ctx, incident, view, draw),
+    history(incident, view, draw),
   ];
 }
 
+/**
+ * @param {string} titleKey
+ * @param {Child[]} children
+ * @param {Child} [action]
+ */
 function section(titleKey, children, action = null) {
   return h(
     "section",
@@ -146,6 +177,10 @@ function section(titleKey, children, action = null) {
   );
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ */
 function heading(ctx, incident) {
   const now = ctx.clock.now();
   const change = h(
@@ -159,8 +194,9 @@ function heading(ctx, incident) {
     },
     t("desk.change"),
   );
+  /** @type {[string, Child[]][]} */
   const facts = [
-    [t("desk.fact.grounds"), [ctx.actions.groundsLabel(incident.grounds)]],
+    [t("desk.fact.grounds"), [groundsLabel(ctx.store, incident.grounds)]],
     [t("desk.fact.opened"), [dayAndTime(incident.openedAt, now, lang())]],
     [
       t("desk.fact.present"),
@@ -194,14 +230,18 @@ function heading(ctx, incident) {
   );
 }
 
-/** Asks once, then releases all. */
+/**
+ * Asks once, then releases all.
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ */
 async function closeAfterAsking(ctx, incident) {
   const live = liveGrants(incident, ctx.store.get("grants"));
   const me = ctx.store.get("me");
   const own = live.filter((grant) => isMine(grant, me));
   const others = live.length - own.length;
   const lines = own.map((grant) =>
-    t("desk.close_line", { commune: ctx.actions.communeName(grant.commune), n: openCameras(grant).length }),
+    t("desk.close_line", { commune: communeName(ctx.store, grant.commune), n: openCameras(grant).length }),
   );
   if (others > 0) lines.push(t("desk.close_others", { n: others }));
   const sure = await confirm({
@@ -211,10 +251,15 @@ async function closeAfterAsking(ctx, incident) {
     action: t("desk.close_incident"),
     testid: "close-dialog",
   });
-  if (sure) await ctx.actions.closeIncident(incident.ref);
+  if (sure) await ctx.desk.closeIncident(incident.ref);
 }
 
-/** What a colleague holds, and the one press that takes it over. */
+/**
+ * The grants that a colleague holds, and the button that takes them over.
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ * @param {Grant[]} live
+ */
 function handover(ctx, incident, live) {
   const others = live.filter((grant) => !isMine(grant, ctx.store.get("me")));
   if (others.length === 0) return null;
@@ -229,7 +274,7 @@ function handover(ctx, incident, live) {
         class: "primary",
         "data-testid": "take-over",
         "data-focus": "take-over",
-        on: { click: () => ctx.actions.takeOver(incident.ref) },
+        on: { click: () => ctx.desk.takeOver(incident.ref) },
       },
       t("desk.take_over"),
       " ",
@@ -238,7 +283,11 @@ function handover(ctx, incident, live) {
   );
 }
 
-/** One press for all communes, where there are several. */
+/**
+ * One button for all communes, where there are several.
+ * @param {DeskContext} ctx
+ * @param {Grant[]} live
+ */
 function renewAll(ctx, live) {
   const own = live.filter((grant) => isMine(grant, ctx.store.get("me")));
   if (groups(own).length < 2) return null;
@@ -248,52 +297,61 @@ function renewAll(ctx, live) {
       class: "small",
       "data-testid": "renew-all",
       "data-focus": "renew-all",
-      on: { click: () => own.forEach(({ grant }) => ctx.actions.renew(grant)) },
+      on: { click: () => own.forEach(({ grant }) => ctx.desk.renew(grant)) },
     },
     t("desk.renew_all"),
   );
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ */
 function durationChoice(ctx, incident) {
   const chosen = incident.duration ?? DEFAULT_DURATION;
   const options = DURATIONS.map((seconds) =>
     h("option", { value: seconds, text: duration(seconds, lang()), selected: seconds === chosen }),
   );
-  const change = (event) => {
-    incident.duration = Number(event.target.value);
+  const change = () => {
+    incident.duration = Number(select.value);
     ctx.store.touch("incidents");
   };
+  const select = h("select", { "data-testid": "duration", "data-focus": "duration", on: { change } }, ...options);
   return h(
     "label",
     { class: "row small inline-field" },
     h("span", { class: "quiet", text: t("desk.ask_for") }),
-    h("select", { "data-testid": "duration", "data-focus": "duration", on: { change } }, ...options),
+    select,
   );
 }
 
+/** @param {Grant} grant */
 function openCameras(grant) {
   return grant.granted.filter(({ state }) => state !== "ended");
 }
 
-/** Live grants by commune and by who holds them: what is renewed and released together. */
+/**
+ * Live grants by commune and by holder: each group is renewed and released together.
+ * @param {Grant[]} live
+ */
 function groups(live) {
-  const found = new Map();
-  for (const grant of live) {
-    const name = `${grant.commune} ${grant.operator.number} ${grant.operator.unit}`;
-    if (!found.has(name)) found.set(name, []);
-    found.get(name).push(grant);
-  }
+  const found = Map.groupBy(live, ({ commune, operator }) => `${commune} ${operator.number} ${operator.unit}`);
   return [...found.values()];
 }
 
-/** The grants of one commune, the one that ends soonest first. */
+/**
+ * The grants of one commune, the one that ends soonest first.
+ * @param {DeskContext} ctx
+ * @param {Grant[]} grants
+ */
 function grantRow(ctx, grants) {
-  const { actions, store } = ctx;
+  const { store, desk } = ctx;
   const [soonest] = grants;
   const mine = isMine(soonest, store.get("me"));
   const commune = store.get("communes").get(soonest.commune);
-  const name = actions.communeName(soonest.commune);
+  const name = communeName(store, soonest.commune);
   const count = t("desk.cameras", { n: grants.reduce((sum, grant) => sum + openCameras(grant).length, 0) });
+  /** @param {(grant: string) => unknown} act */
   const each = (act) => () => grants.forEach(({ grant }) => act(grant));
   const id = soonest.grant;
   return h(
@@ -329,7 +387,7 @@ function grantRow(ctx, grants) {
           "data-testid": "renew",
           "data-focus": `renew-${id}`,
           "aria-label": `${t(mine ? "desk.renew" : "desk.take_over")} ${name}`,
-          on: { click: each(actions.renew) },
+          on: { click: each((grant) => desk.renew(grant)) },
         },
         t(mine ? "desk.renew" : "desk.take_over"),
       ),
@@ -340,7 +398,7 @@ function grantRow(ctx, grants) {
           "data-testid": "release",
           "data-focus": `release-${id}`,
           "aria-label": `${t("desk.release")} ${name}`,
-          on: { click: each(actions.release) },
+          on: { click: each((grant) => desk.release(grant)) },
         },
         t("desk.release"),
       ),
@@ -348,7 +406,11 @@ function grantRow(ctx, grants) {
   );
 }
 
-/** Cameras that do not simply run, with the reason. */
+/**
+ * Cameras that are neither live nor starting, with the reason.
+ * @param {DeskContext} ctx
+ * @param {Grant[]} grants
+ */
 function cameraStates(ctx, grants) {
   const odd = grants
     .flatMap((grant) => grant.granted.map((entry) => ({ ...entry, key: `${grant.commune}/${entry.camera}` })))
@@ -361,13 +423,17 @@ function cameraStates(ctx, grants) {
       h(
         "li",
         { class: state === "late" || state === "retrying" ? "warn" : "bad", title: detail ?? "" },
-        h("strong", { text: ctx.actions.cameraName(key) }),
+        h("strong", { text: cameraName(ctx.store, key) }),
         ` ${t(`desk.state.${state}`)}${reason ? ` (${reasonText(reason)})` : ""}`,
       ),
     ),
   );
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Approval} approval
+ */
 function waitingRow(ctx, { request, commune, cameras, approve_by: by }) {
   return h(
     "article",
@@ -375,23 +441,28 @@ function waitingRow(ctx, { request, commune, cameras, approve_by: by }) {
     h(
       "div",
       { class: "row" },
-      h("h4", { class: "grow", text: ctx.actions.communeName(commune) }),
+      h("h4", { class: "grow", text: communeName(ctx.store, commune) }),
       h("span", { class: "time-left" }),
     ),
     h("p", { class: "small", text: t("desk.waits", { n: cameras.length }) }),
   );
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ * @param {[string, Why]} refusal
+ */
 function refusalRow(ctx, incident, [key, { reason, detail }]) {
-  const name = ctx.actions.cameraName(key);
+  const name = cameraName(ctx.store, key);
   return h(
     "article",
-    { class: "grant refused", "data-testid": "refusal", dataset: { camera: key, reason } },
+    { class: "grant refused", "data-testid": "refusal", dataset: { camera: key, reason: String(reason) } },
     h(
       "div",
       { class: "row" },
       h("h4", { class: "grow", text: name }),
-      h("span", { class: "quiet small", text: ctx.actions.communeName(splitKey(key).commune) }),
+      h("span", { class: "quiet small", text: communeName(ctx.store, splitKey(key).commune) }),
     ),
     h("p", { class: "small", text: reasonText(reason) }),
     detail ? h("p", { class: "small quiet", lang: "en", text: detail }) : null,
@@ -403,7 +474,7 @@ function refusalRow(ctx, incident, [key, { reason, detail }]) {
         {
           "data-focus": `again-${key}`,
           "aria-label": `${t("desk.again")} ${name}`,
-          on: { click: () => ctx.actions.ask([key]) },
+          on: { click: () => ctx.desk.ask([key]) },
         },
         t("desk.again"),
       ),
@@ -413,7 +484,7 @@ function refusalRow(ctx, incident, [key, { reason, detail }]) {
           class: "plain",
           "data-focus": `dismiss-${key}`,
           "aria-label": `${t("desk.dismiss")} ${name}`,
-          on: { click: () => ctx.actions.dismissRefusal(incident.ref, key) },
+          on: { click: () => ctx.desk.dismissRefusal(incident.ref, key) },
         },
         t("desk.dismiss"),
       ),
@@ -421,10 +492,14 @@ function refusalRow(ctx, incident, [key, { reason, detail }]) {
   );
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Grant & Required<Pick<Grant, "ended">>} grant
+ */
 function endedRow(ctx, grant) {
   const { reason, at } = grant.ended;
   const keys = grant.granted.map(({ camera }) => `${grant.commune}/${camera}`);
-  const name = ctx.actions.communeName(grant.commune);
+  const name = communeName(ctx.store, grant.commune);
   return h(
     "article",
     { class: "grant over", "data-testid": "grant-ended", dataset: { grant: grant.grant, reason } },
@@ -441,14 +516,19 @@ function endedRow(ctx, grant) {
         class: "plain",
         "data-focus": `reask-${grant.grant}`,
         "aria-label": `${t("desk.again")} ${name}`,
-        on: { click: () => ctx.actions.ask(keys) },
+        on: { click: () => ctx.desk.ask(keys) },
       },
       t("desk.again"),
     ),
   );
 }
 
-function history(ctx, incident, view, draw) {
+/**
+ * @param {Incident} incident
+ * @param {PanelView} view
+ * @param {() => void} draw
+ */
+function history(incident, view, draw) {
   const newest = [...incident.history].reverse();
   const shown = view.allLines ? newest : newest.slice(0, LINES);
   const more = newest.length - shown.length;
@@ -486,14 +566,18 @@ function history(ctx, incident, view, draw) {
   );
 }
 
-/** Times alone: nothing else is redrawn each second. */
+/**
+ * Only the times: nothing else is redrawn each second.
+ * @param {HTMLElement} body
+ * @param {DeskContext} ctx
+ */
 function tick(body, ctx) {
   const now = ctx.clock.now();
-  for (const row of body.querySelectorAll("[data-expires]")) {
-    const left = Date.parse(row.dataset.expires) - now;
+  for (const row of /** @type {NodeListOf<HTMLElement>} */ (body.querySelectorAll("[data-expires]"))) {
+    const left = Date.parse(row.dataset.expires ?? "") - now;
     const place = row.querySelector(".time-left");
     const text = Number.isFinite(left) ? countdown(left) : "–";
-    if (place.textContent !== text) place.textContent = text;
+    if (place && place.textContent !== text) place.textContent = text;
     row.classList.toggle("ends-soon", left < ENDS_SOON);
   }
 }

@@ -2,14 +2,23 @@
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
-import { field, openDialog } from "/page/desk/dialog.js";
-import { groundsOf, isReference, readPresent } from "/page/incident/rules.js";
+import { field, openDialog } from "/page/widget/dialog.js";
+import { groundsOf, isReference, readPresent } from "/page/state/rules.js";
 
-/** Asks for reference, grounds and who is present, then opens it; `given` fills in what is known. */
+/**
+ * Asks for reference, grounds and who is present, then opens it.
+ * @param {DeskContext} ctx
+ * @param {GivenIncident} [given] fills in the form
+ */
 export function openIncidentDialog(ctx, given = {}) {
   return openDialog({ title: t("desk.open.title"), testid: "incident-dialog" }, (close) => form(ctx, given, close));
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {GivenIncident} given
+ * @param {(value?: unknown) => void} close
+ */
 function form(ctx, given, close) {
   const communes = [...ctx.store.get("communes").values()];
   const grounds = groundsOf(communes);
@@ -43,6 +52,7 @@ function form(ctx, given, close) {
   showReach();
   if (communes.length > 0 && grounds.length === 0) motive.say(t("desk.open.no_grounds"));
 
+  /** @param {SubmitEvent} event */
   const submit = (event) => {
     event.preventDefault();
     const ref = reference.input.value.trim();
@@ -55,7 +65,7 @@ function form(ctx, given, close) {
       wrong.input.focus();
       return;
     }
-    ctx.actions.openIncident({ ref, grounds: motive.input.value, present: names, at: given.at ?? null });
+    ctx.desk.openIncident({ ref, grounds: motive.input.value, present: names, at: given.at ?? null });
     close(ref);
   };
   return [
@@ -76,16 +86,21 @@ function form(ctx, given, close) {
   ];
 }
 
-/** Changes who is present: the requests from now on name them. */
+/**
+ * Changes who is present: the requests from now on name them.
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ */
 export function openPresentDialog(ctx, incident) {
   return openDialog({ title: t("desk.present.title"), testid: "present-dialog" }, (close) => {
     const present = presentField(incident.present);
+    /** @param {SubmitEvent} event */
     const submit = (event) => {
       event.preventDefault();
       const { names, problem } = readPresent(present.input.value);
       present.say(problem && t(problem));
       if (problem !== null) return;
-      ctx.actions.setPresent(incident.ref, names);
+      ctx.desk.setPresent(incident.ref, names);
       close();
     };
     return [
@@ -105,6 +120,7 @@ export function openPresentDialog(ctx, incident) {
   });
 }
 
+/** @param {string[]} names */
 function presentField(names) {
   return field({
     label: t("desk.open.present"),
@@ -113,12 +129,18 @@ function presentField(names) {
   });
 }
 
-/** Which communes have these grounds in their agreement. */
+/**
+ * Which communes have these grounds in their agreement.
+ * @param {ReturnType<typeof groundsOf>} grounds
+ * @param {Commune[]} communes
+ * @param {string} chosen
+ */
 function reachText(grounds, communes, chosen) {
   const found = grounds.find(({ id }) => id === chosen);
   if (found === undefined) return "";
   const names = new Map(communes.map(({ commune, name }) => [commune, name]));
   const without = communes.filter(({ commune, agreement }) => agreement && !found.communes.includes(commune));
+  /** @param {string[]} ids */
   const list = (ids) =>
     ids
       .slice(0, 8)

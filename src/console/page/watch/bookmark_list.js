@@ -1,4 +1,4 @@
-// Marked spans, and the list of them that goes with a requisition. Pure.
+// Marked spans, and their list, which goes with a requisition. Pure.
 
 /** A new mark spans this much before it was made, in ms. */
 export const BEFORE = 30_000;
@@ -40,21 +40,29 @@ const COLUMNS = {
   ],
 };
 
-/** A cell: quoted where it must be, and never taken for a formula. */
+/**
+ * A cell: quoted where it must be, and never taken for a formula.
+ * @param {unknown} value
+ */
 function cell(value) {
   const text = String(value ?? "");
   const safe = /^[=+\-@\t\r]/.test(text) && !/^-?\d+([.,]\d+)?$/.test(text) ? `'${text}` : text;
   return /[";\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
+/**
+ * @param {number} ms
+ * @param {Lang} language
+ */
 function local(ms, language) {
   return new Date(ms).toLocaleString(language === "fr" ? "fr-FR" : "en-GB", { timeZoneName: "short" });
 }
 
 /**
  * The list as CSV: UTF-8 with its mark and `;`, as spreadsheets in French take it.
- * @param {object[]} marks `commune` by its name: `{camera, name, commune, from, to, note, clockOffset, grant, operator}`
- * @param {{ref: string, grounds: string}} incident
+ * @param {Bookmark[]} marks with `commune` by its name
+ * @param {{ref: string, grounds: string}} incident with `grounds` by their label
+ * @param {Lang} language
  */
 export function csvOf(marks, incident, language) {
   const rows = marks.map((mark) => [
@@ -74,6 +82,6 @@ export function csvOf(marks, incident, language) {
     mark.grant,
     mark.note,
   ]);
-  const lines = [COLUMNS[language] ?? COLUMNS.en, ...rows].map((row) => row.map(cell).join(";"));
+  const lines = [COLUMNS[language], ...rows].map((row) => row.map(cell).join(";"));
   return `\ufeff${lines.join("\r\n")}\r\n`;
 }

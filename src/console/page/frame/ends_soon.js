@@ -3,20 +3,29 @@
 import { h } from "/page/core/dom.js";
 import { t } from "/page/core/text.js";
 import { countdown } from "/page/core/time_text.js";
-import { refill } from "/page/desk/redraw.js";
-import { ENDS_SOON, isMine } from "/page/incident/rules.js";
+import { refill } from "/page/widget/redraw.js";
+import { communeName } from "/page/state/names.js";
+import { ENDS_SOON, isMine } from "/page/state/rules.js";
 
-/** The signer's grants of all interventions that end within two minutes, soonest first. */
+/**
+ * The signer's grants of all interventions that end within two minutes, soonest first.
+ * @param {Map<string, Grant>} grants
+ * @param {Me|null} me
+ * @param {number} now ms
+ */
 export function endingSoon(grants, me, now) {
-  const left = (grant) => Date.parse(grant.expires) - now;
+  const left = (/** @type {Grant} */ grant) => Date.parse(grant.expires) - now;
   return [...grants.values()]
     .filter((grant) => !grant.ended && isMine(grant, me) && left(grant) < ENDS_SOON && left(grant) > 0)
     .sort((one, other) => left(one) - left(other));
 }
 
-/** The banner; empty while nothing ends. */
+/**
+ * The banner; empty while nothing ends.
+ * @param {DeskContext} ctx
+ */
 export function makeBanner(ctx) {
-  const { store, actions, clock } = ctx;
+  const { store, desk, clock } = ctx;
   const time = h("strong", { class: "mono" });
   const element = h("div", { class: "banner-place" });
   let shown = "";
@@ -30,7 +39,7 @@ export function makeBanner(ctx) {
       refill(element);
       return;
     }
-    const renew = () => soon.forEach(({ grant }) => actions.renew(grant));
+    const renew = () => soon.forEach(({ grant }) => desk.renew(grant));
     refill(
       element,
       h(
@@ -39,7 +48,7 @@ export function makeBanner(ctx) {
         h("span", {
           text: t("desk.ends_soon", {
             n: soon.length,
-            commune: actions.communeName(soon[0].commune),
+            commune: communeName(store, soon[0].commune),
             ref: soon[0].incident,
           }),
         }),

@@ -1,23 +1,28 @@
-// The line on top: where one is, which interventions are open, who signs, what time it is.
+// The line at the top: centre, open interventions, signer, time.
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { duration, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
-import { openDialog } from "/page/desk/dialog.js";
-import { openHelp } from "/page/desk/help.js";
-import { refill, steady } from "/page/desk/redraw.js";
-import { switchLang, switchTheme } from "/page/desk/settings.js";
+import { openDialog } from "/page/widget/dialog.js";
+import { openHelp } from "/page/frame/help.js";
+import { refill, steady } from "/page/widget/redraw.js";
+import { switchLang, switchTheme } from "/page/frame/settings.js";
 import { unitList } from "/page/incident/incident.js";
 import { openIncidentDialog } from "/page/incident/open_dialog.js";
-import { ENDS_SOON, isMine, liveGrants, openIncidents } from "/page/incident/rules.js";
+import { groundsLabel } from "/page/state/names.js";
+import { ENDS_SOON, isMine, liveGrants, openIncidents } from "/page/state/rules.js";
 import { DESIGNATION_ENDS_SOON } from "/page/sign/sign_in.js";
 
 /** Below this the end of the designation is a warning, in ms. */
 const DESIGNATION_ENDS = 3_600_000;
-/** A workstation whose clock is off by this much is told so, in ms. */
+/** The page warns of a workstation's clock that is off by this much, in ms. */
 const CLOCK_OFF = 60_000;
 
-/** The header; `lock` hides the page. */
+/**
+ * The header.
+ * @param {DeskContext} ctx
+ * @param {() => void} lock hides the page
+ */
 export function makeHeader(ctx, lock) {
   const { store, clock } = ctx;
   const time = h("time", { class: "mono clock", "data-testid": "clock" });
@@ -57,11 +62,13 @@ export function makeHeader(ctx, lock) {
   return element;
 }
 
+/** @param {DeskContext} ctx */
 function incidentTabs(ctx) {
-  const { store, actions } = ctx;
+  const { store, desk } = ctx;
   const { mine, unit } = openIncidents(store.get("incidents"), store.get("grants"));
   const shown = unit.filter(({ ref }) => ref === store.get("incident"));
   const open = [...mine, ...shown];
+  /** @param {Incident} incident */
   const tab = (incident) => {
     const live = liveGrants(incident, store.get("grants"));
     const other = live.find((grant) => !isMine(grant, store.get("me")));
@@ -73,8 +80,8 @@ function incidentTabs(ctx) {
         "data-focus": `tab-${incident.ref}`,
         dataset: { ref: incident.ref },
         "aria-current": incident.ref === store.get("incident") ? "true" : null,
-        title: actions.groundsLabel(incident.grounds),
-        on: { click: () => actions.showIncident(incident.ref) },
+        title: groundsLabel(store, incident.grounds),
+        on: { click: () => desk.showIncident(incident.ref) },
       },
       h("span", { class: "mono", text: incident.ref }),
       live.length > 0
@@ -110,23 +117,35 @@ function incidentTabs(ctx) {
   ];
 }
 
-/** The list of the unit's other interventions. */
-function openUnit(ctx) {
+/**
+ * The list of the unit's other interventions.
+ * @param {DeskContext} ctx
+ */
+function openUnit({ store, desk }) {
   return openDialog({ title: t("desk.unit") }, (close) => [
-    unitList(ctx, (ref) => {
-      ctx.actions.showIncident(ref);
+    unitList(store, (ref) => {
+      desk.showIncident(ref);
       close();
     }),
   ]);
 }
 
+/**
+ * @param {HTMLElement} tabs
+ * @param {Context} ctx
+ */
 function showEnding(tabs, { store, clock }) {
-  for (const tab of tabs.querySelectorAll("[data-ref]")) {
-    const [soonest] = liveGrants(store.get("incidents").get(tab.dataset.ref), store.get("grants"));
+  for (const tab of /** @type {NodeListOf<HTMLElement>} */ (tabs.querySelectorAll("[data-ref]"))) {
+    const [soonest] = liveGrants(store.get("incidents").get(tab.dataset.ref ?? ""), store.get("grants"));
     tab.classList.toggle("ends-soon", soonest !== undefined && Date.parse(soonest.expires) - clock.now() < ENDS_SOON);
   }
 }
 
+/**
+ * @param {Context} ctx
+ * @param {() => void} lock
+ * @param {{time: HTMLElement, expiry: HTMLElement}} of
+ */
 function toolButtons(ctx, lock, { time, expiry }) {
   const { store } = ctx;
   const me = store.get("me");
@@ -188,7 +207,11 @@ function toolButtons(ctx, lock, { time, expiry }) {
   ];
 }
 
-/** The centre's time in the workstation's zone; the workstation's own where it is far off. */
+/**
+ * The centre's time in the workstation's zone, marked where the workstation's clock is far off.
+ * @param {HTMLTimeElement} element
+ * @param {Context["clock"]} clock
+ */
 function showTime(element, clock) {
   const now = clock.now();
   element.textContent = timeOfDay(now);
@@ -200,11 +223,19 @@ function showTime(element, clock) {
   element.classList.toggle("off", told !== "");
 }
 
-/** Whether the workstation's clock is off far enough to be told. */
+/**
+ * Whether the workstation's clock is off far enough for a warning.
+ * @param {Context["clock"]} clock
+ */
 export function isClockOff(clock) {
   return clock.known && Math.abs(clock.workstationAhead) > CLOCK_OFF;
 }
 
+/**
+ * @param {HTMLElement} element
+ * @param {Me|null} me
+ * @param {number} now
+ */
 function showExpiry(element, me, now) {
   const left = (me?.notAfter ?? Number.POSITIVE_INFINITY) - now;
   element.hidden = left >= DESIGNATION_ENDS_SOON;

@@ -1,8 +1,9 @@
-// Redrawing under somebody's hands: the focus stays, and no press is lost.
+// Redrawing while somebody works with it: the focus stays, and no press is lost.
 
 import { fill } from "/page/core/dom.js";
 
 let isPressed = false;
+/** @type {Set<() => void>} */
 const waiting = new Set();
 
 addEventListener(
@@ -17,7 +18,7 @@ for (const event of ["pointerup", "pointercancel", "blur"])
     event,
     () => {
       isPressed = false;
-      // After the click, which goes to where the press began only if that is still there.
+      // After the click, which reaches the pressed element only while that is in the page.
       setTimeout(() => {
         if (isPressed) return;
         const due = [...waiting];
@@ -28,7 +29,10 @@ for (const event of ["pointerup", "pointercancel", "blur"])
     true,
   );
 
-/** `draw`, put off while a mouse button or finger is down. */
+/**
+ * `draw`, put off while a mouse button or finger is down.
+ * @param {() => void} draw
+ */
 export function steady(draw) {
   return () => {
     if (isPressed) waiting.add(draw);
@@ -37,14 +41,19 @@ export function steady(draw) {
 }
 
 /**
- * Puts these children in place of what an element has. Whoever had the focus in it has it
- * again, found by `data-focus`, and what was scrolled stays so.
+ * Replaces an element's children. The child with the focus keeps it (found by `data-focus`), and
+ * the element stays scrolled as it was.
+ * @param {HTMLElement} element
+ * @param {...import("/page/core/dom.js").Child} children
  */
 export function refill(element, ...children) {
   const active = element.contains(document.activeElement) ? document.activeElement : null;
-  const name = active?.dataset.focus;
+  const name = active instanceof HTMLElement ? active.dataset.focus : undefined;
   const top = element.scrollTop;
   fill(element, ...children);
   element.scrollTop = top;
-  if (name !== undefined) element.querySelector(`[data-focus="${CSS.escape(name)}"]`)?.focus({ preventScroll: true });
+  if (name !== undefined)
+    /** @type {HTMLElement|null} */ (element.querySelector(`[data-focus="${CSS.escape(name)}"]`))?.focus({
+      preventScroll: true,
+    });
 }

@@ -1,4 +1,4 @@
-// Native dialogs: they keep the focus in, close with Escape and give the focus back.
+// Native dialogs: they keep the focus inside, close with Escape and give the focus back.
 
 import { h } from "/page/core/dom.js";
 import { t } from "/page/core/text.js";
@@ -6,16 +6,19 @@ import { t } from "/page/core/text.js";
 let count = 0;
 
 /**
- * Opens a dialog; resolves once it is closed, with what `close` was given, else `null`.
+ * Opens a dialog; resolves once it is closed, with the value given to `close`, else `null`.
  * @param {{title: string, testid?: string, wide?: boolean}} options
- * @param {(close: (value?: unknown) => void) => Node[]} content
+ * @param {(close: (value?: unknown) => void) => import("/page/core/dom.js").Child[]} content
+ * @returns {Promise<unknown>}
  */
 export function openDialog({ title, testid, wide = false }, content) {
   const returnTo = document.activeElement;
   count += 1;
   const id = `dialog-title-${count}`;
   return new Promise((resolve) => {
+    /** @type {unknown} */
     let result = null;
+    /** @param {unknown} [value] */
     const close = (value = null) => {
       result = value;
       dialog.close();
@@ -43,11 +46,14 @@ export function openDialog({ title, testid, wide = false }, content) {
     });
     document.body.append(dialog);
     dialog.showModal();
-    dialog.querySelector("[data-autofocus]")?.focus();
+    /** @type {HTMLElement|null} */ (dialog.querySelector("[data-autofocus]"))?.focus();
   });
 }
 
-/** Asks once; resolves to whether it was confirmed. */
+/**
+ * Asks once; resolves to whether it was confirmed.
+ * @param {{title: string, text: string, lines?: string[], action: string, testid?: string}} of
+ */
 export async function confirm({ title, text, lines = [], action, testid }) {
   const answer = await openDialog({ title, testid }, (close) => [
     h("p", { text }),
@@ -72,7 +78,11 @@ export async function confirm({ title, text, lines = [], action, testid }) {
   return answer === true;
 }
 
-/** A labelled field with room for what is wrong with it. */
+/**
+ * A labelled field with a place for its error; `say` shows one, `null` none.
+ * @template {HTMLInputElement|HTMLSelectElement|HTMLTextAreaElement} Input
+ * @param {{label: string, hint?: string, input: Input}} of
+ */
 export function field({ label, hint, input }) {
   count += 1;
   const id = input.id || `field-${count}`;
@@ -88,6 +98,7 @@ export function field({ label, hint, input }) {
     hint ? h("p", { class: "quiet small", id: `${id}-hint`, text: hint }) : null,
     error,
   );
+  /** @param {string|null} text */
   const say = (text) => {
     error.textContent = text ?? "";
     input.toggleAttribute("aria-invalid", Boolean(text));

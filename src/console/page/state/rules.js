@@ -1,28 +1,40 @@
-// What may be asked, for how long, and what stands in the way. Pure: no page, no clock.
+// Interventions and grants: what may be asked, for how long, why not. Pure: no page, no clock.
 
 /** Most cameras in one request, most names of people present, longest name (interfaces.md 2, 4). */
 export const CAMERAS_LIMIT = 200;
 export const PRESENT_LIMIT = 20;
 export const TEXT_LIMIT = 128;
 
-/** What is asked for where nobody chose, in seconds. */
+/** Duration that is asked for where nobody chose one, in seconds. */
 export const DEFAULT_DURATION = 15 * 60;
-/** What can be chosen, in seconds; an agreement may allow less. */
+/** Durations that can be chosen, in seconds; an agreement may allow less. */
 export const DURATIONS = [5, 10, 15, 30, 60, 120, 240].map((minutes) => minutes * 60);
-/** From here on the end of a grant is spoken of, in ms. */
+/** The page warns of a grant's end from this long before it, in ms. */
 export const ENDS_SOON = 2 * 60_000;
 
 const REFERENCE = /^[A-Za-z0-9._/-]{1,64}$/;
-/** Control and bidirectional characters: refused by both ends, so not taken here either. */
+/** Control and bidirectional characters: receiver and gateway refuse them, so the page does too. */
 const UNSAFE = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u;
 
-/** Whether this can be an intervention's reference. */
+/**
+ * Whether this can be an intervention's reference.
+ * @param {string} text
+ */
 export function isReference(text) {
   return REFERENCE.test(text);
 }
 
 /**
- * Names out of what was typed, parted by commas, semicolons or line ends.
+ * The intervention that is shown.
+ * @param {PageStore} store
+ */
+export function shownIncident(store) {
+  return store.get("incidents").get(store.get("incident") ?? "");
+}
+
+/**
+ * Names in a typed text, separated by commas, semicolons or line ends.
+ * @param {string} text
  * @returns {{names: string[], problem: string|null}} `problem` = text key of what is wrong
  */
 export function readPresent(text) {
@@ -35,25 +47,28 @@ export function readPresent(text) {
     ),
   ];
   if (names.length > PRESENT_LIMIT) return { names, problem: "desk.open.present_many" };
+  /** @param {string} name */
   const isBad = (name) => [...name].length > TEXT_LIMIT || UNSAFE.test(name);
   return { names, problem: names.some(isBad) ? "desk.open.present_bad" : null };
 }
 
-/** `COMMUNE/CAMERA` in its two parts. */
+/**
+ * `COMMUNE/CAMERA` in its two parts.
+ * @param {string} key
+ */
 export function splitKey(key) {
-  const [commune, camera] = key.split("/");
+  const [commune = "", camera = ""] = key.split("/");
   return { commune, camera };
 }
 
-/** Cameras by commune, in parts of at most `CAMERAS_LIMIT`: one request each. */
+/**
+ * Cameras by commune, in parts of at most `CAMERAS_LIMIT`: one request each.
+ * @param {string[]} keys
+ */
 export function byCommune(keys) {
-  const groups = new Map();
-  for (const key of new Set(keys)) {
-    const { commune, camera } = splitKey(key);
-    if (!groups.has(commune)) groups.set(commune, []);
-    groups.get(commune).push(camera);
-  }
-  return [...groups].flatMap(([commune, cameras]) => {
+  const groups = Map.groupBy(new Set(keys), (key) => splitKey(key).commune);
+  return [...groups].flatMap(([commune, found]) => {
+    const cameras = found.map((key) => splitKey(key).camera);
     const parts = [];
     for (let at = 0; at < cameras.length; at += CAMERAS_LIMIT)
       parts.push({ commune, cameras: cameras.slice(at, at + CAMERAS_LIMIT) });
@@ -61,39 +76,50 @@ export function byCommune(keys) {
   });
 }
 
-/** How long to ask a commune for, in seconds: what was wished, as far as its agreement goes. */
+/**
+ * How long to ask a commune for, in seconds: the wish, as far as the agreement allows it.
+ * @param {Agreement|null|undefined} agreement
+ * @param {number|null} wish
+ */
 export function durationFor(agreement, wish) {
   return Math.min(wish ?? DEFAULT_DURATION, agreement?.max_duration ?? DEFAULT_DURATION);
 }
 
 /**
- * Grounds of all agreements: `{id, fr, en, communes: [ids]}`, those of most communes first.
- * @param {Iterable<object>} communes as the API has them
+ * Grounds of all agreements with the ids of their communes, those of most communes first.
+ * @param {Iterable<Commune>} communes
  */
 export function groundsOf(communes) {
+  /** @type {Map<string, Labels & {id: string, communes: string[]}>} */
   const found = new Map();
   for (const { commune, agreement } of communes) {
     for (const { id, fr, en } of agreement?.grounds ?? []) {
-      if (!found.has(id)) found.set(id, { id, fr, en, communes: [] });
-      found.get(id).communes.push(commune);
+      const known = found.get(id) ?? { id, fr, en, communes: [] };
+      known.communes.push(commune);
+      found.set(id, known);
     }
   }
   return [...found.values()].sort((one, other) => other.communes.length - one.communes.length);
 }
 
-/** Whether nothing about the camera itself stands in the way at this time (ms, the centre's). */
+/**
+ * Whether the camera itself can be watched at this time.
+ * @param {CameraAnswer|undefined} camera
+ * @param {number} now ms, the centre's time
+ */
 export function isUsable(camera, now) {
   const { unusable } = camera ?? {};
-  return !unusable || (Boolean(unusable.until) && Date.parse(unusable.until) <= now);
+  return !unusable || (Boolean(unusable.until) && Date.parse(unusable.until ?? "") <= now);
 }
 
 /**
- * What stands in the way of asking for a camera: `null`, or a text key with its parameters.
- * @param {{incident: object|null, commune: object|undefined, camera: object|undefined, now: number,
+ * Why a camera cannot be asked for: `null` where it can, or a text key with its parameters.
+ * @param {{incident: Incident|undefined, commune: Commune|undefined, camera: Camera|undefined, now: number,
  *   online: string, groundsLabel: (id: string) => string, reason: (code: string) => string}} of
+ * @returns {Required<Sentence>|null}
  */
 export function obstacle({ incident, commune, camera, now, online, groundsLabel, reason }) {
-  if (incident === null || incident.closedAt !== null) return { key: "desk.ask.no_incident", params: {} };
+  if (incident === undefined || incident.closedAt !== null) return { key: "desk.ask.no_incident", params: {} };
   if (online !== "online") return { key: "desk.ask.offline", params: {} };
   if (commune === undefined) return { key: "desk.ask.unknown_commune", params: {} };
   const params = { commune: commune.name ?? commune.commune, contact: commune.contact ?? "" };
@@ -103,11 +129,16 @@ export function obstacle({ incident, commune, camera, now, online, groundsLabel,
   }
   if (!commune.online)
     return { key: commune.contact ? "desk.ask.commune_offline_contact" : "desk.ask.commune_offline", params };
-  if (!isUsable(camera, now)) return { key: "desk.ask.unusable", params: { reason: reason(camera.unusable.reason) } };
+  if (!isUsable(camera, now))
+    return { key: "desk.ask.unusable", params: { reason: reason(camera?.unusable?.reason ?? "") } };
   return null;
 }
 
-/** A new intervention. */
+/**
+ * A new intervention.
+ * @param {{ref: string, grounds: string, present?: string[], at?: Position|null, openedAt: number}} of
+ * @returns {Incident}
+ */
 export function newIncident({ ref, grounds, present = [], at = null, openedAt }) {
   return {
     ref,
@@ -120,21 +151,20 @@ export function newIncident({ ref, grounds, present = [], at = null, openedAt })
     grants: new Set(),
     history: [],
     bookmarks: [],
-    // Of the desk alone: what was refused, by camera, and what is wished.
     refusals: new Map(),
     duration: null,
-    // Of the pictures: taken out of the mosaic though a grant goes on.
     removed: new Set(),
-    // Grants that this page asked for: of others some player may live.
     asked: new Set(),
-    // Opened or carried on at this desk; others are the unit's.
     mine: false,
-    // The mosaic's order before another person took the seat.
     order: [],
   };
 }
 
-/** Interventions that are open: those of this desk, and the others of the unit that have live grants. */
+/**
+ * Interventions that are open: those of this desk, and the others of the unit that have live grants.
+ * @param {Map<string, Incident>} incidents
+ * @param {Map<string, Grant>} grants
+ */
 export function openIncidents(incidents, grants) {
   const open = [...incidents.values()].filter(({ closedAt }) => closedAt === null);
   return {
@@ -143,20 +173,44 @@ export function openIncidents(incidents, grants) {
   };
 }
 
-/** Whether this person signed a grant. */
+/**
+ * Whether this person signed a grant.
+ * @param {Grant} grant
+ * @param {Me|null} me
+ */
 export function isMine(grant, me) {
   return me !== null && grant.operator.number === me.number && grant.operator.unit === me.unit;
 }
 
-/** Live grants of an incident, the one that ends soonest first. */
-export function liveGrants(incident, grants) {
-  const found = [...(incident?.grants ?? [])].map((id) => grants.get(id)).filter((grant) => grant && !grant.ended);
-  return found.sort((one, other) => Date.parse(one.expires) - Date.parse(other.expires));
+/**
+ * All grants of an incident, also those that ended.
+ * @param {Incident|undefined} incident
+ * @param {Map<string, Grant>} grants
+ */
+export function grantsOf(incident, grants) {
+  return [...(incident?.grants ?? [])].map((id) => grants.get(id)).filter((grant) => grant !== undefined);
 }
 
-/** The grant under which the signer watches a camera: the one that lasts longest. */
+/**
+ * Live grants of an incident, the one that ends soonest first.
+ * @param {Incident|undefined} incident
+ * @param {Map<string, Grant>} grants
+ */
+export function liveGrants(incident, grants) {
+  const live = grantsOf(incident, grants).filter((grant) => !grant.ended);
+  return live.sort((one, other) => Date.parse(one.expires) - Date.parse(other.expires));
+}
+
+/**
+ * The grant under which the signer watches a camera: the one that lasts longest.
+ * @param {string} key
+ * @param {Incident|undefined} incident
+ * @param {Map<string, Grant>} grants
+ * @param {Me|null} me
+ */
 export function grantOf(key, incident, grants, me) {
   const { commune, camera } = splitKey(key);
+  /** @param {Grant} grant */
   const covers = (grant) =>
     grant.commune === commune && grant.granted.some((entry) => entry.camera === camera && entry.state !== "ended");
   return liveGrants(incident, grants)
@@ -165,12 +219,13 @@ export function grantOf(key, incident, grants, me) {
 }
 
 /**
- * What changed between two views of a grant, as history has it: `[{level, key, params}]`.
- * @param {object|undefined} before
- * @param {object} after
+ * The changes between two views of a grant, as lines of history.
+ * @param {Grant|undefined} before
+ * @param {Grant} after
  * @param {(key: string) => string} name of a camera, by its key
  */
 export function changes(before, after, name) {
+  /** @type {Note[]} */
   const notes = [];
   const commune = after.commune;
   if (before === undefined && !after.ended) {
@@ -205,11 +260,19 @@ export function changes(before, after, name) {
   return notes;
 }
 
-/** Ends that somebody here wanted or knew of. */
+/**
+ * Ends that somebody here wanted or knew of.
+ * @param {string} reason
+ */
 function isExpected(reason) {
   return reason === "grant_released" || reason === "grant_expired";
 }
 
+/**
+ * @param {GrantedCamera} old
+ * @param {GrantedCamera} now
+ * @returns {Note|null}
+ */
 function cameraChange(old, { state, reason, detail }) {
   // A lost link is told once, of the commune, not of each of its cameras.
   if ((state === "retrying" ? reason : state === "live" ? old.reason : null) === "link_lost") return null;
