@@ -1,22 +1,33 @@
-// The receiver's API: JSON or a `Problem`, signed by whoever is signed in.
+// The receiver's API: JSON or a `Problem`, signed by the person who is signed in.
 
 /** How long an answer may take, in ms. A request waits for the commune's journal at most. */
 const TIMEOUT = 30_000;
-/** A token is signed anew this long before its end, in ms. */
+/** A token is replaced this long before its end, in ms. */
 const TOKEN_MARGIN = 60_000;
 
-/** A problem document (RFC 9457), or what stands for one where no answer came. */
+/** A request in the form in which the receiver takes it. */
+const JOSE = "application/jose";
+
+/** A problem document (RFC 9457), or its replacement where no answer came. */
 export class Problem extends Error {
-  /** @param {{status: number, reason?: string, title?: string, title_fr?: string, detail?: string, cameras?: object[]}} document */
+  /** @param {ProblemDocument} document */
   constructor({ status, reason = "internal", title = "", title_fr = "", detail = "", cameras = [] }) {
     super(`${status} ${reason}`);
     this.name = "Problem";
-    Object.assign(this, { status, reason, title, title_fr, detail, cameras });
+    this.status = status;
+    this.reason = reason;
+    this.title = title;
+    this.title_fr = title_fr;
+    this.detail = detail;
+    this.cameras = cameras;
   }
 
-  /** A `Problem`, also of what broke in the page or with the signer. */
+  /**
+   * A `Problem`, also of an error in the page or of the signer.
+   * @param {unknown} error
+   */
   static of(error) {
-    return error instanceof Problem ? error : new Problem({ status: 0, detail: String(error?.message ?? error) });
+    return error instanceof Problem ? error : new Problem({ status: 0, detail: messageOf(error) });
   }
 
   /** No answer came: the receiver or the network is away. */
@@ -30,7 +41,20 @@ export class Problem extends Error {
   }
 }
 
-/** Reads the answer of a fetch: JSON, `null` where it has none, or throws a `Problem`. */
+/**
+ * The words of anything that was thrown.
+ * @param {unknown} error
+ */
+export function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * Reads the answer of a fetch: JSON, `null` where it has none.
+ * @param {Response} response
+ * @returns {Promise<any>} of the type that its caller knows (types.d.ts)
+ * @throws {Problem}
+ */
 export async function answerOf(response) {
   const text = await response.text();
   let body = null;
@@ -43,7 +67,12 @@ export async function answerOf(response) {
   throw new Problem({ ...(typeof body === "object" ? body : {}), status: response.status });
 }
 
-/** Fetches with a time limit; a missing answer is a `Problem` too. */
+/**
+ * Fetches with a time limit, in ms.
+ * @param {string} url
+ * @param {RequestInit & {timeout?: number}} [options]
+ * @throws {Problem} where no answer comes in time
+ */
 export async function fetchOf(url, { timeout = TIMEOUT, signal, ...options } = {}) {
   const limit = AbortSignal.timeout(timeout);
   const both = signal ? AbortSignal.any([signal, limit]) : limit;
@@ -57,9 +86,12 @@ export async function fetchOf(url, { timeout = TIMEOUT, signal, ...options } = {
 
 /** Calls under `/api/v1`, relative paths as in `api.get("communes")`. */
 export class Api {
+  /** @type {Signer|null} */
   #signer = null;
   #clock;
+  /** @type {Token|null} */
   #token = null;
+  /** @type {Promise<Token>|null} */
   #pending = null;
 
   /** @param {() => number} clock the centre's time in ms */
@@ -68,28 +100,48 @@ export class Api {
     this.base = location.origin;
   }
 
-  /** Who signs from now on; `null`: nobody. */
+  /** Who signs; `null`: nobody. */
+  get signer() {
+    return this.#signer;
+  }
+
   set signer(signer) {
     this.#signer = signer;
     this.#token = null;
     this.#pending = null;
   }
 
+  /** @param {string} path */
   get(path) {
     return this.#call("GET", path);
   }
 
-  /** @param {string} [type] of a body that is text; objects go as JSON */
-  post(path, body, type) {
-    const text = type === undefined ? JSON.stringify(body) : body;
-    return this.#call("POST", path, text, type ?? "application/json");
+  /**
+   * @param {string} path
+   * @param {object} body
+   */
+  post(path, body) {
+    return this.#call("POST", path, JSON.stringify(body), "application/json");
   }
 
+  /**
+   * Signs a request and sends it.
+   * @param {RequestClaims} asked
+   * @returns {Promise<Grant|Waiting>}
+   */
+  async request(asked) {
+    return this.#call("POST", "requests", await this.#signedIn().request(asked), JOSE);
+  }
+
+  /** @param {string} path */
   delete(path) {
     return this.#call("DELETE", path);
   }
 
-  /** The address of a path. */
+  /**
+   * The address of a path.
+   * @param {string} path
+   */
   url(path) {
     return `${this.base}/api/v1/${path.replace(/^\//, "")}`;
   }
@@ -102,18 +154,31 @@ export class Api {
   /** The same with its end, ms of the centre's time. */
   async tokenAndEnd() {
     if (this.#token !== null && this.#token.expires - this.#clock() > TOKEN_MARGIN) return this.#token;
-    if (this.#signer === null) throw new Problem({ status: 401, reason: "token_invalid" });
-    const signer = this.#signer;
-    this.#pending ??= signer.token().finally(() => { this.#pending = null; });
+    const signer = this.#signedIn();
+    this.#pending ??= signer.token().finally(() => {
+      this.#pending = null;
+    });
     const token = await this.#pending;
     if (signer === this.#signer) this.#token = token;
     return token;
   }
 
+  #signedIn() {
+    if (this.#signer === null) throw new Problem({ status: 401, reason: "token_invalid" });
+    return this.#signer;
+  }
+
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {string} [body]
+   * @param {string} [type] of the body
+   */
   async #call(method, path, body, type) {
+    /** @type {Record<string, string>} */
     const headers = { accept: "application/json" };
     if (type !== undefined) headers["content-type"] = type;
-    // These need none, and come before anybody has signed in.
+    // Before anybody has signed in, only calls that need no token are made.
     if (this.#signer !== null) headers.authorization = `Bearer ${await this.token()}`;
     return answerOf(await fetchOf(this.url(path), { method, headers, body }));
   }

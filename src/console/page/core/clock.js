@@ -1,4 +1,4 @@
-// The centre's time, whatever the workstation's own clock says.
+// The centre's time, independent of the workstation's own clock.
 
 /** How often it is measured again, in milliseconds. */
 const INTERVAL = 60_000;
@@ -6,7 +6,7 @@ const INTERVAL = 60_000;
 const SAMPLE_LIFE = 15 * 60_000;
 /** Measurements at the start; the one with the shortest round trip wins. */
 const FIRST_SAMPLES = 3;
-/** Two clocks of one machine that part by this much: it slept, or somebody set it. */
+/** The machine's two clocks differ by this much more, in ms: it slept, or somebody set one. */
 const JUMP = 2_000;
 
 /**
@@ -16,7 +16,9 @@ const JUMP = 2_000;
  */
 export class Clock {
   #ask;
+  /** @type {{at: number, roundTrip: number, ahead: number}[]} */
   #samples = [];
+  /** @type {number|null} */
   #timer = null;
   #monotonic;
   #wall;
@@ -80,6 +82,7 @@ export class Clock {
   }
 
   #best() {
+    /** @type {{roundTrip: number, ahead: number}|null} */
     let best = null;
     for (const sample of this.#samples) if (best === null || sample.roundTrip < best.roundTrip) best = sample;
     return best;

@@ -4,7 +4,7 @@ import { Problem, answerOf } from "/page/core/api.js";
 
 /** Nothing at all for this long, in ms, is a dead connection: a comment comes every 15 s. */
 const SILENCE = 40_000;
-/** The stream is opened anew this long before its token's end, in ms. */
+/** The stream is opened again this long before its token's end, in ms. */
 const MARGIN = 45_000;
 /** Shortest and longest wait before another try, in ms. */
 const [FIRST_WAIT, LONGEST_WAIT] = [1_000, 15_000];
@@ -14,6 +14,8 @@ const EVENT_LIMIT = 4 * 1024 * 1024;
 /**
  * How long to wait before try `attempt` (from 0): doubling, capped, of which the upper half
  * is random, so that a whole room does not come back at once.
+ * @param {number} attempt
+ * @param {number} random 0 to 1
  */
 export function backoff(attempt, random) {
   const full = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(attempt, 10));
@@ -24,16 +26,17 @@ export function backoff(attempt, random) {
 export class EventParser {
   #rest = "";
 
-  /** @returns {{name: string, data: string}[]} */
+  /** @param {string} text */
   push(text) {
     this.#rest += text;
     if (this.#rest.length > EVENT_LIMIT) throw new Error("an event is too long");
     const blocks = this.#rest.split(/\r?\n\r?\n/);
-    this.#rest = blocks.pop();
+    this.#rest = blocks.pop() ?? "";
     return blocks.map(readEvent).filter((event) => event !== null);
   }
 }
 
+/** @param {string} block */
 function readEvent(block) {
   let name = "message";
   const data = [];
@@ -56,13 +59,14 @@ export class Events {
   #on;
   #clock;
   #stop = new AbortController();
+  /** @type {(() => void)|null} */
   #wake = null;
 
   /**
    * @param {import("/page/core/api.js").Api} api
    * @param {() => number} clock
-   * @param {{ready: () => Promise<void>, event: (name: string, data: object) => void,
-   *   state: (state: string, problem?: Problem) => void}} on
+   * @param {{ready: () => Promise<void>, event: (name: string, body: any) => void,
+   *   state: (state: "online"|"offline", problem?: Problem) => void}} on
    */
   constructor(api, clock, on) {
     this.#api = api;
@@ -77,7 +81,9 @@ export class Events {
     addEventListener("online", retry, { signal: this.#stop.signal });
     while (!this.#stop.signal.aborted) {
       try {
-        await this.#once(() => { attempt = 0; });
+        await this.#once(() => {
+          attempt = 0;
+        });
         continue;
       } catch (error) {
         if (this.#stop.signal.aborted) return;
@@ -94,7 +100,10 @@ export class Events {
     this.#wake?.();
   }
 
-  /** Opens the stream and reads it to its end; returns where that was expected, else throws. */
+  /**
+   * Opens the stream and reads it to its end; returns where that was expected, else throws.
+   * @param {() => void} opened
+   */
   async #once(opened) {
     const { token, expires } = await this.#api.tokenAndEnd();
     const cancel = new AbortController();
@@ -102,11 +111,20 @@ export class Events {
     let planned = false;
     let silence = setTimeout(() => cancel.abort(), SILENCE);
     const left = Math.max(1_000, expires - MARGIN - this.#clock());
-    const renewal = setTimeout(() => { planned = true; cancel.abort(); }, left);
+    const renewal = setTimeout(() => {
+      planned = true;
+      cancel.abort();
+    }, left);
     try {
       const headers = { accept: "text/event-stream", authorization: `Bearer ${token}` };
-      const response = await fetch(this.#api.url("events"), { headers, signal, cache: "no-store", credentials: "omit" });
+      const response = await fetch(this.#api.url("events"), {
+        headers,
+        signal,
+        cache: "no-store",
+        credentials: "omit",
+      });
       if (!response.ok) await answerOf(response);
+      if (response.body === null) throw Problem.unreachable();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       const parser = new EventParser();
       for (;;) {
@@ -128,7 +146,11 @@ export class Events {
     }
   }
 
-  /** Whether the stream ended as it should. */
+  /**
+   * Whether the stream ended as it should.
+   * @param {{name: string, data: string}} event
+   * @param {() => void} opened
+   */
   async #take({ name, data }, opened) {
     if (name === "ready" || name === "resync") {
       await this.#on.ready();
@@ -142,10 +164,15 @@ export class Events {
     return name === "end";
   }
 
+  /** @param {number} ms */
   #wait(ms) {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wake = () => { clearTimeout(timer); resolve(); };
-    });
+    /** @type {PromiseWithResolvers<void>} */
+    const { promise, resolve } = Promise.withResolvers();
+    const timer = setTimeout(resolve, ms);
+    this.#wake = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    return promise;
   }
 }

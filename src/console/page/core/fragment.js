@@ -11,8 +11,7 @@ const LIMIT = 32 * 1024;
  * Members that can't be read are left out: a dispatch tool's mistake must not keep anyone
  * from the page.
  * @param {string} fragment with or without its `#`
- * @returns {{incident: string|null, grounds: string|null, at: [number, number]|null,
- *   present: string[], session: string|null, demo: {key: Uint8Array, chain: Uint8Array[]}|null}}
+ * @returns {Fragment}
  */
 export function readFragment(fragment) {
   const text = fragment.replace(/^#/, "");
@@ -21,18 +20,31 @@ export function readFragment(fragment) {
     incident: members.get("incident"),
     grounds: members.get("grounds"),
     at: position(members.get("at")),
-    present: members.getAll("present").map((name) => name.trim()).filter((name) => name !== ""),
+    present: members
+      .getAll("present")
+      .map((name) => name.trim())
+      .filter((name) => name !== ""),
     session: members.get("session"),
     demo: demo(members.get("demo")),
   };
 }
 
-/** The fragment without `session`, which must not stay in the address; empty if that was all. */
+/**
+ * The fragment without `session`, which must not stay in the address; empty if that was all.
+ * @param {string} fragment
+ */
 export function withoutSession(fragment) {
-  const rest = fragment.replace(/^#/, "").split("&").filter((member) => member !== "" && !member.startsWith("session="));
+  const rest = fragment
+    .replace(/^#/, "")
+    .split("&")
+    .filter((member) => member !== "" && !member.startsWith("session="));
   return rest.length === 0 ? "" : `#${rest.join("&")}`;
 }
 
+/**
+ * @param {string|null} text
+ * @returns {Position|null}
+ */
 function position(text) {
   const found = /^\s*(-?\d{1,2}(?:\.\d+)?)\s*,\s*(-?\d{1,3}(?:\.\d+)?)\s*$/.exec(text ?? "");
   if (found === null) return null;
@@ -40,6 +52,10 @@ function position(text) {
   return Math.abs(latitude) <= 90 && Math.abs(longitude) <= 180 ? [latitude, longitude] : null;
 }
 
+/**
+ * @param {string|null} text
+ * @returns {Fragment["demo"]}
+ */
 function demo(text) {
   if (text === null) return null;
   try {

@@ -2,12 +2,13 @@
 
 const OFF = "fanal-shortcuts-off";
 
-/** Keys that an element of its own takes. */
+/** Elements that take keys themselves. */
 const FIELDS = "input, select, textarea, [contenteditable]";
 
 /**
  * The name of a key press: `event.key`, letters with shift as `Shift+L`. `null` with Ctrl,
  * Alt or Meta, which are the browser's.
+ * @param {KeyboardEvent} event
  */
 export function keyName({ key, shiftKey, ctrlKey, altKey, metaKey }) {
   if (ctrlKey || altKey || metaKey) return null;
@@ -17,6 +18,7 @@ export function keyName({ key, shiftKey, ctrlKey, altKey, metaKey }) {
 
 /** Which key does what. */
 export class Shortcuts {
+  /** @type {Map<string, {key: string, textKey: string, handler: (event: KeyboardEvent) => void}>} */
   #entries = new Map();
   #enabled;
 
@@ -41,11 +43,9 @@ export class Shortcuts {
    * @param {string} key as `keyName` gives it
    * @param {string} textKey what it does, for the list
    * @param {(event: KeyboardEvent) => void} handler
-   * @returns {() => void} takes it away again
    */
   on(key, textKey, handler) {
     this.#entries.set(key, { key, textKey, handler });
-    return () => this.#entries.delete(key);
   }
 
   /** All keys and what they do, in the order they were named. */
@@ -53,9 +53,10 @@ export class Shortcuts {
     return [...this.#entries.values()].map(({ key, textKey }) => ({ key, textKey }));
   }
 
+  /** @param {KeyboardEvent} event */
   #press(event) {
     if (event.defaultPrevented || event.repeat || event.isComposing) return;
-    const entry = this.#entries.get(keyName(event));
+    const entry = this.#entries.get(keyName(event) ?? "");
     if (entry === undefined) return;
     // `?` is how one finds the switch, so it always works.
     if (!this.#enabled && entry.key !== "?") return;

@@ -1,35 +1,47 @@
-// What the page knows, by name; whoever shows something is told of its changes.
+// The data that the parts of the page share, by name; those that show it are told of changes.
 
 /**
- * One place for what several parts of the page share.
- *
  * Values are replaced, not changed in place, except for maps and sets, whose changes are
  * told by `touch`. Listeners run once per animation frame at most, however much changes:
  * a hidden page costs nothing.
  */
 export class Store {
-  #values = new Map();
+  #values;
+  /** @type {Map<keyof PageState, Set<() => void>>} */
   #listeners = new Map();
+  /** @type {Set<keyof PageState>} */
   #changed = new Set();
   #scheduled = false;
 
-  /** @param {object} values what is known at first */
+  /** @param {PageState} values those at the start */
   constructor(values) {
-    for (const [key, value] of Object.entries(values)) this.#values.set(key, value);
+    this.#values = values;
   }
 
+  /**
+   * @template {keyof PageState} Key
+   * @param {Key} key
+   */
   get(key) {
-    return this.#values.get(key);
+    return this.#values[key];
   }
 
-  /** Sets a value and tells its listeners, if it is another one. */
+  /**
+   * Sets a value and tells its listeners, if it is another one.
+   * @template {keyof PageState} Key
+   * @param {Key} key
+   * @param {PageState[Key]} value
+   */
   set(key, value) {
-    if (Object.is(this.#values.get(key), value)) return;
-    this.#values.set(key, value);
+    if (Object.is(this.#values[key], value)) return;
+    this.#values[key] = value;
     this.touch(key);
   }
 
-  /** Tells that something inside the value changed. */
+  /**
+   * Tells that something inside the value changed.
+   * @param {keyof PageState} key
+   */
   touch(key) {
     this.#changed.add(key);
     if (this.#scheduled) return;
@@ -41,14 +53,14 @@ export class Store {
 
   /**
    * Calls `listener` at once and after changes of any of these keys.
-   * @param {string[]} keys
+   * @param {(keyof PageState)[]} keys
    * @param {() => void} listener
    * @returns {() => void} stops it
    */
   watch(keys, listener) {
     for (const key of keys) {
-      if (!this.#listeners.has(key)) this.#listeners.set(key, new Set());
-      this.#listeners.get(key).add(listener);
+      const listeners = this.#listeners.get(key) ?? new Set();
+      this.#listeners.set(key, listeners.add(listener));
     }
     listener();
     return () => keys.forEach((key) => this.#listeners.get(key)?.delete(listener));
@@ -58,6 +70,7 @@ export class Store {
     this.#scheduled = false;
     const changed = [...this.#changed];
     this.#changed.clear();
+    /** @type {Set<() => void>} */
     const due = new Set();
     for (const key of changed) for (const listener of this.#listeners.get(key) ?? []) due.add(listener);
     for (const listener of due) listener();

@@ -4,17 +4,25 @@ import * as desk from "/page/text/desk.js";
 import * as watch from "/page/text/watch.js";
 import * as find from "/page/text/find.js";
 
+/** @type {Record<Lang, Record<string, string>>} */
 const WORDS = {
   fr: spaced({ ...desk.fr, ...watch.fr, ...find.fr }),
   en: { ...desk.en, ...watch.en, ...find.en },
 };
 
-/** French puts a space before these marks, at which no line may break. */
+/**
+ * French puts a space before these marks, at which no line may break.
+ * @param {Record<string, string>} words
+ */
 function spaced(words) {
-  const entries = Object.entries(words).map(([key, text]) => [key, text.replace(/ ([:;?!»])/g, "\u00a0$1").replaceAll("« ", "«\u00a0")]);
+  const entries = Object.entries(words).map(([key, text]) => [
+    key,
+    text.replace(/ ([:;?!»])/g, "\u00a0$1").replaceAll("« ", "«\u00a0"),
+  ]);
   return Object.fromEntries(entries);
 }
 
+/** @type {Lang} */
 let language = "fr";
 
 /** `fr` or `en`. */
@@ -22,21 +30,29 @@ export function lang() {
   return language;
 }
 
-/** The language of the browser, French where it has neither. */
+/**
+ * The language of the browser, French where it has neither.
+ * @returns {Lang}
+ */
 export function preferred() {
-  const found = navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => tag in WORDS);
+  const found = navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => tag === "fr" || tag === "en");
   return found ?? "fr";
 }
 
-/** Switches; whoever shows words watches `lang` in the store. */
+/**
+ * Switches the language; those that show words watch `lang` in the store.
+ * @param {Lang} next
+ */
 export function setLang(next) {
-  language = next in WORDS ? next : "fr";
+  language = next;
   document.documentElement.lang = language;
 }
 
 /**
  * The words for a key, `{name}` replaced. `key|one` is taken where `params.n` is 1 (or 0 in
  * French) and it exists.
+ * @param {string} key
+ * @param {TextParams} [params]
  */
 export function t(key, params = {}) {
   const words = WORDS[language];

@@ -5,55 +5,89 @@ const EARTH = 6_371_008.8;
 /** Pixels of the whole world at zoom 0. */
 const TILE = 256;
 
-const rad = (degrees) => (degrees * Math.PI) / 180;
+const rad = (/** @type {number} */ degrees) => (degrees * Math.PI) / 180;
 
-/** Web Mercator at a zoom (may be fractional): pixels from the north-west corner of the world. */
+/**
+ * Web Mercator at a zoom (may be fractional): pixels from the north-west corner of the world.
+ * @param {Position} position
+ * @param {number} zoom
+ * @returns {Point}
+ */
 export function project([latitude, longitude], zoom) {
   const scale = TILE * 2 ** zoom;
   const sine = Math.min(Math.max(Math.sin(rad(latitude)), -0.9999), 0.9999);
   return [(longitude / 360 + 0.5) * scale, (0.5 - Math.log((1 + sine) / (1 - sine)) / (4 * Math.PI)) * scale];
 }
 
-/** The inverse of `project`. */
+/**
+ * The inverse of `project`.
+ * @param {Point} point
+ * @param {number} zoom
+ * @returns {Position}
+ */
 export function unproject([x, y], zoom) {
   const scale = TILE * 2 ** zoom;
   const latitude = (Math.atan(Math.sinh(Math.PI * (1 - (2 * y) / scale))) * 180) / Math.PI;
   return [latitude, (x / scale - 0.5) * 360];
 }
 
-/** Metres of a pixel. */
+/**
+ * Metres of a pixel.
+ * @param {number} latitude
+ * @param {number} zoom
+ */
 export function metresPerPixel(latitude, zoom) {
   return (2 * Math.PI * EARTH * Math.cos(rad(latitude))) / (TILE * 2 ** zoom);
 }
 
-/** Metres between two positions, along the great circle. */
+/**
+ * Metres between two positions, along the great circle.
+ * @param {Position} from
+ * @param {Position} to
+ */
 export function distance(from, to) {
   const [dy, dx] = [rad(to[0] - from[0]), rad(to[1] - from[1])];
   const a = Math.sin(dy / 2) ** 2 + Math.cos(rad(from[0])) * Math.cos(rad(to[0])) * Math.sin(dx / 2) ** 2;
   return 2 * EARTH * Math.asin(Math.min(1, Math.sqrt(a)));
 }
 
-/** Degrees from north in which `to` lies. */
+/**
+ * Degrees from north in which `to` lies.
+ * @param {Position} from
+ * @param {Position} to
+ */
 export function direction(from, to) {
   const dx = rad(to[1] - from[1]);
   const y = Math.sin(dx) * Math.cos(rad(to[0]));
-  const x = Math.cos(rad(from[0])) * Math.sin(rad(to[0])) - Math.sin(rad(from[0])) * Math.cos(rad(to[0])) * Math.cos(dx);
+  const x =
+    Math.cos(rad(from[0])) * Math.sin(rad(to[0])) - Math.sin(rad(from[0])) * Math.cos(rad(to[0])) * Math.cos(dx);
   return ((Math.atan2(y, x) * 180) / Math.PI + 360) % 360;
 }
 
-/** `80 m`, `1,2 km` in the language's manner. */
+/**
+ * `80 m`, `1,2 km`.
+ * @param {number} metres
+ * @param {Lang} language
+ */
 export function distanceText(metres, language) {
   if (metres < 995) return `${Math.round(metres / 5) * 5} m`;
   const km = metres < 9_950 ? (metres / 1000).toFixed(1) : String(Math.round(metres / 1000));
   return `${language === "fr" ? km.replace(".", ",") : km} km`;
 }
 
-/** An arrow that points so many degrees from north. */
+/**
+ * An arrow that points so many degrees from north.
+ * @param {number} degrees
+ */
 export function arrow(degrees) {
   return ["↑", "↗", "→", "↘", "↓", "↙", "←", "↖"][Math.round(degrees / 45) % 8];
 }
 
-/** Whether a position lies in a polygon (even-odd). */
+/**
+ * Whether a position lies in a polygon (even-odd).
+ * @param {Position} position
+ * @param {Position[]} corners
+ */
 export function isInside([latitude, longitude], corners) {
   let inside = false;
   for (let at = 0, before = corners.length - 1; at < corners.length; before = at, at += 1) {
@@ -63,7 +97,14 @@ export function isInside([latitude, longitude], corners) {
   return inside;
 }
 
-/** A zoom and a middle that show all positions in a window of this size. */
+/**
+ * A zoom and a middle that show all positions in a window of this size.
+ * @param {Position[]} positions
+ * @param {number} width
+ * @param {number} height
+ * @param {number} [most] zoom
+ * @returns {{middle: Position, zoom: number}}
+ */
 export function fit(positions, width, height, most = 17) {
   if (positions.length === 0) return { middle: [46.6, 2.5], zoom: 5 };
   const [latitudes, longitudes] = [positions.map(([one]) => one), positions.map(([, other]) => other)];
@@ -74,20 +115,27 @@ export function fit(positions, width, height, most = 17) {
   return { middle: [(north + south) / 2, (east + west) / 2], zoom: Math.min(Math.max(Math.log2(room), 3), most) };
 }
 
-/** Items by squares of `size` pixels: `{items, x, y}` with the middle of what is in one. */
+/**
+ * Points by squares of `size` pixels, each with the middle of its points.
+ * @template {{x: number, y: number}} Item
+ * @param {Item[]} points
+ * @param {number} size
+ */
 export function cluster(points, size) {
-  const squares = new Map();
-  for (const point of points) {
-    const square = `${Math.floor(point.x / size)},${Math.floor(point.y / size)}`;
-    if (!squares.has(square)) squares.set(square, []);
-    squares.get(square).push(point);
-  }
+  const squares = Map.groupBy(points, ({ x, y }) => `${Math.floor(x / size)},${Math.floor(y / size)}`);
+  /**
+   * @param {Item[]} items
+   * @param {"x"|"y"} name
+   */
   const mean = (items, name) => items.reduce((sum, item) => sum + item[name], 0) / items.length;
   return [...squares.values()].map((items) => ({ items, x: mean(items, "x"), y: mean(items, "y") }));
 }
 
-/** A length of 1, 2 or 5 times a power of ten, at most `most`: for the scale. */
+/**
+ * A length of 1, 2 or 5 times a power of ten, at most `most`: for the scale.
+ * @param {number} most
+ */
 export function roundLength(most) {
   const power = 10 ** Math.floor(Math.log10(most));
-  return [5, 2, 1].map((n) => n * power).find((length) => length <= most);
+  return [5, 2].map((n) => n * power).find((length) => length <= most) ?? power;
 }

@@ -1,8 +1,17 @@
-// The map: cameras with where they look, on a plain ground or on tiles, without internet.
+// The map: cameras and their directions, on a plain ground or on tiles, without internet.
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
-import { cluster, distance, distanceText, fit, metresPerPixel, project, roundLength, unproject } from "/page/find/geometry.js";
+import {
+  cluster,
+  distance,
+  distanceText,
+  fit,
+  metresPerPixel,
+  project,
+  roundLength,
+  unproject,
+} from "/page/find/geometry.js";
 import { TileCache } from "/page/find/tiles.js";
 
 const [LEAST_ZOOM, MOST_ZOOM] = [4, 19];
@@ -13,40 +22,69 @@ const REACH = 14;
 /** Longest side of a shape's polygon. */
 const CORNERS = 256;
 
-/** A map of cameras; `told` = {pick(key, event), place(position), shape(shape)}. */
+/**
+ * @typedef {Camera & {position: Position, state: "watched"|"usable"|"blocked"|"unusable", marked: boolean, title: string}} Mark
+ *   a camera on the map
+ */
+/** @typedef {Mark & {x: number, y: number}} Spot a mark, in pixels of the canvas */
+/** @typedef {{items: Spot[], x: number, y: number}} Cluster marks that are drawn as one */
+/** @typedef {CanvasRenderingContext2D} Paint */
+
+/** A map of cameras. */
 export class CameraMap {
   #ctx;
   #told;
+  /** @type {Position} */
   #middle = [43.47, 5.17];
   #zoom = 12;
+  /** @type {Mark[]} */
   #marks = [];
+  /** @type {Cluster[]} */
   #clusters = [];
+  /** @type {{kind: "polygon"|"circle", points: Position[]}|null} */
   #drawing = null;
   #scheduled = false;
   #tiles;
   #moved = false;
+  /** @type {Record<string, string>} */
   #colours = {};
+  /** The place that is marked. @type {Position|null} */
+  place = null;
+  /** The shape that was drawn. @type {Shape|null} */
+  shape = null;
 
+  /**
+   * @param {Context} ctx
+   * @param {{pick: (key: string, event: PointerEvent) => void, place: (position: Position) => void,
+   *   shape: (shape: Shape) => void}} told is called for a camera, a place or a shape that is chosen
+   */
   constructor(ctx, told) {
     this.#ctx = ctx;
     this.#told = told;
     this.canvas = h("canvas", { class: "map-canvas", tabindex: "0", role: "application", "data-testid": "map" });
     this.tip = h("p", { class: "map-tip small", hidden: true });
     this.credit = h("p", { class: "map-credit" });
+    /**
+     * @param {string} name
+     * @param {string} sign
+     * @param {() => void} act
+     */
     const button = (name, sign, act) => h("button", { class: "icon", "data-map": name, on: { click: act } }, sign);
-    this.tools = h("div", { class: "map-tools" },
+    this.buttons = [
       button("in", "+", () => this.zoomBy(1)),
       button("out", "−", () => this.zoomBy(-1)),
       button("all", "⤢", () => this.showAll()),
       button("polygon", "⬠", () => this.draw("polygon")),
-      button("circle", "◯", () => this.draw("circle")));
-    this.element = h("div", { class: "map" }, this.canvas, this.tools, this.tip, this.credit);
+      button("circle", "◯", () => this.draw("circle")),
+    ];
+    const tools = h("div", { class: "map-tools" }, ...this.buttons);
+    this.element = h("div", { class: "map" }, this.canvas, tools, this.tip, this.credit);
     this.#tiles = new TileCache(ctx, () => this.redraw());
     this.#listen();
     new ResizeObserver(() => this.redraw()).observe(this.element);
   }
 
-  /** @param {{key, position, bearing, field_of_view, state, name}[]} marks */
+  /** @param {Mark[]} marks */
   set marks(marks) {
     const isFirst = this.#marks.length === 0 && marks.length > 0;
     this.#marks = marks;
@@ -56,13 +94,17 @@ export class CameraMap {
 
   words() {
     this.canvas.setAttribute("aria-label", t("find.map.label"));
-    for (const button of this.tools.children) {
+    for (const button of this.buttons) {
       button.title = t(`find.map.${button.dataset.map}`);
       button.setAttribute("aria-label", button.title);
     }
     this.redraw();
   }
 
+  /**
+   * @param {Position} position
+   * @param {number} [zoom]
+   */
   goTo(position, zoom = 16) {
     this.#moved = true;
     this.place = position;
@@ -73,28 +115,42 @@ export class CameraMap {
 
   showAll() {
     const { width, height } = this.element.getBoundingClientRect();
-    const { middle, zoom } = fit(this.#marks.map(({ position }) => position), width || 320, height || 240);
+    const { middle, zoom } = fit(
+      this.#marks.map(({ position }) => position),
+      width || 320,
+      height || 240,
+    );
     [this.#middle, this.#zoom] = [middle, zoom];
     this.redraw();
   }
 
+  /**
+   * @param {number} steps
+   * @param {Point|null} [at] stays where it is
+   */
   zoomBy(steps, at = null) {
     const zoom = Math.min(Math.max(this.#zoom + steps, LEAST_ZOOM), MOST_ZOOM);
     if (at !== null) {
-      // What is under the pointer stays there.
       const fixed = this.#positionAt(at);
       const [x, y] = project(fixed, zoom);
-      this.#middle = unproject([x - at[0] + this.canvas.clientWidth / 2, y - at[1] + this.canvas.clientHeight / 2], zoom);
+      this.#middle = unproject(
+        [x - at[0] + this.canvas.clientWidth / 2, y - at[1] + this.canvas.clientHeight / 2],
+        zoom,
+      );
     }
     this.#zoom = zoom;
     this.#moved = true;
     this.redraw();
   }
 
-  /** Draws a polygon or a circle; the next clicks are its. */
+  /**
+   * Draws a polygon or a circle with the next clicks.
+   * @param {"polygon"|"circle"} kind
+   */
   draw(kind) {
     this.#drawing = this.#drawing?.kind === kind ? null : { kind, points: [] };
-    for (const button of this.tools.children) button.setAttribute("aria-pressed", String(button.dataset.map === this.#drawing?.kind));
+    for (const button of this.buttons)
+      button.setAttribute("aria-pressed", String(button.dataset.map === this.#drawing?.kind));
     this.canvas.classList.toggle("drawing", this.#drawing !== null);
     this.#say(this.#drawing === null ? null : t(`find.map.how_${kind}`));
     if (this.#drawing === null) this.shape = null;
@@ -102,8 +158,12 @@ export class CameraMap {
   }
 
   #finish() {
+    if (this.#drawing === null) return;
     const { kind, points } = this.#drawing;
-    const shape = kind === "circle" ? { circle: points[0], radius: distance(points[0], points[1]) } : { polygon: points };
+    const [first, second] = points;
+    if (first === undefined || second === undefined) return;
+    /** @type {Shape} */
+    const shape = kind === "circle" ? { circle: first, radius: distance(first, second) } : { polygon: points };
     this.draw(kind);
     this.shape = shape;
     this.#told.shape(shape);
@@ -112,14 +172,26 @@ export class CameraMap {
 
   #listen() {
     const { canvas } = this;
+    /**
+     * @param {MouseEvent} event
+     * @returns {Point}
+     */
     const at = (event) => [event.offsetX, event.offsetY];
+    /** @type {{x: number, y: number, middle: Position, moved: boolean}|null} */
     let from = null;
+    /** @type {Map<number, Point>} */
     const held = new Map();
-    const grasp = ([x, y], moved) => { from = { x, y, middle: this.#middle, moved }; };
+    /**
+     * @param {Point} point
+     * @param {boolean} moved
+     */
+    const grasp = ([x, y], moved) => {
+      from = { x, y, middle: this.#middle, moved };
+    };
     canvas.addEventListener("pointerdown", (event) => {
       if (held.size === 2) return;
       held.set(event.pointerId, at(event));
-      // A second finger pinches: what follows is no click.
+      // A second finger pinches: no click follows.
       grasp(at(event), held.size > 1);
       canvas.setPointerCapture(event.pointerId);
     });
@@ -131,51 +203,80 @@ export class CameraMap {
       if (Math.hypot(dx, dy) > 4) from.moved = true;
       if (from.moved) this.#pan(from.middle, dx, dy);
     });
+    /**
+     * @param {PointerEvent} event
+     * @param {boolean} isClick
+     */
     const release = (event, isClick) => {
       if (!held.delete(event.pointerId)) return;
-      if (isClick && held.size === 0 && !from.moved) this.#click(at(event), event);
-      // The finger that stays goes on from where it is.
-      if (held.size === 0) from = null;
-      else grasp([...held.values()][0], true);
+      if (isClick && held.size === 0 && !from?.moved) this.#click(at(event), event);
+      // The remaining finger continues from its place.
+      const [rest] = held.values();
+      if (rest === undefined) from = null;
+      else grasp(rest, true);
     };
     canvas.addEventListener("pointerup", (event) => release(event, true));
     canvas.addEventListener("pointercancel", (event) => release(event, false));
-    canvas.addEventListener("pointerleave", () => { if (this.#drawing === null) this.#say(null); });
+    canvas.addEventListener("pointerleave", () => {
+      if (this.#drawing === null) this.#say(null);
+    });
     canvas.addEventListener("dblclick", (event) => {
       if (this.#drawing?.kind === "polygon" && this.#drawing.points.length >= 3) this.#finish();
       else if (this.#drawing === null) this.zoomBy(1, at(event));
     });
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      this.zoomBy(event.deltaY < 0 ? 0.5 : -0.5, at(event));
-    }, { passive: false });
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        this.zoomBy(event.deltaY < 0 ? 0.5 : -0.5, at(event));
+      },
+      { passive: false },
+    );
     canvas.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  /** Zooms by how far two fingers move apart, about the middle between them. */
+  /**
+   * Zooms by how far two fingers move apart, about the middle between them.
+   * @param {Map<number, Point>} held
+   * @param {number} moved
+   * @param {Point} point
+   */
   #pinch(held, moved, point) {
-    const spread = ([[ax, ay], [bx, by]]) => ({ apart: Math.max(Math.hypot(ax - bx, ay - by), 1), middle: [(ax + bx) / 2, (ay + by) / 2] });
-    const before = spread([...held.values()]);
+    /** @returns {{apart: number, middle: Point}} */
+    const spread = () => {
+      const [[ax, ay], [bx, by]] = /** @type {[Point, Point]} */ ([...held.values()]);
+      return { apart: Math.max(Math.hypot(ax - bx, ay - by), 1), middle: [(ax + bx) / 2, (ay + by) / 2] };
+    };
+    const before = spread();
     held.set(moved, point);
-    const after = spread([...held.values()]);
+    const after = spread();
     this.#pan(this.#middle, after.middle[0] - before.middle[0], after.middle[1] - before.middle[1]);
     this.zoomBy(Math.log2(after.apart / before.apart), after.middle);
   }
 
+  /** @param {KeyboardEvent} event */
   #key(event) {
     const step = 60;
+    /** @type {Record<string, Point|undefined>} */
     const moves = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
     if (event.ctrlKey || event.altKey || event.metaKey) return;
-    if (moves[event.key]) this.#pan(this.#middle, ...moves[event.key]);
+    const move = moves[event.key];
+    if (move) this.#pan(this.#middle, ...move);
     else if (event.key === "+") this.zoomBy(1);
     else if (event.key === "-") this.zoomBy(-1);
     else if (event.key === "Escape" && this.#drawing !== null) this.draw(this.#drawing.kind);
-    else if (event.key === "Enter" && this.#drawing?.kind === "polygon" && this.#drawing.points.length >= 3) this.#finish();
+    else if (event.key === "Enter" && this.#drawing?.kind === "polygon" && this.#drawing.points.length >= 3)
+      this.#finish();
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
 
+  /**
+   * @param {Position} middle
+   * @param {number} dx
+   * @param {number} dy
+   */
   #pan(middle, dx, dy) {
     const [x, y] = project(middle, this.#zoom);
     this.#middle = unproject([x - dx, y - dy], this.#zoom);
@@ -183,28 +284,44 @@ export class CameraMap {
     this.redraw();
   }
 
+  /** @param {Point} point */
   #positionAt([x, y]) {
     const [mx, my] = project(this.#middle, this.#zoom);
     return unproject([mx + x - this.canvas.clientWidth / 2, my + y - this.canvas.clientHeight / 2], this.#zoom);
   }
 
+  /** @param {Point} point */
   #nearest([x, y]) {
-    const near = this.#clusters.map((one) => ({ one, away: Math.hypot(one.x - x, one.y - y) })).filter(({ away }) => away <= REACH);
+    const near = this.#clusters
+      .map((one) => ({ one, away: Math.hypot(one.x - x, one.y - y) }))
+      .filter(({ away }) => away <= REACH);
     return near.sort((a, b) => a.away - b.away)[0]?.one;
   }
 
+  /** @param {Point} point */
   #hover(point) {
     if (this.#drawing !== null) return;
     const found = this.#nearest(point);
     this.canvas.classList.toggle("over", found !== undefined);
-    this.#say(found === undefined ? null : found.items.length === 1 ? found.items[0].title : t("find.map.cluster", { n: found.items.length }));
+    this.#say(
+      found === undefined
+        ? null
+        : found.items.length === 1
+          ? found.items[0].title
+          : t("find.map.cluster", { n: found.items.length }),
+    );
   }
 
+  /** @param {string|null} text */
   #say(text) {
     this.tip.hidden = text === null;
     if (text !== null && this.tip.textContent !== text) this.tip.textContent = text;
   }
 
+  /**
+   * @param {Point} point
+   * @param {PointerEvent} event
+   */
   #click(point, event) {
     if (this.#drawing !== null) {
       const corner = this.#positionAt(point);
@@ -240,30 +357,42 @@ export class CameraMap {
       Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
     }
     const style = getComputedStyle(document.documentElement);
-    for (const name of ["ground", "line", "text", "text-quiet", "accent", "live", "late", "bad", "panel"]) this.#colours[name] = style.getPropertyValue(`--${name}`).trim();
+    for (const name of ["ground", "line", "text", "text-quiet", "accent", "live", "late", "bad", "panel"])
+      this.#colours[name] = style.getPropertyValue(`--${name}`).trim();
     const paint = canvas.getContext("2d");
+    if (paint === null) return;
     paint.setTransform(scale, 0, 0, scale, 0, 0);
     paint.fillStyle = this.#colours.ground;
     paint.fillRect(0, 0, width, height);
     const [mx, my] = project(this.#middle, this.#zoom);
+    /** @type {Point} */
     const origin = [mx - width / 2, my - height / 2];
     this.#ground(paint, origin, width, height);
-    const points = this.#marks.map((mark) => {
-      const [x, y] = project(mark.position, this.#zoom);
-      return { ...mark, x: x - origin[0], y: y - origin[1] };
-    }).filter(({ x, y }) => x > -80 && y > -80 && x < width + 80 && y < height + 80);
-    this.#clusters = this.#zoom >= 17 ? points.map((point) => ({ items: [point], x: point.x, y: point.y })) : cluster(points, CLUSTER);
+    const points = this.#marks
+      .map((mark) => {
+        const [x, y] = project(mark.position, this.#zoom);
+        return { ...mark, x: x - origin[0], y: y - origin[1] };
+      })
+      .filter(({ x, y }) => x > -80 && y > -80 && x < width + 80 && y < height + 80);
+    this.#clusters =
+      this.#zoom >= 17 ? points.map((point) => ({ items: [point], x: point.x, y: point.y })) : cluster(points, CLUSTER);
     this.#shapes(paint, origin);
     for (const one of this.#clusters) this.#mark(paint, one);
-    this.#scale(paint, width, height);
+    this.#scale(paint, height);
   }
 
+  /**
+   * @param {Paint} paint
+   * @param {Point} origin
+   * @param {number} width
+   * @param {number} height
+   */
   #ground(paint, origin, width, height) {
     const source = this.#ctx.store.get("console")?.tiles ?? null;
     this.credit.textContent = source?.attribution ?? "";
     if (source !== null) return this.#tiles.paint(paint, { origin, width, height, zoom: this.#zoom, source });
-    // A grid of minutes, or what is some 90 pixels of them.
-    const degrees = 360 / 2 ** this.#zoom * (90 / 256);
+    // A grid of lines some 90 pixels apart.
+    const degrees = (360 / 2 ** this.#zoom) * (90 / 256);
     const step = roundLength(degrees * 2);
     const [north, west] = unproject(origin, this.#zoom);
     const [south, east] = unproject([origin[0] + width, origin[1] + height], this.#zoom);
@@ -283,9 +412,22 @@ export class CameraMap {
     paint.stroke();
   }
 
+  /**
+   * @param {Paint} paint
+   * @param {Cluster} cluster
+   */
   #mark(paint, { items, x, y }) {
-    const colours = { watched: this.#colours.accent, usable: this.#colours.live, blocked: this.#colours.late, unusable: this.#colours.bad };
-    const worst = items.some(({ state }) => state === "watched") ? "watched" : items.some(({ state }) => state === "usable") ? "usable" : items[0].state;
+    const colours = {
+      watched: this.#colours.accent,
+      usable: this.#colours.live,
+      blocked: this.#colours.late,
+      unusable: this.#colours.bad,
+    };
+    const worst = items.some(({ state }) => state === "watched")
+      ? "watched"
+      : items.some(({ state }) => state === "usable")
+        ? "usable"
+        : items[0].state;
     paint.fillStyle = colours[worst];
     if (items.length > 1) {
       paint.beginPath();
@@ -320,6 +462,14 @@ export class CameraMap {
     if (this.#zoom >= 15) this.#text(paint, one.name, x, y + 16, this.#colours.text, false);
   }
 
+  /**
+   * @param {Paint} paint
+   * @param {string} text
+   * @param {number} x
+   * @param {number} y
+   * @param {string} colour
+   * @param {boolean} bold
+   */
   #text(paint, text, x, y, colour, bold) {
     paint.font = `${bold ? "600 " : ""}11px ${getComputedStyle(document.body).fontFamily}`;
     paint.textAlign = "center";
@@ -333,8 +483,19 @@ export class CameraMap {
     paint.fillText(text, x, y);
   }
 
+  /**
+   * @param {Paint} paint
+   * @param {Point} origin
+   */
   #shapes(paint, origin) {
-    const at = (position) => project(position, this.#zoom).map((value, axis) => value - origin[axis]);
+    /**
+     * @param {Position} position
+     * @returns {Point}
+     */
+    const at = (position) => {
+      const [x, y] = project(position, this.#zoom);
+      return [x - origin[0], y - origin[1]];
+    };
     paint.strokeStyle = this.#colours.accent;
     paint.fillStyle = this.#colours.accent;
     paint.lineWidth = 2;
@@ -348,13 +509,15 @@ export class CameraMap {
       paint.lineTo(x, y + 15);
       paint.stroke();
     }
-    const corners = this.#drawing?.points ?? this.shape?.polygon;
-    const circle = this.shape?.circle;
     paint.beginPath();
-    if (circle) {
-      const [x, y] = at(circle);
-      paint.arc(x, y, this.shape.radius / metresPerPixel(circle[0], this.#zoom), 0, 7);
-    } else if (corners) corners.map(at).forEach(([x, y], index) => (index === 0 ? paint.moveTo(x, y) : paint.lineTo(x, y)));
+    const { shape } = this;
+    if (shape && "circle" in shape) {
+      const [x, y] = at(shape.circle);
+      paint.arc(x, y, shape.radius / metresPerPixel(shape.circle[0], this.#zoom), 0, 7);
+    } else {
+      const corners = this.#drawing?.points ?? shape?.polygon ?? [];
+      corners.map(at).forEach(([x, y], index) => (index === 0 ? paint.moveTo(x, y) : paint.lineTo(x, y)));
+    }
     if (this.#drawing === null) paint.closePath();
     paint.stroke();
     for (const corner of this.#drawing?.points ?? []) {
@@ -363,7 +526,11 @@ export class CameraMap {
     }
   }
 
-  #scale(paint, width, height) {
+  /**
+   * @param {Paint} paint
+   * @param {number} height
+   */
+  #scale(paint, height) {
     const perPixel = metresPerPixel(this.#middle[0], this.#zoom);
     const length = roundLength(perPixel * 90);
     const pixels = length / perPixel;

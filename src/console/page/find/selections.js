@@ -6,8 +6,13 @@ const [MOST, CAMERAS, NAME] = [50, 200, 60];
 
 const KEY = /^[a-z0-9][a-z0-9-]{0,62}\/[a-z0-9][a-z0-9-]{0,62}$/;
 
-/** What can be a list of sets, strictly; anything else is left out. */
+/**
+ * Reads a list of sets strictly; anything else is left out.
+ * @param {string|null|undefined} text JSON
+ * @returns {CameraSet[]}
+ */
 export function readSelections(text) {
+  /** @type {any} */
   let found;
   try {
     found = JSON.parse(text ?? "[]");
@@ -15,9 +20,18 @@ export function readSelections(text) {
     return [];
   }
   if (!Array.isArray(found)) return [];
-  const isOne = (one) => typeof one?.name === "string" && one.name.length > 0 && one.name.length <= NAME && Array.isArray(one.cameras)
-    && one.cameras.length > 0 && one.cameras.length <= CAMERAS && one.cameras.every((key) => typeof key === "string" && KEY.test(key));
-  const sets = found.filter(isOne).map(({ name, cameras }) => ({ name, cameras: [...new Set(cameras)] }));
+  const isOne = (/** @type {any} */ one) =>
+    typeof one?.name === "string" &&
+    one.name.length > 0 &&
+    one.name.length <= NAME &&
+    Array.isArray(one.cameras) &&
+    one.cameras.length > 0 &&
+    one.cameras.length <= CAMERAS &&
+    one.cameras.every((/** @type {unknown} */ key) => typeof key === "string" && KEY.test(key));
+  /** @type {CameraSet[]} */
+  const sets = found
+    .filter(isOne)
+    .map((/** @type {CameraSet} */ { name, cameras }) => ({ name, cameras: [...new Set(cameras)] }));
   // The same set twice is one, as after importing a file again.
   return [...new Map(sets.map((set) => [JSON.stringify(set), set])).values()].slice(0, MOST);
 }
@@ -27,18 +41,21 @@ export function loadSelections() {
   try {
     return readSelections(localStorage.getItem(PLACE));
   } catch {
-    // A browser that keeps nothing.
+    // This browser keeps nothing.
     return [];
   }
 }
 
-/** Keeps these; gives what was kept. */
+/**
+ * Keeps these; gives those that were kept.
+ * @param {CameraSet[]} selections
+ */
 export function saveSelections(selections) {
   const kept = readSelections(JSON.stringify(selections));
   try {
     localStorage.setItem(PLACE, JSON.stringify(kept));
   } catch {
-    // They hold for as long as the page is open.
+    // They last as long as the page is open.
   }
   return kept;
 }

@@ -4,30 +4,47 @@ import { fetchOf } from "/page/core/api.js";
 
 /** Tiles kept, calls at once. */
 const [KEPT, CALLS] = [256, 6];
-/** Nothing is asked for so long after a call that failed, in ms. */
+/** Pause after a call that failed, in ms. */
 const PAUSE = 5_000;
 
 /** Fetches, keeps and paints raster tiles. */
 export class TileCache {
   #ctx;
   #loaded;
+  /** By `zoom/x/y`, the newest last. @type {Map<string, {image: ImageBitmap|null}>} */
   #tiles = new Map();
   #calls = 0;
   #isPaused = false;
 
-  /** @param {() => void} loaded is called when one came */
+  /**
+   * @param {Context} ctx
+   * @param {() => void} loaded is called after each answer
+   */
   constructor(ctx, loaded) {
     this.#ctx = ctx;
     this.#loaded = loaded;
   }
 
-  /** Paints what covers the window; what lacks comes later, a coarser one stands in for it. */
+  /**
+   * Paints the tiles of the window; a coarser one replaces a missing one, which comes later.
+   * @param {CanvasRenderingContext2D} paint
+   * @param {{origin: Point, width: number, height: number, zoom: number, source: TileSource}} of
+   */
   paint(paint, { origin, width, height, zoom, source }) {
     const level = Math.min(Math.max(Math.round(zoom), source.min_zoom), source.max_zoom);
     const size = 256 * 2 ** (zoom - level);
     const last = 2 ** level - 1;
-    for (let x = Math.max(0, Math.floor(origin[0] / size)); x <= Math.min(last, Math.floor((origin[0] + width) / size)); x += 1) {
-      for (let y = Math.max(0, Math.floor(origin[1] / size)); y <= Math.min(last, Math.floor((origin[1] + height) / size)); y += 1) {
+    for (
+      let x = Math.max(0, Math.floor(origin[0] / size));
+      x <= Math.min(last, Math.floor((origin[0] + width) / size));
+      x += 1
+    ) {
+      for (
+        let y = Math.max(0, Math.floor(origin[1] / size));
+        y <= Math.min(last, Math.floor((origin[1] + height) / size));
+        y += 1
+      ) {
+        /** @type {[number, number, number, number]} */
         const place = [x * size - origin[0], y * size - origin[1], size, size];
         const own = this.#take(level, x, y);
         if (own) paint.drawImage(own, ...place);
@@ -36,6 +53,13 @@ export class TileCache {
     }
   }
 
+  /**
+   * @param {CanvasRenderingContext2D} paint
+   * @param {number} level
+   * @param {number} x
+   * @param {number} y
+   * @param {[number, number, number, number]} place
+   */
   #coarser(paint, level, x, y, place) {
     for (let up = 1; up <= 4 && level - up >= 0; up += 1) {
       const image = this.#tiles.get(`${level - up}/${x >> up}/${y >> up}`)?.image;
@@ -46,6 +70,11 @@ export class TileCache {
     }
   }
 
+  /**
+   * @param {number} z
+   * @param {number} x
+   * @param {number} y
+   */
   #take(z, x, y) {
     const name = `${z}/${x}/${y}`;
     const known = this.#tiles.get(name);
@@ -59,19 +88,23 @@ export class TileCache {
     return null;
   }
 
+  /** @param {string} name */
   async #fetch(name) {
     const { api } = this.#ctx;
+    /** @type {{image: ImageBitmap|null}} */
     const tile = { image: null };
     this.#tiles.set(name, tile);
     this.#calls += 1;
     try {
-      const answer = await fetchOf(api.url(`tiles/${name}`), { headers: { authorization: `Bearer ${await api.token()}` } });
+      const answer = await fetchOf(api.url(`tiles/${name}`), {
+        headers: { authorization: `Bearer ${await api.token()}` },
+      });
       if (answer.ok) tile.image = await createImageBitmap(await answer.blob());
       else if (answer.status !== 404) this.#failed(name);
     } catch {
       this.#failed(name);
     }
-    // Let go of meanwhile: nobody else would free its picture.
+    // It was dropped meanwhile: nothing else would free its picture.
     if (this.#tiles.get(name) !== tile) tile.image?.close();
     this.#calls -= 1;
     for (const [old, { image }] of this.#tiles) {
@@ -82,7 +115,10 @@ export class TileCache {
     this.#loaded();
   }
 
-  /** Each paint asks for what lacks: without a pause a receiver that is away is called without end. */
+  /**
+   * Each paint asks for missing tiles: without a pause an unreachable receiver is called without end.
+   * @param {string} name
+   */
   #failed(name) {
     this.#tiles.delete(name);
     if (this.#isPaused) return;

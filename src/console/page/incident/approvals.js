@@ -1,47 +1,72 @@
-// Requests that wait for their commune's approval, and what becomes of them.
+// Requests that wait for their commune's approval, and their outcome.
 
 import { Problem } from "/page/core/api.js";
+import { communeName } from "/page/state/names.js";
+import { note } from "/page/state/records.js";
+import { toast } from "/page/widget/toasts.js";
 
-/** How long after a commune's time to approve it is asked what became of it, in ms. */
+/** The page asks for a request's outcome this long after the commune's time to approve it, in ms. */
 const GRACE = 3_000;
 
 /** Follows requests that were answered with 202. */
 export class Approvals {
   #ctx;
   #ledger;
+  /** @type {Map<string, number>} */
   #timers = new Map();
 
-  /** @param {import("/page/incident/ledger.js").Ledger} ledger takes the grant or the refusal */
+  /**
+   * @param {Context} ctx
+   * @param {import("/page/incident/ledger.js").Ledger} ledger takes the grant or the refusal
+   */
   constructor(ctx, ledger) {
     this.#ctx = ctx;
     this.#ledger = ledger;
   }
 
-  /** Keeps a request that waits for its commune. */
+  /**
+   * Keeps a request that waits for its commune.
+   * @param {string} ref
+   * @param {string} commune
+   * @param {string[]} cameras
+   * @param {Waiting} answer
+   */
   wait(ref, commune, cameras, { request, approve_by: approveBy }) {
     const { store } = this.#ctx;
     store.get("approvals").set(request, { request, commune, approve_by: approveBy, incident: ref, cameras });
     store.touch("approvals");
-    this.#ledger.note(ref, { level: "info", key: "desk.history.waiting", params: { commune: this.#ledger.communeName(commune), n: cameras.length } });
+    note(this.#ctx, ref, {
+      level: "info",
+      key: "desk.history.waiting",
+      params: { commune: communeName(store, commune), n: cameras.length },
+    });
     // Its answer may have come before this one.
     this.resolve(request);
   }
 
+  /** @param {string} request */
   #watch(request) {
     const { store, clock } = this.#ctx;
     const waiting = store.get("approvals").get(request);
     clearTimeout(this.#timers.get(request));
     if (waiting === undefined) return;
-    const left = Math.max(0, Date.parse(waiting.approve_by) - clock.now()) || 0;
-    this.#timers.set(request, setTimeout(() => this.resolve(request), left + GRACE));
+    const left = Math.max(0, Date.parse(waiting.approve_by ?? "") - clock.now()) || 0;
+    this.#timers.set(
+      request,
+      setTimeout(() => this.resolve(request), left + GRACE),
+    );
   }
 
-  /** What became of a request that waited. */
+  /**
+   * Asks for the outcome of a request that waited.
+   * @param {string} request
+   */
   async resolve(request) {
     const { api, store } = this.#ctx;
     const waiting = store.get("approvals").get(request);
     if (waiting === undefined) return;
     try {
+      /** @type {Grant|Waiting} */
       const answer = await api.get(`requests/${request}`);
       if (answer.grant === undefined) {
         this.#watch(request);
@@ -49,22 +74,33 @@ export class Approvals {
       }
       this.#settle(request);
       this.#ledger.takeAnswer(answer);
-      this.#ctx.actions.toast({ level: "info", key: "desk.toast.approved", params: { commune: this.#ledger.communeName(waiting.commune) } });
+      toast({
+        level: "info",
+        key: "desk.toast.approved",
+        params: { commune: communeName(store, waiting.commune) },
+      });
     } catch (error) {
       const problem = Problem.of(error);
       // No answer is no refusal: it is asked again when the receiver is back.
       if (problem.status === 0 || ["internal", "shutting_down", "token_expired"].includes(problem.reason)) return;
       this.#settle(request);
       const incident = store.get("incidents").get(waiting.incident);
-      if (incident) this.#ledger.tellRefused(incident, waiting.commune, waiting.cameras.map((camera) => ({ camera })), problem);
+      if (incident)
+        this.#ledger.tellRefused(
+          incident,
+          waiting.commune,
+          waiting.cameras.map((camera) => ({ camera })),
+          problem,
+        );
     }
   }
 
-  /** The same of all, after a connection. */
+  /** Asks for the outcome of all of them, after each connection. */
   resolveAll() {
     return Promise.all([...this.#ctx.store.get("approvals").keys()].map((request) => this.resolve(request)));
   }
 
+  /** @param {string} request */
   #settle(request) {
     clearTimeout(this.#timers.get(request));
     this.#timers.delete(request);

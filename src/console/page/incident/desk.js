@@ -1,66 +1,99 @@
-// What the desk does: opens and closes interventions, asks, renews, takes over, releases. No
+// The operator's actions: opens and closes interventions, asks, renews, takes over, releases. No
 // elements here; the store tells those who show it.
 
 import { Problem } from "/page/core/api.js";
 import { t } from "/page/core/text.js";
 import { Approvals } from "/page/incident/approvals.js";
 import { Ledger } from "/page/incident/ledger.js";
-import * as records from "/page/incident/records.js";
-import { byCommune, durationFor, grantOf, isMine, isReference, liveGrants, newIncident, obstacle, openIncidents, splitKey } from "/page/incident/rules.js";
+import { problemText } from "/page/state/line_text.js";
+import { communeName, groundsLabel, groundsLabels } from "/page/state/names.js";
+import { keep, load, note } from "/page/state/records.js";
+import {
+  byCommune,
+  durationFor,
+  grantOf,
+  isMine,
+  isReference,
+  liveGrants,
+  newIncident,
+  obstacle,
+  openIncidents,
+  shownIncident,
+  splitKey,
+} from "/page/state/rules.js";
+import { toast } from "/page/widget/toasts.js";
 
-/** Media type of a request. */
-const JOSE = "application/jose";
-/** The desk's actions and what feeds them. */
+/** @typedef {{commune: string, grant?: Grant, problem?: Problem, waiting?: Waiting}} Outcome of one request */
+
+/** What the operator does, and what the receiver answers to it. */
 export class Desk {
   #ctx;
   #ledger;
   #approvals;
+  #lookAt;
   /** Cameras and grants whose request is under way: a second press asks nothing. */
+  /** @type {Set<string>} */
   #underWay = new Set();
 
-  constructor(ctx) {
+  /**
+   * @param {Context} ctx
+   * @param {{lookAt: (where: Where) => void}} on shows a place in the finder
+   */
+  constructor(ctx, { lookAt }) {
     this.#ctx = ctx;
-    this.#ledger = new Ledger(ctx);
+    this.#lookAt = lookAt;
+    this.#ledger = new Ledger(ctx, { release: (id) => this.release(id) });
     this.#approvals = new Approvals(ctx, this.#ledger);
-    const { store } = ctx;
-    this.#recall(records.load());
-    records.keep(store);
-    const own = ["openIncident", "closeIncident", "showIncident", "setPresent", "mayAsk", "ask", "renew", "takeOver", "release"];
-    for (const name of own) ctx.actions[name] = this[name].bind(this);
-    const known = ["note", "dismissRefusal", "problemText", "groundsLabel", "communeName", "cameraName"];
-    for (const name of known) ctx.actions[name] = this.#ledger[name].bind(this.#ledger);
+    this.#recall(load());
+    keep(ctx.store);
   }
 
-  /** What outlived a reload; grants come from the receiver. */
+  /**
+   * Takes what outlived a reload; grants come from the receiver.
+   * @param {ReturnType<typeof load>} kept
+   */
   #recall({ incidents, approvals }) {
     const { store } = this.#ctx;
     for (const kept of incidents) store.get("incidents").set(kept.ref, { ...newIncident(kept), ...kept });
     for (const waiting of approvals) {
       store.get("approvals").set(waiting.request, waiting);
-      store.get("incidents").get(waiting.incident)?.cameras.push(...waiting.cameras.map((camera) => `${waiting.commune}/${camera}`));
+      store
+        .get("incidents")
+        .get(waiting.incident)
+        ?.cameras.push(...waiting.cameras.map((camera) => `${waiting.commune}/${camera}`));
     }
   }
 
-  /** Opens an intervention, or shows it if it is open. */
+  /**
+   * Opens an intervention, or shows it if it is open.
+   * @param {{ref: string, grounds: string, present?: string[], at?: Position|null}} of
+   */
   openIncident({ ref, grounds, present = [], at = null }) {
     const { store, clock } = this.#ctx;
     if (!isReference(ref)) throw new RangeError("a reference has 1 to 64 of A-Z a-z 0-9 . _ / -");
     const incidents = store.get("incidents");
     const known = incidents.get(ref);
-    if (known === undefined || known.closedAt !== null) {
-      const incident = newIncident({ ref, grounds, present, at, openedAt: clock.now() });
+    const isOpen = known?.closedAt === null;
+    const incident = isOpen ? known : newIncident({ ref, grounds, present, at, openedAt: clock.now() });
+    incident.mine = true;
+    if (!isOpen) {
       incident.history = known?.history ?? [];
       incidents.set(ref, incident);
-      this.#ledger.note(ref, { level: "info", key: "desk.history.opened", params: { grounds: this.#ledger.groundsLabels(grounds) } });
+      note(this.#ctx, ref, {
+        level: "info",
+        key: "desk.history.opened",
+        params: { grounds: groundsLabels(store, grounds) },
+      });
     }
-    incidents.get(ref).mine = true;
     store.touch("incidents");
     this.showIncident(ref);
-    if (at !== null) this.#ctx.actions.lookAt?.({ at });
-    return incidents.get(ref);
+    if (at !== null) this.#lookAt({ at });
   }
 
-  /** Shows an intervention. */
+  /**
+   * Shows an intervention.
+   * @param {string} ref
+   */
   showIncident(ref) {
     const { store } = this.#ctx;
     if (store.get("incident") === ref) return;
@@ -68,15 +101,26 @@ export class Desk {
     store.set("incident", ref);
   }
 
-  /** Who else is present from now on: the next requests and renewals name them. */
+  /**
+   * Who else is present from now on: the next requests and renewals name them.
+   * @param {string} ref
+   * @param {string[]} names
+   */
   setPresent(ref, names) {
     const incident = this.#ctx.store.get("incidents").get(ref);
     if (incident === undefined || incident.present.join() === names.join()) return;
     incident.present = names;
-    this.#ledger.note(ref, { level: "info", key: names.length > 0 ? "desk.history.present" : "desk.history.present_none", params: { names: names.join(", ") } });
+    note(this.#ctx, ref, {
+      level: "info",
+      key: names.length > 0 ? "desk.history.present" : "desk.history.present_none",
+      params: { names: names.join(", ") },
+    });
   }
 
-  /** Releases all that the signer holds for an intervention and closes it; whoever calls has asked. */
+  /**
+   * Releases all that the signer holds for an intervention and closes it; the caller has asked.
+   * @param {string} ref
+   */
   async closeIncident(ref) {
     const { store, clock } = this.#ctx;
     const incident = store.get("incidents").get(ref);
@@ -84,47 +128,57 @@ export class Desk {
     const own = liveGrants(incident, store.get("grants")).filter((grant) => isMine(grant, store.get("me")));
     const released = await Promise.all(own.map(({ grant }) => this.release(grant)));
     if (released.includes(false)) {
-      this.#ctx.actions.toast({ level: "bad", key: "desk.toast.close_failed", params: { ref } });
+      toast({ level: "bad", key: "desk.toast.close_failed", params: { ref } });
       return;
     }
     incident.closedAt = clock.now();
     incident.cameras = [];
-    this.#ledger.note(ref, { level: "info", key: "desk.history.closed", params: {} });
+    note(this.#ctx, ref, { level: "info", key: "desk.history.closed", params: {} });
     store.set("focused", null);
     store.set("incident", null);
     this.#showSome();
   }
 
-  /** What stands in the way of asking for a camera now; see `rules.obstacle`. */
+  /**
+   * Why a camera cannot be asked for now; see `obstacle`.
+   * @param {string} key
+   */
   mayAsk(key) {
     const { store, clock } = this.#ctx;
     return obstacle({
-      incident: store.get("incidents").get(store.get("incident")) ?? null,
+      incident: shownIncident(store),
       commune: store.get("communes").get(splitKey(key).commune),
       camera: store.get("cameras").get(key),
       now: clock.now(),
       online: store.get("online"),
-      groundsLabel: (id) => this.#ledger.groundsLabel(id),
+      groundsLabel: (id) => groundsLabel(store, id),
       reason: (code) => t(`desk.reason.${code}`),
     });
   }
 
   /**
-   * Asks for cameras: one signed request per commune, all at once. What is granted already is
-   * left out, unless `beside`: for another stream of it.
-   * @returns {Promise<{commune: string, grant?: object, problem?: Problem, waiting?: object}[]>}
+   * Asks for cameras: one signed request per commune, all at once. Cameras that are granted
+   * already are left out, unless `beside`: for another stream of them.
+   * @param {string[]} keys
+   * @param {{duration?: number|null, profile?: "auto"|"sub", beside?: boolean}} [options]
+   * @returns {Promise<Outcome[]>}
    */
   async ask(keys, { duration = null, profile = "auto", beside = false } = {}) {
     const { store } = this.#ctx;
-    const incident = store.get("incidents").get(store.get("incident"));
+    const incident = shownIncident(store);
     if (incident === undefined || incident.closedAt !== null) {
-      this.#ctx.actions.toast({ level: "warn", key: "desk.ask.no_incident", params: {} });
+      toast({ level: "warn", key: "desk.ask.no_incident", params: {} });
       return [];
     }
     const [me, grants] = [store.get("me"), store.get("grants")];
     const waiting = [...store.get("approvals").values()].filter((one) => one.incident === incident.ref);
-    const isAsked = (key) => this.#underWay.has(`${incident.ref} ${key}`) || waiting.some(({ commune, cameras }) => cameras.some((camera) => key === `${commune}/${camera}`));
-    const wanted = beside ? keys : keys.filter((key) => !isAsked(key) && grantOf(key, incident, grants, me) === undefined);
+    /** @param {string} key */
+    const isAsked = (key) =>
+      this.#underWay.has(`${incident.ref} ${key}`) ||
+      waiting.some(({ commune, cameras }) => cameras.some((camera) => key === `${commune}/${camera}`));
+    const wanted = beside
+      ? keys
+      : keys.filter((key) => !isAsked(key) && grantOf(key, incident, grants, me) === undefined);
     for (const key of keys) {
       incident.refusals.delete(key);
       incident.removed.delete(key);
@@ -141,12 +195,28 @@ export class Desk {
     }
   }
 
+  /**
+   * @param {Incident} incident
+   * @param {{commune: string, cameras: string[]}} part
+   * @param {number|null} wish
+   * @param {"auto"|"sub"} profile
+   * @returns {Promise<Outcome>}
+   */
   async #askCommune(incident, { commune, cameras }, wish, profile) {
     const { store } = this.#ctx;
     const seconds = durationFor(store.get("communes").get(commune)?.agreement, wish);
-    const asked = { aud: commune, cameras, grounds: incident.grounds, incident: incident.ref, duration: seconds, profile, present: incident.present };
+    /** @type {RequestClaims} */
+    const asked = {
+      aud: commune,
+      cameras,
+      grounds: incident.grounds,
+      incident: incident.ref,
+      duration: seconds,
+      profile,
+      present: incident.present,
+    };
     try {
-      const answer = await this.#send(asked);
+      const answer = await this.#ctx.api.request(asked);
       if (answer.grant === undefined) {
         this.#approvals.wait(incident.ref, commune, cameras, answer);
         return { commune, waiting: answer };
@@ -158,22 +228,25 @@ export class Desk {
     } catch (error) {
       const problem = Problem.of(error);
       const named = new Map(problem.cameras.map((entry) => [entry.camera, entry]));
-      this.#ledger.tellRefused(incident, commune, cameras.map((camera) => ({ camera, ...named.get(camera) })), problem);
+      this.#ledger.tellRefused(
+        incident,
+        commune,
+        cameras.map((camera) => ({ camera, ...named.get(camera) })),
+        problem,
+      );
       return { commune, problem };
     }
   }
 
-  async #send(asked) {
-    const { signer, api } = this.#ctx;
-    return api.post("requests", await signer.request(asked), JOSE);
-  }
-
-  /** Renews a grant, also a colleague's: same id, URLs and credentials. */
+  /**
+   * Renews a grant, also a colleague's: same id, URLs and credentials. Whether it was done.
+   * @param {string} id
+   */
   async renew(id, { quiet = false } = {}) {
     const { store } = this.#ctx;
     const grant = store.get("grants").get(id);
     const incident = grant && store.get("incidents").get(grant.incident);
-    if (incident === undefined || grant.ended || this.#underWay.has(id)) return false;
+    if (grant === undefined || incident === undefined || grant.ended || this.#underWay.has(id)) return false;
     this.#underWay.add(id);
     try {
       return await this.#renew(incident, grant, quiet);
@@ -182,36 +255,67 @@ export class Desk {
     }
   }
 
+  /**
+   * @param {Incident} incident
+   * @param {Grant} grant
+   * @param {boolean} quiet
+   */
   async #renew(incident, grant, quiet) {
     const { store } = this.#ctx;
     const cameras = grant.granted.filter(({ state }) => state !== "ended").map(({ camera }) => camera);
     const seconds = durationFor(store.get("communes").get(grant.commune)?.agreement, incident.duration);
-    // Whose sub-stream was asked for by name keeps it: its other stream may not be watchable here.
+    // A sub-stream that was asked for by name is kept: the browser may not decode the other one.
     const isSub = grant.granted.some(({ profile, profile_cause: cause }) => profile === "sub" && cause === "asked");
     const profile = isSub ? "sub" : "auto";
-    const asked = { aud: grant.commune, cameras, grounds: grant.grounds, incident: grant.incident, duration: seconds, profile, present: incident.present, renews: grant.grant };
+    /** @type {RequestClaims} */
+    const asked = {
+      aud: grant.commune,
+      cameras,
+      grounds: grant.grounds,
+      incident: grant.incident,
+      duration: seconds,
+      profile,
+      present: incident.present,
+      renews: grant.grant,
+    };
     try {
-      const answer = await this.#send(asked);
+      const answer = await this.#ctx.api.request(asked);
       if (answer.grant === undefined) {
         this.#approvals.wait(incident.ref, grant.commune, cameras, answer);
         return true;
       }
       this.#ledger.takeAnswer(answer);
-      this.#ledger.tellRefused(incident, grant.commune, answer.refused.filter(({ camera }) => cameras.includes(camera)));
-      if (!quiet) this.#ctx.actions.toast({ level: "info", key: "desk.toast.renewed", params: { commune: this.#ledger.communeName(grant.commune) } });
+      this.#ledger.tellRefused(
+        incident,
+        grant.commune,
+        answer.refused.filter(({ camera }) => cameras.includes(camera)),
+      );
+      if (!quiet)
+        toast({
+          level: "info",
+          key: "desk.toast.renewed",
+          params: { commune: communeName(this.#ctx.store, grant.commune) },
+        });
       return true;
     } catch (error) {
       const problem = Problem.of(error);
-      const params = { commune: this.#ledger.communeName(grant.commune), reason: problem.reason };
-      this.#ledger.note(incident.ref, { level: "bad", key: "desk.history.renew_refused", params });
-      this.#ctx.actions.toast({ level: "bad", key: "desk.history.renew_refused", params, detail: this.#ledger.problemText(problem) });
+      const params = { commune: communeName(this.#ctx.store, grant.commune), reason: problem.reason };
+      note(this.#ctx, incident.ref, { level: "bad", key: "desk.history.renew_refused", params });
+      toast({
+        level: "bad",
+        key: "desk.history.renew_refused",
+        params,
+        detail: problemText(problem),
+      });
       return false;
     }
   }
 
   /**
-   * Somebody else sits here: nobody watches under another's name, so all tiles go. They come
+   * Another person signed in: nobody watches under another's name, so all tiles go. They come
    * back in their order with the grants that are taken over.
+   * @param {Operator} from
+   * @param {Operator} to
    */
   changeSeat(from, to) {
     const { store } = this.#ctx;
@@ -219,12 +323,19 @@ export class Desk {
       if (incident.closedAt !== null) continue;
       incident.order = incident.cameras;
       incident.cameras = [];
-      this.#ledger.note(incident.ref, { level: "info", key: "desk.history.seat", params: { from: from.name, to: to.name } });
+      note(this.#ctx, incident.ref, {
+        level: "info",
+        key: "desk.history.seat",
+        params: { from: from.name, to: to.name },
+      });
     }
     store.set("focused", null);
   }
 
-  /** Takes over all of an intervention's grants that others hold. */
+  /**
+   * Takes over all of an intervention's grants that others hold.
+   * @param {string} ref
+   */
   async takeOver(ref) {
     const { store } = this.#ctx;
     const incident = store.get("incidents").get(ref);
@@ -232,10 +343,13 @@ export class Desk {
     if (others.length === 0) return;
     const taken = await Promise.all(others.map(({ grant }) => this.renew(grant, { quiet: true })));
     const n = taken.filter(Boolean).length;
-    if (n > 0) this.#ctx.actions.toast({ level: "info", key: "desk.toast.taken_over", params: { n, ref } });
+    if (n > 0) toast({ level: "info", key: "desk.toast.taken_over", params: { n, ref } });
   }
 
-  /** Gives a grant back; whether it is over. */
+  /**
+   * Gives a grant back; whether it is over.
+   * @param {string} id
+   */
   async release(id) {
     try {
       this.#ledger.takeGrant(await this.#ctx.api.delete(`grants/${id}`));
@@ -244,19 +358,39 @@ export class Desk {
       const problem = Problem.of(error);
       // It is over already.
       if (problem.reason === "grant_unknown" || problem.status === 404) return true;
-      this.#ctx.actions.toast({ level: "bad", key: "desk.toast.release_failed", params: {}, detail: this.#ledger.problemText(problem) });
+      toast({
+        level: "bad",
+        key: "desk.toast.release_failed",
+        params: {},
+        detail: problemText(problem),
+      });
       return false;
     }
   }
 
-  /** Loads what there is; on each connection, and when events were missed. */
+  /** Loads all that the receiver knows; on each connection, and when events were missed. */
   async load() {
     await this.#ledger.load();
     await this.#approvals.resolveAll();
     if (this.#ctx.store.get("incident") === null) this.#showSome();
   }
 
-  /** Takes an event of the receiver. */
+  /**
+   * Forgets why a camera was refused.
+   * @param {string} ref
+   * @param {string} key
+   */
+  dismissRefusal(ref, key) {
+    const { store } = this.#ctx;
+    store.get("incidents").get(ref)?.refusals.delete(key);
+    store.touch("incidents");
+  }
+
+  /**
+   * Takes an event of the receiver.
+   * @param {string} name
+   * @param {any} body
+   */
   takeEvent(name, body) {
     if (name === "request") this.#approvals.resolve(body.request);
     else this.#ledger.takeEvent(name, body);

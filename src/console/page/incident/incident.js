@@ -1,28 +1,46 @@
-// The panel of the intervention that is shown: its grants and their time, what waits, what
-// was refused, its history.
+// The panel of the intervention that is shown: its grants and their time, waiting requests,
+// refusals, its history.
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { countdown, dayAndTime, duration, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
-import { confirm } from "/page/desk/dialog.js";
-import { refill, steady } from "/page/desk/redraw.js";
-import { lineText, reasonText } from "/page/incident/line_text.js";
+import { confirm } from "/page/widget/dialog.js";
+import { refill, steady } from "/page/widget/redraw.js";
+import { lineText, reasonText } from "/page/state/line_text.js";
+import { cameraName, communeName, groundsLabel } from "/page/state/names.js";
 import { openIncidentDialog, openPresentDialog } from "/page/incident/open_dialog.js";
-import { DURATIONS, DEFAULT_DURATION, ENDS_SOON, isMine, liveGrants, openIncidents, splitKey } from "/page/incident/rules.js";
+import {
+  DURATIONS,
+  DEFAULT_DURATION,
+  ENDS_SOON,
+  isMine,
+  liveGrants,
+  openIncidents,
+  splitKey,
+  grantsOf,
+  shownIncident,
+} from "/page/state/rules.js";
+
+/** @typedef {import("/page/core/dom.js").Child} Child */
+/** @typedef {{allLines: boolean, head: string}} PanelView whether all lines are shown, and the head that is drawn */
 
 /** Lines of history shown; the rest on demand. */
 const LINES = 40;
 /** Ended grants shown. */
 const ENDED = 8;
 
-/** Puts the panel into `element`. */
+/**
+ * Puts the panel into `element`.
+ * @param {HTMLElement} element
+ * @param {DeskContext} ctx
+ */
 export function mountIncident(element, ctx) {
   const { store } = ctx;
   const [head, body] = [h("div", { class: "panel-body incident-place" }), h("div", { class: "panel-body" })];
   element.append(head, body);
   const view = { allLines: false, head: "" };
   const draw = steady(() => {
-    const incident = store.get("incidents").get(store.get("incident"));
+    const incident = shownIncident(store);
     drawHead(ctx, incident, { head, view });
     refill(body, ...(incident === undefined ? nothingOpen(ctx) : content(ctx, incident, view, draw)));
     tick(body, ctx);
@@ -31,83 +49,200 @@ export function mountIncident(element, ctx) {
   setInterval(() => tick(body, ctx), 500);
 }
 
-/** The head is drawn anew only if it says something else: an open list would close. */
+/**
+ * The head is drawn again only if it changed: an open list would close.
+ * @param {DeskContext} ctx
+ * @param {Incident|undefined} incident
+ * @param {{head: HTMLElement, view: PanelView}} of
+ */
 function drawHead(ctx, incident, { head, view }) {
   const { ref, grounds, present, closedAt, duration: chosen } = incident ?? {};
-  const shown = JSON.stringify([ref, grounds && ctx.actions.groundsLabel(grounds), present, closedAt, chosen, lang()]);
+  const shown = JSON.stringify([ref, grounds && groundsLabel(ctx.store, grounds), present, closedAt, chosen, lang()]);
   if (shown === view.head) return;
   view.head = shown;
   head.hidden = incident === undefined;
-  refill(head, ...(incident === undefined ? [] : [heading(ctx, incident), incident.closedAt === null ? durationChoice(ctx, incident) : null]));
+  refill(
+    head,
+    ...(incident === undefined
+      ? []
+      : [heading(ctx, incident), incident.closedAt === null ? durationChoice(ctx, incident) : null]),
+  );
 }
 
+/** @param {DeskContext} ctx */
 function nothingOpen(ctx) {
-  return [h("div", { class: "empty stack" },
-    h("h2", { text: t("desk.none.title") }),
-    h("p", { class: "quiet", text: t("desk.none.text") }),
-    h("button", { class: "primary", "data-focus": "new", on: { click: () => openIncidentDialog(ctx) } }, t("desk.open.title"))),
-  section("desk.unit", [unitList(ctx, ctx.actions.showIncident)])];
+  return [
+    h(
+      "div",
+      { class: "empty stack" },
+      h("h2", { text: t("desk.none.title") }),
+      h("p", { class: "quiet", text: t("desk.none.text") }),
+      h(
+        "button",
+        { class: "primary", "data-focus": "new", on: { click: () => openIncidentDialog(ctx) } },
+        t("desk.open.title"),
+      ),
+    ),
+    section("desk.unit", [unitList(ctx.store, (ref) => ctx.desk.showIncident(ref))]),
+  ];
 }
 
-/** The unit's interventions that others hold, to look at or take over. */
-export function unitList(ctx, show) {
-  const { store, actions } = ctx;
+/**
+ * The unit's interventions that others hold, to look at or take over.
+ * @param {PageStore} store
+ * @param {(ref: string) => void} show
+ */
+export function unitList(store, show) {
   const grants = store.get("grants");
   const { unit } = openIncidents(store.get("incidents"), grants);
   if (unit.length === 0) return h("p", { class: "quiet small", text: t("desk.unit_none") });
-  const line = (incident) => h("li", {}, h("button", { class: "unit-incident", "data-testid": "unit-incident", dataset: { ref: incident.ref, focus: `unit-${incident.ref}` }, on: { click: () => show(incident.ref) } },
-    h("strong", { class: "mono", text: incident.ref }),
-    h("span", { class: "small quiet", text: [actions.groundsLabel(incident.grounds), ...new Set(liveGrants(incident, grants).map(({ operator }) => operator.name))].join(" · ") })));
+  /** @param {Incident} incident */
+  const line = (incident) =>
+    h(
+      "li",
+      {},
+      h(
+        "button",
+        {
+          class: "unit-incident",
+          "data-testid": "unit-incident",
+          dataset: { ref: incident.ref, focus: `unit-${incident.ref}` },
+          on: { click: () => show(incident.ref) },
+        },
+        h("strong", { class: "mono", text: incident.ref }),
+        h("span", {
+          class: "small quiet",
+          text: [
+            groundsLabel(store, incident.grounds),
+            ...new Set(liveGrants(incident, grants).map(({ operator }) => operator.name)),
+          ].join(" · "),
+        }),
+      ),
+    );
   return h("ul", { class: "stack" }, ...unit.map(line));
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ * @param {PanelView} view
+ * @param {() => void} draw
+ */
 function content(ctx, incident, view, draw) {
   const { store } = ctx;
-  const all = [...incident.grants].map((id) => store.get("grants").get(id)).filter(Boolean);
+  const all = grantsOf(incident, store.get("grants"));
   const live = liveGrants(incident, store.get("grants"));
-  const ended = all.filter((grant) => grant.ended).sort((one, other) => Date.parse(other.ended.at) - Date.parse(one.ended.at));
+  const ended = all
+    .flatMap(({ ended, ...grant }) => (ended ? [{ ...grant, ended }] : []))
+    .sort((one, other) => Date.parse(other.ended.at) - Date.parse(one.ended.at));
   const waiting = [...store.get("approvals").values()].filter((one) => one.incident === incident.ref);
   return [
     handover(ctx, incident, live),
-    section("desk.grants", [
-      ...groups(live).map((grants) => grantRow(ctx, grants)),
-      ...waiting.map((one) => waitingRow(ctx, one)),
-      live.length + waiting.length === 0 ? h("p", { class: "quiet small", text: t("desk.grants_none") }) : null,
-    ], renewAll(ctx, live)),
-    incident.refusals.size > 0 ? section("desk.refused", [...incident.refusals].map((entry) => refusalRow(ctx, incident, entry))) : null,
-    ended.length > 0 ? section("desk.ended", ended.slice(0, ENDED).map((grant) => endedRow(ctx, grant))) : null,
-    history(ctx, incident, view, draw),
+    section(
+      "desk.grants",
+      [
+        ...groups(live).map((grants) => grantRow(ctx, grants)),
+        ...waiting.map((one) => waitingRow(ctx, one)),
+        live.length + waiting.length === 0 ? h("p", { class: "quiet small", text: t("desk.grants_none") }) : null,
+      ],
+      renewAll(ctx, live),
+    ),
+    incident.refusals.size > 0
+      ? section(
+          "desk.refused",
+          [...incident.refusals].map((entry) => refusalRow(ctx, incident, entry)),
+        )
+      : null,
+    ended.length > 0
+      ? section(
+          "desk.ended",
+          ended.slice(0, ENDED).map((grant) => endedRow(ctx, grant)),
+        )
+      : null,
+    history(incident, view, draw),
   ];
 }
 
+/**
+ * @param {string} titleKey
+ * @param {Child[]} children
+ * @param {Child} [action]
+ */
 function section(titleKey, children, action = null) {
-  return h("section", { class: "block" }, h("div", { class: "block-head" }, h("h3", { text: t(titleKey) }), action), ...children);
+  return h(
+    "section",
+    { class: "block" },
+    h("div", { class: "block-head" }, h("h3", { text: t(titleKey) }), action),
+    ...children,
+  );
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ */
 function heading(ctx, incident) {
   const now = ctx.clock.now();
-  const change = h("button", { class: "plain link", "data-testid": "change-present", "data-focus": "present", "aria-label": t("desk.change_present"), on: { click: () => openPresentDialog(ctx, incident) } }, t("desk.change"));
+  const change = h(
+    "button",
+    {
+      class: "plain link",
+      "data-testid": "change-present",
+      "data-focus": "present",
+      "aria-label": t("desk.change_present"),
+      on: { click: () => openPresentDialog(ctx, incident) },
+    },
+    t("desk.change"),
+  );
+  /** @type {[string, Child[]][]} */
   const facts = [
-    [t("desk.fact.grounds"), [ctx.actions.groundsLabel(incident.grounds)]],
+    [t("desk.fact.grounds"), [groundsLabel(ctx.store, incident.grounds)]],
     [t("desk.fact.opened"), [dayAndTime(incident.openedAt, now, lang())]],
-    [t("desk.fact.present"), [incident.present.join(", ") || t("desk.fact.nobody"), " ", incident.closedAt === null ? change : null]],
+    [
+      t("desk.fact.present"),
+      [incident.present.join(", ") || t("desk.fact.nobody"), " ", incident.closedAt === null ? change : null],
+    ],
   ];
-  return h("header", { class: "incident-head" },
-    h("div", { class: "row" },
+  return h(
+    "header",
+    { class: "incident-head" },
+    h(
+      "div",
+      { class: "row" },
       h("h2", { class: "grow mono", text: incident.ref }),
       incident.closedAt === null
-        ? h("button", { "data-testid": "close-incident", "data-focus": "close", on: { click: () => closeAfterAsking(ctx, incident) } }, t("desk.close_incident"))
-        : h("span", { class: "chip", text: t("desk.closed") })),
-    h("dl", { class: "facts small" }, ...facts.flatMap(([term, parts]) => [h("dt", { text: term }), h("dd", {}, ...parts)])));
+        ? h(
+            "button",
+            {
+              "data-testid": "close-incident",
+              "data-focus": "close",
+              on: { click: () => closeAfterAsking(ctx, incident) },
+            },
+            t("desk.close_incident"),
+          )
+        : h("span", { class: "chip", text: t("desk.closed") }),
+    ),
+    h(
+      "dl",
+      { class: "facts small" },
+      ...facts.flatMap(([term, parts]) => [h("dt", { text: term }), h("dd", {}, ...parts)]),
+    ),
+  );
 }
 
-/** Asks once, then releases all. */
+/**
+ * Asks once, then releases all.
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ */
 async function closeAfterAsking(ctx, incident) {
   const live = liveGrants(incident, ctx.store.get("grants"));
   const me = ctx.store.get("me");
   const own = live.filter((grant) => isMine(grant, me));
   const others = live.length - own.length;
-  const lines = own.map((grant) => t("desk.close_line", { commune: ctx.actions.communeName(grant.commune), n: openCameras(grant).length }));
+  const lines = own.map((grant) =>
+    t("desk.close_line", { commune: communeName(ctx.store, grant.commune), n: openCameras(grant).length }),
+  );
   if (others > 0) lines.push(t("desk.close_others", { n: others }));
   const sure = await confirm({
     title: t("desk.close_title", { ref: incident.ref }),
@@ -116,121 +251,284 @@ async function closeAfterAsking(ctx, incident) {
     action: t("desk.close_incident"),
     testid: "close-dialog",
   });
-  if (sure) await ctx.actions.closeIncident(incident.ref);
+  if (sure) await ctx.desk.closeIncident(incident.ref);
 }
 
-/** What a colleague holds, and the one press that takes it over. */
+/**
+ * The grants that a colleague holds, and the button that takes them over.
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ * @param {Grant[]} live
+ */
 function handover(ctx, incident, live) {
   const others = live.filter((grant) => !isMine(grant, ctx.store.get("me")));
   if (others.length === 0) return null;
   const names = [...new Set(others.map(({ operator }) => operator.name))].join(", ");
-  return h("div", { class: "notice" },
+  return h(
+    "div",
+    { class: "notice" },
     h("p", { text: t("desk.handover", { n: others.length, names }) }),
-    h("button", { class: "primary", "data-testid": "take-over", "data-focus": "take-over", on: { click: () => ctx.actions.takeOver(incident.ref) } },
-      t("desk.take_over"), " ", h("kbd", { text: "T" })));
+    h(
+      "button",
+      {
+        class: "primary",
+        "data-testid": "take-over",
+        "data-focus": "take-over",
+        on: { click: () => ctx.desk.takeOver(incident.ref) },
+      },
+      t("desk.take_over"),
+      " ",
+      h("kbd", { text: "T" }),
+    ),
+  );
 }
 
-/** One press for all communes, where there are several. */
+/**
+ * One button for all communes, where there are several.
+ * @param {DeskContext} ctx
+ * @param {Grant[]} live
+ */
 function renewAll(ctx, live) {
   const own = live.filter((grant) => isMine(grant, ctx.store.get("me")));
   if (groups(own).length < 2) return null;
-  return h("button", { class: "small", "data-testid": "renew-all", "data-focus": "renew-all", on: { click: () => own.forEach(({ grant }) => ctx.actions.renew(grant)) } }, t("desk.renew_all"));
+  return h(
+    "button",
+    {
+      class: "small",
+      "data-testid": "renew-all",
+      "data-focus": "renew-all",
+      on: { click: () => own.forEach(({ grant }) => ctx.desk.renew(grant)) },
+    },
+    t("desk.renew_all"),
+  );
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ */
 function durationChoice(ctx, incident) {
   const chosen = incident.duration ?? DEFAULT_DURATION;
-  const options = DURATIONS.map((seconds) => h("option", { value: seconds, text: duration(seconds, lang()), selected: seconds === chosen }));
-  const change = (event) => {
-    incident.duration = Number(event.target.value);
+  const options = DURATIONS.map((seconds) =>
+    h("option", { value: seconds, text: duration(seconds, lang()), selected: seconds === chosen }),
+  );
+  const change = () => {
+    incident.duration = Number(select.value);
     ctx.store.touch("incidents");
   };
-  return h("label", { class: "row small inline-field" },
+  const select = h("select", { "data-testid": "duration", "data-focus": "duration", on: { change } }, ...options);
+  return h(
+    "label",
+    { class: "row small inline-field" },
     h("span", { class: "quiet", text: t("desk.ask_for") }),
-    h("select", { "data-testid": "duration", "data-focus": "duration", on: { change } }, ...options));
+    select,
+  );
 }
 
+/** @param {Grant} grant */
 function openCameras(grant) {
   return grant.granted.filter(({ state }) => state !== "ended");
 }
 
-/** Live grants by commune and by who holds them: what is renewed and released together. */
+/**
+ * Live grants by commune and by holder: each group is renewed and released together.
+ * @param {Grant[]} live
+ */
 function groups(live) {
-  const found = new Map();
-  for (const grant of live) {
-    const name = `${grant.commune} ${grant.operator.number} ${grant.operator.unit}`;
-    if (!found.has(name)) found.set(name, []);
-    found.get(name).push(grant);
-  }
+  const found = Map.groupBy(live, ({ commune, operator }) => `${commune} ${operator.number} ${operator.unit}`);
   return [...found.values()];
 }
 
-/** The grants of one commune, the one that ends soonest first. */
+/**
+ * The grants of one commune, the one that ends soonest first.
+ * @param {DeskContext} ctx
+ * @param {Grant[]} grants
+ */
 function grantRow(ctx, grants) {
-  const { actions, store } = ctx;
+  const { store, desk } = ctx;
   const [soonest] = grants;
   const mine = isMine(soonest, store.get("me"));
   const commune = store.get("communes").get(soonest.commune);
-  const name = actions.communeName(soonest.commune);
+  const name = communeName(store, soonest.commune);
   const count = t("desk.cameras", { n: grants.reduce((sum, grant) => sum + openCameras(grant).length, 0) });
+  /** @param {(grant: string) => unknown} act */
   const each = (act) => () => grants.forEach(({ grant }) => act(grant));
   const id = soonest.grant;
-  return h("article", { class: "grant", "data-testid": "grant", dataset: { grant: grants.map(({ grant }) => grant).join(" "), commune: soonest.commune, expires: soonest.expires } },
-    h("div", { class: "row" },
+  return h(
+    "article",
+    {
+      class: "grant",
+      "data-testid": "grant",
+      dataset: {
+        grant: grants.map(({ grant }) => grant).join(" "),
+        commune: soonest.commune,
+        expires: soonest.expires,
+      },
+    },
+    h(
+      "div",
+      { class: "row" },
       h("h4", { class: "grow", text: name }),
       commune && !commune.online ? h("span", { class: "chip bad", text: t("desk.link_lost") }) : null,
-      h("span", { class: "time-left", "data-testid": "time-left", title: t("desk.ends_at", { time: timeOfDay(Date.parse(soonest.expires)) }) })),
+      h("span", {
+        class: "time-left",
+        "data-testid": "time-left",
+        title: t("desk.ends_at", { time: timeOfDay(Date.parse(soonest.expires)) }),
+      }),
+    ),
     h("p", { class: "small quiet", text: mine ? count : `${count} · ${soonest.operator.name}` }),
     cameraStates(ctx, grants),
-    h("div", { class: "row" },
-      h("button", { "data-testid": "renew", "data-focus": `renew-${id}`, "aria-label": `${t(mine ? "desk.renew" : "desk.take_over")} ${name}`, on: { click: each(actions.renew) } },
-        t(mine ? "desk.renew" : "desk.take_over")),
-      h("button", { class: "plain", "data-testid": "release", "data-focus": `release-${id}`, "aria-label": `${t("desk.release")} ${name}`, on: { click: each(actions.release) } }, t("desk.release"))));
+    h(
+      "div",
+      { class: "row" },
+      h(
+        "button",
+        {
+          "data-testid": "renew",
+          "data-focus": `renew-${id}`,
+          "aria-label": `${t(mine ? "desk.renew" : "desk.take_over")} ${name}`,
+          on: { click: each((grant) => desk.renew(grant)) },
+        },
+        t(mine ? "desk.renew" : "desk.take_over"),
+      ),
+      h(
+        "button",
+        {
+          class: "plain",
+          "data-testid": "release",
+          "data-focus": `release-${id}`,
+          "aria-label": `${t("desk.release")} ${name}`,
+          on: { click: each((grant) => desk.release(grant)) },
+        },
+        t("desk.release"),
+      ),
+    ),
+  );
 }
 
-/** Cameras that do not simply run, with the reason. */
+/**
+ * Cameras that are neither live nor starting, with the reason.
+ * @param {DeskContext} ctx
+ * @param {Grant[]} grants
+ */
 function cameraStates(ctx, grants) {
-  const odd = grants.flatMap((grant) => grant.granted.map((entry) => ({ ...entry, key: `${grant.commune}/${entry.camera}` })))
+  const odd = grants
+    .flatMap((grant) => grant.granted.map((entry) => ({ ...entry, key: `${grant.commune}/${entry.camera}` })))
     .filter(({ state }) => state !== "live" && state !== "starting");
   if (odd.length === 0) return null;
-  return h("ul", { class: "lines small" }, ...odd.map(({ key, state, reason, detail }) => h("li", { class: state === "late" || state === "retrying" ? "warn" : "bad", title: detail ?? "" },
-    h("strong", { text: ctx.actions.cameraName(key) }),
-    ` ${t(`desk.state.${state}`)}${reason ? ` (${reasonText(reason)})` : ""}`)));
+  return h(
+    "ul",
+    { class: "lines small" },
+    ...odd.map(({ key, state, reason, detail }) =>
+      h(
+        "li",
+        { class: state === "late" || state === "retrying" ? "warn" : "bad", title: detail ?? "" },
+        h("strong", { text: cameraName(ctx.store, key) }),
+        ` ${t(`desk.state.${state}`)}${reason ? ` (${reasonText(reason)})` : ""}`,
+      ),
+    ),
+  );
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Approval} approval
+ */
 function waitingRow(ctx, { request, commune, cameras, approve_by: by }) {
-  return h("article", { class: "grant waiting", "data-testid": "approval", dataset: { request, expires: by ?? "" } },
-    h("div", { class: "row" },
-      h("h4", { class: "grow", text: ctx.actions.communeName(commune) }),
-      h("span", { class: "time-left" })),
-    h("p", { class: "small", text: t("desk.waits", { n: cameras.length }) }));
+  return h(
+    "article",
+    { class: "grant waiting", "data-testid": "approval", dataset: { request, expires: by ?? "" } },
+    h(
+      "div",
+      { class: "row" },
+      h("h4", { class: "grow", text: communeName(ctx.store, commune) }),
+      h("span", { class: "time-left" }),
+    ),
+    h("p", { class: "small", text: t("desk.waits", { n: cameras.length }) }),
+  );
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ * @param {[string, Why]} refusal
+ */
 function refusalRow(ctx, incident, [key, { reason, detail }]) {
-  const name = ctx.actions.cameraName(key);
-  return h("article", { class: "grant refused", "data-testid": "refusal", dataset: { camera: key, reason } },
-    h("div", { class: "row" },
+  const name = cameraName(ctx.store, key);
+  return h(
+    "article",
+    { class: "grant refused", "data-testid": "refusal", dataset: { camera: key, reason: String(reason) } },
+    h(
+      "div",
+      { class: "row" },
       h("h4", { class: "grow", text: name }),
-      h("span", { class: "quiet small", text: ctx.actions.communeName(splitKey(key).commune) })),
+      h("span", { class: "quiet small", text: communeName(ctx.store, splitKey(key).commune) }),
+    ),
     h("p", { class: "small", text: reasonText(reason) }),
     detail ? h("p", { class: "small quiet", lang: "en", text: detail }) : null,
-    h("div", { class: "row" },
-      h("button", { "data-focus": `again-${key}`, "aria-label": `${t("desk.again")} ${name}`, on: { click: () => ctx.actions.ask([key]) } }, t("desk.again")),
-      h("button", { class: "plain", "data-focus": `dismiss-${key}`, "aria-label": `${t("desk.dismiss")} ${name}`, on: { click: () => ctx.actions.dismissRefusal(incident.ref, key) } }, t("desk.dismiss"))));
+    h(
+      "div",
+      { class: "row" },
+      h(
+        "button",
+        {
+          "data-focus": `again-${key}`,
+          "aria-label": `${t("desk.again")} ${name}`,
+          on: { click: () => ctx.desk.ask([key]) },
+        },
+        t("desk.again"),
+      ),
+      h(
+        "button",
+        {
+          class: "plain",
+          "data-focus": `dismiss-${key}`,
+          "aria-label": `${t("desk.dismiss")} ${name}`,
+          on: { click: () => ctx.desk.dismissRefusal(incident.ref, key) },
+        },
+        t("desk.dismiss"),
+      ),
+    ),
+  );
 }
 
+/**
+ * @param {DeskContext} ctx
+ * @param {Grant & Required<Pick<Grant, "ended">>} grant
+ */
 function endedRow(ctx, grant) {
   const { reason, at } = grant.ended;
   const keys = grant.granted.map(({ camera }) => `${grant.commune}/${camera}`);
-  const name = ctx.actions.communeName(grant.commune);
-  return h("article", { class: "grant over", "data-testid": "grant-ended", dataset: { grant: grant.grant, reason } },
-    h("div", { class: "row" },
+  const name = communeName(ctx.store, grant.commune);
+  return h(
+    "article",
+    { class: "grant over", "data-testid": "grant-ended", dataset: { grant: grant.grant, reason } },
+    h(
+      "div",
+      { class: "row" },
       h("h4", { class: "grow", text: name }),
-      h("span", { class: "quiet small", text: timeOfDay(Date.parse(at)) })),
+      h("span", { class: "quiet small", text: timeOfDay(Date.parse(at)) }),
+    ),
     h("p", { class: reason === "grant_released" ? "small quiet" : "small bad", text: reasonText(reason) }),
-    h("button", { class: "plain", "data-focus": `reask-${grant.grant}`, "aria-label": `${t("desk.again")} ${name}`, on: { click: () => ctx.actions.ask(keys) } }, t("desk.again")));
+    h(
+      "button",
+      {
+        class: "plain",
+        "data-focus": `reask-${grant.grant}`,
+        "aria-label": `${t("desk.again")} ${name}`,
+        on: { click: () => ctx.desk.ask(keys) },
+      },
+      t("desk.again"),
+    ),
+  );
 }
 
-function history(ctx, incident, view, draw) {
+/**
+ * @param {Incident} incident
+ * @param {PanelView} view
+ * @param {() => void} draw
+ */
+function history(incident, view, draw) {
   const newest = [...incident.history].reverse();
   const shown = view.allLines ? newest : newest.slice(0, LINES);
   const more = newest.length - shown.length;
@@ -238,22 +536,48 @@ function history(ctx, incident, view, draw) {
     view.allLines = true;
     draw();
   };
-  return h("section", { class: "block" },
+  return h(
+    "section",
+    { class: "block" },
     h("h3", { text: t("desk.history.title") }),
-    h("ol", { class: "history small", "data-testid": "history" }, ...shown.map((line) => h("li", { class: line.level, "data-key": line.key },
-      h("time", { datetime: new Date(line.at).toISOString(), title: utcTimeOfDay(line.at), text: timeOfDay(line.at) }),
-      h("span", { text: lineText(line) })))),
-    more > 0 ? h("button", { class: "plain", "data-focus": "more", on: { click: showAll } }, t("desk.history.more", { n: more })) : null);
+    h(
+      "ol",
+      { class: "history small", "data-testid": "history" },
+      ...shown.map((line) =>
+        h(
+          "li",
+          { class: line.level, "data-key": line.key },
+          h("time", {
+            datetime: new Date(line.at).toISOString(),
+            title: utcTimeOfDay(line.at),
+            text: timeOfDay(line.at),
+          }),
+          h("span", { text: lineText(line) }),
+        ),
+      ),
+    ),
+    more > 0
+      ? h(
+          "button",
+          { class: "plain", "data-focus": "more", on: { click: showAll } },
+          t("desk.history.more", { n: more }),
+        )
+      : null,
+  );
 }
 
-/** Times alone: nothing else is redrawn each second. */
+/**
+ * Only the times: nothing else is redrawn each second.
+ * @param {HTMLElement} body
+ * @param {DeskContext} ctx
+ */
 function tick(body, ctx) {
   const now = ctx.clock.now();
-  for (const row of body.querySelectorAll("[data-expires]")) {
-    const left = Date.parse(row.dataset.expires) - now;
+  for (const row of /** @type {NodeListOf<HTMLElement>} */ (body.querySelectorAll("[data-expires]"))) {
+    const left = Date.parse(row.dataset.expires ?? "") - now;
     const place = row.querySelector(".time-left");
     const text = Number.isFinite(left) ? countdown(left) : "–";
-    if (place.textContent !== text) place.textContent = text;
+    if (place && place.textContent !== text) place.textContent = text;
     row.classList.toggle("ends-soon", left < ENDS_SOON);
   }
 }

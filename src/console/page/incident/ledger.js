@@ -1,10 +1,13 @@
-// What is known of grants, communes and cameras, and how it comes into the store: loaded on
-// each connection, then by events. Whatever changes is told in the intervention's history.
+// Takes grants, communes and cameras into the store: loaded on each connection, then by events.
+// Every change is told in the intervention's history.
 
 import { Problem } from "/page/core/api.js";
-import { lang, t } from "/page/core/text.js";
-import * as records from "/page/incident/records.js";
-import { changes, grantOf, isMine, liveGrants, newIncident, splitKey } from "/page/incident/rules.js";
+import { t } from "/page/core/text.js";
+import { problemText } from "/page/state/line_text.js";
+import { cameraName, communeName } from "/page/state/names.js";
+import { note } from "/page/state/records.js";
+import { changes, grantOf, isMine, liveGrants, newIncident } from "/page/state/rules.js";
+import { toast } from "/page/widget/toasts.js";
 
 /** Most cameras that one call fetches (the API's own bound). */
 const CAMERAS_MOST = 10_000;
@@ -12,72 +15,35 @@ const CAMERAS_MOST = 10_000;
 /** Takes what the receiver says into the store. */
 export class Ledger {
   #ctx;
+  #release;
+  /** @type {Set<string>} */
   #loadedCommunes = new Set();
 
-  constructor(ctx) {
+  /**
+   * @param {Context} ctx
+   * @param {{release: (grant: string) => Promise<boolean>}} on gives a grant back
+   */
+  constructor(ctx, { release }) {
     this.#ctx = ctx;
-  }
-
-  /** Adds a line to an intervention's history. */
-  note(ref, { level, key, params }) {
-    const { store, clock } = this.#ctx;
-    const incident = store.get("incidents").get(ref);
-    if (incident === undefined) return;
-    records.addLine(incident, { at: clock.now(), level, key, params });
-    store.touch("incidents");
-  }
-
-  /** Forgets why a camera was refused. */
-  dismissRefusal(ref, key) {
-    this.#ctx.store.get("incidents").get(ref)?.refusals.delete(key);
-    this.#ctx.store.touch("incidents");
-  }
-
-  /** What a problem means and what to do, in the page's language. */
-  problemText({ title, title_fr: french, detail, reason }) {
-    const sentence = (lang() === "fr" ? french : title) || t(`desk.reason.${reason}`);
-    const text = sentence.charAt(0).toUpperCase() + sentence.slice(1);
-    return detail && detail !== title ? `${text} (${detail})` : `${text}.`;
-  }
-
-  /** The label of grounds in the page's language. */
-  groundsLabel(id) {
-    return this.groundsLabels(id)[lang()];
-  }
-
-  /** Its labels in both languages; the id where no agreement has it. */
-  groundsLabels(id) {
-    for (const { agreement } of this.#ctx.store.get("communes").values()) {
-      const found = agreement?.grounds.find((grounds) => grounds.id === id);
-      if (found) return { fr: found.fr, en: found.en };
-    }
-    return { fr: id, en: id };
-  }
-
-  /** A commune's name, its id while that is not known. */
-  communeName(id) {
-    return this.#ctx.store.get("communes").get(id)?.name ?? id;
-  }
-
-  /** A camera's name, its id while that is not known. */
-  cameraName(key) {
-    return this.#ctx.store.get("cameras").get(key)?.name ?? splitKey(key).camera;
+    this.#release = release;
   }
 
   /** Loads communes and grants; on each connection, and when events were missed. */
   async load() {
     const { api, store } = this.#ctx;
+    /** @type {[Commune[], Grant[]]} */
     const [communes, grants] = await Promise.all([api.get("communes"), api.get("grants")]);
     const before = store.get("communes");
     store.set("communes", new Map(communes.map((commune) => [commune.commune, named(commune, before)])));
     const live = new Set(grants.map(({ grant }) => grant));
     for (const grant of grants) this.takeGrant(grant);
-    // What ended meanwhile is no longer in the list; its end is told one by one.
+    // Grants that ended meanwhile are no longer in the list; their ends are told one by one.
     const gone = [...store.get("grants").values()].filter(({ grant, ended }) => !ended && !live.has(grant));
     await Promise.all(gone.map((grant) => this.#reload(grant)));
     for (const commune of store.get("communes").values()) this.#tellCommune(before.get(commune.commune), commune);
   }
 
+  /** @param {Grant} grant */
   async #reload(grant) {
     const { api, clock } = this.#ctx;
     try {
@@ -90,40 +56,56 @@ export class Ledger {
     }
   }
 
-  /** Takes an event of the receiver. */
+  /**
+   * Takes an event of the receiver.
+   * @param {string} name
+   * @param {any} body
+   */
   takeEvent(name, body) {
     const { store } = this.#ctx;
     if (name === "grant") this.takeGrant(body);
     if (name !== "commune") return;
     const communes = store.get("communes");
     const before = communes.get(body.commune);
-    communes.set(body.commune, named(body, communes));
+    const commune = named(body, communes);
+    communes.set(body.commune, commune);
     store.touch("communes");
     this.#loadedCommunes.delete(body.commune);
-    this.#tellCommune(before, communes.get(body.commune));
+    this.#tellCommune(before, commune);
   }
 
-  /** Tells that a commune is lost or back, where it concerns an intervention. */
+  /**
+   * Tells that a commune is lost or back, where it concerns an intervention.
+   * @param {Commune|undefined} before
+   * @param {Commune} now
+   */
   #tellCommune(before, { commune, name, online }) {
     if (before === undefined || before.online === online) return;
     const { store } = this.#ctx;
-    const [key, level] = online ? ["desk.history.commune_back", "info"] : ["desk.history.commune_lost", "bad"];
+    const key = online ? "desk.history.commune_back" : "desk.history.commune_lost";
+    const level = online ? "info" : "bad";
     let concerned = false;
     for (const incident of store.get("incidents").values()) {
       if (!liveGrants(incident, store.get("grants")).some((grant) => grant.commune === commune)) continue;
       concerned = true;
-      this.note(incident.ref, { level, key, params: { commune: name } });
+      note(this.#ctx, incident.ref, { level, key, params: { commune: name } });
     }
-    if (concerned) this.#ctx.actions.toast({ level, key, params: { commune: name } });
+    if (concerned) toast({ level, key, params: { commune: name } });
   }
 
-  /** Takes a grant that answers a request, unless events, which are faster, told of it already. */
+  /**
+   * Takes a grant that answers a request, unless an event, which is faster, brought it already.
+   * @param {Grant} grant
+   */
   takeAnswer(grant) {
     const known = this.#ctx.store.get("grants").get(grant.grant);
     if (known === undefined || known.proof !== grant.proof) this.takeGrant(grant);
   }
 
-  /** Takes the newest view of a grant: into the store, its intervention, history. */
+  /**
+   * Takes the newest view of a grant: into the store, its intervention, history.
+   * @param {Grant} grant
+   */
   takeGrant(grant) {
     const { store, clock } = this.#ctx;
     const [grants, incidents, me] = [store.get("grants"), store.get("incidents"), store.get("me")];
@@ -140,31 +122,46 @@ export class Ledger {
       incidents.set(grant.incident, incident);
     }
     if (incident === undefined) return;
-    // After a reload the grant is not new, only known anew: its history is there.
+    // After a reload the grant is only new to the store: its history is there.
     const isKnown = before === undefined && incident.history.some(({ params }) => params?.grant === grant.grant);
     incident.grants.add(grant.grant);
     if (isMine(grant, me) && incident.closedAt === null) {
       incident.mine = true;
       this.#showCameras(incident, grant);
     }
-    for (const note of isKnown ? [] : changes(before, grant, (key) => this.cameraName(key))) this.#tell(incident, grant, note);
+    for (const note of isKnown ? [] : changes(before, grant, (key) => cameraName(this.#ctx.store, key)))
+      this.#tell(incident, grant, note);
     store.touch("grants");
     store.touch("incidents");
     this.#loadCameras(grant.commune);
   }
 
-  /** Approved after the intervention was closed here: given back at once. */
+  /**
+   * Whether it was approved after the intervention was closed here; then it is given back at once.
+   * @param {Incident|undefined} incident
+   * @param {Grant} grant
+   */
   #comesTooLate(incident, grant) {
-    const { store, actions } = this.#ctx;
+    const { store } = this.#ctx;
     if (!incident?.closedAt || grant.ended || !isMine(grant, store.get("me"))) return false;
-    const waited = [...store.get("approvals").values()].some((one) => one.incident === grant.incident && one.commune === grant.commune);
+    const waited = [...store.get("approvals").values()].some(
+      (one) => one.incident === grant.incident && one.commune === grant.commune,
+    );
     if (!waited) return false;
     incident.grants.add(grant.grant);
-    this.note(incident.ref, { level: "info", key: "desk.history.too_late", params: { commune: this.communeName(grant.commune), grant: grant.grant } });
-    actions.release(grant.grant);
+    note(this.#ctx, incident.ref, {
+      level: "info",
+      key: "desk.history.too_late",
+      params: { commune: communeName(this.#ctx.store, grant.commune), grant: grant.grant },
+    });
+    this.#release(grant.grant);
     return true;
   }
 
+  /**
+   * @param {Incident} incident
+   * @param {Grant} grant
+   */
   #showCameras(incident, grant) {
     for (const { camera, state } of grant.granted) {
       const key = `${grant.commune}/${camera}`;
@@ -172,59 +169,98 @@ export class Ledger {
       incident.refusals.delete(key);
       if (!incident.cameras.includes(key)) incident.cameras.push(key);
     }
-    if (incident.order.length > 0) incident.cameras.sort((one, other) => rank(incident.order, one) - rank(incident.order, other));
+    if (incident.order.length > 0)
+      incident.cameras.sort((one, other) => rank(incident.order, one) - rank(incident.order, other));
   }
 
+  /**
+   * @param {Incident} incident
+   * @param {Grant} grant
+   * @param {Note} line
+   */
   #tell(incident, grant, { level, key, params }) {
-    const told = { ...params, commune: this.communeName(params.commune ?? grant.commune), grant: grant.grant };
-    this.note(incident.ref, { level, key, params: told });
+    const told = { ...params, commune: communeName(this.#ctx.store, grant.commune), grant: grant.grant };
+    note(this.#ctx, incident.ref, { level, key, params: told });
     const isLost = key === "desk.history.taken_over" && !isMine(grant, this.#ctx.store.get("me"));
-    if (level === "bad" || isLost) this.#ctx.actions.toast({ level: isLost ? "warn" : level, key, params: told, detail: `${t("desk.incident")} ${incident.ref}` });
+    if (level === "bad" || isLost)
+      toast({
+        level: isLost ? "warn" : level,
+        key,
+        params: told,
+        detail: `${t("desk.incident")} ${incident.ref}`,
+      });
   }
 
-  /** A commune's cameras with their names, once; again after it said that something changed. */
+  /**
+   * Loads a commune's cameras with their names, once; again after the commune reports a change.
+   * @param {string} commune
+   */
   async #loadCameras(commune) {
     if (this.#loadedCommunes.has(commune)) return;
     this.#loadedCommunes.add(commune);
     const { api, store } = this.#ctx;
     try {
+      /** @type {CameraAnswer[]} */
       const found = await api.get(`cameras?commune=${encodeURIComponent(commune)}&limit=${CAMERAS_MOST}`);
       const cameras = store.get("cameras");
-      for (const camera of found) cameras.set(`${camera.commune}/${camera.camera}`, { ...camera, key: `${camera.commune}/${camera.camera}` });
+      for (const camera of found)
+        cameras.set(`${camera.commune}/${camera.camera}`, { ...camera, key: `${camera.commune}/${camera.camera}` });
       store.touch("cameras");
     } catch {
       this.#loadedCommunes.delete(commune);
     }
   }
 
-  /** Cameras that were not granted leave the mosaic; why stays with the intervention. */
+  /**
+   * Cameras that were not granted leave the mosaic; the reasons stay with the intervention.
+   * @param {Incident} incident
+   * @param {string} commune
+   * @param {RefusedCamera[]} refused
+   * @param {Problem|null} [problem] with all of them
+   */
   tellRefused(incident, commune, refused, problem = null) {
     if (refused.length === 0) return;
     const { store, clock } = this.#ctx;
     for (const { camera, reason, detail } of refused) {
       const key = `${commune}/${camera}`;
-      const why = problem === null ? { reason, detail } : { reason: reason ?? problem.reason, detail: detail ?? problem.detail };
+      const why =
+        problem === null
+          ? { reason: reason ?? null, detail }
+          : { reason: reason ?? problem.reason, detail: detail ?? problem.detail };
       incident.refusals.set(key, { ...why, at: clock.now() });
       // A refused renewal leaves what runs.
       const runs = grantOf(key, incident, store.get("grants"), store.get("me")) !== undefined;
       if (!runs) incident.cameras = incident.cameras.filter((other) => other !== key);
     }
     const { reason } = problem ?? refused[0];
-    const cameras = refused.map(({ camera }) => this.cameraName(`${commune}/${camera}`)).join(", ");
-    const params = { commune: this.communeName(commune), cameras, reason, n: refused.length };
-    this.note(incident.ref, { level: "bad", key: "desk.history.refused", params });
-    this.#ctx.actions.toast({ level: "bad", key: "desk.history.refused", params, detail: problem ? this.problemText(problem) : "" });
+    const cameras = refused.map(({ camera }) => cameraName(this.#ctx.store, `${commune}/${camera}`)).join(", ");
+    const params = { commune: communeName(this.#ctx.store, commune), cameras, reason, n: refused.length };
+    note(this.#ctx, incident.ref, { level: "bad", key: "desk.history.refused", params });
+    toast({
+      level: "bad",
+      key: "desk.history.refused",
+      params,
+      detail: problem ? problemText(problem) : "",
+    });
     store.touch("incidents");
   }
 }
 
-/** Where a camera stood before the seat changed hands; new ones follow. */
+/**
+ * A camera's place before another person signed in; new ones follow.
+ * @param {string[]} order
+ * @param {string} key
+ */
 function rank(order, key) {
   const at = order.indexOf(key);
   return at < 0 ? order.length : at;
 }
 
-/** A commune by the name it had: a receiver that starts anew knows its id alone until it calls. */
+/**
+ * A commune by the name it had: a restarted receiver knows only its id until the commune connects.
+ * @param {Commune} commune
+ * @param {Map<string, Commune>} before
+ */
 function named(commune, before) {
   const known = before.get(commune.commune)?.name;
   return commune.name === commune.commune && known ? { ...commune, name: known } : commune;

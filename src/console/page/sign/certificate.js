@@ -1,5 +1,5 @@
-// What a designation (interfaces.md 3) says of its holder. Whether it is genuine is the
-// receiver's and the commune's to check; here it is only shown.
+// The holder that a designation (interfaces.md 3) names. The receiver and the commune check
+// whether it is genuine; here it is only shown.
 
 import { Tag, oidText, read, stringText, timeValue } from "/page/sign/der.js";
 import { fromBase64, fromPem, hex } from "/page/core/encoding.js";
@@ -14,8 +14,9 @@ export const UNIT = "2.5.4.11";
 
 /**
  * Reads a certificate (DER).
+ * @param {Bytes} der
  * @returns {{name: string, number: string, unit: string, notBefore: number, notAfter: number,
- *   keyInfo: Uint8Array}} times in ms; `keyInfo` = SubjectPublicKeyInfo (DER)
+ *   keyInfo: Bytes}} times in ms; `keyInfo` = SubjectPublicKeyInfo (DER)
  * @throws {RangeError} where it is no certificate, or its subject lacks a part or has one twice
  */
 export function readDesignation(der) {
@@ -39,8 +40,8 @@ export function readDesignation(der) {
 
 /**
  * The certificates of a designation as it is handed over: PEM with one or more, or one as DER.
- * @param {string|Uint8Array} given
- * @returns {Uint8Array[]} leaf first
+ * @param {string|Bytes} given
+ * @returns {Bytes[]} leaf first
  */
 export function readChain(given) {
   const text = typeof given === "string" ? given : new TextDecoder("latin1").decode(given);
@@ -51,18 +52,33 @@ export function readChain(given) {
   return chain;
 }
 
-/** SHA-256 of a SubjectPublicKeyInfo, in lower-case hexadecimal: how a key is called. */
+/**
+ * SHA-256 of a SubjectPublicKeyInfo, in lower-case hexadecimal: how a key is called.
+ * @param {Bytes} keyInfo
+ */
 export async function thumbprint(keyInfo) {
   return hex(new Uint8Array(await crypto.subtle.digest("SHA-256", keyInfo)));
 }
 
+/**
+ * @param {import("/page/sign/der.js").Element} subject
+ * @returns {[string, import("/page/sign/der.js").Element][]}
+ */
 function subjectParts(subject) {
-  return subject.as(Tag.SEQUENCE).children().flatMap((set) => set.as(Tag.SET).children()).map((part) => {
-    const [oid, value] = part.as(Tag.SEQUENCE).children();
-    return [oidText(oid.as(Tag.OBJECT_IDENTIFIER).content), value];
-  });
+  return subject
+    .as(Tag.SEQUENCE)
+    .children()
+    .flatMap((set) => set.as(Tag.SET).children())
+    .map((part) => {
+      const [oid, value] = part.as(Tag.SEQUENCE).children();
+      return [oidText(oid.as(Tag.OBJECT_IDENTIFIER).content), value];
+    });
 }
 
+/**
+ * @param {ReturnType<typeof subjectParts>} parts
+ * @param {string} wanted
+ */
 function single(parts, wanted) {
   const found = parts.filter(([oid]) => oid === wanted);
   if (found.length !== 1) throw new RangeError(`${found.length} of ${wanted} in the subject`);

@@ -13,7 +13,7 @@ const TOKEN_SECONDS = 300;
  * @param {string} typ
  * @param {object} claims in the order they are to stand
  * @param {Uint8Array[]} chain certificates (DER), leaf first
- * @param {(bytes: Uint8Array) => Promise<Uint8Array>} sign gives r and s, 32 bytes each
+ * @param {(bytes: Bytes) => Promise<Uint8Array>} sign gives r and s, 32 bytes each
  */
 export async function statement(typ, claims, chain, sign) {
   const header = { alg: "ES256", typ, x5c: chain.map(base64) };
@@ -22,19 +22,38 @@ export async function statement(typ, claims, chain, sign) {
   return [...parts, base64url(signature)].join(".");
 }
 
-/** Claims of a bearer token. */
+/**
+ * Claims of a bearer token.
+ * @param {string} id
+ * @param {number} nowMs
+ * @param {string} centre
+ */
 export function tokenClaims(id, nowMs, centre) {
   const iat = Math.floor(nowMs / 1000);
   return { jti: id, iat, exp: iat + TOKEN_SECONDS, aud: centre };
 }
 
 /**
- * Claims of a request, of what is asked (`aud`, `cameras`, `grounds`, `incident`, `duration`,
- * `profile`, `present`, `renews` if it renews).
+ * Claims of a request.
+ * @param {string} id
+ * @param {number} nowMs
+ * @param {string} centre
+ * @param {RequestClaims} asked
  */
 export function requestClaims(id, nowMs, centre, asked) {
   const { aud, cameras, grounds, incident, duration, profile, present, renews } = asked;
-  const claims = { jti: id, iat: Math.floor(nowMs / 1000), aud, centre, cameras, grounds, incident, duration, profile, present };
+  const claims = {
+    jti: id,
+    iat: Math.floor(nowMs / 1000),
+    aud,
+    centre,
+    cameras,
+    grounds,
+    incident,
+    duration,
+    profile,
+    present,
+  };
   return renews === undefined ? claims : { ...claims, renews };
 }
 

@@ -19,33 +19,61 @@ export class WrongPassphrase extends Error {}
 export class OtherKey extends Error {}
 
 /**
- * The people, by name: `{id, name, number, unit, keyInfo, wrapped, chain, request}`; `id` is
- * the key's thumbprint, `chain` (DER, leaf first) is empty until a designation is there,
- * `request` (DER) the certificate request.
+ * @typedef {Operator & {id: string, keyInfo: Bytes, chain: Bytes[], request: Bytes,
+ *   wrapped: {salt: Bytes, iv: Bytes, rounds: number, key: Bytes}}} Person `id` is the key's
+ *   thumbprint; `chain` (DER, leaf first) is empty until a designation is there; `request` (DER)
+ *   is the certificate request
+ */
+
+/**
+ * The people, by name.
+ * @returns {Promise<Person[]>}
  */
 export async function people() {
+  /** @type {Person[]} */
   const found = await transaction("readonly", (store) => store.getAll());
   return found.sort((one, other) => one.name.localeCompare(other.name));
 }
 
-/** Makes a key for a person, and the request for a designation of it. */
+/**
+ * Makes a key for a person, and the request for a designation of it.
+ * @param {Operator} operator
+ * @param {string} passphrase
+ */
 export async function addPerson({ name, number, unit }, passphrase) {
   const pair = await crypto.subtle.generateKey(P256, true, ["sign", "verify"]);
   const keyInfo = new Uint8Array(await crypto.subtle.exportKey("spki", pair.publicKey));
+  /** @param {Bytes} bytes */
   const sign = async (bytes) => new Uint8Array(await crypto.subtle.sign(ES256, pair.privateKey, bytes));
   const request = await makeRequest({ name, number, unit }, keyInfo, sign);
   const salt = crypto.getRandomValues(new Uint8Array(16));
   const iv = crypto.getRandomValues(new Uint8Array(12));
   const wrapping = await wrappingKey(passphrase, salt, ROUNDS);
   const id = await thumbprint(keyInfo);
-  const key = await crypto.subtle.wrapKey("pkcs8", pair.privateKey, wrapping, { name: "AES-GCM", iv, additionalData: utf8(id) });
-  const person = { id, name, number, unit, keyInfo, wrapped: { salt, iv, rounds: ROUNDS, key: new Uint8Array(key) }, chain: [], request };
+  const key = await crypto.subtle.wrapKey("pkcs8", pair.privateKey, wrapping, {
+    name: "AES-GCM",
+    iv,
+    additionalData: utf8(id),
+  });
+  /** @type {Person} */
+  const person = {
+    id,
+    name,
+    number,
+    unit,
+    keyInfo,
+    wrapped: { salt, iv, rounds: ROUNDS, key: new Uint8Array(key) },
+    chain: [],
+    request,
+  };
   await transaction("readwrite", (store) => store.put(person));
   return person;
 }
 
 /**
- * The person's key, usable but not to be had.
+ * The person's key: it signs, and cannot be exported.
+ * @param {Person} person
+ * @param {string} passphrase
  * @throws {WrongPassphrase}
  */
 export async function unlock(person, passphrase) {
@@ -61,8 +89,10 @@ export async function unlock(person, passphrase) {
 
 /**
  * Keeps a designation with the key it is for, if it ends later than the one that is there.
+ * @param {Person} person
+ * @param {Bytes[]} chain
  * @throws {OtherKey} where it is for another key
- * @returns {Promise<object>} the person as kept
+ * @returns {Promise<Person>} the person as kept
  */
 export async function designate(person, chain) {
   const designation = readDesignation(chain[0]);
@@ -75,18 +105,29 @@ export async function designate(person, chain) {
   return designated;
 }
 
-/** Forgets a person and the key, for good. */
+/**
+ * Forgets a person and the key, for good.
+ * @param {string} id
+ */
 export async function removePerson(id) {
   await transaction("readwrite", (store) => store.delete(id));
 }
 
+/**
+ * @param {string} passphrase
+ * @param {Bytes} salt
+ * @param {number} iterations
+ */
 async function wrappingKey(passphrase, salt, iterations) {
   // The same characters, however the keyboard composes them.
-  const secret = await crypto.subtle.importKey("raw", utf8(passphrase.normalize("NFKC")), "PBKDF2", false, ["deriveKey"]);
+  const secret = await crypto.subtle.importKey("raw", utf8(passphrase.normalize("NFKC")), "PBKDF2", false, [
+    "deriveKey",
+  ]);
   const derivation = { name: "PBKDF2", hash: "SHA-256", salt, iterations };
   return crypto.subtle.deriveKey(derivation, secret, { name: "AES-GCM", length: 256 }, false, ["wrapKey", "unwrapKey"]);
 }
 
+/** @returns {Promise<IDBDatabase>} */
 function open() {
   return new Promise((resolve, reject) => {
     const opening = indexedDB.open(DATABASE, 1);
@@ -97,6 +138,10 @@ function open() {
   });
 }
 
+/**
+ * @param {IDBTransactionMode} mode
+ * @param {(store: IDBObjectStore) => IDBRequest} act
+ */
 async function transaction(mode, act) {
   const database = await open();
   try {

@@ -25,13 +25,15 @@ export const fr = {
   "desk.online.online": "En ligne",
   "desk.online.connecting": "Connexion…",
   "desk.online.offline": "Hors ligne",
-  "desk.offline": "Le récepteur du centre ne répond plus. Ce qui est affiché peut être dépassé ; aucune demande ne peut partir. Reconnexion automatique.",
+  "desk.offline":
+    "Le récepteur du centre ne répond plus. Ce qui est affiché peut être dépassé ; aucune demande ne peut partir. Reconnexion automatique.",
   "desk.offline_why": "{why} Aucune demande ne peut partir. Nouvel essai automatique.",
   "desk.other_lang": "EN : afficher en anglais",
   "desk.theme_light": "Thème clair",
   "desk.theme_dark": "Thème sombre",
   "desk.centre_time": "Heure du centre",
-  "desk.clock_off": "L'horloge de ce poste est décalée de {off}. La page suit l'heure du centre ; faites remettre le poste à l'heure.",
+  "desk.clock_off":
+    "L'horloge de ce poste est décalée de {off}. La page suit l'heure du centre ; faites remettre le poste à l'heure.",
   "desk.designation_ends": "Désignation : {left}",
   "desk.designation_over": "Désignation expirée",
 
@@ -44,14 +46,16 @@ export const fr = {
   "desk.locked_other": "Un autre opérateur peut se connecter ici, puis reprendre les autorisations en cours.",
 
   "desk.none.title": "Aucune intervention ouverte",
-  "desk.none.text": "Une demande de caméras se rattache toujours à une intervention : sa référence et son motif sont signés et consignés par la commune.",
+  "desk.none.text":
+    "Une demande de caméras se rattache toujours à une intervention : sa référence et son motif sont signés et consignés par la commune.",
   "desk.new_short": "+ Nouvelle",
   "desk.unit": "En cours dans l'unité",
   "desk.unit_n": "Unité : {n}",
   "desk.unit_none": "Aucune autre intervention en cours dans l'unité.",
   "desk.open.title": "Ouvrir une intervention",
   "desk.open.ref": "Référence",
-  "desk.open.ref_hint": "Numéro de l'intervention, jamais son contenu. Lettres sans accent, chiffres et . _ / - ; 64 au plus.",
+  "desk.open.ref_hint":
+    "Numéro de l'intervention, jamais son contenu. Lettres sans accent, chiffres et . _ / - ; 64 au plus.",
   "desk.open.ref_missing": "Indiquez la référence de l'intervention.",
   "desk.open.ref_bad": "Lettres sans accent, chiffres et . _ / - seulement, sans espace ; 64 au plus.",
   "desk.open.grounds": "Motif",
@@ -171,17 +175,22 @@ export const fr = {
   "desk.key.theme": "Changer de thème",
   "desk.key.help": "Afficher les raccourcis",
 
-  "desk.sign.insecure": "Le navigateur ne permet de signer que par HTTPS ou sur ce poste même. Ouvrez la page en https://.",
-  "desk.sign.no_session": "Ouvrez l'adresse complète affichée par « fanal console » : elle porte le secret de la session.",
-  "desk.sign.trial": "Cette page vient du récepteur : pour un usage courant, signez avec « fanal console », sur votre propre poste.",
-  "desk.sign.no_store": "Ce navigateur ne permet pas de conserver une clé ({error}). Quittez la navigation privée ou changez de navigateur.",
+  "desk.sign.insecure":
+    "Le navigateur ne permet de signer que par HTTPS ou sur ce poste même. Ouvrez la page en https://.",
+  "desk.sign.no_session":
+    "Ouvrez l'adresse complète affichée par « fanal console » : elle porte le secret de la session.",
+  "desk.sign.trial":
+    "Cette page vient du récepteur : pour un usage courant, signez avec « fanal console », sur votre propre poste.",
+  "desk.sign.no_store":
+    "Ce navigateur ne permet pas de conserver une clé ({error}). Quittez la navigation privée ou changez de navigateur.",
   "desk.sign.who": "Qui prend le poste ?",
   "desk.sign.passphrase": "Phrase secrète",
   "desk.sign.wrong_passphrase": "La phrase secrète n'est pas la bonne.",
   "desk.sign.submit": "Se connecter",
   "desk.sign.other": "Autre personne…",
   "desk.sign.designation": "Désignation…",
-  "desk.sign.no_designation": "Pas encore de désignation : faites signer la demande de certificat par le commandant de l'unité.",
+  "desk.sign.no_designation":
+    "Pas encore de désignation : faites signer la demande de certificat par le commandant de l'unité.",
   "desk.sign.expired": "Désignation expirée depuis {end}. Demandez-en une nouvelle au commandant de l'unité.",
   "desk.sign.early": "Désignation valable à partir de {start}.",
   "desk.sign.ends_soon": "Désignation : encore {left}. Demandez la suivante.",
@@ -191,18 +200,22 @@ export const fr = {
   "desk.sign.unit": "Unité",
   "desk.sign.unit_hint": "Telle que dans les conventions, par exemple CORG 13.",
   "desk.sign.new_passphrase": "Phrase secrète (nouvelle)",
-  "desk.sign.passphrase_hint": "{n} caractères au moins ; quatre mots au hasard conviennent. Elle protège votre clé sur ce poste et ne le quitte pas.",
+  "desk.sign.passphrase_hint":
+    "{n} caractères au moins ; quatre mots au hasard conviennent. Elle protège votre clé sur ce poste et ne le quitte pas.",
   "desk.sign.again": "La même encore une fois",
   "desk.sign.make_key": "Créer la clé",
   "desk.sign.needed": "À remplir.",
   "desk.sign.too_short": "{n} caractères au moins.",
   "desk.sign.differ": "Les deux phrases diffèrent.",
   "desk.sign.new_person": "Nouvelle personne",
-  "desk.sign.new_person_text": "La clé naît dans ce navigateur et y reste, chiffrée. Le commandant de l'unité signe ensuite la demande de certificat : c'est la désignation.",
+  "desk.sign.new_person_text":
+    "La clé naît dans ce navigateur et y reste, chiffrée. Le commandant de l'unité signe ensuite la demande de certificat : c'est la désignation.",
   "desk.sign.designation_of": "Désignation : {name}",
   "desk.sign.request": "Demande de certificat",
-  "desk.sign.request_text": "Remettez cette demande à qui signe les désignations, puis rapportez ici le certificat reçu.",
-  "desk.sign.request_text_fetched": "Remettez cette demande à qui signe les désignations. Le certificat est ensuite trouvé par le récepteur, ou rapporté ici.",
+  "desk.sign.request_text":
+    "Remettez cette demande à qui signe les désignations, puis rapportez ici le certificat reçu.",
+  "desk.sign.request_text_fetched":
+    "Remettez cette demande à qui signe les désignations. Le certificat est ensuite trouvé par le récepteur, ou rapporté ici.",
   "desk.sign.thumbprint": "Empreinte de la clé :",
   "desk.sign.copy": "Copier la demande",
   "desk.sign.copied": "Copiée",
@@ -297,13 +310,15 @@ export const en = {
   "desk.online.online": "Online",
   "desk.online.connecting": "Connecting…",
   "desk.online.offline": "Offline",
-  "desk.offline": "The centre's receiver no longer answers. What is shown may be out of date; no request can be sent. Reconnecting by itself.",
+  "desk.offline":
+    "The centre's receiver no longer answers. What is shown may be out of date; no request can be sent. Reconnecting by itself.",
   "desk.offline_why": "{why} No request can be sent. Trying again by itself.",
   "desk.other_lang": "FR: show in French",
   "desk.theme_light": "Light theme",
   "desk.theme_dark": "Dark theme",
   "desk.centre_time": "Centre's time",
-  "desk.clock_off": "This workstation's clock is off by {off}. The page follows the centre's time; have the workstation set right.",
+  "desk.clock_off":
+    "This workstation's clock is off by {off}. The page follows the centre's time; have the workstation set right.",
   "desk.designation_ends": "Designation: {left}",
   "desk.designation_over": "Designation expired",
 
@@ -316,14 +331,16 @@ export const en = {
   "desk.locked_other": "Another operator can sign in here, then take over the grants that run.",
 
   "desk.none.title": "No incident is open",
-  "desk.none.text": "Cameras are always asked for an incident: its reference and grounds are signed and recorded by the commune.",
+  "desk.none.text":
+    "Cameras are always asked for an incident: its reference and grounds are signed and recorded by the commune.",
   "desk.new_short": "+ New",
   "desk.unit": "Running in the unit",
   "desk.unit_n": "Unit: {n}",
   "desk.unit_none": "No other incident runs in the unit.",
   "desk.open.title": "Open an incident",
   "desk.open.ref": "Reference",
-  "desk.open.ref_hint": "The incident's number, never its content. Letters without accents, digits and . _ / - ; 64 at most.",
+  "desk.open.ref_hint":
+    "The incident's number, never its content. Letters without accents, digits and . _ / - ; 64 at most.",
   "desk.open.ref_missing": "Give the incident's reference.",
   "desk.open.ref_bad": "Letters without accents, digits and . _ / - only, no space; 64 at most.",
   "desk.open.grounds": "Grounds",
@@ -443,9 +460,11 @@ export const en = {
   "desk.key.theme": "Switch the theme",
   "desk.key.help": "Show the shortcuts",
 
-  "desk.sign.insecure": "The browser can sign over HTTPS or on this workstation itself only. Open the page by https://.",
+  "desk.sign.insecure":
+    "The browser can sign over HTTPS or on this workstation itself only. Open the page by https://.",
   "desk.sign.no_session": "Open the whole address that “fanal console” printed: it carries the session's secret.",
-  "desk.sign.trial": "This page comes from the receiver: for regular use sign with “fanal console”, on your own workstation.",
+  "desk.sign.trial":
+    "This page comes from the receiver: for regular use sign with “fanal console”, on your own workstation.",
   "desk.sign.no_store": "This browser can't keep a key ({error}). Leave private browsing or use another browser.",
   "desk.sign.who": "Who takes the seat?",
   "desk.sign.passphrase": "Passphrase",
@@ -463,18 +482,21 @@ export const en = {
   "desk.sign.unit": "Unit",
   "desk.sign.unit_hint": "As the agreements have it, for example CORG 13.",
   "desk.sign.new_passphrase": "Passphrase (new)",
-  "desk.sign.passphrase_hint": "{n} characters at least; four random words do. It protects your key on this workstation and never leaves it.",
+  "desk.sign.passphrase_hint":
+    "{n} characters at least; four random words do. It protects your key on this workstation and never leaves it.",
   "desk.sign.again": "The same once more",
   "desk.sign.make_key": "Make the key",
   "desk.sign.needed": "Needed.",
   "desk.sign.too_short": "{n} characters at least.",
   "desk.sign.differ": "The two differ.",
   "desk.sign.new_person": "New person",
-  "desk.sign.new_person_text": "The key is made in this browser and stays here, encrypted. Then the unit's commander signs the certificate request: that is the designation.",
+  "desk.sign.new_person_text":
+    "The key is made in this browser and stays here, encrypted. Then the unit's commander signs the certificate request: that is the designation.",
   "desk.sign.designation_of": "Designation: {name}",
   "desk.sign.request": "Certificate request",
   "desk.sign.request_text": "Hand this request to whoever signs designations, then bring the certificate back here.",
-  "desk.sign.request_text_fetched": "Hand this request to whoever signs designations. The receiver then finds the certificate, or you bring it back here.",
+  "desk.sign.request_text_fetched":
+    "Hand this request to whoever signs designations. The receiver then finds the certificate, or you bring it back here.",
   "desk.sign.thumbprint": "Key's thumbprint:",
   "desk.sign.copy": "Copy the request",
   "desk.sign.copied": "Copied",

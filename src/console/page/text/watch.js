@@ -37,7 +37,8 @@ export const fr = {
   "watch.state.failed": "Caméra en échec",
   "watch.state.ended": "TERMINÉ",
   "watch.problem.codec": "Pas de flux H.264 pour cette caméra : ouvrez son adresse RTSP dans VLC.",
-  "watch.problem.no_webcodecs": "Ce navigateur n'a pas WebCodecs : mettez-le à jour, ou ouvrez l'adresse RTSP dans VLC.",
+  "watch.problem.no_webcodecs":
+    "Ce navigateur n'a pas WebCodecs : mettez-le à jour, ou ouvrez l'adresse RTSP dans VLC.",
   "watch.tile.focus": "Agrandir (F)",
   "watch.tile.snapshot": "Enregistrer une image, consignée des deux côtés (S)",
   "watch.tile.no_snapshot": "La convention de cette commune n'autorise pas les captures",
@@ -64,7 +65,8 @@ export const fr = {
   "watch.bookmark.begun": "Repère ouvert sur {camera}, 30 s avant maintenant. B le ferme.",
   "watch.bookmark.ended": "Repère fermé sur {camera}.",
   "watch.bookmark.title": "Repères de {ref}",
-  "watch.bookmark.about": "La liste à joindre à une réquisition : caméra, heures UTC exactes, écart de l'horloge de la commune.",
+  "watch.bookmark.about":
+    "La liste à joindre à une réquisition : caméra, heures UTC exactes, écart de l'horloge de la commune.",
   "watch.bookmark.note": "Note",
   "watch.bookmark.remove": "Supprimer",
   "watch.bookmark.export": "Exporter (CSV)",

@@ -8,6 +8,9 @@ const [FOCUS, FOCUS_LEAST] = [0.76, 0.5];
 
 /**
  * Columns and rows that make `n` tiles of 16:9 largest in a room.
+ * @param {number} n
+ * @param {number} width
+ * @param {number} height
  * @returns {{columns: number, rows: number}}
  */
 export function gridOf(n, width, height) {
@@ -20,6 +23,11 @@ export function gridOf(n, width, height) {
   return { columns: best.columns, rows: best.rows };
 }
 
+/**
+ * @param {number} n
+ * @param {Rect} room
+ * @param {number} gap
+ */
 function grid(n, { left, top, width, height }, gap) {
   const { columns, rows } = gridOf(n, width, height);
   const w = (width - gap * (columns - 1)) / columns;
@@ -37,13 +45,19 @@ function grid(n, { left, top, width, height }, gap) {
  * or below it, whichever leaves them larger.
  * @param {number} n
  * @param {number} focused its index, -1: none
+ * @param {number} width
+ * @param {number} height
  */
 export function layout(n, focused, width, height, gap = 4) {
   if (n === 0 || width <= 0 || height <= 0) return [];
   const room = { left: 0, top: 0, width, height };
   if (focused < 0 || n === 1) return grid(n, room, gap);
   const beside = width / height > RATIO;
-  // No larger than its picture: what is left makes the others larger.
+  // No larger than its picture: the rest of the room makes the others larger.
+  /**
+   * @param {number} whole
+   * @param {number} picture
+   */
   const part = (whole, picture) => Math.min(whole * FOCUS, Math.max(whole * FOCUS_LEAST, picture));
   const main = beside
     ? { ...room, width: part(width, (height - LINES) * RATIO) }
@@ -56,8 +70,17 @@ export function layout(n, focused, width, height, gap = 4) {
   return others;
 }
 
-/** The tile that lies next in a direction, by its index; the same where there is none. */
+/**
+ * The next tile in a direction, by its index; the same where there is none.
+ * @param {Rect[]} rects
+ * @param {number} from
+ * @param {Point} direction
+ */
 export function neighbour(rects, from, [dx, dy]) {
+  /**
+   * @param {Rect} rect
+   * @returns {Point}
+   */
   const middle = ({ left, top, width, height }) => [left + width / 2, top + height / 2];
   const [x, y] = middle(rects[from]);
   let best = { index: from, distance: Infinity };

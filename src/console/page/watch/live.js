@@ -1,34 +1,48 @@
-// The page's end of the worker: its socket's life, orders, and what it tells.
+// The page's end of the worker: its socket's life, its orders and its reports.
 
 import { backoff } from "/page/core/events.js";
 
 const WORKER = "/page/watch/worker.js";
 
-/** The one script address that may become a worker (Trusted Types). */
-const policy = globalThis.trustedTypes?.createPolicy("fanal", {
+/** The one script address that may become a worker (Trusted Types, where the browser has them). */
+const policy = window.trustedTypes?.createPolicy("fanal", {
   createScriptURL: (url) => {
     if (url !== WORKER) throw new TypeError("no worker of this page");
     return url;
   },
-}) ?? { createScriptURL: (url) => url };
+});
+const script = policy?.createScriptURL(WORKER) ?? WORKER;
+
+/**
+ * @typedef {object} LiveListeners
+ * @property {(report: FiguresReport) => void} figures four times a second
+ * @property {() => void} state a camera's state changed
+ * @property {(problem: StreamProblem) => void} problem the browser can't show a camera
+ * @property {(end: CameraEnd & {camera: string}) => void} end a camera's pictures ended
+ * @property {(connected: boolean) => void} connection
+ */
 
 /** One WebSocket for all cameras of a page, open while any is wanted. */
 export class Live {
-  #worker = new Worker(policy.createScriptURL(WORKER), { type: "module" });
+  #worker = new Worker(script, { type: "module" });
   #ctx;
   #told;
+  /** Grants by camera. @type {Map<string, string>} */
   #wanted = new Map();
+  /** @type {"closed"|"opening"|"open"|"ended"} */
   #state = "closed";
   #attempt = 0;
-  #timer = null;
+  /** @type {number|undefined} */
+  #timer;
   #connection = 0;
   #focus = "";
+  /** @type {Map<number, {resolve: (still: Still) => void, reject: (error: Error) => void}>} */
   #snapshots = new Map();
   #next = 0;
 
   /**
-   * @param {object} ctx the page's context
-   * @param {{figures, state, problem, end, connection}} told is called with what comes
+   * @param {Context} ctx
+   * @param {LiveListeners} told
    */
   constructor(ctx, told) {
     this.#ctx = ctx;
@@ -36,22 +50,35 @@ export class Live {
     this.#worker.onmessage = ({ data }) => this.#heard(data);
   }
 
+  /**
+   * @param {WorkerOrder} message
+   * @param {Transferable[]} [transfer]
+   */
   #post(message, transfer = []) {
     this.#worker.postMessage(message, transfer);
   }
 
-  /** Takes a camera's canvas over. */
+  /**
+   * Takes a camera's canvas over.
+   * @param {string} camera
+   * @param {HTMLCanvasElement} canvas
+   */
   add(camera, canvas) {
     const own = canvas.transferControlToOffscreen();
     this.#post({ type: "add", camera, canvas: own }, [own]);
   }
 
+  /** @param {string} camera */
   remove(camera) {
     this.#wanted.delete(camera);
     this.#post({ type: "remove", camera });
   }
 
-  /** Wants its pictures, under this grant. */
+  /**
+   * Asks for a camera's pictures under this grant.
+   * @param {string} camera
+   * @param {string} grant
+   */
   start(camera, grant) {
     if (this.#wanted.get(camera) === grant) return;
     this.#wanted.set(camera, grant);
@@ -59,32 +86,52 @@ export class Live {
     this.#connect();
   }
 
-  /** Its picture goes from the canvas too. */
+  /**
+   * Ends a camera's pictures, and clears its canvas.
+   * @param {string} camera
+   */
   stop(camera) {
     if (!this.#wanted.delete(camera)) return;
     this.#post({ type: "stop", camera });
   }
 
+  /** @param {string} camera */
   isWanted(camera) {
     return this.#wanted.has(camera);
   }
 
-  /** What is looked at, the closest first. */
+  /**
+   * The cameras that are looked at, the closest first.
+   * @param {string[]} cameras
+   */
   focus(cameras) {
     if (cameras.join() === this.#focus) return;
     this.#focus = cameras.join();
     this.#post({ type: "focus", cameras });
   }
 
+  /**
+   * @param {string} camera
+   * @param {number} width
+   * @param {number} height
+   */
   size(camera, width, height) {
     this.#post({ type: "size", camera, width, height });
   }
 
+  /**
+   * @param {string} camera
+   * @param {View} view
+   */
   view(camera, view) {
     this.#post({ type: "view", camera, view });
   }
 
-  /** The newest picture as PNG; `{png, captured, width, height}`. */
+  /**
+   * The newest picture.
+   * @param {string} camera
+   * @returns {Promise<Still>}
+   */
   snapshot(camera) {
     this.#next += 1;
     const id = this.#next;
@@ -92,11 +139,11 @@ export class Live {
     return new Promise((resolve, reject) => this.#snapshots.set(id, { resolve, reject }));
   }
 
-  /** Opens the socket anew, as whoever signs now. */
+  /** Opens a new socket, as the person who signs now. */
   reopen() {
     if (this.#state === "ended") return;
     clearTimeout(this.#timer);
-    this.#timer = null;
+    this.#timer = undefined;
     this.#attempt = 0;
     this.#connection += 1;
     this.#state = "closed";
@@ -105,10 +152,10 @@ export class Live {
     this.#connect();
   }
 
-  /** The receiver answers again: a socket that says nothing is of before. */
+  /** The receiver answers again: a silent socket is an old one. */
   probe() {
     if (this.#state === "open") this.#post({ type: "probe" });
-    else if (this.#timer !== null) this.reopen();
+    else if (this.#timer !== undefined) this.reopen();
   }
 
   end() {
@@ -118,13 +165,14 @@ export class Live {
   }
 
   async #connect() {
-    if (this.#state !== "closed" || this.#wanted.size === 0 || this.#timer !== null) return;
+    if (this.#state !== "closed" || this.#wanted.size === 0 || this.#timer !== undefined) return;
     this.#state = "opening";
     this.#connection += 1;
     const connection = this.#connection;
     try {
       const token = await this.#ctx.api.token();
-      if (connection === this.#connection && this.#state === "opening") this.#post({ type: "open", url: `${this.#ctx.api.base.replace(/^http/, "ws")}/api/v1/live`, token });
+      if (connection === this.#connection && this.#state === "opening")
+        this.#post({ type: "open", url: `${this.#ctx.api.base.replace(/^http/, "ws")}/api/v1/live`, token });
     } catch {
       if (connection === this.#connection) this.#closed();
     }
@@ -138,11 +186,12 @@ export class Live {
     const pause = backoff(this.#attempt, Math.random());
     this.#attempt += 1;
     this.#timer = setTimeout(() => {
-      this.#timer = null;
+      this.#timer = undefined;
       this.#connect();
     }, pause);
   }
 
+  /** @param {WorkerReport} message */
   #heard(message) {
     switch (message.type) {
       case "ready":
@@ -157,16 +206,16 @@ export class Live {
         this.#told.figures(message);
         break;
       case "camera_state":
-        this.#told.state(message);
+        this.#told.state();
         break;
       case "camera_end":
       case "camera_error":
-        // Not of a subscription that another has taken the place of.
+        // Not that of a subscription that was replaced.
         if (message.camera && (message.grant ?? null) === (this.#wanted.get(message.camera) ?? null)) {
-          // Wanted again, by its grant's next change: whoever shows it decides.
+          // The mosaic decides whether to ask again.
           this.#wanted.delete(message.camera);
           this.#post({ type: "stop", camera: message.camera });
-          this.#told.end(message);
+          this.#told.end({ ...message, camera: message.camera });
         }
         break;
       case "problem":
@@ -175,7 +224,7 @@ export class Live {
       case "snapshot": {
         const waiting = this.#snapshots.get(message.id);
         this.#snapshots.delete(message.id);
-        if (message.problem) waiting?.reject(new Error(message.problem));
+        if (message.problem !== undefined) waiting?.reject(new Error(message.problem));
         else waiting?.resolve(message);
         break;
       }

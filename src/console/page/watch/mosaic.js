@@ -1,48 +1,63 @@
-// All tiles of the incident that is shown: which there are, where they stand, what they cost.
+// All tiles of the incident that is shown: their cameras, places, streams and states.
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
-import { grantOf, isMine, liveGrants, splitKey } from "/page/incident/rules.js";
+import { problemText } from "/page/state/line_text.js";
+import { grantOf, grantsOf, isMine, liveGrants, splitKey } from "/page/state/rules.js";
 import { layout, neighbour } from "/page/watch/layout.js";
 import { Live } from "/page/watch/live.js";
 import { Tile } from "/page/watch/tile.js";
 import { isPictured, tileState } from "/page/watch/tile_state.js";
 
-/** Tiles at once; the rest waits for one to be closed. */
+/** Tiles at once; the other cameras wait until one is closed. */
 export const TILES_LIMIT = 16;
-/** So many tiles show main streams all, where the link has room for them. */
+/** Up to this many tiles all show main streams, where the link has room for them. */
 const MAIN_TILES = 4;
-/** A hidden page goes on for this long, in ms: who only glances elsewhere loses nothing. */
+/** A hidden page continues for this long, in ms, so that a short look elsewhere costs nothing. */
 const HIDDEN_AFTER = 5_000;
 
-/** A camera whose pictures ended though its grant runs is asked for again after this, in ms. */
+/** A camera whose pictures ended under a live grant is subscribed to again after this, in ms. */
 const RETRY_AFTER = 2_000;
 
+/** @type {Record<string, Point|undefined>} */
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** The mosaic of a window. */
 export class Mosaic {
   #ctx;
+  /** @type {Map<string, Tile>} */
   #tiles = new Map();
+  /** @type {Rect[]} */
   #rects = [];
+  /** @type {Map<string, StreamFigures>} */
   #figures = new Map();
+  /** @type {Map<string, PictureProblem>} */
   #problems = new Map();
+  /** @type {Map<string, Why & {grant: string|undefined, retryAt: number}>} */
   #ends = new Map();
   #connected = false;
   #paused = false;
-  #hiddenTimer = null;
+  /** @type {number|undefined} */
+  #hiddenTimer;
+  /** @type {(() => void)[]} */
   #stops = [];
   #isMain;
   #pinned;
+  /** @type {Me|null} */
   #signer = null;
+  /** @type {string|null} */
   #online = null;
+  /** @type {Set<string>} */
   #askedSub = new Set();
+  /** @type {Set<string>} */
   #asking = new Set();
   scriptMs = 0;
 
   /**
-   * @param {{isMain: boolean, actions: object, incident?: string}} of the main window writes
-   *   `store.tiles`; another one shows one `incident`, whatever the page shows
+   * @param {HTMLElement} element
+   * @param {Context} ctx
+   * @param {{isMain: boolean, actions: MosaicActions, incident?: string|null}} of the main window
+   *   writes `store.tiles`; another one always shows the same `incident`
    */
   constructor(element, ctx, { isMain, actions, incident = null }) {
     this.#ctx = ctx;
@@ -53,7 +68,10 @@ export class Mosaic {
     element.append(this.element);
     const document = element.ownerDocument;
     this.live = new Live(ctx, {
-      connection: (connected) => { this.#connected = connected; this.update(); },
+      connection: (connected) => {
+        this.#connected = connected;
+        this.update();
+      },
       figures: (message) => this.#report(message),
       state: () => this.update(),
       problem: (message) => this.#problem(message),
@@ -64,7 +82,12 @@ export class Mosaic {
     this.#stops.push(store.watch(["incidents", "incident", "grants", "locked", "online", "me"], () => this.follow()));
     this.#stops.push(store.watch(["focused"], () => this.place()));
     this.#stops.push(store.watch(["me", "online"], () => this.#connect()));
-    this.#stops.push(store.watch(["lang"], () => { for (const tile of this.#tiles.values()) tile.words(); this.update(); }));
+    this.#stops.push(
+      store.watch(["lang"], () => {
+        for (const tile of this.#tiles.values()) tile.words();
+        this.update();
+      }),
+    );
     const hidden = () => this.#hidden(document.hidden);
     document.addEventListener("visibilitychange", hidden);
     this.#stops.push(() => document.removeEventListener("visibilitychange", hidden));
@@ -82,10 +105,10 @@ export class Mosaic {
 
   #incident() {
     const { store } = this.#ctx;
-    return store.get("incidents").get(this.#pinned ?? store.get("incident"));
+    return store.get("incidents").get(this.#pinned ?? store.get("incident") ?? "");
   }
 
-  /** Another signer has a socket of his own; a receiver that is back may have lost this one. */
+  /** Another signer needs another socket; a receiver that is back may have lost this one. */
   #connect() {
     const { store } = this.#ctx;
     const [me, online] = [store.get("me"), store.get("online")];
@@ -95,28 +118,36 @@ export class Mosaic {
     this.#online = online;
   }
 
+  /**
+   * The grant that a tile shows: a live one, else the last that ended, to say why.
+   * @param {string} key
+   */
   #grant(key) {
     const { store } = this.#ctx;
     const incident = this.#incident();
     if (incident === undefined) return undefined;
     const { commune, camera } = splitKey(key);
-    const isSub = (grant) => isMine(grant, store.get("me")) && grant.commune === commune && grant.granted.some((entry) => entry.camera === camera && entry.state !== "ended" && entry.profile === "sub");
+    const isSub = (/** @type {Grant} */ grant) =>
+      isMine(grant, store.get("me")) &&
+      grant.commune === commune &&
+      grant.granted.some((entry) => entry.camera === camera && entry.state !== "ended" && entry.profile === "sub");
     const sub = this.#askedSub.has(key) ? liveGrants(incident, store.get("grants")).findLast(isSub) : undefined;
     const live = sub ?? grantOf(key, incident, store.get("grants"), store.get("me"));
     if (live) return live;
-    // The one that ended, to say why.
-    return [...incident.grants].map((id) => store.get("grants").get(id)).filter((grant) => grant?.commune === commune && grant.granted.some((entry) => entry.camera === camera)).at(-1);
+    return grantsOf(incident, store.get("grants"))
+      .filter((grant) => grant.commune === commune && grant.granted.some((entry) => entry.camera === camera))
+      .at(-1);
   }
 
-  /** Tiles as the incident has them, streams as grants and eyes allow. */
+  /** Tiles as the incident has them, streams as its grants allow. */
   follow() {
     const { store } = this.#ctx;
     const keys = (this.#incident()?.cameras ?? []).slice(0, TILES_LIMIT);
     let changed = false;
-    for (const key of this.#tiles.keys()) {
+    for (const [key, tile] of this.#tiles) {
       if (keys.includes(key)) continue;
       this.live.remove(key);
-      this.#tiles.get(key).element.remove();
+      tile.element.remove();
       for (const known of [this.#tiles, this.#figures, this.#problems, this.#ends]) known.delete(key);
       this.#askedSub.delete(key);
       changed = true;
@@ -130,25 +161,27 @@ export class Mosaic {
       changed = true;
     }
     if (changed) {
-      // As the incident orders them.
-      const sorted = keys.map((key) => [key, this.#tiles.get(key)]);
-      this.#tiles = new Map(sorted);
+      // In the incident's order.
+      const rank = (/** @type {[string, Tile]} */ [key]) => keys.indexOf(key);
+      this.#tiles = new Map([...this.#tiles].sort((one, other) => rank(one) - rank(other)));
       this.place();
     }
     this.#startAndStop(store.get("locked"));
     this.update();
   }
 
+  /** @param {boolean} locked */
   #startAndStop(locked) {
     for (const key of this.#tiles.keys()) {
       const grant = this.#grant(key);
       const entry = grant?.granted.find(({ camera }) => camera === splitKey(key).camera);
       const runs = grant && !grant.ended && entry && !["ended", "failed"].includes(entry.state);
       const end = this.#ends.get(key);
-      // The receiver started anew, say, and knows the grant again in a moment.
-      if (runs && end !== undefined && (end.grant !== grant.proof || performance.now() >= end.retryAt)) this.#ends.delete(key);
+      // A restarted receiver, for example, knows the grant again in a moment.
+      if (runs && end !== undefined && (end.grant !== grant.proof || performance.now() >= end.retryAt))
+        this.#ends.delete(key);
       // Another grant may carry what can be decoded.
-      if (this.#problems.has(key) && this.#problems.get(key).grant !== grant?.grant) this.#problems.delete(key);
+      if (this.#problems.has(key) && this.#problems.get(key)?.grant !== grant?.grant) this.#problems.delete(key);
       const wanted = runs && !locked && !this.#paused && !this.#problems.has(key) && !this.#ends.has(key);
       if (wanted) this.live.start(key, grant.grant);
       else this.live.stop(key);
@@ -159,29 +192,35 @@ export class Mosaic {
   place() {
     const { store } = this.#ctx;
     const keys = [...this.#tiles.keys()];
-    const focused = keys.indexOf(store.get("focused"));
+    const focused = keys.indexOf(store.get("focused") ?? "");
     const { clientWidth, clientHeight } = this.element;
     this.#rects = layout(keys.length, focused, clientWidth, clientHeight);
-    keys.forEach((key, index) => {
-      if (this.#rects[index]) this.#tiles.get(key).place(this.#rects[index], index === focused);
+    [...this.#tiles.values()].forEach((tile, index) => {
+      const rect = this.#rects[index];
+      if (rect) tile.place(rect, index === focused);
     });
-    // The first that is named has its main stream, the others named give way to it. Few
-    // pictures may all have theirs; of many only the first is worth it.
-    const first = focused >= 0 ? keys[focused] : keys[0];
+    // The first named camera gets its main stream, the others named yield to it. Few cameras may
+    // all have theirs; of many only the first.
+    const first = keys[Math.max(focused, 0)] ?? "";
     this.live.focus(focused >= 0 || keys.length > MAIN_TILES ? [first, ...keys.filter((key) => key !== first)] : []);
   }
 
+  /** @param {FiguresReport} report */
   #report({ tiles, scriptMs }) {
     this.scriptMs = scriptMs;
-    for (const figures of tiles) if (this.#tiles.has(figures.camera) && this.live.isWanted(figures.camera)) this.#figures.set(figures.camera, figures);
+    for (const figures of tiles)
+      if (this.#tiles.has(figures.camera) && this.live.isWanted(figures.camera))
+        this.#figures.set(figures.camera, figures);
     if (this.#ends.size > 0) this.#startAndStop(this.#ctx.store.get("locked"));
     this.update();
   }
 
-  /** What the browser can't decode falls to the sub-stream once, then says why. */
+  /**
+   * A stream that the browser can't decode is replaced once by the sub-stream; then the tile says why.
+   * @param {StreamProblem} problem
+   */
   #problem({ camera: key, grant, problem, codec }) {
     const { store } = this.#ctx;
-    const { actions } = this;
     if (this.#asking.has(key) || this.#grant(key)?.grant !== grant) return;
     const hasSub = store.get("cameras").get(key)?.sub === true;
     if (problem === "codec" && hasSub && !this.#askedSub.has(key) && this.#isMain) {
@@ -194,6 +233,10 @@ export class Mosaic {
     this.update();
   }
 
+  /**
+   * @param {string} key
+   * @param {PictureProblem} why
+   */
   async #askSub(key, why) {
     this.#asking.add(key);
     const isGranted = await this.actions.askSub(key);
@@ -203,10 +246,12 @@ export class Mosaic {
     this.update();
   }
 
+  /** @param {CameraEnd & {camera: string}} end */
   #ended({ camera: key, grant, reason, detail }) {
-    // The camera goes on under another grant.
+    // Else the camera continues under another grant.
     const isOver = this.#grant(key)?.grant === grant;
-    if (isOver) this.#ends.set(key, { reason, detail, grant: this.#grant(key)?.proof, retryAt: performance.now() + RETRY_AFTER });
+    if (isOver)
+      this.#ends.set(key, { reason, detail, grant: this.#grant(key)?.proof, retryAt: performance.now() + RETRY_AFTER });
     this.#figures.delete(key);
     if (!isOver) this.#startAndStop(this.#ctx.store.get("locked"));
     this.update();
@@ -214,9 +259,10 @@ export class Mosaic {
 
   /** Every tile as it is now. */
   update() {
-    const { store, clock, actions } = this.#ctx;
+    const { store, clock } = this.#ctx;
     const now = performance.timeOrigin + performance.now();
     const centreNow = clock.now();
+    /** @type {PageState["tiles"]} */
     const tiles = new Map();
     for (const [key, tile] of this.#tiles) {
       const { commune: communeId, camera: cameraId } = splitKey(key);
@@ -225,41 +271,61 @@ export class Mosaic {
       const commune = store.get("communes").get(communeId);
       const clockOffset = commune?.clock_offset ?? 0;
       const figures = this.#figures.get(key);
-      const approval = [...store.get("approvals").values()].find((waiting) => waiting.commune === communeId && waiting.cameras.includes(cameraId));
+      const approval = [...store.get("approvals").values()].find(
+        (waiting) => waiting.commune === communeId && waiting.cameras.includes(cameraId),
+      );
       const view = tileState({
-        locked: store.get("locked"), paused: this.#paused, online: store.get("online") !== "offline", connected: this.#connected,
-        grant, entry, approval, ended: this.#ends.get(key) ?? null, figures, problem: this.#problems.get(key) ?? null,
-        now, centreNow, clockOffset,
+        locked: store.get("locked"),
+        paused: this.#paused,
+        online: store.get("online") !== "offline",
+        connected: this.#connected,
+        grant,
+        entry,
+        approval,
+        ended: this.#ends.get(key) ?? null,
+        figures,
+        problem: this.#problems.get(key) ?? null,
+        now,
+        centreNow,
+        clockOffset,
       });
       view.clockOffset = clockOffset;
       if (!isPictured(view.state) && !["starting", "retrying", "paused"].includes(view.state)) this.live.stop(key);
       const allowed = commune?.agreement?.snapshots === true;
       tile.show({
-        camera: store.get("cameras").get(key), commune, view, figures, entry,
+        camera: store.get("cameras").get(key),
+        commune,
+        view,
+        figures,
+        entry,
         codec: this.#problems.get(key)?.codec ?? figures?.codec ?? null,
         leftMs: grant && !grant.ended ? Date.parse(grant.expires) - centreNow : null,
-        waitMs: approval ? Date.parse(approval.approve_by) - centreNow : null,
+        waitMs: approval ? Date.parse(approval.approve_by ?? "") - centreNow : null,
         snapshot: { allowed, text: t(allowed ? "watch.tile.snapshot" : "watch.tile.no_snapshot") },
-        reason: this.#reason(view, figures, actions),
+        reason: reasonOf(view),
       });
       tiles.set(key, {
-        state: view.state, reason: view.reason, profile: entry?.profile ?? null, cause: entry?.profile_cause ?? null, ageMs: view.ageMs,
-        frames: figures?.frames ?? 0, dropped: figures?.dropped ?? 0, width: figures?.width ?? 0, height: figures?.height ?? 0,
-        codec: figures?.codec ?? null, queue: figures?.queue ?? 0, problem: this.#problems.get(key)?.reason ?? null,
+        state: view.state,
+        reason: view.reason,
+        profile: entry?.profile ?? null,
+        cause: entry?.profile_cause ?? null,
+        ageMs: view.ageMs,
+        frames: figures?.frames ?? 0,
+        dropped: figures?.dropped ?? 0,
+        width: figures?.width ?? 0,
+        height: figures?.height ?? 0,
+        codec: figures?.codec ?? null,
+        queue: figures?.queue ?? 0,
+        problem: this.#problems.get(key)?.reason ?? null,
       });
     }
     if (this.#isMain) store.set("tiles", tiles);
   }
 
-  #reason(view, figures, actions) {
-    if (view.state === "unsupported") return t(`watch.problem.${view.reason}`);
-    if (view.reason === null || view.state === "live") return "";
-    return actions.problemText?.({ reason: view.reason, detail: view.detail ?? "" }) || t(`desk.reason.${view.reason}`);
-  }
-
+  /** @param {boolean} isHidden */
   #hidden(isHidden) {
     clearTimeout(this.#hiddenTimer);
-    const pause = (paused) => {
+    const pause = (/** @type {boolean} */ paused) => {
       this.#paused = paused;
       this.follow();
     };
@@ -267,36 +333,46 @@ export class Mosaic {
     else this.#hiddenTimer = setTimeout(() => pause(true), HIDDEN_AFTER);
   }
 
+  /** @param {string} key */
   toggleFocus(key) {
     const { store } = this.#ctx;
     store.set("focused", store.get("focused") === key ? null : key);
   }
 
+  /** @param {string} key */
   removeTile(key) {
     this.actions.removeTile(key);
   }
 
+  /** @param {string} key */
   snapshot(key) {
     return this.actions.snapshot(key, this.live);
   }
 
+  /** @param {string} key */
   bookmark(key) {
     this.actions.bookmark(key);
   }
 
+  /** @param {string} key */
   copyUrl(key) {
     const entry = this.#grant(key)?.granted.find(({ camera }) => camera === splitKey(key).camera);
     if (entry?.rtsp) this.actions.copy(entry.rtsp);
   }
 
-  /** Keys on a tile itself. */
+  /**
+   * Keys on a tile itself.
+   * @param {KeyboardEvent} event
+   * @param {Tile} tile
+   */
   tileKey(event, tile) {
     if (event.ctrlKey || event.altKey || event.metaKey || event.target !== tile.element) return;
     const direction = DIRECTIONS[event.key];
     if (direction && event.shiftKey && tile.isFocused) tile.pan(direction[0] * 0.1, direction[1] * 0.1);
     else if (direction && this.#rects.length > 0) {
       const keys = [...this.#tiles.keys()];
-      this.#tiles.get(keys[neighbour(this.#rects, keys.indexOf(tile.key), direction)]).element.focus();
+      const next = keys[neighbour(this.#rects, keys.indexOf(tile.key), direction)] ?? "";
+      this.#tiles.get(next)?.element.focus();
     } else if (event.key === "Enter") this.toggleFocus(tile.key);
     else if (event.key === "Delete") this.removeTile(tile.key);
     else return;
@@ -307,15 +383,46 @@ export class Mosaic {
   /** The tile that keys are meant for: the one with the keyboard, the focused one, the only one. */
   current() {
     const { store } = this.#ctx;
-    const active = this.element.ownerDocument.activeElement?.closest?.(".tile")?.dataset.camera;
+    const active = cameraAt(this.element.ownerDocument.activeElement);
     const key = active ?? store.get("focused") ?? (this.#tiles.size === 1 ? [...this.#tiles.keys()][0] : undefined);
-    return this.#tiles.get(key);
+    return this.#tiles.get(key ?? "");
   }
 }
 
-/** A language-neutral summary for whoever measures: frames, drops, script time. */
+/**
+ * The camera of the tile that an element is in.
+ * @param {Element|null} element
+ */
+function cameraAt(element) {
+  /** @type {HTMLElement|null|undefined} */
+  const tile = element?.closest(".tile");
+  return tile?.dataset.camera;
+}
+
+/**
+ * Why a tile is not live.
+ * @param {TileView} view
+ */
+function reasonOf({ state, reason, detail }) {
+  if (state === "unsupported") return t(`watch.problem.${reason}`);
+  if (reason === null || state === "live") return "";
+  return problemText({ reason, detail: detail ?? "" });
+}
+
+/**
+ * A language-neutral summary for measurements: frames, drops, script time.
+ * @param {PageStore} store
+ * @param {Mosaic} mosaic
+ */
 export function figuresOf(store, mosaic) {
   const tiles = [...store.get("tiles")].map(([camera, tile]) => ({ camera, ...tile }));
-  const sum = (name) => tiles.reduce((total, tile) => total + tile[name], 0);
-  return { frames: sum("frames"), dropped: sum("dropped"), decodeQueue: sum("queue"), scriptMs: mosaic.scriptMs, tiles, lang: lang() };
+  const sum = (/** @type {"frames"|"dropped"|"queue"} */ name) => tiles.reduce((total, tile) => total + tile[name], 0);
+  return {
+    frames: sum("frames"),
+    dropped: sum("dropped"),
+    decodeQueue: sum("queue"),
+    scriptMs: mosaic.scriptMs,
+    tiles,
+    lang: lang(),
+  };
 }

@@ -6,14 +6,21 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   return value >>> 0;
 });
 
-/** CRC-32 as PNG has it (ISO 3309). */
+/**
+ * CRC-32 as PNG has it (ISO 3309).
+ * @param {Uint8Array} bytes
+ */
 export function crc32(bytes) {
   let crc = 0xffffffff;
   for (const byte of bytes) crc = TABLE[(crc ^ byte) & 0xff] ^ (crc >>> 8);
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** An `iTXt` chunk, uncompressed: keyword and text in UTF-8 (PNG 11.3.3.4). */
+/**
+ * An `iTXt` chunk, uncompressed: keyword and text in UTF-8 (PNG 11.3.3.4).
+ * @param {string} keyword
+ * @param {string} text
+ */
 function textChunk(keyword, text) {
   const encoder = new TextEncoder();
   const data = [...encoder.encode(keyword), 0, 0, 0, 0, 0, ...encoder.encode(text)];
@@ -49,8 +56,18 @@ export function withTexts(png, texts) {
   return out;
 }
 
-/** A file's name of parts: letters, digits, `-` and `_` only. */
+/**
+ * A file's name of parts: letters, digits, `-` and `_` only.
+ * @param {string[]} parts
+ * @param {string} ending
+ */
 export function fileName(parts, ending) {
-  const plain = (part) => String(part).normalize("NFD").replace(/\p{M}/gu, "").replace(/[^A-Za-z0-9-]+/g, "-").replace(/^-|-$/g, "");
+  /** @param {string} part */
+  const plain = (part) =>
+    part
+      .normalize("NFD")
+      .replace(/\p{M}/gu, "")
+      .replace(/[^A-Za-z0-9-]+/g, "-")
+      .replace(/^-|-$/g, "");
   return `${parts.map(plain).join("_")}.${ending}`;
 }

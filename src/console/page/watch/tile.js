@@ -1,8 +1,9 @@
-// One camera's tile: its picture, what it is, how old it is, and what can be done with it.
+// One camera's tile: its picture, its name, its age, its buttons.
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { countdown, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
+import { splitKey } from "/page/state/rules.js";
 import { isPictured } from "/page/watch/tile_state.js";
 import { codecName, panned, zoomed } from "/page/watch/units.js";
 
@@ -11,20 +12,56 @@ const ZOOM_STEP = 1.25;
 /** Height of the lines above and below the picture, in CSS pixels. */
 const LINES = 52;
 
-/** Sets text only where it differs: a change costs a layout. */
+/**
+ * Sets text only where it differs: a change costs a layout.
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/**
+ * @param {HTMLElement} element
+ * @param {string} name
+ * @param {string} value
+ */
 function set(element, name, value) {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
-/** A tile; `mosaic` is who shows it and does what its buttons say. */
+/** @typedef {"focus"|"snapshot"|"bookmark"|"close"} ButtonName */
+
+/**
+ * @typedef {object} Shown all that a tile shows
+ * @property {Camera|undefined} camera
+ * @property {Commune|undefined} commune
+ * @property {TileView} view
+ * @property {StreamFigures|undefined} figures
+ * @property {GrantedCamera|undefined} entry
+ * @property {string|null} codec
+ * @property {number|null} leftMs until the grant ends
+ * @property {number|null} waitMs until the commune's time to approve is over
+ * @property {{allowed: boolean, text: string}} snapshot
+ * @property {string} reason
+ */
+
+/** A tile of a mosaic. */
 export class Tile {
+  /** The newest frame that the beat showed, and its step. @type {number|undefined} */
+  #seen;
+  #beats = 0;
+  /** The state that the label was last set for. */
+  #spoken = "";
+
+  /**
+   * @param {string} key
+   * @param {import("/page/watch/mosaic.js").Mosaic} mosaic shows it and acts on its buttons
+   */
   constructor(key, mosaic) {
     this.key = key;
     this.mosaic = mosaic;
+    /** @type {View} */
     this.view = WHOLE;
     this.canvas = h("canvas", { width: 640, height: 360, "aria-hidden": "true" });
     this.name = h("span", { class: "tile-name" });
@@ -38,21 +75,54 @@ export class Tile {
     this.clock = h("time", { class: "tile-clock" });
     this.age = h("span", { class: "tile-age" });
     this.left = h("span", { class: "tile-left", "data-testid": "tile-left" });
-    this.buttons = {};
+    /**
+     * @param {ButtonName} name
+     * @param {string} sign
+     * @param {() => void} act
+     */
     const button = (name, sign, act) => {
-      this.buttons[name] = h("button", { class: "plain icon", "data-testid": `tile-${name}`, on: { click: (event) => { event.stopPropagation(); act(); } } }, sign);
-      return this.buttons[name];
+      /** @param {Event} event */
+      const click = (event) => {
+        event.stopPropagation();
+        act();
+      };
+      return h("button", { class: "plain icon", "data-testid": `tile-${name}`, on: { click } }, sign);
     };
-    this.picture = h("div", { class: "tile-picture" }, this.canvas, h("div", { class: "tile-hatch", "aria-hidden": "true" }));
-    this.element = h("figure", { class: "tile", tabindex: "0", role: "group", "data-testid": "tile", dataset: { camera: key, state: "asked", frames: "0", dropped: "0" } },
+    this.buttons = {
+      focus: button("focus", "⤢", () => mosaic.toggleFocus(key)),
+      snapshot: button("snapshot", "◉", () => mosaic.snapshot(key)),
+      bookmark: button("bookmark", "⚑", () => mosaic.bookmark(key)),
+      close: button("close", "✕", () => mosaic.removeTile(key)),
+    };
+    this.picture = h(
+      "div",
+      { class: "tile-picture" },
+      this.canvas,
+      h("div", { class: "tile-hatch", "aria-hidden": "true" }),
+    );
+    this.element = h(
+      "figure",
+      {
+        class: "tile",
+        tabindex: "0",
+        role: "group",
+        "data-testid": "tile",
+        dataset: { camera: key, state: "asked", frames: "0", dropped: "0" },
+      },
       this.picture,
       h("div", { class: "tile-middle" }, this.word, this.hint, this.address, this.url),
-      h("figcaption", { class: "tile-top" }, h("span", { class: "tile-dot", "aria-hidden": "true" }), this.name, this.commune, h("span", { class: "grow" }), this.profile,
-        button("focus", "⤢", () => mosaic.toggleFocus(key)),
-        button("snapshot", "◉", () => mosaic.snapshot(key)),
-        button("bookmark", "⚑", () => mosaic.bookmark(key)),
-        button("close", "✕", () => mosaic.removeTile(key))),
-      h("div", { class: "tile-bottom" }, this.beat, this.clock, this.age, h("span", { class: "grow" }), this.left));
+      h(
+        "figcaption",
+        { class: "tile-top" },
+        h("span", { class: "tile-dot", "aria-hidden": "true" }),
+        this.name,
+        this.commune,
+        h("span", { class: "grow" }),
+        this.profile,
+        ...Object.values(this.buttons),
+      ),
+      h("div", { class: "tile-bottom" }, this.beat, this.clock, this.age, h("span", { class: "grow" }), this.left),
+    );
     this.#listen();
     this.words();
   }
@@ -61,18 +131,30 @@ export class Tile {
     const { element, picture, mosaic, key } = this;
     element.addEventListener("dblclick", () => mosaic.toggleFocus(key));
     element.addEventListener("keydown", (event) => mosaic.tileKey(event, this));
-    picture.addEventListener("wheel", (event) => {
-      if (!this.isFocused) return;
-      event.preventDefault();
-      const { left, top, width, height } = picture.getBoundingClientRect();
-      this.zoom(event.deltaY < 0 ? ZOOM_STEP : 1 / ZOOM_STEP, (event.clientX - left) / width, (event.clientY - top) / height);
-    }, { passive: false });
+    picture.addEventListener(
+      "wheel",
+      (event) => {
+        if (!this.isFocused) return;
+        event.preventDefault();
+        const { left, top, width, height } = picture.getBoundingClientRect();
+        this.zoom(
+          event.deltaY < 0 ? ZOOM_STEP : 1 / ZOOM_STEP,
+          (event.clientX - left) / width,
+          (event.clientY - top) / height,
+        );
+      },
+      { passive: false },
+    );
     picture.addEventListener("pointerdown", (event) => {
       if (!this.isFocused || this.view.zoom === 1) return;
       picture.setPointerCapture(event.pointerId);
-      const move = ({ movementX, movementY }) => this.pan(-movementX / picture.clientWidth, -movementY / picture.clientHeight);
+      /** @param {PointerEvent} event */
+      const move = ({ movementX, movementY }) =>
+        this.pan(-movementX / picture.clientWidth, -movementY / picture.clientHeight);
       picture.addEventListener("pointermove", move);
-      picture.addEventListener("lostpointercapture", () => picture.removeEventListener("pointermove", move), { once: true });
+      picture.addEventListener("lostpointercapture", () => picture.removeEventListener("pointermove", move), {
+        once: true,
+      });
     });
   }
 
@@ -80,23 +162,42 @@ export class Tile {
     return this.element.classList.contains("focused");
   }
 
+  /**
+   * @param {number} factor 0: the whole picture
+   * @param {number} [px] 0 to 1 of the tile
+   * @param {number} [py]
+   */
   zoom(factor, px, py) {
     this.#look(factor === 0 ? WHOLE : zoomed(this.view, factor, px, py));
   }
 
+  /**
+   * @param {number} dx
+   * @param {number} dy
+   */
   pan(dx, dy) {
     this.#look(panned(this.view, dx, dy));
   }
 
+  /** @param {View} view */
   #look(view) {
     this.view = view;
     this.element.classList.toggle("zoomed", view.zoom > 1);
     this.mosaic.live.view(this.key, view);
   }
 
-  /** Its rectangle in the mosaic. */
+  /**
+   * Its rectangle in the mosaic.
+   * @param {Rect} rect
+   * @param {boolean} isFocused
+   */
   place({ left, top, width, height }, isFocused) {
-    Object.assign(this.element.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
+    Object.assign(this.element.style, {
+      left: `${left}px`,
+      top: `${top}px`,
+      width: `${width}px`,
+      height: `${height}px`,
+    });
     this.element.classList.toggle("focused", isFocused);
     this.element.classList.toggle("tight", width < 260);
     if (!isFocused && this.view.zoom !== 1) this.zoom(0);
@@ -107,18 +208,18 @@ export class Tile {
 
   /** Words that change with the language alone. */
   words() {
-    for (const name of ["focus", "bookmark", "close"]) {
+    for (const name of /** @type {ButtonName[]} */ (["focus", "bookmark", "close"])) {
       set(this.buttons[name], "aria-label", t(`watch.tile.${name}`));
       set(this.buttons[name], "title", t(`watch.tile.${name}`));
     }
     say(this.url, t("watch.tile.copy_url"));
   }
 
-  /** Shows what is so now. */
+  /** @param {Shown} now */
   show({ camera, commune, view, figures, entry, codec, leftMs, snapshot, waitMs, reason }) {
     const { element } = this;
-    say(this.name, camera?.name ?? this.key.split("/")[1]);
-    say(this.commune, commune?.name ?? this.key.split("/")[0]);
+    say(this.name, camera?.name ?? splitKey(this.key).camera);
+    say(this.commune, commune?.name ?? splitKey(this.key).commune);
     set(element, "data-state", view.state);
     set(element, "data-frames", String(figures?.frames ?? 0));
     set(element, "data-dropped", String(figures?.dropped ?? 0));
@@ -128,35 +229,44 @@ export class Tile {
     const params = { s: seconds, codec: codecName(codec ?? ""), left: countdown(waitMs ?? 0) };
     say(this.word, view.state === "live" ? "" : t(`watch.state.${view.state}`, params));
     say(this.hint, reason);
-    const address = view.state === "unsupported" ? entry?.rtsp ?? "" : "";
+    const address = view.state === "unsupported" ? (entry?.rtsp ?? "") : "";
     this.url.hidden = address === "";
     this.address.hidden = address === "";
     say(this.address, address);
     this.#times(view, figures);
     say(this.left, leftMs === null ? "" : countdown(leftMs));
     this.left.classList.toggle("soon", leftMs !== null && leftMs < 120_000);
-    // Not `disabled`: why it can't be used must be reachable.
+    // Not `disabled`: its title says why it can't be used.
     set(this.buttons.snapshot, "aria-disabled", String(!snapshot.allowed || !isPictured(view.state)));
     set(this.buttons.snapshot, "aria-label", snapshot.text);
     set(this.buttons.snapshot, "title", snapshot.text);
     const label = [this.name.textContent, this.commune.textContent, t(`watch.state.${view.state}`, params)].join(", ");
-    // The seconds of a frozen picture would be read out anew each time.
-    if (this.spoken !== `${view.state}${lang()}${this.name.textContent}`) {
-      this.spoken = `${view.state}${lang()}${this.name.textContent}`;
+    // Else a screen reader would read each second of a frozen picture.
+    if (this.#spoken !== `${view.state}${lang()}${this.name.textContent}`) {
+      this.#spoken = `${view.state}${lang()}${this.name.textContent}`;
       set(element, "aria-label", label);
     }
   }
 
+  /**
+   * @param {TileView} view
+   * @param {StreamFigures|undefined} figures
+   */
   #times(view, figures) {
-    const pictured = isPictured(view.state) && figures?.captured;
-    say(this.clock, pictured ? timeOfDay(figures.captured - (view.clockOffset ?? 0) * 1000) : "");
-    if (pictured) set(this.clock, "title", utcTimeOfDay(figures.captured));
-    say(this.age, pictured ? t("watch.age", { s: ((view.ageMs ?? 0) / 1000).toFixed(1).replace(".", lang() === "fr" ? "," : ".") }) : "");
+    const captured = isPictured(view.state) ? figures?.captured : null;
+    say(this.clock, captured ? timeOfDay(captured - (view.clockOffset ?? 0) * 1000) : "");
+    if (captured) set(this.clock, "title", utcTimeOfDay(captured));
+    say(
+      this.age,
+      captured
+        ? t("watch.age", { s: ((view.ageMs ?? 0) / 1000).toFixed(1).replace(".", lang() === "fr" ? "," : ".") })
+        : "",
+    );
     // Moves by a step with each report in which there were new pictures, and only then.
-    if (pictured && figures.frames !== this.seen) {
-      this.beats = ((this.beats ?? 0) + 1) % 4;
-      set(this.beat, "data-step", String(this.beats));
-      this.seen = figures.frames;
+    if (captured && figures && figures.frames !== this.#seen) {
+      this.#beats = (this.#beats + 1) % 4;
+      set(this.beat, "data-step", String(this.#beats));
+      this.#seen = figures.frames;
     }
   }
 }

@@ -1,4 +1,4 @@
-// What a tile says of its picture. Pure: no page, no clock.
+// The state of a tile's picture. Pure: no page, no clock.
 
 /** Without a new picture for this long its age counts visibly, in ms. */
 export const SILENT = 1_000;
@@ -10,7 +10,10 @@ export const LATE = 2_000;
 /** States in which a picture may be seen. */
 const PICTURED = new Set(["live", "late", "frozen"]);
 
-/** Whether a tile in this state shows a picture. */
+/**
+ * Whether a tile in this state shows a picture.
+ * @param {string} state
+ */
 export function isPictured(state) {
   return PICTURED.has(state);
 }
@@ -21,17 +24,27 @@ export function isPictured(state) {
  *
  * A picture that stopped coming is never `live`, whatever the grant says.
  * @param {{locked: boolean, paused: boolean, online: boolean, connected: boolean,
- *   grant: object|undefined, entry: object|undefined, approval: object|undefined,
- *   ended: object|null, figures: object|undefined, problem: object|null,
+ *   grant: Grant|undefined, entry: GrantedCamera|undefined, approval: Approval|undefined,
+ *   ended: Why|null, figures: StreamFigures|undefined, problem: Why|null,
  *   now: number, centreNow: number, clockOffset: number}} of `now`: ms of the same clock as
  *   `figures.shownAt`; `centreNow`, ms UTC; `clockOffset`, s
- * @returns {{state: string, reason: string|null, detail: string|null, silentMs: number|null, ageMs: number|null}}
+ * @returns {TileView}
  */
 export function tileState(of) {
   const { grant, entry, figures } = of;
   const silentMs = figures?.shownAt ? Math.max(0, of.now - figures.shownAt) : null;
   const ageMs = figures?.captured ? Math.max(0, of.centreNow - (figures.captured - of.clockOffset * 1000)) : null;
-  const say = (state, why = null) => ({ state, reason: why?.reason ?? null, detail: why?.detail ?? null, silentMs, ageMs });
+  /**
+   * @param {string} state
+   * @param {Why|null|undefined} [why]
+   */
+  const say = (state, why = null) => ({
+    state,
+    reason: why?.reason ?? null,
+    detail: why?.detail ?? null,
+    silentMs,
+    ageMs,
+  });
   if (of.locked) return say("locked");
   if (of.ended !== null) return say("ended", of.ended);
   if (grant === undefined) return say(of.approval === undefined ? "asked" : "waiting");
@@ -42,6 +55,6 @@ export function tileState(of) {
   if (of.paused) return say("paused");
   if (silentMs === null) return say(entry.state === "retrying" ? "retrying" : "starting", entry);
   if (silentMs >= FROZEN || !of.online || !of.connected) return say("frozen", entry);
-  if (silentMs >= SILENT || ageMs >= LATE || entry.state === "late") return say("late", entry);
+  if (silentMs >= SILENT || (ageMs ?? 0) >= LATE || entry.state === "late") return say("late", entry);
   return say("live", entry);
 }

@@ -1,4 +1,4 @@
-// What comes over `GET live`, taken apart. Pure.
+// Reads the messages of `GET live`. Pure.
 
 /** Bytes before a picture: tag u32, flags u8, pts i64, captured i64, big-endian. */
 const HEADER = 21;
@@ -8,9 +8,7 @@ const UNIT_LIMIT = 8 * 1024 * 1024;
 /**
  * Reads a binary message; `null` where it can be none.
  * @param {ArrayBuffer} buffer
- * @returns {{tag: number, key: boolean, lossBefore: boolean, kept: boolean, timestamp: number,
- *   captured: number, data: Uint8Array}|null} `timestamp` in µs, `captured` in ms UTC by the
- *   gateway's clock
+ * @returns {Unit|null}
  */
 export function readUnit(buffer) {
   if (buffer.byteLength <= HEADER || buffer.byteLength > HEADER + UNIT_LIMIT) return null;
@@ -34,9 +32,14 @@ const TEXT_LIMIT = 256 * 1024;
 const SIDE_LIMIT = 16_384;
 const CODE = /^[a-z0-9_]{1,64}$/;
 
-/** Reads a text message; `null` where it is none, or is out of bounds. */
+/**
+ * Reads a text message; `null` where it is none, or is out of bounds.
+ * @param {string} text
+ * @returns {LiveMessage|null}
+ */
 export function readMessage(text) {
   if (text.length > TEXT_LIMIT) return null;
+  /** @type {any} */
   let message;
   try {
     message = JSON.parse(text);
@@ -45,33 +48,51 @@ export function readMessage(text) {
   }
   if (typeof message !== "object" || message === null) return null;
   const isTagged = Number.isInteger(message.tag) && typeof message.camera === "string";
-  const isSide = (side) => Number.isInteger(side) && side >= 0 && side <= SIDE_LIMIT;
+  const isSide = (/** @type {number} */ side) => Number.isInteger(side) && side >= 0 && side <= SIDE_LIMIT;
+  /** @type {Record<LiveMessage["type"], () => boolean>} */
   const isWhole = {
     ready: () => true,
     subscribed: () => isTagged,
     skipped: () => isTagged,
-    configuration: () => isTagged && typeof message.codec === "string" && message.codec.length <= 64 && typeof message.description === "string" && isSide(message.width) && isSide(message.height),
+    configuration: () =>
+      isTagged &&
+      typeof message.codec === "string" &&
+      message.codec.length <= 64 &&
+      typeof message.description === "string" &&
+      isSide(message.width) &&
+      isSide(message.height),
     state: () => isTagged && CODE.test(message.state),
     end: () => isTagged && CODE.test(message.reason),
     error: () => CODE.test(message.reason),
   };
-  return Object.hasOwn(isWhole, message.type) && isWhole[message.type]() ? message : null;
+  const type = /** @type {LiveMessage["type"]} */ (message.type);
+  return Object.hasOwn(isWhole, type) && isWhole[type]() ? message : null;
 }
 
-/** Bytes of standard base64. */
+/**
+ * Bytes of standard base64.
+ * @param {string} base64
+ */
 export function bytesOf(base64) {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
-/** A configuration message as `VideoDecoder` takes it. */
+/**
+ * A configuration message as `VideoDecoder` takes it.
+ * @param {LiveConfiguration} message
+ */
 export function decoderConfig({ codec, description, width, height }) {
+  /** @type {VideoDecoderConfig} */
   const config = { codec, optimizeForLatency: true };
   if (description !== "") config.description = bytesOf(description);
   if (width > 0 && height > 0) Object.assign(config, { codedWidth: width, codedHeight: height });
   return config;
 }
 
-/** Name of a codec as people say it. */
+/**
+ * Usual name of a codec.
+ * @param {string} codec
+ */
 export function codecName(codec) {
   if (codec.startsWith("avc")) return "H.264";
   if (codec.startsWith("hvc") || codec.startsWith("hev")) return "H.265";
@@ -80,7 +101,9 @@ export function codecName(codec) {
 
 /**
  * The part of a picture that a zoomed tile shows.
- * @param {{zoom: number, x: number, y: number}} view `x`, `y`: its middle, 0 to 1
+ * @param {View} view
+ * @param {number} width
+ * @param {number} height
  * @returns {[number, number, number, number]} left, top, width, height in the picture's pixels
  */
 export function crop({ zoom, x, y }, width, height) {
@@ -90,18 +113,29 @@ export function crop({ zoom, x, y }, width, height) {
   return [left, top, w, h];
 }
 
-/** The view after a zoom by `factor` at a point (0 to 1 of the tile), which stays where it is. */
+/**
+ * The view after a zoom by `factor` at a point (0 to 1 of the tile), which stays where it is.
+ * @param {View} view
+ * @param {number} factor
+ * @param {number} [px]
+ * @param {number} [py]
+ */
 export function zoomed(view, factor, px = 0.5, py = 0.5) {
   const zoom = Math.min(Math.max(view.zoom * factor, 1), 8);
   // The picture's point under the pointer.
-  const at = (middle, p) => middle + (p - 0.5) / view.zoom;
-  const middle = (point, p) => point - (p - 0.5) / zoom;
+  const at = (/** @type {number} */ middle, /** @type {number} */ p) => middle + (p - 0.5) / view.zoom;
+  const middle = (/** @type {number} */ point, /** @type {number} */ p) => point - (p - 0.5) / zoom;
   return panned({ zoom, x: middle(at(view.x, px), px), y: middle(at(view.y, py), py) }, 0, 0);
 }
 
-/** The view moved by parts of the tile, inside the picture. */
+/**
+ * The view moved by parts of the tile, inside the picture.
+ * @param {View} view
+ * @param {number} dx
+ * @param {number} dy
+ */
 export function panned({ zoom, x, y }, dx, dy) {
   const half = 0.5 / zoom;
-  const inside = (value) => Math.min(Math.max(value, half), 1 - half);
+  const inside = (/** @type {number} */ value) => Math.min(Math.max(value, half), 1 - half);
   return { zoom, x: inside(x + dx / zoom), y: inside(y + dy / zoom) };
 }

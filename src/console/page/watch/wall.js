@@ -1,5 +1,5 @@
-// The mosaic for the wall: a window that the page opened, with a socket of its own. It knows
-// what the page knows, and closes with it.
+// The mosaic for the wall: a window that the page opened, with a socket of its own. It uses
+// the data of the page that opened it, and closes with it.
 
 import { h } from "/page/core/dom.js";
 import { preferred, setLang, t } from "/page/core/text.js";
@@ -7,7 +7,7 @@ import { Mosaic } from "/page/watch/mosaic.js";
 
 const LOOK = 1_000;
 
-const page = window.opener?.fanalWall?.();
+const page = /** @type {Window|null} */ (window.opener)?.fanalWall?.();
 if (page === undefined) {
   setLang(preferred());
   document.body.append(h("p", { class: "watch-empty", text: t("watch.wall_alone") }));
@@ -25,5 +25,7 @@ if (page === undefined) {
     stop();
     mosaic.end();
   });
-  setInterval(() => { if (window.opener === null || window.opener.closed) window.close(); }, LOOK);
+  setInterval(() => {
+    if (window.opener === null || window.opener.closed) window.close();
+  }, LOOK);
 }

@@ -1,16 +1,16 @@
 // Socket, decoders and canvases of all cameras, away from the page's own thread.
 //
-// What waits is bounded: a decoder's queue (`QUEUE_LIMIT`), then pictures are left out up to
-// the next key frame; one decoded picture of each camera, the newest; the socket itself
-// (the receiver skips where it is not read).
+// All queues are bounded: a decoder's (`QUEUE_LIMIT`; above it pictures are dropped up to the next
+// key frame), the decoded pictures (the newest of each camera), the socket's (the receiver skips
+// pictures while it is not read).
 
 import { crop, decoderConfig, readMessage, readUnit } from "/page/watch/units.js";
 
-/** Pictures in a decoder's queue above which the rest of the group is left out: a second. */
+/** Pictures in a decoder's queue above which the rest of the group is dropped: a second. */
 const QUEUE_LIMIT = 25;
-/** The same while a kept group, which comes at once, is being caught up with. */
+/** The same while the decoder catches up with a kept group, which comes at once. */
 const KEPT_LIMIT = 400;
-/** Decoders that fail so often without a picture between are given up. */
+/** So many failures without a picture between, and no decoder is tried again. */
 const FAILURES = 3;
 /** Pictures whose times are remembered until they are decoded. */
 const TIMES_LIMIT = 600;
@@ -18,35 +18,75 @@ const TIMES_LIMIT = 600;
 const REPORT = 250;
 /** How long opening may take, in ms. */
 const OPENING = 15_000;
-/** A socket that said nothing for this long, in ms, is dead where the receiver is known to answer. */
+/** A socket that received nothing for this long, in ms, is dead while the receiver answers. */
 const SILENT = 5_000;
 
+/** @typedef {{socket: WebSocket, isReady: boolean, lost: (event?: {code?: number, reason?: string}) => void}} Connection */
+
+/** Streams by camera. @type {Map<string, Stream>} */
 const streams = new Map();
+/** Streams by the receiver's tag. @type {Map<number|null, Stream>} */
 const byTag = new Map();
-let socket = null;
+/** @type {Connection|null} */
+let connection = null;
+/** @type {string[]} */
 let focus = [];
 let scriptMs = 0;
 let lastHeard = 0;
 let drawing = false;
+/** Streams to be drawn. @type {Set<Stream>} */
 const dirty = new Set();
 
-const schedule = globalThis.requestAnimationFrame?.bind(globalThis) ?? ((draw) => setTimeout(draw, 16));
+const schedule =
+  globalThis.requestAnimationFrame?.bind(globalThis) ?? ((/** @type {() => void} */ draw) => setTimeout(draw, 16));
 
 /** One camera: its decoder, its canvas, its counters. */
 class Stream {
+  active = false;
+  /** The grant that the page named. @type {string|null} */
+  grant = null;
+  /** @type {View} */
+  view = { zoom: 1, x: 0.5, y: 0.5 };
+  size = { width: 640, height: 360 };
+  counts = { received: 0, frames: 0, drawn: 0, dropped: 0 };
+  /** The receiver's number for the subscription, and the grant that it used. @type {number|null} */
+  tag = null;
+  /** @type {string|null} */
+  tagGrant = null;
+  /** The newest picture. @type {VideoFrame|ImageBitmap|null} */
+  last = null;
+  /** @type {number|null} */
+  captured = null;
+  /** @type {number|null} */
+  shownAt = null;
+  /** @type {string|null} */
+  codec = null;
+  width = 0;
+  height = 0;
+  failures = 0;
+  /** @type {VideoDecoder|null} */
+  decoder = null;
+  /** @type {LiveConfiguration|null} */
+  config = null;
+  needsKey = true;
+  catchingUp = false;
+  /** Times of capture by timestamp. @type {Map<number, number>} */
+  times = new Map();
+  /** @type {{busy: boolean, next: Unit|null}} */
+  jpeg = { busy: false, next: null };
+
+  /**
+   * @param {string} camera
+   * @param {OffscreenCanvas} canvas
+   */
   constructor(camera, canvas) {
     this.camera = camera;
     this.canvas = canvas;
-    this.context = canvas.getContext("2d", { alpha: false, desynchronized: true });
-    this.active = false;
-    this.grant = null;
-    this.view = { zoom: 1, x: 0.5, y: 0.5 };
-    this.size = { width: 640, height: 360 };
-    this.counts = { received: 0, frames: 0, drawn: 0, dropped: 0 };
+    this.context = context2d(canvas, { alpha: false, desynchronized: true });
     this.forget();
   }
 
-  /** Nothing of what was seen stays. */
+  /** Clears all that was seen. */
   forget() {
     this.tag = null;
     this.tagGrant = null;
@@ -75,45 +115,58 @@ class Stream {
     this.jpeg = { busy: false, next: null };
   }
 
+  /** @param {LiveConfiguration} message */
   configure(message) {
     this.stop();
     this.codec = message.codec;
     this.config = message;
     if (message.codec === "jpeg") return;
     if (globalThis.VideoDecoder === undefined) return this.giveUp("no_webcodecs");
-    this.start();
+    this.start(message);
   }
 
-  start() {
+  /** @param {LiveConfiguration} config */
+  start(config) {
     const decoder = new VideoDecoder({
-      output: (frame) => this.show(frame, this.times.get(frame.timestamp)),
-      error: (error) => { if (decoder === this.decoder) this.failed(error); },
+      output: (frame) => {
+        const captured = this.times.get(frame.timestamp);
+        this.times.delete(frame.timestamp);
+        this.show(frame, captured, frame.displayWidth, frame.displayHeight);
+      },
+      error: (error) => {
+        if (decoder === this.decoder) this.failed(error);
+      },
     });
     this.decoder = decoder;
     this.needsKey = true;
     try {
-      decoder.configure(decoderConfig(this.config));
+      decoder.configure(decoderConfig(config));
     } catch (error) {
       this.failed(error);
     }
   }
 
+  /** @param {unknown} error */
   failed(error) {
     this.failures += 1;
     this.decoder = null;
-    if (error.name === "NotSupportedError" || error.name === "TypeError" || this.failures >= FAILURES) this.giveUp("codec");
-    else this.start();
+    const name = error instanceof Error ? error.name : "";
+    const isHopeless = name === "NotSupportedError" || name === "TypeError" || this.failures >= FAILURES;
+    if (isHopeless || this.config === null) this.giveUp("codec");
+    else this.start(this.config);
   }
 
+  /** @param {string} problem */
   giveUp(problem) {
     this.decoder = null;
-    postMessage({ type: "problem", camera: this.camera, grant: this.tagGrant, problem, codec: this.codec });
+    tell({ type: "problem", camera: this.camera, grant: this.tagGrant, problem, codec: this.codec });
   }
 
+  /** @param {Unit} unit */
   take(unit) {
     this.counts.received += 1;
     if (this.codec === "jpeg") return this.takeJpeg(unit);
-    if (this.decoder === null || this.decoder.state !== "configured") return;
+    if (this.decoder === null || this.config === null || this.decoder.state !== "configured") return;
     const queue = this.decoder.decodeQueueSize;
     if (unit.kept) this.catchingUp = true;
     else if (queue <= 2) this.catchingUp = false;
@@ -124,7 +177,7 @@ class Stream {
       return;
     }
     if (unit.key && this.needsKey && this.decoder.decodeQueueSize > 0) {
-      // What waits is older than what is there now.
+      // The waiting pictures are older than this one.
       this.counts.dropped += this.decoder.decodeQueueSize;
       this.decoder.reset();
       this.decoder.configure(decoderConfig(this.config));
@@ -140,7 +193,10 @@ class Stream {
     }
   }
 
-  /** The newest picture only: each stands for itself. */
+  /**
+   * Decodes the newest picture only: each is complete in itself.
+   * @param {Unit} unit
+   */
   async takeJpeg(unit) {
     if (this.jpeg.busy) {
       if (this.jpeg.next !== null) this.counts.dropped += 1;
@@ -151,7 +207,7 @@ class Stream {
     jpeg.busy = true;
     try {
       const bitmap = await createImageBitmap(new Blob([unit.data], { type: "image/jpeg" }));
-      if (jpeg === this.jpeg) this.show(bitmap, unit.captured);
+      if (jpeg === this.jpeg) this.show(bitmap, unit.captured, bitmap.width, bitmap.height);
       else bitmap.close();
     } catch {
       this.counts.dropped += 1;
@@ -162,16 +218,21 @@ class Stream {
     if (next !== null && jpeg === this.jpeg) this.takeJpeg(next);
   }
 
-  show(frame, captured) {
-    this.times.delete(frame.timestamp);
+  /**
+   * @param {VideoFrame|ImageBitmap} frame
+   * @param {number|undefined} captured
+   * @param {number} width
+   * @param {number} height
+   */
+  show(frame, captured, width, height) {
     this.failures = 0;
     this.last?.close();
     this.last = frame;
     this.counts.frames += 1;
     this.captured = captured ?? this.captured;
     this.shownAt = performance.timeOrigin + performance.now();
-    this.width = frame.displayWidth ?? frame.width;
-    this.height = frame.displayHeight ?? frame.height;
+    this.width = width;
+    this.height = height;
     this.redraw();
   }
 
@@ -186,7 +247,7 @@ class Stream {
   draw() {
     if (this.last === null) return;
     const { canvas, width, height, size } = this;
-    // As many pixels as are seen, no more than there are.
+    // As many pixels as the tile shows, no more than the picture has.
     const scale = Math.min(1, Math.max(size.width / width, size.height / height));
     const [w, h] = [Math.max(2, Math.round(width * scale)), Math.max(2, Math.round(height * scale))];
     if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
@@ -194,6 +255,7 @@ class Stream {
     this.counts.drawn += 1;
   }
 
+  /** @returns {StreamFigures} */
   report() {
     const { camera, captured, shownAt, width, height, codec, counts } = this;
     return { camera, captured, shownAt, width, height, codec, queue: this.decoder?.decodeQueueSize ?? 0, ...counts };
@@ -208,27 +270,53 @@ function drawAll() {
   scriptMs += performance.now() - began;
 }
 
-function send(message) {
-  if (socket?.readyState === WebSocket.OPEN && socket.isReady) socket.send(JSON.stringify(message));
+/**
+ * Tells the page.
+ * @param {WorkerReport} report
+ * @param {Transferable[]} [transfer]
+ */
+function tell(report, transfer = []) {
+  postMessage(report, { transfer });
 }
 
+/**
+ * @param {OffscreenCanvas} canvas
+ * @param {CanvasRenderingContext2DSettings} settings
+ */
+function context2d(canvas, settings) {
+  const context = canvas.getContext("2d", settings);
+  if (context === null) throw new Error("the canvas has no 2D context");
+  return context;
+}
+
+/** @param {object} message */
+function send(message) {
+  if (connection?.isReady && connection.socket.readyState === WebSocket.OPEN)
+    connection.socket.send(JSON.stringify(message));
+}
+
+/** @param {{url: string, token: string}} order */
 function open({ url, token }) {
   close();
-  const opened = new WebSocket(url, "fanal.v1");
-  opened.binaryType = "arraybuffer";
-  socket = opened;
-  opened.onopen = () => opened.send(JSON.stringify({ token }));
-  const lost = ({ code = 0, reason = "" } = {}) => {
-    clearTimeout(limit);
-    if (socket !== opened) return;
-    close();
-    for (const stream of streams.values()) stream.tag = null;
-    postMessage({ type: "closed", code, reason });
+  const socket = new WebSocket(url, "fanal.v1");
+  socket.binaryType = "arraybuffer";
+  /** @type {Connection} */
+  const opened = {
+    socket,
+    isReady: false,
+    lost: ({ code = 0, reason = "" } = {}) => {
+      clearTimeout(limit);
+      if (connection !== opened) return;
+      close();
+      for (const stream of streams.values()) stream.tag = null;
+      tell({ type: "closed", code, reason });
+    },
   };
-  const limit = setTimeout(() => opened.isReady || lost(), OPENING);
-  opened.lost = lost;
-  opened.onmessage = ({ data }) => {
-    if (socket !== opened) return;
+  connection = opened;
+  const limit = setTimeout(() => opened.isReady || opened.lost(), OPENING);
+  socket.onopen = () => socket.send(JSON.stringify({ token }));
+  socket.onmessage = ({ data }) => {
+    if (connection !== opened) return;
     const began = performance.now();
     lastHeard = began;
     if (typeof data === "string") heard(opened, data);
@@ -238,67 +326,91 @@ function open({ url, token }) {
     }
     scriptMs += performance.now() - began;
   };
-  opened.onclose = lost;
+  socket.onclose = opened.lost;
 }
 
 function close() {
-  const closing = socket;
-  socket = null;
+  const closing = connection;
+  connection = null;
   byTag.clear();
-  closing?.close();
+  closing?.socket.close();
 }
 
+/**
+ * @param {Connection} from
+ * @param {string} text
+ */
 function heard(from, text) {
   const message = readMessage(text);
   if (message === null) return;
   if (message.type === "ready") {
     from.isReady = true;
-    postMessage({ type: "ready" });
+    tell({ type: "ready" });
     for (const stream of streams.values()) if (stream.active) subscribe(stream);
     send({ type: "focus", cameras: focus });
     return;
   }
-  const stream = streams.get(message.camera);
-  if (message.type === "subscribed" && stream) {
-    byTag.delete(stream.tag);
-    stream.tag = message.tag;
-    stream.tagGrant = message.grant;
-    byTag.set(message.tag, stream);
-  } else if (message.type === "configuration" && stream?.tag === message.tag) stream.configure(message);
-  else if (message.type === "skipped" && stream) stream.needsKey = true;
-  else if (message.type === "state" || message.type === "end" || message.type === "error") {
-    if (message.type === "end" && stream && stream.tag === message.tag) byTag.delete(message.tag);
-    postMessage({ ...message, grant: stream?.tagGrant ?? stream?.grant, type: `camera_${message.type}` });
+  const stream = streams.get(message.camera ?? "");
+  switch (message.type) {
+    case "subscribed":
+      if (stream === undefined) break;
+      byTag.delete(stream.tag);
+      stream.tag = message.tag;
+      stream.tagGrant = message.grant;
+      byTag.set(message.tag, stream);
+      break;
+    case "configuration":
+      if (stream?.tag === message.tag) stream.configure(message);
+      break;
+    case "skipped":
+      if (stream) stream.needsKey = true;
+      break;
+    case "state":
+      tell({ type: "camera_state", camera: message.camera });
+      break;
+    case "end":
+      if (stream?.tag === message.tag) byTag.delete(message.tag);
+      tell({ ...message, grant: stream?.tagGrant ?? stream?.grant, type: "camera_end" });
+      break;
+    case "error":
+      tell({ ...message, grant: stream?.tagGrant ?? stream?.grant, type: "camera_error" });
+      break;
   }
 }
 
+/** @param {Stream} stream */
 function subscribe(stream) {
   send({ type: "subscribe", camera: stream.camera, grant: stream.grant });
 }
 
+/** @param {Stream} stream */
 function unsubscribe(stream) {
   send({ type: "unsubscribe", camera: stream.camera });
   byTag.delete(stream.tag);
 }
 
+/** @param {{camera: string, id: number}} order */
 async function snapshot({ camera, id }) {
   const stream = streams.get(camera);
   try {
-    if (!stream?.last) throw new Error("no picture");
+    if (!stream?.last || stream.captured === null) throw new Error("no picture");
     const { width, height, last, captured } = stream;
     const canvas = new OffscreenCanvas(width, height);
-    canvas.getContext("2d", { alpha: false }).drawImage(last, 0, 0, width, height);
+    context2d(canvas, { alpha: false }).drawImage(last, 0, 0, width, height);
     const png = await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer();
-    postMessage({ type: "snapshot", id, png, captured, width, height }, [png]);
+    tell({ type: "snapshot", id, png, captured, width, height }, [png]);
   } catch (error) {
-    postMessage({ type: "snapshot", id, problem: error.message });
+    tell({ type: "snapshot", id, problem: error instanceof Error ? error.message : String(error) });
   }
 }
 
+/** @type {{[Type in WorkerOrder["type"]]: (order: Extract<WorkerOrder, {type: Type}>) => void}} */
 const orders = {
   open,
   close,
-  add: ({ camera, canvas }) => streams.set(camera, new Stream(camera, canvas)),
+  add: ({ camera, canvas }) => {
+    streams.set(camera, new Stream(camera, canvas));
+  },
   remove: ({ camera }) => {
     const stream = streams.get(camera);
     if (stream === undefined) return;
@@ -307,7 +419,7 @@ const orders = {
     streams.delete(camera);
   },
   probe: () => {
-    if (performance.now() - lastHeard > SILENT) socket?.lost();
+    if (performance.now() - lastHeard > SILENT) connection?.lost();
   },
   start: ({ camera, grant }) => {
     const stream = streams.get(camera);
@@ -342,8 +454,13 @@ const orders = {
   snapshot,
 };
 
-onmessage = ({ data }) => orders[data.type]?.(data);
+onmessage = ({ data }) => {
+  const order = /** @type {WorkerOrder} */ (data);
+  // The table's type couples each name with its order.
+  const act = /** @type {(order: WorkerOrder) => void} */ (/** @type {unknown} */ (orders[order.type]));
+  act(order);
+};
 
 setInterval(() => {
-  postMessage({ type: "figures", tiles: [...streams.values()].map((stream) => stream.report()), scriptMs });
+  tell({ type: "figures", tiles: [...streams.values()].map((stream) => stream.report()), scriptMs });
 }, REPORT);

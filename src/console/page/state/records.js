@@ -1,4 +1,4 @@
-// What of the interventions outlives a reload of the page, in this tab alone: text. No
+// The part of the interventions that outlives a reload of the page, in this tab alone: text. No
 // picture, no key, no credential.
 
 const KEY = "fanal-interventions";
@@ -8,22 +8,43 @@ const [INCIDENTS, LINES] = [20, 300];
 /** How long changes wait to be written, in ms: a mosaic that starts makes many. */
 const DELAY = 500;
 
-/** Keeps them from now on. */
+/**
+ * Keeps them from now on.
+ * @param {PageStore} store
+ */
 export function keep(store) {
+  /** @type {number|null} */
   let timer = null;
   const write = () => {
-    clearTimeout(timer);
+    clearTimeout(timer ?? undefined);
     timer = null;
     save(store.get("incidents"), store.get("approvals"));
   };
-  store.watch(["incidents", "approvals"], () => { timer ??= setTimeout(write, DELAY); });
+  store.watch(["incidents", "approvals"], () => {
+    timer ??= setTimeout(write, DELAY);
+  });
   addEventListener("pagehide", write);
 }
 
+/**
+ * @param {Map<string, Incident>} incidents
+ * @param {Map<string, Approval>} approvals
+ */
 function save(incidents, approvals) {
   const kept = [...incidents.values()].slice(-INCIDENTS).map((incident) => {
     const { ref, grounds, present, at, openedAt, closedAt, history, bookmarks, duration, mine } = incident;
-    return { ref, grounds, present, at, openedAt, closedAt, duration, mine, bookmarks: bookmarks.slice(-LINES), history: history.slice(-LINES) };
+    return {
+      ref,
+      grounds,
+      present,
+      at,
+      openedAt,
+      closedAt,
+      duration,
+      mine,
+      bookmarks: bookmarks.slice(-LINES),
+      history: history.slice(-LINES),
+    };
   });
   try {
     sessionStorage.setItem(KEY, JSON.stringify({ incidents: kept, approvals: [...approvals.values()] }));
@@ -32,7 +53,10 @@ function save(incidents, approvals) {
   }
 }
 
-/** What was kept: `{incidents: object[], approvals: object[]}`. */
+/**
+ * Reads what was kept.
+ * @returns {{incidents: KeptIncident[], approvals: Approval[]}}
+ */
 export function load() {
   try {
     const { incidents = [], approvals = [] } = JSON.parse(sessionStorage.getItem(KEY) ?? "{}");
@@ -42,8 +66,16 @@ export function load() {
   }
 }
 
-/** Adds a line to an intervention's history, the oldest go. */
-export function addLine(incident, line) {
-  incident.history.push(line);
+/**
+ * Adds a line to an intervention's history; the oldest go.
+ * @param {Context} ctx
+ * @param {string} ref
+ * @param {Note} line
+ */
+export function note({ store, clock }, ref, { level, key, params }) {
+  const incident = store.get("incidents").get(ref);
+  if (incident === undefined) return;
+  incident.history.push({ at: clock.now(), level, key, params });
   if (incident.history.length > LINES) incident.history.splice(0, incident.history.length - LINES);
+  store.touch("incidents");
 }

@@ -1,0 +1,188 @@
+// The page once somebody has signed in: builds its parts and connects them.
+
+import { messageOf } from "/page/core/api.js";
+import { h, fill } from "/page/core/dom.js";
+import { Events } from "/page/core/events.js";
+import { readFragment } from "/page/core/fragment.js";
+import { t } from "/page/core/text.js";
+import { duration } from "/page/core/time_text.js";
+import { endingSoon } from "/page/frame/ends_soon.js";
+import { isClockOff } from "/page/frame/header.js";
+import { openHelp } from "/page/frame/help.js";
+import { switchTheme } from "/page/frame/settings.js";
+import { makeShell } from "/page/frame/shell.js";
+import { Desk } from "/page/incident/desk.js";
+import { mountIncident } from "/page/incident/incident.js";
+import { openIncidentDialog } from "/page/incident/open_dialog.js";
+import { Lock } from "/page/sign/lock.js";
+import {
+  grantOf,
+  isMine,
+  isReference,
+  liveGrants,
+  openIncidents,
+  readPresent,
+  shownIncident,
+} from "/page/state/rules.js";
+import { toast } from "/page/widget/toasts.js";
+
+/**
+ * @param {Context} context
+ * @param {{shell: HTMLElement, lockPlace: HTMLElement, fragment: Fragment, signer: Signer}} of
+ */
+export function run(context, { shell, lockPlace, fragment, signer }) {
+  const { store, api, clock } = context;
+  take(signer);
+
+  /** Loaded after the desk. @type {import("/page/find/find.js").Finder|undefined} */
+  let finder;
+  /** @param {Where} where */
+  const lookAt = (where) => finder?.lookAt(where);
+  const desk = new Desk(context, { lookAt });
+  const ctx = { ...context, desk };
+
+  const lock = new Lock(context, { element: lockPlace, unlocked: resume });
+  const { panels, show } = makeShell(shell, ctx, () => lock.lock());
+  mountIncident(panels.incident, ctx);
+  addShortcuts(ctx, lock);
+  const parts = [
+    mount(panels.find, async () => {
+      const { mountFind } = await import("/page/find/find.js");
+      finder = mountFind(panels.find, ctx, { showPanel: show });
+    }),
+    mount(panels.watch, async () => {
+      const { mountWatch } = await import("/page/watch/watch.js");
+      mountWatch(panels.watch, ctx);
+    }),
+  ];
+  // The finder and the mosaic must be there for `#incident=…&at=…` and the first grants.
+  Promise.all(parts).then(follow);
+  store.watch(["incident", "locked"], () => {
+    const shown = store.get("locked") ? null : store.get("incident");
+    document.title = shown === null ? "fanal" : `${shown} · fanal`;
+  });
+  if (isClockOff(clock)) {
+    const off = duration(Math.abs(clock.workstationAhead) / 1000, store.get("lang"));
+    toast({ level: "warn", key: "desk.clock_off", params: { off } });
+  }
+  addEventListener("hashchange", () => store.get("locked") || openAsked(readFragment(location.hash)));
+
+  /** @param {Signer} next */
+  function take(next) {
+    api.signer = next;
+    store.set("me", next.me);
+  }
+
+  /**
+   * Unlocked: by the same person, or by the next one, who then may take over.
+   * @param {Signer} next
+   */
+  function resume(next) {
+    const [from, to] = [store.get("me"), next.me];
+    const isOther = from?.number !== to.number || from.unit !== to.unit;
+    // The same person with the same designation: the connections remain valid.
+    if (!isOther && from.notAfter === to.notAfter) return;
+    take(next);
+    if (isOther && from) desk.changeSeat(from, to);
+    follow();
+  }
+
+  /** @type {Events|undefined} */
+  let events;
+  let isAsked = false;
+
+  /** Follows the receiver's events as the person who signs now. */
+  function follow() {
+    events?.stop();
+    events = new Events(api, () => clock.now(), {
+      ready,
+      event: (name, body) => desk.takeEvent(name, body),
+      state: (state, problem) => {
+        store.set("offlineBecause", problem ?? null);
+        store.set("online", state);
+      },
+    });
+    events.run();
+  }
+
+  async function ready() {
+    await desk.load();
+    if (isAsked) return;
+    isAsked = true;
+    // An intervention that was closed in this tab remains closed after a reload.
+    if (!store.get("incidents").get(fragment.incident ?? "")?.closedAt) openAsked(fragment);
+  }
+
+  /**
+   * Opens the intervention that a dispatch tool asks for; asks the person only for what is missing.
+   * @param {Fragment} asked
+   */
+  function openAsked({ incident, grounds, at, present }) {
+    if (incident === null) return;
+    if (store.get("incidents").get(incident)?.closedAt === null) {
+      desk.showIncident(incident);
+      if (at !== null) lookAt({ at });
+      return;
+    }
+    const known = [...store.get("communes").values()].some(({ agreement }) =>
+      agreement?.grounds.some(({ id }) => id === grounds),
+    );
+    const { names, problem } = readPresent(present.join("\n"));
+    if (isReference(incident) && grounds !== null && known && problem === null)
+      desk.openIncident({ ref: incident, grounds, present: names, at });
+    else openIncidentDialog(ctx, { ref: incident, grounds, present, at });
+  }
+}
+
+/**
+ * Mounts a part; one that fails shows its error in its panel and leaves the others whole.
+ * @param {HTMLElement} panel
+ * @param {() => Promise<void>} load
+ */
+async function mount(panel, load) {
+  try {
+    await load();
+  } catch (error) {
+    const text = t("desk.part_broken", { error: messageOf(error) });
+    fill(panel, h("p", { class: "notice bad", role: "alert", text }));
+  }
+}
+
+/**
+ * @param {DeskContext} ctx
+ * @param {Lock} lock
+ */
+function addShortcuts(ctx, lock) {
+  const { store, clock, shortcuts, desk } = ctx;
+  const renew = () => {
+    const [grants, me, shown, focused] = [
+      store.get("grants"),
+      store.get("me"),
+      shownIncident(store),
+      store.get("focused"),
+    ];
+    const watched = focused === null ? undefined : grantOf(focused, shown, grants, me);
+    const soon = endingSoon(grants, me, clock.now());
+    const first = liveGrants(shown, grants)
+      .filter((grant) => isMine(grant, me))
+      .slice(0, 1);
+    for (const { grant } of watched ? [watched] : soon.length > 0 ? soon : first) desk.renew(grant);
+  };
+  const next = () => {
+    const { mine: open } = openIncidents(store.get("incidents"), store.get("grants"));
+    const at = open.findIndex(({ ref }) => ref === store.get("incident"));
+    const following = open[(at + 1) % open.length];
+    if (following) desk.showIncident(following.ref);
+  };
+  const takeOver = () => {
+    const shown = shownIncident(store);
+    if (shown) desk.takeOver(shown.ref);
+  };
+  shortcuts.on("n", "desk.key.new", () => openIncidentDialog(ctx));
+  shortcuts.on("i", "desk.key.next", next);
+  shortcuts.on("r", "desk.key.renew", renew);
+  shortcuts.on("t", "desk.key.take_over", takeOver);
+  shortcuts.on("Shift+L", "desk.key.lock", () => lock.lock());
+  shortcuts.on("Shift+T", "desk.key.theme", () => switchTheme(store));
+  shortcuts.on("?", "desk.key.help", () => openHelp(ctx));
+}

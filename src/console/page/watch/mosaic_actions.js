@@ -1,0 +1,149 @@
+// The actions of the tiles that need the receiver or the incident.
+
+import { h } from "/page/core/dom.js";
+import { Problem } from "/page/core/api.js";
+import { problemText } from "/page/state/line_text.js";
+import { cameraName, communeName } from "/page/state/names.js";
+import { note } from "/page/state/records.js";
+import { grantOf, isMine, shownIncident, splitKey } from "/page/state/rules.js";
+import { BEFORE } from "/page/watch/bookmark_list.js";
+import { fileName, withTexts } from "/page/watch/png.js";
+import { toast } from "/page/widget/toasts.js";
+
+/**
+ * @param {DeskContext} ctx
+ * @returns {MosaicActions}
+ */
+export function mosaicActions(ctx) {
+  return {
+    removeTile: (key) => removeTile(ctx, key),
+    snapshot: (key, live) => snapshot(ctx, key, live),
+    bookmark: (key) => bookmark(ctx, key),
+    copy,
+    askSub: (key) => askSub(ctx, key),
+  };
+}
+
+/** @param {string} text */
+function copy(text) {
+  return navigator.clipboard.writeText(text).then(
+    () => toast({ level: "info", key: "watch.copied" }),
+    () => toast({ level: "warn", key: "watch.not_copied", detail: text }),
+  );
+}
+
+/**
+ * Closes a tile; with the last tile of a grant, the grant is given back.
+ * @param {DeskContext} ctx
+ * @param {string} key
+ */
+function removeTile({ store, desk }, key) {
+  const incident = shownIncident(store);
+  if (incident === undefined) return;
+  if (store.get("focused") === key) store.set("focused", null);
+  const grant = grantOf(key, incident, store.get("grants"), store.get("me"));
+  incident.cameras = incident.cameras.filter((other) => other !== key);
+  incident.removed.add(key);
+  store.touch("incidents");
+  if (grant === undefined || !isMine(grant, store.get("me"))) return;
+  const shown = grant.granted.some(
+    ({ camera, state }) => state !== "ended" && incident.cameras.includes(`${grant.commune}/${camera}`),
+  );
+  if (!shown) desk.release(grant.grant);
+}
+
+/**
+ * Asks for a camera's smaller stream beside the one that is granted, and gives that back where
+ * this page asked for it and for this camera alone; whether it was granted.
+ * @param {DeskContext} ctx
+ * @param {string} key
+ */
+async function askSub({ store, desk }, key) {
+  const incident = shownIncident(store);
+  if (incident === undefined) return false;
+  const grant = grantOf(key, incident, store.get("grants"), store.get("me"));
+  const answers = await desk.ask([key], { profile: "sub", beside: true });
+  if (!answers.some((answer) => answer.grant !== undefined)) return false;
+  const isForItAlone = grant?.granted.filter(({ state }) => state !== "ended").length === 1;
+  if (isForItAlone && incident.asked.has(grant.grant)) await desk.release(grant.grant);
+  return true;
+}
+
+/**
+ * A still picture; both ends record it before there is a file.
+ * @param {DeskContext} ctx
+ * @param {string} key
+ * @param {{snapshot(key: string): Promise<Still>}} live
+ */
+async function snapshot(ctx, key, live) {
+  const { store, api } = ctx;
+  const { commune, camera } = splitKey(key);
+  const [incident, me] = [shownIncident(store), store.get("me")];
+  const grant = grantOf(key, incident, store.get("grants"), me);
+  if (incident === undefined || me === null || grant === undefined) return;
+  const names = { camera: cameraName(store, key), commune: communeName(store, commune) };
+  if (store.get("communes").get(commune)?.agreement?.snapshots !== true) {
+    toast({ level: "warn", key: "watch.snapshot.not_allowed", params: { commune: names.commune } });
+    return;
+  }
+  try {
+    const taken = await live.snapshot(key);
+    const captured = new Date(taken.captured).toISOString();
+    /** @type {SnapshotRecord} */
+    const recorded = await api.post("snapshots", { grant: grant.grant, camera: key, captured });
+    const png = withTexts(taken.png, {
+      Title: `${names.camera}, ${names.commune}`,
+      Author: `${me.name} (${me.number}, ${me.unit})`,
+      "Creation Time": captured,
+      Source: key,
+      Comment: `fanal snapshot ${recorded.snapshot}; grant ${grant.grant}; incident ${incident.ref}`,
+    });
+    download(new Blob([png], { type: "image/png" }), fileName([commune, camera, captured, grant.grant], "png"));
+    const params = { camera: names.camera, grant: grant.grant };
+    note(ctx, incident.ref, { level: "info", key: "watch.history.snapshot", params });
+  } catch (error) {
+    toast({ level: "bad", key: "watch.snapshot.failed", detail: problemText(Problem.of(error)) });
+  }
+}
+
+/**
+ * Offers a file to the browser.
+ * @param {Blob} blob
+ * @param {string} name
+ */
+export function download(blob, name) {
+  const url = URL.createObjectURL(blob);
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/**
+ * Marks a span of a camera; the second press ends it.
+ * @param {Context} ctx
+ * @param {string} key
+ */
+function bookmark({ store, clock }, key) {
+  const [incident, me] = [shownIncident(store), store.get("me")];
+  if (incident === undefined || me === null) return;
+  const { commune } = splitKey(key);
+  const now = clock.now();
+  const name = cameraName(store, key);
+  const open = incident.bookmarks.find((mark) => mark.camera === key && mark.open);
+  if (open) Object.assign(open, { to: now, open: false });
+  else {
+    incident.bookmarks.push({
+      camera: key,
+      name,
+      commune,
+      from: now - BEFORE,
+      to: now,
+      note: "",
+      open: true,
+      clockOffset: store.get("communes").get(commune)?.clock_offset ?? "",
+      grant: grantOf(key, incident, store.get("grants"), me)?.grant ?? "",
+      operator: { ...me },
+    });
+  }
+  store.touch("incidents");
+  toast({ level: "info", key: open ? "watch.bookmark.ended" : "watch.bookmark.begun", params: { camera: name } });
+}

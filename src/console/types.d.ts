@@ -1,0 +1,510 @@
+// Types of the page's data, for `tsc` alone: nothing here is served (deploy/dev/page/check.sh).
+// Those of the receiver's answers follow receiver/api/openapi.json, with the members that the
+// page reads.
+
+type Lang = "fr" | "en";
+/** Latitude and longitude in degrees. */
+type Position = [latitude: number, longitude: number];
+/** Pixels or parts of a picture. */
+type Point = [x: number, y: number];
+/** A label in both languages. */
+type Labels = Record<Lang, string>;
+
+// --- What the receiver answers
+
+interface Operator {
+  name: string;
+  number: string;
+  unit: string;
+}
+
+/** Why something is as it is; `reason` is a code of deploy/reference/reasons.md. */
+interface Why {
+  reason: string | null;
+  detail?: string | null;
+}
+
+interface GrantedCamera extends Why {
+  camera: string;
+  state: "starting" | "live" | "late" | "retrying" | "failed" | "ended";
+  profile: "main" | "sub";
+  profile_cause: string | null;
+  rtsp: string | null;
+}
+
+interface RefusedCamera {
+  camera: string;
+  reason?: string;
+  detail?: string;
+}
+
+interface Grant {
+  grant: string;
+  commune: string;
+  incident: string;
+  grounds: string;
+  operator: Operator;
+  /** RFC 3339, as the gateway signed it. */
+  expires: string;
+  granted: GrantedCamera[];
+  refused: RefusedCamera[];
+  proof: string;
+  ended?: { reason: string; detail: string; at: string };
+}
+
+/** A request that waits for its commune's approval. */
+interface Waiting {
+  grant?: undefined;
+  request: string;
+  /** RFC 3339; null while the gateway has not answered. */
+  approve_by: string | null;
+}
+
+interface Agreement {
+  grounds: (Labels & { id: string })[];
+  /** Seconds. */
+  max_duration?: number;
+  snapshots?: boolean;
+}
+
+interface Commune {
+  commune: string;
+  name: string;
+  online: boolean;
+  since: string | null;
+  /** Seconds that its clock is ahead of the centre's. */
+  clock_offset: number | null;
+  contact: string | null;
+  agreement: Agreement | null;
+}
+
+interface CameraAnswer {
+  commune: string;
+  commune_name: string;
+  camera: string;
+  name: string;
+  online: boolean;
+  position?: Position | null;
+  bearing?: number | null;
+  field_of_view?: number | null;
+  sub?: boolean;
+  unusable?: { reason: string; since?: string; until?: string | null };
+}
+
+interface Place {
+  label: string;
+  position: Position;
+}
+
+interface TileSource {
+  min_zoom: number;
+  max_zoom: number;
+  attribution: string;
+}
+
+/** `GET console`. */
+interface ConsoleSettings {
+  mode: "receiver" | "local";
+  centre: string;
+  name: string;
+  /** Seconds. */
+  lock_after?: number;
+  designations?: boolean;
+  places?: boolean;
+  tiles?: TileSource | null;
+}
+
+interface SnapshotRecord {
+  snapshot: string;
+}
+
+interface ProblemDocument {
+  status: number;
+  reason?: string;
+  title?: string;
+  title_fr?: string;
+  detail?: string;
+  cameras?: RefusedCamera[];
+}
+
+// --- What the page knows
+
+/** A camera with the name that it has everywhere in the page. */
+interface Camera extends CameraAnswer {
+  /** `COMMUNE/CAMERA`. */
+  key: string;
+}
+
+/** Values of `{name}` in a sentence (core/text.js). */
+type TextParams = Record<string, unknown> & { n?: number };
+
+/** A sentence by its key. */
+interface Sentence {
+  key: string;
+  params?: TextParams;
+}
+
+type Level = "info" | "warn" | "bad";
+
+interface Note extends Sentence {
+  level: Level;
+}
+
+/** A line of an intervention's history; `at` in ms. */
+interface HistoryLine extends Note {
+  at: number;
+}
+
+interface Toast extends Sentence {
+  level?: Level;
+  detail?: string;
+}
+
+/** A marked span; times in ms. */
+interface Bookmark {
+  camera: string;
+  name: string;
+  commune: string;
+  from: number;
+  to: number;
+  note: string;
+  open: boolean;
+  clockOffset: number | "";
+  grant: string;
+  operator: Operator;
+}
+
+/** What outlives a reload. */
+interface KeptIncident {
+  ref: string;
+  /** An id; `groundsLabel` (state/names.js) has its words. */
+  grounds: string;
+  present: string[];
+  at: Position | null;
+  openedAt: number;
+  closedAt: number | null;
+  /** Seconds to ask for; null: the default. */
+  duration: number | null;
+  history: HistoryLine[];
+  bookmarks: Bookmark[];
+  /** Opened or carried on at this desk; others are the unit's. */
+  mine: boolean;
+}
+
+interface Incident extends KeptIncident {
+  /** Keys of the cameras in the mosaic, in its order. */
+  cameras: string[];
+  /** Ids of its grants, also of those that ended. */
+  grants: Set<string>;
+  /** Why cameras were refused, by key. */
+  refusals: Map<string, Why & { at: number }>;
+  /** Keys taken out of the mosaic though a grant goes on. */
+  removed: Set<string>;
+  /** Grants that this page asked for: a player may use others. */
+  asked: Set<string>;
+  /** The mosaic's order before another person took the seat. */
+  order: string[];
+}
+
+/** A request that waits, as the page keeps it. */
+interface Approval {
+  request: string;
+  commune: string;
+  approve_by: string | null;
+  incident: string;
+  cameras: string[];
+}
+
+/** Who is signed in; `notAfter` in ms. */
+interface Me extends Operator {
+  notAfter: number;
+  mode: "receiver" | "local" | "demo";
+  /** The key's thumbprint, where the browser holds it. */
+  person?: string;
+}
+
+interface RequestClaims {
+  aud: string;
+  cameras: string[];
+  grounds: string;
+  incident: string;
+  duration: number;
+  profile: "auto" | "sub";
+  present: string[];
+  renews?: string;
+}
+
+interface Token {
+  token: string;
+  /** ms of the centre's time. */
+  expires: number;
+}
+
+interface Signer {
+  me: Me;
+  token(): Promise<Token>;
+  /** The signed statement of a request. */
+  request(asked: RequestClaims): Promise<string>;
+}
+
+/** Values of the store. */
+interface PageState {
+  lang: Lang;
+  theme: "dark" | "light";
+  locked: boolean;
+  online: "connecting" | "online" | "offline";
+  offlineBecause: import("/page/core/api.js").Problem | null;
+  me: Me | null;
+  console: ConsoleSettings | null;
+  communes: Map<string, Commune>;
+  /** By key. */
+  cameras: Map<string, Camera>;
+  grants: Map<string, Grant>;
+  approvals: Map<string, Approval>;
+  incidents: Map<string, Incident>;
+  /** Reference of the intervention that is shown. */
+  incident: string | null;
+  /** Key of the camera that is shown large. */
+  focused: string | null;
+  tiles: Map<string, TileFigures>;
+}
+
+type PageStore = import("/page/core/store.js").Store;
+
+/** What every part of the page works with. */
+interface Context {
+  store: PageStore;
+  api: import("/page/core/api.js").Api;
+  clock: import("/page/core/clock.js").Clock;
+  shortcuts: import("/page/core/shortcuts.js").Shortcuts;
+}
+
+/** The same with the desk, for the parts that show it. */
+interface DeskContext extends Context {
+  desk: import("/page/incident/desk.js").Desk;
+}
+
+/** What an intervention's form is filled in with. */
+interface GivenIncident {
+  ref?: string;
+  grounds?: string | null;
+  present?: string[];
+  at?: Position | null;
+}
+
+/** What a dispatch tool asks for in the address. */
+interface Fragment {
+  incident: string | null;
+  grounds: string | null;
+  at: Position | null;
+  present: string[];
+  session: string | null;
+  demo: { key: Bytes; chain: Bytes[] } | null;
+}
+
+// --- Finding
+
+/** What the list and the map are asked to show. */
+interface Where {
+  at?: Position | null;
+  neighboursOf?: string;
+}
+
+interface Polygon {
+  polygon: Position[];
+}
+
+interface Circle {
+  circle: Position;
+  /** Metres. */
+  radius: number;
+}
+
+type Shape = Polygon | Circle;
+
+/** A set of cameras with a name. */
+interface CameraSet {
+  name: string;
+  cameras: string[];
+}
+
+// --- Pictures
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Part of a picture that is shown: its middle (0 to 1) and how much it is enlarged. */
+interface View {
+  zoom: number;
+  x: number;
+  y: number;
+}
+
+interface Rect {
+  left: number;
+  top: number;
+  width: number;
+  height: number;
+}
+
+/** What the worker counts of a camera. */
+interface StreamFigures {
+  camera: string;
+  /** ms UTC by the gateway's clock. */
+  captured: number | null;
+  /** ms of `performance.timeOrigin + performance.now()`. */
+  shownAt: number | null;
+  width: number;
+  height: number;
+  codec: string | null;
+  queue: number;
+  received: number;
+  frames: number;
+  drawn: number;
+  dropped: number;
+}
+
+/** What a browser can't show, and under which grant. */
+interface PictureProblem {
+  reason: string;
+  codec: string | null;
+  grant: string | null | undefined;
+}
+
+/** What a tile says of its picture (watch/tile_state.js). */
+interface TileView {
+  state: string;
+  reason: string | null;
+  detail: string | null;
+  silentMs: number | null;
+  ageMs: number | null;
+  /** Seconds. */
+  clockOffset?: number;
+}
+
+/** A tile for those who measure: `fanalFigures()`. */
+interface TileFigures {
+  state: string;
+  reason: string | null;
+  profile: string | null;
+  cause: string | null;
+  ageMs: number | null;
+  frames: number;
+  dropped: number;
+  width: number;
+  height: number;
+  codec: string | null;
+  queue: number;
+  problem: string | null;
+}
+
+/** A decoded picture as PNG. */
+interface Still {
+  png: ArrayBuffer;
+  captured: number;
+  width: number;
+  height: number;
+}
+
+/** What a mosaic asks of the page: another window's mosaic has the same. */
+interface MosaicActions {
+  removeTile(key: string): void;
+  snapshot(key: string, live: { snapshot(key: string): Promise<Still> }): Promise<void>;
+  bookmark(key: string): void;
+  copy(text: string): Promise<void>;
+  /** Whether the camera's smaller stream was granted. */
+  askSub(key: string): Promise<boolean>;
+}
+
+/** `GET live`: what the receiver says. */
+type LiveMessage =
+  | { type: "ready" }
+  | { type: "subscribed"; camera: string; tag: number; grant: string }
+  | { type: "skipped"; camera: string; tag: number }
+  | LiveConfiguration
+  | { type: "state"; camera: string; tag: number; state: string; reason?: string | null; detail?: string }
+  | { type: "end"; camera: string; tag: number; reason: string; detail?: string }
+  | { type: "error"; camera?: string; reason: string; detail?: string };
+
+interface LiveConfiguration {
+  type: "configuration";
+  camera: string;
+  tag: number;
+  codec: string;
+  /** Standard base64. */
+  description: string;
+  width: number;
+  height: number;
+}
+
+/** A picture of `GET live`, taken apart. */
+interface Unit {
+  tag: number;
+  key: boolean;
+  lossBefore: boolean;
+  kept: boolean;
+  /** Microseconds. */
+  timestamp: number;
+  /** ms UTC by the gateway's clock. */
+  captured: number;
+  data: Bytes;
+}
+
+/** What the page tells its worker. */
+type WorkerOrder =
+  | { type: "open"; url: string; token: string }
+  | { type: "close" }
+  | { type: "probe" }
+  | { type: "add"; camera: string; canvas: OffscreenCanvas }
+  | { type: "remove" | "stop"; camera: string }
+  | { type: "start"; camera: string; grant: string }
+  | { type: "focus"; cameras: string[] }
+  | { type: "size"; camera: string; width: number; height: number }
+  | { type: "view"; camera: string; view: View }
+  | { type: "snapshot"; camera: string; id: number };
+
+interface CameraEnd {
+  type: "camera_end" | "camera_error";
+  camera?: string;
+  grant?: string | null;
+  reason: string;
+  detail?: string;
+}
+
+interface StreamProblem {
+  type: "problem";
+  camera: string;
+  grant: string | null;
+  problem: string;
+  codec: string | null;
+}
+
+interface FiguresReport {
+  type: "figures";
+  tiles: StreamFigures[];
+  scriptMs: number;
+}
+
+/** What the worker tells the page. */
+type WorkerReport =
+  | { type: "ready" }
+  | { type: "closed"; code: number; reason: string }
+  | { type: "camera_state"; camera: string }
+  | CameraEnd
+  | StreamProblem
+  | FiguresReport
+  | { type: "snapshot"; id: number; problem: string }
+  | ({ type: "snapshot"; id: number; problem?: undefined } & Still);
+
+interface Window {
+  /** Firefox has none; a policy's URLs are strings for `Worker`'s type. */
+  trustedTypes?: {
+    createPolicy(
+      name: string,
+      rules: { createScriptURL(url: string): string },
+    ): { createScriptURL(url: string): string };
+  };
+  /** For those who measure. */
+  fanalFigures?: () => object;
+  /** What the wall's window takes over from the page that opened it. */
+  fanalWall?: () => { ctx: Context; actions: MosaicActions; incident: string | null };
+}
