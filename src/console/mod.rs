@@ -2,7 +2,23 @@
 //!
 //! The receiver serves it at its console address, `fanal console` on the operator's
 //! own machine. No build step: plain ES modules and CSS, as they stand in `page/`
-//! (debug builds read them from there anew for each call).
+//! (debug builds read them from there for each call). `types.d.ts` beside it has the types of
+//! the page's data, which `deploy/dev/page/check.sh` checks.
+//!
+//! The page's folders, from the lowest up (`tests/it/conventions.rs` checks them):
+//!
+//! | folder | what | uses |
+//! |---|---|---|
+//! | `text` | all words, French and English | – |
+//! | `core` | elements, API, events, time, store, shortcuts | text |
+//! | `state` | pure rules of grants and interventions; names, records and sentences from the store | core |
+//! | `widget` | dialogs, messages, redrawing | core state |
+//! | `sign` | keys, designations, signing in, the lock | core state widget |
+//! | `incident` | the desk, and the panel of the intervention | core state widget |
+//! | `find` | the panel that finds cameras: list, map, saved sets | core state widget |
+//! | `watch` | the panel of the pictures: mosaic, worker, the wall's window | core state widget |
+//! | `frame` | the header, and what connects the panels | all above |
+//! | `app.js` | the start | all above |
 
 use std::borrow::Cow;
 

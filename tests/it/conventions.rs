@@ -71,13 +71,13 @@ fn decisions_and_bytes_are_pure() {
     }
 }
 
-/// The modules of the floor plan in `src/lib.rs`, from the top row down, each with those
+/// The modules of the floor plan in a file's header, from the top row down, each with those
 /// that it may use.
-fn floor_plan() -> Vec<(String, Vec<String>)> {
+fn floor_plan(file: &str) -> Vec<(String, Vec<String>)> {
     let mut plan: Vec<(String, Vec<String>)> = Vec::new();
-    let text = std::fs::read_to_string(tree("src/lib.rs")).unwrap();
+    let text = std::fs::read_to_string(tree(file)).unwrap();
     for row in text.lines().filter_map(|line| line.strip_prefix("//! | ")) {
-        let Some((module, _)) = row.split_once("[`").and_then(|(_, at)| at.split_once("`]")) else {
+        let Some((module, _)) = row.split_once('`').and_then(|(_, at)| at.split_once('`')) else {
             continue;
         };
         let above: Vec<String> = plan.iter().map(|(above, _)| above.clone()).collect();
@@ -88,7 +88,7 @@ fn floor_plan() -> Vec<(String, Vec<String>)> {
             named => {
                 let named: Vec<String> = named.split(' ').map(str::to_owned).collect();
                 let not_above = named.iter().find(|used| !above.contains(used));
-                assert_eq!(not_above, None, "src/lib.rs: {module} is not below it");
+                assert_eq!(not_above, None, "{file}: {module} is not below it");
                 named
             }
         };
@@ -118,7 +118,7 @@ fn named_modules(code: &str, depth: usize) -> Vec<&str> {
 
 #[test]
 fn no_module_uses_one_below_it() {
-    let plan = floor_plan();
+    let plan = floor_plan("src/lib.rs");
     let root = format!("{}/", tree("src").display());
     for (path, text) in sources() {
         let file = path.strip_prefix(&root).unwrap();
@@ -144,6 +144,55 @@ fn no_module_uses_one_below_it() {
                 );
             }
         }
+    }
+}
+
+/// The modules that one of the page imports: `text/desk.js` for `from "/page/text/desk.js"`.
+/// Types in comments are no imports.
+fn page_imports(text: &str) -> Vec<&str> {
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('*'));
+    let imported = code.filter_map(|line| {
+        let named = line.split_once("/**").map_or(line, |(before, _)| before);
+        let path = named
+            .split_once("from \"")
+            .or(named.split_once("import(\""));
+        path.and_then(|(_, path)| path.split_once('"'))
+    });
+    imported
+        .map(|(path, _)| path.strip_prefix("/page/").expect(path))
+        .collect()
+}
+
+#[test]
+fn the_page_has_floors_and_no_circle() {
+    let plan = floor_plan("src/console/mod.rs");
+    let root = format!("{}/", tree("src/console/page").display());
+    let sources = files("src/console/page", ".js");
+    let mut modules: Vec<(&str, Vec<&str>)> = sources
+        .iter()
+        .map(|(path, text)| (path.strip_prefix(&root).unwrap(), page_imports(text)))
+        .collect();
+    let seen: usize = modules.iter().map(|(_, imports)| imports.len()).sum();
+    assert!(seen > 150, "only {seen} imports");
+    let floor = |module: &'_ str| module.split('/').next().unwrap().to_owned();
+    for (module, imports) in &modules {
+        let own = floor(module);
+        let Some((_, uses)) = plan.iter().find(|(name, _)| *name == own) else {
+            panic!("{module} is not in the floor plan of src/console/mod.rs");
+        };
+        for import in imports {
+            let named = floor(import);
+            let may = named == own || uses.contains(&named);
+            assert!(may, "{module} imports {import}: see src/console/mod.rs");
+        }
+    }
+    // Without a circle, some module always imports nothing that is left.
+    while !modules.is_empty() {
+        let left: Vec<&str> = modules.iter().map(|(module, _)| *module).collect();
+        modules.retain(|(_, imports)| imports.iter().any(|import| left.contains(import)));
+        assert!(modules.len() < left.len(), "a circle of imports: {left:?}");
     }
 }
 

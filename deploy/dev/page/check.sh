@@ -17,7 +17,7 @@ install_package() {
   [ -d "$directory" ] && return
   local unpacked
   mkdir -p "$cache"
-  unpacked=$(mktemp -d "$cache/$name.XXXXXX")
+  unpacked=$(mktemp -d -p "$cache")
   npm pack --silent --pack-destination "$unpacked" "$name@$version" >/dev/null
   echo "$hash  $unpacked/$name-$version.tgz" | sha256sum --check --quiet
   tar -xzf "$unpacked/$name-$version.tgz" -C "$unpacked"

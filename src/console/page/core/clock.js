@@ -10,8 +10,8 @@ const FIRST_SAMPLES = 3;
 const JUMP = 2_000;
 
 /**
- * Follows the centre's clock by `GET time`: the answer stands for the middle of its round
- * trip, so that it is wrong by half a round trip at most; the shortest one is kept.
+ * Follows the centre's clock by `GET time`: the answer is taken as the time in the middle
+ * of its round trip, so the error is at most half of it; the shortest round trip counts.
  * Between measurements `performance.now()` counts, which nobody can set.
  */
 export class Clock {

@@ -22,7 +22,7 @@ export function backoff(attempt, random) {
   return Math.max(FIRST_WAIT, full / 2 + (full / 2) * random);
 }
 
-/** Takes text as it comes and gives back whole events (WHATWG HTML 9.2.6, what fanal uses of it). */
+/** Takes text in pieces and gives whole events (the part of WHATWG HTML 9.2.6 that fanal uses). */
 export class EventParser {
   #rest = "";
 
@@ -51,8 +51,8 @@ function readEvent(block) {
 /**
  * Keeps the stream open until stopped.
  *
- * `on.ready` is awaited after each opening: there everything is loaded again, so that what
- * happened in between is not missed. `on.state` is told `online`, or `offline` and why.
+ * `on.ready` is awaited after each opening: it loads everything again, so that no change in
+ * between is missed. `on.state` is told `online`, or `offline` and why.
  */
 export class Events {
   #api;

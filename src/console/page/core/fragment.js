@@ -1,4 +1,5 @@
-// What the address's fragment asks of the page. A fragment never leaves the browser.
+// The address's fragment: what a dispatch tool or `fanal console` asks of the page. A fragment never
+// leaves the browser.
 
 import { fromBase64 } from "/page/core/encoding.js";
 
@@ -8,8 +9,7 @@ const LIMIT = 32 * 1024;
 /**
  * Reads `#incident=REF&grounds=G&at=LAT,LON&present=NAME&session=SECRET&demo=…`.
  *
- * Members that can't be read are left out: a dispatch tool's mistake must not keep anyone
- * from the page.
+ * Unreadable members are left out: a dispatch tool's mistake must not keep anyone from the page.
  * @param {string} fragment with or without its `#`
  * @returns {Fragment}
  */

@@ -16,7 +16,7 @@ export function keyName({ key, shiftKey, ctrlKey, altKey, metaKey }) {
   return key.length > 1 && shiftKey ? `Shift+${key}` : key;
 }
 
-/** Which key does what. */
+/** The keys and their actions. */
 export class Shortcuts {
   /** @type {Map<string, {key: string, textKey: string, handler: (event: KeyboardEvent) => void}>} */
   #entries = new Map();
@@ -41,14 +41,14 @@ export class Shortcuts {
   /**
    * Calls `handler` on this key, except in a field, in a dialog or on the locked page.
    * @param {string} key as `keyName` gives it
-   * @param {string} textKey what it does, for the list
+   * @param {string} textKey its action, for the list
    * @param {(event: KeyboardEvent) => void} handler
    */
   on(key, textKey, handler) {
     this.#entries.set(key, { key, textKey, handler });
   }
 
-  /** All keys and what they do, in the order they were named. */
+  /** All keys and their actions, in the order they were added. */
   list() {
     return [...this.#entries.values()].map(({ key, textKey }) => ({ key, textKey }));
   }

@@ -40,7 +40,7 @@ export function mountFind(element, ctx, { showPanel }) {
   return finder;
 }
 
-/** What the operator looks for, and what was found. */
+/** The finder: a subject, its results, and the cameras that are marked. */
 export class Finder {
   #ctx;
   #showPanel;

@@ -25,7 +25,7 @@ import { toast } from "/page/widget/toasts.js";
 
 /** @typedef {{commune: string, grant?: Grant, problem?: Problem, waiting?: Waiting}} Outcome of one request */
 
-/** What the operator does, and what the receiver answers to it. */
+/** The operator's actions, and the receiver's answers to them. */
 export class Desk {
   #ctx;
   #ledger;

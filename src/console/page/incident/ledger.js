@@ -12,7 +12,7 @@ import { toast } from "/page/widget/toasts.js";
 /** Most cameras that one call fetches (the API's own bound). */
 const CAMERAS_MOST = 10_000;
 
-/** Takes what the receiver says into the store. */
+/** Takes the receiver's answers and events into the store. */
 export class Ledger {
   #ctx;
   #release;
@@ -228,7 +228,7 @@ export class Ledger {
           ? { reason: reason ?? null, detail }
           : { reason: reason ?? problem.reason, detail: detail ?? problem.detail };
       incident.refusals.set(key, { ...why, at: clock.now() });
-      // A refused renewal leaves what runs.
+      // A refused renewal leaves a camera that runs.
       const runs = grantOf(key, incident, store.get("grants"), store.get("me")) !== undefined;
       if (!runs) incident.cameras = incident.cameras.filter((other) => other !== key);
     }

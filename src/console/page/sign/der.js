@@ -1,5 +1,5 @@
-// DER (X.690), as much of it as certificates and certificate requests need. Bounded: what is
-// deeper, longer or otherwise than DER has it is refused.
+// The part of DER (X.690) that certificates and certificate requests need. Bounded: elements that
+// are too long, or not DER, are refused.
 
 /** Tags of the universal class. */
 export const Tag = {

@@ -11,7 +11,7 @@ const TOKEN_SECONDS = 300;
 /**
  * A statement over these claims.
  * @param {string} typ
- * @param {object} claims in the order they are to stand
+ * @param {object} claims in their order
  * @param {Uint8Array[]} chain certificates (DER), leaf first
  * @param {(bytes: Bytes) => Promise<Uint8Array>} sign gives r and s, 32 bytes each
  */

@@ -49,12 +49,12 @@ function save(incidents, approvals) {
   try {
     sessionStorage.setItem(KEY, JSON.stringify({ incidents: kept, approvals: [...approvals.values()] }));
   } catch {
-    // The store is full or forbidden: a reload then shows what the receiver knows.
+    // The store is full or forbidden: a reload then shows only the receiver's data.
   }
 }
 
 /**
- * Reads what was kept.
+ * Reads them again.
  * @returns {{incidents: KeptIncident[], approvals: Approval[]}}
  */
 export function load() {

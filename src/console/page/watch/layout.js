@@ -41,8 +41,8 @@ function grid(n, { left, top, width, height }, gap) {
 }
 
 /**
- * A rectangle for each tile, in CSS pixels. The focused one is large; the others stand beside
- * or below it, whichever leaves them larger.
+ * A rectangle for each tile, in CSS pixels. The focused one is large; the others are beside
+ * or below it, where they are larger.
  * @param {number} n
  * @param {number} focused its index, -1: none
  * @param {number} width

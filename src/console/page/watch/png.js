@@ -1,4 +1,4 @@
-// A PNG that says what it shows. Pure.
+// Puts texts on its content into a PNG. Pure.
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   let value = n;
