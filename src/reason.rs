@@ -139,7 +139,7 @@ reasons! {
         "the agreement does not cover this camera; choose another from the list",
         "la convention ne couvre pas cette caméra ; choisissez-en une autre dans la liste";
     CameraInvalid = 15, "camera_invalid", 403, 503, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed],
-        "the camera's settings at the commune are wrong; the commune's technician must mend them",
+        "the camera's settings at the commune are wrong; the commune's technician must correct them",
         "les réglages de la caméra à la commune sont erronés ; le technicien de la commune doit les corriger";
     MaskNotVerified = 16, "mask_not_verified", 403, 403, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed],
         "nobody has verified this camera's privacy masks; the commune must do so first",
@@ -169,7 +169,7 @@ reasons! {
         "nobody at the commune approved in time; call its contact and sign a new request",
         "personne à la commune n'a approuvé à temps ; appelez son contact et signez une nouvelle demande";
     JournalUnavailable = 25, "journal_unavailable", 503, 503, 11, passes, [GatewayRequests ReceiverRequests RelaysClosed],
-        "the journal can't be written, so nothing may be shown; the administrator of that side must make room or mend the disk",
+        "the journal can't be written, so nothing may be shown; the administrator of that side must make room or repair the disk",
         "le journal ne peut pas être écrit, donc rien ne peut être montré ; l'administrateur de ce côté doit faire de la place ou réparer le disque";
     CentreUnconfirmed = 26, "centre_unconfirmed", 503, 503, 11, passes, [ReceiverRequests RelaysClosed],
         "the centre did not confirm in time that it recorded the grant; sign a new request",
@@ -306,19 +306,19 @@ impl<'de> Deserialize<'de> for Reason {
     }
 }
 
-/// A refusal or failure: its reason and what stands in the way, in English,
+/// A refusal or failure: its reason and what is in the way, in English,
 /// without secrets (whose grant, whose clock and by how many seconds).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// The stable code.
     pub reason: Reason,
-    /// What stands in the way, at most 512 characters; empty when the sentence says it all.
+    /// What is in the way, at most 512 characters; empty when the sentence says it all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
 
 impl Refusal {
-    /// A refusal with what stands in the way.
+    /// A refusal with what is in the way.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self {
             reason,

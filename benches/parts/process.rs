@@ -112,7 +112,7 @@ impl Process {
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         let id = self.child.id();
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
-        // The name stands in brackets and may hold anything.
+        // The name is in brackets and may hold anything.
         let fields: Vec<&str> = stat
             .rsplit(')')
             .next()

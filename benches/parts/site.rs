@@ -287,7 +287,7 @@ impl Site {
         &self.settings
     }
 
-    /// Starts the receiver anew; the one before must have ended.
+    /// Starts the receiver again; the one before must have ended.
     pub(crate) fn start_receiver(&mut self) -> anyhow::Result<()> {
         self.receiver = self.settings.daemon("receiver")?;
         Ok(())

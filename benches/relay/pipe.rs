@@ -100,7 +100,7 @@ pub(crate) fn receive(directory: &Path) -> anyhow::Result<()> {
     })
 }
 
-/// Sends all cameras of the list to `address`, whose authority stands behind it.
+/// Sends all cameras of the list to `address`, whose authority is behind it.
 pub(crate) fn send(list: &Path, address: &str) -> anyhow::Result<()> {
     let list = std::fs::read_to_string(list)?;
     let (address, authority) = address.split_once(' ').context("address and authority")?;

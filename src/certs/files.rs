@@ -137,7 +137,7 @@ impl Directory {
         }
     }
 
-    /// Revokes the certificate in this file and signs the authority's list anew.
+    /// Revokes the certificate in this file and signs the authority's list again.
     /// A bare file name is looked for in the directory too. Gives the list's path.
     pub fn revoke(&self, file: &Path, now: Wall) -> Result<PathBuf, Error> {
         let inside = self.0.join(file);
@@ -162,7 +162,7 @@ impl Directory {
         Err(Error::Foreign)
     }
 
-    /// Signs the lists anew, unchanged: before their `nextUpdate` has come.
+    /// Signs the lists again, unchanged: before their `nextUpdate` has come.
     pub fn renew_lists(&self, only: Option<Kind>, now: Wall) -> Result<Vec<PathBuf>, Error> {
         let mut written = Vec::new();
         for kind in Kind::ALL {
@@ -266,11 +266,11 @@ fn refuse_existing(paths: impl IntoIterator<Item = PathBuf>) -> Result<(), Error
     }
 }
 
-fn read(path: &Path, mend: &'static str) -> Result<String, Error> {
+fn read(path: &Path, remedy: &'static str) -> Result<String, Error> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(FILE_LIMIT).read_to_string(&mut text))
-        .map_err(failed_with(path, mend))?;
+        .map_err(failed_with(path, remedy))?;
     Ok(text)
 }
 
@@ -308,12 +308,12 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
     failed_with(path, "")
 }
 
-fn failed_with(path: &Path, mend: &'static str) -> impl Fn(std::io::Error) -> Error {
+fn failed_with(path: &Path, remedy: &'static str) -> impl Fn(std::io::Error) -> Error {
     let path = path.to_owned();
     move |cause| Error::File {
         path: path.clone(),
         cause,
-        mend,
+        remedy,
     }
 }
 

@@ -2,8 +2,8 @@
 //! memory for the demo and the tests.
 //!
 //! Two authorities, kept by two people: the *link* authority names machines
-//! (a gateway, a receiver), the *designation* authority names operators. Whoever
-//! holds the first is every machine, whoever holds the second every operator.
+//! (a gateway, a receiver), the *designation* authority names operators. Anyone who
+//! holds the first is every machine, anyone who holds the second every operator.
 //! Nothing else in fanal needs these: any tool may make certificates of the form
 //! that interfaces.md 3 names. Keys are P-256.
 //!
@@ -62,14 +62,14 @@ pub enum Error {
     #[error("{0} exists and is not overwritten; move it away, or give --replace")]
     Exists(PathBuf),
     /// A file can't be read or written.
-    #[error("{path}: {cause}{mend}")]
+    #[error("{path}: {cause}{remedy}")]
     File {
         /// Which.
         path: PathBuf,
         /// Why.
         cause: std::io::Error,
         /// What to do, with its leading separator; may be empty.
-        mend: &'static str,
+        remedy: &'static str,
     },
 }
 

@@ -16,7 +16,7 @@ use crate::gateway::socket::{Answer, Request};
   fanal relays --config /etc/fanal/gateway.toml
   fanal approve 0190a1b2-c3d4-7e5f-8a6b-0123456789ab --config /etc/fanal/gateway.toml
 
-All checks are made again; the time counts from the approval. Who approved stands in
+All checks are made again; the time counts from the approval. Who approved is in
 the journal. `fanal cut --grant ID` takes it back.")]
 pub struct ApproveArgs {
     #[command(flatten)]

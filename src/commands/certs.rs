@@ -52,7 +52,7 @@ enum CertsCommand {
   fanal certs operator 13-4567 --name \"Adjudant Martin\" --unit \"CORG 13\" --for 7d --csr 13-4567.csr --dir certs"
     )]
     Operator(OperatorArgs),
-    /// Revoke a certificate and sign its authority's revocation list anew
+    /// Revoke a certificate and sign its authority's revocation list again
     #[command(after_help = "Example:
   fanal certs revoke certs/13-4567.pem --dir certs")]
     Revoke {
@@ -62,7 +62,7 @@ enum CertsCommand {
         #[command(flatten)]
         dir: DirArgs,
     },
-    /// Sign the revocation lists anew, unchanged, before they are out of date
+    /// Sign the revocation lists again, unchanged, before they are out of date
     #[command(after_help = "Example:
   fanal certs lists --dir certs --only designation")]
     Lists {

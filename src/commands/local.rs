@@ -81,7 +81,7 @@ impl LocalArgs {
     }
 }
 
-/// Only the socket is read: whoever may cut need not read keys and passwords.
+/// Only the socket is read: anyone who may cut need not read keys and passwords.
 fn from_settings(file: &Path) -> anyhow::Result<PathBuf> {
     let wrong = |cause: String| Usage(format!("{}: {cause}", file.display()));
     let length = std::fs::metadata(file).map_err(|error| wrong(error.to_string()))?;

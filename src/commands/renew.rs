@@ -22,7 +22,7 @@ use crate::format::statement::RequestClaims;
     --receiver https://corg13.example:8889 --authority console-ca.pem \\
     --key 13-4567.key --cert 13-4567.pem
 
-The grant keeps its id, URLs and passwords. All checks are made anew, with your designation.")]
+The grant keeps its id, URLs and passwords. All checks are made again, with your designation.")]
 pub struct RenewArgs {
     /// The grant's id
     #[arg(value_name = "GRANT")]

@@ -73,7 +73,7 @@ fn print_table(centre: &str, communes: &Value, grants: &Value) {
     }
 }
 
-/// A list that stands alone or under its name.
+/// A list that is alone or under its name.
 fn list<'a>(answer: &'a Value, name: &str) -> Vec<&'a Value> {
     let list = answer.as_array().or_else(|| answer[name].as_array());
     list.into_iter().flatten().collect()

@@ -320,11 +320,11 @@ impl<'c, 'r, 'f> Checking<'c, 'r, 'f> {
                 path.display()
             ),
             Some((path, Err(error))) => format!(
-                "a password stands in the URL, and can't be kept in {}: {error}; make room there or use credential",
+                "a password is in the URL, and can't be kept in {}: {error}; make room there or use credential",
                 path.display()
             ),
             Some((_, Ok(false))) | None => {
-                "a password stands in the URL; the gateway will keep it in its state_dir, then remove it from this file".to_owned()
+                "a password is in the URL; the gateway will keep it in its state_dir, then remove it from this file".to_owned()
             }
         };
         let line = self.at.of(in_url.key);

@@ -17,7 +17,7 @@ pub trait Files {
     fn mode(&self, path: &Path) -> Option<u32>;
     /// A variable of the environment.
     fn variable(&self, name: &str) -> Option<String>;
-    /// Writes a secret that only this user may read, unless it stands there
+    /// Writes a secret that only this user may read, unless it is there
     /// already; answers whether it is kept there now.
     ///
     /// # Errors

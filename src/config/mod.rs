@@ -2,7 +2,7 @@
 //!
 //! `raw` mirrors the files (serde, unknown keys refused), [`settings`] is what
 //! the daemons use; one function leads from one to the other and collects every
-//! mistake with its file, its line and the mend. It touches the world only
+//! mistake with its file, its line and the remedy. It touches the world only
 //! through [`Files`], so tests need no disk.
 //!
 //! # Rules
@@ -75,7 +75,7 @@ pub enum Daemon {
 /// `cameras_file` are kept in `state_dir` (see `deploy/gateway.toml`).
 ///
 /// # Errors
-/// Every mistake in the file, with its line and its mend.
+/// Every mistake in the file, with its line and its remedy.
 pub fn load_gateway(path: &Path) -> Result<Loaded<settings::Gateway>, Errors> {
     load_gateway_from(path, &Disk::writing())
 }
@@ -83,7 +83,7 @@ pub fn load_gateway(path: &Path) -> Result<Loaded<settings::Gateway>, Errors> {
 /// Reads and checks `receiver.toml`.
 ///
 /// # Errors
-/// Every mistake in the file, with its line and its mend.
+/// Every mistake in the file, with its line and its remedy.
 pub fn load_receiver(path: &Path) -> Result<Loaded<settings::Receiver>, Errors> {
     load_receiver_from(path, &Disk::writing())
 }

@@ -1,4 +1,4 @@
-//! Mistakes with their place and mend, and the state of one reading.
+//! Mistakes with their place and remedy, and the state of one reading.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,14 +11,14 @@ use super::values;
 /// Most values in one list.
 const LIST_LIMIT: usize = 10_000;
 
-/// One mistake or oddity: where it is, what it is and how to mend it.
+/// One mistake or oddity: where it is, what it is and how to correct it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file.
     pub file: PathBuf,
     /// The line, from 1, where one can be named.
     pub line: Option<u32>,
-    /// What is wrong, and the mend.
+    /// What is wrong, and the remedy.
     pub text: String,
 }
 

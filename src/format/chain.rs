@@ -17,7 +17,7 @@
 //!   up by one. Neither starts again at a new month's file.
 //!
 //! Nothing before `,"body"` can contain that text, so its first occurrence is
-//! the boundary whatever stands in the body.
+//! the boundary whatever is in the body.
 
 use crate::clock::Wall;
 use crate::format::ids::Sha256;
@@ -28,7 +28,7 @@ pub const LINE_LIMIT: usize = 1024 * 1024;
 /// Bytes of the longest header: 20 digits of `seq`, and everything of fixed length.
 const HEADER_LIMIT: usize = 256;
 
-/// What stands before the body.
+/// What is before the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Number of the line, from 1.
@@ -59,7 +59,7 @@ impl Header {
     }
 
     /// The line with this body, without a newline. The body must be the JSON
-    /// object whose digest stands in the header.
+    /// object whose digest is in the header.
     pub fn with_body(&self, body: &[u8]) -> Vec<u8> {
         let mut line = self.covered().into_bytes();
         line.reserve(body.len() + 9);
@@ -80,7 +80,7 @@ impl Header {
 /// A line as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// What stands before the body.
+    /// What is before the body.
     pub header: Header,
     /// The line's link, from the bytes as they were read.
     pub link: Sha256,

@@ -133,7 +133,7 @@ pub enum ToReceiver {
         #[serde(flatten)]
         refusal: Refusal,
     },
-    /// A still stands in the gateway's journal.
+    /// A still is in the gateway's journal.
     SnapshotRecorded {
         /// Which.
         snapshot: SnapshotId,
@@ -216,7 +216,7 @@ pub enum ToGateway {
     },
     /// Journal heads and body-less lines since the last acknowledged.
     Heads(Heads),
-    /// Packets of this link that parity made anew, in all.
+    /// Packets of this link that parity made again, in all.
     Recovered {
         /// How many.
         packets: u64,
@@ -353,7 +353,7 @@ pub struct CameraInfo {
     /// Whether it has a smaller stream.
     #[serde(default)]
     pub sub: bool,
-    /// Why it can't be relayed, whoever asks (`camera_invalid`, `mask_not_verified`).
+    /// Why it can't be relayed, no matter who asks (`camera_invalid`, `mask_not_verified`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusable: Option<Refusal>,
 }

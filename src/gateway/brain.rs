@@ -493,7 +493,7 @@ impl Brain {
             match &self.reload_error {
                 None => Check::ok(""),
                 Some(cause) => {
-                    Check::warning(cause, "mend the file and reload; the old settings run")
+                    Check::warning(cause, "correct the file and reload; the old settings run")
                 }
             },
         );

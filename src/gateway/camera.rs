@@ -191,7 +191,7 @@ impl Pool {
     }
 
     /// Asks for a key frame soon. Where none is due, the camera is asked over ONVIF
-    /// if its settings name that, and otherwise its session is opened anew if it is
+    /// if its settings name that, and otherwise its session is opened again if it is
     /// known to begin with one: at most every five seconds, and a wish that comes
     /// sooner waits ([`crate::policy::key_frames`]). RTSP has no way to ask.
     pub fn want_key_frame(&self, camera: &CameraId, profile: Profile) {
@@ -401,7 +401,7 @@ impl PoolState {
         }
     }
 
-    /// Counts the cameras of all states anew.
+    /// Counts the cameras of all states again.
     fn count(&self, metrics: &metrics::Gateway) {
         for state in CameraState::ALL {
             let count = self

@@ -17,7 +17,7 @@ pub(crate) fn again(reason: Reason, detail: impl Into<String>) -> Failure {
     }
 }
 
-/// A failure that trying again would not mend.
+/// A failure that trying again would not help.
 pub(crate) fn hold(reason: Reason, detail: impl Into<String>) -> Failure {
     Failure {
         refusal: Refusal::new(reason, detail),

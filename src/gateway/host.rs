@@ -98,7 +98,7 @@ pub(crate) struct Turn {
 }
 
 impl Hosts {
-    /// The limits of these settings; passwords are tried anew.
+    /// The limits of these settings; passwords are tried again.
     pub(crate) fn configure(&self, rules: &[settings::Host]) {
         let mut state = self.lock();
         state.rules = rules
@@ -263,7 +263,7 @@ impl State {
     fn admit(&mut self, now: Boot) {
         while let Some(ticket) = self.starts.poll_admitted(now) {
             if let Some(admit) = self.admitted.remove(&ticket) {
-                // Whoever waited may have gone: its own end gives the place back.
+                // The one who waited may have gone: its own end gives the place back.
                 let _ = admit.send(());
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Two threads with current-thread runtimes and the journal's own. *frames*
 //! ([`frames`]): links, cameras, relays, the sharing of the uplink ([`uplink`]).
-//! *control* (whoever runs [`Gateway::run`]): decisions ([`brain`] drives
+//! *control* (the caller of [`Gateway::run`]): decisions ([`brain`] drives
 //! [`crate::policy::gate`]), metrics, the local socket, settings. Only commands and counters cross.
 //!
 //! The order of a stop: no more requests → relays end and centres are told
@@ -161,7 +161,7 @@ impl Gateway {
     /// Reads certificates, locks and recovers the journal, binds metrics and socket.
     ///
     /// # Errors
-    /// See [`Error`]: each says what to mend.
+    /// See [`Error`]: each says what to correct.
     pub async fn bind(loaded: Loaded<settings::Gateway>, options: Options) -> Result<Self, Error> {
         let loaded = brain::shared(loaded);
         let settings = Arc::clone(&loaded.settings);

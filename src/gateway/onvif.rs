@@ -40,12 +40,12 @@ use xml::Element;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// A device's clock that is off by less is not the cause of a refusal.
 const CLOCK_NEAR: i64 = 1_000_000;
-/// How often one request is answered anew for a new challenge.
+/// How often one request is answered again for a new challenge.
 const CHALLENGES_LIMIT: u32 = 2;
 /// Paths that are named to a person who has to choose among them.
 const PATHS_SHOWN: usize = 6;
 
-/// Why no key frame could be asked for: the cause and the mend.
+/// Why no key frame could be asked for: the cause and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is no answer.
@@ -170,7 +170,7 @@ impl Devices {
         device
     }
 
-    /// Settings were read again: all is found out anew, passwords are tried anew.
+    /// Settings were read again: all is found out again, passwords are tried again.
     pub(super) fn forget(&self) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.clear();
@@ -193,7 +193,7 @@ impl Device {
     /// Asks for a key frame on the stream that RTSP serves at this URL.
     ///
     /// # Errors
-    /// Why none comes, with the mend; it names no address and no secret.
+    /// Why none comes, with the remedy; it names no address and no secret.
     pub(super) async fn ask(&self, stream: &Url) -> Result<(), Error> {
         self.bounded(async {
             let mut known = self.known.lock().await;
@@ -201,7 +201,7 @@ impl Device {
             let ask = Ask::SynchronizationPoint(media, &token);
             match self.call(&mut known, &service, ask).await {
                 Err(Refused::ProfileGone) => {
-                    // Somebody set the camera up anew.
+                    // Somebody set the camera up again.
                     known.unseen = None;
                     known.streams.clear();
                     let (media, service, token) = self.profile(&mut known, stream).await?;

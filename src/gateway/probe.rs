@@ -63,7 +63,7 @@ pub enum Asked {
     KeyFrame(Duration),
     /// The question was answered, and none came.
     Nothing,
-    /// It could not be asked: the cause and the mend.
+    /// It could not be asked: the cause and the remedy.
     Failed(String),
 }
 

@@ -48,7 +48,7 @@ pub struct Limits {
     pub place: Duration,
     /// A key frame that is due sooner than this is waited for.
     pub key_frame_near: Duration,
-    /// A camera is not asked for a key frame, nor its session opened anew for one,
+    /// A camera is not asked for a key frame, nor its session opened again for one,
     /// more often than this.
     pub key_frame_every: Duration,
     /// First wait before a failed camera is tried again.

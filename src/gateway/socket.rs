@@ -1,6 +1,6 @@
 //! The local socket of `fanal relays`, `cut`, `allow`, `approve` and `refuse`.
 //!
-//! A Unix socket, mode 0660: whoever may open it may cut and approve. One JSON object a
+//! A Unix socket, mode 0660: anyone who may open it may cut and approve. One JSON object a
 //! line, one answer a request, in order:
 //!
 //! ```text

@@ -186,7 +186,7 @@ impl Stream {
         }
     }
 
-    /// After a panic: all who are attached join anew.
+    /// After a panic: all who are attached join again.
     fn begin_again(&self) {
         let mut shared = self.lock();
         shared.leaving.clear();

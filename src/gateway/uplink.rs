@@ -30,7 +30,7 @@ use crate::policy::gate::Permit;
 use crate::policy::uplink::{ASSUMED_MAIN, ASSUMED_SUB, Key, Placed, Rate, Rates, Uplink};
 use crate::reason::{Reason, Refusal};
 
-/// How often rates are measured and relays placed anew.
+/// How often rates are measured and relays placed again.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 /// A camera is asked for a key frame this often at most while its pictures are late.
 const KEY_FRAME_EVERY: Duration = Duration::from_secs(5);

@@ -55,7 +55,7 @@ pub fn check_query(query: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A header that stands there once, as text.
+/// A header that is there once, as text.
 pub fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -1,4 +1,4 @@
-//! What stands in a journal entry's body. `v` and `salt` are added by the
+//! What is in a journal entry's body. `v` and `salt` are added by the
 //! writer. Never a picture, never the incident's content, never a secret.
 
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@
 //!
 //! # After a failure
 //! What a failed commit left behind was acknowledged to nobody and no head
-//! covers it. Before the next one, [`Log::mend`] cuts the file back to its last
+//! covers it. Before the next one, [`Log::repair`] cuts the file back to its last
 //! durable byte, makes that durable, drops the system's memory of the file and
 //! reads the last line from the disk (after a failed fsync Linux forgets which
 //! pages were not written). If it is the line we know, the journal goes on, with
@@ -170,7 +170,7 @@ impl Log {
     /// Writes these bodies (JSON objects, without `v` and `salt`) and makes them
     /// durable, or none of them.
     pub fn commit(&mut self, bodies: &[Vec<u8>]) -> Result<Committed, String> {
-        let done = self.mend().and_then(|()| self.write(bodies));
+        let done = self.repair().and_then(|()| self.write(bodies));
         match done {
             Ok(committed) => {
                 if let Some(fault) = self.fault.take() {
@@ -355,14 +355,14 @@ impl Log {
     }
 
     /// Brings the file back to its durable state after a failure.
-    fn mend(&mut self) -> Result<(), String> {
+    fn repair(&mut self) -> Result<(), String> {
         if !self.dirty {
             return Ok(());
         }
         self.torn = 0;
         let lost = self.cut_back().map_err(|error| {
             let file = self.file.map(|(month, _)| month.file_name());
-            explain("mending", &file.unwrap_or_default(), &error)
+            explain("repairing", &file.unwrap_or_default(), &error)
         })?;
         if let Some(cause) = lost {
             self.begin_anew(&cause)?;
@@ -474,7 +474,7 @@ impl Log {
         fault.refused = fault.refused.saturating_add(refused);
         // At once, so that a crash now leaves no line that was refused. If it
         // fails, the next commit tries again.
-        let _ = self.mend();
+        let _ = self.repair();
     }
 
     fn sync(&mut self, month: Month) -> Result<(), String> {
@@ -539,7 +539,7 @@ fn dress(body: &[u8], salt: &str, journal: Option<&str>) -> Vec<u8> {
 
 /// What failed and, where the cause is known, the next step.
 fn explain(doing: &str, file: &str, error: &io::Error) -> String {
-    let mend = match error.kind() {
+    let remedy = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; make room on the disk that holds state_dir"
         }
@@ -547,7 +547,7 @@ fn explain(doing: &str, file: &str, error: &io::Error) -> String {
         io::ErrorKind::ReadOnlyFilesystem => "; the file system is mounted read-only",
         _ => "",
     };
-    format!("{doing} {file}: {error}{mend}")
+    format!("{doing} {file}: {error}{remedy}")
 }
 
 #[cfg(test)]

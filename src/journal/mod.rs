@@ -4,8 +4,8 @@
 //! | question | where |
 //! |---|---|
 //! | what bytes is a line, what is its link? | [`crate::format::chain`] |
-//! | what stands in a body? | [`entry`] |
-//! | how is it written, and mended after a failure? | [`log`], on [`store`] |
+//! | what is in a body? | [`entry`] |
+//! | how is it written, and repaired after a failure? | [`log`], on [`store`] |
 //! | who waits for whom? | [`writer`]: own thread, group commit, the only maker of a [`Receipt`] |
 //! | what is still in force at start? | [`recover`] |
 //! | is it intact? | [`verify`] |

@@ -27,7 +27,7 @@ pub struct Place {
     pub bytes: u64,
 }
 
-/// What stands at a place.
+/// What is at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content<'a> {
     /// A line, without its newline.
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_entry_is_listed() {
-        // serde's own list of the variants stands in its error.
+        // serde's own list of the variants is in its error.
         let error = serde_json::from_str::<Entry>(r#"{"kind":"?"}"#).unwrap_err();
         let text = error.to_string();
         let (_, variants) = text.split_once("expected one of ").unwrap();

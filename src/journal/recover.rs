@@ -1,7 +1,7 @@
 //! Reads the own journal at start: checks every line, finds where to go on,
 //! and keeps what is still in force, in bounded memory.
 //!
-//! Only one thing is mended: a last line without its newline, which a crash in
+//! Only one thing is repaired: a last line without its newline, which a crash in
 //! the middle of a write leaves behind. Anything else that is wrong refuses the
 //! start, for nobody can tell a fault of the disk from somebody's hand.
 
@@ -26,7 +26,7 @@ pub const REFUSALS_KEPT: Duration = Duration::from_secs(15 * 60);
 pub const KEPT_BYTES: usize = 32 * 1024 * 1024;
 /// So many body-less lines are kept at hand for peers, some 300 bytes each: more than
 /// a centre of a thousand communes writes in the day between two exchanges, or when all
-/// of them come back. Whoever lacks more costs a look through the files.
+/// of them come back. Anyone who lacks more costs a look through the files.
 pub const RECENT_LINES: usize = 4096;
 
 /// Why the journal can't be gone on with.

@@ -6,7 +6,7 @@
 //! * the chain ([`crate::format::chain`]): a changed, removed, added, reordered
 //!   or repeated line;
 //! * the heads that others hold (`--with DIR`): lines cut off at the end, or a
-//!   chain written anew, which no chain alone can show;
+//!   chain rewritten, which no chain alone can show;
 //! * the signed statements inside ([`statements`]).
 //!
 //! An intact journal is read once, in bounded memory. Where the chain is broken
@@ -109,11 +109,11 @@ pub enum What {
     },
     /// It was not written by the journal.
     Added(String),
-    /// It stands in another place than its number's; the line before it stands there.
+    /// It is in another place than its number's; the line before it is there.
     Reordered(Option<order::Place>),
-    /// It stands there twice; the original is there.
+    /// It is there twice; the original is there.
     Repeated(order::Place),
-    /// It stands in another month's file.
+    /// It is in another month's file.
     WrongFile,
     /// The last line has no end.
     Torn(u64),
@@ -174,7 +174,7 @@ impl fmt::Display for What {
                 write!(f, "reordered: it belongs after {place}")
             }
             Self::Reordered(None) => f.write_str("reordered: it belongs elsewhere"),
-            Self::Repeated(place) => write!(f, "repeated: it stands at {place} too"),
+            Self::Repeated(place) => write!(f, "repeated: it is at {place} too"),
             Self::WrongFile => f.write_str("reordered: its time is of a later month than its file"),
             Self::Torn(bytes) => write!(
                 f,
@@ -293,7 +293,7 @@ impl Walk<'_> {
         );
         let link = head.link;
         let key = (head.journal.clone(), head.seq);
-        // Two heads of one line that differ: one of them contradicts whatever stands here.
+        // Two heads of one line that differ: one of them contradicts whatever is here.
         let held = self.heads.entry(key).or_insert_with(|| Held {
             link,
             text: text.clone(),
@@ -549,7 +549,7 @@ fn name_breaks(store: &mut Disk, months: &[Month], report: &mut Report) -> Resul
                 Content::Line(bytes) => match Line::parse(bytes) {
                     Ok(line) => {
                         if begins_journal(&line, begun) {
-                            // What stands before the very first line is out of place.
+                            // What is before the very first line is out of place.
                             if begun.is_some() {
                                 judge(&mut rows, report);
                             }

@@ -33,7 +33,7 @@ pub const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// What the smallest entry counts for, which bounds their number too.
 pub const LEAST_CHARGE: usize = 4 * 1024;
 /// How long an append waits for the disk. The entry may become durable all the
-/// same; whoever asked must treat it as refused.
+/// same; the one who asked must treat it as refused.
 pub const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a journal that can't be written is tried again.
 pub const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -377,7 +377,7 @@ fn commit(log: &mut Log, batch: Vec<Append>, shared: &Shared) {
         .unzip();
     let outcome = log.commit(&bodies);
     shared.publish(log);
-    // Whoever asked may be gone: then nobody hears the answer.
+    // The one who asked may be gone: then nobody hears the answer.
     match outcome {
         Ok(committed) => {
             for ((reply, _), (seq, link)) in replies.into_iter().zip(committed.lines) {

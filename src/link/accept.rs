@@ -46,7 +46,7 @@ const TICK: Duration = Duration::from_millis(250);
 const QUIET_TICK: Duration = Duration::from_secs(1);
 /// What comes between two looks at a quiet link, at most.
 const QUIET_DATAGRAMS: u64 = 16;
-/// A gateway is told of packets made anew this often at most.
+/// A gateway is told of packets made again this often at most.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// The clocks are compared at once, and so often again soon after.
 const EARLY_COMPARISONS: u32 = 2;
@@ -471,7 +471,7 @@ struct ReceiverSide {
     comparisons: VecDeque<(i64, i64)>,
     /// Parity of this link, over UDP.
     taking: Option<Taking>,
-    /// Packets made anew, as the gateway was told.
+    /// Packets made again, as the gateway was told.
     told: u64,
     /// When the gateway may be told of more.
     tell_at: Instant,

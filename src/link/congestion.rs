@@ -84,7 +84,7 @@ impl Known {
         self.queues.load(Ordering::Relaxed)
     }
 
-    /// Told by whoever controls the path.
+    /// Told by anyone who controls the path.
     pub(super) fn set(&self, window: u64, capacity: Option<u64>, queues: bool) {
         self.window.store(window, Ordering::Relaxed);
         self.capacity

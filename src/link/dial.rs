@@ -44,7 +44,7 @@ const WAITED: Duration = Duration::from_secs(2);
 /// An idle link that was lost is dialled again after anything from none to this.
 /// A centre that stops in order loses all its gateways in one moment, and no gateway
 /// knows how many others there are: a thousand then come back at 200 handshakes a
-/// second, a small part of what a core bears. The mean of 2.5 s costs a lone gateway
+/// second, a small part of what a core carries. The mean of 2.5 s costs a lone gateway
 /// nothing it would notice: a link rides out what passes within 30 s by itself.
 /// A gateway that is being watched does not wait, as few are.
 const SPREAD: Duration = Duration::from_secs(5);

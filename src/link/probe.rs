@@ -115,9 +115,9 @@ pub async fn probe(
                     }
                 }
                 Err(cause) => {
-                    let mend = "check the name in addresses, and this machine's name server";
+                    let remedy = "check the name in addresses, and this machine's name server";
                     let mut report = report(None);
-                    report.add("dns", Check::failed(cause, mend));
+                    report.add("dns", Check::failed(cause, remedy));
                     reports.push(report);
                 }
             }
@@ -176,8 +176,8 @@ impl Prober<'_> {
             Ok(Ok(opened)) => self.link(opened, report).await,
             Ok(Err(cause)) => report.add("clock", refused(&cause)),
             Err(_) => {
-                let mend = "see the centre's log; it may be overloaded";
-                report.add("clock", Check::failed("the centre opens no link", mend));
+                let remedy = "see the centre's log; it may be overloaded";
+                report.add("clock", Check::failed("the centre opens no link", remedy));
             }
         }
     }
@@ -216,23 +216,23 @@ async fn tried(connecting: impl Future<Output = Result<Connection, String>>) -> 
 /// A handshake's step; one transport makes up for the other's silence.
 fn shown(name: &str, port: u16, tried: &Tried, other: &Tried) -> Check {
     let detail = "no answer";
-    let mend = format!("open outbound {name} {port} at the commune and inbound at the centre");
+    let remedy = format!("open outbound {name} {port} at the commune and inbound at the centre");
     match (tried, other) {
         (Tried::Accepted(connection), _) => {
             let rtt = connection.rtt().as_secs_f64() * 1_000.0;
             Check::ok(format!("accepted, round trip {rtt:.1} ms"))
         }
-        (Tried::Refused(cause), Tried::Accepted(_)) => Check::warning(cause.clone(), mend),
+        (Tried::Refused(cause), Tried::Accepted(_)) => Check::warning(cause.clone(), remedy),
         (Tried::Refused(cause), _) => refused(cause),
-        (Tried::Silent, Tried::Accepted(_)) => Check::warning(detail, mend),
-        (Tried::Silent, _) => Check::failed(detail, mend),
+        (Tried::Silent, Tried::Accepted(_)) => Check::warning(detail, remedy),
+        (Tried::Silent, _) => Check::failed(detail, remedy),
     }
 }
 
 fn refused(cause: &str) -> Check {
-    let mend = "compare the names, authorities and revocation lists of both ends; \
+    let remedy = "compare the names, authorities and revocation lists of both ends; \
                 the centre's log has its side";
-    Check::failed(cause, mend)
+    Check::failed(cause, remedy)
 }
 
 fn mtu(bytes: u16) -> Check {
@@ -245,7 +245,7 @@ fn mtu(bytes: u16) -> Check {
 }
 
 fn clock(offset_us: Option<i64>) -> Check {
-    let mend = "set both machines' clocks by NTP";
+    let remedy = "set both machines' clocks by NTP";
     let Some(offset) = offset_us else {
         return Check::warning("the centre does not tell its time", "update it");
     };
@@ -256,8 +256,8 @@ fn clock(offset_us: Option<i64>) -> Check {
         offset as f64 / 1e6
     );
     match seconds {
-        _ if seconds >= CLOCK.1 => Check::failed(detail, mend),
-        _ if seconds >= CLOCK.0 => Check::warning(detail, mend),
+        _ if seconds >= CLOCK.1 => Check::failed(detail, remedy),
+        _ if seconds >= CLOCK.0 => Check::warning(detail, remedy),
         _ => Check::ok(detail),
     }
 }
@@ -343,7 +343,11 @@ mod tests {
     fn one_transport_makes_up_for_the_others_silence_but_not_for_a_refusal_of_both() {
         let silent = shown("UDP", 4433, &Tried::Silent, &Tried::Silent);
         assert_eq!(silent.state, State::Failed);
-        assert!(silent.mend.contains("outbound UDP 4433"), "{}", silent.mend);
+        assert!(
+            silent.remedy.contains("outbound UDP 4433"),
+            "{}",
+            silent.remedy
+        );
         let refusal = || Tried::Refused("certificate revoked".to_owned());
         assert_eq!(shown("UDP", 1, &refusal(), &refusal()).state, State::Failed);
     }

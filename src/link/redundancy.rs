@@ -1,4 +1,4 @@
-//! Parity for what is lost on a lossy link: a lost packet is made anew from those
+//! Parity for what is lost on a lossy link: a lost packet is made again from those
 //! around it, a round trip sooner than it could be sent again.
 //!
 //! It works on whole UDP datagrams, below QUIC, which sees a packet that came a little

@@ -171,7 +171,7 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Returns once the peer is no longer to be accepted: its certificate has
-/// ended, or the settings were read anew and refuse it.
+/// ended, or the settings were read again and refuse it.
 async fn refused(
     connection: &Connection,
     peer: &str,

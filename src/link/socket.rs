@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | packets of an open block | 24, 2 ms | the sum is sent |
 //! | a peer's last packets, kept while parity comes from it | 96 of 1 500 bytes | the oldest is forgotten |
-//! | packets that were made anew | 64 | the oldest is dropped: QUIC sends it again |
+//! | packets that were made again | 64 | the oldest is dropped: QUIC sends it again |
 //! | peers | those with a link | – |
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,7 +31,7 @@ use super::stats::Snapshot;
 const BLOCK_OPEN: Duration = Duration::from_millis(2);
 /// How long a peer's packets are kept after the last of its parity.
 const KEEP_FOR: Duration = Duration::from_secs(10);
-/// Packets made anew that wait to be taken.
+/// Packets made again that wait to be taken.
 const MADE_LIMIT: usize = 64;
 
 /// Steers the parity of one socket. Cheap to clone, usable from any thread.
@@ -117,7 +117,7 @@ impl Parity {
             .store(is_expecting, Ordering::Relaxed);
     }
 
-    /// Packets of this peer made anew so far.
+    /// Packets of this peer made again so far.
     pub fn made(&self, peer: SocketAddr) -> u64 {
         lock(&self.shared.receiving)
             .peers
@@ -131,7 +131,7 @@ impl Parity {
 pub(super) struct Taking {
     parity: Parity,
     peer: SocketAddr,
-    /// Packets made anew at addresses before.
+    /// Packets made again at addresses before.
     before: u64,
 }
 
@@ -145,7 +145,7 @@ impl Taking {
         }
     }
 
-    /// The peer's address now; gives the packets made anew so far.
+    /// The peer's address now; gives the packets made again so far.
     pub(super) fn follow(&mut self, peer: SocketAddr) -> u64 {
         if peer != self.peer {
             self.before += self.parity.made(self.peer);
@@ -175,7 +175,7 @@ pub(super) struct Giving {
     began: Instant,
     /// When it was looked at last, and what was sent and lost by then.
     last: (Instant, Snapshot, u64),
-    /// Packets that the centre made anew.
+    /// Packets that the centre made again.
     made: u64,
     bytes: u64,
 }
@@ -201,7 +201,7 @@ impl Giving {
         }
     }
 
-    /// The centre made so many packets anew since the link is up.
+    /// The centre made so many packets again since the link is up.
     pub(super) fn note_made(&mut self, packets: u64) {
         self.made = self.made.max(packets);
     }
@@ -211,7 +211,7 @@ impl Giving {
     pub(super) fn tick(&mut self, stats: Snapshot, has_room: bool) -> u64 {
         let now = Instant::now();
         let (at, before, lost_before) = self.last;
-        // What was made anew QUIC counts too where it gave up on it before.
+        // What was made again QUIC counts too where it gave up on it before.
         let lost = stats.lost.max(self.made);
         self.last = (now, stats, lost);
         let sent = stats.datagrams.saturating_sub(before.datagrams);
@@ -336,14 +336,14 @@ impl ParitySocket {
         while from < meta.len {
             let end = meta.len.min(from + stride);
             let datagram = &buffer[from..end];
-            let anew = if Decoder::is_piece(datagram) {
+            let again = if Decoder::is_piece(datagram) {
                 peer.parity_at = Some(now);
                 peer.decoder.received_piece(datagram)
             } else {
                 let keeps = peer
                     .parity_at
                     .is_some_and(|at| now.saturating_duration_since(at) < KEEP_FOR);
-                let anew = if keeps {
+                let again = if keeps {
                     peer.decoder.received(datagram)
                 } else {
                     if peer.parity_at.take().is_some() {
@@ -354,9 +354,9 @@ impl ParitySocket {
                 // Packets of one size follow each other without gaps.
                 buffer.copy_within(from..end, to);
                 to += end - from;
-                anew
+                again
             };
-            for packet in anew {
+            for packet in again {
                 peer.made += 1;
                 if made.len() == MADE_LIMIT {
                     made.pop_front();
@@ -376,7 +376,7 @@ impl ParitySocket {
         meta.len = to;
     }
 
-    /// Gives packets that were made anew; how many.
+    /// Gives packets that were made again; how many.
     fn give(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
         let mut receiving = lock(&self.shared.receiving);
         let mut given = 0;

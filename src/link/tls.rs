@@ -47,7 +47,7 @@ pub enum Error {
         cause: String,
     },
     /// The key is not the certificate's, or of a kind that TLS can't use.
-    #[error("certificate {} and key {}: {cause}; make both anew with `fanal certs`", certificate.display(), key.display())]
+    #[error("certificate {} and key {}: {cause}; make both again with `fanal certs`", certificate.display(), key.display())]
     Pair {
         /// The certificate.
         certificate: PathBuf,

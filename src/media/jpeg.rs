@@ -1,7 +1,7 @@
 //! JPEG (ITU-T T.81): what RTP needs of a whole picture (RFC 2435), and putting
 //! one together from its parts.
 
-/// What stands in the way of relaying a JPEG over RTP.
+/// What is in the way of relaying a JPEG over RTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// It ends before its segments do, or a segment makes no sense.

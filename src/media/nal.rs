@@ -49,7 +49,7 @@ pub struct AnnexB<'a> {
     rest: &'a [u8],
 }
 
-/// NAL units of a byte stream with start codes; what stands before the first is skipped.
+/// NAL units of a byte stream with start codes; what is before the first is skipped.
 pub fn annex_b(data: &[u8]) -> AnnexB<'_> {
     let start = find_start(data).map_or(data.len(), |at| at + 3);
     AnnexB {

@@ -32,7 +32,7 @@ pub enum Pushed {
     Skipped,
 }
 
-/// How a picture stands in its stream.
+/// How a picture is in its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// A leading picture that needs the group before (H.265 RASL).

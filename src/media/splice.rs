@@ -107,7 +107,7 @@ impl Splice {
             bend.first.get_or_insert(pts);
             pts = bend.place(pts);
             if unit.flags.key && pts == unit.pts {
-                // What comes now stands behind it: nothing is pressed any more.
+                // What comes now is behind it: nothing is pressed any more.
                 self.bend = None;
             }
         }

@@ -42,7 +42,7 @@ impl std::fmt::Debug for AccessUnit {
     }
 }
 
-/// How the pictures are coded. The number stands on the wire.
+/// How the pictures are coded. The number is on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// ITU-T H.264.

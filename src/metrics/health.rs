@@ -15,7 +15,7 @@ pub struct Check {
     pub detail: String,
     /// What to do about it; empty when all is well.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub mend: String,
+    pub remedy: String,
 }
 
 /// How a check stands.
@@ -24,7 +24,7 @@ pub struct Check {
 pub enum State {
     /// All is well.
     Ok,
-    /// Something is to be mended, but the daemon does its work.
+    /// Something is to be corrected, but the daemon does its work.
     Warning,
     /// The daemon can't do its work.
     Failed,
@@ -36,25 +36,25 @@ impl Check {
         Self {
             state: State::Ok,
             detail: detail.into(),
-            mend: String::new(),
+            remedy: String::new(),
         }
     }
 
-    /// Something is to be mended, but the daemon does its work.
-    pub fn warning(detail: impl Into<String>, mend: impl Into<String>) -> Self {
+    /// Something is to be corrected, but the daemon does its work.
+    pub fn warning(detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             state: State::Warning,
             detail: detail.into(),
-            mend: mend.into(),
+            remedy: remedy.into(),
         }
     }
 
     /// The daemon can't do its work.
-    pub fn failed(detail: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub fn failed(detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             state: State::Failed,
             detail: detail.into(),
-            mend: mend.into(),
+            remedy: remedy.into(),
         }
     }
 }
@@ -140,7 +140,7 @@ mod tests {
         assert!(report.ready);
         assert_eq!(
             serde_json::to_value(report).unwrap()["checks"][0],
-            serde_json::json!({"name": "cameras", "state": "warning", "detail": "1 invalid", "mend": "see the log"})
+            serde_json::json!({"name": "cameras", "state": "warning", "detail": "1 invalid", "remedy": "see the log"})
         );
     }
 }

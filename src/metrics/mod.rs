@@ -68,7 +68,7 @@ fn free_bytes(directory: &Path) -> Option<i64> {
 }
 
 /// Sets when the first of these certificates ends; one that can't be read is
-/// left out (whoever uses it says so).
+/// left out (anyone who uses it says so).
 fn first_end<'a>(
     ends: &IntGaugeVec,
     purpose: &str,

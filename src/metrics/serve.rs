@@ -1,5 +1,5 @@
 //! `/metrics`, `/health` and `/ready`, on a listener of their own. It listens on
-//! loopback unless set: whoever reaches it learns which cameras are relayed when.
+//! loopback unless set: anyone who reaches it learns which cameras are relayed when.
 
 use axum::Router;
 use axum::http::{StatusCode, header};

@@ -69,7 +69,7 @@ impl Builder {
     /// Takes a row.
     ///
     /// # Errors
-    /// [`Full`]; the row was not taken. Whoever calls has checked what it says.
+    /// [`Full`]; the row was not taken. The caller has checked what it says.
     pub fn add(&mut self, row: &Row<'_>) -> Result<(), Full> {
         let (rows, text) = self.limits.unwrap_or((ROWS, TEXT));
         let longest = row.street.len() + row.city.len() + row.former.len() + row.postcode.len();

@@ -24,7 +24,7 @@ pub fn fold(text: &str) -> String {
             'æ' => folded.push_str("ae"),
             'œ' => folded.push_str("oe"),
             'ß' => folded.push_str("ss"),
-            // Combining diacritical marks: what stands before has been taken.
+            // Combining diacritical marks: what is before has been taken.
             '\u{300}'..='\u{36f}' => {}
             c if c.is_alphanumeric() => folded.push(c),
             _ => folded.push(' '),

@@ -433,7 +433,7 @@ impl Life {
         }
     }
 
-    /// The session is to be opened anew at once: its settings changed, or the
+    /// The session is to be opened again at once: its settings changed, or the
     /// camera begins with a key frame and one is wanted. A held stream is tried again.
     pub fn handle_reopen(&mut self) {
         self.resting = None;

@@ -492,7 +492,7 @@ impl Desk {
         }
     }
 
-    /// By how much the clock stands behind the journal's newest time, where that
+    /// By how much the clock is behind the journal's newest time, where that
     /// is more than it may.
     pub fn clock_behind(&self, now: Now) -> Option<Duration> {
         self.clock.behind(now)

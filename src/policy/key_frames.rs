@@ -3,7 +3,7 @@
 //!
 //! Who joins a group that is no longer kept sees nothing until the next key frame,
 //! and with a "smart" codec that may be a minute away. ONVIF asks for one; without
-//! it a camera that begins its sessions with a key frame is opened anew. Either at
+//! it a camera that begins its sessions with a key frame is opened again. Either at
 //! most once in [`Rules::every`]; a wish that comes too soon waits for its turn, so
 //! nobody waits longer than that where there is a way.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock::Boot;
 
 /// A key frame due sooner than this is not asked for: asking costs the camera one
-/// large picture, opening anew costs all who watch a gap.
+/// large picture, opening again costs all who watch a gap.
 const ASK_NEAR: Duration = Duration::from_millis(500);
 /// How long ONVIF is not tried after it failed.
 const FAILED_REST: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ const FAILED_REST: Duration = Duration::from_secs(60);
 /// Bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// A key frame due sooner than this is waited for, rather than opening anew.
+    /// A key frame due sooner than this is waited for, rather than opening again.
     pub near: Duration,
     /// Nothing is done for a key frame more often than this.
     pub every: Duration,
@@ -31,7 +31,7 @@ pub struct Rules {
 pub enum Way {
     /// Ask over ONVIF.
     Ask,
-    /// Open the session anew.
+    /// Open the session again.
     Reopen,
 }
 
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(
             keys.poll_way(at(0), &RULES, false),
             None,
-            "opening anew would not help"
+            "opening again would not help"
         );
         assert_eq!(keys.poll_way(at(0), &RULES, true), Some(Way::Ask));
         assert_eq!(keys.poll_way(at(4), &RULES, true), None);

@@ -88,7 +88,7 @@ struct Wanted {
     is_over: Arc<AtomicBool>,
 }
 
-/// Both; shared by the API and whoever reloads.
+/// Both; shared by the API and anyone who reloads.
 #[derive(Debug)]
 pub struct Atlas {
     state: Arc<Mutex<State>>,
@@ -137,7 +137,7 @@ impl Atlas {
         Ok(Arc::new(atlas))
     }
 
-    /// Puts tiles that were opened from these settings in force, and reads the addresses anew.
+    /// Puts tiles that were opened from these settings in force, and reads the addresses again.
     pub(super) fn apply(&self, console: &settings::Console, tiles: Option<Tiles>) {
         let mut state = lock(&self.state);
         state.tiles = tiles.map(Arc::new);
@@ -242,8 +242,8 @@ fn read_all(state: &Mutex<State>, woken: &Receiver<()>, checks: &Checks) {
                     ""
                 };
                 tracing::error!("{cause}{stays}");
-                let mend = "correct the file or console.addresses, and reload (SIGHUP)";
-                checks.set(CHECK, Check::warning(format!("{cause}{stays}"), mend));
+                let remedy = "correct the file or console.addresses, and reload (SIGHUP)";
+                checks.set(CHECK, Check::warning(format!("{cause}{stays}"), remedy));
             }
         }
     }

@@ -43,7 +43,7 @@ const LINES_LIMIT: usize = 2_000;
 /// How long the journal has for the last entries once the daemon stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages of links that are taken in one round, before what changed is shown: when
-/// a whole département comes back, the table is not made anew for each of them.
+/// a whole département comes back, the table is not made again for each of them.
 const LINK_EVENTS_AT_ONCE: usize = 32;
 /// Clients whose focus is kept.
 const FOCUS_LIMIT: usize = 256;
@@ -98,7 +98,7 @@ struct News {
 
 impl Brain {
     /// Runs until the token is cancelled; then ends viewers, writes what is left
-    /// and returns. The journal stays open for whoever made it.
+    /// and returns. The journal stays open for anyone who made it.
     pub(super) async fn run(mut self, token: CancellationToken) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -264,7 +264,7 @@ impl Brain {
                 unit,
                 reply,
             } => {
-                // Whoever asked may have gone; nobody misses the answer then.
+                // The one who asked may have gone; nobody misses the answer then.
                 let _ = reply.send(self.desk.asked(request, &unit).cloned());
             }
             Ask::Release {
@@ -397,7 +397,7 @@ impl Brain {
             Command::Answer { caller, result } => news.answers.push((caller, result)),
             Command::Snapshot { caller, result } => {
                 if let Some(reply) = self.state.stills.remove(&caller) {
-                    // Whoever asked may be gone.
+                    // The one who asked may be gone.
                     let _ = reply.send(result);
                 }
             }
@@ -408,7 +408,7 @@ impl Brain {
                 approve_by,
             } => {
                 if let Some(waiting) = self.state.callers.remove(&caller) {
-                    // Whoever asked may be gone.
+                    // The one who asked may be gone.
                     let _ = waiting.reply.send(Ok(Answered::Waiting {
                         request,
                         commune,
@@ -522,7 +522,7 @@ impl Brain {
             ),
             Err(error) => Check::failed(
                 error,
-                "make room, or mend the disk or its rights; it is tried again by itself",
+                "make room, or repair the disk or its rights; it is tried again by itself",
             ),
         };
         self.checks.set("journal", check);
@@ -563,10 +563,10 @@ pub(super) fn show_warnings(checks: &Checks, settings: &settings::Receiver) {
     if settings.warnings.is_empty() {
         checks.remove("settings");
     } else {
-        let mend = "mend the settings and reload (SIGHUP)";
+        let remedy = "remedy the settings and reload (SIGHUP)";
         checks.set(
             "settings",
-            Check::warning(settings.warnings.join("; "), mend),
+            Check::warning(settings.warnings.join("; "), remedy),
         );
     }
 }

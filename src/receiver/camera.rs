@@ -160,7 +160,7 @@ impl Camera {
         let mut inner = self.lock();
         inner.grants.insert(grant);
         if inner.relay != relay {
-            // A gateway that was started anew counts its groups anew.
+            // A gateway that was started again counts its groups again.
             inner.relay = relay;
             inner.turn = Turn::default();
         }
@@ -490,7 +490,7 @@ fn seconds(microseconds: i64) -> f64 {
     microseconds as f64 / 1e6
 }
 
-/// How a picture stands in its group.
+/// How a picture is in its group.
 fn place(group: &Group, unit: &AccessUnit) -> Place {
     Place {
         skipped_leading: group.open

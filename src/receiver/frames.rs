@@ -83,7 +83,7 @@ impl Frames {
                             }
                             Err(error) => (None, None, Err(error)),
                         };
-                        // Whoever started it may have gone; the wait below ends then.
+                        // Anyone who started it may have gone; the wait below ends then.
                         let _ = bound_sender.send(result);
                         let Some(acceptor) = acceptor else {
                             return;

@@ -126,7 +126,7 @@ impl Nonce {
     }
 }
 
-/// What stands in an `Authorization: Digest` header.
+/// What is in an `Authorization: Digest` header.
 struct Credentials {
     user: String,
     realm: String,
@@ -220,7 +220,7 @@ fn parameters(text: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The value at the front, and what stands behind it.
+/// The value at the front, and what is behind it.
 fn value(text: &str, is_between: impl Fn(char) -> bool) -> (String, &str) {
     let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''));
     let Some(quote) = quote else {

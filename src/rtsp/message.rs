@@ -126,7 +126,7 @@ impl ReadError {
 /// Takes the next whole message off the front of what was read; `None`: more is needed.
 ///
 /// # Errors
-/// What stands at the front is no RTSP, or larger than is taken.
+/// What is at the front is no RTSP, or larger than is taken.
 pub fn take(buffer: &mut BytesMut) -> Result<Option<Incoming>, ReadError> {
     // Stray line ends between messages are to be passed over (RFC 2326 4.1).
     let stray = buffer

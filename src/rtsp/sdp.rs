@@ -27,7 +27,7 @@ pub struct Reader {
     /// Tells descriptions apart in the origin line.
     pub number: u64,
     /// Whether the connection is of IPv6: players open their sockets of the family
-    /// that stands in the connection line (RFC 8866 5.7).
+    /// that is in the connection line (RFC 8866 5.7).
     pub is_ipv6: bool,
 }
 

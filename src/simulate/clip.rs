@@ -80,7 +80,7 @@ pub(super) struct Moment {
     jpeg: OnceLock<Vec<Bytes>>,
 }
 
-/// A camera's name as it stands in the picture, coded once.
+/// A camera's name as it is in the picture, coded once.
 #[derive(Debug)]
 pub(super) struct Name {
     /// H.264 slices for key frames of even and odd number.

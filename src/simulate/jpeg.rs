@@ -86,7 +86,7 @@ pub(super) fn picture<'a>(rows: impl Iterator<Item = &'a Bytes>) -> Bytes {
     out.into()
 }
 
-/// All that stands before the first row.
+/// All that is before the first row.
 static HEADERS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut out = vec![0xff, 0xd8, 0xff, 0xdb, 0, 132];
     for id in 0..2 {

@@ -37,7 +37,7 @@ impl Compression {
             0 | 1 => Ok(Self::None),
             2 => Ok(Self::Gzip),
             _ => Err(format!(
-                "its {what} are compressed with brotli or zstd; write it anew with gzip or none"
+                "its {what} are compressed with brotli or zstd; write it again with gzip or none"
             )),
         }
     }
@@ -105,7 +105,7 @@ impl Archive {
         }
         if header[7] != 3 {
             return Err(format!(
-                "PMTiles version {}; write it anew with version 3",
+                "PMTiles version {}; write it again with version 3",
                 header[7]
             ));
         }

@@ -204,7 +204,7 @@ async fn refusals_carry_their_reason_and_request_ids_tell_again() {
         site.post(&large).await.problem(),
         (413, "malformed_request")
     );
-    // All that verified stands in the journal, what did not does not.
+    // All that verified is in the journal, what did not does not.
     let reasons: Vec<String> = site
         .entries("refused")
         .iter()

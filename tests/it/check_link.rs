@@ -80,7 +80,12 @@ async fn without_a_gateway_clock_and_rate_are_measured_over_what_gets_through() 
         found[2..6],
         ["tcp", "peer", "clock", "rate"].map(|step| (step, "ok"))
     );
-    assert!(steps[1]["mend"].as_str().unwrap().contains("outbound UDP"));
+    assert!(
+        steps[1]["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("outbound UDP")
+    );
     assert_eq!(status, 0);
 
     world.stop_receiver().await;

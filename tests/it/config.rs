@@ -136,7 +136,7 @@ fn the_samples_are_right_and_complete() {
         samples.push_str(&std::fs::read_to_string(&path).unwrap());
     }
     for (section, keys) in KEYS {
-        // A password in the settings is only read to be refused with a mend.
+        // A password in the settings is only read to be refused with a remedy.
         for key in keys.iter().filter(|key| **key != "password") {
             let sample = if section.ends_with(".toml") {
                 std::fs::read_to_string(tree("deploy").join(section)).unwrap()

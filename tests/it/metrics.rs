@@ -293,7 +293,7 @@ async fn pages_answer_and_readiness_follows_the_checks() {
     checks.set("link", Check::failed("no centre is linked", "see the log"));
     let page = get(address, "/ready").await;
     assert!(
-        page.starts_with("HTTP/1.1 503") && page.contains("\"mend\":\"see the log\""),
+        page.starts_with("HTTP/1.1 503") && page.contains("\"remedy\":\"see the log\""),
         "{page}"
     );
     checks.set("link", Check::ok("corg-13"));

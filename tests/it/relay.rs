@@ -90,7 +90,7 @@ async fn one_copy_serves_all(plan: Plan) {
     assert_eq!(seen.losses, 0);
     assert!(seen.key_frames >= 1);
 
-    // Whoever joins later gets the kept group: a key frame at once, not at the next one.
+    // Anyone who joins later gets the kept group: a key frame at once, not at the next one.
     let mut second = Player::start(url);
     let seen = second.pictures(1).await;
     assert_eq!(

@@ -4,7 +4,7 @@
 //!
 //! The bounds are those of the project's aims, not of what a run happened to give.
 
-#![allow(clippy::print_stdout)] // The figures, for whoever wants to see them.
+#![allow(clippy::print_stdout)] // The figures, for anyone who wants to see them.
 
 mod cuts;
 mod relays;
@@ -55,7 +55,7 @@ fn run(name: &str, up: Conditions, sources: &[Source], strategy: Strategy) -> (S
     let path = site.world.paths[0].counts();
     println!(
         "{name}: transit p50 {:.0} p95 {:.0} p99 {:.0} max {:.0} ms, {:.1} % shown, longest freeze {} ms; \
-         {} kbit/s of pictures; packets: {} lost, {} overflowed, {} made anew; parity {} kB; gave way {}; \
+         {} kbit/s of pictures; packets: {} lost, {} overflowed, {} made again; parity {} kB; gave way {}; \
          capacity {:?}",
         all.p50,
         all.p95,

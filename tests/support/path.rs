@@ -61,7 +61,7 @@ pub struct Conditions {
     pub bursts: Option<Bursts>,
     /// Bits per second; `None`: no limit.
     pub rate: Option<u64>,
-    /// The rate is drawn anew between `rate` and this each [`Conditions::RATE_FOR`].
+    /// The rate is drawn again between `rate` and this each [`Conditions::RATE_FOR`].
     pub rate_up_to: Option<u64>,
     /// Bytes that may wait, as the time they take at the rate; more are lost.
     pub queue: Duration,

@@ -254,7 +254,7 @@ fn result(row: &Row) -> &'static str {
     cause.map_or("ok", |refusal| refusal.reason.code())
 }
 
-/// What to mend though the stream plays.
+/// What to correct though the stream plays.
 fn remarks(row: &Row) -> Vec<String> {
     let mut remarks = row.report.remarks.clone();
     if !row.report.fixes.is_empty() {
@@ -321,7 +321,7 @@ const fn codec(codec: Codec) -> &'static str {
     }
 }
 
-/// The table, and under it the causes and mends.
+/// The table, and under it the causes and repairs.
 fn table(rows: &[Row]) -> String {
     let cells: Vec<[String; 9]> = rows.iter().map(cells).collect();
     let mut widths = HEADS.map(str::len);
@@ -377,7 +377,7 @@ fn json(rows: &[Row]) -> anyhow::Result<String> {
                 "stream": row.profile,
                 "result": result(row),
                 "cause": cause.as_ref().map(|cause| &cause.detail),
-                "mend": cause.as_ref().map(|cause| cause.reason.english()),
+                "remedy": cause.as_ref().map(|cause| cause.reason.english()),
                 "remarks": remarks(row),
                 "fixed": row.report.fixes.iter().map(|fix| fix.as_str()).collect::<Vec<_>>(),
                 "clock_offset_seconds": row.report.clock_offset.map(|offset| offset.as_secs_f64()),

@@ -1,4 +1,4 @@
-//! `fanal check --link`: the way to each centre, step by step, with causes and mends.
+//! `fanal check --link`: the way to each centre, step by step, with causes and repairs.
 
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ pub(super) fn run(args: &CheckArgs, settings: &settings::Gateway) -> anyhow::Res
         .enable_all()
         .build()
         .context("the runtime can't be started")?;
-    // Whoever answers there has a link that another would replace.
+    // Anyone who answers there has a link that another would replace.
     let beside = UnixStream::connect(&settings.socket).is_ok();
     let reports = runtime.block_on(probe(settings, &Clock::system(), beside))?;
     if args.json {
@@ -45,8 +45,8 @@ fn text(reports: &[Report]) -> String {
             };
             let line = format!("  {:6} {state:8} {}", step.step, step.check.detail);
             text.push_str(line.trim_end());
-            if !step.check.mend.is_empty() {
-                text.push_str(&format!("\n{:18}-> {}", "", step.check.mend));
+            if !step.check.remedy.is_empty() {
+                text.push_str(&format!("\n{:18}-> {}", "", step.check.remedy));
             }
             text.push('\n');
         }

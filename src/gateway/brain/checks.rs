@@ -10,7 +10,7 @@ impl Brain {
         match self.parts.writer.health() {
             Err(cause) => Check::failed(
                 cause,
-                "make room or mend the disk; requests are refused meanwhile",
+                "make room or repair the disk; requests are refused meanwhile",
             ),
             Ok(()) if !intact => Check::warning(
                 "lines that were written are gone or changed",
@@ -30,12 +30,12 @@ impl Brain {
             .map(CentreId::as_str)
             .collect();
         away.dedup();
-        let mend = "see the log for the cause; fanal check --link tries each step";
+        let remedy = "see the log for the cause; fanal check --link tries each step";
         if self.links.is_empty() {
-            return Check::failed("no centre is linked", mend);
+            return Check::failed("no centre is linked", remedy);
         }
         if !away.is_empty() {
-            return Check::warning(format!("not linked: {}", away.join(", ")), mend);
+            return Check::warning(format!("not linked: {}", away.join(", ")), remedy);
         }
         let over_tcp = self
             .links

@@ -17,7 +17,7 @@ impl Brain {
             Request::Approve { request } => self.approve(request, &asked.by),
             Request::Refuse { request } => self.refuse(request, &asked.by),
         };
-        // Whoever asked may be gone.
+        // The one who asked may be gone.
         let _ = asked.reply.send(answer);
     }
 

@@ -281,7 +281,7 @@ impl Offer {
     }
 }
 
-/// `auth` from any list; `auth-int` where it stands alone; none where the list is
+/// `auth` from any list; `auth-int` where it is alone; none where the list is
 /// empty or unknown, as in RFC 2069.
 fn protection(listed: &Value) -> Option<Protection> {
     let has = |wanted: &[u8]| {

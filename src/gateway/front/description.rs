@@ -264,7 +264,7 @@ fn size(section: &Section<'_>) -> Option<(u32, u32)> {
         })
 }
 
-/// The numbers in a value, whatever stands between.
+/// The numbers in a value, whatever is between.
 fn numbers(value: &str) -> Vec<f64> {
     let parts = value.split(|c: char| !c.is_ascii_digit() && c != '.');
     let parts = parts.filter_map(|part| part.parse().ok());

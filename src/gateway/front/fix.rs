@@ -48,7 +48,7 @@ fixes! {
     TransportForm "transport-form" "its answer to SETUP lacks parts of Transport";
     /// RFC 2326 12.39: the channels asked for are not those used.
     OtherChannels "other-channels" "it uses other channels than were asked for";
-    /// RFC 2326 10.12: what stands between packets is a message or a packet.
+    /// RFC 2326 10.12: what is between packets is a message or a packet.
     StrayBytes "stray-bytes" "it sends stray bytes between packets";
     /// RFC 2326 12.17: the answer's number is the request's.
     AnswerNumber "answer-number" "its answers carry the wrong CSeq or none";

@@ -264,7 +264,7 @@ impl Place {
     }
 }
 
-/// The bytes as a URI: what stands before a control byte or a space, without quotes
+/// The bytes as a URI: what is before a control byte or a space, without quotes
 /// around it; other bytes escaped (RFC 3986 2.1). `None`: nothing is left.
 fn clean(said: &[u8]) -> Option<String> {
     let is_junk = |byte: &u8| byte.is_ascii_whitespace() || b"\"'<>".contains(byte) || *byte == 0;

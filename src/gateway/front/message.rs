@@ -91,7 +91,7 @@ pub(super) struct Reader {
     buffer: BytesMut,
     /// Where in the buffer the next piece begins.
     at: usize,
-    /// Framed length of the last packet, which still stands before `at`; 0: none.
+    /// Framed length of the last packet, which still is before `at`; 0: none.
     last: usize,
     channels: Channels,
     describes: bool,

@@ -9,7 +9,7 @@
 //! message: RFC 2435 and retina carry neither more than 2040 pixels nor 2 MB nor
 //! tables of the camera's own. What retina could not pass on (whether a decoder can
 //! start at a picture, several parameter sets, when its last byte came from the
-//! camera) stands in a [`Note`] beside it, found again by the time stamp.
+//! camera) is in a [`Note`] beside it, found again by the time stamp.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;

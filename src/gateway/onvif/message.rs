@@ -177,7 +177,7 @@ impl Fault {
     }
 }
 
-/// Reads an answer: what stands in the body of its envelope.
+/// Reads an answer: what is in the body of its envelope.
 pub(super) fn answer(document: &[u8]) -> Result<Element, Unanswered> {
     let envelope = xml::read(document)?;
     let body = envelope

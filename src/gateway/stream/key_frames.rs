@@ -35,7 +35,7 @@ impl Task {
         }
     }
 
-    /// Asks for a key frame, or opens the session anew, if one is needed and it is time.
+    /// Asks for a key frame, or opens the session again, if one is needed and it is time.
     pub(super) fn seek_key_frame(&mut self, now: Boot) {
         let playing = matches!(self.life.phase(), Phase::Starting | Phase::Live);
         if !playing || self.session.is_none() || self.asking.is_some() {
@@ -60,7 +60,7 @@ impl Task {
                 }));
             }
             Some(Way::Reopen) => {
-                tracing::info!(camera = %self.stream.camera, "opened anew for a key frame");
+                tracing::info!(camera = %self.stream.camera, "opened again for a key frame");
                 self.life.handle_reopen();
             }
             None => {}

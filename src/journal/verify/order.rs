@@ -115,7 +115,7 @@ impl Judge<'_> {
                     What::Repeated(self.place(best))
                 } else {
                     What::Added(format!(
-                        "another line with this seq stands at {}",
+                        "another line with this seq is at {}",
                         self.place(best)
                     ))
                 };
@@ -175,7 +175,7 @@ impl Judge<'_> {
         self.verdicts.extend(told);
     }
 
-    /// Lines outside the longest run that stands in the order of its numbers.
+    /// Lines outside the longest run that is in the order of its numbers.
     fn out_of_order(&mut self) {
         let by_number: Vec<(u64, usize)> = self.chosen.iter().map(|(s, r)| (*s, *r)).collect();
         let rows: Vec<usize> = by_number.iter().map(|(_, row)| *row).collect();

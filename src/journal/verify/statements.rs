@@ -77,7 +77,7 @@ pub enum Signers {
 /// What an entry's statements come to.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// What is wrong, whoever signed.
+    /// What is wrong, no matter who signed.
     pub wrong: Vec<String>,
     /// How many were proven to be of whom they name, or why one was not.
     pub proven: Vec<(Signers, Result<(), String>)>,

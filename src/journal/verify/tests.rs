@@ -179,19 +179,19 @@ const TABLE: &[(&str, usize, Change, &[&str])] = &[
         "a line repeated behind itself",
         9,
         |l| l.insert(5, l[4].clone()),
-        &["2026-11.jsonl line 6 (seq 5): repeated: it stands at 2026-11.jsonl line 5"],
+        &["2026-11.jsonl line 6 (seq 5): repeated: it is at 2026-11.jsonl line 5"],
     ),
     (
         "a line repeated far away",
         8,
         |l| l.push(l[4].clone()),
-        &["2026-12.jsonl line 5 (seq 5): repeated: it stands at 2026-11.jsonl line 5"],
+        &["2026-12.jsonl line 5 (seq 5): repeated: it is at 2026-11.jsonl line 5"],
     ),
     (
         "the first line repeated",
         9,
         |l| l.insert(5, l[0].clone()),
-        &["2026-11.jsonl line 6 (seq 1): repeated: it stands at 2026-11.jsonl line 1"],
+        &["2026-11.jsonl line 6 (seq 1): repeated: it is at 2026-11.jsonl line 1"],
     ),
     (
         "a fitting line added",
@@ -302,7 +302,7 @@ fn head(signer: &Signer, line: &[u8]) -> String {
     )
 }
 
-/// What the chain alone can't show: lines cut off at the end, a chain written anew.
+/// What the chain alone can't show: lines cut off at the end, a chain rewritten.
 #[test]
 fn heads_in_another_copy_show_a_cut_end_and_a_rewritten_chain() {
     let own = Scratch::new("verify-own");

@@ -1,6 +1,6 @@
 //! Requests that wait for somebody at the commune.
 //!
-//! The gateway says that a request waits, and how long; whoever sent it is then
+//! The gateway says that a request waits, and how long; the one who sent it is then
 //! answered 202. How it ends comes on whichever link is up then: a grant as a
 //! `Resume`, a refusal as a `WaitEnded`. Neither a lost link nor a restart of the
 //! receiver ends a wait; without any word the centre gives it up a while after its

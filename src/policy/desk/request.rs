@@ -32,7 +32,7 @@ const LATE: Duration = Duration::from_secs(60);
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// The reason, and what stands in the way.
+    /// The reason, and what is in the way.
     pub refusal: Refusal,
     /// Per camera, where the reason is not the same for all.
     pub cameras: Vec<RefusedCamera>,
@@ -95,7 +95,7 @@ pub(super) struct Forwarded {
     pub(super) commune: CommuneId,
     pub(super) request: Verified<RequestClaims>,
     pub(super) arrived: Boot,
-    /// When whoever waits is told that no answer came; afterwards, when the
+    /// When anyone who waits is told that no answer came; afterwards, when the
     /// request is forgotten.
     pub(super) deadline: Boot,
     /// Who waits; `None` once it was told that no answer came, or that the
@@ -159,7 +159,7 @@ impl Desk {
             .used
             .mark(claims.jti, Wall::from_seconds(claims.iat), now.wall);
         if !unused {
-            // Its first use stands in the journal; again and again would fill the disk.
+            // Its first use is in the journal; again and again would fill the disk.
             return Err(Denied(
                 None,
                 clock.map_or_else(|| Reason::ReplayedRequest.into(), Denial::from),
@@ -520,7 +520,7 @@ pub(super) fn forget(asked: &mut BTreeMap<RequestId, Asked>, now: Now) {
 }
 
 /// Refuses where the gateway announced that none of the cameras can be relayed,
-/// whoever asks. A camera that is not in the list may be unknown or not covered:
+/// anyone who asks. A camera that is not in the list may be unknown or not covered:
 /// that is for the gateway to say.
 fn check_cameras(list: &[CameraInfo], asked: &[CameraId]) -> Result<(), Refusal> {
     let mut first = None;

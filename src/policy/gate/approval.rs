@@ -4,7 +4,7 @@
 //! A request that passed all checks is journalled as waiting, and then told to
 //! its centre and shown by `fanal relays`. Nothing is opened for it. It ends
 //! once, in the order of what comes first: a person approves it, which makes all
-//! checks anew and then records the grant as usual, its time counted from there;
+//! checks again and then records the grant as usual, its time counted from there;
 //! a person refuses it; its time is up; a cut, a reload or a revocation no longer
 //! allows it; or the gateway stops: a restart revives no request.
 //!
@@ -165,7 +165,7 @@ pub enum DecisionError {
     /// Nothing waits under this id.
     #[error("no request {0} waits; `fanal relays` lists those that do")]
     Unknown(RequestId),
-    /// All checks were made anew, and one did not pass: it is refused.
+    /// All checks were made again, and one did not pass: it is refused.
     #[error("the request is no longer allowed and was refused: {0}")]
     NotAllowed(Refusal),
     /// It can't be granted at this moment; it goes on waiting.
@@ -219,7 +219,7 @@ impl Gate {
         rows
     }
 
-    /// Somebody at the commune approves a request: all checks are made anew, and
+    /// Somebody at the commune approves a request: all checks are made again, and
     /// the grant goes its usual way. `by` is who did it, as the socket knows.
     ///
     /// # Errors

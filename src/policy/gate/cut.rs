@@ -20,7 +20,7 @@ const GRANT_BLOCK_LIMIT: Duration = Duration::from_secs(24 * 3_600);
 pub enum Scope {
     /// One grant. It holds against the same centre's further requests for the
     /// grant's cameras by the same operator, whatever the incident, and for the
-    /// same incident, whoever asks.
+    /// same incident, anyone who asks.
     Grant(GrantId),
     /// One camera, for all centres.
     Camera(CameraId),

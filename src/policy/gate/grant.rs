@@ -590,7 +590,7 @@ impl Gate {
         );
     }
 
-    /// An operator gives a grant back. Whoever asks, it only narrows.
+    /// An operator gives a grant back. Anyone who asks, it only narrows.
     pub(super) fn handle_release(&mut self, centre: &CentreId, grant: GrantId, by: &str, now: Now) {
         let of_centre = self
             .grants

@@ -173,7 +173,7 @@ impl Gate {
                 settings: terms.settings,
             });
         }
-        // Others that are being recorded are judged anew in their turn.
+        // Others that are being recorded are judged again in their turn.
         let standing: BTreeSet<GrantId> = self
             .grants
             .keys()

@@ -160,7 +160,7 @@ impl Gate {
         let jti = verified.claims().jti;
         let known = self.written_refusals.contains_key(&jti);
         if known || self.written_refusals.len() >= REMEMBERED_LIMIT {
-            // It stands in the journal; again and again would only fill the disk.
+            // It is in the journal; again and again would only fill the disk.
             let peer = self.peers.entry(answer.centre.clone()).or_default();
             peer.looked.count(now);
             peer.unverified.count(answer.refusal.reason, now);
@@ -257,7 +257,7 @@ impl Gate {
         }
     }
 
-    /// The clock's refusal, where it stands behind the journal.
+    /// The clock's refusal, where it is behind the journal.
     pub(super) fn clock_wrong(&self, now: Now) -> Option<Refusal> {
         self.clock.refusal(&self.rules.settings.commune, now)
     }
@@ -532,7 +532,7 @@ impl Gate {
         Ok((recording, verified))
     }
 
-    /// Remembers that a refusal stands in the journal.
+    /// Remembers that a refusal is in the journal.
     pub(super) fn mark_written(&mut self, id: RequestId, at: Boot) {
         if self.written_refusals.len() < REMEMBERED_LIMIT {
             self.written_refusals.insert(id, at);

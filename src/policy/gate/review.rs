@@ -21,7 +21,7 @@ pub(super) struct Standing {
 }
 
 impl Gate {
-    /// Judges all that lives anew: after a reload or a revocation.
+    /// Judges all that lives again: after a reload or a revocation.
     pub(super) fn review(&mut self, now: Now) {
         self.generation += 1;
         let live = self

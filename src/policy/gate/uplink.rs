@@ -54,7 +54,7 @@ impl Gate {
         self.relays.keys().cloned().chain(coming).collect()
     }
 
-    /// What stands in the way. Another centre's units are none of this one's business.
+    /// What is in the way. Another centre's units are none of this one's business.
     fn full(&self, centre: &CentreId, capacity: u64, room: usize) -> String {
         let mut holders: BTreeMap<String, usize> = BTreeMap::new();
         for (of, _) in self.relays.keys().filter(|(of, _)| of != centre) {

@@ -1,4 +1,4 @@
-//! Whether the wall clock can be believed: it never stands behind the own journal. Pure.
+//! Whether the wall clock can be believed: it never is behind the own journal. Pure.
 //!
 //! A clock set back would make grants, designations and requests valid again whose time
 //! is over. So while it stands more than [`CLOCK_TOLERANCE`] behind the newest time in
@@ -57,7 +57,7 @@ impl ClockGuard {
         self.newest = self.newest.max(time);
     }
 
-    /// By how much the clock stands behind, where that is more than [`CLOCK_TOLERANCE`].
+    /// By how much the clock is behind, where that is more than [`CLOCK_TOLERANCE`].
     pub fn behind(&self, now: Now) -> Option<Duration> {
         let behind = self.newest.since(now.wall);
         (behind > CLOCK_TOLERANCE).then_some(behind)

@@ -190,7 +190,7 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
         taken
     }
 
-    /// Takes a head of before the restart, which stands in the own journal.
+    /// Takes a head of before the restart, which is in the own journal.
     pub fn recover(&mut self, peer: &P, text: &str) {
         let Ok(signed) = jws::open::<HeadClaims>(text, HEAD_TYPE) else {
             return;

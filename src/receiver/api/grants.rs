@@ -85,7 +85,7 @@ impl From<&RefusedCamera> for RefusedView {
     }
 }
 
-/// What stands in the way, or else the reason's own sentence.
+/// What is in the way, or else the reason's own sentence.
 pub(super) fn said(refusal: &Refusal) -> String {
     if refusal.detail.is_empty() {
         refusal.reason.english().to_owned()

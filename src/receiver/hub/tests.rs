@@ -426,7 +426,7 @@ async fn without_a_live_grant_nothing_is_taken() {
     let labels = ["berre-l-etang", "no_grant"];
     assert_eq!(refused.with_label_values(&labels).get(), 2);
     assert_eq!(world.metrics.relays_active.get(), 0);
-    // Allowed anew it begins with nothing kept.
+    // Allowed again it begins with nothing kept.
     world.allow(2, 9);
     assert!(world.events.try_recv().is_err());
 }

@@ -62,7 +62,7 @@ pub struct Script {
     /// Pictures that come before PLAY is answered.
     pub pictures_first: u32,
 
-    /// The whole description: `{head}`, `{video}` and all that stands in them.
+    /// The whole description: `{head}`, `{video}` and all that is in them.
     pub sdp: &'static str,
     /// Its session part: `{address}`.
     pub head: &'static str,

@@ -166,7 +166,7 @@ async fn pictures_come_whole_under_the_own_grant_and_end_with_it() {
     gateway.push(&sender, 2, &configuration(320));
     assert_eq!(socket.json("configuration").await["width"], 320);
     assert_eq!(socket.picture().await.3, unit(2, 0).data);
-    // Who watches stands in the journal.
+    // Who watches is in the journal.
     until("the viewing is journalled", || {
         !site.entries("viewing_started").is_empty()
     })

@@ -1,5 +1,5 @@
 //! WebDriver BiDi over a WebSocket (<https://w3c.github.io/webdriver-bidi/>): commands
-//! one after the other, what the browser tells meanwhile kept for whoever asks.
+//! one after the other, what the browser tells meanwhile kept for anyone who asks.
 
 use std::time::Duration;
 

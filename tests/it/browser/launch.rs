@@ -186,7 +186,7 @@ async fn firefox() -> Launched {
     }
 }
 
-/// Waits for a line with `words`; gives what stands behind them. The rest is read and
+/// Waits for a line with `words`; gives what is behind them. The rest is read and
 /// thrown away until the end.
 async fn said(
     output: impl AsyncRead + Unpin + Send + 'static,

@@ -41,7 +41,7 @@ async fn a_start_without_a_key_frame_asks_for_one_at_once() {
     key_frame_when_asked(&test, &device, 1, 3_600).await;
     let got = test.sink.until_units(1).await;
     assert_eq!(got.states, [State::Starting, State::Live]);
-    assert_eq!(test.camera.connections(), 1, "not opened anew");
+    assert_eq!(test.camera.connections(), 1, "not opened again");
     assert_eq!(device.tokens(ASKED), ["main<1>"]);
     assert_eq!(device.count("GetProfiles"), 1);
 }
@@ -89,7 +89,7 @@ async fn who_joins_a_long_group_gets_a_key_frame_and_many_who_join_are_one_quest
     late[0]
         .until("a second group", |got| got.groups.len() == 2)
         .await;
-    assert_eq!(test.camera.connections(), 1, "never opened anew");
+    assert_eq!(test.camera.connections(), 1, "never opened again");
     drop(attached);
 }
 
@@ -211,7 +211,7 @@ async fn what_a_device_does_wrong_costs_the_stream_nothing() {
         let (test, device) = with_device(Script::default(), plan, limits, |_| {}).await;
         test.sink.until_units(1).await;
         test.world.pool.want_key_frame(&id("cam"), Profile::Main);
-        // Asking failed, so the session is opened anew.
+        // Asking failed, so the session is opened again.
         test.sink.until_units(2).await;
         assert!(device.count(asked) >= 1);
     }

@@ -227,7 +227,7 @@ async fn a_reload_ends_what_it_forbids_and_a_bad_file_changes_nothing() {
     let handle = world.running().handle.clone();
     assert!(handle.reload().await.is_err());
     let ready = world.get("/ready").await;
-    assert!(ready.contains("mend the file"), "{ready}");
+    assert!(ready.contains("correct the file"), "{ready}");
     let page = world.get("/metrics").await;
     assert!(page.contains("fanal_gateway_config_last_reload_successful 0"));
     world.configure("\"cam-001\"");

@@ -411,7 +411,7 @@ impl World {
         let granted = self.ask(&[camera]).await.unwrap();
         self.centre.confirm(&granted);
         self.centre.live(camera).await;
-        // Whoever moves the clock next must not be ahead of the confirmation.
+        // Anyone who moves the clock next must not be ahead of the confirmation.
         within("the confirmation in the journal", async {
             while self.journal("confirmed").len() == before {
                 tokio::task::yield_now().await;

@@ -84,7 +84,7 @@ pub(crate) struct Receiver {
 
 struct Link {
     connection: Connection,
-    /// Gone to whoever makes noise.
+    /// Gone to anyone who makes noise.
     send: Option<SendStream>,
     heard: mpsc::Receiver<ToReceiver>,
     /// Heard while something else was waited for.

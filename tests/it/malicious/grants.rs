@@ -350,7 +350,7 @@ async fn it_can_revoke_nobody_and_bring_nobody_back() {
     }
     receiver.refused("").await;
     assert!(!grants.iter().any(|grant| receiver.has_ended(grant.id())));
-    // The authority's own word counts, whoever brings it.
+    // The authority's own word counts, anyone who brings it.
     receiver.say(&send(&newer)).await;
     let refusal = receiver.ended(grants[0].id()).await;
     assert_eq!(refusal.reason, Reason::DesignationRevoked);

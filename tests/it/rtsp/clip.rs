@@ -220,7 +220,7 @@ fn nal_units(data: &[u8], codec: Codec) -> (Vec<AccessUnit>, Configuration) {
                 sets[set].push(nal);
             }
         } else if let Some(unit) = units.last_mut() {
-            // What stands before the first delimiter belongs to no picture.
+            // What is before the first delimiter belongs to no picture.
             push_length_prefixed(unit, nal);
         }
     }

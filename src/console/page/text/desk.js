@@ -494,9 +494,9 @@ export const en = {
     "The key is made in this browser and stays here, encrypted. Then the unit's commander signs the certificate request: that is the designation.",
   "desk.sign.designation_of": "Designation: {name}",
   "desk.sign.request": "Certificate request",
-  "desk.sign.request_text": "Hand this request to whoever signs designations, then bring the certificate back here.",
+  "desk.sign.request_text": "Hand this request to the person who signs designations, then bring the certificate back here.",
   "desk.sign.request_text_fetched":
-    "Hand this request to whoever signs designations. The receiver then finds the certificate, or you bring it back here.",
+    "Hand this request to the person who signs designations. The receiver then finds the certificate, or you bring it back here.",
   "desk.sign.thumbprint": "Key's thumbprint:",
   "desk.sign.copy": "Copy the request",
   "desk.sign.copied": "Copied",
@@ -508,7 +508,7 @@ export const en = {
   "desk.sign.take": "Keep",
   "desk.sign.remove": "Delete this key…",
   "desk.sign.remove_sure": "Delete for good",
-  "desk.sign.other_key": "This certificate is for another key. Compare the thumbprint with whoever signed it.",
+  "desk.sign.other_key": "This certificate is for another key. Compare the thumbprint with the person who signed it.",
   "desk.sign.is_request": "This is the request; the signed certificate is needed.",
   "desk.sign.no_certificate": "This is no designation that can be read (a certificate, PEM or DER).",
 

@@ -227,7 +227,7 @@ fn guess(params: &[(String, String)]) -> &'static str {
     }
 }
 
-/// `name=value` between semicolons; or between whatever stands before a known name.
+/// `name=value` between semicolons; or between whatever is before a known name.
 fn parameters_of<'a>(lines: impl Iterator<Item = (Option<u8>, &'a str)>) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for (_, line) in lines {

@@ -43,7 +43,7 @@ const WAITING_SETS: usize = 64;
 /// The unit that is being written.
 #[derive(Clone, Copy, Debug)]
 struct Open {
-    /// Where its length stands in the buffer.
+    /// Where its length is in the buffer.
     at: usize,
     class: Class,
     time: u32,

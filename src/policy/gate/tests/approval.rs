@@ -20,7 +20,7 @@ fn wait_ended(world: &World, request: RequestId) -> Option<Refusal> {
     })
 }
 
-/// How it stands in the journal: why, and who.
+/// How it is in the journal: why, and who.
 fn journalled(world: &World, request: RequestId) -> Vec<(Reason, Option<String>)> {
     let ended = world
         .journal
@@ -306,7 +306,7 @@ fn a_restart_revives_no_request() {
         world.link_up(0);
         assert_eq!(wait_ended(&world, request).unwrap().reason, reason);
         assert!(told_waiting(&world).is_empty());
-        // Once more: its end stands in the journal.
+        // Once more: its end is in the journal.
         let mut world = world.restarted(Duration::from_secs(1), approving());
         assert_eq!(journalled(&world, request).len(), 1);
         world.link_up(0);

@@ -90,7 +90,7 @@ pub(super) static ROWS: &[Fault] = &[
     ),
     shown(
         "headers-without-space",
-        "No space stands behind the colons of headers.",
+        "No space is behind the colons of headers.",
         Script {
             style: Style::NoSpace,
             ..PLAIN
@@ -114,7 +114,7 @@ pub(super) static ROWS: &[Fault] = &[
     ),
     shown(
         "space-before-colon",
-        "A space stands in front of the colons of headers.",
+        "A space is in front of the colons of headers.",
         Script {
             style: Style::SpaceBefore,
             ..PLAIN

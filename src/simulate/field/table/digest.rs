@@ -134,12 +134,12 @@ pub(super) static ROWS: &[Fault] = &[
     ),
     shown(
         "digest-without-quotes",
-        "No value of its challenge stands in quotation marks.",
+        "No value of its challenge is in quotation marks.",
         asks!(r"Digest realm=cam, nonce={nonce}, algorithm=MD5, qop=auth"),
     ),
     shown(
         "digest-without-spaces",
-        "No space stands behind the commas of its challenge.",
+        "No space is behind the commas of its challenge.",
         asks!(r#"Digest realm="cam",nonce="{nonce}",algorithm="MD5",qop="auth""#),
     ),
     shown(
@@ -149,7 +149,7 @@ pub(super) static ROWS: &[Fault] = &[
     ),
     shown(
         "digest-with-tab",
-        "A tab stands behind `Digest`.",
+        "A tab is behind `Digest`.",
         asks!("Digest\trealm=\"cam\", nonce=\"{nonce}\", qop=\"auth\""),
     ),
     shown(

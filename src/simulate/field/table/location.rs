@@ -85,7 +85,7 @@ pub(super) static ROWS: &[Fault] = &[
     ),
     shown(
         "base-in-quotes",
-        "Its Content-Base stands in quotation marks.",
+        "Its Content-Base is in quotation marks.",
         Script {
             describe: base!("Content-Base: \"{url}/\""),
             ..PLAIN
@@ -157,7 +157,7 @@ pub(super) static ROWS: &[Fault] = &[
     ),
     shown(
         "control-with-space",
-        "A space stands before its control URL.",
+        "A space is before its control URL.",
         Script {
             control: " trackID=1 ",
             track: &["{url}/trackID=1"],

@@ -323,7 +323,7 @@ pub(super) static ROWS: &[Fault] = &[
     ),
     shown(
         "start-codes-before-units",
-        "A start code stands before each unit in its packets.",
+        "A start code is before each unit in its packets.",
         Script {
             start_code: &[0, 0, 0, 1],
             ..PLAIN
@@ -331,7 +331,7 @@ pub(super) static ROWS: &[Fault] = &[
     ),
     shown(
         "short-start-codes-before-units",
-        "A start code of three bytes stands before each unit in its packets.",
+        "A start code of three bytes is before each unit in its packets.",
         Script {
             start_code: &[0, 0, 1],
             ..PLAIN
