@@ -33,7 +33,7 @@ pub fn open<'a, K>(
         match verify_request(text, authority, rules, now.wall) {
             Ok(verified) => opened.push((key, verified)),
             Err(refusal) => {
-                let got = |refusal: &Refusal| stage(refusal.reason);
+                let got = |refusal: &Refusal| refusal.reason.stage();
                 if furthest
                     .as_ref()
                     .is_none_or(|other| got(&refusal) > got(other))
