@@ -494,7 +494,8 @@ export const en = {
     "The key is made in this browser and stays here, encrypted. Then the unit's commander signs the certificate request: that is the designation.",
   "desk.sign.designation_of": "Designation: {name}",
   "desk.sign.request": "Certificate request",
-  "desk.sign.request_text": "Hand this request to the person who signs designations, then bring the certificate back here.",
+  "desk.sign.request_text":
+    "Hand this request to the person who signs designations, then bring the certificate back here.",
   "desk.sign.request_text_fetched":
     "Hand this request to the person who signs designations. The receiver then finds the certificate, or you bring it back here.",
   "desk.sign.thumbprint": "Key's thumbprint:",
