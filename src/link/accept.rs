@@ -70,6 +70,14 @@ pub struct Parts {
     pub taker: Arc<dyn TakesGroups>,
 }
 
+/// What new settings name, read: see [`Acceptor::read`].
+#[derive(Debug)]
+pub struct Read {
+    config: quinn::ServerConfig,
+    tunnels: tunnel::Server,
+    accepted: Accepted,
+}
+
 /// The receiver's end of all links. Cheap to clone, usable from any thread;
 /// [`Acceptor::bind`] and [`Acceptor::run`] belong on the frames runtime.
 #[derive(Clone, Debug)]
@@ -137,19 +145,28 @@ impl Acceptor {
             .collect()
     }
 
-    /// Follows new settings: links of communes that are gone, revoked or no
-    /// longer signed for end. The addresses stay those of the start. On an error
-    /// all stays as it was.
-    pub fn reload(&self, settings: &settings::Receiver) -> Result<(), Error> {
+    /// Reads what new settings name: certificates, keys, lists. It takes its time, and
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// A file that can't be read or is not what it should be.
+    pub fn read(&self, settings: &settings::Receiver) -> Result<Read, Error> {
         let end = tls::server(settings, &self.parts.clock)?;
-        let config = endpoint::server_config(&end, Carrier::Udp)?;
-        let tunnels = tunnel::Server::new(&end)?;
+        Ok(Read {
+            config: endpoint::server_config(&end, Carrier::Udp)?,
+            tunnels: tunnel::Server::new(&end)?,
+            accepted: accepted(settings, &end.peers),
+        })
+    }
+
+    /// Follows new settings: links of communes that are gone, revoked or no
+    /// longer signed for end. The addresses stay those of the start.
+    pub fn apply(&self, read: Read) {
         for pair in &self.sockets {
-            pair.quic.set_server_config(Some(config.clone()));
+            pair.quic.set_server_config(Some(read.config.clone()));
         }
-        self.tunnels.send_replace(tunnels);
-        self.accepted.send_replace(accepted(settings, &end.peers));
-        Ok(())
+        self.tunnels.send_replace(read.tunnels);
+        self.accepted.send_replace(read.accepted);
     }
 
     /// Serves gateways until the token is cancelled; then closes their links.

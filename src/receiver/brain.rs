@@ -5,6 +5,9 @@
 //! | questions of the API | 256 | the API answers 503 or 429 |
 //! | journal entries in flight | 4096, then the journal's own bytes | requests are refused |
 //! | notices to a listener | 512 | the oldest go, the listener is told |
+//!
+//! It reads no file: settings that are reloaded and lines of the journal are read on
+//! threads for that.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
@@ -14,6 +17,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::atlas::{Atlas, Tiles};
@@ -28,12 +32,12 @@ use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::journal::writer::Writer;
-use crate::link::accept::Acceptor;
+use crate::link::accept::{self, Acceptor};
 use crate::link::{Event as LinkEvent, Link};
 use crate::media::relay::RelayId;
 use crate::metrics::health::{Check, Checks};
 use crate::metrics::{self};
-use crate::policy::desk::{Command, Denial, Desk, Notice, Still, Ticket, Viewer};
+use crate::policy::desk::{Command, Denial, Desk, Notice, Rulebook, Still, Ticket, Viewer};
 use crate::reason::{Reason, Refusal};
 
 /// How often figures and health are looked at.
@@ -78,9 +82,27 @@ pub(super) struct State {
     stills: HashMap<u64, oneshot::Sender<Result<Still, Refusal>>>,
     next_caller: u64,
     appends: FuturesOrdered<Append>,
+    /// New settings that are being read, in their order.
+    reloads: FuturesOrdered<JoinHandle<Reload>>,
+    /// Heads whose lines are being read.
+    heads: JoinSet<()>,
     focus: BTreeMap<u64, Vec<(CommuneId, CameraId)>>,
     focused: BTreeMap<CommuneId, Vec<RelayId>>,
     shown: Option<u64>,
+}
+
+/// New settings, what they name, and who waits for them.
+struct Reload {
+    loaded: Box<Loaded<settings::Receiver>>,
+    read: Result<Fetched, String>,
+    reply: oneshot::Sender<Result<(), String>>,
+}
+
+/// What new settings name.
+struct Fetched {
+    rules: Rulebook,
+    tiles: Option<Tiles>,
+    link: accept::Read,
 }
 
 /// Who waits for the answer to a request.
@@ -125,6 +147,12 @@ impl Brain {
                 _ = looks.tick() => self.look(),
                 Some((ticket, result)) = self.state.appends.next() => self.recorded(ticket, result),
                 Some(event) = self.hub_events.recv() => self.hub_event(event),
+                Some(reload) = self.state.reloads.next() => {
+                    if let Ok(reload) = reload {
+                        self.reloaded(reload);
+                    }
+                }
+                Some(_) = self.state.heads.join_next() => {}
                 Some(ask) = self.asks.recv() => self.ask(ask),
                 1.. = self.link_events.recv_many(&mut link_events, LINK_EVENTS_AT_ONCE) => {
                     for event in link_events.drain(..) {
@@ -158,6 +186,7 @@ impl Brain {
             Ok(Err(error)) => tracing::error!(%error, "the end could not be recorded"),
             Err(_) => tracing::error!("the journal takes too long at the end"),
         }
+        self.state.heads.shutdown().await;
     }
 
     fn recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>) {
@@ -298,10 +327,13 @@ impl Brain {
                 }
             }
             Ask::Reload { loaded, reply } => {
-                let result = self.reload(&loaded);
-                let error = result.as_ref().err().cloned();
-                self.note_reload(loaded.hash, error);
-                let _ = reply.send(result);
+                let acceptor = self.acceptor.clone();
+                let reading = tokio::task::spawn_blocking(move || Reload {
+                    read: fetch(&acceptor, &loaded.settings),
+                    loaded,
+                    reply,
+                });
+                self.state.reloads.push_back(reading);
             }
             Ask::ReloadFailed { error } => {
                 self.note_reload(crate::format::ids::Sha256::ZERO, Some(error));
@@ -309,17 +341,26 @@ impl Brain {
         }
     }
 
-    fn reload(&mut self, loaded: &Loaded<settings::Receiver>) -> Result<(), String> {
-        let settings = &loaded.settings;
-        let rulebook = rules::read(settings).map_err(|error| error.to_string())?;
-        let tiles = Tiles::open(&settings.console)?;
-        self.acceptor
-            .reload(settings)
-            .map_err(|error| error.to_string())?;
+    /// New settings are read.
+    fn reloaded(&mut self, reload: Reload) {
+        let Reload {
+            loaded,
+            read,
+            reply,
+        } = reload;
+        let result = read.map(|fetched| self.apply(&loaded.settings, fetched));
+        self.note_reload(loaded.hash, result.as_ref().err().cloned());
+        // Whoever asked may be gone.
+        let _ = reply.send(result);
+    }
+
+    fn apply(&mut self, settings: &settings::Receiver, fetched: Fetched) {
+        let Fetched { rules, tiles, link } = fetched;
+        self.acceptor.apply(link);
         self.metrics.apply(settings);
         show_warnings(&self.checks, settings);
         self.atlas.apply(&settings.console, tiles);
-        let authorities: Arc<[_]> = rulebook.authorities.clone().into();
+        let authorities: Arc<[_]> = rules.authorities.clone().into();
         let settings = Arc::new(settings.clone());
         self.shared.send_modify(|shared| {
             *shared = Arc::new(Shared {
@@ -329,8 +370,7 @@ impl Brain {
             });
         });
         let now = self.clock.now();
-        self.desk.handle_settings(rulebook, now);
-        Ok(())
+        self.desk.handle_settings(rules, now);
     }
 
     fn note_reload(&mut self, settings: crate::format::ids::Sha256, error: Option<String>) {
@@ -449,18 +489,23 @@ impl Brain {
         }
     }
 
-    fn send_heads(&self, commune: &CommuneId, after: Option<u64>, acknowledged: u64) {
+    fn send_heads(&mut self, commune: &CommuneId, after: Option<u64>, acknowledged: u64) {
+        let Some((_, link)) = self.state.links.get(commune) else {
+            return;
+        };
         let Some(head) = self.journal.head() else {
             return;
         };
-        let heads = Heads {
-            head: self.desk.head_for(commune, &head),
-            lines: after.map_or_else(Vec::new, |after| {
-                self.journal.lines_after(after, LINES_LIMIT)
-            }),
-            acknowledged,
-        };
-        self.send(commune, &ToGateway::Heads(heads));
+        let head = self.desk.head_for(commune, &head);
+        let (link, journal) = (link.clone(), self.journal.clone());
+        self.state.heads.spawn_blocking(move || {
+            let lines = after.map(|after| journal.lines_after(after, LINES_LIMIT));
+            link.send(&ToGateway::Heads(Heads {
+                head,
+                lines: lines.unwrap_or_default(),
+                acknowledged,
+            }));
+        });
     }
 
     /// Tells each commune which of its relays somebody looks at closely.
@@ -556,6 +601,15 @@ impl Brain {
         };
         self.checks.set("links", check);
     }
+}
+
+/// Reads all that new settings name.
+fn fetch(acceptor: &Acceptor, settings: &settings::Receiver) -> Result<Fetched, String> {
+    Ok(Fetched {
+        rules: rules::read(settings).map_err(|error| error.to_string())?,
+        tiles: Tiles::open(&settings.console)?,
+        link: acceptor.read(settings).map_err(|error| error.to_string())?,
+    })
 }
 
 /// What is odd in the settings, for `/ready`.

@@ -102,7 +102,7 @@ impl<P, W> Ledger<P, W> {
 
     /// [`Ledger::retry`] is due after a pause, if it is not before.
     pub fn retry_soon(&mut self, now: Now) {
-        self.retry.get_or_insert(now.boot.plus(OWED_RETRY));
+        self.retry.get_or_insert_with(|| now.boot.plus(OWED_RETRY));
     }
 
     /// All that is owed, to be submitted again; `None` before the pause is over.

@@ -66,7 +66,8 @@ impl Unverified {
     pub fn count(&mut self, reason: Reason, now: Now) {
         self.count = self.count.saturating_add(1);
         self.reason = Some(reason);
-        self.due.get_or_insert(now.boot.plus(UNVERIFIED_EVERY));
+        self.due
+            .get_or_insert_with(|| now.boot.plus(UNVERIFIED_EVERY));
     }
 
     /// When their line is to be written.

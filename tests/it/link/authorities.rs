@@ -57,7 +57,7 @@ async fn each_authority_revokes_with_its_own_list() {
     gets_in(&world, &mut centre, "moved").await;
     let both = format!("{list}{}", next.revoke_machine(&moved, now).unwrap());
     world.write("link.crl.pem", &both);
-    centre.acceptor.reload(&world.receiver(any())).unwrap();
+    centre.reload(&world.receiver(any()));
     for identity in [COMMUNE, "moved"] {
         let cause = refused(QUIC, &world, &mut centre, identity).await;
         assert!(cause.to_lowercase().contains("revoked"), "{cause}");
@@ -78,7 +78,7 @@ async fn an_older_list_lifts_no_revocation_not_even_after_a_restart() {
     gets_in(&world, &mut centre, COMMUNE).await;
     for list in [&newer, &older] {
         world.write("link.crl.pem", list);
-        centre.acceptor.reload(&world.receiver(any())).unwrap();
+        centre.reload(&world.receiver(any()));
         let cause = refused(QUIC, &world, &mut centre, COMMUNE).await;
         assert!(cause.to_lowercase().contains("revoked"), "{cause}");
     }
@@ -102,13 +102,13 @@ async fn a_communes_own_authority_revokes_with_a_list_in_the_same_file() {
     world.write("own.toml", &settings);
     let load = || fanal::config::load_receiver(&world.path("own.toml")).unwrap();
     let mut centre = world.accept(any(), &Clock::system());
-    centre.acceptor.reload(&load().settings).unwrap();
+    centre.reload(&load().settings);
     gets_in(&world, &mut centre, "own").await;
     let certificate = std::fs::read_to_string(world.path("own.pem")).unwrap();
     let list = own.revoke_machine(&certificate, world.now).unwrap();
     let both = format!("{}{list}", world.trial.link_list());
     world.write("link.crl.pem", &both);
-    centre.acceptor.reload(&load().settings).unwrap();
+    centre.reload(&load().settings);
     let cause = refused(QUIC, &world, &mut centre, "own").await;
     assert!(cause.to_lowercase().contains("revoked"), "{cause}");
     centre.stop().await;

@@ -313,7 +313,7 @@ async fn a_revocation_ends_a_live_link_at_the_reload(over: Transport) {
         .unwrap()
         .to_owned();
     world.write("link.crl.pem", &list);
-    centre.acceptor.reload(&world.receiver(any())).unwrap();
+    centre.reload(&world.receiver(any()));
     let (_, cause) = down(&mut centre.events).await;
     assert!(cause.contains("Revoked"), "{cause}");
     within(link.connection.closed()).await;

@@ -299,6 +299,12 @@ pub(super) struct Centre {
 }
 
 impl Centre {
+    /// Puts new settings in force.
+    pub(super) fn reload(&self, settings: &settings::Receiver) {
+        let read = self.acceptor.read(settings).unwrap();
+        self.acceptor.apply(read);
+    }
+
     /// The way to it for a gateway that is to come over this transport.
     pub(super) async fn wire(&self, over: Transport) -> Wire {
         let wire = Wire::to(self.address).await;
