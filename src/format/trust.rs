@@ -98,6 +98,9 @@ struct Anchor {
     list: Option<Held>,
 }
 
+/// A list, and which of the authorities signed it.
+type Signed = (Held, Vec<usize>);
+
 /// A list that is in force.
 #[derive(Clone, Debug)]
 struct Held {
@@ -241,7 +244,7 @@ impl Anchors {
     }
 
     /// Reads the lists in this text, each with the authorities that signed it.
-    fn read_lists(&self, text: &str) -> Result<Vec<Result<(Held, Vec<usize>), Unfit>>, String> {
+    fn read_lists(&self, text: &str) -> Result<Vec<Result<Signed, Unfit>>, String> {
         let lists = pem::lists(text.as_bytes())
             .map_err(|error| format!("the revocation list can't be read as PEM: {error}"))?;
         if lists.is_empty() {
@@ -251,7 +254,7 @@ impl Anchors {
     }
 
     /// Reads a list and finds the authorities whose key signed it.
-    fn read_list(&self, der: &[u8]) -> Result<(Held, Vec<usize>), Unfit> {
+    fn read_list(&self, der: &[u8]) -> Result<Signed, Unfit> {
         if der.len() > LIST_LIMIT {
             return Err(Unfit::Bad(format!(
                 "the revocation list is larger than {LIST_LIMIT} bytes"

@@ -157,7 +157,7 @@ fn page_imports(text: &str) -> Vec<&str> {
         let named = line.split_once("/**").map_or(line, |(before, _)| before);
         let path = named
             .split_once("from \"")
-            .or(named.split_once("import(\""));
+            .or_else(|| named.split_once("import(\""));
         path.and_then(|(_, path)| path.split_once('"'))
     });
     imported

@@ -102,7 +102,7 @@ impl World {
             let mut groups = JoinSet::new();
             while let Ok(stream) = receiver.accept_uni().await {
                 let hub = taking.clone();
-                groups.spawn(async move { hub.take(&commune(), stream.into(), 0).await });
+                groups.spawn(async move { hub.take(&commune(), stream, 0).await });
             }
         });
         Self {
