@@ -12,6 +12,7 @@ mod files;
 const SETTINGS: &[u8] = b"commune = \"berre-l-etang\"\ncameras_file = \"cameras.csv\"\n";
 
 fuzz_target!(|data: &[u8]| {
-    let files = Files::new(&[("settings.toml", SETTINGS), ("cameras.csv", data)]);
+    let list: &[(&str, &[u8])] = &[("settings.toml", SETTINGS), ("cameras.csv", data)];
+    let files = Files::new(list);
     let _ = config::load_gateway_from(Path::new("settings.toml"), &files);
 });

@@ -10,7 +10,8 @@ use files::Files;
 mod files;
 
 fuzz_target!(|data: &[u8]| {
-    let files = Files::new(&[("settings.toml", data)]);
+    let list: &[(&str, &[u8])] = &[("settings.toml", data)];
+    let files = Files::new(list);
     let path = Path::new("settings.toml");
     let _ = config::load_gateway_from(path, &files);
     let _ = config::load_receiver_from(path, &files);
