@@ -190,7 +190,7 @@ reasons! {
         "the camera refused the connection or the session; check its address, port and settings",
         "la caméra a refusé la connexion ou la session ; vérifiez son adresse, son port et ses réglages";
     CameraUnauthorized = 32, "camera_unauthorized", 503, 503, 11, stays, [CameraStarts],
-        "the camera refused the user name or password; correct them: nothing more is tried until the settings change, lest the account be locked",
+        "the camera refused the user name or password; correct them: nothing more is tried until the settings change, so that the camera does not lock the account",
         "la caméra a refusé l'identifiant ou le mot de passe ; corrigez-les : rien n'est retenté d'ici là, pour ne pas bloquer le compte";
     CameraBusy = 33, "camera_busy", 503, 503, 11, passes, [CameraStarts],
         "the camera or recorder allows no more sessions; close another viewer of it, or set max_sessions",

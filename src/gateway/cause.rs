@@ -81,7 +81,7 @@ pub(crate) fn from_io(error: &std::io::Error, step: Step) -> Failure {
         (Step::Waiting | Step::Connecting, kind) => {
             again(Reason::CameraUnreachable, format!("no connection: {kind}"))
         }
-        (Step::NoPicture | Step::NoKeyFrame, _) => ended(),
+        (Step::NoPicture | Step::Unreadable | Step::NoKeyFrame, _) => ended(),
         (step, _) => again(
             Reason::CameraRefused,
             format!(
@@ -104,7 +104,7 @@ const fn request_of(step: Step) -> &'static str {
     match step {
         Step::Waiting | Step::Connecting | Step::Describing => "DESCRIBE",
         Step::SettingUp => "SETUP",
-        Step::Playing | Step::NoPicture | Step::NoKeyFrame => "PLAY",
+        Step::Playing | Step::NoPicture | Step::Unreadable | Step::NoKeyFrame => "PLAY",
     }
 }
 

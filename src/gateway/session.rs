@@ -5,7 +5,7 @@
 //! sécurité intérieure, R253-1).
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -98,6 +98,7 @@ impl Target {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     step: AtomicU8,
+    unreadable: AtomicBool,
     reached: Mutex<Vec<(Step, Instant)>>,
 }
 
@@ -108,8 +109,16 @@ impl Progress {
         reached.push((step, Instant::now()));
     }
 
+    /// Packets come, and no picture can be made of them.
+    pub(crate) fn note_unreadable(&self) {
+        self.unreadable.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn step(&self) -> Step {
-        Step::from_number(self.step.load(Ordering::Relaxed))
+        match Step::from_number(self.step.load(Ordering::Relaxed)) {
+            Step::NoPicture if self.unreadable.load(Ordering::Relaxed) => Step::Unreadable,
+            step => step,
+        }
     }
 
     /// When each step began, in order.

@@ -77,8 +77,10 @@ pub enum Step {
     Playing = 4,
     /// PLAY was answered; no picture yet.
     NoPicture = 5,
+    /// Packets come, and no picture can be made of them.
+    Unreadable = 6,
     /// Pictures come, no key frame yet.
-    NoKeyFrame = 6,
+    NoKeyFrame = 7,
 }
 
 impl Step {
@@ -91,6 +93,7 @@ impl Step {
             3 => Self::SettingUp,
             4 => Self::Playing,
             5 => Self::NoPicture,
+            6 => Self::Unreadable,
             _ => Self::NoKeyFrame,
         }
     }
@@ -119,6 +122,12 @@ impl Step {
                 Reason::CameraStalled,
                 format!(
                     "PLAY was accepted, but no picture came within {timeout} s; with transport udp, see whether a firewall drops it"
+                ),
+            ),
+            Self::Unreadable => Refusal::new(
+                Reason::CodecUnsupported,
+                format!(
+                    "packets come, but no picture could be made of them within {timeout} s; set the camera's codec again or restart it, and report this with fanal check --trace"
                 ),
             ),
             Self::NoKeyFrame => Refusal::new(
@@ -184,7 +193,7 @@ impl StartStep {
             Step::Describing => Self::Describe,
             Step::SettingUp => Self::Setup,
             Step::Playing => Self::Play,
-            Step::NoPicture => Self::FirstPicture,
+            Step::NoPicture | Step::Unreadable => Self::FirstPicture,
             Step::NoKeyFrame => Self::KeyFrame,
         }
     }
@@ -225,7 +234,7 @@ pub struct Life {
     /// The last failure, shown until the stream is live again.
     failure: Option<Refusal>,
     /// When the next try would have been, had the last one not gone: who comes
-    /// sooner waits for it, lest asking again and again became a way to storm a camera.
+    /// sooner waits for it, so that asking again and again cannot flood a camera.
     resting: Option<(Boot, Refusal)>,
     stopped: bool,
     commands: VecDeque<Command>,

@@ -393,7 +393,7 @@ fn no_private_key_is_in_the_tree() {
         .current_dir(tree(""))
         .output();
     let Ok(listed) = listed else {
-        eprintln!("skipped: git not found");
+        crate::tools::skipped(format_args!("git not found"));
         return;
     };
     for name in listed.stdout.split(|byte| *byte == 0) {

@@ -40,7 +40,7 @@ fn installed(needs: &[(&str, &[&str])]) -> bool {
                 std::env::var_os("CI").is_none(),
                 "{program} is required under CI"
             );
-            eprintln!("skipped: {program} {arguments:?} not found");
+            crate::tools::skipped(format_args!("{program} {arguments:?} not found"));
             return false;
         }
     }
@@ -74,7 +74,7 @@ fn ready(encoder: &str) -> Option<&'static str> {
             std::env::var_os("CI").is_none(),
             "GStreamer's Python bindings are required under CI"
         );
-        eprintln!("skipped: GStreamer's RTSP server for Python not found");
+        crate::tools::skipped(format_args!("GStreamer's RTSP server for Python not found"));
     }
     python.filter(|_| installed(&needs))
 }

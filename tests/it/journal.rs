@@ -145,7 +145,7 @@ async fn a_full_file_system_refuses_and_recovers_when_there_is_room() {
         .stderr(Stdio::null())
         .status();
     if !mounted.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: a tmpfs can't be mounted here (root only)");
+        crate::tools::skipped(format_args!("a tmpfs can't be mounted here (root only)"));
         return;
     }
     let unmount = Unmount(scratch.0.clone());

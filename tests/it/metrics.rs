@@ -25,7 +25,7 @@ fn promtool(args: &[&str], input: &str) -> Option<(bool, String)> {
         Ok(child) => child,
         Err(error) => {
             assert!(std::env::var_os("CI").is_none(), "promtool: {error}");
-            eprintln!("skipped: promtool not found");
+            crate::tools::skipped(format_args!("promtool not found"));
             return None;
         }
     };

@@ -188,7 +188,7 @@ async fn start_prometheus(place: &Place, settings: PathBuf) -> Option<(Child, So
         Ok(child) => child,
         Err(error) => {
             assert!(std::env::var_os("CI").is_none(), "prometheus: {error}");
-            eprintln!("skipped: prometheus not found");
+            crate::tools::skipped(format_args!("prometheus not found"));
             return None;
         }
     };

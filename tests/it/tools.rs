@@ -1,5 +1,6 @@
 //! Programs from outside: players and encoders.
 
+use std::io::Write as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,6 +10,12 @@ use tokio::time::timeout;
 /// Longest run of a program.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Says on the terminal that a test is skipped, past what the harness captures: it passes,
+/// and of those that pass nothing is shown.
+pub fn skipped(why: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
 /// Whether `program` is there. Where it is not, the test says that it is skipped,
 /// and fails where nothing may be skipped (`CI`).
 pub fn have(program: &str) -> bool {
@@ -16,7 +23,7 @@ pub fn have(program: &str) -> bool {
     let found = std::env::split_paths(&paths).any(|path| path.join(program).is_file());
     if !found {
         assert!(std::env::var_os("CI").is_none(), "{program} not found");
-        eprintln!("skipped: {program} not found");
+        skipped(format_args!("{program} not found"));
     }
     found
 }

@@ -517,6 +517,9 @@ impl Conversation {
             written.shrink_to(READ_BYTES);
             done?;
         }
+        if media.assembler.is_unreadable() {
+            self.opening.progress.note_unreadable();
+        }
         match media.assembler.complaint() {
             Some(failure) => Err(failure),
             None => Ok(()),

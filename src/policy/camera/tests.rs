@@ -84,6 +84,7 @@ fn a_slow_start_names_how_far_it_came() {
         (Step::Describing, Reason::CameraUnreachable),
         (Step::SettingUp, Reason::CameraRefused),
         (Step::NoPicture, Reason::CameraStalled),
+        (Step::Unreadable, Reason::CodecUnsupported),
         (Step::NoKeyFrame, Reason::CameraNoKeyFrame),
     ] {
         let mut life = life();

@@ -20,7 +20,7 @@
 //! MJPEG: a JPEG).
 //!
 //! A camera's tag is the same for all clients, so that a picture is made a message once
-//! for all of them. Sockets are served on the frames thread.
+//! for all of them. Sockets with a verified token are served on the frames thread.
 //!
 //! A slow client misses pictures, each time up to a key frame: nothing is queued
 //! here beyond one picture of each camera.
@@ -169,14 +169,24 @@ pub(super) async fn upgrade(
         let detail = format!("the WebSocket must offer the subprotocol {PROTOCOL}");
         return Err(Problem::with_status(400, detail));
     }
-    Ok(upgrade.on_upgrade(move |socket| async move {
+    Ok(upgrade.on_upgrade(move |mut socket| async move {
         let token = api.options.token.clone();
+        // Signatures are verified on the control thread; what follows is pictures.
+        let authenticated = tokio::select! {
+            biased;
+            () = token.cancelled() => return,
+            authenticated = authenticate(&api, &mut socket, &peer) => authenticated,
+        };
+        let caller = match authenticated {
+            Ok(caller) => caller,
+            Err(refusal) => return close(socket, &refusal).await,
+        };
         let frames = api.options.frames.clone();
         let served = frames.spawn(async move {
             tokio::select! {
                 biased;
                 () = token.cancelled() => {}
-                () = serve(api, socket, peer) => {}
+                () = serve(api, socket, caller, peer) => {}
             }
         });
         if served.await.is_err_and(|error| error.is_panic()) {
@@ -185,11 +195,7 @@ pub(super) async fn upgrade(
     }))
 }
 
-async fn serve(api: Arc<Api>, mut socket: WebSocket, peer: Peer) {
-    let caller = match authenticate(&api, &mut socket, &peer).await {
-        Ok(caller) => caller,
-        Err(refusal) => return close(socket, &refusal).await,
-    };
+async fn serve(api: Arc<Api>, mut socket: WebSocket, caller: Caller, peer: Peer) {
     let (outgoing, wanted) = mpsc::channel(OUTGOING);
     let client = api.clients.fetch_add(1, Ordering::Relaxed);
     let session = Session {

@@ -13,7 +13,7 @@ use crate::world::Plan;
 fn axe() -> Option<String> {
     let Some(path) = std::env::var_os("FANAL_AXE").map(PathBuf::from) else {
         assert!(std::env::var_os("CI").is_none(), "axe-core not found");
-        eprintln!("skipped: axe-core not found");
+        crate::tools::skipped(format_args!("axe-core not found"));
         return None;
     };
     let text = std::fs::read_to_string(&path);

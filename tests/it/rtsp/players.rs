@@ -173,7 +173,7 @@ async fn gstreamer_plays_over_udp_of_ipv6() {
     let address = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
     if std::net::TcpListener::bind(address).is_err() {
         assert!(std::env::var_os("CI").is_none(), "no IPv6 here");
-        eprintln!("skipped: no IPv6 here");
+        crate::tools::skipped(format_args!("no IPv6 here"));
         return;
     }
     let Some(clip) = Clip::make("h264", Size::Small).await else {

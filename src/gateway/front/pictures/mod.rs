@@ -92,9 +92,8 @@ const UNSHOWN: u8 = 3;
 /// Packets of audio's static payload types alone before that is told.
 const AUDIO_PACKETS: u32 = 500;
 
-/// Packets of the track, and how long they come, without a picture before that is told.
-const UNREADABLE_PACKETS: u32 = 200;
-const UNREADABLE: Duration = Duration::from_secs(3);
+/// Packets of the track without a picture before a start that fails is told for that.
+const UNREADABLE_PACKETS: u32 = 50;
 
 /// Pictures in a row that were dropped for stray bytes before those prove to be a
 /// habit of the camera's that harms nothing.
@@ -113,9 +112,8 @@ pub(in crate::gateway) struct Assembler {
     foreign: Foreign,
     /// Pictures dropped for stray bytes since the last that was given out.
     strays: u8,
-    /// Packets of the track, and when the first and the newest came, until a picture is
-    /// made of them.
-    barren: Option<(u32, Instant, Instant)>,
+    /// Packets of the track until a picture is made of them.
+    unreadable: Option<u32>,
 }
 
 /// The part that makes pictures of payloads.
@@ -123,18 +121,6 @@ pub(in crate::gateway) struct Assembler {
 enum Maker {
     Units(Box<Units>),
     Jpeg(Box<MotionJpeg>),
-}
-
-impl Maker {
-    const fn codec(&self) -> &'static str {
-        match self {
-            Self::Units(units) => match units.codec {
-                Codec::H265 => "H.265",
-                Codec::H264 | Codec::Jpeg => "H.264",
-            },
-            Self::Jpeg(_) => "MJPEG",
-        }
-    }
 }
 
 /// RTP time of any rate as 90 kHz.
@@ -209,7 +195,7 @@ impl Assembler {
             clock: Clock { rate, newest: None },
             foreign: Foreign::default(),
             strays: 0,
-            barren: Some((0, now, now)),
+            unreadable: Some(0),
             fixes,
         }
     }
@@ -260,12 +246,8 @@ impl Assembler {
             self.fixes.note(Fix::RtpForm);
         }
         self.reports.note(packet, gap, now);
-        if let Some((count, first, newest)) = &mut self.barren {
-            if *count == 0 {
-                *first = now;
-            }
+        if let Some(count) = &mut self.unreadable {
             *count = count.saturating_add(1);
-            *newest = now;
         }
         match &mut self.maker {
             Maker::Units(units) => {
@@ -323,7 +305,7 @@ impl Assembler {
                 jpeg.pop()
             }
         }?;
-        self.barren = None;
+        self.unreadable = None;
         picture.time = self.clock.place(picture.time);
         if self.strays < STRAY_PICTURES {
             self.strays = 0;
@@ -353,6 +335,12 @@ impl Assembler {
         }
     }
 
+    /// Whether many packets came and no picture could be made of any.
+    pub(in crate::gateway::front) fn is_unreadable(&self) -> bool {
+        self.unreadable
+            .is_some_and(|count| count >= UNREADABLE_PACKETS)
+    }
+
     /// Why nothing can be shown, and the setting of the camera that would help.
     pub(in crate::gateway) fn complaint(&self) -> Option<Failure> {
         let hold = |detail: String| Some(cause::hold(Reason::CodecUnsupported, detail));
@@ -372,17 +360,6 @@ impl Assembler {
             },
             Maker::Units(_) => None,
         }
-        .or_else(|| {
-            let (count, first, newest) = self.barren?;
-            let lasted = newest.saturating_duration_since(first);
-            (count >= UNREADABLE_PACKETS && lasted >= UNREADABLE).then(|| {
-                let codec = self.maker.codec();
-                let detail = format!(
-                    "it announces {codec}, but no picture can be made of its packets: set its codec again or restart it, and report this with fanal check --trace"
-                );
-                cause::again(Reason::CodecUnsupported, detail)
-            })
-        })
         .or_else(|| {
             (self.foreign.audio >= AUDIO_PACKETS).then(|| {
                 let detail = format!(

@@ -194,6 +194,20 @@ pub(super) static ROWS: &[Fault] = &[
     ),
     // 16m
     refused(
+        "sdp-names-the-other-codec",
+        "It announces H.264 and sends H.265.",
+        &[Reason::CodecUnsupported],
+        "no picture could be made",
+        Script {
+            codec: H265,
+            video: Some(
+                "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:{control}\r\n",
+            ),
+            packet: 90,
+            ..PLAIN
+        },
+    ),
+    refused(
         "sdp-video-without-format",
         "The m= line of video has no format, and nothing else is there.",
         &[Reason::CameraRefused, Reason::CodecUnsupported],
