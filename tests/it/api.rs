@@ -3,6 +3,7 @@
 mod console;
 mod live;
 mod local;
+mod openapi;
 mod places;
 mod site;
 

@@ -310,7 +310,9 @@ pub async fn call(
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-    Answer::read(&exchange(address, &(head + body)).await)
+    let answer = Answer::read(&exchange(address, &(head + body)).await);
+    super::openapi::check(method, path, &answer);
+    answer
 }
 
 /// What is answered until the other side closes.
