@@ -333,7 +333,9 @@ async fn digest_over_tcp_and_udp() {
         if transport == Transport::Tcp {
             check(&camera, &got, Codec::H264, "fanal:s3cret@").await;
         }
-        assert!(got.units.iter().all(|(_, unit)| !unit.flags.loss_before));
+        // A busy machine may lose datagrams in the socket's buffer, which is not what is tried here.
+        let lost = got.units.iter().any(|(_, unit)| unit.flags.loss_before);
+        assert!(!lost || transport == Transport::Udp);
     }
 }
 

@@ -11,9 +11,20 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Says on the terminal that a test is skipped, past what the harness captures: it passes,
-/// and of those that pass nothing is shown.
+/// and of those that pass nothing is shown. `tests/skipped.rs` counts the notes at the end.
 pub fn skipped(why: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
+    let name = format!("skipped-{}", std::os::unix::process::parent_id());
+    let notes = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let notes = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(notes);
+    // One write, so that notes of tests beside it do not mix.
+    notes
+        .unwrap()
+        .write_all(format!("{why}\n").as_bytes())
+        .unwrap();
 }
 
 /// Whether `program` is there. Where it is not, the test says that it is skipped,

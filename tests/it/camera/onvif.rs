@@ -220,11 +220,18 @@ async fn what_a_device_does_wrong_costs_the_stream_nothing() {
 #[tokio::test]
 async fn without_a_key_frame_by_any_way_the_start_fails_by_that_name() {
     let (test, device) = with_device(without_key(), Plan::default(), LIMITS, |streams| {
-        streams.start_timeout = Duration::from_millis(300);
+        streams.start_timeout = Duration::from_millis(500);
     })
     .await;
-    let (_, detail) = test.sink.until_failed(Reason::CameraNoKeyFrame).await;
-    assert!(detail.contains("onvif"), "{detail}");
+    // A busy machine may not get through all questions in the first start: then in a later one.
+    let names_it = |state: &State| match state {
+        State::Retrying(refusal) | State::Failed(refusal) => {
+            refusal.reason == Reason::CameraNoKeyFrame && refusal.detail.contains("onvif")
+        }
+        State::Starting | State::Live => false,
+    };
+    let told = |got: &Got| got.states.iter().any(names_it);
+    test.sink.until("that onvif was tried", told).await;
     assert!(device.count(ASKED) >= 1);
 }
 

@@ -88,7 +88,8 @@ async fn a_cut_over_the_socket_ends_and_holds_until_it_is_allowed() {
         (row.grant, row.operator.number.as_str()),
         (granted.grant, "13-1")
     );
-    assert_eq!((row.seconds_left, row.state), (600, RelayState::Live));
+    assert!((540..=600).contains(&row.seconds_left), "{row:?}");
+    assert_eq!(row.state, RelayState::Live);
     let cut = Request::Cut {
         scope: "camera:cam-001".to_owned(),
         block: 900,

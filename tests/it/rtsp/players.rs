@@ -62,9 +62,15 @@ async fn ffmpeg_sees_over_udp(kind: &str) {
     let Some(clip) = Clip::make(kind, Size::Small).await else {
         return;
     };
-    let server = start(film(&clip, 10), Limits::default(), None).await;
+    // At a camera's pace, and with a large socket buffer: a busy machine lets ffmpeg read late.
+    let film = Film {
+        pause: Duration::from_millis(40),
+        ..film(&clip, 10)
+    };
+    let server = start(film, Limits::default(), None).await;
     let url = server.url();
-    let input = ["-rtsp_transport", "udp", "-i", &url, "-frames:v", "20"];
+    let mut input = vec!["-rtsp_transport", "udp", "-buffer_size", "4194304"];
+    input.extend(["-i", &url, "-frames:v", "20"]);
     let seen = hashes(&input).await;
     assert_eq!(seen, clip.frames[..20], "{kind} over UDP");
 }
