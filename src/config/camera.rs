@@ -74,18 +74,18 @@ pub(super) fn check_all(
     reading: &mut Reading<'_>,
 ) -> BTreeMap<CameraId, Camera> {
     let mut cameras: BTreeMap<CameraId, Camera> = BTreeMap::new();
-    let mut places: BTreeMap<CameraId, String> = BTreeMap::new();
+    let mut places: BTreeMap<CameraId, (PathBuf, u32)> = BTreeMap::new();
     for entry in entries {
         let file = entry.file.clone();
         let line = entry.at.of("id");
-        let place = format!("{}:{line}", file.display());
         let (mut camera, mut problems) = Checking::new(entry, around, reading).run();
-        if let Some(first) = places.get(&camera.id) {
+        if let Some((first, at)) = places.get(&camera.id) {
             problems.push((
                 line,
                 format!(
-                    "id {:?} is already used at {first}; give each camera its own",
-                    camera.id.as_str()
+                    "id {:?} is already used at {}:{at}; give each camera its own",
+                    camera.id.as_str(),
+                    first.display()
                 ),
             ));
             camera.id = numbered(camera.id.as_str(), line);
@@ -101,10 +101,60 @@ pub(super) fn check_all(
                 .collect();
             camera.streams = Err(all.join("; "));
         }
-        places.insert(camera.id.clone(), place);
+        places.insert(camera.id.clone(), (file, line));
         cameras.insert(camera.id.clone(), camera);
     }
+    remark(&cameras, &places, reading);
     cameras
+}
+
+/// Warns of what is probably a slip, and disables no camera.
+fn remark(
+    cameras: &BTreeMap<CameraId, Camera>,
+    places: &BTreeMap<CameraId, (PathBuf, u32)>,
+    reading: &mut Reading<'_>,
+) {
+    let mut streams: BTreeMap<&Url, &CameraId> = BTreeMap::new();
+    for (id, (file, line)) in places {
+        let Some(camera) = cameras.get(id) else {
+            continue;
+        };
+        let mut said = Vec::new();
+        for neighbour in &camera.neighbours {
+            // One of another commune can't be looked up here.
+            let known = CameraId::new(neighbour).is_ok_and(|id| cameras.contains_key(&id));
+            if !known && !neighbour.contains('/') {
+                said.push(format!(
+                    "neighbours: there is no camera {neighbour:?}; correct the id, or write commune/camera"
+                ));
+            }
+        }
+        if let Ok(of) = &camera.streams {
+            if let Some(other) = streams.insert(&of.main, id) {
+                said.push(format!(
+                    "main: the same stream as camera {:?}; is one of them another camera?",
+                    other.as_str()
+                ));
+            }
+            for (key, url) in [("main", Some(&of.main)), ("sub", of.sub.as_ref())] {
+                let secret = url.is_some_and(|url| url.query_pairs().any(|(k, _)| is_secret(&k)));
+                if secret {
+                    said.push(format!(
+                        "{key}: a password is in the address after the question mark, where it stays readable; give the camera a credential instead if it takes one"
+                    ));
+                }
+            }
+        }
+        for text in said {
+            reading.warn_in(file, *line, format!("camera {:?}: {text}", id.as_str()));
+        }
+    }
+}
+
+/// Whether a parameter of an address names a password, as some makers write it.
+fn is_secret(parameter: &str) -> bool {
+    let name = parameter.to_ascii_lowercase();
+    ["password", "passwd", "pass", "pwd", "psw"].contains(&name.as_str())
 }
 
 /// One entry being checked.

@@ -1,10 +1,12 @@
 //! The `cameras_file`: a table as French Excel writes it.
 //!
-//! Columns are named as the camera keys, plus `latitude` and `longitude`; `,` or
-//! `;` between them; UTF-8 with or without a byte order mark, or Windows-1252;
-//! a comma or a point in numbers; `oui`, `non`, `true`, `false`, `1`, `0`;
+//! Columns are named as the camera keys, plus `latitude` and `longitude`, or by a French name
+//! ([`FRENCH`]); `;`, `,` or a tab between them; UTF-8 with or without a byte order mark, or
+//! Windows-1252; a comma or a point in numbers; `oui`, `non`, `true`, `false`, `1`, `0`;
 //! several groups or neighbours separated by spaces, or by `|`. An empty id is
-//! made from the name. The first row names the columns.
+//! made from the name. The first row names the columns; other columns are the owner's and
+//! are not read, which a warning says. Problems name the row as a spreadsheet counts them:
+//! a cell with a line break is one row.
 
 use std::path::Path;
 
@@ -37,6 +39,20 @@ const COLUMNS: &[&str] = &[
     "warm",
 ];
 
+/// Names of columns in a commune's own language.
+const FRENCH: &[(&str, &str)] = &[
+    ("identifiant", "id"),
+    ("nom", "name"),
+    ("groupes", "groups"),
+    ("flux_principal", "main"),
+    ("flux_secondaire", "sub"),
+    ("compte", "credential"),
+    ("azimut", "bearing"),
+    ("champ", "field_of_view"),
+    ("voisines", "neighbours"),
+    ("masque_verifie", "mask_verified"),
+];
+
 /// The rows as entries; what is wrong with the table as a whole is an error.
 pub(super) fn read(path: &Path, line: u32, reading: &mut Reading<'_>) -> Vec<Entry> {
     let bytes = match reading.files.read(path, TABLE_LIMIT) {
@@ -51,7 +67,16 @@ pub(super) fn read(path: &Path, line: u32, reading: &mut Reading<'_>) -> Vec<Ent
         }
     };
     match rows(&bytes, path) {
-        Ok(entries) => entries,
+        Ok((entries, unread)) => {
+            if !unread.is_empty() {
+                let (unread, known) = (unread.join(", "), COLUMNS.join(", "));
+                let text = format!(
+                    "not read: the columns {unread}; that is right for notes of your own. fanal reads {known}"
+                );
+                reading.warn_in(path, 1, text);
+            }
+            entries
+        }
         Err((line, text)) => {
             reading.error_in(path, Some(line), text);
             Vec::new()
@@ -59,33 +84,86 @@ pub(super) fn read(path: &Path, line: u32, reading: &mut Reading<'_>) -> Vec<Ent
     }
 }
 
-fn rows(bytes: &[u8], path: &Path) -> Result<Vec<Entry>, (u32, String)> {
-    let text = decode(bytes)?;
+/// The rows as entries, and the columns that are not read.
+fn rows(bytes: &[u8], path: &Path) -> Result<(Vec<Entry>, Vec<String>), (u32, String)> {
+    // Excel ends lines with CR LF, old programs of a Mac with CR.
+    let text = decode(bytes)?.replace("\r\n", "\n").replace('\r', "\n");
     let first = text.lines().next().unwrap_or_default();
-    let semicolons = first.matches(';').count();
-    let delimiter = if semicolons > 0 { b';' } else { b',' };
+    let delimiters = [b';', b'\t', b','];
+    let delimiter = delimiters
+        .into_iter()
+        .find(|d| first.as_bytes().contains(d));
     let mut table = ::csv::ReaderBuilder::new()
-        .delimiter(delimiter)
+        .delimiter(delimiter.unwrap_or(b','))
         .flexible(true)
-        .trim(::csv::Trim::All)
+        .has_headers(false)
         .from_reader(text.as_bytes());
-    let header = table
-        .headers()
-        .map_err(|error| (1, format!("the first row can't be read: {error}")))?
-        .clone();
-    let columns = columns(&header)?;
+    let mut numbers = RowNumbers::new(&text);
+    let mut records = table.records().map(|record| {
+        let mut record = record.map_err(|error| (0, format!("not a table: {error}")))?;
+        let number = numbers.of(&record);
+        record.trim();
+        Ok((number, record))
+    });
+    let Some(header) = records.next().transpose()? else {
+        return Err((1, "is empty; the first row names the columns".to_owned()));
+    };
+    let (columns, unread) = columns(&header.1)?;
     let mut entries = Vec::new();
-    for record in table.records() {
-        let record = record.map_err(|error| (0, format!("not a table: {error}")))?;
+    for record in records {
+        let (number, record) = record?;
         if record.iter().all(str::is_empty) {
             continue;
         }
         if entries.len() >= ENTRIES_LIMIT {
             return Err((0, format!("more than {ENTRIES_LIMIT} cameras")));
         }
-        entries.push(Row::new(&columns, &record).entry(path));
+        entries.push(Row::new(&columns, &record, number).entry(path));
     }
-    Ok(entries)
+    Ok((entries, unread))
+}
+
+/// Counts rows as a spreadsheet does: empty ones too, and those with line breaks in a cell once.
+struct RowNumbers<'t> {
+    text: &'t [u8],
+    /// Up to where lines are counted, and how many ended before it.
+    at: usize,
+    lines: u32,
+    /// Line breaks inside cells so far.
+    inside: u32,
+}
+
+impl<'t> RowNumbers<'t> {
+    fn new(text: &'t str) -> Self {
+        Self {
+            text: text.as_bytes(),
+            at: 0,
+            lines: 0,
+            inside: 0,
+        }
+    }
+
+    /// The number of the row, from 1; records must come in order, as they were read.
+    fn of(&mut self, record: &::csv::StringRecord) -> u32 {
+        let start = record.position().map_or(0, ::csv::Position::byte);
+        let mut start = usize::try_from(start)
+            .unwrap_or(usize::MAX)
+            .min(self.text.len());
+        // The reader leaves out empty rows, but not from the position.
+        while self.text.get(start) == Some(&b'\n') {
+            start += 1;
+        }
+        let breaks = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
+        let breaks = |text: &[u8]| u32::try_from(breaks(text)).unwrap_or(u32::MAX);
+        self.lines += breaks(&self.text[self.at..start]);
+        self.at = start;
+        let number = self.lines - self.inside + 1;
+        self.inside += record
+            .iter()
+            .map(|cell| breaks(cell.as_bytes()))
+            .sum::<u32>();
+        number
+    }
 }
 
 fn decode(bytes: &[u8]) -> Result<String, (u32, String)> {
@@ -103,49 +181,76 @@ fn decode(bytes: &[u8]) -> Result<String, (u32, String)> {
     })
 }
 
-/// What each column is; `None`: empty, as Excel leaves behind.
-fn columns(header: &::csv::StringRecord) -> Result<Vec<Option<&'static str>>, (u32, String)> {
+/// Which column of the table is which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    Key(&'static str),
+    /// The owner's own: not read.
+    Unread,
+    /// Without a name, as Excel leaves behind.
+    Unnamed,
+}
+
+type Columns = Vec<Column>;
+
+/// The column of this name, as people write it: `Masque vérifié` for `masque_verifie`.
+fn column(written: &str) -> Option<&'static str> {
+    let name = written
+        .to_lowercase()
+        .replace(['é', 'è'], "e")
+        .replace([' ', '-'], "_");
+    let french = FRENCH.iter().find(|(french, _)| *french == name);
+    let name = french.map_or(name.as_str(), |(_, column)| column);
+    COLUMNS.iter().find(|column| **column == name).copied()
+}
+
+/// What the columns are, and the names of those that are not read.
+fn columns(header: &::csv::StringRecord) -> Result<(Columns, Vec<String>), (u32, String)> {
     let mut found = Vec::new();
+    let mut unread = Vec::new();
     for written in header {
-        let name = written.to_lowercase();
-        if name.is_empty() {
-            found.push(None);
+        if written.is_empty() {
+            found.push(Column::Unnamed);
             continue;
         }
-        let Some(column) = COLUMNS.iter().find(|column| **column == name) else {
+        let Some(column) = column(written) else {
+            unread.push(format!("{written:?}"));
+            found.push(Column::Unread);
+            continue;
+        };
+        if found.contains(&Column::Key(column)) {
+            return Err((1, format!("the column {column} is there twice; remove one")));
+        }
+        found.push(Column::Key(column));
+    }
+    for needed in ["name", "main"] {
+        if !found.contains(&Column::Key(needed)) {
+            let unread = if unread.is_empty() {
+                String::new()
+            } else {
+                format!(" (unknown: {})", unread.join(", "))
+            };
             let known = COLUMNS.join(", ");
             return Err((
                 1,
-                format!("unknown column {written:?}; the columns are {known}"),
-            ));
-        };
-        if found.contains(&Some(*column)) {
-            return Err((1, format!("column {column} stands twice; remove one")));
-        }
-        found.push(Some(*column));
-    }
-    for needed in ["name", "main"] {
-        if !found.contains(&Some(needed)) {
-            return Err((
-                1,
-                format!("there is no column {needed}; the first row names the columns"),
+                format!(
+                    "there is no column {needed}{unread}; the first row names the columns: {known}"
+                ),
             ));
         }
     }
-    Ok(found)
+    Ok((found, unread))
 }
 
 struct Row<'r> {
-    columns: &'r [Option<&'static str>],
+    columns: &'r [Column],
     record: &'r ::csv::StringRecord,
     line: u32,
     problems: Vec<(u32, String)>,
 }
 
 impl<'r> Row<'r> {
-    fn new(columns: &'r [Option<&'static str>], record: &'r ::csv::StringRecord) -> Self {
-        let line = record.position().map_or(0, ::csv::Position::line);
-        let line = u32::try_from(line).unwrap_or(u32::MAX);
+    fn new(columns: &'r [Column], record: &'r ::csv::StringRecord, line: u32) -> Self {
         let mut row = Self {
             columns,
             record,
@@ -159,7 +264,7 @@ impl<'r> Row<'r> {
         let unnamed = columns
             .iter()
             .zip(record)
-            .any(|(column, field)| column.is_none() && !field.is_empty());
+            .any(|(column, field)| *column == Column::Unnamed && !field.is_empty());
         if beyond || unnamed {
             row.problem(
                 "has values in columns without a name; quote fields that hold the separator",
@@ -173,7 +278,10 @@ impl<'r> Row<'r> {
     }
 
     fn text(&self, column: &str) -> Option<String> {
-        let at = self.columns.iter().position(|c| *c == Some(column))?;
+        let at = self
+            .columns
+            .iter()
+            .position(|c| matches!(c, Column::Key(key) if *key == column))?;
         let field = self.record.get(at)?;
         (!field.is_empty()).then(|| field.to_owned())
     }
@@ -181,6 +289,12 @@ impl<'r> Row<'r> {
     fn number(&mut self, column: &str) -> Option<f64> {
         let text = self.text(column)?;
         match text.replace(',', ".").parse::<f64>() {
+            Ok(_) if text.contains(['e', 'E']) => {
+                self.problem(format!(
+                    "{column}: {text:?} is how a spreadsheet shortens a number, and digits are lost; format the column as text and write it again"
+                ));
+                None
+            }
             Ok(number) if number.is_finite() => Some(number),
             _ => {
                 self.problem(format!(

@@ -630,9 +630,10 @@ fn bad_rows_are_explained_and_disable_themselves_alone() {
         .collect();
     assert_eq!(good, ["bonne", "quai-nord"]);
     for (table, said) in [
-        ("nom;main\n", "unknown column \"nom\""),
+        ("titre;main\n", "no column name (unknown: \"titre\")"),
+        ("", "is empty"),
         ("id;main\n", "no column name"),
-        ("name;main;name\n", "stands twice"),
+        ("name;main;name\n", "is there twice"),
         ("\u{0}name", "UTF-16"),
     ] {
         let text = with_table(&Memory::new(), table).unwrap_err().to_string();
@@ -640,6 +641,69 @@ fn bad_rows_are_explained_and_disable_themselves_alone() {
             text.contains("cameras.csv:1:") && text.contains(said),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn a_row_has_the_spreadsheets_number_whatever_ends_its_lines() {
+    let rows = [
+        "name;main;mask_verified;Remarque;prix",
+        "Une;rtsp://10.0.1.1/;oui;\"deux\nlignes, et\nencore\";3",
+        "",
+        ";;;;",
+        "Deux;rtsp://10.0.1.2/;X;;",
+        "Trois;rtsp://10.0.1.3/;Y;;",
+    ];
+    for end in ["\n", "\r\n", "\r"] {
+        let table = rows.join("\n").replace('\n', end);
+        let settings = with_table(&Memory::new(), table).unwrap();
+        let warnings = settings.warnings.join("\n");
+        for said in [
+            "cameras.csv:5: camera \"deux\": mask_verified: \"X\"",
+            "cameras.csv:6: camera \"trois\": mask_verified: \"Y\"",
+            "cameras.csv:1: not read: the columns \"Remarque\", \"prix\"",
+        ] {
+            assert!(warnings.contains(said), "{said} not in\n{warnings}");
+        }
+        assert!(camera(&settings, "une").streams.is_ok());
+    }
+}
+
+#[test]
+fn a_table_may_have_french_names_and_tabs() {
+    let table = "Nom\tGroupes\tFlux principal\tMasque vérifié\tlatitude\tlongitude\n\
+        Mairie\tcentre\trtsp://10.0.1.1/\toui\t43,4\t5,1\n\
+        Port\tcentre\trtsp://10.0.1.2/\toui\t4,35E+01\t5,1\n";
+    let settings = with_table(&Memory::new(), table).unwrap();
+    let mairie = camera(&settings, "mairie");
+    assert!(mairie.mask_verified && mairie.streams.is_ok());
+    assert_eq!(mairie.groups, ["centre"]);
+    let warnings = settings.warnings.join("\n");
+    assert!(
+        warnings.contains(
+            "cameras.csv:3: camera \"port\": latitude: \"4,35E+01\" is how a spreadsheet"
+        )
+    );
+}
+
+#[test]
+fn probable_slips_are_told_and_disable_nothing() {
+    let table = "name;main;neighbours;mask_verified\n\
+        Mairie;rtsp://10.0.1.1/;port prot rognac/gare;oui\n\
+        Port;rtsp://10.0.1.1/;;oui\n\
+        Stade;rtsp://10.0.1.3/live?user=admin&Password=s3cret;;oui\n";
+    let settings = with_table(&Memory::new(), table).unwrap();
+    let warnings = settings.warnings.join("\n");
+    for said in [
+        "cameras.csv:2: camera \"mairie\": neighbours: there is no camera \"prot\"",
+        "cameras.csv:3: camera \"port\": main: the same stream as camera \"mairie\"",
+        "cameras.csv:4: camera \"stade\": main: a password is in the address",
+    ] {
+        assert!(warnings.contains(said), "{said} not in\n{warnings}");
+    }
+    assert!(!warnings.contains("rognac") && !warnings.contains("s3cret"));
+    for id in ["mairie", "port", "stade"] {
+        assert!(camera(&settings, id).streams.is_ok(), "{id}");
     }
 }
 
