@@ -5,10 +5,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands;
+use crate::commands::logs::{self, LogFormat};
 
 /// On-demand video relay between a commune's cameras and an operations centre.
 ///
@@ -39,14 +39,6 @@ const EXAMPLE: &str = "Example: see it all on this machine, nothing to set up:
   fanal demo
 
 Exit status: 0 done, 1 failed or refused, 2 wrong usage or settings.";
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 // Each builder of a command adds its line here and in `run`.
 #[derive(Debug, Subcommand)]
@@ -83,6 +75,9 @@ enum Command {
     Journal(commands::journal::JournalArgs),
     /// The whole thing on this machine: cameras, commune, centre and operator
     Demo(commands::demo::DemoArgs),
+    /// Write man pages and completions, for packages
+    #[command(hide = true)]
+    Generate(commands::generate::GenerateArgs),
     /// Simulated RTSP cameras for trials and load
     Simulate(commands::simulate::SimulateArgs),
 }
@@ -91,22 +86,8 @@ impl Command {
     /// Daemons tell what they do; other commands speak on stdout.
     fn default_level(&self) -> &'static str {
         match self {
-            Self::Certs(_)
-            | Self::Check(_)
-            | Self::Request(_)
-            | Self::Renew(_)
-            | Self::Release(_)
-            | Self::Status(_)
-            | Self::Console(_)
-            | Self::Journal(_)
-            | Self::Relays(_)
-            | Self::Cut(_)
-            | Self::Allow(_)
-            | Self::Approve(_)
-            | Self::Refuse(_)
-            | Self::Demo(_)
-            | Self::Simulate(_) => "warn",
             Self::Gateway(_) | Self::Receiver(_) => "info",
+            _ => "warn",
         }
     }
 
@@ -127,6 +108,7 @@ impl Command {
             Self::Approve(args) => commands::approve::approve(args),
             Self::Refuse(args) => commands::approve::refuse(args),
             Self::Journal(args) => commands::journal::run(args),
+            Self::Generate(args) => commands::generate::run(&args, Cli::command()),
             Self::Demo(args) => commands::demo::run(args),
             Self::Simulate(args) => commands::simulate::run(args),
         }
@@ -144,48 +126,17 @@ pub fn main() -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    if let Err(error) = start_logs(&cli) {
-        print_error(&error);
-        return ExitCode::from(2);
-    }
-    match cli.command.run() {
+    let level = cli.command.default_level();
+    let started = logs::start(cli.log.as_deref(), level, cli.log_format);
+    match started.and_then(|()| cli.command.run()) {
         Ok(status) => status,
-        Err(error) => {
-            print_error(&error);
-            let usage = error.chain().any(|cause| cause.is::<commands::Usage>());
-            ExitCode::from(if usage { 2 } else { 1 })
-        }
+        Err(error) => logs::failed(&error),
     }
-}
-
-fn start_logs(cli: &Cli) -> anyhow::Result<()> {
-    let filter = match (&cli.log, std::env::var("RUST_LOG")) {
-        (Some(level), _) => EnvFilter::try_new(level),
-        (None, Ok(level)) if !level.is_empty() => EnvFilter::try_new(level),
-        (None, _) => EnvFilter::try_new(cli.command.default_level()),
-    }
-    .map_err(|error| commands::Usage(format!("log level not understood: {error}")))?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    let started = match cli.log_format {
-        LogFormat::Text => logs.try_init(),
-        LogFormat::Json => logs.json().try_init(),
-    };
-    started.map_err(|error| anyhow::anyhow!("logs can't be started: {error}"))
-}
-
-#[allow(clippy::print_stderr)]
-fn print_error(error: &anyhow::Error) {
-    eprintln!("fanal: {error:#}");
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
-    use super::Cli;
+    use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -97,6 +97,31 @@ pub fn extend(grace: Duration) {
     notify(&[sd_notify::NotifyState::ExtendTimeoutUsec(microseconds)]);
 }
 
+/// Tells the service manager at intervals that the daemon works, where it asks for that
+/// (`WatchdogSec=`): three times in the time that it gives.
+#[derive(Debug)]
+pub struct Alive(Option<tokio::time::Interval>);
+
+impl Alive {
+    /// Must be called inside a runtime.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        let every = sd_notify::watchdog_enabled().map(|limit| limit / 3);
+        Self(every.map(tokio::time::interval))
+    }
+
+    /// Waits until it is time and tells it; never returns where nobody asks. Cancel-safe.
+    pub async fn tick(&mut self) {
+        match &mut self.0 {
+            Some(interval) => {
+                interval.tick().await;
+                notify(&[sd_notify::NotifyState::Watchdog]);
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
 fn stopping() {
     notify(&[sd_notify::NotifyState::Stopping]);
 }

@@ -14,6 +14,7 @@ use crate::config::{self, Daemon, Disk, settings};
 mod atlas;
 mod cameras;
 mod link;
+mod readers;
 
 /// Certificates that end sooner are pointed out.
 const SOON_DAYS: i64 = 14;
@@ -55,6 +56,9 @@ pub struct CheckArgs {
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
+    /// Print only what is wrong: for ExecReload= and cron
+    #[arg(long, conflicts_with_all = ["json", "cameras", "link"])]
+    quiet: bool,
 }
 
 /// Runs it.
@@ -62,11 +66,13 @@ pub struct CheckArgs {
 /// # Errors
 /// The file is wrong, or `--cameras` or `--link` was asked for a receiver.
 pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let disk = Disk::reading();
+    let disk = readers::Recorded::new(Disk::reading());
     let daemon = config::detect(&args.config, &disk).map_err(wrong)?;
     match daemon {
         Daemon::Gateway => {
-            let loaded = config::load_gateway_from(&args.config, &disk).map_err(wrong)?;
+            let mut loaded = config::load_gateway_from(&args.config, &disk).map_err(wrong)?;
+            let unreadable = disk.unreadable(&loaded.settings.state_dir);
+            loaded.settings.warnings.extend(unreadable);
             if args.cameras {
                 return cameras::run(&args, loaded.settings);
             }
@@ -86,7 +92,9 @@ pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
                 let text = "--link is for the gateway's file: gateways dial, the receiver listens";
                 return Err(Usage(text.to_owned()).into());
             }
-            let loaded = config::load_receiver_from(&args.config, &disk).map_err(wrong)?;
+            let mut loaded = config::load_receiver_from(&args.config, &disk).map_err(wrong)?;
+            let unreadable = disk.unreadable(&loaded.settings.state_dir);
+            loaded.settings.warnings.extend(unreadable);
             let ends = receiver_ends(&loaded.settings);
             let mut lines = receiver_lines(&loaded.settings);
             lines.extend(atlas::lines(&loaded.settings.console)?);
@@ -148,8 +156,27 @@ fn gateway_lines(settings: &settings::Gateway) -> Vec<Line> {
                 covered.count()
             ),
         ));
+        let left_out: Vec<&str> = settings
+            .cameras
+            .values()
+            .filter(|camera| camera.unusable().is_none() && !agreement.covers(camera))
+            .map(|camera| camera.id.as_str())
+            .collect();
+        if !left_out.is_empty() {
+            lines.push(("  leaves out", some(&left_out)));
+        }
     }
     lines
+}
+
+/// The first of many, and how many more.
+fn some(ids: &[&str]) -> String {
+    const SHOWN: usize = 20;
+    let shown = ids[..ids.len().min(SHOWN)].join(" ");
+    match ids.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn receiver_lines(settings: &settings::Receiver) -> Vec<Line> {
@@ -277,6 +304,9 @@ fn summary(
     }
     for warning in &warnings {
         println!("warning: {warning}");
+    }
+    if args.quiet {
+        return Ok(ExitCode::SUCCESS);
     }
     for (what, how) in lines {
         println!("{what:12} {how}");

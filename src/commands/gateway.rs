@@ -4,17 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
 use super::Usage;
+use super::daemon::{self, Daemon};
 use crate::config;
 use crate::gateway::{Gateway, Handle, Options};
-use crate::shutdown::{self, Signals};
-
-/// How long the service manager is asked to wait at a stop.
-const STOP_GRACE: Duration = Duration::from_secs(25);
 
 /// Arguments of `fanal gateway`.
 #[derive(Debug, Args)]
@@ -35,61 +30,32 @@ pub struct GatewayArgs {
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The settings are wrong, an address is taken, or a part of the daemon failed.
 pub fn run(args: GatewayArgs) -> anyhow::Result<ExitCode> {
     let loaded = config::load_gateway(&args.config).map_err(|errors| Usage(errors.to_string()))?;
     for warning in &loaded.settings.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(async {
-        let token = CancellationToken::new();
-        let mut signals = Signals::listen(token.clone()).context("listening for signals")?;
-        let options = Options {
-            accept_clock: args.accept_clock.then(|| format!("uid {}", user())),
-            ..Options::default()
-        };
+    let options = Options {
+        accept_clock: args.accept_clock.then(daemon::user),
+        ..Options::default()
+    };
+    daemon::run(async |token| {
         let status = format!("{} cameras", loaded.settings.cameras.len());
         let gateway = Gateway::bind(loaded, options).await?;
         let addrs = gateway.local_addrs();
         tracing::info!(metrics = %addrs.metrics, socket = %addrs.socket.display(), "gateway started");
-        shutdown::ready(&status);
         let handle = gateway.handle();
-        let running = gateway.run(token.clone());
-        tokio::pin!(running);
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut running => break ended?,
-                () = signals.reload() => {
-                    tokio::select! {
-                        ended = &mut running => break ended?,
-                        () = reload(&handle, &status) => {}
-                    }
-                }
-                () = token.cancelled() => {
-                    shutdown::extend(STOP_GRACE);
-                    break running.await?;
-                }
-            }
-        }
-        Ok(ExitCode::SUCCESS)
+        Ok((handle, status, async { Ok(gateway.run(token).await?) }))
     })
 }
 
-async fn reload(handle: &Handle, status: &str) {
-    shutdown::reloading();
-    // The gateway logs and journals the outcome itself.
-    let outcome = handle.reload().await;
-    let status = match outcome {
-        Ok(()) => status.to_owned(),
-        Err(cause) => format!("old settings, the file has mistakes: {cause}"),
-    };
-    shutdown::ready(&status);
-}
+impl Daemon for Handle {
+    const STOP_GRACE: Duration = Duration::from_secs(25);
 
-fn user() -> u32 {
-    rustix::process::getuid().as_raw()
+    async fn reload(&self) -> Result<(), String> {
+        Handle::reload(self).await
+    }
 }

@@ -1,23 +1,18 @@
 //! `fanal receiver`: the centre's daemon.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
 use super::Usage;
+use super::daemon::{self, Daemon};
 use crate::clock::Clock;
 use crate::config;
 use crate::receiver::control::Control;
 use crate::receiver::viewing::Waits;
 use crate::receiver::{Addresses, Options, Receiver};
-use crate::shutdown::{self, Signals};
-
-/// How long the service manager is asked to wait at a stop.
-const STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// Arguments of `fanal receiver`.
 #[derive(Debug, Args)]
@@ -46,45 +41,46 @@ pub fn run(args: ReceiverArgs) -> anyhow::Result<ExitCode> {
     for warning in &loaded.settings.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(async {
-        let token = CancellationToken::new();
-        let mut signals = Signals::listen(token.clone()).context("listening for signals")?;
-        let options = Options {
-            clock: Clock::system(),
-            accept_clock: args
-                .accept_clock
-                .then(|| format!("uid {}", rustix::process::getuid().as_raw())),
-            waits: Waits::default(),
-        };
+    let options = Options {
+        clock: Clock::system(),
+        accept_clock: args.accept_clock.then(daemon::user),
+        waits: Waits::default(),
+    };
+    daemon::run(async |token| {
         let status = format!("{} communes", loaded.settings.communes.len());
         let receiver = Receiver::bind(loaded, options).await?;
         log_addresses(receiver.local_addrs());
-        shutdown::ready(&status);
         let control = receiver.control();
-        let running = receiver.run(token.clone());
-        tokio::pin!(running);
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut running => break ended?,
-                () = signals.reload() => {
-                    tokio::select! {
-                        ended = &mut running => break ended?,
-                        () = reload(&args.config, &control, &status) => {}
-                    }
+        let path = args.config;
+        let running = async { Ok(receiver.run(token).await?) };
+        Ok((Centre { path, control }, status, running))
+    })
+}
+
+/// The running receiver, as its signals see it.
+struct Centre {
+    path: PathBuf,
+    control: Control,
+}
+
+impl Daemon for Centre {
+    const STOP_GRACE: Duration = Duration::from_secs(20);
+
+    async fn reload(&self) -> Result<(), String> {
+        match config::load_receiver(&self.path) {
+            Ok(loaded) => {
+                for warning in &loaded.settings.warnings {
+                    tracing::warn!("{warning}");
                 }
-                () = token.cancelled() => {
-                    shutdown::extend(STOP_GRACE);
-                    break running.await?;
-                }
+                self.control.reload(loaded).await
+            }
+            Err(errors) => {
+                let errors = errors.to_string();
+                self.control.reload_failed(errors.clone());
+                Err(errors)
             }
         }
-        Ok(ExitCode::SUCCESS)
-    })
+    }
 }
 
 fn log_addresses(addresses: &Addresses) {
@@ -100,27 +96,4 @@ fn log_addresses(addresses: &Addresses) {
         metrics = %addresses.metrics,
         "receiver started"
     );
-}
-
-async fn reload(path: &Path, control: &Control, status: &str) {
-    shutdown::reloading();
-    let outcome = match config::load_receiver(path) {
-        Ok(loaded) => {
-            for warning in &loaded.settings.warnings {
-                tracing::warn!("{warning}");
-            }
-            // The receiver logs and journals the outcome itself.
-            control.reload(loaded).await
-        }
-        Err(errors) => {
-            let errors = errors.to_string();
-            control.reload_failed(errors.clone());
-            Err(errors)
-        }
-    };
-    let status = match outcome {
-        Ok(()) => status.to_owned(),
-        Err(cause) => format!("old settings, the file has mistakes: {cause}"),
-    };
-    shutdown::ready(&status);
 }

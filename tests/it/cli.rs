@@ -325,3 +325,100 @@ designation_authority = "designation-ca.pem"
         assert!(text.contains(&format!("players      {said}")), "{text}");
     }
 }
+
+#[test]
+fn a_package_gets_a_page_for_every_command_and_completions() {
+    let place = Place::new("generate");
+    let dir = place.0.join("package");
+    let done = fanal(&["generate", "--dir", &dir.display().to_string()]);
+    assert!(done.status.success(), "{}", err(&done));
+    let page = std::fs::read_to_string(dir.join("man/fanal-journal-verify.1")).unwrap();
+    assert!(
+        page.contains(".TH FANAL") && page.contains("Example"),
+        "{page}"
+    );
+    for (shell, names) in [
+        ("fanal.bash", "journal"),
+        ("_fanal", "journal"),
+        ("fanal.fish", "journal"),
+    ] {
+        let text = std::fs::read_to_string(dir.join("completions").join(shell)).unwrap();
+        assert!(text.contains(names), "{shell}");
+    }
+    // Each command that the help lists has its page.
+    let help = out(&fanal(&["--help"]));
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let mut seen = 0;
+    for line in listed.take_while(|line| !line.is_empty()) {
+        let name = line.split_whitespace().next().unwrap();
+        seen += 1;
+        let page = dir.join(format!("man/fanal-{name}.1"));
+        assert!(name == "help" || page.exists(), "{name}");
+    }
+    assert!(seen > 10);
+}
+
+#[test]
+fn a_quiet_check_says_only_what_is_wrong() {
+    let place = Place::new("quiet");
+    let file = place.put("gateway.toml", GATEWAY);
+    let right = fanal(&["check", "--quiet", "--config", &file]);
+    assert!(right.status.success(), "{}", err(&right));
+    assert!(!out(&right).contains("commune"), "{}", out(&right));
+    let file = place.put("gateway.toml", &GATEWAY.replace("grounds =", "grouns ="));
+    let wrong = fanal(&["check", "--quiet", "--config", &file]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(err(&wrong).contains("grouns"), "{}", err(&wrong));
+}
+
+#[test]
+fn a_message_to_systemds_journal_has_its_priority() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new("journald");
+    let file = std::fs::File::create(place.0.join("stderr")).unwrap();
+    let is = file.metadata().unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_fanal"))
+        .args(["gateway", "--config", "/nonexistent/gateway.toml"])
+        .env("JOURNAL_STREAM", format!("{}:{}", is.dev(), is.ino()))
+        .stderr(file)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(2));
+    let text = std::fs::read_to_string(place.0.join("stderr")).unwrap();
+    assert!(text.starts_with("<3>fanal: "), "{text}");
+    // Another stream than the variable names is for people.
+    let other = fanal(&["gateway", "--config", "/nonexistent/gateway.toml"]);
+    assert!(err(&other).starts_with("fanal: "), "{}", err(&other));
+}
+
+#[test]
+fn a_daemon_tells_the_service_manager_that_it_serves_and_lives() {
+    let place = Place::new("watchdog");
+    let socket = std::os::unix::net::UnixDatagram::bind(place.0.join("notify")).unwrap();
+    socket
+        .set_read_timeout(Some(std::time::Duration::from_secs(60)))
+        .unwrap();
+    let text = format!(
+        "metrics = \"127.0.0.1:0\"\nstate_dir = \"state\"\nsocket = \"gateway.sock\"\n{}",
+        GATEWAY.trim_start()
+    );
+    let file = place.put("gateway.toml", &text);
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_fanal"))
+        .args(["gateway", "--config", &file])
+        .env("NOTIFY_SOCKET", place.0.join("notify"))
+        .env("WATCHDOG_USEC", "300000")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut told = Vec::new();
+    // Ready first, then a sign of life again and again.
+    while told.iter().filter(|told| **told == "WATCHDOG=1").count() < 3 {
+        let mut message = [0; 4096];
+        let length = socket.recv(&mut message).expect("a message in time");
+        let message = std::str::from_utf8(&message[..length]).unwrap();
+        told.push(message.trim().lines().next().unwrap().to_owned());
+    }
+    assert_eq!(told[0], "READY=1");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
