@@ -9,6 +9,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::Usage;
+use crate::account;
 use crate::config;
 use crate::gateway::{Gateway, Handle, Options};
 use crate::shutdown::{self, Signals};
@@ -48,7 +49,7 @@ pub fn run(args: GatewayArgs) -> anyhow::Result<ExitCode> {
         let token = CancellationToken::new();
         let mut signals = Signals::listen(token.clone()).context("listening for signals")?;
         let options = Options {
-            accept_clock: args.accept_clock.then(|| format!("uid {}", user())),
+            accept_clock: args.accept_clock.then(account::own),
             ..Options::default()
         };
         let status = format!("{} cameras", loaded.settings.cameras.len());
@@ -88,8 +89,4 @@ async fn reload(handle: &Handle, status: &str) {
         Err(cause) => format!("old settings, the file has mistakes: {cause}"),
     };
     shutdown::ready(&status);
-}
-
-fn user() -> u32 {
-    rustix::process::getuid().as_raw()
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::Usage;
+use crate::account;
 use crate::clock::Clock;
 use crate::config;
 use crate::receiver::control::Control;
@@ -55,10 +56,9 @@ pub fn run(args: ReceiverArgs) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::listen(token.clone()).context("listening for signals")?;
         let options = Options {
             clock: Clock::system(),
-            accept_clock: args
-                .accept_clock
-                .then(|| format!("uid {}", rustix::process::getuid().as_raw())),
+            accept_clock: args.accept_clock.then(account::own),
             waits: Waits::default(),
+            demo_page: false,
         };
         let status = format!("{} communes", loaded.settings.communes.len());
         let receiver = Receiver::bind(loaded, options).await?;
