@@ -108,17 +108,6 @@ impl Browser {
         let _ = shown.await;
     }
 
-    /// What each frame of the page shows: its address, or the browser's own where it was refused.
-    pub async fn frames(&mut self) -> Vec<String> {
-        let tree = json!({ "root": self.context });
-        let tree = self.command("browsingContext.getTree", tree).await;
-        let frames = tree["contexts"][0]["children"].as_array().unwrap();
-        let shown = frames
-            .iter()
-            .map(|frame| frame["url"].as_str().unwrap().to_owned());
-        shown.collect()
-    }
-
     pub async fn reload(&mut self) {
         let params = json!({ "context": self.context, "wait": "complete" });
         self.command("browsingContext.reload", params).await;

@@ -1,5 +1,5 @@
 //! A receiver that was stolen: it answers each path as the test says, byte for byte, and remembers
-//! what it was asked. And a way to it that hides from `fanal console` that a browser calls.
+//! what it was asked. And ways from a browser to a workstation.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -115,54 +115,77 @@ async fn serve(mut stream: TcpStream, answers: Arc<Answers>, asked: Arc<Mutex<Ve
     let _ = stream.read_to_end(&mut Vec::new()).await;
 }
 
-/// What lies between a browser and a workstation and takes all that the browser says of a call, so
-/// that it looks like a program's with the session's secret: what an answer would do in a browser
-/// that says nothing, or where the secret leaked.
-pub struct Silencer {
+/// What lies between a browser and a workstation and remembers what is asked for.
+pub struct Between {
     pub address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
     _tasks: JoinSet<()>,
 }
 
-impl Silencer {
-    pub async fn start(station: &Workstation) -> Self {
+impl Between {
+    /// Passes all on.
+    pub async fn listening(station: &Workstation) -> Self {
+        Self::start(station, None).await
+    }
+
+    /// Takes all that the browser says of a call, so that it looks like a program's with the session's
+    /// secret: what an answer would do in a browser that says nothing, or where the secret leaked.
+    pub async fn silencing(station: &Workstation) -> Self {
+        Self::start(station, Some(station.secret.clone())).await
+    }
+
+    async fn start(station: &Workstation, secret: Option<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (to, secret) = (station.address, station.secret.clone());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (to, known) = (station.address, Arc::clone(&asked));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                connections.spawn(silence(stream, to, secret.clone()));
+                connections.spawn(pass(stream, to, secret.clone(), Arc::clone(&known)));
                 while connections.try_join_next().is_some() {}
             }
         });
         Self {
             address,
+            asked,
             _tasks: tasks,
         }
     }
+
+    /// Whether this path was asked for.
+    pub fn was_asked(&self, path: &str) -> bool {
+        self.asked.lock().unwrap().iter().any(|asked| asked == path)
+    }
 }
 
-async fn silence(mut browser: TcpStream, to: SocketAddr, secret: String) {
+async fn pass(
+    mut browser: TcpStream,
+    to: SocketAddr,
+    secret: Option<String>,
+    asked: Arc<Mutex<Vec<String>>>,
+) {
     let Some(head) = head(&mut browser).await else {
         return;
     };
-    let hidden = [
-        "sec-fetch-",
-        "service-worker",
-        "x-fanal-session",
-        "connection",
-    ];
+    let path = head.split(' ').nth(1).unwrap();
+    asked.lock().unwrap().push(path.to_owned());
+    let mut hidden = vec!["connection"];
+    if secret.is_some() {
+        hidden.extend(["sec-fetch-", "service-worker", "x-fanal-session"]);
+    }
     let mut kept: Vec<&str> = head.trim_end().split("\r\n").collect();
     kept.retain(|line| {
         let line = line.to_ascii_lowercase();
         !hidden.iter().any(|name| line.starts_with(name))
     });
-    let head = format!(
-        "{}\r\nconnection: close\r\nx-fanal-session: {secret}\r\n\r\n",
-        kept.join("\r\n")
-    );
+    let mut head = kept.join("\r\n");
+    if let Some(secret) = secret {
+        head.push_str(&format!("\r\nx-fanal-session: {secret}"));
+    }
+    head.push_str("\r\nconnection: close\r\n\r\n");
     let mut station = TcpStream::connect(to).await.unwrap();
     if station.write_all(head.as_bytes()).await.is_ok() {
         let _ = tokio::io::copy_bidirectional(&mut browser, &mut station).await;
