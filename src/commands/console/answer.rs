@@ -229,7 +229,7 @@ mod tests {
             ("/api/v1/../../page/x", false),
             ("/api/v1/x?y#z", false),
             ("//evil.example/api/v1/", false),
-            ("/api/v1//evil.example", true),
+            ("/api/v1//evil.example", false),
             ("http://evil.example/", false),
         ] {
             let head = read(201, &[kind, ("location", location)]).unwrap();
