@@ -6,7 +6,8 @@
 //!
 //! | floor | module | what is there | uses |
 //! |---|---|---|---|
-//! | ground | [`clock`] | wall clock and boot clock, passed to who decides | – |
+//! | ground | [`account`] | who of this machine's accounts acts, by the kernel's word | – |
+//! | | [`clock`] | wall clock and boot clock, passed to who decides | – |
 //! | | [`connect`] | TCP to a name with several addresses; names of this machine | – |
 //! | | [`digest`] | the hashes of RTSP and HTTP Digest | – |
 //! | | [`reason`] | why something is refused, fails or ends: one code everywhere | – |
@@ -27,7 +28,7 @@
 //! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | clock digest media reason secret |
 //! | | [`simulate`] | simulated cameras, with the field's faults | clock digest media reason rtsp secret |
 //! | | [`console`] | the operators' page | http |
-//! | who does it | [`gateway`] | the commune's daemon | clock config connect digest format http journal link media metrics pki policy reason secret |
+//! | who does it | [`gateway`] | the commune's daemon | account clock config connect digest format http journal link media metrics pki policy reason secret |
 //! | | [`receiver`] | the centre's daemon | clock config connect console format http journal link media metrics pki places policy reason rtsp secret tiles |
 //! | commands | [`demo`] | both daemons and cameras on one machine | certs clock config format gateway metrics receiver simulate |
 //! | | [`commands`] | a file for each row of the command table | all above |
@@ -38,6 +39,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod account;
 pub mod certs;
 pub mod cli;
 pub mod clock;

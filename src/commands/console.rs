@@ -7,18 +7,24 @@
 //! |---|---|
 //! | `/`, `/page/` | the page ([`crate::console`]) |
 //! | `/local/v1/` | [`sign`]: who signs, tokens, requests; needs the session's secret |
-//! | `/api/v1/` | [`forward`]: passed on to the receiver as it stands |
+//! | `/api/v1/` | [`forward`]: asked of the receiver, and answered again; needs the secret too |
 //!
-//! Two things keep others out. Everything is called by a loopback name alone, and writes and
-//! WebSockets come from the own page alone (DNS rebinding, other sites). And the secret in the
-//! printed address, 128 random bits, is needed wherever the key signs: another user of this
-//! machine has none. Calls that are passed on need no secret: what they may see hangs on the
-//! token that they carry, which only a page with the secret gets.
+//! **This origin is the operator's.** Three things keep others out. Everything is called by a
+//! loopback name alone, and writes and WebSockets come from the own page alone (DNS rebinding,
+//! other sites). The secret in the printed address, 128 random bits ([`session`]), is needed for all
+//! but the page's own files: another user of this machine has none, and no link leads past it. And
+//! of what the receiver answers nothing runs, is kept or is framed here: a browser that would show
+//! or run it (a navigation, a frame, a script, a worker) is refused by its own word
+//! ([`check_call`]), and each answer is made again from what is allowed ([`answer`]) and
+//! sealed ([`SEAL`]).
 //!
 //! Bounded: connections, heads, bodies and times by [`http::Limits`]; towards the receiver by
-//! [`client`]'s limits. Nothing is kept but the offset of the centre's clock.
+//! [`client`]'s limits and [`forward`]'s. Nothing is kept but the offset of the centre's clock.
 
+mod answer;
 mod forward;
+mod frames;
+mod session;
 mod sign;
 mod words;
 
@@ -26,13 +32,14 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
@@ -45,8 +52,9 @@ use tokio_util::task::TaskTracker;
 use super::Usage;
 use super::client::{self, Client, French, ReceiverArgs};
 use crate::connect::is_loopback;
-use crate::http::site::{check_origin, check_query, host_name, single};
+use crate::http::site::{check_call, check_file, check_origin, check_query, host_name, single};
 use crate::http::{self, Problem};
+use crate::policy::seldom::Seldom;
 use crate::secret::Secret;
 use crate::shutdown::Signals;
 
@@ -56,6 +64,24 @@ const USUAL: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8890);
 /// Random bytes of the session's secret.
 const SECRET_BYTES: usize = 16;
+/// How often the log says that the receiver answers oddly.
+const ODD_EVERY: Duration = Duration::from_secs(60);
+
+/// What each answer carries unless it says otherwise, as the page's own files do: a browser shows
+/// it as nothing that runs, submits, loads or is framed, guesses no type, keeps no copy and
+/// gives it to no other site.
+const SEAL: [(&str, &str); 7] = [
+    ("cache-control", "no-store"),
+    (
+        "content-security-policy",
+        "sandbox; default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("referrer-policy", "no-referrer"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+];
 
 /// Arguments of `fanal console`.
 #[derive(Debug, Args)]
@@ -109,6 +135,8 @@ struct Console {
     clock: sign::CentreClock,
     /// Whether the receiver did not answer last time.
     is_away: AtomicBool,
+    /// Its odd answers that the log has told.
+    odd: Mutex<Seldom<()>>,
     /// Connections that were taken over (WebSocket).
     tasks: TaskTracker,
     /// Ends them.
@@ -137,6 +165,7 @@ pub fn run(args: ConsoleArgs) -> anyhow::Result<ExitCode> {
             french,
             clock: sign::CentreClock::default(),
             is_away: AtomicBool::new(false),
+            odd: Mutex::new(Seldom::new(1, ODD_EVERY)),
             tasks: TaskTracker::new(),
             token: token.clone(),
         });
@@ -193,32 +222,36 @@ async fn not_found() -> Problem {
     Problem::with_status(404, "there is nothing at this path")
 }
 
-/// What every call must pass first.
+/// What every call must pass first, and what every answer carries.
 async fn guard(request: Request, next: Next) -> Response {
-    let host = single(request.headers(), header::HOST).and_then(host_name);
-    let refused = match host {
-        Some(host) if is_loopback(&host) => check_origin(&request, "http")
-            .and_then(|()| check_query(request.uri().query().unwrap_or_default())),
-        _ => Err(Problem::with_status(
-            421,
-            "this page is called by a loopback name alone",
-        )),
-    };
-    let mut response = match refused {
+    let mut response = match check(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
-    // The receiver may be behind TLS; this page is not.
-    headers.remove(header::STRICT_TRANSPORT_SECURITY);
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    for (name, value) in SEAL {
+        headers
+            .entry(HeaderName::from_static(name))
+            .or_insert(HeaderValue::from_static(value));
+    }
     response
+}
+
+fn check(request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    let host = single(headers, header::HOST).and_then(host_name);
+    if !host.is_some_and(|host| is_loopback(&host)) {
+        let detail = "this page is called by a loopback name alone";
+        return Err(Problem::with_status(421, detail));
+    }
+    check_origin(request, "http")?;
+    check_query(request.uri().query().unwrap_or_default())?;
+    let path = request.uri().path();
+    if path == "/" || path.starts_with("/page/") {
+        check_file(headers)
+    } else {
+        check_call(headers)
+    }
 }
 
 /// A file for the browser, gone when dropped.

@@ -70,8 +70,3 @@ where
         Ok(ExitCode::SUCCESS)
     })
 }
-
-/// Who started the program, as the journal names it for an accepted clock.
-pub(super) fn user() -> String {
-    format!("uid {}", rustix::process::getuid().as_raw())
-}

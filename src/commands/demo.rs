@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout)]
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ use crate::shutdown::Signals;
 
 /// Longest demo: the agreement's longest request.
 const LONGEST: u32 = 4 * 3600;
+/// Largest file of cameras, in bytes.
+const LIST_LIMIT: u64 = 64 * 1024;
 /// The idle link is watched this long before anything is asked.
 const IDLE_WATCH: Duration = Duration::from_secs(3);
 /// How long the first picture may take: a camera's `start_timeout` and a margin.
@@ -42,8 +45,11 @@ const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(15);
 #[command(after_help = "Examples:
   fanal demo                                   until Ctrl-C
   fanal demo --for 20s                         ends by itself, with a summary
-  fanal demo --camera rtsp://user:password@10.0.0.11/main
+  fanal demo --camera rtsp://10.0.0.11/main
+  fanal demo --camera-file cameras.txt         a URL on each line, rtsp://user:password@10.0.0.11/main
+  fanal demo --camera-file - < cameras.txt     the same from standard input
 
+Other users of this machine see a program's arguments: a password belongs into a file.
 Everything is on this machine and is removed at the end: certificates, journals, settings.")]
 pub struct DemoArgs {
     /// How many simulated cameras
@@ -52,6 +58,9 @@ pub struct DemoArgs {
     /// A camera of your own instead; may be given several times
     #[arg(long, value_name = "URL")]
     camera: Vec<Url>,
+    /// Cameras of your own, a URL on each line: where passwords belong; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "cameras")]
+    camera_file: Option<PathBuf>,
     /// End by itself after this long, with a summary; otherwise Ctrl-C ends it
     #[arg(long = "for", value_name = "DURATION", value_parser = seconds)]
     lasting: Option<Duration>,
@@ -61,12 +70,21 @@ pub struct DemoArgs {
 ///
 /// # Errors
 /// A part could not start, no picture came, or a promise was seen broken.
-pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
+pub fn run(mut args: DemoArgs) -> anyhow::Result<ExitCode> {
     if args
         .lasting
         .is_some_and(|time| time > Duration::from_secs(u64::from(LONGEST)))
     {
         bail!(super::Usage("--for: at most 4h".to_owned()));
+    }
+    if args.camera.iter().any(|url| url.password().is_some()) {
+        tracing::warn!(
+            "--camera: other users of this machine see the password among the arguments; use --camera-file"
+        );
+    }
+    if let Some(file) = &args.camera_file {
+        let listed = listed(file).map_err(super::Usage)?;
+        args.camera.extend(listed);
     }
     if let Some(url) = args.camera.iter().find(|url| url.scheme() != "rtsp") {
         bail!(super::Usage(format!(
@@ -99,6 +117,36 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The cameras' URLs of a file. What is wrong names the line and shows nothing of it.
+fn listed(file: &Path) -> Result<Vec<Url>, String> {
+    use std::io::Read as _;
+    let shown = file.display();
+    let wrong = |cause: &dyn std::fmt::Display| format!("--camera-file {shown}: {cause}");
+    let mut text = String::new();
+    let from: Box<dyn std::io::Read> = if file.as_os_str() == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::fs::File::open(file).map_err(|error| wrong(&error))?)
+    };
+    let read = from.take(LIST_LIMIT + 1).read_to_string(&mut text);
+    read.map_err(|error| wrong(&error))?;
+    if text.len() as u64 > LIST_LIMIT {
+        return Err(wrong(&format!("longer than {LIST_LIMIT} bytes")));
+    }
+    let lines = text.lines().enumerate();
+    let lines = lines.map(|(index, line)| (index + 1, line.trim()));
+    let urls = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let urls = urls.map(|(number, line)| {
+        line.parse()
+            .map_err(|error| wrong(&format!("line {number} is no URL: {error}")))
+    });
+    let urls = urls.collect::<Result<Vec<Url>, String>>()?;
+    if urls.is_empty() {
+        return Err(wrong(&"no camera in it; write a URL on each line"));
+    }
+    Ok(urls)
+}
+
 fn seconds(written: &str) -> Result<Duration, String> {
     client::parse_seconds(written).map(|seconds| Duration::from_secs(u64::from(seconds)))
 }
@@ -106,15 +154,15 @@ fn seconds(written: &str) -> Result<Duration, String> {
 /// What showing needs of the running demo.
 struct Parts {
     receiver: ReceiverArgs,
-    key: std::path::PathBuf,
-    cert: std::path::PathBuf,
+    key: PathBuf,
+    cert: PathBuf,
     console: std::net::SocketAddr,
     gateway_metrics: std::net::SocketAddr,
     receiver_metrics: std::net::SocketAddr,
     gateway: std::sync::Arc<crate::metrics::Gateway>,
     figures: std::sync::Arc<crate::metrics::Receiver>,
     counters: Option<watch::Receiver<crate::simulate::Counters>>,
-    directory: std::path::PathBuf,
+    directory: PathBuf,
 }
 
 fn demo_parts(demo: &Demo) -> anyhow::Result<Parts> {
@@ -478,4 +526,28 @@ fn say(line: &str) -> anyhow::Result<()> {
     writeln!(out, "{line}")?;
     out.flush()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cameras_are_read_from_a_file_that_no_error_quotes() {
+        let file = std::env::temp_dir().join(format!("fanal-list-{}", uuid::Uuid::now_v7()));
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            listed(&file)
+        };
+        let urls = read("# the port\n\n rtsp://u:p@10.0.0.1/a \nrtsp://10.0.0.2/b\n").unwrap();
+        assert_eq!(urls.len(), 2);
+        assert_eq!(urls[0].password(), Some("p"));
+        let wrong = read("rtsp://10.0.0.2/b\nuser:s3cret 10.0.0.1\n:s3cret").unwrap_err();
+        assert!(wrong.contains("line 3"), "{wrong}");
+        assert!(!wrong.contains("s3cret"), "{wrong}");
+        assert!(read("# none\n").is_err());
+        assert!(read(&"#\n".repeat(40_000)).is_err());
+        std::fs::remove_file(&file).unwrap();
+        assert!(listed(&file).is_err());
+    }
 }

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::Usage;
 use super::daemon::{self, Daemon};
+use crate::account;
 use crate::config;
 use crate::gateway::{Gateway, Handle, Options};
 
@@ -39,7 +40,7 @@ pub fn run(args: GatewayArgs) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     let options = Options {
-        accept_clock: args.accept_clock.then(daemon::user),
+        accept_clock: args.accept_clock.then(account::own),
         ..Options::default()
     };
     daemon::run(async |token| {

@@ -1,12 +1,13 @@
 //! What `fanal relays`, `cut`, `allow`, `approve` and `refuse` share: finding the gateway's local
 //! socket and asking over it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 
 use super::Usage;
+use crate::account;
 use crate::gateway::socket::{self, Answer, Request};
 
 /// Where the socket is when nobody says.
@@ -62,9 +63,9 @@ impl LocalArgs {
     /// Asks the gateway.
     pub fn ask(&self, request: &Request) -> anyhow::Result<Answer> {
         let path = self.path()?;
-        let answer = socket::ask(&path, request).with_context(|| {
-            let path = path.display();
-            format!("asking the gateway on {path} (does it run, and may this user open it?)")
+        let answer = socket::ask(&path, request).map_err(|error| {
+            let next = advice(&path, error.kind());
+            anyhow::Error::from(error).context(format!("{}: {next}", path.display()))
         })?;
         match answer {
             Answer::Refused(refusal) => Err(anyhow::anyhow!("{refusal}")),
@@ -81,14 +82,49 @@ impl LocalArgs {
     }
 }
 
+/// What to do where the gateway can't be asked.
+fn advice(path: &Path, kind: ErrorKind) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    match kind {
+        ErrorKind::PermissionDenied => {
+            // Where even its directory is closed, the group is not known.
+            let group = std::fs::metadata(path).map_or_else(
+                |_| "that of the setting socket_group".to_owned(),
+                |found| {
+                    format!(
+                        "{}, see the setting socket_group",
+                        account::group_name(found.gid())
+                    )
+                },
+            );
+            format!(
+                "{} may not open the gateway's socket; run the same with sudo, or have the \
+                 administrator add you to the socket's group ({group}) and log in again",
+                account::own()
+            )
+        }
+        ErrorKind::NotFound => "there is no socket; start the gateway, or name its socket \
+             (--socket, or --config gateway.toml)"
+            .to_owned(),
+        ErrorKind::ConnectionRefused => "the gateway does not run; start it".to_owned(),
+        _ => "the gateway gave no answer; look at its log".to_owned(),
+    }
+}
+
 /// Only the socket is read: anyone who may cut need not read keys and passwords.
 fn from_settings(file: &Path) -> anyhow::Result<PathBuf> {
     let wrong = |cause: String| Usage(format!("{}: {cause}", file.display()));
-    let length = std::fs::metadata(file).map_err(|error| wrong(error.to_string()))?;
+    let unread = |error: std::io::Error| match error.kind() {
+        ErrorKind::PermissionDenied => {
+            wrong(format!("{error}; name the socket itself: --socket PATH"))
+        }
+        _ => wrong(error.to_string()),
+    };
+    let length = std::fs::metadata(file).map_err(unread)?;
     if length.len() > FILE_LIMIT {
         return Err(wrong(format!("larger than {FILE_LIMIT} bytes")).into());
     }
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let text = std::fs::read_to_string(file).map_err(unread)?;
     let table: toml::Table = text
         .parse()
         .map_err(|error: toml::de::Error| wrong(error.to_string()))?;
@@ -99,5 +135,33 @@ fn from_settings(file: &Path) -> anyhow::Result<PathBuf> {
             Ok(directory.join(path))
         }
         Some(_) => Err(wrong("socket must be a path in quotes".to_owned()).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_open_the_socket_is_told_what_to_do() {
+        let file = std::env::temp_dir().join(format!("fanal-local-{}", uuid::Uuid::now_v7()));
+        std::fs::write(&file, "").unwrap();
+        let group = account::group_name(rustix::process::getegid().as_raw());
+        let advised = advice(&file, ErrorKind::PermissionDenied);
+        for words in [
+            &account::own(),
+            "sudo",
+            &group,
+            "socket_group",
+            "log in again",
+        ] {
+            assert!(advised.contains(words), "{words} in {advised}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        // Its directory is closed: the group is not seen.
+        let advised = advice(&file, ErrorKind::PermissionDenied);
+        assert!(advised.contains("socket_group"), "{advised}");
+        assert!(advice(&file, ErrorKind::NotFound).contains("--socket"));
+        assert!(advice(&file, ErrorKind::ConnectionRefused).contains("start it"));
     }
 }

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::Usage;
 use super::daemon::{self, Daemon};
+use crate::account;
 use crate::clock::Clock;
 use crate::config;
 use crate::receiver::control::Control;
@@ -43,7 +44,7 @@ pub fn run(args: ReceiverArgs) -> anyhow::Result<ExitCode> {
     }
     let options = Options {
         clock: Clock::system(),
-        accept_clock: args.accept_clock.then(daemon::user),
+        accept_clock: args.accept_clock.then(account::own),
         waits: Waits::default(),
     };
     daemon::run(async |token| {

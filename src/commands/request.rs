@@ -1,6 +1,8 @@
 //! `fanal request`: an operator's signed request from a shell.
 #![allow(clippy::print_stderr)]
 
+mod bound;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,8 +13,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::bound::Bound;
 use super::Usage;
 use super::client::{self, Answer, Client, French, ReceiverArgs, Refused};
+use crate::format::designation;
 use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
 use crate::format::statement::{REQUEST_TYPE, RequestClaims};
 use crate::format::text;
@@ -27,6 +31,8 @@ const APPROVAL_WAIT: Duration = Duration::from_secs(62 * 60);
 const RENEWAL_PAUSE: Duration = Duration::from_secs(3);
 /// Least time between two renewals, whatever the receiver says is left.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
+/// How long the receiver may take to say what bounds a held grant; it is told without that then.
+const BOUND_WAIT: Duration = Duration::from_secs(3);
 /// Most names in `--present`.
 const PRESENT_LIMIT: usize = 20;
 
@@ -39,7 +45,9 @@ const PRESENT_LIMIT: usize = 20;
     --camera quai-nord rond-point --incident COG-13/2026.42 --grounds pursuit --for 20m --hold
 
 The grant is printed as JSON on stdout; granted[].rtsp plays in VLC or ffplay as it stands:
-  fanal request … | jq -r '.granted[0].rtsp' | xargs ffplay"
+  fanal request … | jq -r '.granted[0].rtsp' | xargs ffplay
+With --hold its member renewable ({until, by}) says until when it can be renewed, and what ends it
+then: designation, agreement (its dates and hours) or max_total."
 )]
 pub struct RequestArgs {
     #[command(flatten)]
@@ -97,15 +105,22 @@ pub fn run(args: RequestArgs) -> anyhow::Result<ExitCode> {
     client::block_on(async {
         let client = Client::connect(&args.receiver).await?;
         let mut claims = claims(&args, &client);
-        let grant = ask(&client, &claims).await?;
-        client::print(&grant)?;
-        tell_refused(&grant);
+        let mut grant = ask(&client, &claims).await?;
         if !args.hold {
+            client::print(&grant)?;
+            tell_refused(&grant);
             return Ok(ExitCode::SUCCESS);
         }
-        claims.renews = Some(grant_id(&grant)?);
+        let id = grant_id(&grant)?;
         let token = CancellationToken::new();
         let _signals = Signals::listen(token.clone())?;
+        let bound = bound_of(&client, &grant, &args.commune).await?;
+        grant["renewable"] = bound.json();
+        client::print(&grant)?;
+        tell_refused(&grant);
+        claims.renews = Some(id);
+        let words = bound.words(client.now());
+        eprintln!("fanal: holding grant {id}; {words}; Ctrl-C releases it");
         hold(&client, &mut claims, &grant, &token).await
     })
 }
@@ -197,6 +212,23 @@ fn tell_refused(grant: &Value) {
     }
 }
 
+/// Until when the grant can be renewed.
+async fn bound_of(client: &Client, grant: &Value, commune: &CommuneId) -> anyhow::Result<Bound> {
+    let leaf = client.chain().first();
+    let leaf = leaf.context("--cert holds no certificate")?;
+    let me = designation::read(leaf).map_err(|cause| anyhow::anyhow!("--cert: {cause}"))?;
+    let called = client.call(Method::GET, "/api/v1/communes");
+    let communes = tokio::time::timeout(BOUND_WAIT, called).await;
+    // What the receiver does not say is told as unknown.
+    let agreement = match communes {
+        Ok(Ok(answer)) => bound::agreement(&answer.json, commune.as_str()),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    let now = client.now();
+    let start = bound::start(grant).unwrap_or(now);
+    Ok(Bound::new(me.not_after, agreement.as_ref(), start, now))
+}
+
 /// The id of a grant in its JSON.
 pub fn grant_id(grant: &Value) -> anyhow::Result<GrantId> {
     let id = grant["grant"].as_str().and_then(|id| id.parse().ok());
@@ -218,7 +250,6 @@ async fn hold(
 ) -> anyhow::Result<ExitCode> {
     let id = grant_id(grant)?;
     let mut left = life(grant)?;
-    eprintln!("fanal: holding grant {id}; Ctrl-C releases it");
     loop {
         let ends = Instant::now() + left;
         let mut next = Instant::now() + left.mul_f64(2.0 / 3.0).max(LEAST_PAUSE);

@@ -45,6 +45,9 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         .socket
         .unwrap_or_else(|| "/run/fanal/gateway.sock".to_owned());
     let socket = reading.required_path(&at, "socket", Some(socket));
+    let socket_group = reading.optional(&at, "socket_group", raw.socket_group, |name| {
+        values::group(&name)
+    });
     let own_id = commune.as_ref().map(CommuneId::as_str);
     let tls = pem::tls(tls.raw, &tls.at, own_id, reading);
 
@@ -86,6 +89,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         state_dir: state_dir?,
         metrics: metrics?,
         socket: socket?,
+        socket_group,
         tls: tls?,
         agreements,
         uplink,

@@ -26,7 +26,8 @@ sections! {
     /// `gateway.toml`, first level.
     Gateway "gateway.toml" {
         commune: Text, name: Text, contact: Text, state_dir: Text, metrics: Text,
-        metrics_plain: Option<bool>, socket: Text, cameras_file: Text,
+        metrics_plain: Option<bool>, socket: Text, socket_group: Text,
+        cameras_file: Text,
     }
     /// `[tls]` of both files.
     Tls "[tls]" { certificate: Text, key: Text, authority: Text, revoked: Text, }

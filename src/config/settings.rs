@@ -31,6 +31,8 @@ pub struct Gateway {
     pub metrics: SocketAddr,
     /// The local socket of `fanal relays`, `cut`, `allow`.
     pub socket: PathBuf,
+    /// The group that may open it, by name or number; `None`: the daemon's own.
+    pub socket_group: Option<String>,
     /// Certificate, key and authority of the link.
     pub tls: Tls,
     /// The agreements, in the file's order.

@@ -29,6 +29,17 @@ pub(super) fn text(written: &str) -> Result<String, String> {
     }
 }
 
+/// A group of this machine, by name or number.
+pub(super) fn group(written: &str) -> Result<String, String> {
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=32).contains(&written.len()) && written.bytes().all(is_fit) {
+        return Ok(written.to_owned());
+    }
+    Err(format!(
+        "{written:?} is no group; write its name, like \"fanal-desk\""
+    ))
+}
+
 /// Controls, and the bidirectional controls of Unicode (UAX 9, section 2).
 fn invisible(c: char) -> bool {
     c.is_control()

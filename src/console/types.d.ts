@@ -104,7 +104,7 @@ interface TileSource {
 
 /** `GET console`. */
 interface ConsoleSettings {
-  mode: "receiver" | "local";
+  mode: "receiver" | "local" | "demo";
   centre: string;
   name: string;
   /** Seconds. */
@@ -451,7 +451,7 @@ interface Unit {
 
 /** What the page tells its worker. */
 type WorkerOrder =
-  | { type: "open"; url: string; token: string }
+  | { type: "open"; url: string; protocols: string[]; token: string }
   | { type: "close" }
   | { type: "probe" }
   | { type: "add"; camera: string; canvas: OffscreenCanvas }

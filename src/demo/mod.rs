@@ -99,6 +99,7 @@ impl Demo {
             clock: clock.clone(),
             accept_clock: None,
             waits: receiver::viewing::Waits::default(),
+            demo_page: true,
         };
         let receiver = Receiver::bind(loaded, receiver_options)
             .await

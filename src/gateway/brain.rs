@@ -446,6 +446,7 @@ impl Brain {
             ("commune", old.commune != new.commune),
             ("state_dir", old.state_dir != new.state_dir),
             ("socket", old.socket != new.socket),
+            ("socket_group", old.socket_group != new.socket_group),
             ("metrics", old.metrics != new.metrics),
         ];
         let changed: Vec<&str> = fixed.iter().filter(|f| f.1).map(|f| f.0).collect();

@@ -201,10 +201,19 @@ impl Gateway {
         if let Some(by) = options.accept_clock {
             gate.handle_clock_accepted(by, now);
         }
+        if let Some(group) = &settings.socket_group {
+            let keys = settings
+                .agreements
+                .iter()
+                .map(|agreement| &agreement.tls.key);
+            let files = keys.chain([&settings.tls.key, &loaded.file]);
+            socket::warn_of_readers(group, files.map(PathBuf::as_path));
+        }
         // Last, for it replaces the socket of a gateway that was killed; by now
         // the journal's lock says that none is alive.
         let path = settings.socket.clone();
-        let socket = socket::Socket::bind(&path).map_err(|cause| Error::Socket { path, cause })?;
+        let socket = socket::Socket::bind(&path, settings.socket_group.as_deref())
+            .map_err(|cause| Error::Socket { path, cause })?;
         let metrics_address = listener.local_addr();
         let addrs = LocalAddrs {
             metrics: metrics_address.map_err(|cause| Error::Metrics { address, cause })?,

@@ -1,6 +1,7 @@
 //! The local socket of `fanal relays`, `cut`, `allow`, `approve` and `refuse`.
 //!
-//! A Unix socket, mode 0660: anyone who may open it may cut and approve. One JSON object a
+//! A Unix socket, mode 0660, of the daemon's group or of the setting `socket_group`: anyone who may
+//! open it may cut and approve, and the journal says who did ([`account`]). One JSON object a
 //! line, one answer a request, in order:
 //!
 //! ```text
@@ -18,7 +19,7 @@
 //! | requests at the brain | one a connection |
 
 use std::io::{BufRead, Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::account;
 use crate::format::cause::Cause;
 use crate::format::control::RelayState;
 use crate::format::ids::{CameraId, CentreId, GrantId, Incident, RequestId};
@@ -236,7 +238,7 @@ pub struct Cut {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) request: Request,
-    /// Who: the peer's user id, as the kernel knows it.
+    /// Who: the peer's account, and who logged in behind it ([`account::of`]).
     pub(super) by: String,
     pub(super) reply: oneshot::Sender<Answer>,
 }
@@ -249,12 +251,13 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Binds the socket. A file left by a gateway that was killed is replaced,
-    /// one that a living gateway answers on is not.
+    /// Binds the socket, of this group where one is named. A file left by a gateway that was
+    /// killed is replaced, one that a living gateway answers on is not.
     ///
     /// # Errors
-    /// The directory is missing, another gateway listens, or something else is there.
-    pub fn bind(path: &Path) -> std::io::Result<Self> {
+    /// The directory is missing, another gateway listens, something else is there, or there is no
+    /// such group of which this process is.
+    pub fn bind(path: &Path, group: Option<&str>) -> std::io::Result<Self> {
         if let Ok(found) = std::fs::symlink_metadata(path) {
             let other = |cause: &str| Err(std::io::Error::other(cause.to_owned()));
             if !found.file_type().is_socket() {
@@ -274,6 +277,9 @@ impl Socket {
             Ok(()) | Err(_) => {}
         }
         let listener = UnixListener::bind(&fresh)?;
+        if let Some(group) = group {
+            give(&fresh, group)?;
+        }
         std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o660))?;
         std::fs::rename(&fresh, path)?;
         Ok(Self {
@@ -316,6 +322,36 @@ impl Socket {
     }
 }
 
+/// Makes it the group's.
+fn give(path: &Path, name: &str) -> std::io::Result<()> {
+    let other = |cause: String| std::io::Error::other(format!("socket_group {name:?}: {cause}"));
+    let group = account::group(name)
+        .ok_or_else(|| other(format!("there is no such group; groupadd --system {name}")))?;
+    std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| {
+        let add = format!("usermod -aG {name} and the daemon's user, then start it again");
+        other(format!("{error}; the daemon must be of that group: {add}"))
+    })
+}
+
+/// Whether members of the group can read the file.
+fn reads(group: u32, file: &Path) -> bool {
+    let found = std::fs::metadata(file);
+    found.is_ok_and(|found| found.gid() == group && found.mode() & 0o040 != 0)
+}
+
+/// Says in the log which of these files the socket's group can read: who cuts needs none of them.
+pub(super) fn warn_of_readers<'a>(name: &str, files: impl Iterator<Item = &'a Path>) {
+    let Some(group) = account::group(name) else {
+        return;
+    };
+    for file in files.filter(|file| reads(group, file)) {
+        tracing::warn!(
+            file = %file.display(),
+            "socket_group: members of {name} can read it; give the socket a group of its own"
+        );
+    }
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
         // Gone already is as good.
@@ -324,7 +360,8 @@ impl Drop for Socket {
 }
 
 async fn converse(mut stream: UnixStream, brain: mpsc::Sender<Asked>) -> std::io::Result<()> {
-    let by = format!("uid {}", stream.peer_cred()?.uid());
+    let peer = stream.peer_cred()?;
+    let by = account::of(peer.pid(), peer.uid());
     let (read, mut write) = stream.split();
     let mut read = BufReader::new(read);
     loop {
@@ -382,4 +419,39 @@ pub fn ask(path: &Path, request: &Request) -> std::io::Result<Answer> {
     let mut read = std::io::BufReader::new(stream.take(ANSWER_LIMIT));
     read.read_until(b'\n', &mut line)?;
     Ok(serde_json::from_slice(&line)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_its_groups_which_reads_nothing_else() {
+        let directory = std::env::temp_dir().join(format!("fanal-socket-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir(&directory).unwrap();
+        let path = directory.join("gateway.sock");
+        let own = rustix::process::getegid().as_raw();
+        // Another group, where this user may give files away; else the one it has.
+        let other = if rustix::process::geteuid().is_root() {
+            own + 1
+        } else {
+            own
+        };
+        for (group, wanted) in [(None, own), (Some(other.to_string()), other)] {
+            let socket = Socket::bind(&path, group.as_deref()).unwrap();
+            let found = std::fs::metadata(&path).unwrap();
+            assert_eq!((found.gid(), found.mode() & 0o777), (wanted, 0o660));
+            drop(socket);
+        }
+        let refused = Socket::bind(&path, Some("fanal-no-such-group")).unwrap_err();
+        assert!(refused.to_string().contains("groupadd"), "{refused}");
+        let key = directory.join("key");
+        std::fs::write(&key, "").unwrap();
+        for (mode, readable) in [(0o640, true), (0o600, false)] {
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(reads(own, &key), readable);
+            assert!(!reads(own + 1, &key));
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }

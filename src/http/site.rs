@@ -1,5 +1,6 @@
-//! By which name a server is called, and from which page: what a server with a page
-//! checks of every call (DNS rebinding, cross-site writes, tokens in URLs).
+//! By which name a server is called, from which page, and for what: what a server with a page
+//! checks of every call (DNS rebinding, cross-site writes, tokens in URLs, and by Fetch Metadata
+//! what a browser would do with the answer).
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
@@ -35,6 +36,65 @@ pub fn check_origin(request: &Request, scheme: &str) -> Result<(), Problem> {
             "the page that sent this is not this server's own (Origin)",
         )),
     }
+}
+
+/// What a browser says of a call that a page's script makes and whose answer that script reads
+/// (<https://www.w3.org/TR/fetch-metadata/>).
+const CALLS: [(&str, &[&str]); 3] = [
+    ("sec-fetch-site", &["same-origin"]),
+    ("sec-fetch-mode", &["cors", "same-origin", "websocket"]),
+    ("sec-fetch-dest", &["empty", "websocket"]),
+];
+/// What a page's files are for: the page itself, or a part of it.
+const FILES: &[&str] = &["document", "script", "style", "image", "worker", "empty"];
+
+/// A call of the server's own page, whose answer a script reads: no browser may show it, run it
+/// or keep it as a worker. Programs that are no browsers do not say, and pass.
+///
+/// # Errors
+/// A browser says otherwise; 403.
+pub fn check_call(headers: &HeaderMap) -> Result<(), Problem> {
+    check_worker(headers)?;
+    for (name, allowed) in CALLS {
+        let name = header::HeaderName::from_static(name);
+        if !says(headers, &name, allowed) {
+            let detail = format!("a page's script calls this; a browser may not open it ({name})");
+            return Err(Problem::with_status(403, detail));
+        }
+    }
+    Ok(())
+}
+
+/// A file of the server's own page: opened by itself, from anywhere, or a part of that page; never
+/// framed, never a service worker.
+///
+/// # Errors
+/// A browser says otherwise; 403.
+pub fn check_file(headers: &HeaderMap) -> Result<(), Problem> {
+    check_worker(headers)?;
+    let name = header::HeaderName::from_static;
+    let is_file = says(headers, &name("sec-fetch-dest"), FILES);
+    let is_own = says(headers, &name("sec-fetch-dest"), &["document"])
+        || says(headers, &name("sec-fetch-site"), &["same-origin", "none"]);
+    if is_file && is_own {
+        return Ok(());
+    }
+    let detail = "this belongs to a page of its own, which is not shown within another";
+    Err(Problem::with_status(403, detail))
+}
+
+/// Nothing here is a service worker: one would answer for this origin from then on.
+fn check_worker(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key("service-worker") {
+        return Err(Problem::with_status(403, "there is no service worker here"));
+    }
+    Ok(())
+}
+
+/// Whether the header has one of these values, once; or is not there.
+fn says(headers: &HeaderMap, name: &header::HeaderName, allowed: &[&str]) -> bool {
+    !headers.contains_key(name)
+        || single(headers, name.clone()).is_some_and(|value| allowed.contains(&value))
 }
 
 /// No token in the URL: it ends up in logs and histories.
@@ -88,6 +148,91 @@ mod tests {
             assert_eq!(host_name(authority).as_deref(), Some(host));
         }
         assert_eq!(host_name(":80"), None);
+    }
+
+    /// As browsers say it: site, mode, dest.
+    fn fetched(site: &'static str, mode: &'static str, dest: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("sec-fetch-site", site),
+            ("sec-fetch-mode", mode),
+            ("sec-fetch-dest", dest),
+        ] {
+            headers.insert(name, header::HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn only_the_own_pages_scripts_call() {
+        assert!(check_call(&HeaderMap::new()).is_ok());
+        for (site, mode, dest) in [
+            ("same-origin", "cors", "empty"),
+            ("same-origin", "same-origin", "empty"),
+            ("same-origin", "websocket", "websocket"),
+            ("same-origin", "websocket", "empty"),
+        ] {
+            assert!(check_call(&fetched(site, mode, dest)).is_ok(), "{dest}");
+        }
+        for (site, mode, dest) in [
+            ("none", "navigate", "document"),
+            ("same-origin", "navigate", "document"),
+            ("same-origin", "navigate", "iframe"),
+            ("same-origin", "no-cors", "script"),
+            ("same-origin", "cors", "script"),
+            ("same-origin", "same-origin", "worker"),
+            ("same-origin", "same-origin", "sharedworker"),
+            ("same-origin", "same-origin", "serviceworker"),
+            ("same-origin", "no-cors", "image"),
+            ("same-origin", "no-cors", "empty"),
+            ("same-origin", "no-cors", "object"),
+            ("same-origin", "no-cors", "style"),
+            ("same-origin", "cors", "xslt"),
+            ("cross-site", "cors", "empty"),
+            ("same-site", "cors", "empty"),
+            ("none", "cors", "empty"),
+            ("same-origin", "a new mode", "empty"),
+        ] {
+            let refused = check_call(&fetched(site, mode, dest)).unwrap_err();
+            assert_eq!(refused.status(), 403, "{site} {mode} {dest}");
+        }
+        let mut worker = HeaderMap::new();
+        worker.insert("service-worker", header::HeaderValue::from_static("script"));
+        assert!(check_call(&worker).is_err() && check_file(&worker).is_err());
+        let mut twice = fetched("same-origin", "cors", "empty");
+        twice.append("sec-fetch-dest", header::HeaderValue::from_static("empty"));
+        assert!(check_call(&twice).is_err());
+    }
+
+    #[test]
+    fn a_page_is_opened_from_anywhere_and_framed_nowhere() {
+        assert!(check_file(&HeaderMap::new()).is_ok());
+        for (site, mode, dest) in [
+            ("none", "navigate", "document"),
+            ("cross-site", "navigate", "document"),
+            ("same-origin", "cors", "script"),
+            ("same-origin", "no-cors", "style"),
+            ("same-origin", "no-cors", "image"),
+            ("none", "no-cors", "image"),
+            ("same-origin", "same-origin", "worker"),
+        ] {
+            assert!(check_file(&fetched(site, mode, dest)).is_ok(), "{dest}");
+        }
+        for (site, mode, dest) in [
+            ("cross-site", "navigate", "iframe"),
+            ("same-origin", "navigate", "iframe"),
+            ("cross-site", "navigate", "object"),
+            ("same-origin", "navigate", "embed"),
+            ("cross-site", "no-cors", "script"),
+            ("same-site", "cors", "script"),
+            ("same-origin", "same-origin", "serviceworker"),
+            ("same-origin", "same-origin", "sharedworker"),
+        ] {
+            assert!(
+                check_file(&fetched(site, mode, dest)).is_err(),
+                "{site} {dest}"
+            );
+        }
     }
 
     #[test]

@@ -144,17 +144,28 @@ pub fn check_announced(
 /// When the agreement stops being in force after `now` (its last day's end or
 /// the end of its hours), or `None` if it is not in force now.
 pub fn in_force_until(agreement: &Agreement, now: Wall) -> Option<Wall> {
+    days_and_hours_until(agreement.from, agreement.until, &agreement.hours, now)
+}
+
+/// The same of an agreement that was announced; also `None` where its dates can't be read.
+pub fn announced_until(agreement: &AgreementInfo, now: Wall) -> Option<Wall> {
+    let (from, until) = (agreement.from.parse().ok()?, agreement.until.parse().ok()?);
+    let hours = &agreement.hours[..agreement.hours.len().min(WINDOWS)];
+    days_and_hours_until(from, until, hours, now)
+}
+
+fn days_and_hours_until(from: Date, until: Date, hours: &[Hours], now: Wall) -> Option<Wall> {
     // The bundled data always knows it; without it nothing is in force.
     let paris = TimeZone::get("Europe/Paris").ok()?;
-    let begins = wall(&paris, start_of(agreement.from)?)?;
-    let ends = wall(&paris, start_of(agreement.until.tomorrow().ok()?)?)?;
+    let begins = wall(&paris, start_of(from)?)?;
+    let ends = wall(&paris, start_of(until.tomorrow().ok()?)?)?;
     if now < begins || now >= ends {
         return None;
     }
-    if agreement.hours.is_empty() {
+    if hours.is_empty() {
         return Some(ends);
     }
-    let until = hours_until(&agreement.hours, &paris, now)?;
+    let until = hours_until(hours, &paris, now)?;
     Some(until.map_or(ends, |until| until.min(ends)))
 }
 

@@ -76,6 +76,9 @@ pub struct Options {
     pub accept_clock: Option<String>,
     /// How long players wait for pictures, and how old those may be that they get.
     pub waits: viewing::Waits,
+    /// Whether the page signs in whoever's key is in its address (`#demo=…`): `fanal demo` alone.
+    /// On any other page a link would sign its reader in as somebody else.
+    pub demo_page: bool,
 }
 
 impl Default for Options {
@@ -84,6 +87,7 @@ impl Default for Options {
             clock: Clock::system(),
             accept_clock: None,
             waits: viewing::Waits::default(),
+            demo_page: false,
         }
     }
 }
@@ -134,7 +138,7 @@ impl Receiver {
     /// A file, directory or address that can't be used; the text names it.
     pub async fn bind(loaded: Loaded<settings::Receiver>, options: Options) -> Result<Self, Error> {
         let clock = options.clock.clone();
-        let waits = options.waits;
+        let (waits, demo_page) = (options.waits, options.demo_page);
         let core = Core::open(loaded, options).await?;
         let settings = core.settings;
         let (table_sender, table) =
@@ -188,6 +192,7 @@ impl Receiver {
             clock: clock.clone(),
             atlas: Arc::clone(&atlas),
             tls: console.is_tls(),
+            demo_page,
             addresses: addresses.clone(),
             frames: bound.runtime,
             token: api_token.clone(),

@@ -1,11 +1,11 @@
 //! The receiver's API from outside, with a gateway that the test plays.
 
 mod console;
-mod live;
+pub mod live;
 mod local;
 mod openapi;
 mod places;
-mod site;
+pub mod site;
 
 use std::time::Duration;
 

@@ -100,7 +100,7 @@ async fn somebody_approves_and_the_picture_comes() {
     assert_eq!(view["grant"], grant.to_string());
     Player::start(rtsp(&view, "cam-001")).pictures(2).await;
     assert_eq!(world.gateway_metrics.approvals_waiting.get(), 0);
-    let by = format!("uid {}", rustix::process::getuid().as_raw());
+    let by = fanal::account::own();
     assert_eq!(world.entries("gateway", "waiting").len(), 1);
     let entry = &world.entries("gateway", "grant")[0];
     assert_eq!(entry["approved_by"], by);
@@ -136,7 +136,7 @@ async fn somebody_refuses_and_nothing_was_ever_opened() {
     };
     assert_eq!(counted("commune_refused"), 1);
     assert_eq!(world.counters.borrow().camera("cam-001").set_up, 0);
-    let by = format!("uid {}", rustix::process::getuid().as_raw());
+    let by = fanal::account::own();
     let entry = &world.entries("gateway", "refused")[0];
     assert_eq!(entry["wait_ended"]["by"], by);
     assert_eq!(world.entries("receiver", "refused").len(), 1);

@@ -99,6 +99,15 @@ impl Browser {
         self.command("browsingContext.navigate", params).await;
     }
 
+    /// The same where the browser may refuse to show it.
+    pub async fn try_goto(&mut self, url: &str) {
+        let params = json!({ "context": self.context, "url": url, "wait": "complete" });
+        let shown = self
+            .connection
+            .call("browsingContext.navigate", params, PATIENCE);
+        let _ = shown.await;
+    }
+
     pub async fn reload(&mut self) {
         let params = json!({ "context": self.context, "wait": "complete" });
         self.command("browsingContext.reload", params).await;

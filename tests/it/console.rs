@@ -5,7 +5,7 @@ mod figures;
 mod finding;
 mod pictures;
 mod recorded;
-mod room;
+pub mod room;
 mod screens;
 mod sign;
 mod watch;

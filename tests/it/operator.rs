@@ -187,7 +187,13 @@ async fn answer(State(api): State<Api>, request: Request) -> Response {
     match (parts.method.as_str(), path.as_str()) {
         ("POST", "/api/v1/requests") => (StatusCode::CREATED, grant(&api)).into_response(),
         ("GET", "/api/v1/communes") => axum::Json(json!([
-            {"commune": "berre-l-etang", "online": true, "contact": "04 42 00 00 00"}
+            {
+                "commune": "berre-l-etang", "online": true, "contact": "04 42 00 00 00",
+                "agreement": {
+                    "reference": "C", "from": "2020-01-01", "until": "2099-12-31", "grounds": [],
+                    "max_duration": 3_600, "max_total": 7_200, "max_relays": 4,
+                },
+            }
         ]))
         .into_response(),
         ("GET", "/api/v1/grants") => axum::Json(json!([grant(&api).0])).into_response(),
@@ -270,9 +276,10 @@ async fn a_clock_apart_is_warned_about_and_not_followed() {
 async fn hold_renews_before_the_end_and_releases_when_stopped() {
     let mut centre = Centre::start("hold", false, |api| api.seconds_left = 0.3).await;
     let args: Vec<&str> = ASK.iter().copied().chain(["--hold"]).collect();
-    let mut child = centre.spawn(&args);
+    let child = centre.spawn(&args);
     let first = centre.next().await.request.unwrap();
     assert_eq!(first.renews, None);
+    assert_eq!(centre.next().await.path, "/api/v1/communes");
     for _ in 0..2 {
         let renewal = centre.next().await.request.unwrap();
         assert_eq!(renewal.renews.unwrap().to_string(), GRANT);
@@ -289,7 +296,19 @@ async fn hold_renews_before_the_end_and_releases_when_stopped() {
             break;
         }
     }
-    assert!(child.wait().await.unwrap().success());
+    let output = child.wait_with_output().await.unwrap();
+    assert!(output.status.success());
+    // Said beforehand: until when, and what ends it then.
+    let grant: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(grant["renewable"]["by"], "max_total", "{grant}");
+    let until = grant["renewable"]["until"].as_str().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    let told = told.lines().find(|line| line.contains("holding")).unwrap();
+    assert!(told.contains(until) && told.contains("max_total"), "{told}");
+    assert!(
+        told.contains("1 h 59 min") || told.contains("2 h 00 min"),
+        "{told}"
+    );
 }
 
 #[tokio::test]

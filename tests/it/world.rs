@@ -59,6 +59,8 @@ pub struct Plan {
     pub receiver_clock: Clock,
     /// How long players wait, and how old pictures may be.
     pub waits: Waits,
+    /// Whether operators sign in at the page by its address, as at the demo's.
+    pub demo_page: bool,
 }
 
 impl Default for Plan {
@@ -75,6 +77,7 @@ impl Default for Plan {
             gateway_clock: Clock::system(),
             receiver_clock: Clock::system(),
             waits: Waits::default(),
+            demo_page: true,
         }
     }
 }
@@ -523,6 +526,7 @@ async fn run_receiver(
         clock: plan.receiver_clock.clone(),
         accept_clock: None,
         waits: plan.waits,
+        demo_page: plan.demo_page,
     };
     let receiver = Receiver::bind(loaded, options).await.unwrap();
     let (addresses, metrics) = (receiver.local_addrs().clone(), receiver.metrics());

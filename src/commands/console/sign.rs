@@ -6,22 +6,22 @@
 //! | `POST token` | `{token, expires}` (seconds since the epoch) |
 //! | `POST requests` with the claims but `jti`, `iat`, `centre` | `{request}`, the statement |
 //!
-//! All need the header `x-fanal-session`. `iat` is the centre's time, so that a workstation a
+//! All need the [session](super::session)'s secret. `iat` is the centre's time, so that a workstation a
 //! minute off still works; at most [`CLOCK_LIMIT`] off its own, so that a receiver can't have
 //! statements signed for another day.
 
-use std::sync::Arc;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use super::session::Session;
 use super::{Console, Shared, words};
 use crate::clock::{Boot, Clock, Wall};
 use crate::commands::client::{self, Client};
@@ -31,39 +31,11 @@ use crate::format::statement::{REQUEST_TYPE, RequestClaims, STATEMENT_LIMIT, TOK
 use crate::format::text;
 use crate::http::Problem;
 use crate::reason::{Reason, Refusal};
-use crate::secret::Secret;
 
 /// How far the centre's clock may be from this machine's and still be followed.
 const CLOCK_LIMIT: Duration = Duration::from_secs(300);
 /// How long a measured offset of the centre's clock is good for.
 const CLOCK_FRESH: Duration = Duration::from_secs(60);
-/// The header that carries the session's secret.
-const SESSION: &str = "x-fanal-session";
-
-/// A call with the session's secret.
-pub(super) struct Session;
-
-impl FromRequestParts<Arc<Console>> for Session {
-    type Rejection = Problem;
-
-    async fn from_request_parts(
-        parts: &mut Parts,
-        console: &Arc<Console>,
-    ) -> Result<Self, Problem> {
-        let mut values = parts.headers.get_all(SESSION).iter();
-        let given = match (values.next(), values.next()) {
-            (Some(value), None) => value.to_str().ok(),
-            _ => None,
-        };
-        if given.is_some_and(|given| Secret::new(given) == console.secret) {
-            return Ok(Self);
-        }
-        let detail =
-            "this page has not the session's secret; open the address that fanal console printed";
-        Err(Refusal::new(Reason::TokenInvalid, detail).into())
-    }
-}
-
 /// How far the centre's clock is ahead of this machine's, as last measured.
 #[derive(Debug, Default)]
 pub(super) struct CentreClock(Mutex<Option<(Boot, i64)>>);
@@ -107,6 +79,23 @@ impl Console {
             self.note(&words::away(self.french, self.client.now(), &cause));
         }
         Refusal::new(Reason::CentreUnreachable, cause).into()
+    }
+
+    /// The receiver gave an answer that the API has not: told in the log, seldom, and to the page.
+    pub(super) fn odd(&self, cause: &str) -> Problem {
+        let origin = self.client.origin();
+        let detail = text::shown(
+            &format!(
+                "{origin} answered with {cause}, which is never shown to the page: is it fanal's API, or has somebody taken the receiver over?"
+            ),
+            512,
+        );
+        let now = Clock::system().now().boot;
+        let mut told = self.odd.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(unsaid) = told.may_say((), now) {
+            tracing::warn!(unsaid, "{detail}");
+        }
+        Refusal::new(Reason::ProtocolError, detail).into()
     }
 
     /// The receiver gave one.

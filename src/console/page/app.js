@@ -35,10 +35,12 @@ const store = new Store({
 });
 followSettings(store);
 
+/** @type {Api} */
+const api = new Api(() => clock.now());
 const clock = new Clock(
-  async () => (await answerOf(await fetchOf(`${location.origin}/api/v1/time`, { timeout: 5_000 }))).unix_ms,
+  async () => (await answerOf(await fetchOf(api.url("time"), { headers: api.headers({}), timeout: 5_000 }))).unix_ms,
 );
-const ctx = { store, api: new Api(() => clock.now()), clock, shortcuts: new Shortcuts() };
+const ctx = { store, api, clock, shortcuts: new Shortcuts() };
 const fragment = readFragment(location.hash);
 
 const shell = h("div", { id: "shell" });
@@ -53,10 +55,11 @@ async function start() {
     sessionStorage.setItem(SESSION, fragment.session);
     history.replaceState(null, "", location.pathname + withoutSession(location.hash));
   }
-  const settings = await centre();
-  store.set("console", settings);
-  await clock.start();
+  api.session = sessionStorage.getItem(SESSION);
   try {
+    const settings = await centre();
+    store.set("console", settings);
+    await clock.start();
     const signer = await ownSigner(settings);
     if (signer !== null) signedIn(signer);
     else showSignIn(settings);
@@ -68,12 +71,14 @@ async function start() {
 /**
  * The receiver's settings for the page; asked for until it answers.
  * @returns {Promise<ConsoleSettings>}
+ * @throws {Error} where `fanal console` serves the page, and its secret is missing or another's
  */
 async function centre() {
   for (let attempt = 0; ; attempt += 1) {
     try {
       return await ctx.api.get("console");
     } catch (error) {
+      if (error instanceof Problem && error.reason === "token_invalid") throw new Error(t("desk.sign.no_session"));
       card(
         h("h1", { text: "fanal" }),
         h("p", { role: "alert", "data-testid": "no-centre", text: problemSentence(error) }),
@@ -93,11 +98,12 @@ async function centre() {
 async function ownSigner(settings) {
   if (globalThis.crypto?.subtle === undefined && settings.mode !== "local") throw new Error(t("desk.sign.insecure"));
   if (settings.mode === "local") {
-    const secret = sessionStorage.getItem(SESSION);
-    if (secret === null) throw new Error(t("desk.sign.no_session"));
-    return LocalSigner.open(secret);
+    if (api.session === null) throw new Error(t("desk.sign.no_session"));
+    return LocalSigner.open(api.session);
   }
-  if (fragment.demo !== null) return demoSigner(fragment.demo, () => clock.now(), settings.centre);
+  // On any other page a link would sign its reader in as somebody else.
+  if (settings.mode === "demo" && fragment.demo !== null)
+    return demoSigner(fragment.demo, () => clock.now(), settings.centre);
   return null;
 }
 

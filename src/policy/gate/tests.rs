@@ -143,6 +143,7 @@ fn settings() -> Gateway {
         state_dir: "/nonexistent".into(),
         metrics: "127.0.0.1:0".parse().unwrap(),
         socket: "/nonexistent/s".into(),
+        socket_group: None,
         tls: tls(),
         agreements: vec![agreement(0), agreement(1)],
         uplink: Uplink {

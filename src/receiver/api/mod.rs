@@ -66,6 +66,8 @@ pub struct Options {
     pub atlas: Arc<Atlas>,
     /// Whether the API itself is behind TLS.
     pub tls: bool,
+    /// As [`super::Options::demo_page`].
+    pub demo_page: bool,
     /// Where the receiver listens.
     pub addresses: Addresses,
     /// The frames thread, where pictures are sent.
@@ -157,7 +159,8 @@ async fn time(State(api): Shared) -> axum::Json<Time> {
 /// What the page needs to know before anybody has signed in.
 #[derive(Serialize)]
 struct Console {
-    /// Who serves the page: here the receiver; `local` where `fanal console` does.
+    /// Who serves the page: `receiver`; `demo`, where an operator's key may be in the address;
+    /// `local` where `fanal console` does.
     mode: &'static str,
     centre: String,
     name: String,
@@ -175,7 +178,11 @@ struct Console {
 async fn console(State(api): Shared) -> axum::Json<Console> {
     let settings = &api.options.control.shared().settings;
     axum::Json(Console {
-        mode: "receiver",
+        mode: if api.options.demo_page {
+            "demo"
+        } else {
+            "receiver"
+        },
         centre: settings.centre.to_string(),
         name: settings.name.clone(),
         version: env!("CARGO_PKG_VERSION"),

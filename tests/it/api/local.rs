@@ -1,95 +1,17 @@
 //! `fanal console`: the page on the operator's own machine, against a real receiver.
 
-use std::net::SocketAddr;
-use std::process::Stdio;
-
 use fanal::format::control::ToGateway;
 use fanal::format::ids::GrantId;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 
 use super::live::{Socket, subscribe};
-use super::site::{Answer, Events, Operator, Site, call, camera, configuration, unit, within};
+use super::site::{Events, Operator, Site, call, camera, configuration, unit};
+use crate::workstation::Workstation;
 
-/// `fanal console` in a process of its own.
-struct Local {
-    address: SocketAddr,
-    secret: String,
-    terminal: Lines<BufReader<ChildStdout>>,
-    _process: Child,
-}
-
-impl Local {
-    async fn start(site: &Site, operator: &Operator, lang: &str) -> Self {
-        site.put("operator.pem", operator.certificate.as_bytes());
-        site.put("operator.key", operator.key.expose().as_bytes());
-        let mut process = Command::new(env!("CARGO_BIN_EXE_fanal"))
-            .arg("console")
-            .arg("--receiver")
-            .arg(format!("http://{}", site.addresses.console))
-            .arg("--key")
-            .arg(site.path("operator.key"))
-            .arg("--cert")
-            .arg(site.path("operator.pem"))
-            .args(["--listen", "127.0.0.1:0", "--lang", lang])
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let stdout = process.stdout.take().unwrap();
-        let mut terminal = BufReader::new(stdout).lines();
-        let url = loop {
-            let line = within("the address", terminal.next_line()).await.unwrap();
-            let line = line.expect("fanal console ended").trim().to_owned();
-            if line.starts_with("http://") {
-                break line;
-            }
-        };
-        let (address, secret) = url.split_once("/#session=").unwrap();
-        Self {
-            address: address.trim_start_matches("http://").parse().unwrap(),
-            secret: secret.to_owned(),
-            terminal,
-            _process: process,
-        }
-    }
-
-    /// Lines of the terminal up to one that holds this.
-    async fn told(&mut self, wanted: &str) -> String {
-        let mut told = String::new();
-        loop {
-            let line = within(wanted, self.terminal.next_line()).await.unwrap();
-            let line = line.unwrap_or_else(|| panic!("no {wanted:?} in {told}"));
-            told.push_str(&line);
-            told.push('\n');
-            if line.contains(wanted) {
-                return told;
-            }
-        }
-    }
-
-    async fn local(&self, method: &str, path: &str, body: &str) -> Answer {
-        let session = [("x-fanal-session", self.secret.as_str())];
-        call(
-            self.address,
-            method,
-            &format!("/local/v1{path}"),
-            &session,
-            body,
-        )
-        .await
-    }
-
-    async fn token(&self) -> String {
-        let answer = self.local("POST", "/token", "").await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json["token"].as_str().unwrap().to_owned()
-    }
-
-    async fn get(&self, path: &str, token: &str) -> Answer {
-        let bearer = [("authorization", &*format!("Bearer {token}"))];
-        call(self.address, "GET", &format!("/api/v1{path}"), &bearer, "").await
-    }
+async fn start(site: &Site, operator: &Operator, lang: &str) -> Workstation {
+    site.put("operator.pem", operator.certificate.as_bytes());
+    site.put("operator.key", operator.key.expose().as_bytes());
+    let (key, cert) = (site.path("operator.key"), site.path("operator.pem"));
+    Workstation::start(site.addresses.console, &key, &cert, lang).await
 }
 
 fn asked() -> serde_json::Value {
@@ -104,16 +26,14 @@ async fn from_the_page_to_pictures_by_the_operators_own_machine() {
     let site = Site::start().await;
     let mut gateway = site.gateway().await;
     let operator = site.operator("13-4567", "CORG 13");
-    let mut local = Local::start(&site, &operator, "fr").await;
+    let mut local = start(&site, &operator, "fr").await;
 
     let page = call(local.address, "GET", "/", &[], "").await;
     assert!(
         page.head
             .contains("content-security-policy: default-src 'none'")
     );
-    let settings = call(local.address, "GET", "/api/v1/console", &[], "")
-        .await
-        .json;
+    let settings = local.call("GET", "/api/v1/console", &[], "").await.json;
     assert_eq!(
         (&settings["mode"], &settings["centre"]),
         (&"local".into(), &"corg-13".into())
@@ -130,7 +50,7 @@ async fn from_the_page_to_pictures_by_the_operators_own_machine() {
     assert_eq!(cameras.json[0]["camera"], "port");
 
     // Events come as they happen, not once the stream ends.
-    let mut events = Events::listen_at(local.address, &token).await;
+    let mut events = Events::listen_at(local.address, &token, &[local.session()]).await;
     let signed = local.local("POST", "/requests", &asked().to_string()).await;
     assert_eq!(signed.status, 200, "{signed:?}");
     let told = local.told("présents : Maire").await;
@@ -152,13 +72,7 @@ async fn from_the_page_to_pictures_by_the_operators_own_machine() {
     let id = GrantId(uuid::Uuid::now_v7());
     let claims = site.claims(&["port"]);
     let (answer, (_, relays)) = tokio::join!(
-        call(
-            local.address,
-            "POST",
-            "/api/v1/requests",
-            &headers,
-            &request
-        ),
+        local.call("POST", "/api/v1/requests", &headers, &request),
         gateway.grant(id, &claims)
     );
     assert_eq!(answer.status, 201, "{answer:?}");
@@ -167,7 +81,7 @@ async fn from_the_page_to_pictures_by_the_operators_own_machine() {
     let relay = relays[&camera("port")];
     let sender = gateway.relay(&camera("port"), relay);
     gateway.push(&sender, 1, &configuration(640));
-    let mut socket = Socket::open_at(local.address, Some("fanal.v1"), Some(&origin))
+    let mut socket = Socket::open_at(local.address, Some(&local.protocols()), Some(&origin))
         .await
         .unwrap();
     socket.say(serde_json::json!({ "token": token })).await;
@@ -191,7 +105,7 @@ async fn from_the_page_to_pictures_by_the_operators_own_machine() {
 async fn nobody_else_makes_the_key_sign() {
     let site = Site::start().await;
     let operator = site.operator("4711", "CORG 13");
-    let local = Local::start(&site, &operator, "en").await;
+    let local = start(&site, &operator, "en").await;
     let body = asked().to_string();
     let wrong = "x".repeat(local.secret.len());
     for (method, path) in [
@@ -228,12 +142,12 @@ async fn nobody_else_makes_the_key_sign() {
         }
     }
     let other = Some("http://evil.example");
-    let refused = Socket::open_at(local.address, Some("fanal.v1"), other).await;
+    let refused = Socket::open_at(local.address, Some(&local.protocols()), other).await;
     assert_eq!(refused.err(), Some(403));
-    // Without a token a call that is passed on gets what the receiver gives strangers.
-    let answer = call(local.address, "GET", "/api/v1/cameras", &[], "").await;
+    // With the secret and without a token a call gets what the receiver gives strangers.
+    let answer = local.call("GET", "/api/v1/cameras", &[], "").await;
     assert_eq!(answer.problem(), (401, "token_invalid"));
-    let answer = call(local.address, "GET", "/api/v1/cameras?token=x", &[], "").await;
+    let answer = local.call("GET", "/api/v1/cameras?token=x", &[], "").await;
     assert_eq!(answer.problem(), (401, "token_invalid"));
 }
 
@@ -241,7 +155,7 @@ async fn nobody_else_makes_the_key_sign() {
 async fn what_is_not_a_request_is_not_signed() {
     let site = Site::start().await;
     let operator = site.operator("4711", "CORG 13");
-    let local = Local::start(&site, &operator, "en").await;
+    let local = start(&site, &operator, "en").await;
     let with = |name: &str, value: serde_json::Value| {
         let mut asked = asked();
         asked[name] = value;
@@ -270,7 +184,7 @@ async fn what_is_not_a_request_is_not_signed() {
 async fn a_receiver_that_goes_is_told_and_found_again() {
     let mut site = Site::start().await;
     let operator = site.operator("4711", "CORG 13");
-    let mut local = Local::start(&site, &operator, "fr").await;
+    let mut local = start(&site, &operator, "fr").await;
     let token = local.token().await;
     assert_eq!(local.get("/communes", &token).await.status, 200);
     site.stop().await;
@@ -293,11 +207,11 @@ async fn the_centres_clock_counts_unless_it_is_far_off() {
     let site = Site::start().await;
     let operator = site.operator("4711", "CORG 13");
     site.clock.advance(std::time::Duration::from_secs(120));
-    let local = Local::start(&site, &operator, "en").await;
+    let local = start(&site, &operator, "en").await;
     let token = local.token().await;
     assert_eq!(local.get("/communes", &token).await.status, 200);
     site.clock.advance(std::time::Duration::from_secs(600));
-    let local = Local::start(&site, &operator, "en").await;
+    let local = start(&site, &operator, "en").await;
     for path in ["/token", "/requests"] {
         let answer = local.local("POST", path, &asked().to_string()).await;
         assert_eq!(answer.problem(), (503, "clock_wrong"));

@@ -364,6 +364,7 @@ async fn run(directory: &Directory, clock: &Clock) -> (Running, Addresses, Contr
         clock: clock.clone(),
         accept_clock: None,
         waits: fanal::receiver::viewing::Waits::default(),
+        demo_page: false,
     };
     let receiver = Receiver::bind(loaded, options).await.unwrap();
     let (addresses, control) = (receiver.local_addrs().clone(), receiver.control());
@@ -720,14 +721,18 @@ pub struct Events {
 
 impl Events {
     pub async fn listen(site: &Site, token: &str) -> Self {
-        Self::listen_at(site.addresses.console, token).await
+        Self::listen_at(site.addresses.console, token, &[]).await
     }
 
-    pub async fn listen_at(address: SocketAddr, token: &str) -> Self {
+    pub async fn listen_at(address: SocketAddr, token: &str, more: &[(&str, &str)]) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!(
-            "GET /api/v1/events HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n"
+        let mut request = format!(
+            "GET /api/v1/events HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n"
         );
+        for (name, value) in more {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut events = Self {
             stream,

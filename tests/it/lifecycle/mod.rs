@@ -116,7 +116,7 @@ async fn a_cut_over_the_socket_ends_and_holds_until_it_is_allowed() {
         panic!("not allowed");
     };
     world.watch("cam-001").await;
-    let by = format!("\"by\":\"uid {}\"", rustix::process::getuid().as_raw());
+    let by = format!("\"by\":\"{}\"", fanal::account::own());
     assert!(
         world.journal("cut")[0].contains(&by),
         "who cut is written down"

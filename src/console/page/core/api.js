@@ -93,6 +93,8 @@ export class Api {
   #token = null;
   /** @type {Promise<Token>|null} */
   #pending = null;
+  /** The session's secret, where `fanal console` serves the page. @type {string|null} */
+  session = null;
 
   /** @param {() => number} clock the centre's time in ms */
   constructor(clock) {
@@ -146,6 +148,19 @@ export class Api {
     return `${this.base}/api/v1/${path.replace(/^\//, "")}`;
   }
 
+  /**
+   * The headers of a call.
+   * @param {Record<string, string>} more
+   */
+  headers(more) {
+    return this.session === null ? more : { ...more, "x-fanal-session": this.session };
+  }
+
+  /** The subprotocols of `live`: a page can give a WebSocket no header. */
+  get protocols() {
+    return this.session === null ? ["fanal.v1"] : ["fanal.v1", `fanal.session.${this.session}`];
+  }
+
   /** A bearer token that is good for a minute at least. */
   async token() {
     return (await this.tokenAndEnd()).token;
@@ -180,6 +195,6 @@ export class Api {
     if (type !== undefined) headers["content-type"] = type;
     // Before anybody has signed in, only calls that need no token are made.
     if (this.#signer !== null) headers.authorization = `Bearer ${await this.token()}`;
-    return answerOf(await fetchOf(this.url(path), { method, headers, body }));
+    return answerOf(await fetchOf(this.url(path), { method, headers: this.headers(headers), body }));
   }
 }

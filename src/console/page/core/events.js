@@ -116,7 +116,7 @@ export class Events {
       cancel.abort();
     }, left);
     try {
-      const headers = { accept: "text/event-stream", authorization: `Bearer ${token}` };
+      const headers = this.#api.headers({ accept: "text/event-stream", authorization: `Bearer ${token}` });
       const response = await fetch(this.#api.url("events"), {
         headers,
         signal,

@@ -1,5 +1,5 @@
-// The address's fragment: what a dispatch tool or `fanal console` asks of the page. A fragment never
-// leaves the browser.
+// The address's fragment: what a dispatch tool, `fanal console` or `fanal demo` asks of the page. A
+// fragment never leaves the browser.
 
 import { fromBase64 } from "/page/core/encoding.js";
 

@@ -97,7 +97,7 @@ export class TileCache {
     this.#calls += 1;
     try {
       const answer = await fetchOf(api.url(`tiles/${name}`), {
-        headers: { authorization: `Bearer ${await api.token()}` },
+        headers: api.headers({ authorization: `Bearer ${await api.token()}` }),
       });
       if (answer.ok) tile.image = await createImageBitmap(await answer.blob());
       else if (answer.status !== 404) this.#failed(name);

@@ -171,8 +171,9 @@ export class Live {
     const connection = this.#connection;
     try {
       const token = await this.#ctx.api.token();
+      const { protocols } = this.#ctx.api;
       if (connection === this.#connection && this.#state === "opening")
-        this.#post({ type: "open", url: `${this.#ctx.api.base.replace(/^http/, "ws")}/api/v1/live`, token });
+        this.#post({ type: "open", url: this.#ctx.api.url("live").replace(/^http/, "ws"), protocols, token });
     } catch {
       if (connection === this.#connection) this.#closed();
     }

@@ -295,10 +295,10 @@ function send(message) {
     connection.socket.send(JSON.stringify(message));
 }
 
-/** @param {{url: string, token: string}} order */
-function open({ url, token }) {
+/** @param {{url: string, protocols: string[], token: string}} order */
+function open({ url, protocols, token }) {
   close();
-  const socket = new WebSocket(url, "fanal.v1");
+  const socket = new WebSocket(url, protocols);
   socket.binaryType = "arraybuffer";
   /** @type {Connection} */
   const opened = {
