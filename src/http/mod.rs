@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::connect;
 use crate::pki;
 
 pub use problem::Problem;
@@ -46,7 +47,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub struct Limits {
     /// Connections at once; further ones wait in the listen queue.
     pub connections: usize,
-    /// Connections at once from one address that is not loopback; further ones are closed.
+    /// Connections at once from one address (of IPv6: its /64 network) that is not loopback;
+    /// further ones are closed.
     pub per_address: usize,
     /// For the TLS handshake, and for each request's head; so also how long a
     /// connection may stay idle between two requests.
@@ -149,12 +151,13 @@ impl Place {
         limit: usize,
         permit: OwnedSemaphorePermit,
     ) -> Option<Self> {
+        let address = connect::place(address);
         let mut held = places.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(address).or_default();
-        if *count >= limit && !address.is_loopback() {
+        let count = held.get(&address).copied().unwrap_or(0);
+        if count >= limit && !address.is_loopback() {
             return None;
         }
-        *count += 1;
+        held.insert(address, count + 1);
         drop(held);
         Some(Self {
             address,

@@ -141,13 +141,19 @@ pub fn check_announced(
     Err(furthest.map_or_else(|| Reason::NoAgreement.into(), |(_, refusal)| refusal))
 }
 
+/// When the agreement is over: the end of its last day.
+pub fn ends(agreement: &Agreement) -> Option<Wall> {
+    let paris = TimeZone::get("Europe/Paris").ok()?;
+    wall(&paris, start_of(agreement.until.tomorrow().ok()?)?)
+}
+
 /// When the agreement stops being in force after `now` (its last day's end or
 /// the end of its hours), or `None` if it is not in force now.
 pub fn in_force_until(agreement: &Agreement, now: Wall) -> Option<Wall> {
     // The bundled data always knows it; without it nothing is in force.
     let paris = TimeZone::get("Europe/Paris").ok()?;
     let begins = wall(&paris, start_of(agreement.from)?)?;
-    let ends = wall(&paris, start_of(agreement.until.tomorrow().ok()?)?)?;
+    let ends = ends(agreement)?;
     if now < begins || now >= ends {
         return None;
     }

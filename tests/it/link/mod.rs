@@ -231,7 +231,7 @@ async fn a_gateway_refuses_a_server_of_another_name_or_authority(over: Transport
     let stranger = Trial::new(world.now).unwrap();
     world.write("link-ca.pem", stranger.link_authority());
     let mut tls = world.tls(COMMUNE);
-    tls.revoked = None;
+    tls.revoked = Vec::new();
     let client = world.client_of(&tls, CENTRE);
     let error = within(client.connect(over, address)).await.unwrap_err();
     assert!(error.contains("UnknownIssuer"), "{error}");
