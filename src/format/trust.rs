@@ -51,7 +51,7 @@ pub struct RevocationList {
     pub next_update: Option<Wall>,
     /// SHA-256 of its DER.
     pub hash: Sha256,
-    /// The list itself, PEM; where its issuer stands below the authority, the certificates
+    /// The list itself, PEM; where its issuer is below the authority, the certificates
     /// that lead there before it.
     pub pem: String,
 }
@@ -387,7 +387,7 @@ impl Anchors {
         }
         let Some(key) = key else {
             return Err(Unfit::Foreign(format!(
-                "the revocation list of {authority} is not signed by this authority; where its issuer stands below the authority, put the issuer's certificate beside the list"
+                "the revocation list of {authority} is not signed by this authority; where its issuer is below the authority, put the issuer's certificate beside the list"
             )));
         };
         if list

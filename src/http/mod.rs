@@ -328,3 +328,26 @@ pub fn tls_config(
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_ipv6_has_the_share_of_one_address() {
+        let (places, permits) = (Places::default(), Arc::new(Semaphore::new(100)));
+        let take = |text: &str| {
+            let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
+            Place::take(text.parse().unwrap(), &places, 2, permit)
+        };
+        let held = [take("2001:db8::1"), take("2001:db8::2")];
+        assert!(held.iter().all(Option::is_some));
+        assert!(take("2001:db8::3").is_none());
+        assert!(take("2001:db8:0:1::1").is_some());
+        // Behind a tunnel all have this one.
+        let local: Vec<_> = (0..10).map(|_| take("::1")).collect();
+        assert!(local.iter().all(Option::is_some));
+        drop((held, local));
+        assert!(places.lock().unwrap().is_empty());
+    }
+}

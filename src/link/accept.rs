@@ -224,7 +224,8 @@ impl Acceptor {
             return None;
         }
         let Some(handshake) = self.udp_handshakes.admit(address) else {
-            incoming.refuse();
+            // It sends its first packet again: many behind one address come in by turns.
+            incoming.ignore();
             return None;
         };
         Some((incoming, handshake))

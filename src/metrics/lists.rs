@@ -13,7 +13,7 @@ use crate::pki::{Error, InForce};
 pub struct Lists(Mutex<Vec<InForce>>);
 
 impl Lists {
-    /// Takes what was read; where that failed, whoever needs it says so, and what was known
+    /// Takes what was read; where that failed, its users say so, and what was known
     /// stays. Says in the log which files are older than lists seen before.
     pub(super) fn take(
         &self,

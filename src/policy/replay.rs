@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(used.len(), 1);
     }
 
-    /// Whoever sets the clock forward and back must not make used requests good again.
+    /// An attacker who sets the clock forward and back must not make used requests good again.
     #[test]
     fn a_clock_that_goes_forward_and_back_makes_nothing_usable_again() {
         let hour = Duration::from_secs(3_600);

@@ -107,7 +107,7 @@ mod tests {
         assert!(!attempts.is_blocked(address, "b", START));
         let other = IpAddr::from([10, 0, 0, 2]);
         assert!(!attempts.is_blocked(other, "a", START));
-        // Whoever has one IPv6 address has its whole network.
+        // A host with one IPv6 address has its whole network.
         let v6 = |text: &str| text.parse::<IpAddr>().unwrap();
         for host in 0..ATTEMPTS_LIMIT {
             attempts.failed(v6(&format!("2001:db8::{host}")), "a", START);

@@ -153,6 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let shortest = limits
             .request_timeout
             .min(limits.session_timeout)
+            .min(limits.guest_timeout)
             .min(limits.stall_timeout);
         let mut tick = interval((shortest / 4).clamp(Duration::from_millis(10), TICK));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -551,7 +552,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let idle = self
             .idle_since
             .map(|since| now.saturating_duration_since(since));
-        if idle.is_some_and(|idle| idle >= self.shared.limits.session_timeout) {
+        if idle.is_some_and(|idle| idle >= self.shared.limits.guest_timeout) {
             return late("no picture was opened");
         }
         // Over TCP, taking the pictures is sign of life enough: not all players

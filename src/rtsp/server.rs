@@ -5,7 +5,7 @@
 //! | connections in all | [`Limits::connections`] | the oldest without a picture is closed, or the new one |
 //! | connections of an address | [`Limits::per_address`] | the same, among its own |
 //! | TLS handshake, first request, any request begun | [`Limits::request_timeout`] | closed |
-//! | no picture opened, or none since the last | [`Limits::session_timeout`] | closed |
+//! | no picture opened, or none since the last | [`Limits::guest_timeout`] | closed |
 //! | silence without a picture over TCP; over UDP while pictures are sent | [`Limits::session_timeout`] | closed |
 //! | request, interleaved packet | 16 KiB, 8 KiB | closed |
 //! | answers that wait to be taken | 64 KiB | nothing more is read |
@@ -66,9 +66,10 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Silence after which a connection without a picture over TCP is closed; a
     /// little more than is told to players. Over UDP it counts only while pictures
-    /// are sent: some players keep alive between packets only. A connection on which
-    /// no picture is open is closed after as long, whatever it says.
+    /// are sent: some players keep alive between packets only.
     pub session_timeout: Duration,
+    /// How long a connection may stay without an open picture, whatever it says.
+    pub guest_timeout: Duration,
     /// How long a viewer may take nothing at all.
     pub stall_timeout: Duration,
     /// Pause between two sender reports, pictures or not.
@@ -82,6 +83,7 @@ impl Default for Limits {
             per_address: 256,
             request_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(TIMEOUT_SECONDS + 5),
+            guest_timeout: Duration::from_secs(TIMEOUT_SECONDS + 5),
             stall_timeout: Duration::from_secs(20),
             report_interval: REPORT_INTERVAL,
         }

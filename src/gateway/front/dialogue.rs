@@ -610,10 +610,7 @@ impl Dialogue {
             fixes,
         );
         self.names_other_host =
-            self.credential.is_some() && self.uris.stay_at(&self.asked, self.peer);
-        if self.names_other_host {
-            fixes.note(Fix::ControlUrl);
-        }
+            self.credential.is_some() && self.uris.stay_at(&self.asked, self.peer, fixes);
         (self.setup, self.play) = (0, 0);
         Next::Accepted
     }

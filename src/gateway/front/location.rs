@@ -98,7 +98,7 @@ impl Uris {
 
     /// Puts the own host and port (`asked`, or `peer`, where the connection leads) into
     /// each URI that names another. `true`: one did.
-    pub(super) fn stay_at(&mut self, asked: &Url, peer: Option<SocketAddr>) -> bool {
+    pub(super) fn stay_at(&mut self, asked: &Url, peer: Option<SocketAddr>, fixes: &Fixes) -> bool {
         let asked = request_uri(asked);
         let mut named_other = false;
         for uris in [&mut self.setup, &mut self.play] {
@@ -108,6 +108,7 @@ impl Uris {
                     own.add(Some(uri));
                 } else {
                     named_other = true;
+                    fixes.note(Fix::ControlUrl);
                     own.add(Some(&with_origin(uri, &asked)));
                 }
             }

@@ -72,7 +72,7 @@ impl Failures {
 /// Who is said to have signed a statement, so far unproven: statements of one certificate
 /// share their first part (interfaces.md 4).
 pub(super) fn signer(statement: &str) -> String {
-    let header = statement.split('.').next().unwrap_or_default();
+    let header = statement.split_once('.').map_or("", |(header, _)| header);
     Sha256::of(header.as_bytes()).to_string()
 }
 

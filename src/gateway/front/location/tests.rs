@@ -381,7 +381,7 @@ fn with_a_password_only_the_own_host_and_port_are_named() {
             ..places(&asked, Some(base), Some(control))
         };
         let mut uris = Uris::resolve(&places, &Fixes::default());
-        assert!(uris.stay_at(&asked, peer), "{base}");
+        assert!(uris.stay_at(&asked, peer, &Fixes::default()), "{base}");
         assert_eq!(uris.setup[0].to_lowercase(), first.to_lowercase(), "{base}");
         for uri in uris.setup.iter().chain(&uris.play) {
             assert!(is_own(uri, "rtsp://h:8554/p", peer), "{base}: {uri}");
@@ -391,7 +391,10 @@ fn with_a_password_only_the_own_host_and_port_are_named() {
     for own in ["rtsp://h/p/", "rtsp://h:554/p/", "rtsp://[fd00::7]/p/"] {
         let mut uris = Uris::resolve(&places(&asked, Some(own), Some("t")), &Fixes::default());
         let before = uris.clone();
-        assert!(!uris.stay_at(&asked, "[fd00::7]:554".parse().ok()), "{own}");
+        assert!(
+            !uris.stay_at(&asked, "[fd00::7]:554".parse().ok(), &Fixes::default()),
+            "{own}"
+        );
         assert_eq!(uris, before);
     }
 }
@@ -415,7 +418,7 @@ proptest! {
         };
         let mut uris = Uris::resolve(&places, &Fixes::default());
         let free = uris.clone();
-        uris.stay_at(&asked, None);
+        uris.stay_at(&asked, None, &Fixes::default());
         for way in uris.setup.iter().chain(&uris.play) {
             prop_assert!(is_own(way, &request_uri(&asked), None), "{way}");
         }
