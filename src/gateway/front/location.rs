@@ -122,9 +122,7 @@ impl Uris {
 fn is_own(uri: &str, asked: &str, peer: Option<SocketAddr>) -> bool {
     let named = |uri: &str| {
         let named = authority(uri).to_ascii_lowercase();
-        named
-            .strip_suffix(":554")
-            .map_or(named.clone(), str::to_owned)
+        named.strip_suffix(":554").unwrap_or(&named).to_owned()
     };
     let named_by_uri = named(uri);
     let literal = named_by_uri.trim_matches(['[', ']']).parse::<IpAddr>();
