@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -17,6 +17,16 @@ pub const STAGGER: Duration = Duration::from_millis(250);
 
 /// Most addresses of one name that are tried.
 pub const ADDRESSES_LIMIT: usize = 8;
+
+/// What one peer has at no cost, so what its share is counted by: an IPv4 address, however it
+/// is written, or the /64 network around an IPv6 address.
+pub fn place(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        v4 @ IpAddr::V4(_) => v4,
+        IpAddr::V6(v6) if v6.is_loopback() => v6.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
 
 /// The first connection that an address of `host` accepts, and whether an address
 /// tried before did not answer.
@@ -107,6 +117,16 @@ mod tests {
 
     fn address(text: &str) -> SocketAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_place() {
+        let place = |text: &str| place(text.parse().unwrap());
+        assert_eq!(place("2001:db8::1"), place("2001:db8::ffff:2"));
+        assert_ne!(place("2001:db8::1"), place("2001:db8:0:1::1"));
+        assert_eq!(place("10.0.0.1"), place("::ffff:10.0.0.1"));
+        assert_ne!(place("10.0.0.1"), place("10.0.0.2"));
+        assert!(place("::1").is_loopback());
     }
 
     #[test]

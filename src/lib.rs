@@ -18,14 +18,14 @@
 //! | files | [`config`] | the daemons' settings: read, checked, explained | connect format reason secret |
 //! | | [`journal`] | what was done: append-only, hash-chained, fsynced | clock format media reason |
 //! | decisions, pure | [`policy`] | may they? gate (commune), desk (centre), agreements, uplink, life of a camera | clock config format journal media reason |
-//! | services | [`pki`] | whom to trust: certificates, keys and revocation lists of the settings, newest lists kept | config format policy secret |
-//! | | [`http`] | HTTP with limits; problems as JSON | format pki reason |
+//! | services | [`pki`] | whom to trust: certificates, keys and revocation lists of the settings, newest lists kept | clock config format policy secret |
+//! | | [`http`] | HTTP with limits; problems as JSON | connect format pki reason |
 //! | | [`places`] | addresses, found as they are typed | – |
 //! | | [`tiles`] | pictures of a map | – |
-//! | | [`metrics`] | what is counted; health | config format media pki policy reason |
+//! | | [`metrics`] | what is counted; health | clock config format media pki policy reason |
 //! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock format secret |
 //! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | clock config connect format media metrics pki reason |
-//! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | clock digest media reason secret |
+//! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | clock connect digest media reason secret |
 //! | | [`simulate`] | simulated cameras, with the field's faults | clock digest media reason rtsp secret |
 //! | | [`console`] | the operators' page | http |
 //! | who does it | [`gateway`] | the commune's daemon | account clock config connect digest format http journal link media metrics pki policy reason secret |

@@ -5,8 +5,10 @@
 //! `state_dir/revocation`, one file named by the authority's key. An older list, from a file or a
 //! centre, then lifts no revocation, also after a restart.
 
+mod lists;
+
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,9 +24,14 @@ use crate::format::trust::{self, Anchors, RevocationList};
 use crate::policy::peer::identity::Identity;
 use crate::secret::Secret;
 
+pub use lists::{InForce, of_gateway, of_receiver};
+
 /// Largest file of certificates, of a key or of revocation lists, in bytes: what the settings'
 /// check lets through.
 pub const FILE_LIMIT: u64 = config::CRL_LIMIT;
+
+/// Most kept lists that are looked at.
+const KEPT_LIMIT: usize = 4096;
 
 /// A file that is needed and can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -125,10 +132,14 @@ pub fn peer(tls: &Tls, own: &Tls, signer: &Arc<Signer>) -> Result<Identity, Erro
 ///
 /// # Errors
 /// A file that can't be read or written, or is not what it should be.
-pub fn anchors(authority: &Path, revoked: Option<&Path>, kept: &Kept) -> Result<Anchors, Error> {
+pub fn anchors<'a>(
+    authority: &Path,
+    revoked: impl IntoIterator<Item = &'a Path>,
+    kept: &Kept,
+) -> Result<Anchors, Error> {
     let mut anchors =
         Anchors::from_pem(&text(authority)?, &[]).map_err(|cause| Error::new(authority, cause))?;
-    if let Some(revoked) = revoked {
+    for revoked in revoked {
         anchors
             .update_own(&text(revoked)?)
             .map_err(|cause| Error::new(revoked, cause))?;
@@ -174,6 +185,13 @@ impl Kept {
                 read.map_err(|cause| Error::new(&path, cause))?;
             }
         }
+        // Those of authorities below them, whose keys stand in the lists' files alone.
+        for path in self.others(anchors)? {
+            if let Some(list) = self.held(&path)? {
+                let read = anchors.update_own(&list);
+                read.map_err(|cause| Error::new(&path, cause))?;
+            }
+        }
         anchors.lists().try_for_each(|list| self.keep(list))
     }
 
@@ -196,6 +214,29 @@ impl Kept {
             return Ok(());
         }
         write(&self.directory, &path, list.pem.as_bytes()).map_err(|cause| Error::new(&path, cause))
+    }
+
+    /// The lists that are kept and not of these authorities' own.
+    fn others(&self, anchors: &Anchors) -> Result<Vec<PathBuf>, Error> {
+        let own: Vec<PathBuf> = anchors.keys().map(|key| self.path(key)).collect();
+        let failed = |cause| Error::new(&self.directory, cause);
+        let entries = match std::fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(cause) if cause.kind() == ErrorKind::NotFound || !self.writes => {
+                return Ok(Vec::new());
+            }
+            Err(cause) => return Err(failed(cause)),
+        };
+        let mut others = Vec::new();
+        for entry in entries.take(KEPT_LIMIT) {
+            let path = entry.map_err(failed)?.path();
+            let is_list = path.to_string_lossy().ends_with(".crl.pem");
+            if is_list && !own.contains(&path) {
+                others.push(path);
+            }
+        }
+        others.sort();
+        Ok(others)
     }
 
     fn path(&self, key: Sha256) -> PathBuf {
@@ -260,12 +301,18 @@ mod tests {
         anchors.lists().map(|list| list.number.as_str()).collect()
     }
 
+    fn numbers_of(read: Result<Anchors, Error>) -> Vec<String> {
+        let read = read.unwrap();
+        numbers(&read).into_iter().map(str::to_owned).collect()
+    }
+
     #[test]
     fn the_highest_number_counts_and_is_kept_for_each_key() {
         let scratch = Scratch::new("numbers");
-        let (mut one, mut other) = (Trial::new(NOW).unwrap(), Trial::new(NOW).unwrap());
-        let list = |trial: &mut Trial| trial.authorities().0.list(NOW).unwrap();
-        // Numbers 2 to 10, so that text and number order differ.
+        // Numbers up to 10000, so that text and number order differ.
+        let early = Wall::from_seconds(9_991);
+        let (mut one, mut other) = (Trial::new(early).unwrap(), Trial::new(early).unwrap());
+        let list = |trial: &mut Trial| trial.authorities().0.list(early).unwrap();
         let lists: Vec<String> = (0..9).map(|_| list(&mut one)).collect();
         let foreign = list(&mut other);
         let authority = scratch.write("ca.pem", one.link_authority());
@@ -274,18 +321,20 @@ mod tests {
         let kept = Kept::writing(&scratch.0);
         let read = |authority: &Path, list: &str, kept: &Kept| {
             let list = scratch.write("list.pem", list);
-            anchors(authority, Some(&list), kept).unwrap()
+            anchors(authority, Some(list.as_path()), kept).unwrap()
         };
         let ninth = format!("{foreign}{}", lists[7]);
-        assert_eq!(numbers(&read(&authority, &ninth, &kept)), ["9"]);
-        assert_eq!(numbers(&read(&authority, &lists[8], &kept)), ["10"]);
+        assert_eq!(numbers(&read(&authority, &ninth, &kept)), ["9999"]);
+        assert_eq!(numbers(&read(&authority, &lists[8], &kept)), ["10000"]);
         // After a restart, also without any file.
-        assert_eq!(numbers(&read(&authority, &lists[7], &kept)), ["10"]);
-        assert_eq!(numbers(&anchors(&authority, None, &kept).unwrap()), ["10"]);
+        assert_eq!(numbers(&read(&authority, &lists[7], &kept)), ["10000"]);
+        let without = numbers_of(anchors(&authority, None, &kept));
+        assert_eq!(without, ["10000"]);
         // The other authority's list has its own place.
         let lists = format!("{}{foreign}", lists[0]);
-        assert_eq!(numbers(&read(&both, &lists, &kept)), ["10", "2"]);
-        assert_eq!(numbers(&anchors(&both, None, &kept).unwrap()), ["10", "2"]);
+        assert_eq!(numbers(&read(&both, &lists, &kept)), ["10000", "9992"]);
+        let without = numbers_of(anchors(&both, None, &kept));
+        assert_eq!(without, ["10000", "9992"]);
     }
 
     #[test]
@@ -314,8 +363,8 @@ mod tests {
         let authority = scratch.write("ca.pem", trial.link_authority());
         let list = scratch.write("list.pem", trial.link_list());
         let kept = Kept::reading(&scratch.0);
-        let read = anchors(&authority, Some(&list), &kept).unwrap();
-        assert_eq!(numbers(&read), ["1"]);
+        let read = anchors(&authority, Some(list.as_path()), &kept).unwrap();
+        assert_eq!(numbers(&read), [NOW.seconds().to_string()]);
         assert!(!scratch.0.join("revocation").exists());
     }
 
@@ -326,13 +375,13 @@ mod tests {
         let authority = scratch.write("ca.pem", trial.link_authority());
         let list = scratch.write("list.pem", trial.link_list());
         let kept = Kept::writing(&scratch.0);
-        let key = anchors(&authority, Some(&list), &kept)
+        let key = anchors(&authority, Some(list.as_path()), &kept)
             .unwrap()
             .keys()
             .next();
         let path = kept.path(key.unwrap());
         std::fs::write(&path, trial.designation_list()).unwrap();
-        let error = anchors(&authority, Some(&list), &kept).unwrap_err();
+        let error = anchors(&authority, Some(list.as_path()), &kept).unwrap_err();
         assert_eq!(error.path, path);
         assert!(
             error.cause.contains("not signed by this authority"),

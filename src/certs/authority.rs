@@ -52,7 +52,8 @@ pub struct Person {
     pub unit: String,
 }
 
-/// How long a list is current: after that gateways give an alert.
+/// How long a list is current where nothing else is asked for: after that gateways give an
+/// alert.
 pub const LIST_LIFE: Duration = Duration::from_secs(92 * 24 * 3600);
 
 /// An authority with its key.
@@ -222,14 +223,17 @@ impl Authority {
         Ok(())
     }
 
-    /// Signs a new revocation list (PEM), numbered one more than the one before.
+    /// Signs a new revocation list (PEM). Its number is the time in seconds, and always above
+    /// the one before: also after the authority's files were restored from a backup it is above
+    /// every number that was given before.
     pub fn list(&mut self, now: Wall) -> Result<String, Error> {
         self.list_until(now, now.plus(LIST_LIFE))
     }
 
     /// The same with another `nextUpdate`.
     pub fn list_until(&mut self, now: Wall, next_update: Wall) -> Result<String, Error> {
-        let number = self.number.saturating_add(1);
+        let time = u64::try_from(now.seconds()).unwrap_or(0);
+        let number = time.max(self.number.saturating_add(1));
         let revoked_certs = self
             .revoked
             .iter()

@@ -48,8 +48,14 @@ impl Directory {
     }
 
     /// Makes the authorities (or only one of them) and their first, empty lists,
-    /// and the directory if it is not there. Gives the files it wrote.
-    pub fn init(&self, only: Option<Kind>, now: Wall) -> Result<Vec<PathBuf>, Error> {
+    /// which are current for `lists_for`, and the directory if it is not there. Gives the files
+    /// it wrote.
+    pub fn init(
+        &self,
+        only: Option<Kind>,
+        lists_for: Duration,
+        now: Wall,
+    ) -> Result<Vec<PathBuf>, Error> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -65,7 +71,7 @@ impl Directory {
         for kind in kinds {
             let mut authority =
                 Authority::make(kind, Validity::lasting(before(now, CLOCKS), AUTHORITY_LIFE))?;
-            let list = authority.list(now)?;
+            let list = authority.list_until(now, now.plus(lists_for))?;
             let [certificate, key, list_file] = self.authority_files(kind);
             write_new(&key, authority.key().expose(), PRIVATE)?;
             write_new(&certificate, authority.certificate(), PUBLIC)?;
@@ -139,7 +145,7 @@ impl Directory {
 
     /// Revokes the certificate in this file and signs the authority's list again.
     /// A bare file name is looked for in the directory too. Gives the list's path.
-    pub fn revoke(&self, file: &Path, now: Wall) -> Result<PathBuf, Error> {
+    pub fn revoke(&self, file: &Path, lists_for: Duration, now: Wall) -> Result<PathBuf, Error> {
         let inside = self.0.join(file);
         let path = if file.exists() || !inside.exists() {
             file
@@ -155,7 +161,8 @@ impl Directory {
             let (mut authority, _lock) = self.authority(kind)?;
             if authority.issued(&certificate)? {
                 authority.revoke(&certificate, now)?;
-                write_over(&list_file, &authority.list(now)?, PUBLIC)?;
+                let list = authority.list_until(now, now.plus(lists_for))?;
+                write_over(&list_file, &list, PUBLIC)?;
                 return Ok(list_file);
             }
         }
@@ -163,7 +170,12 @@ impl Directory {
     }
 
     /// Signs the lists again, unchanged: before their `nextUpdate` has come.
-    pub fn renew_lists(&self, only: Option<Kind>, now: Wall) -> Result<Vec<PathBuf>, Error> {
+    pub fn renew_lists(
+        &self,
+        only: Option<Kind>,
+        lists_for: Duration,
+        now: Wall,
+    ) -> Result<Vec<PathBuf>, Error> {
         let mut written = Vec::new();
         for kind in Kind::ALL {
             let [_, key, list_file] = self.authority_files(kind);
@@ -171,7 +183,8 @@ impl Directory {
                 continue;
             }
             let (mut authority, _lock) = self.authority(kind)?;
-            write_over(&list_file, &authority.list(now)?, PUBLIC)?;
+            let list = authority.list_until(now, now.plus(lists_for))?;
+            write_over(&list_file, &list, PUBLIC)?;
             written.push(list_file);
         }
         Ok(written)

@@ -145,7 +145,7 @@ mod tests {
 
         let list = trial.revoke_operator(&operator.certificate, NOW).unwrap();
         let taken = authority.update(list).unwrap().unwrap();
-        assert_eq!(taken.number, "2");
+        assert_eq!(taken.number, (NOW.seconds() + 1).to_string());
         assert_eq!(authority.update(list), Ok(None));
         let refusal = designation::verify_token(&text, &authority, RULES, NOW).unwrap_err();
         assert_eq!(refusal.reason, Reason::DesignationRevoked);

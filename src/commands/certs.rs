@@ -36,6 +36,8 @@ enum CertsCommand {
         /// Make only this authority
         #[arg(long, value_name = "AUTHORITY")]
         only: Option<Which>,
+        #[command(flatten)]
+        life: LifeArgs,
     },
     /// Make a gateway's certificate and key; ID is the commune's id
     #[command(after_help = "Example:
@@ -61,16 +63,20 @@ enum CertsCommand {
         file: PathBuf,
         #[command(flatten)]
         dir: DirArgs,
+        #[command(flatten)]
+        life: LifeArgs,
     },
     /// Sign the revocation lists again, unchanged, before they are out of date
     #[command(after_help = "Example:
-  fanal certs lists --dir certs --only designation")]
+  fanal certs lists --dir certs --only designation --lists-for 30d")]
     Lists {
         #[command(flatten)]
         dir: DirArgs,
         /// Sign only this authority's list
         #[arg(long, value_name = "AUTHORITY")]
         only: Option<Which>,
+        #[command(flatten)]
+        life: LifeArgs,
     },
 }
 
@@ -79,6 +85,13 @@ struct DirArgs {
     /// Where the certificates and keys are kept
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct LifeArgs {
+    /// How long a list is current: give out the next one 14 days before that
+    #[arg(long, value_name = "DURATION", default_value = "92d", value_parser = duration)]
+    lists_for: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -149,7 +162,9 @@ pub fn run(args: CertsArgs) -> anyhow::Result<ExitCode> {
 
 fn write(command: CertsCommand, now: Wall) -> anyhow::Result<Vec<PathBuf>> {
     let written = match command {
-        CertsCommand::Init { dir, only } => Directory::new(dir.dir).init(only.map(Kind::from), now),
+        CertsCommand::Init { dir, only, life } => {
+            Directory::new(dir.dir).init(only.map(Kind::from), life.lists_for, now)
+        }
         CertsCommand::Gateway(args) | CertsCommand::Receiver(args) => {
             Directory::new(args.dir.dir).machine(&args.id, args.lasting, args.replace, now)
         }
@@ -173,11 +188,11 @@ fn write(command: CertsCommand, now: Wall) -> anyhow::Result<Vec<PathBuf>> {
                 now,
             )
         }
-        CertsCommand::Revoke { file, dir } => Directory::new(dir.dir)
-            .revoke(&file, now)
+        CertsCommand::Revoke { file, dir, life } => Directory::new(dir.dir)
+            .revoke(&file, life.lists_for, now)
             .map(|list| vec![list]),
-        CertsCommand::Lists { dir, only } => {
-            Directory::new(dir.dir).renew_lists(only.map(Kind::from), now)
+        CertsCommand::Lists { dir, only, life } => {
+            Directory::new(dir.dir).renew_lists(only.map(Kind::from), life.lists_for, now)
         }
     };
     written.map_err(|error| match error {

@@ -10,6 +10,7 @@ use clap::Args;
 use super::Usage;
 use crate::clock::Clock;
 use crate::config::{self, Daemon, Disk, settings};
+use crate::pki::{self, InForce};
 
 mod atlas;
 mod cameras;
@@ -81,7 +82,10 @@ pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
             }
             let ends = gateway_ends(&loaded.settings);
             let lines = gateway_lines(&loaded.settings);
-            summary(&args, "gateway", &lines, &loaded.settings.warnings, &ends)
+            let lists = pki::of_gateway(&loaded.settings);
+            let mut warnings = with_lists(&loaded.settings.warnings, lists);
+            warnings.extend(ending_agreements(&loaded.settings));
+            summary(&args, "gateway", &lines, &warnings, &ends)
         }
         Daemon::Receiver => {
             if args.cameras {
@@ -98,7 +102,9 @@ pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
             let ends = receiver_ends(&loaded.settings);
             let mut lines = receiver_lines(&loaded.settings);
             lines.extend(atlas::lines(&loaded.settings.console)?);
-            summary(&args, "receiver", &lines, &loaded.settings.warnings, &ends)
+            let lists = pki::of_receiver(&loaded.settings);
+            let warnings = with_lists(&loaded.settings.warnings, lists);
+            summary(&args, "receiver", &lines, &warnings, &ends)
         }
     }
 }
@@ -109,6 +115,38 @@ fn wrong(errors: config::Errors) -> Usage {
     Usage(format!(
         "the settings are wrong, {count} {plural}:\n{errors}"
     ))
+}
+
+/// The warnings of the settings, and what is to be done about revocation lists.
+fn with_lists(settings: &[String], lists: Result<Vec<InForce>, pki::Error>) -> Vec<String> {
+    let now = Clock::system().now().wall;
+    let mut warnings = settings.to_vec();
+    match lists {
+        Ok(lists) => {
+            for list in lists {
+                warnings.extend(list.list.warning(now));
+                warnings.extend(list.older());
+            }
+        }
+        Err(error) => warnings.push(error.to_string()),
+    }
+    // Two settings may name one list.
+    let mut said = std::collections::BTreeSet::new();
+    warnings.retain(|warning| said.insert(warning.clone()));
+    warnings
+}
+
+/// Agreements that end soon: after that every request is refused.
+fn ending_agreements(settings: &settings::Gateway) -> Vec<String> {
+    let now = Clock::system().now().wall.seconds();
+    let ending = settings.agreements.iter().filter_map(|agreement| {
+        let end = crate::policy::agreement::ends(agreement)?.seconds();
+        let days = (end - now).div_euclid(86_400);
+        let (reference, until) = (&agreement.reference, agreement.until);
+        (end > now && days < SOON_DAYS)
+            .then(|| format!("{reference}: its last day is {until}; renew the agreement"))
+    });
+    ending.collect()
 }
 
 /// One line of the summary: what, and how it is.

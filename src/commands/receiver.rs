@@ -46,6 +46,7 @@ pub fn run(args: ReceiverArgs) -> anyhow::Result<ExitCode> {
         clock: Clock::system(),
         accept_clock: args.accept_clock.then(account::own),
         waits: Waits::default(),
+        demo_page: false,
     };
     daemon::run(async |token| {
         let status = format!("{} communes", loaded.settings.communes.len());

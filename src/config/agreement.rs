@@ -105,7 +105,10 @@ fn check(
     });
     let revoked = reading.optional_path(&at, "revoked", raw.revoked);
     if let Some(revoked) = &revoked {
-        pem::check_crl(revoked, authority.as_deref(), at.of("revoked"), reading);
+        let line = at.of("revoked");
+        let own = raw.authority.clone();
+        let own = own.and_then(|own| reading.optional_path(&at, "authority", Some(own)));
+        pem::check_crl(revoked, authority.iter().chain(&own), line, reading);
     }
     let limits = limits(
         &at,
@@ -122,6 +125,7 @@ fn check(
         certificate: raw.certificate.as_ref(),
         key: raw.key.as_ref(),
         authority: raw.authority.as_ref(),
+        revoked: revoked.clone().filter(|_| raw.authority.is_some()),
     };
     let tls = around
         .tls

@@ -1,7 +1,7 @@
 //! Certificates, keys and revocation lists that the settings name: there, of
 //! their kind, and fitting each other. Their users read them again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -25,6 +25,8 @@ pub(super) struct RawTls<'r> {
     pub(super) certificate: Option<&'r String>,
     pub(super) key: Option<&'r String>,
     pub(super) authority: Option<&'r String>,
+    /// Already found.
+    pub(super) revoked: Option<PathBuf>,
 }
 
 /// `[tls]`: all three must be there.
@@ -42,13 +44,13 @@ pub(super) fn tls(
         authority_hash(authority, at.of("authority"), "authority", reading);
     }
     if let Some(revoked) = &revoked {
-        check_crl(revoked, authority.as_deref(), at.of("revoked"), reading);
+        check_crl(revoked, authority.iter(), at.of("revoked"), reading);
     }
     let tls = Tls {
         certificate: certificate?,
         key: key?,
         authority: authority?,
-        revoked,
+        revoked: revoked.into_iter().collect(),
     };
     identity(&tls.certificate, &tls.key, own_id, at, reading);
     Some(tls)
@@ -72,9 +74,10 @@ pub(super) fn overridden(
     let mut tls = base.clone();
     if let Some(path) = reading.optional_path(at, "authority", raw.authority.cloned()) {
         authority_hash(&path, at.of("authority"), "authority", reading);
-        // Its list may be in the file that [tls] names.
         tls.authority = path;
     }
+    // Its lists may also be in the file that [tls] names.
+    tls.revoked.extend(raw.revoked.clone());
     let certificate = reading.optional_path(at, "certificate", raw.certificate.cloned());
     let key = reading.optional_path(at, "key", raw.key.cloned());
     if let (Some(certificate), Some(key)) = (certificate, key) {
@@ -141,10 +144,10 @@ pub(super) fn authority_hash(
     Some(Sha256::of(first))
 }
 
-/// Checks a file of revocation lists: readable, and one of them this authority's.
-pub(super) fn check_crl(
+/// Checks a file of revocation lists: readable, and one of them of one of these authorities.
+pub(super) fn check_crl<'a>(
     path: &Path,
-    authority: Option<&Path>,
+    authorities: impl Iterator<Item = &'a PathBuf>,
     line: u32,
     reading: &mut Reading<'_>,
 ) {
@@ -173,27 +176,33 @@ pub(super) fn check_crl(
         );
         return;
     }
-    // An authority that can't be used has its own error.
-    let Some(authority) = authority else { return };
-    let Ok(certificates) = reading.files.read(authority, PEM_LIMIT) else {
-        return;
-    };
-    let (certificates, lists) = (
-        String::from_utf8_lossy(&certificates),
-        String::from_utf8_lossy(&bytes),
-    );
-    let Ok(mut anchors) = Anchors::from_pem(&certificates, &[]) else {
-        return;
-    };
-    let cause = match anchors.update_own(&lists) {
-        Ok(0) => format!(
-            "none of its lists is signed by {}; give that authority's newest list",
-            authority.display()
-        ),
-        Ok(_) => return,
-        Err(cause) => cause,
-    };
-    reading.error(line, format!("revoked: {shown}: {cause}"));
+    let lists = String::from_utf8_lossy(&bytes);
+    let mut unused = Vec::new();
+    let mut is_used = false;
+    for authority in authorities {
+        // An authority that can't be used has its own error.
+        let Ok(certificates) = reading.files.read(authority, PEM_LIMIT) else {
+            return;
+        };
+        let certificates = String::from_utf8_lossy(&certificates);
+        let Ok(mut anchors) = Anchors::from_pem(&certificates, &[]) else {
+            return;
+        };
+        match anchors.update_own(&lists) {
+            Ok(0) => unused.push(authority.display().to_string()),
+            Ok(_) => is_used = true,
+            Err(cause) => return reading.error(line, format!("revoked: {shown}: {cause}")),
+        }
+    }
+    if !is_used && !unused.is_empty() {
+        let authorities = unused.join(" or ");
+        reading.error(
+            line,
+            format!(
+                "revoked: {shown}: none of its lists is signed by {authorities}; give that authority's newest list"
+            ),
+        );
+    }
 }
 
 fn certificates(

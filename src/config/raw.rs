@@ -71,7 +71,7 @@ sections! {
     /// `[link]`
     Link "[link]" { listen: Texts, }
     /// `[[commune]]`
-    Commune "[[commune]]" { id: Text, authority: Text, certificate: Text, key: Text, }
+    Commune "[[commune]]" { id: Text, authority: Text, revoked: Text, certificate: Text, key: Text, }
     /// `[console]`
     Console "[console]" {
         listen: Text, certificate: Text, key: Text, plain: Option<bool>, hosts: Texts,

@@ -242,12 +242,18 @@ fn communes_of(
         let id = reading.required(&at, "id", raw.id, |id| {
             CommuneId::new(id).map_err(|error| format!("{error}; correct it"))
         });
+        let revoked = reading.optional_path(&at, "revoked", raw.revoked);
         let own = RawTls {
             certificate: raw.certificate.as_ref(),
             key: raw.key.as_ref(),
             authority: raw.authority.as_ref(),
+            revoked: revoked.clone(),
         };
         let tls = tls.map(|base| pem::overridden(base, &own, &at, own_id, reading));
+        if let (Some(revoked), Some(tls)) = (&revoked, &tls) {
+            let authority = std::iter::once(&tls.authority);
+            pem::check_crl(revoked, authority, at.of("revoked"), reading);
+        }
         let (Some(id), Some(tls)) = (id, tls) else {
             continue;
         };
@@ -281,7 +287,7 @@ fn operators_of(
         }
         let revoked = reading.optional_path(&at, "revoked", raw.revoked);
         if let Some(path) = &revoked {
-            pem::check_crl(path, authority.as_deref(), at.of("revoked"), reading);
+            pem::check_crl(path, authority.iter(), at.of("revoked"), reading);
         }
         let designations = reading.optional_path(&at, "designations", raw.designations);
         if let Some(path) = designations

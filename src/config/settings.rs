@@ -58,8 +58,8 @@ pub struct Tls {
     pub key: PathBuf,
     /// Who signs the peers' certificates (PEM).
     pub authority: PathBuf,
-    /// Revocation lists of that authority, and of others that are passed over (PEM).
-    pub revoked: Option<PathBuf>,
+    /// Files with revocation lists of that authority, and of others that are passed over (PEM).
+    pub revoked: Vec<PathBuf>,
 }
 
 /// A convention with a centre: who may see what, when and why.
@@ -77,7 +77,7 @@ pub struct Agreement {
     pub until: Date,
     /// Who signs the operators' designations (PEM), and its text.
     pub designation_authority: PathBuf,
-    /// Revocation list of that authority (PEM).
+    /// Revocation lists of that authority, and of the link's own one (PEM).
     pub revoked: Option<PathBuf>,
     /// Whether a missing or outdated revocation list refuses.
     pub require_fresh_revocation: bool,

@@ -540,6 +540,28 @@ fn an_agreement_may_have_its_own_identity() {
     let tls = &settings.agreements[0].tls;
     assert_eq!(tls.certificate, Path::new("/etc/fanal/other.pem"));
     assert_eq!(tls.authority, Path::new("/etc/fanal/other-ca.pem"));
+    // Its own authority's list may be in the agreement's file, beside the operators' or alone.
+    memory.put("other.crl.pem", trial.link_list());
+    let listed = format!("{own}\nrevoked = \"other.crl.pem\"");
+    let settings = memory
+        .gateway(&GATEWAY.replacen("until = \"2030-02-12\"", &listed, 1))
+        .unwrap();
+    let other = Path::new("/etc/fanal/other.crl.pem");
+    assert_eq!(settings.agreements[0].tls.revoked, [other]);
+    assert!(settings.tls.revoked.is_empty());
+    let commune = "id = \"berre-l-etang\"";
+    let listed = format!("{commune}\nauthority = \"other-ca.pem\"\nrevoked = \"other.crl.pem\"");
+    let settings = memory
+        .receiver(&RECEIVER.replacen(commune, &listed, 1))
+        .unwrap();
+    let communes: Vec<_> = settings.communes.values().collect();
+    assert_eq!(communes[0].tls.revoked, [other]);
+    let foreign = format!("{commune}\nrevoked = \"other.crl.pem\"");
+    let text = memory
+        .receiver(&RECEIVER.replacen(commune, &foreign, 1))
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("none of its lists is signed by"), "{text}");
     let half = GATEWAY.replacen(
         "until = \"2030-02-12\"",
         "until = 2030-02-12\nkey = \"other.key\"",

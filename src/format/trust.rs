@@ -8,6 +8,8 @@
 //! - One authority's revocation counts, also where the chain leads to a second one.
 //! - A list past its `nextUpdate` passes unless a fresh one is required.
 //! - A list replaces the one held only if its number is higher.
+//! - An authority below one of these, which the chain passes through, has lists of its own:
+//!   such a list comes with the certificate of its issuer, which leads here.
 //! - A list for a part of the certificates (issuing distribution point) would
 //!   leave the rest silently unchecked: refused when loaded.
 //! - Only P-256 and Ed25519 sign (interfaces.md 3).
@@ -49,8 +51,32 @@ pub struct RevocationList {
     pub next_update: Option<Wall>,
     /// SHA-256 of its DER.
     pub hash: Sha256,
-    /// The list itself, PEM.
+    /// The list itself, PEM; where its issuer is below the authority, the certificates
+    /// that lead there before it.
     pub pem: String,
+}
+
+/// A list is pointed out so long before a newer one should be there.
+pub const LIST_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Most authorities below one whose lists are held.
+const BELOW_LIMIT: usize = 64;
+/// Most certificates beside lists in one text, and most of them in a row to an authority.
+const BESIDE_LIMIT: usize = 64;
+const BELOW_DEPTH: usize = 4;
+
+impl RevocationList {
+    /// What is to be done about its age at `now`, for people; `None`: nothing for the next
+    /// [`LIST_SOON`].
+    pub fn warning(&self, now: Wall) -> Option<String> {
+        let due = self.next_update.filter(|due| *due <= now.plus(LIST_SOON))?;
+        let (authority, number) = (text::shown(&self.authority, 80), &self.number);
+        let day = due.rfc3339();
+        Some(if due < now {
+            format!("list {number} of {authority} should have been replaced by now (by {day})")
+        } else {
+            format!("list {number} of {authority} is to be replaced by {day}")
+        })
+    }
 }
 
 /// Takes a certificate whatever its extended key usages: they are checked elsewhere.
@@ -96,10 +122,30 @@ struct Anchor {
     anchor: TrustAnchor<'static>,
     key: Sha256,
     list: Option<Held>,
+    /// Lists of authorities below it, one of each key.
+    below: Vec<Held>,
 }
 
 /// A list, and which of the authorities signed it.
-type Signed = (Held, Vec<usize>);
+type Signed = (Held, Vec<Signer>);
+
+/// Who signed a list.
+#[derive(Clone, Copy, Debug)]
+enum Signer {
+    /// This authority.
+    Own(usize),
+    /// One below it.
+    Below(usize),
+}
+
+/// A certificate beside a list, of an authority below one of these.
+struct Between {
+    anchor: usize,
+    certificate: CertificateDer<'static>,
+    /// From the authority down to it, itself included, PEM.
+    path: String,
+    depth: usize,
+}
 
 /// A list that is in force.
 #[derive(Clone, Debug)]
@@ -183,17 +229,20 @@ impl Anchors {
         Ok(count)
     }
 
-    fn take(&mut self, lists: Vec<(Held, Vec<usize>)>) -> Option<RevocationList> {
+    fn take(&mut self, lists: Vec<Signed>) -> Option<RevocationList> {
         let mut newest = None;
         for (held, signers) in lists {
-            for index in signers {
+            for signer in signers {
+                let (Signer::Own(index) | Signer::Below(index)) = signer;
                 let Some(anchor) = self.0.get_mut(index) else {
                     continue;
                 };
-                let is_newer = |old: &Held| held.number > old.number;
-                if anchor.list.as_ref().is_none_or(is_newer) {
+                let is_taken = match signer {
+                    Signer::Own(_) => anchor.take_own(&held),
+                    Signer::Below(_) => anchor.take_below(&held),
+                };
+                if is_taken {
                     newest = Some(held.info.clone());
-                    anchor.list = Some(held.clone());
                 }
             }
         }
@@ -210,11 +259,13 @@ impl Anchors {
         self.0.iter().map(|anchor| anchor.key)
     }
 
-    /// The lists in force, in the order of their authorities.
+    /// The lists in force, in the order of their authorities; behind each one's own those
+    /// of authorities below it.
     pub fn lists(&self) -> impl Iterator<Item = &RevocationList> {
         self.0
             .iter()
-            .filter_map(|anchor| Some(&anchor.list.as_ref()?.info))
+            .flat_map(|anchor| anchor.list.iter().chain(&anchor.below))
+            .map(|held| &held.info)
     }
 
     /// Verifies that the chain (leaf first) leads to one of the authorities at
@@ -232,11 +283,16 @@ impl Anchors {
         };
         let leaf = webpki::EndEntityCert::try_from(leaf)
             .map_err(|error| Untrusted::NotSigned(error.to_string()))?;
-        let verdicts = self
-            .0
+        let has_below = self.0.iter().any(|anchor| !anchor.below.is_empty());
+        let between: Vec<Sha256> = intermediates
             .iter()
-            .rev()
-            .map(|anchor| anchor.verify(&leaf, intermediates, unix(at), usage, fresh));
+            .filter(|_| has_below)
+            .filter_map(|certificate| Some(key_of(&X509Certificate::from_der(certificate).ok()?.1)))
+            .collect();
+        let verdicts = self.0.iter().rev().map(|anchor| {
+            let lists = anchor.lists_for(&between);
+            anchor.verify(&leaf, intermediates, &lists, unix(at), usage, fresh)
+        });
         // Good is what one authority vouches for and none of them revoked; of equals the first's.
         verdicts
             .max_by_key(|verdict| rank(verdict.as_ref().err()))
@@ -250,11 +306,55 @@ impl Anchors {
         if lists.is_empty() {
             return Err("the revocation list's file holds no list".to_owned());
         }
-        Ok(lists.iter().map(|der| self.read_list(der)).collect())
+        let between = self.between(text);
+        Ok(lists
+            .iter()
+            .map(|der| self.read_list(der, &between))
+            .collect())
     }
 
-    /// Reads a list and finds the authorities whose key signed it.
-    fn read_list(&self, der: &[u8]) -> Result<Signed, Unfit> {
+    /// The certificates in this text of authorities below these. Others are passed over.
+    fn between(&self, text: &str) -> Vec<Between> {
+        let mut left = pem::certificates(text.as_bytes()).unwrap_or_default();
+        left.truncate(BESIDE_LIMIT);
+        let mut found: Vec<Between> = Vec::new();
+        for depth in 1..=BELOW_DEPTH {
+            let before = found.len();
+            left.retain(|der| {
+                let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+                    return false;
+                };
+                let above = (self.0.iter().enumerate())
+                    .map(|(index, anchor)| (index, &anchor.certificate, ""))
+                    .filter(|_| depth == 1);
+                let between = found
+                    .iter()
+                    .take(before)
+                    .filter(|one| one.depth + 1 == depth);
+                let between = between.map(|one| (one.anchor, &one.certificate, one.path.as_str()));
+                let issuer = above
+                    .chain(between)
+                    .find(|(_, issuer, _)| certifies(issuer, &certificate));
+                let Some((anchor, _, path)) = issuer else {
+                    return true;
+                };
+                let path = format!("{path}{}", pem::encode("CERTIFICATE", der));
+                let certificate = der.clone();
+                found.push(Between {
+                    anchor,
+                    certificate,
+                    path,
+                    depth,
+                });
+                false
+            });
+        }
+        found
+    }
+
+    /// Reads a list and finds the authorities whose key signed it, of these or, with their
+    /// certificates beside it, below them.
+    fn read_list(&self, der: &[u8], between: &[Between]) -> Result<Signed, Unfit> {
         if der.len() > LIST_LIMIT {
             return Err(Unfit::Bad(format!(
                 "the revocation list is larger than {LIST_LIMIT} bytes"
@@ -268,13 +368,26 @@ impl Anchors {
         let (_, list) =
             CertificateRevocationList::from_der(der).map_err(|error| unreadable(&error))?;
         let authority = text::shown(&list.issuer().to_string(), 256);
-        let signers: Vec<usize> = (self.0.iter().enumerate())
-            .filter(|(_, anchor)| anchor.signed(&list))
-            .map(|(index, _)| index)
+        let mut signers: Vec<Signer> = (self.0.iter().enumerate())
+            .filter(|(_, anchor)| signed(&anchor.certificate, &list))
+            .map(|(index, _)| Signer::Own(index))
             .collect();
-        let Some(signer) = signers.first().and_then(|index| self.0.get(*index)) else {
+        let mut key = match signers.first() {
+            Some(Signer::Own(index)) => self.0.get(*index).map(|anchor| anchor.key),
+            _ => None,
+        };
+        let mut path = "";
+        if key.is_none()
+            && let Some(one) = between.iter().find(|one| signed(&one.certificate, &list))
+            && let Ok((_, certificate)) = X509Certificate::from_der(&one.certificate)
+        {
+            signers.push(Signer::Below(one.anchor));
+            key = Some(key_of(&certificate));
+            path = &one.path;
+        }
+        let Some(key) = key else {
             return Err(Unfit::Foreign(format!(
-                "the revocation list of {authority} is not signed by this authority"
+                "the revocation list of {authority} is not signed by this authority; where its issuer is below the authority, put the issuer's certificate beside the list"
             )));
         };
         if list
@@ -295,13 +408,13 @@ impl Anchors {
         let held = Held {
             info: RevocationList {
                 authority,
-                key: signer.key,
+                key,
                 number: number.to_string(),
                 next_update: list
                     .next_update()
                     .map(|time| Wall::from_seconds(time.timestamp())),
                 hash: Sha256::of(der),
-                pem: pem::encode("X509 CRL", der),
+                pem: format!("{path}{}", pem::encode("X509 CRL", der)),
             },
             number: Number(bytes.len(), bytes),
             list: Arc::new(owned.into()),
@@ -334,35 +447,56 @@ impl Anchor {
             return Err(format!("the key of {name} is neither P-256 nor Ed25519"));
         }
         Ok(Self {
-            key: Sha256::of(parsed.public_key().raw),
+            key: key_of(&parsed),
             certificate,
             anchor,
             list: None,
+            below: Vec::new(),
         })
     }
 
-    /// Whether this authority's key signed the list, and it may.
-    fn signed(&self, list: &CertificateRevocationList<'_>) -> bool {
-        let Ok((_, own)) = X509Certificate::from_der(&self.certificate) else {
-            return false;
-        };
-        let may = own
-            .key_usage()
-            .is_ok_and(|usage| usage.is_none_or(|usage| usage.value.crl_sign()));
-        may && own.subject().as_raw() == list.issuer().as_raw()
-            && list.verify_signature(own.public_key()).is_ok()
+    fn take_own(&mut self, held: &Held) -> bool {
+        let is_newer = |old: &Held| held.number > old.number;
+        let is_taken = self.list.as_ref().is_none_or(is_newer);
+        if is_taken {
+            self.list = Some(held.clone());
+        }
+        is_taken
+    }
+
+    fn take_below(&mut self, held: &Held) -> bool {
+        let same_key = |old: &&mut Held| old.info.key == held.info.key;
+        let has_room = self.below.len() < BELOW_LIMIT;
+        match self.below.iter_mut().find(same_key) {
+            Some(old) if held.number > old.number => {
+                *old = held.clone();
+                true
+            }
+            None if has_room => {
+                self.below.push(held.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Its own list, and those of the authorities with these keys below it.
+    fn lists_for(&self, between: &[Sha256]) -> Vec<&webpki::CertRevocationList<'static>> {
+        let below = self.below.iter();
+        let below = below.filter(|held| between.contains(&held.info.key));
+        let lists = self.list.iter().chain(below);
+        lists.map(|held| held.list.as_ref()).collect()
     }
 
     fn verify(
         &self,
         leaf: &webpki::EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
+        lists: &[&webpki::CertRevocationList<'_>],
         at: UnixTime,
         usage: impl webpki::ExtendedKeyUsageValidator,
         fresh: bool,
     ) -> Result<(), Untrusted> {
-        let lists: Vec<&webpki::CertRevocationList<'_>> =
-            self.list.iter().map(|held| held.list.as_ref()).collect();
         let (status, expiration) = if fresh {
             (
                 webpki::UnknownStatusPolicy::Deny,
@@ -375,7 +509,7 @@ impl Anchor {
             )
         };
         // No list at all gives no options: nothing is checked.
-        let revocation = webpki::RevocationOptionsBuilder::new(&lists)
+        let revocation = webpki::RevocationOptionsBuilder::new(lists)
             .ok()
             .map(|options| {
                 options
@@ -400,6 +534,33 @@ impl Anchor {
         }
         Ok(())
     }
+}
+
+/// SHA-256 of a certificate's key (SubjectPublicKeyInfo, DER).
+fn key_of(certificate: &X509Certificate<'_>) -> Sha256 {
+    Sha256::of(certificate.public_key().raw)
+}
+
+/// Whether this authority's key signed the list, and it may.
+fn signed(authority: &CertificateDer<'_>, list: &CertificateRevocationList<'_>) -> bool {
+    let Ok((_, own)) = X509Certificate::from_der(authority) else {
+        return false;
+    };
+    let may = own
+        .key_usage()
+        .is_ok_and(|usage| usage.is_none_or(|usage| usage.value.crl_sign()));
+    may && own.subject().as_raw() == list.issuer().as_raw()
+        && list.verify_signature(own.public_key()).is_ok()
+}
+
+/// Whether this authority's key signed the certificate, which is one of an authority.
+fn certifies(authority: &CertificateDer<'_>, certificate: &X509Certificate<'_>) -> bool {
+    let Ok((_, own)) = X509Certificate::from_der(authority) else {
+        return false;
+    };
+    certificate.is_ca()
+        && own.subject().as_raw() == certificate.issuer().as_raw()
+        && certificate.verify_signature(Some(own.public_key())).is_ok()
 }
 
 fn untrusted(error: &webpki::Error) -> Untrusted {

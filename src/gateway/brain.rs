@@ -13,7 +13,6 @@ mod checks;
 mod local;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -352,11 +351,13 @@ impl Brain {
                 self.order(Order::WantKeyFrame(camera, profile)).await;
             }
             Command::KeepRevocation(list) => {
-                let state_dir: PathBuf = self.parts.loaded.settings.state_dir.clone();
+                let settings = Arc::clone(&self.parts.loaded.settings);
+                let metrics = Arc::clone(&self.parts.metrics);
                 self.aside.spawn_blocking(move || {
-                    if let Err(error) = Kept::writing(&state_dir).keep(&list) {
+                    if let Err(error) = Kept::writing(&settings.state_dir).keep(&list) {
                         tracing::error!(%error, "a revocation list could not be kept; it is in force until the next start");
                     }
+                    metrics.apply_lists(&settings);
                 });
             }
             Command::Count { centre, refused } => {
@@ -506,15 +507,9 @@ impl Brain {
                 "set the clock; if it is right and the journal's time was wrong, start once with --accept-clock",
             ),
         });
-        let lists = gate.revocation_warnings(now);
-        checks.set(
-            "revocation",
-            if lists.is_empty() {
-                Check::ok("")
-            } else {
-                Check::warning(lists.join("; "), "ask the authority for a new list")
-            },
-        );
+        let mut lists = gate.revocation_warnings(now);
+        lists.extend(metrics.lists.warnings(now.wall));
+        checks.set("revocation", metrics::revocation_check(lists));
     }
 
     /// The stop: relays end, centres are told, cameras are closed, the journal

@@ -69,6 +69,18 @@ pub(crate) fn from_status(status: u16, step: Step, busy_wait: Duration) -> Failu
     }
 }
 
+/// A status that refuses the URIs at the host and port that are set, of a camera whose
+/// own URIs name another host: what is signed for that host would serve there.
+pub(crate) fn names_other_host(status: u16, step: Step) -> Failure {
+    again(
+        Reason::CameraRefused,
+        format!(
+            "answered {} with {status}; its own URLs name another host or port than its settings, and the password is used only for those: set its URL to the host and port that it names",
+            request_of(step)
+        ),
+    )
+}
+
 /// An I/O error on the way to the camera.
 pub(crate) fn from_io(error: &std::io::Error, step: Step) -> Failure {
     use std::io::ErrorKind as Kind;

@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::connect;
 use crate::pki;
 
 pub use problem::Problem;
@@ -46,7 +47,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub struct Limits {
     /// Connections at once; further ones wait in the listen queue.
     pub connections: usize,
-    /// Connections at once from one address that is not loopback; further ones are closed.
+    /// Connections at once from one address (of IPv6: its /64 network) that is not loopback;
+    /// further ones are closed.
     pub per_address: usize,
     /// For the TLS handshake, and for each request's head; so also how long a
     /// connection may stay idle between two requests.
@@ -149,12 +151,13 @@ impl Place {
         limit: usize,
         permit: OwnedSemaphorePermit,
     ) -> Option<Self> {
+        let address = connect::place(address);
         let mut held = places.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(address).or_default();
-        if *count >= limit && !address.is_loopback() {
+        let count = held.get(&address).copied().unwrap_or(0);
+        if count >= limit && !address.is_loopback() {
             return None;
         }
-        *count += 1;
+        held.insert(address, count + 1);
         drop(held);
         Some(Self {
             address,
@@ -324,4 +327,27 @@ pub fn tls_config(
         .map_err(|error| format!("{} with {}: {error}", certificate.display(), key.display()))?;
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_ipv6_has_the_share_of_one_address() {
+        let (places, permits) = (Places::default(), Arc::new(Semaphore::new(100)));
+        let take = |text: &str| {
+            let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
+            Place::take(text.parse().unwrap(), &places, 2, permit)
+        };
+        let held = [take("2001:db8::1"), take("2001:db8::2")];
+        assert!(held.iter().all(Option::is_some));
+        assert!(take("2001:db8::3").is_none());
+        assert!(take("2001:db8:0:1::1").is_some());
+        // Behind a tunnel all have this one.
+        let local: Vec<_> = (0..10).map(|_| take("::1")).collect();
+        assert!(local.iter().all(Option::is_some));
+        drop((held, local));
+        assert!(places.lock().unwrap().is_empty());
+    }
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use quinn::SendStream;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::endpoint::{self, Carrier, Error};
-use super::handshakes::Handshakes;
+use super::handshakes::{Handshake, Handshakes};
 use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
 use super::socket::{Parity, Taking};
 use super::tls::{self, Peers};
@@ -29,11 +29,6 @@ use crate::format::ids::CommuneId;
 use crate::metrics;
 use crate::reason::Reason;
 
-/// Handshakes over UDP at once, before the peer's certificate is known to be good;
-/// those of TCP are counted apart ([`super::handshakes`]).
-const HANDSHAKES: usize = 128;
-/// From this many on a client must first prove that its address is its own.
-const HANDSHAKES_UNPROVEN: usize = 32;
 /// Ports tried where any would do, until one is free for both transports.
 const PORTS: usize = 16;
 /// How long nobody is taken after the system could not give us a connection.
@@ -91,7 +86,8 @@ pub struct Acceptor {
     accepted: Arc<watch::Sender<Accepted>>,
     sessions: Arc<AtomicU64>,
     live: Arc<Mutex<BTreeMap<String, Live>>>,
-    handshakes: Arc<Semaphore>,
+    /// Under way over UDP; those over TCP are counted apart.
+    udp_handshakes: Handshakes,
     tcp_handshakes: Handshakes,
 }
 
@@ -132,7 +128,7 @@ impl Acceptor {
             accepted: Arc::new(watch::Sender::new(accepted(settings, &end.peers))),
             sessions: Arc::default(),
             live: Arc::default(),
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            udp_handshakes: Handshakes::default(),
             tcp_handshakes: Handshakes::default(),
         })
     }
@@ -217,23 +213,22 @@ impl Acceptor {
 
     /// Whether a handshake may go on now; under pressure only from addresses
     /// that answer.
-    fn admit(&self, incoming: quinn::Incoming) -> Option<(quinn::Incoming, OwnedSemaphorePermit)> {
-        let under_way = HANDSHAKES - self.handshakes.available_permits();
-        if under_way >= HANDSHAKES_UNPROVEN
-            && !incoming.remote_address_validated()
+    fn admit(&self, incoming: quinn::Incoming) -> Option<(quinn::Incoming, Handshake)> {
+        let address = incoming.remote_address();
+        if !incoming.remote_address_validated()
             && incoming.may_retry()
+            && self.udp_handshakes.needs_proof(address)
         {
             // An error means that a retry is not possible here, which was asked.
             let _ = incoming.retry();
             return None;
         }
-        match Arc::clone(&self.handshakes).try_acquire_owned() {
-            Ok(permit) => Some((incoming, permit)),
-            Err(_) => {
-                incoming.refuse();
-                None
-            }
-        }
+        let Some(handshake) = self.udp_handshakes.admit(address) else {
+            // It sends its first packet again: many behind one address come in by turns.
+            incoming.ignore();
+            return None;
+        };
+        Some((incoming, handshake))
     }
 
     /// One TCP socket's incoming connections; those beyond their share are hung

@@ -1,18 +1,23 @@
-//! How many TCP connections may be on the way to a link at once, before the
+//! How many connections of one transport may be on the way to a link at once, before the
 //! peer's certificate is known to be good.
 //!
-//! QUIC makes a client prove its address first under pressure; over TCP the
-//! address is proven, so one place is held to its share and can keep nobody
-//! else out.
+//! One place is held to its share and can keep nobody else out. Over TCP its address is
+//! proven; QUIC makes a client prove it where many are under way, in all or of its place,
+//! so that nobody takes a share under another's address.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::connect::place;
 
 /// Of all places together.
 const LIMIT: usize = 128;
 /// Of one place: an IPv4 address, or the /64 around an IPv6 address.
 const PLACE_LIMIT: usize = 16;
+/// From so many on, in all or of one place, a client must first prove its address.
+const UNPROVEN: usize = 32;
+const PLACE_UNPROVEN: usize = 4;
 
 /// Counts them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +35,14 @@ impl Handshakes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the next one from this address should first prove that it is its own.
+    pub(super) fn needs_proof(&self, address: SocketAddr) -> bool {
+        let places = self.lock();
+        let of_place = places.get(&place(address.ip())).copied();
+        places.values().sum::<usize>() >= UNPROVEN
+            || of_place.is_some_and(|count| count >= PLACE_UNPROVEN)
+    }
+
     /// One more from this address, if there may be.
     pub(super) fn admit(&self, address: SocketAddr) -> Option<Handshake> {
         let place = place(address.ip());
@@ -37,11 +50,11 @@ impl Handshakes {
         if places.values().sum::<usize>() >= LIMIT {
             return None;
         }
-        let count = places.entry(place).or_default();
-        if *count >= PLACE_LIMIT {
+        let count = places.get(&place).copied().unwrap_or(0);
+        if count >= PLACE_LIMIT {
             return None;
         }
-        *count += 1;
+        places.insert(place, count + 1);
         drop(places);
         Some(Handshake {
             all: self.clone(),
@@ -58,17 +71,6 @@ impl Drop for Handshake {
             if *count == 0 {
                 places.remove(&self.place);
             }
-        }
-    }
-}
-
-/// What one attacker has at no cost: an address, or the network around it.
-fn place(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => {
-            let network = v6.to_bits() & !u128::from(u64::MAX);
-            Ipv6Addr::from_bits(network).into()
         }
     }
 }
@@ -100,6 +102,22 @@ mod tests {
         assert_eq!(held.len(), LIMIT);
         drop(held);
         assert!(handshakes.lock().is_empty());
+    }
+
+    #[test]
+    fn a_crowd_and_a_crowded_place_prove_their_addresses() {
+        let handshakes = Handshakes::default();
+        let (one, other) = (address("10.0.0.1"), address("10.0.0.2"));
+        let held: Vec<_> = (0..PLACE_UNPROVEN)
+            .map(|_| handshakes.admit(one).unwrap())
+            .collect();
+        assert!(handshakes.needs_proof(one) && !handshakes.needs_proof(other));
+        let more: Vec<_> = (PLACE_UNPROVEN..UNPROVEN)
+            .map(|n| handshakes.admit(address(&format!("10.0.1.{n}"))).unwrap())
+            .collect();
+        assert!(handshakes.needs_proof(other));
+        drop((held, more));
+        assert!(!handshakes.needs_proof(one));
     }
 
     #[test]

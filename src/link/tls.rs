@@ -93,7 +93,11 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// Who signs a peer's certificate, and which ones were revoked.
 fn authority(tls: &settings::Tls, kept: &Kept) -> Result<Anchors, Error> {
-    let anchors = pki::anchors(&tls.authority, tls.revoked.as_deref(), kept);
+    let anchors = pki::anchors(
+        &tls.authority,
+        tls.revoked.iter().map(PathBuf::as_path),
+        kept,
+    );
     anchors.map_err(Error::file("link authority or revocation list"))
 }
 

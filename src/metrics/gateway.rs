@@ -10,11 +10,13 @@ use prometheus::{
 
 use super::Transport;
 use super::register::Register;
-use super::{Journal, STEP_BUCKETS, encode, first_end, free_bytes};
+use super::{Journal, Lists, STEP_BUCKETS, encode, first_end, free_bytes};
 use crate::config::settings;
 use crate::format::cause::Cause;
 use crate::format::ids::{CameraId, CentreId};
 use crate::media::relay::Profile;
+use crate::pki;
+use crate::policy::agreement;
 use crate::policy::camera::StartStep;
 use crate::reason::{Mark, Reason};
 
@@ -24,6 +26,8 @@ pub struct Gateway {
     registry: Registry,
     /// Where `state_free_bytes` looks; set by [`Gateway::apply`].
     state_dir: Mutex<Option<PathBuf>>,
+    /// The revocation lists in force; read by `apply`.
+    pub lists: Lists,
     /// 1 if the running settings are those of the file; 0 after a reload that was refused.
     pub config_last_reload_successful: IntGauge,
     /// Free bytes on the file system of `state_dir`; read at each scrape.
@@ -34,8 +38,10 @@ pub struct Gateway {
     pub journal_errors_total: IntCounter,
     /// 1 while the journal verifies.
     pub journal_intact: IntGauge,
-    /// `use`: `link`, `link_authority`, `designation_authority`.
+    /// `use`: `link`, `link_authority`, `designation_authority`, `revocation_list`, `agreement`.
     pub certificate_expiry_timestamp_seconds: IntGaugeVec,
+    /// Lists in the settings' files that are older than lists seen before.
+    pub revocation_lists_older: IntGauge,
     /// `centre`: 1 while the link stands.
     pub link_up: IntGaugeVec,
     /// `centre`, `transport` (`udp`, `tcp`): 1 for the one in use.
@@ -181,7 +187,13 @@ impl Gateway {
                     .with_label_values(&[profile, cause.code()]);
             }
         }
-        for purpose in ["link", "link_authority", "designation_authority"] {
+        for purpose in [
+            "link",
+            "link_authority",
+            "designation_authority",
+            "revocation_list",
+            "agreement",
+        ] {
             made.certificate_expiry_timestamp_seconds
                 .with_label_values(&[purpose]);
         }
@@ -193,12 +205,14 @@ impl Gateway {
         let r = Register::new("fanal_gateway_")?;
         Ok(Self {
             state_dir: Mutex::new(None),
+            lists: Lists::default(),
             config_last_reload_successful: r.gauge("config_last_reload_successful", "1 if the settings that run are those of the file.")?,
             state_free_bytes: r.gauge("state_free_bytes", "Free bytes on the file system of state_dir.")?,
             journal_entries_total: r.counter("journal_entries_total", "Journal entries made durable.")?,
             journal_errors_total: r.counter("journal_errors_total", "Journal entries that could not be made durable.")?,
             journal_intact: r.gauge("journal_intact", "1 while the journal verifies.")?,
             certificate_expiry_timestamp_seconds: r.gauges("certificate_expiry_timestamp_seconds", &["use"], "When the first of these certificates ends, since the epoch.")?,
+            revocation_lists_older: r.gauge("revocation_lists_older", "Revocation lists in files that are older than lists seen before.")?,
             link_up: r.gauges("link_up", &["centre"], "1 while the link to this centre stands.")?,
             link_transport: r.gauges("link_transport", &["centre", "transport"], "1 for the transport that the link uses.")?,
             link_rtt_seconds: r.real_gauges("link_rtt_seconds", &["centre"], "Round-trip time of the link.")?,
@@ -276,6 +290,18 @@ impl Gateway {
             "designation_authority",
             settings.agreements.iter().map(|a| &a.designation_authority),
         );
+        if let Some(end) = settings.agreements.iter().filter_map(agreement::ends).min() {
+            ends.with_label_values(&["agreement"]).set(end.seconds());
+        }
+        self.apply_lists(settings);
+    }
+
+    /// Follows the revocation lists in force: with new settings, and after a newer list came
+    /// over the link. Blocks.
+    pub fn apply_lists(&self, settings: &settings::Gateway) {
+        let ends = &self.certificate_expiry_timestamp_seconds;
+        let older = &self.revocation_lists_older;
+        self.lists.take(pki::of_gateway(settings), ends, older);
     }
 
     /// Counts an answered request; `Err`: why it was refused.

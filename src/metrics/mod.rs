@@ -12,12 +12,14 @@
 
 mod gateway;
 pub mod health;
+mod lists;
 mod receiver;
 mod register;
 pub mod serve;
 mod transport;
 
 pub use gateway::{CameraState, Gateway};
+pub use lists::{Lists, revocation_check};
 pub use receiver::{RTSP_REFUSALS, Receiver, STREAM_REFUSALS, ViewerKind};
 pub use transport::Transport;
 

@@ -6,9 +6,10 @@ use std::sync::Mutex;
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::register::Register;
-use super::{Journal, STEP_BUCKETS, encode, first_end, free_bytes};
+use super::{Journal, Lists, STEP_BUCKETS, encode, first_end, free_bytes};
 use crate::config::settings;
 use crate::format::ids::{CameraId, CommuneId};
+use crate::pki;
 use crate::reason::{Mark, Reason};
 
 /// The receiver's metrics (`fanal_receiver_…`).
@@ -17,6 +18,8 @@ pub struct Receiver {
     registry: Registry,
     /// Where `state_free_bytes` looks; set by [`Receiver::apply`].
     state_dir: Mutex<Option<PathBuf>>,
+    /// The revocation lists in force; read by `apply`.
+    pub lists: Lists,
     /// 1 if the running settings are those of the file; 0 after a reload that was refused.
     pub config_last_reload_successful: IntGauge,
     /// Free bytes on the file system of `state_dir`; read at each scrape.
@@ -27,8 +30,11 @@ pub struct Receiver {
     pub journal_errors_total: IntCounter,
     /// 1 while the journal verifies.
     pub journal_intact: IntGauge,
-    /// `use`: `link`, `link_authority`, `designation_authority`, `console`, `rtsp`.
+    /// `use`: `link`, `link_authority`, `designation_authority`, `revocation_list`, `console`,
+    /// `rtsp`.
     pub certificate_expiry_timestamp_seconds: IntGaugeVec,
+    /// Lists in the settings' files that are older than lists seen before.
+    pub revocation_lists_older: IntGauge,
     /// `commune`: 1 while its gateway is linked.
     pub link_up: IntGaugeVec,
     /// Live grants.
@@ -138,7 +144,12 @@ impl Receiver {
         for reason in RTSP_REFUSALS {
             made.rtsp_refused_total.with_label_values(&[reason]);
         }
-        for purpose in ["link", "link_authority", "designation_authority"] {
+        for purpose in [
+            "link",
+            "link_authority",
+            "designation_authority",
+            "revocation_list",
+        ] {
             made.certificate_expiry_timestamp_seconds
                 .with_label_values(&[purpose]);
         }
@@ -150,12 +161,14 @@ impl Receiver {
         let r = Register::new("fanal_receiver_")?;
         Ok(Self {
             state_dir: Mutex::new(None),
+            lists: Lists::default(),
             config_last_reload_successful: r.gauge("config_last_reload_successful", "1 if the settings that run are those of the file.")?,
             state_free_bytes: r.gauge("state_free_bytes", "Free bytes on the file system of state_dir.")?,
             journal_entries_total: r.counter("journal_entries_total", "Journal entries made durable.")?,
             journal_errors_total: r.counter("journal_errors_total", "Journal entries that could not be made durable.")?,
             journal_intact: r.gauge("journal_intact", "1 while the journal verifies.")?,
             certificate_expiry_timestamp_seconds: r.gauges("certificate_expiry_timestamp_seconds", &["use"], "When the first of these certificates ends, since the epoch.")?,
+            revocation_lists_older: r.gauge("revocation_lists_older", "Revocation lists in files that are older than lists seen before.")?,
             link_up: r.gauges("link_up", &["commune"], "1 while this commune's gateway is linked.")?,
             grants_active: r.gauge("grants_active", "Live grants.")?,
             requests_total: r.counters("requests_total", &["outcome", "reason"], "Requests answered.")?,
@@ -209,6 +222,8 @@ impl Receiver {
         if let Some(tls) = &settings.rtsp.tls {
             first_end(ends, "rtsp", std::iter::once(&tls.certificate));
         }
+        let older = &self.revocation_lists_older;
+        self.lists.take(pki::of_receiver(settings), ends, older);
     }
 
     /// Counts an answered request; `Err`: why it was refused.

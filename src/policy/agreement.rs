@@ -141,6 +141,17 @@ pub fn check_announced(
     Err(furthest.map_or_else(|| Reason::NoAgreement.into(), |(_, refusal)| refusal))
 }
 
+/// When the agreement is over: the end of its last day.
+pub fn ends(agreement: &Agreement) -> Option<Wall> {
+    day_ends(agreement.until)
+}
+
+/// When a day is over, in the communes' time zone.
+fn day_ends(day: Date) -> Option<Wall> {
+    let paris = TimeZone::get("Europe/Paris").ok()?;
+    wall(&paris, start_of(day.tomorrow().ok()?)?)
+}
+
 /// When the agreement stops being in force after `now` (its last day's end or
 /// the end of its hours), or `None` if it is not in force now.
 pub fn in_force_until(agreement: &Agreement, now: Wall) -> Option<Wall> {
@@ -158,7 +169,7 @@ fn days_and_hours_until(from: Date, until: Date, hours: &[Hours], now: Wall) -> 
     // The bundled data always knows it; without it nothing is in force.
     let paris = TimeZone::get("Europe/Paris").ok()?;
     let begins = wall(&paris, start_of(from)?)?;
-    let ends = wall(&paris, start_of(until.tomorrow().ok()?)?)?;
+    let ends = day_ends(until)?;
     if now < begins || now >= ends {
         return None;
     }

@@ -523,11 +523,7 @@ impl Gate {
     /// What is wrong with the designation authorities' revocation lists, for people.
     pub fn revocation_warnings(&self, now: Now) -> Vec<String> {
         let mut warnings: Vec<String> = held_lists(&self.rules)
-            .filter(|list| list.next_update.is_some_and(|at| at < now.wall))
-            .map(|list| {
-                let (authority, number) = (&list.authority, &list.number);
-                format!("list {number} of {authority} should have been replaced by now")
-            })
+            .filter_map(|list| list.warning(now.wall))
             .collect();
         let agreements = self.rules.settings.agreements.iter();
         for (agreement, authority) in agreements.zip(&self.rules.authorities) {

@@ -1,13 +1,16 @@
 //! A request is used once: a `jti` counts as used as soon as its signature has
-//! verified. Bounded: what is older than the freshness window can't come again.
+//! verified. Bounded: what is older than the freshness window can't come again, unless
+//! the clock goes back; so the newest time of what was forgotten is remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::time::Duration;
 
 use crate::clock::Wall;
 use crate::format::ids::RequestId;
 use crate::format::jws;
 use crate::format::statement::{FRESH_SECONDS, REQUEST_TYPE, RequestClaims};
+use crate::reason::{Reason, Refusal};
 
 /// How long after its `iat` an id is remembered: the freshness window, and as
 /// much again for a clock that is set back a little.
@@ -21,9 +24,35 @@ pub const USED_LIMIT: usize = 65_536;
 pub struct Used {
     seen: BTreeMap<RequestId, Wall>,
     by_time: BTreeSet<(Wall, RequestId)>,
+    /// The newest `iat` of those forgotten.
+    forgotten: Option<Wall>,
 }
 
 impl Used {
+    /// Why a request that counts as fresh may have been used all the same: others as new
+    /// as it were forgotten, as the clock of `whose` was ahead and went back. `None`: it
+    /// was not, or the request is not fresh, which has its own reason.
+    pub fn doubt(&self, iat: Wall, whose: impl Display, now: Wall) -> Option<Refusal> {
+        let forgotten = self.forgotten.filter(|newest| iat <= *newest)?;
+        let away = now.seconds().saturating_sub(iat.seconds());
+        if away.abs() > FRESH_SECONDS {
+            return None;
+        }
+        let until = forgotten.rfc3339();
+        // A restart reads the used ones out of the journal again.
+        Some(if forgotten < now {
+            let detail = format!(
+                "the clock of {whose} was ahead and went back; requests signed up to {until} may have been used: sign it again"
+            );
+            Refusal::new(Reason::StaleRequest, detail)
+        } else {
+            let detail = format!(
+                "the clock of {whose} was ahead and went back; requests signed up to {until} may have been used: restart the daemon there"
+            );
+            Refusal::new(Reason::ClockWrong, detail)
+        })
+    }
+
     /// Marks an id as used; `false` if it was used before. `iat` decides when it
     /// may be forgotten (freshness window and a margin past it). When too many
     /// are held, the one dated farthest into the future goes: those within the
@@ -55,8 +84,11 @@ impl Used {
         let latest = time.seconds().saturating_add(FRESH_SECONDS);
         let iat = jws::open::<RequestClaims>(request, REQUEST_TYPE)
             .map_or(latest, |signed| signed.claims.iat);
-        if iat.saturating_add(2 * FRESH_SECONDS) >= now.seconds() {
-            self.mark(id, Wall::from_seconds(iat), now);
+        let iat = Wall::from_seconds(iat);
+        if iat.plus(KEPT) >= now {
+            self.mark(id, iat, now);
+        } else {
+            self.forgotten = self.forgotten.max(Some(iat));
         }
     }
 
@@ -81,6 +113,7 @@ impl Used {
         {
             self.by_time.pop_first();
             self.seen.remove(&id);
+            self.forgotten = self.forgotten.max(Some(iat));
         }
     }
 }
@@ -113,6 +146,38 @@ mod tests {
         assert!(!used.mark(id(1), later, NOW));
         assert!(!used.mark(id(1), later, later.plus(KEPT)));
         assert_eq!(used.len(), 1);
+    }
+
+    /// An attacker who sets the clock forward and back must not make used requests good again.
+    #[test]
+    fn a_clock_that_goes_forward_and_back_makes_nothing_usable_again() {
+        let hour = Duration::from_secs(3_600);
+        let mut used = Used::default();
+        assert!(used.mark(id(1), NOW, NOW));
+        assert_eq!(used.doubt(NOW, "here", NOW), None);
+        used.mark(id(2), NOW.plus(hour), NOW.plus(hour));
+        assert!(used.mark(id(1), NOW, NOW), "it was forgotten");
+        let told = |used: &Used, iat: Wall, now: Wall| {
+            used.doubt(iat, "here", now).map(|refusal| refusal.reason)
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(told(&used, NOW, NOW), Some(Reason::ClockWrong));
+        let later = NOW.plus(second);
+        assert_eq!(told(&used, NOW, later), Some(Reason::StaleRequest));
+        assert_eq!(told(&used, later, later), None);
+        // What is not fresh is told by how far the clocks are apart.
+        assert_eq!(told(&used, NOW, NOW.plus(61 * second)), None);
+
+        // A restart while the clock is ahead forgets as much.
+        let mut restarted = Used::default();
+        restarted.recover(id(1), "unreadable", NOW, NOW.plus(hour));
+        assert!(restarted.is_empty());
+        assert_eq!(told(&restarted, NOW, NOW), Some(Reason::ClockWrong));
+        // One after it has gone back knows all that the journal tells, future ones too.
+        let mut restarted = Used::default();
+        restarted.recover(id(2), "unreadable", NOW.plus(hour), NOW);
+        assert_eq!(told(&restarted, NOW, NOW), None);
+        assert!(!restarted.mark(id(2), NOW.plus(hour), NOW.plus(hour)));
     }
 
     #[test]

@@ -585,6 +585,9 @@ impl Brain {
             ),
             None => self.checks.remove("clock"),
         }
+        let lists = self.metrics.lists.warnings(self.clock.now().wall);
+        self.checks
+            .set("revocation", metrics::revocation_check(lists));
         let (mut up, mut all) = (0, 0);
         for (_, commune) in self.desk.communes() {
             all += 1;

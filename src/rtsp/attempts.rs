@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::clock::Boot;
+use crate::connect::place;
 
-/// Wrong credentials that a user at an address may send in [`ATTEMPTS_WINDOW`].
+/// Wrong credentials that a player's user at an address may send in [`ATTEMPTS_WINDOW`].
 pub const ATTEMPTS_LIMIT: u32 = 10;
 
 /// See [`ATTEMPTS_LIMIT`].
@@ -19,26 +20,36 @@ const PAIRS_LIMIT: usize = 4_096;
 /// Bytes of a user name that tell it from others: a grant's id has 36.
 const USER_LIMIT: usize = 64;
 
-/// What was tried, by address and user.
-#[derive(Debug, Default)]
+/// What was tried, by address (of IPv6: its /64 network) and user.
+#[derive(Debug)]
 pub struct Attempts {
+    limit: u32,
     by_pair: BTreeMap<(IpAddr, String), (Boot, u32)>,
 }
 
 impl Attempts {
+    /// None tried yet; `limit` is how many wrong ones a user at an address may send in
+    /// [`ATTEMPTS_WINDOW`].
+    pub const fn new(limit: u32) -> Self {
+        Self {
+            limit,
+            by_pair: BTreeMap::new(),
+        }
+    }
+
     /// Notes wrong credentials. Whether it is worth a line in the log: the first
     /// few of an address in a window, whatever the users.
     pub fn failed(&mut self, address: IpAddr, user: &str, now: Boot) -> bool {
         self.count(address, bounded(user), now);
         // A name that no player can send: the address as a whole.
         let of_address = self.count(address, "\n".to_owned(), now);
-        (1..=ATTEMPTS_LIMIT).contains(&of_address)
+        (1..=self.limit).contains(&of_address)
     }
 
     /// Attempts of this pair in its window, this one included; 0 where there is
     /// no room to remember it.
     fn count(&mut self, address: IpAddr, user: String, now: Boot) -> u32 {
-        let pair = (address, user);
+        let pair = (place(address), user);
         if self.by_pair.len() >= PAIRS_LIMIT && !self.by_pair.contains_key(&pair) {
             self.by_pair
                 .retain(|_, (since, _)| now.since(*since) < ATTEMPTS_WINDOW);
@@ -59,9 +70,9 @@ impl Attempts {
     /// Whether further wrong credentials of this user at this address are
     /// refused outright (`too_many_attempts`). Right ones never are.
     pub fn is_blocked(&self, address: IpAddr, user: &str, now: Boot) -> bool {
-        let entry = self.by_pair.get(&(address, bounded(user)));
+        let entry = self.by_pair.get(&(place(address), bounded(user)));
         entry.is_some_and(|(since, count)| {
-            *count >= ATTEMPTS_LIMIT && now.since(*since) < ATTEMPTS_WINDOW
+            *count >= self.limit && now.since(*since) < ATTEMPTS_WINDOW
         })
     }
 }
@@ -85,7 +96,7 @@ mod tests {
 
     #[test]
     fn guessing_is_slow_for_one_user_of_one_address() {
-        let mut attempts = Attempts::default();
+        let mut attempts = Attempts::new(ATTEMPTS_LIMIT);
         let address = IpAddr::from([10, 0, 0, 1]);
         for _ in 0..ATTEMPTS_LIMIT {
             assert!(!attempts.is_blocked(address, "a", START));
@@ -96,13 +107,20 @@ mod tests {
         assert!(!attempts.is_blocked(address, "b", START));
         let other = IpAddr::from([10, 0, 0, 2]);
         assert!(!attempts.is_blocked(other, "a", START));
+        // A host with one IPv6 address has its whole network.
+        let v6 = |text: &str| text.parse::<IpAddr>().unwrap();
+        for host in 0..ATTEMPTS_LIMIT {
+            attempts.failed(v6(&format!("2001:db8::{host}")), "a", START);
+        }
+        assert!(attempts.is_blocked(v6("2001:db8::99"), "a", START));
+        assert!(!attempts.is_blocked(v6("2001:db8:0:1::1"), "a", START));
         // The log was told often enough, by whatever name it goes on.
         assert!(!attempts.failed(address, "b", START));
     }
 
     #[test]
     fn the_table_is_bounded() {
-        let mut attempts = Attempts::default();
+        let mut attempts = Attempts::new(ATTEMPTS_LIMIT);
         for number in 0..20_000_u32 {
             attempts.failed(IpAddr::from(number.to_be_bytes()), "x", START);
             attempts.failed(IpAddr::from([10, 0, 0, 1]), &number.to_string(), START);

@@ -86,6 +86,8 @@ pub(super) struct Connection<S> {
     partial_since: Option<Instant>,
     /// Nothing more is done but to write what waits, until then.
     closing: Option<Instant>,
+    /// Since when no picture is open; keep-alives alone hold no place.
+    idle_since: Option<Instant>,
 }
 
 /// A picture on its way to the viewer.
@@ -127,6 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             pictured: None,
             partial_since: Some(now),
             closing: None,
+            idle_since: Some(now),
         })
     }
 
@@ -150,6 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let shortest = limits
             .request_timeout
             .min(limits.session_timeout)
+            .min(limits.guest_timeout)
             .min(limits.stall_timeout);
         let mut tick = interval((shortest / 4).clamp(Duration::from_millis(10), TICK));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -293,6 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.stop();
                     self.udp = None;
                     self.source = None;
+                    self.idle_since = Some(Instant::now());
                     self.sent = Sent::default();
                     self.splice = Splice::default();
                     self.send(&reply);
@@ -316,6 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match outcome {
             Ok(source) => {
                 self.place.keep();
+                self.idle_since = None;
                 let configuration = source.configuration();
                 let frame_rate = source.frame_rate();
                 self.source = Some(source);
@@ -542,6 +548,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if self.output.stalled_for(now) >= self.shared.limits.stall_timeout {
             return late("the viewer has stopped taking pictures");
+        }
+        let idle = self
+            .idle_since
+            .map(|since| now.saturating_duration_since(since));
+        if idle.is_some_and(|idle| idle >= self.shared.limits.guest_timeout) {
+            return late("no picture was opened");
         }
         // Over TCP, taking the pictures is sign of life enough: not all players
         // send keep-alives.

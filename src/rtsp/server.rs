@@ -5,6 +5,7 @@
 //! | connections in all | [`Limits::connections`] | the oldest without a picture is closed, or the new one |
 //! | connections of an address | [`Limits::per_address`] | the same, among its own |
 //! | TLS handshake, first request, any request begun | [`Limits::request_timeout`] | closed |
+//! | no picture opened, or none since the last | [`Limits::guest_timeout`] | closed |
 //! | silence without a picture over TCP; over UDP while pictures are sent | [`Limits::session_timeout`] | closed |
 //! | request, interleaved packet | 16 KiB, 8 KiB | closed |
 //! | answers that wait to be taken | 64 KiB | nothing more is read |
@@ -29,12 +30,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Library;
 use super::admission::{Admission, Id};
-use super::attempts::Attempts;
+use super::attempts::{ATTEMPTS_LIMIT, Attempts};
 use super::connection::{Connection, Peer};
 use super::out_tcp::SEND_BUFFER;
 use super::rtcp::REPORT_INTERVAL;
 use super::session::TIMEOUT_SECONDS;
 use crate::clock::Clock;
+use crate::connect;
 
 /// Pause after a failed accept (out of descriptors, as a rule).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -56,7 +58,8 @@ pub struct Listen {
 pub struct Limits {
     /// Connections in all.
     pub connections: usize,
-    /// Connections from one address; a VMS opens one for each camera it shows.
+    /// Connections from one address (of IPv6: its /64 network); a VMS opens one for each
+    /// camera it shows.
     pub per_address: usize,
     /// How long the TLS handshake, the first request, and any request that has
     /// begun may take to come in.
@@ -65,6 +68,8 @@ pub struct Limits {
     /// little more than is told to players. Over UDP it counts only while pictures
     /// are sent: some players keep alive between packets only.
     pub session_timeout: Duration,
+    /// How long a connection may stay without an open picture, whatever it says.
+    pub guest_timeout: Duration,
     /// How long a viewer may take nothing at all.
     pub stall_timeout: Duration,
     /// Pause between two sender reports, pictures or not.
@@ -78,6 +83,7 @@ impl Default for Limits {
             per_address: 256,
             request_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(TIMEOUT_SECONDS + 5),
+            guest_timeout: Duration::from_secs(TIMEOUT_SECONDS + 5),
             stall_timeout: Duration::from_secs(20),
             report_interval: REPORT_INTERVAL,
         }
@@ -238,7 +244,7 @@ impl Server {
                 observer: options.observer,
                 token: CancellationToken::new(),
                 sent_bytes: Arc::new(AtomicU64::new(0)),
-                attempts: Mutex::new(Attempts::default()),
+                attempts: Mutex::new(Attempts::new(ATTEMPTS_LIMIT)),
                 places: Mutex::new(Places {
                     admission: Admission::new(
                         options.limits.connections,
@@ -311,7 +317,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
             }
         };
         match accepted {
-            Ok((stream, address)) => match shared.admit(address.ip().to_canonical()) {
+            Ok((stream, address)) => match shared.admit(connect::place(address.ip())) {
                 Some(place) => {
                     let displaced = place.displaced.clone();
                     let serving = serve(stream, address, tls.clone(), Arc::clone(&shared), place);

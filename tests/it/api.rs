@@ -409,7 +409,7 @@ async fn guessing_is_cut_off() {
     }
     assert_eq!(statuses[0], 401);
     assert_eq!(statuses[139], 429);
-    site.clock.advance(Duration::from_secs(61));
+    // Behind a tunnel or proxy all have one address: who is right is served.
     let operator = site.operator("4711", "CORG 13");
     assert_eq!(site.get(&operator, "/grants").await.status, 200);
 }

@@ -1,6 +1,7 @@
 //! Pulling cameras: the pool against scripted cameras, one test for each thing
 //! that real cameras do.
 
+mod flood;
 mod onvif;
 mod traps;
 
@@ -181,7 +182,7 @@ pub fn gateway(cameras: Vec<(&str, settings::Streams)>) -> settings::Gateway {
             certificate: "x".into(),
             key: "x".into(),
             authority: "x".into(),
-            revoked: None,
+            revoked: Vec::new(),
         },
         agreements: Vec::new(),
         uplink: settings::Uplink {

@@ -241,6 +241,49 @@ fn the_shipped_rules_and_scrapes_are_right() {
     }
 }
 
+/// The alerts about what runs out or went back, as Prometheus judges them.
+#[test]
+fn alerts_tell_of_lists_and_agreements() {
+    let alerts = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/alerts.yml");
+    let day = 86_400;
+    let case = |series: &str, value: i64, alert: &str, firing: u32| {
+        format!(
+            r#"
+  - interval: 1m
+    input_series: [{{series: '{series}', values: '{value}x120'}}]
+    promql_expr_test:
+      - expr: count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)
+        eval_time: 90m
+        exp_samples: [{{labels: '{{}}', value: {firing}}}]"#
+        )
+    };
+    let ends = "fanal_gateway_certificate_expiry_timestamp_seconds";
+    let list = format!("{ends}{{use=\"revocation_list\"}}");
+    let agreement = format!("{ends}{{use=\"agreement\"}}");
+    let (soon, older) = ("FanalCertificateEndsSoon", "FanalRevocationListOlder");
+    let behind = "fanal_receiver_revocation_lists_older";
+    let cases = [
+        case(&list, 13 * day, soon, 1),
+        case(&agreement, 13 * day, soon, 1),
+        case(&list, 15 * day, soon, 0),
+        case(&list, 0, soon, 0),
+        case(behind, 1, older, 1),
+        case(behind, 0, older, 0),
+    ];
+    let text = format!(
+        "rule_files: [{}]\ntests:{}\n",
+        alerts.display(),
+        cases.concat()
+    );
+    let file = std::env::temp_dir().join(format!("fanal-alerts-{}.yml", uuid::Uuid::now_v7()));
+    std::fs::write(&file, text).unwrap();
+    let tested = promtool(&["test", "rules", &file.display().to_string()], "");
+    std::fs::remove_file(&file).unwrap();
+    if let Some((good, said)) = tested {
+        assert!(good, "{said}");
+    }
+}
+
 #[test]
 fn a_finished_relay_leaves_no_series() {
     let gateway = Gateway::new([&CentreId::new("corg-13").unwrap()], 1).unwrap();

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use x509_parser::prelude::FromDer;
 
 use super::*;
+use crate::certs::authority::LIST_LIFE;
 use crate::format::designation;
 use crate::format::jws::Signer;
 use crate::format::pem;
@@ -50,7 +51,7 @@ fn person() -> Person {
 fn a_directory_holds_what_the_interface_names() {
     let scratch = Scratch::new();
     let dir = Directory::new(&scratch.0);
-    dir.init(None, NOW).unwrap();
+    dir.init(None, LIST_LIFE, NOW).unwrap();
     dir.machine("berre-l-etang", MACHINE_LIFE, false, NOW)
         .unwrap();
     dir.operator(&person(), WEEK, None, false, NOW).unwrap();
@@ -93,14 +94,17 @@ fn a_directory_holds_what_the_interface_names() {
 fn nothing_is_overwritten_silently() {
     let scratch = Scratch::new();
     let dir = Directory::new(&scratch.0);
-    dir.init(Some(Kind::Designation), NOW).unwrap();
+    dir.init(Some(Kind::Designation), LIST_LIFE, NOW).unwrap();
     assert!(!scratch.0.join("link-ca.pem").exists());
-    assert!(matches!(dir.init(None, NOW), Err(Error::Exists(_))));
+    assert!(matches!(
+        dir.init(None, LIST_LIFE, NOW),
+        Err(Error::Exists(_))
+    ));
     assert!(
         !scratch.0.join("link-ca.pem").exists(),
         "checked before anything is written"
     );
-    dir.init(Some(Kind::Link), NOW).unwrap();
+    dir.init(Some(Kind::Link), LIST_LIFE, NOW).unwrap();
 
     dir.operator(&person(), WEEK, None, false, NOW).unwrap();
     let first = scratch.text("13-4567.pem");
@@ -114,28 +118,34 @@ fn nothing_is_overwritten_silently() {
     );
     assert_eq!(scratch.text(&kept), first);
     assert_eq!(scratch.mode("13-4567.key"), 0o600);
-    dir.revoke(&scratch.0.join(kept), NOW).unwrap();
+    dir.revoke(&scratch.0.join(kept), LIST_LIFE, NOW).unwrap();
+}
+
+/// The number of a list that is signed so many seconds or lists after the first.
+fn numbered(after: i64) -> String {
+    (NOW.seconds() + after).to_string()
 }
 
 #[test]
 fn revoking_adds_to_the_list_and_counts_up() {
     let scratch = Scratch::new();
     let dir = Directory::new(&scratch.0);
-    dir.init(None, NOW).unwrap();
+    dir.init(None, LIST_LIFE, NOW).unwrap();
     let mut authority = designation::Authority::from_pem(
         &scratch.text("designation-ca.pem"),
         &[&scratch.text("designation.crl.pem")],
     )
     .unwrap();
-    assert_eq!(authority.list().unwrap().number, "1");
-    for (number, expected) in [("a", "2"), ("b", "3")] {
+    assert_eq!(authority.list().unwrap().number, numbered(0));
+    let backup = scratch.text("designation.crl.pem");
+    for (number, expected) in [("a", numbered(1)), ("b", numbered(2))] {
         let person = Person {
             number: number.to_owned(),
             ..person()
         };
         dir.operator(&person, WEEK, None, false, NOW).unwrap();
         let list = dir
-            .revoke(Path::new(&format!("{number}.pem")), NOW)
+            .revoke(Path::new(&format!("{number}.pem")), LIST_LIFE, NOW)
             .unwrap();
         assert_eq!(list, scratch.0.join("designation.crl.pem"));
         let taken = authority
@@ -151,16 +161,29 @@ fn revoking_adds_to_the_list_and_counts_up() {
     let (_, list) =
         x509_parser::revocation_list::CertificateRevocationList::from_der(&der).unwrap();
     assert_eq!(list.iter_revoked_certificates().count(), 2);
-    dir.renew_lists(Some(Kind::Designation), NOW).unwrap();
+    let month = Duration::from_secs(30 * 24 * 3600);
+    dir.renew_lists(Some(Kind::Designation), month, NOW)
+        .unwrap();
     let taken = authority
         .update(&scratch.text("designation.crl.pem"))
         .unwrap()
         .unwrap();
-    assert_eq!(taken.number, "4");
+    assert_eq!(taken.number, numbered(3));
+    assert_eq!(taken.next_update, Some(NOW.plus(month)));
+    // After a restore the next number is still above all that were given out.
+    std::fs::write(scratch.0.join("designation.crl.pem"), &backup).unwrap();
+    let later = NOW.plus(Duration::from_secs(60));
+    dir.renew_lists(Some(Kind::Designation), month, later)
+        .unwrap();
+    let taken = authority.update(&scratch.text("designation.crl.pem"));
+    assert_eq!(taken.unwrap().unwrap().number, numbered(60));
     // A lost list would lose revocations.
     std::fs::remove_file(scratch.0.join("designation.crl.pem")).unwrap();
-    assert!(dir.renew_lists(Some(Kind::Designation), NOW).is_err());
-    let foreign = dir.revoke(Path::new("link-ca.pem"), NOW);
+    assert!(
+        dir.renew_lists(Some(Kind::Designation), LIST_LIFE, NOW)
+            .is_err()
+    );
+    let foreign = dir.revoke(Path::new("link-ca.pem"), LIST_LIFE, NOW);
     assert!(foreign.is_err());
 }
 
@@ -168,7 +191,7 @@ fn revoking_adds_to_the_list_and_counts_up() {
 fn a_request_gives_its_public_key_and_nothing_else() {
     let scratch = Scratch::new();
     let dir = Directory::new(&scratch.0);
-    dir.init(None, NOW).unwrap();
+    dir.init(None, LIST_LIFE, NOW).unwrap();
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let mut wish = rcgen::CertificateParams::new(vec!["berre-l-etang".to_owned()]).unwrap();
     wish.distinguished_name
@@ -225,7 +248,7 @@ fn a_request_gives_its_public_key_and_nothing_else() {
 fn names_are_safe_as_file_names() {
     let scratch = Scratch::new();
     let dir = Directory::new(&scratch.0);
-    dir.init(None, NOW).unwrap();
+    dir.init(None, LIST_LIFE, NOW).unwrap();
     for number in [
         "",
         "..",

@@ -551,6 +551,86 @@ fn an_authority_between_that_is_named_too_revokes_with_its_own_list() {
     }
 }
 
+/// The list of an authority below comes with that authority's certificate.
+#[test]
+fn an_authority_between_that_is_not_named_revokes_with_its_own_list() {
+    let root = Maker::new("region");
+    let unit = root.below("unit");
+    let post = unit.below("post");
+    let list = |maker: &Maker, number, revoked: &[u64]| maker.list(number, revoked, |_| {});
+    // The same names on purpose, and a key of their own.
+    let other = Maker::new("region").below("unit");
+    let of_unit = unit.chained(&[&unit], |_| {});
+    let of_post = post.chained(&[&post, &unit], |_| {});
+    let mut authority = root.authority(&[&list(&root, 1, &[])]);
+    let bare = list(&unit, 5, &[42]);
+    let told = authority.update(&bare).unwrap_err();
+    assert!(told.contains("put the issuer's certificate"), "{told}");
+    for foreign in [
+        format!("{}{bare}", other.pem),
+        format!("{}{}", other.pem, list(&other, 5, &[42])),
+        // A post's certificate leads nowhere without its unit's.
+        format!("{}{}", post.pem, list(&post, 1, &[42])),
+    ] {
+        assert!(authority.update(&foreign).is_err());
+    }
+    for signer in [&of_unit, &of_post] {
+        assert_eq!(reason(signer, &authority, RULES, NOW), None);
+        let unknown = reason(signer, &authority, FRESH, NOW);
+        assert_eq!(unknown, Some(Reason::RevocationUnknown));
+    }
+
+    let told =
+        |taken: Result<Option<RevocationList>, String>| taken.unwrap().map(|list| list.number);
+    let with = |number, revoked: &[u64]| format!("{}{}", unit.pem, list(&unit, number, revoked));
+    assert_eq!(told(authority.update(&with(5, &[]))).as_deref(), Some("5"));
+    assert_eq!(reason(&of_unit, &authority, FRESH, NOW), None);
+    assert_eq!(
+        told(authority.update(&with(4, &[42]))),
+        None,
+        "it goes not back"
+    );
+    assert_eq!(reason(&of_unit, &authority, FRESH, NOW), None);
+    assert_eq!(
+        told(authority.update(&with(6, &[42]))).as_deref(),
+        Some("6")
+    );
+    let revoked = Some(Reason::DesignationRevoked);
+    assert_eq!(reason(&of_unit, &authority, RULES, NOW), revoked);
+    assert_eq!(reason(&of_unit, &authority, FRESH, NOW), revoked);
+    // Its list says nothing of leaves of the post, and the root's list stays beside it.
+    assert_eq!(reason(&of_post, &authority, RULES, NOW), None);
+    let chain = format!("{}{}{}", post.pem, unit.pem, list(&post, 1, &[42]));
+    assert!(told(authority.update(&chain)).is_some());
+    assert_eq!(reason(&of_post, &authority, RULES, NOW), revoked);
+    assert_eq!(authority.lists().count(), 3);
+
+    // Each list by itself is enough for another machine, and for the next start.
+    let mut other = root.authority(&[]);
+    for list in authority.lists() {
+        assert_eq!(told(other.update(&list.pem)), Some(list.number.clone()));
+    }
+    assert_eq!(reason(&of_post, &other, RULES, NOW), revoked);
+}
+
+#[test]
+fn lists_are_pointed_out_two_weeks_before_they_run_out() {
+    let maker = Maker::new("commander");
+    let list = maker.list(7, &[], |params| {
+        params.next_update = date(NOW.plus(20 * DAY))
+    });
+    let authority = maker.authority(&[&list]);
+    let told = |now: Wall| authority.list().unwrap().warning(now);
+    assert_eq!(told(NOW.plus(5 * DAY)), None);
+    let soon = told(NOW.plus(6 * DAY)).unwrap();
+    assert!(
+        soon.contains("list 7 of CN=commander is to be replaced by"),
+        "{soon}"
+    );
+    let late = told(NOW.plus(21 * DAY)).unwrap();
+    assert!(late.contains("should have been replaced by now"), "{late}");
+}
+
 #[test]
 fn machines_answer_for_their_own_name_while_valid() {
     let mut trial = Trial::new(NOW).unwrap();

@@ -213,7 +213,7 @@ impl Conversation {
             local,
             peer,
         });
-        self.dialogue.handle_connected();
+        self.dialogue.handle_connected(peer);
         self.note("connected");
         Ok(())
     }

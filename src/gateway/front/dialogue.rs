@@ -4,7 +4,7 @@
 //! then, TEARDOWN. An answer is looked at for what is needed of it; what is missing
 //! or odd is made up for and noted.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -179,6 +179,10 @@ pub(super) struct Dialogue {
     refused: Option<u16>,
     password: Option<Password>,
     uris: Uris,
+    /// Where the connection leads.
+    peer: Option<SocketAddr>,
+    /// The camera's own URIs name another host, which is not asked for with a password.
+    names_other_host: bool,
     setup: usize,
     play: usize,
     session: Option<String>,
@@ -232,6 +236,8 @@ impl Dialogue {
                 setup: vec![uri.clone()],
                 play: vec![uri],
             },
+            peer: None,
+            names_other_host: false,
             setup: 0,
             play: 0,
             session: None,
@@ -280,8 +286,9 @@ impl Dialogue {
         })
     }
 
-    /// A new connection: nothing was asked on it.
-    pub(super) const fn handle_connected(&mut self) {
+    /// A new connection, to this address: nothing was asked on it.
+    pub(super) const fn handle_connected(&mut self, peer: SocketAddr) {
+        self.peer = Some(peer);
         self.challenged = false;
         self.answered = false;
         // Said on each connection.
@@ -520,6 +527,9 @@ impl Dialogue {
                 return Next::Accepted;
             }
             Ask::Teardown => return Next::Accepted,
+            Ask::Setup | Ask::Play if is_about_uri(first) && self.names_other_host => {
+                return Next::Failed(cause::names_other_host(first, ask.step()));
+            }
             Ask::Describe | Ask::Setup | Ask::Play => {}
         }
         Next::Failed(cause::from_status(first, ask.step(), self.busy_wait))
@@ -599,6 +609,8 @@ impl Dialogue {
             },
             fixes,
         );
+        self.names_other_host =
+            self.credential.is_some() && self.uris.stay_at(&self.asked, self.peer, fixes);
         (self.setup, self.play) = (0, 0);
         Next::Accepted
     }

@@ -2,7 +2,9 @@
 //! and what ffmpeg and live555 make of it: cameras are tried with those).
 //!
 //! The texts are for requests only: the connection stays with the address that is
-//! set, whichever host a camera writes.
+//! set, whichever host a camera writes. Digest covers the text, so with a password none
+//! that names another host is asked for ([`Uris::stay_at`]): a camera could carry the
+//! answer to that host, which takes it where the password is the same.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -93,6 +95,46 @@ impl Uris {
             play: play.0,
         }
     }
+
+    /// Puts the own host and port (`asked`, or `peer`, where the connection leads) into
+    /// each URI that names another. `true`: one did.
+    pub(super) fn stay_at(&mut self, asked: &Url, peer: Option<SocketAddr>, fixes: &Fixes) -> bool {
+        let asked = request_uri(asked);
+        let mut named_other = false;
+        for uris in [&mut self.setup, &mut self.play] {
+            let mut own = Ways::default();
+            for uri in uris.iter() {
+                if is_own(uri, &asked, peer) {
+                    own.add(Some(uri));
+                } else {
+                    named_other = true;
+                    fixes.note(Fix::ControlUrl);
+                    own.add(Some(&with_origin(uri, &asked)));
+                }
+            }
+            *uris = own.0;
+        }
+        named_other
+    }
+}
+
+/// Whether a URI names the host and port of `asked`, as written there, or of `peer`.
+fn is_own(uri: &str, asked: &str, peer: Option<SocketAddr>) -> bool {
+    let named = |uri: &str| {
+        let named = authority(uri).to_ascii_lowercase();
+        named.strip_suffix(":554").unwrap_or(&named).to_owned()
+    };
+    let named_by_uri = named(uri);
+    let literal = named_by_uri.trim_matches(['[', ']']).parse::<IpAddr>();
+    let address = literal.map(|ip| SocketAddr::new(ip, 554));
+    let address = address.or_else(|_| named_by_uri.parse::<SocketAddr>());
+    named_by_uri == named(asked)
+        || peer.is_some_and(|peer| {
+            let is_peer = |named: SocketAddr| {
+                named.ip().to_canonical() == peer.ip().to_canonical() && named.port() == peer.port()
+            };
+            address.is_ok_and(is_peer)
+        })
 }
 
 /// URIs to try, in their order.

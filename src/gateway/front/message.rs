@@ -46,6 +46,9 @@ pub(super) enum Malformed {
     /// Anything else.
     #[error("bytes that are no RTSP: set the camera's RTSP port, which is usually 554")]
     NotRtsp,
+    /// More channels than it was given, and than its other tracks need.
+    #[error("packets on many channels that were not asked for")]
+    Channels,
     /// See [`LOST_LIMIT`].
     #[error("more than {LOST_LIMIT} bytes without a packet between")]
     Lost,
@@ -168,6 +171,9 @@ impl Reader {
                 self.at += length;
                 self.last = length;
                 self.lost = 0;
+                if self.channels.has_strangers() {
+                    return Err(Malformed::Channels);
+                }
                 let payload = self.buffer.get(start..self.at).unwrap_or_default();
                 Ok(Piece::Packet { channel, payload })
             }

@@ -14,8 +14,10 @@
 //! | RTCP, or none; wants reports or hangs up | read where well-formed; a report every 5 s | none |
 //! | several parameter sets, changing, in band or not | [`pictures`] makes configurations | beside retina, in a note |
 //!
-//! The password never reaches retina. Bounds: a head of 16 KiB, a description of
-//! 256 KiB, a picture of 8 MiB, two pictures on their way to retina.
+//! The password never reaches retina, and it answers for the host and port of the
+//! camera's URL alone. Bounds: a head of 16 KiB, a description of 256 KiB, a picture of
+//! 8 MiB, two pictures on their way to retina, parameter sets of 4 KiB, some channels
+//! beside those that the camera was given.
 
 pub mod fix;
 #[cfg(fuzzing)]

@@ -28,6 +28,8 @@ const BASE64: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-so
 /// Most profiles of one device that are looked at: a recorder of 64 cameras has
 /// two or three for each.
 const PROFILES_LIMIT: usize = 256;
+/// Longest address of a stream that is kept, bytes.
+const URI_LIMIT: usize = 2048;
 /// Longest text of a camera's that is repeated to a person.
 const TEXT_LIMIT: usize = 160;
 
@@ -256,7 +258,8 @@ pub(super) fn profiles(answer: &Element) -> Vec<String> {
 
 /// Where a profile's stream is, by the device's own account.
 pub(super) fn stream_uri(answer: &Element) -> Option<Url> {
-    Url::parse(&answer.find("Uri")?.text).ok()
+    let uri = &answer.find("Uri")?.text;
+    (uri.len() <= URI_LIMIT).then(|| Url::parse(uri).ok())?
 }
 
 /// The device's clock (UTC).

@@ -46,7 +46,7 @@ fn agreement() -> Agreement {
             certificate: PathBuf::new(),
             key: PathBuf::new(),
             authority: PathBuf::new(),
-            revoked: None,
+            revoked: Vec::new(),
         },
         settings_hash: Sha256::ZERO,
     }

@@ -165,7 +165,9 @@ impl Desk {
                 clock.map_or_else(|| Reason::ReplayedRequest.into(), Denial::from),
             ));
         }
+        let iat = Wall::from_seconds(claims.iat);
         let refusal = clock
+            .or_else(|| self.used.doubt(iat, whose, now.wall))
             .or_else(|| envelope::check_fresh(claims, whose, now).err())
             .or_else(|| self.check_names(&request).err())
             .or_else(|| self.journal_trouble())

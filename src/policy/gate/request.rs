@@ -231,6 +231,11 @@ impl Gate {
         if !unused {
             return Err(deny(Reason::ReplayedRequest.into()));
         }
+        let iat = Wall::from_seconds(claims.iat);
+        let commune = &self.rules.settings.commune;
+        if let Some(refusal) = self.used.doubt(iat, commune, now.wall) {
+            return Err(deny(refusal));
+        }
         self.check_envelope(centre, &claims, now).map_err(deny)?;
         let first_start = self.room_for(centre, &first, now).map_err(deny)?;
         let question = Question {

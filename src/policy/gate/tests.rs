@@ -79,7 +79,7 @@ fn tls() -> Tls {
         certificate: "c.pem".into(),
         key: "k.pem".into(),
         authority: "a.pem".into(),
-        revoked: None,
+        revoked: Vec::new(),
     }
 }
 

@@ -3,27 +3,24 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 
 use super::Api;
-use crate::clock::{Boot, Now, Wall};
+use crate::clock::{Now, Wall};
 use crate::format::designation::{Rules, verify_token};
 use crate::format::ids::Sha256;
 use crate::format::statement::{Operator, STATEMENT_LIMIT};
 use crate::http::{Peer, Problem};
 use crate::reason::{Reason, Refusal};
+use crate::rtsp::attempts::Attempts;
 
-/// Failed authentications of one address in a minute before none is looked at
-/// any more: each costs two signature checks.
+/// Failures of one signer at one address in a minute before they are told to wait
+/// (`too_many_attempts`). Right tokens and requests are always served: behind a tunnel or
+/// proxy all come from one address, and a signature can't be guessed.
 pub const ATTEMPTS: u32 = 120;
-/// What [`ATTEMPTS`] counts over.
-const MINUTE: Duration = Duration::from_secs(60);
-/// Addresses whose failures are counted; the oldest go.
-const ADDRESSES: usize = 4_096;
 /// Verified tokens remembered.
 const TOKENS: usize = 4_096;
 
@@ -36,9 +33,48 @@ pub(super) struct Caller {
     pub(super) expires: Wall,
 }
 
-/// Verified tokens, and addresses that failed.
+/// Verified tokens.
 #[derive(Debug, Default)]
 pub(super) struct Tokens(Mutex<Known>);
+
+/// Failures, by address and signer.
+#[derive(Debug)]
+pub(super) struct Failures(Mutex<Attempts>);
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self(Mutex::new(Attempts::new(ATTEMPTS)))
+    }
+}
+
+impl Failures {
+    /// Counts a failure of this signer at an address: the refusal, or
+    /// `too_many_attempts` once there were too many.
+    pub(super) fn count(
+        &self,
+        address: IpAddr,
+        signer: &str,
+        refusal: Refusal,
+        now: Now,
+    ) -> Refusal {
+        let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempts.is_blocked(address, signer, now.boot) {
+            let detail = format!("{ATTEMPTS} failed within a minute");
+            return Refusal::new(Reason::TooManyAttempts, detail);
+        }
+        if attempts.failed(address, signer, now.boot) {
+            tracing::debug!(%address, %refusal, "credentials were refused");
+        }
+        refusal
+    }
+}
+
+/// Who is said to have signed a statement, so far unproven: statements of one certificate
+/// share their first part (interfaces.md 4).
+pub(super) fn signer(statement: &str) -> String {
+    let header = statement.split_once('.').map_or("", |(header, _)| header);
+    Sha256::of(header.as_bytes()).to_string()
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -46,42 +82,11 @@ struct Known {
     generation: u64,
     tokens: HashMap<Sha256, Caller>,
     by_end: BTreeMap<(Wall, Sha256), ()>,
-    failures: HashMap<IpAddr, (Boot, u32)>,
 }
 
 impl Tokens {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether an address may try; `too_many_attempts` otherwise.
-    pub(super) fn may_try(&self, address: IpAddr, now: Now) -> Result<(), Refusal> {
-        let known = self.lock();
-        match known.failures.get(&address) {
-            Some((since, count)) if *count >= ATTEMPTS && now.boot.since(*since) < MINUTE => {
-                let detail = format!("{ATTEMPTS} failed within a minute from {address}");
-                Err(Refusal::new(Reason::TooManyAttempts, detail))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Counts a failure of an address.
-    pub(super) fn failed(&self, address: IpAddr, now: Now) {
-        let mut known = self.lock();
-        if known.failures.len() >= ADDRESSES {
-            known
-                .failures
-                .retain(|_, (since, _)| now.boot.since(*since) < MINUTE);
-            if known.failures.len() >= ADDRESSES {
-                known.failures.clear();
-            }
-        }
-        let entry = known.failures.entry(address).or_insert((now.boot, 0));
-        if now.boot.since(entry.0) >= MINUTE {
-            *entry = (now.boot, 0);
-        }
-        entry.1 = entry.1.saturating_add(1);
     }
 }
 
@@ -129,7 +134,6 @@ impl Api {
         if let Some(caller) = self.tokens.lock().find(hash, shared.generation, now) {
             return Ok(caller);
         }
-        self.tokens.may_try(address, now)?;
         match verify(token, &shared, now) {
             Ok(caller) => {
                 let mut known = self.tokens.lock();
@@ -138,9 +142,8 @@ impl Api {
                 Ok(caller)
             }
             Err(refusal) => {
-                self.tokens.failed(address, now);
-                tracing::debug!(%address, %refusal, "a token was refused");
-                Err(refusal)
+                let signer = signer(token);
+                Err(self.failures.count(address, &signer, refusal, now))
             }
         }
     }
@@ -224,19 +227,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_failures_is_cut_off_for_a_minute() {
-        let tokens = Tokens::default();
+    fn a_flood_of_failures_is_told_to_wait_a_minute() {
+        let failures = Failures::default();
         let (clock, hand) = crate::clock::Clock::manual(Wall(0));
         let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let count = |address, text: &str| {
+            let refusal = Refusal::from(Reason::TokenInvalid);
+            let now = clock.now();
+            failures.count(address, &signer(text), refusal, now).reason
+        };
         for _ in 0..ATTEMPTS {
-            assert!(tokens.may_try(one, clock.now()).is_ok());
-            tokens.failed(one, clock.now());
+            assert_eq!(count(one, "a.b.c"), Reason::TokenInvalid);
         }
-        let refusal = tokens.may_try(one, clock.now()).unwrap_err();
-        assert_eq!(refusal.reason, Reason::TooManyAttempts);
-        assert!(tokens.may_try(other, clock.now()).is_ok());
-        hand.advance(MINUTE);
-        assert!(tokens.may_try(one, clock.now()).is_ok());
+        assert_eq!(count(one, "a.d.e"), Reason::TooManyAttempts);
+        assert_eq!(count(one, "b.b.c"), Reason::TokenInvalid);
+        assert_eq!(count(other, "a.b.c"), Reason::TokenInvalid);
+        hand.advance(crate::rtsp::attempts::ATTEMPTS_WINDOW);
+        assert_eq!(count(one, "a.b.c"), Reason::TokenInvalid);
     }
 
     #[test]
@@ -265,7 +272,7 @@ mod tests {
                 },
             },
         );
-        hand.advance(Duration::from_secs(10));
+        hand.advance(std::time::Duration::from_secs(10));
         assert!(known.find(Sha256::ZERO, 1, clock.now()).is_none());
         known.forget_ended(clock.now());
         assert!(known.tokens.is_empty());

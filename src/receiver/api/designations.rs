@@ -8,17 +8,17 @@ use axum::response::{IntoResponse, Response};
 use super::{Shared, auth};
 use crate::format::ids::Sha256;
 use crate::http::Problem;
+use crate::reason::{Reason, Refusal};
 
 /// The newest designation for a key that is valid now. Needs no token: who asks has none yet,
 /// and a designation says no more than each statement that is signed with it. Guesses count as
-/// failed authentications.
+/// failed authentications; a right one is always answered.
 pub(super) async fn newest(
     State(api): Shared,
     Path(thumbprint): Path<String>,
     parts: Parts,
 ) -> Result<Response, Problem> {
     let (address, now) = (auth::address(&parts), api.options.clock.now());
-    api.tokens.may_try(address, now)?;
     let thumbprint: Result<Sha256, _> = thumbprint.parse();
     let thumbprint = thumbprint.map_err(|error| Problem::with_status(400, error.to_string()))?;
     let shared = api.options.control.shared();
@@ -28,7 +28,11 @@ pub(super) async fn newest(
             Ok((kind, pem).into_response())
         }
         None => {
-            api.tokens.failed(address, now);
+            let guessed = Refusal::from(Reason::OperatorNotDesignated);
+            let counted = api.failures.count(address, "designation", guessed, now);
+            if counted.reason == Reason::TooManyAttempts {
+                return Err(counted.into());
+            }
             let detail = "there is no designation for this key that is valid now; ask the unit's \
                 commander for one";
             Err(Problem::with_status(404, detail))

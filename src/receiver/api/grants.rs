@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::super::control::Answered;
-use super::auth::Caller;
+use super::auth::{self, Caller};
 use super::{Api, Shared};
 use crate::clock::{Now, Wall};
 use crate::format::cause::Cause;
@@ -208,8 +208,7 @@ pub(super) async fn request(
         body.map_err(|error| Problem::with_status(error.status().as_u16(), error.body_text()))?;
     let text = String::from_utf8(body.into())
         .map_err(|_| Problem::from(Refusal::new(Reason::MalformedRequest, "not UTF-8")))?;
-    let address = peer.address.ip();
-    api.tokens.may_try(address, api.options.clock.now())?;
+    let (address, signer) = (peer.address.ip(), auth::signer(&text));
     match api.options.control.request(text).await {
         Ok(Answered::Granted(grant)) => Ok(created(&api, &grant, &headers)),
         Ok(Answered::Waiting {
@@ -217,9 +216,10 @@ pub(super) async fn request(
             commune,
             approve_by,
         }) => Ok(waiting(request, &commune, Some(approve_by))),
-        Err(denial) => {
+        Err(mut denial) => {
             if denial.refusal.reason.has(Mark::Attempts) {
-                api.tokens.failed(address, api.options.clock.now());
+                let now = api.options.clock.now();
+                denial.refusal = api.failures.count(address, &signer, denial.refusal, now);
             }
             Err(Problem::from(denial).of_request())
         }

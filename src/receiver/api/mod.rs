@@ -81,6 +81,7 @@ pub struct Options {
 pub(super) struct Api {
     options: Options,
     tokens: auth::Tokens,
+    failures: auth::Failures,
     designations: Designations,
     clients: std::sync::atomic::AtomicU64,
     tags: live::Tags,
@@ -93,6 +94,7 @@ pub fn router(options: Options) -> Router {
     let api = Arc::new(Api {
         options,
         tokens: auth::Tokens::default(),
+        failures: auth::Failures::default(),
         designations: Designations::default(),
         clients: std::sync::atomic::AtomicU64::new(1),
         tags: live::Tags::default(),

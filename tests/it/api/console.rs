@@ -130,6 +130,9 @@ async fn a_stranger_who_guesses_keys_is_stopped() {
     }
     let answer = site.raw("GET", &path, &[], "").await;
     assert_eq!(answer.problem(), (429, "too_many_attempts"));
+    // Who has one is served, at the same address too.
+    let operator = site.operator("4711", "CORG 13");
+    assert_eq!(site.get(&operator, "/grants").await.status, 200);
 }
 
 #[tokio::test]

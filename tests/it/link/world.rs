@@ -103,7 +103,7 @@ impl World {
             certificate: self.path(&format!("{name}.pem")),
             key: self.path(&format!("{name}.key")),
             authority: self.path("link-ca.pem"),
-            revoked: Some(self.path("link.crl.pem")),
+            revoked: vec![self.path("link.crl.pem")],
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanal::media::unit::{AccessUnit, Codec, Configuration, UnitFlags};
 use fanal::rtsp::server::{Limits, Notice};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
@@ -81,6 +81,28 @@ async fn a_slow_or_silent_client_is_closed() {
     let mut client = Client::connect(server.address).await;
     assert_eq!(client.ask("OPTIONS", "*", "").await.status, 200);
     client.closed().await;
+}
+
+#[tokio::test]
+async fn keep_alives_alone_hold_no_place() {
+    let limits = Limits {
+        guest_timeout: Duration::from_millis(150),
+        ..Limits::default()
+    };
+    let server = server(endless(), limits).await;
+    let mut client = Client::connect(server.address).await;
+    let mut answer = [0; 1024];
+    let kept_alive = async {
+        loop {
+            let sent = client
+                .stream
+                .write_all(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n");
+            if sent.await.is_err() || !matches!(client.stream.read(&mut answer).await, Ok(1..)) {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, kept_alive).await.expect("closed");
 }
 
 #[tokio::test]

@@ -174,3 +174,49 @@ fn a_password_that_is_not_set_is_said() {
     assert_eq!(failure.refusal.reason, Reason::CameraUnauthorized);
     assert!(failure.refusal.detail.contains("none is set"));
 }
+
+/// A camera that was taken over asks for answers that would serve at another one with
+/// the same password: none is given, and where it insists the cause is told.
+#[test]
+fn a_password_is_used_for_no_other_host() {
+    let target = "rtsp://10.0.0.9/main";
+    let credential = Credential {
+        username: "fanal".to_owned(),
+        password: crate::secret::Secret::new("s3cret"),
+        basic: false,
+    };
+    let mut dialogue = Dialogue::new(
+        &Url::parse(target).unwrap(),
+        Transport::Tcp,
+        Some(credential),
+        (false, None),
+        Duration::from_secs(60),
+        Learned::default(),
+    );
+    dialogue.handle_connected("10.0.0.9:554".parse().unwrap());
+    let challenge = [("WWW-Authenticate", "Digest realm=\"other\", nonce=\"n\"")];
+    dialogue.request(Ask::Describe, [0; 8]);
+    let next = dialogue.judge(Ask::Describe, &answer(401, &challenge));
+    assert!(matches!(next, Next::Again));
+    dialogue.request(Ask::Describe, [0; 8]);
+    let mut described = answer(200, &[("Content-Base", "rtsp://10.0.0.10/main/")]);
+    described.body = b"v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:rtsp://10.0.0.10/t\r\n".to_vec();
+    assert!(matches!(
+        dialogue.judge(Ask::Describe, &described),
+        Next::Accepted
+    ));
+    let failure = loop {
+        let request = dialogue.request(Ask::Setup, [0; 8]);
+        let (_, uri) = request.asked().unwrap();
+        assert!(uri.starts_with("rtsp://10.0.0.9/"), "{uri}");
+        let signed = request.text("Authorization").unwrap().into_owned();
+        assert!(signed.contains("uri=\"rtsp://10.0.0.9/"), "{signed}");
+        match dialogue.judge(Ask::Setup, &answer(454, &[])) {
+            Next::Again => {}
+            Next::Failed(failure) => break failure,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(failure.refusal.reason, Reason::CameraRefused);
+    assert!(failure.refusal.detail.contains("another host or port"));
+}

@@ -355,6 +355,50 @@ fn redirects_stay_at_their_host_and_port() {
     }
 }
 
+/// The Digest of a URI is worth something at the host that the URI names.
+#[test]
+fn with_a_password_only_the_own_host_and_port_are_named() {
+    let peer = "10.0.0.7:8554".parse().ok();
+    for (base, control, first) in [
+        // As written: the host of the settings, in any case, or the address it has.
+        ("rtsp://H:8554/p/", "t", "rtsp://H:8554/p/t"),
+        ("rtsp://10.0.0.7:8554/p/", "t", "rtsp://10.0.0.7:8554/p/t"),
+        // Another host, another port, and spellings that look like the own one.
+        ("rtsp://10.0.0.8:8554/p/", "t", "rtsp://h:8554/p/t"),
+        ("rtsp://h:554/p/", "t", "rtsp://h:8554/p/t"),
+        ("rtsp://h/p/", "t", "rtsp://h:8554/p/t"),
+        ("rtsp://10.0.0.7/p/", "t", "rtsp://h:8554/p/t"),
+        ("rtsp://h:8554@10.0.0.8/p/", "t", "rtsp://h:8554/p/t"),
+        ("rtsp://10.0.0.8#@h:8554/p/", "t", "rtsp://h:8554/p/t"),
+        ("rtsp://h:8554#10.0.0.8/p/", "t", "rtsp://h:8554/p/t"),
+        ("rtsp://h:8554.evil/p/", "t", "rtsp://h:8554/p/t"),
+        ("10.0.0.8/p/", "t", "rtsp://h:8554/p/t"),
+        ("", "rtsp://10.0.0.8/p/t?x=1", "rtsp://h:8554/p/t?x=1"),
+    ] {
+        let asked = Url::parse("rtsp://h:8554/p").unwrap();
+        let places = Places {
+            session_control: Some("rtsp://10.0.0.8/p"),
+            ..places(&asked, Some(base), Some(control))
+        };
+        let mut uris = Uris::resolve(&places, &Fixes::default());
+        assert!(uris.stay_at(&asked, peer, &Fixes::default()), "{base}");
+        assert_eq!(uris.setup[0].to_lowercase(), first.to_lowercase(), "{base}");
+        for uri in uris.setup.iter().chain(&uris.play) {
+            assert!(is_own(uri, "rtsp://h:8554/p", peer), "{base}: {uri}");
+        }
+    }
+    let asked = Url::parse("rtsp://h/p").unwrap();
+    for own in ["rtsp://h/p/", "rtsp://h:554/p/", "rtsp://[fd00::7]/p/"] {
+        let mut uris = Uris::resolve(&places(&asked, Some(own), Some("t")), &Fixes::default());
+        let before = uris.clone();
+        assert!(
+            !uris.stay_at(&asked, "[fd00::7]:554".parse().ok(), &Fixes::default()),
+            "{own}"
+        );
+        assert_eq!(uris, before);
+    }
+}
+
 proptest! {
     #[test]
     fn anything_is_joined_within_bounds(
@@ -372,8 +416,13 @@ proptest! {
             session_control: Some(&session),
             track_control: Some(&control),
         };
-        let uris = Uris::resolve(&places, &Fixes::default());
-        for list in [&uris.setup, &uris.play] {
+        let mut uris = Uris::resolve(&places, &Fixes::default());
+        let free = uris.clone();
+        uris.stay_at(&asked, None, &Fixes::default());
+        for way in uris.setup.iter().chain(&uris.play) {
+            prop_assert!(is_own(way, &request_uri(&asked), None), "{way}");
+        }
+        for list in [&uris.setup, &uris.play, &free.setup, &free.play] {
             prop_assert!(!list.is_empty() && list.len() <= WAYS_LIMIT);
             for way in list {
                 prop_assert!(way.starts_with("rtsp://") && way.len() < 16_000, "{way}");

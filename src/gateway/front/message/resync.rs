@@ -40,6 +40,12 @@ const STARTS: &[&[u8]] = &[
 /// A length is taken for wrong only beyond this many bytes, and twice the longest so far.
 const FAR_BYTES: usize = 4096;
 
+/// Channels that a camera may use beside those that it was given: of three more tracks,
+/// which some send unasked.
+const STRANGERS_LIMIT: u8 = 6;
+/// Packets after which a stranger is forgotten: stray bytes look like one now and then.
+const STRANGERS_KEPT: u16 = 4096;
+
 /// Bytes that may stand before a message.
 pub(super) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n' | b' ' | b'\t')
@@ -96,6 +102,9 @@ pub(super) struct Channels {
     kinds: [u8; 256],
     /// Longest packet so far, with its framing.
     longest: usize,
+    /// Channels that came into use without being given, of the newest packets.
+    strangers: u8,
+    packets: u16,
 }
 
 impl Default for Channels {
@@ -104,11 +113,18 @@ impl Default for Channels {
             known: [0; 4],
             kinds: [0; 256],
             longest: 0,
+            strangers: 0,
+            packets: 0,
         }
     }
 }
 
 impl Channels {
+    /// Whether packets came on more channels than the camera was given or may add.
+    pub(super) const fn has_strangers(&self) -> bool {
+        self.strangers > STRANGERS_LIMIT
+    }
+
     pub(super) fn expect(&mut self, channel: u8) {
         if let Some(word) = self.known.get_mut(usize::from(channel / 64)) {
             *word |= 1 << (channel % 64);
@@ -137,7 +153,14 @@ impl Channels {
             && length >= 6
             && version >> 6 == 2
         {
-            self.expect(channel);
+            self.packets = (self.packets + 1) % STRANGERS_KEPT;
+            if self.packets == 0 {
+                self.strangers = 0;
+            }
+            if !self.knows(channel) {
+                self.strangers = self.strangers.saturating_add(1);
+                self.expect(channel);
+            }
             if let Some(known) = self.kinds.get_mut(usize::from(channel)) {
                 *known = kind | 0x80;
             }

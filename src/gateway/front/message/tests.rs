@@ -535,3 +535,24 @@ fn bytes_behind_a_packet_may_be_its_end() {
         assert!(matches!(reader.next(), Ok(Piece::Packet { .. })));
     }
 }
+
+/// One track was set up: a camera may add some channels for others that it sends unasked.
+#[test]
+fn packets_on_many_channels_end_the_session() {
+    let mut feed = Feed::media();
+    for channel in 2..8 {
+        feed.put(&packet(channel, 40, 0)).unwrap();
+        feed.put(&packet(0, 40, 0)).unwrap();
+    }
+    assert_eq!(feed.packets.len(), 12);
+    assert_eq!(feed.put(&packet(9, 40, 0)), Err(Malformed::Channels));
+
+    // Stray bytes that look like one now and then end none.
+    let mut feed = Feed::media();
+    for channel in 2..=255 {
+        for _ in 0..1_000 {
+            feed.put(&packet(0, 20, 0)).unwrap();
+        }
+        feed.put(&packet(channel, 40, 0)).unwrap();
+    }
+}

@@ -13,7 +13,7 @@ use crate::media::unit::{Codec, Configuration};
 use crate::media::{h264, h265};
 
 /// Largest parameter set that is kept, in bytes.
-const SET_LIMIT: usize = 4 * 1024;
+pub(super) const SET_LIMIT: usize = 4 * 1024;
 /// Most sets that go in front of one picture.
 const FRESH_LIMIT: usize = 16;
 

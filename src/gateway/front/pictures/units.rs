@@ -18,7 +18,7 @@ use super::habits::Habits;
 use super::heads::{Class, Head, classify};
 use super::order::Gap;
 use super::scan::{Scan, Sink};
-use super::sets::Sets;
+use super::sets::{SET_LIMIT, Sets};
 use crate::media::nal::push_length_prefixed;
 use crate::media::slice::recovery_point;
 use crate::media::unit::{Codec, UNIT_LIMIT};
@@ -358,6 +358,10 @@ impl Units {
                 let tail = self.picture.tail.as_mut().map(|tail| &mut tail.recovery);
                 let place = tail.unwrap_or(&mut self.picture.recovery);
                 *place = recovery.or(*place);
+            }
+            Class::Set if unit.len() > SET_LIMIT => {
+                data.truncate(open.at);
+                self.fixes.note(Fix::UnknownPayload);
             }
             Class::Set => {
                 let set = Bytes::copy_from_slice(unit);

@@ -105,6 +105,10 @@ fn profiles_and_their_streams_are_read() {
         let uri = stream_uri(&answered(body)).unwrap();
         assert_eq!(uri.as_str(), "rtsp://10.0.0.11/main?a=1&b=2");
     }
+    // Hundreds of them are kept.
+    let long = format!("<Uri>rtsp://10.0.0.11/{}</Uri>", "x".repeat(URI_LIMIT));
+    let body = format!("<GetStreamUriResponse>{long}</GetStreamUriResponse>");
+    assert_eq!(stream_uri(&answered(&body)), None);
 }
 
 #[test]

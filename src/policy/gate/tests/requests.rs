@@ -160,6 +160,35 @@ fn a_request_is_used_once_also_when_refused_and_after_a_restart() {
     }
 }
 
+/// Forward without a line in the journal, which would tell that the clock went back: only
+/// replays that are counted come meanwhile.
+#[test]
+fn a_clock_set_forward_and_back_brings_no_used_request_back() {
+    let mut world = World::new();
+    let (first, second) = (world.claims(&[0]), world.claims(&[1]));
+    let text = world.send_request(0, &first);
+    world.settle();
+    let other = world.send_request(0, &second);
+    world.settle();
+    for text in [&text, &other] {
+        world.ask_text(0, text).unwrap_err();
+    }
+    let (wall, lines) = (world.now.wall, world.journal.len());
+    world.now.wall = wall.plus(Duration::from_secs(3_600));
+    for _ in 0..2 {
+        for text in [&text, &other] {
+            world.ask_text(0, text).unwrap_err();
+        }
+    }
+    assert_eq!(world.journal.len(), lines);
+    world.now.wall = wall;
+    for text in [&text, &other] {
+        let refusal = world.ask_text(0, text).unwrap_err();
+        let told = [Reason::ReplayedRequest, Reason::ClockWrong];
+        assert!(told.contains(&refusal.reason), "{refusal}");
+    }
+}
+
 #[test]
 fn a_replayed_request_does_not_fill_the_journal() {
     let mut world = World::new();
