@@ -1,10 +1,10 @@
 //! The receiver's API from outside, with a gateway that the test plays.
 
 mod console;
-mod live;
+pub(crate) mod live;
 mod local;
 mod places;
-mod site;
+pub(crate) mod site;
 
 use std::time::Duration;
 
