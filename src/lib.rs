@@ -10,10 +10,10 @@
 //! | | [`clock`] | wall clock and boot clock, passed to who decides | – |
 //! | | [`connect`] | TCP to a name with several addresses; names of this machine | – |
 //! | | [`digest`] | the hashes of RTSP and HTTP Digest | – |
+//! | | [`text`] | texts of people and peers: checked, or cut and made fit to be shown | – |
 //! | | [`reason`] | why something is refused, fails or ends: one code everywhere | text |
 //! | | [`secret`] | texts that no log shows | – |
 //! | | [`shutdown`] | signals, service manager | – |
-//! | | [`text`] | texts of people and peers: checked, or cut and made fit to be shown | – |
 //! | bytes, pure | [`media`] | what is a picture? units, groups, queues, group headers; who gives and takes them | clock reason |
 //! | | [`format`](mod@format) | what is signed or exchanged? names, statements, designations, chain, control messages | clock media reason text |
 //! | files | [`config`] | the daemons' settings: read, checked, explained | connect format reason secret |

@@ -80,7 +80,9 @@ where
 /// Shortens a text to so many bytes, or a few fewer, between two characters.
 fn cut(text: &mut String, bytes: usize) {
     if text.len() > bytes {
-        text.truncate(text.floor_char_boundary(bytes));
+        let mut ends = (0..=bytes).rev();
+        let end = ends.find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or(0));
         text.shrink_to_fit();
     }
 }

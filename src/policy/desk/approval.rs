@@ -131,11 +131,12 @@ impl Desk {
         self.refuse(&forwarded.request, commune, None, refusal.into());
     }
 
-    /// The commune approved: its grant is on its way through the journal.
-    pub(super) fn wait_granted(&mut self, commune: &CommuneId, request: RequestId) {
-        if let Some(forwarded) = self.take_waiting(commune, request) {
-            self.count_waited(&forwarded, None);
-        }
+    /// The commune approved: its grant is on its way through the journal. Gives who waits
+    /// for that answer.
+    pub(super) fn wait_granted(&mut self, commune: &CommuneId, request: RequestId) -> Option<u64> {
+        let forwarded = self.take_waiting(commune, request)?;
+        self.count_waited(&forwarded, None);
+        forwarded.caller
     }
 
     /// Who waited by himself counts with his answer.

@@ -41,7 +41,6 @@ impl Desk {
                 return;
             }
         };
-        self.wait_granted(commune, request.claims().jti);
         let grant = proof.claims().grant;
         if self.ended.contains(grant) {
             // What ended here stays ended; the gateway did not hear of it.
@@ -71,11 +70,13 @@ impl Desk {
             Wall::from_seconds(request.claims().iat),
             now.wall,
         );
+        // An operator may still wait for the answer, which comes in this way.
+        let caller = self.wait_granted(commune, request.claims().jti);
         self.record_grant(Recording {
             commune: commune.clone(),
             relays,
             asked: now.boot,
-            caller: None,
+            caller,
             until,
             deadline: deadline.min(now.boot.plus(until.since(now.wall))),
             first_start: known.unwrap_or_else(|| proof.claims().start),

@@ -88,6 +88,7 @@ async fn no_text_of_its_stops_the_centre_or_fills_its_journal() {
 #[tokio::test]
 async fn what_it_says_of_itself_is_bounded_and_shown_as_text() {
     let mut stage = Stage::linked().await;
+    let ended = ended(&mut stage).await;
     let mut said = serde_json::to_value(hello()).unwrap();
     said["type"] = "hello".into();
     said["name"] = format!("Berre\n\u{202e}{}", "x".repeat(100_000)).into();
@@ -105,6 +106,7 @@ async fn what_it_says_of_itself_is_bounded_and_shown_as_text() {
     ]
     .into();
     stage.bad.lie(&said).await;
+    stage.bad.is_heard((&ended.0, ended.1, &ended.2)).await;
     // Its own words are in the centre's refusal, and in the journal, only so far.
     let claims = stage.site.claims(&["port"]);
     let request = stage.operator.sign(&claims);

@@ -16,7 +16,7 @@ const LONGEST: usize = LINE_LIMIT / 8;
 fn messages(world: &World, id: u64, waits: RequestId, grant: GrantId) -> Vec<Value> {
     let refusal = json!({ "reason": "internal", "detail": "because" });
     let camera = json!({ "camera": "quai-nord", "reason": "internal", "detail": "because" });
-    let head = world.gateway.sign(HEAD_TYPE, &super::head(COMMUNE, 2));
+    let head = world.gateway.sign(HEAD_TYPE, &head(COMMUNE, 2));
     let mut hello = serde_json::to_value(hello()).unwrap();
     hello["type"] = "hello".into();
     hello["agreements"][0]["hours"] =

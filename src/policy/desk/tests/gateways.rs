@@ -73,6 +73,17 @@ fn a_lost_answer_is_taken_after_a_restart_and_by_its_own_commune_alone() {
 }
 
 #[test]
+fn an_operator_is_answered_whichever_way_his_grant_comes() {
+    let mut world = World::linked();
+    let claims = world.claims(&["port"]);
+    let request = world.sign(&claims);
+    forwarded(&world.ask(&request));
+    let message = resume(&world, &request, id(1), &claims);
+    assert_eq!(answer(&world.tell(1, message)), Some(Ok(id(1))));
+    assert!(world.desk.waiting.is_empty());
+}
+
+#[test]
 fn a_renewal_is_of_the_same_commune_unit_and_incident_whenever_it_comes() {
     let mut world = World::linked();
     world.granted(id(1), &["port"]);
@@ -89,10 +100,8 @@ fn a_renewal_is_of_the_same_commune_unit_and_incident_whenever_it_comes() {
     claims.renews = Some(id(1));
     let request = stranger.sign(REQUEST_TYPE, &claims);
     assert_eq!(refused(&world.ask(&request)), Reason::GrantUnknown);
-    for (request, claims) in [(request, claims)] {
-        let message = resume(&world, &request, id(1), &claims);
-        assert_eq!(allowed(&world.tell(1, message)), []);
-    }
+    let message = resume(&world, &request, id(1), &claims);
+    assert_eq!(allowed(&world.tell(1, message)), []);
     // The grant is gone by the time that the answer comes.
     let mut claims = world.claims(&["port"]);
     claims.renews = Some(id(1));
