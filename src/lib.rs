@@ -7,29 +7,31 @@
 //! | floor | module | what is there | uses |
 //! |---|---|---|---|
 //! | ground | [`account`] | who of this machine's accounts acts, by the kernel's word | – |
+//! | | [`allowance`] | a rate with a burst | – |
 //! | | [`clock`] | wall clock and boot clock, passed to who decides | – |
 //! | | [`connect`] | TCP to a name with several addresses; names of this machine | – |
 //! | | [`digest`] | the hashes of RTSP and HTTP Digest | – |
-//! | | [`reason`] | why something is refused, fails or ends: one code everywhere | – |
+//! | | [`text`] | texts of people and peers: checked, or cut and made fit to be shown | – |
+//! | | [`reason`] | why something is refused, fails or ends: one code everywhere | text |
 //! | | [`secret`] | texts that no log shows | – |
 //! | | [`shutdown`] | signals, service manager | – |
 //! | bytes, pure | [`media`] | what is a picture? units, groups, queues, group headers; who gives and takes them | clock reason |
-//! | | [`format`](mod@format) | what is signed or exchanged? names, statements, designations, chain, control messages | clock media reason |
+//! | | [`format`](mod@format) | what is signed or exchanged? names, statements, designations, chain, control messages | clock media reason text |
 //! | files | [`config`] | the daemons' settings: read, checked, explained | connect format reason secret |
 //! | | [`journal`] | what was done: append-only, hash-chained, fsynced | clock format media reason |
-//! | decisions, pure | [`policy`] | may they? gate (commune), desk (centre), agreements, uplink, life of a camera | clock config format journal media reason |
+//! | decisions, pure | [`policy`] | may they? gate (commune), desk (centre), agreements, uplink, life of a camera | allowance clock config format journal media reason |
 //! | services | [`pki`] | whom to trust: certificates, keys and revocation lists of the settings, newest lists kept | clock config format policy secret |
 //! | | [`http`] | HTTP with limits; problems as JSON | connect format pki reason |
 //! | | [`places`] | addresses, found as they are typed | – |
 //! | | [`tiles`] | pictures of a map | – |
 //! | | [`metrics`] | what is counted; health | clock config format media pki policy reason |
 //! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock format secret |
-//! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | clock config connect format media metrics pki reason |
+//! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | allowance clock config connect format media metrics pki reason |
 //! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | clock connect digest media reason secret |
 //! | | [`simulate`] | simulated cameras, with the field's faults | clock digest media reason rtsp secret |
 //! | | [`console`] | the operators' page | http |
 //! | who does it | [`gateway`] | the commune's daemon | account clock config connect digest format http journal link media metrics pki policy reason secret |
-//! | | [`receiver`] | the centre's daemon | clock config connect console format http journal link media metrics pki places policy reason rtsp secret tiles |
+//! | | [`receiver`] | the centre's daemon | allowance clock config connect console format http journal link media metrics pki places policy reason rtsp secret tiles |
 //! | commands | [`demo`] | both daemons and cameras on one machine | certs clock config format gateway metrics receiver simulate |
 //! | | [`commands`] | a file for each row of the command table | all above |
 //! | | [`cli`] | the command line | commands |
@@ -40,6 +42,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod account;
+pub mod allowance;
 pub mod certs;
 pub mod cli;
 pub mod clock;
@@ -65,4 +68,5 @@ pub mod rtsp;
 pub mod secret;
 pub mod shutdown;
 pub mod simulate;
+pub mod text;
 pub mod tiles;

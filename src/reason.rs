@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::text;
+
 /// What is done with a reason besides telling it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
@@ -312,17 +314,30 @@ impl<'de> Deserialize<'de> for Reason {
 pub struct Refusal {
     /// The stable code.
     pub reason: Reason,
-    /// What is in the way, at most 512 characters; empty when the sentence says it all.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// What is in the way; empty when the sentence says it all. A peer's is cut to
+    /// [`DETAIL_LIMIT`] and made fit to be shown where it is decoded.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "detail"
+    )]
     pub detail: String,
 }
 
+/// Longest [`Refusal::detail`], in characters.
+pub const DETAIL_LIMIT: usize = 512;
+
+fn detail<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let detail = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+    Ok(text::shown(&detail, DETAIL_LIMIT))
+}
+
 impl Refusal {
-    /// A refusal with what is in the way.
+    /// A refusal with what is in the way, cut to [`DETAIL_LIMIT`].
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self {
             reason,
-            detail: detail.into(),
+            detail: text::shown(&detail.into(), DETAIL_LIMIT),
         }
     }
 }

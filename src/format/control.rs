@@ -2,15 +2,18 @@
 //!
 //! Low rate and readable. Unknown messages and unknown fields are ignored by
 //! design: either side may be a year older. A field that is added may only
-//! narrow what the older meaning allows.
+//! narrow what the older meaning allows. Texts, lists and numbers are bounded where they
+//! are decoded (`bounded`): nobody behind that has to ask how long they are.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::bounded;
 use crate::format::cause::Cause;
 use crate::format::ids::{CameraId, GrantId, RequestId, Sha256, SnapshotId};
 use crate::format::statement::RefusedCamera;
+use crate::format::text;
 use crate::media::relay::{Profile, RelayId};
 use crate::reason::Refusal;
 
@@ -18,6 +21,19 @@ use crate::reason::Refusal;
 pub const MESSAGE_LIMIT: usize = 1024 * 1024;
 /// Most cameras in one page of the list.
 pub const CAMERA_PAGE: usize = 200;
+/// Most cameras of one grant or refusal in a message, and most relays in focus: more than
+/// a request of `STATEMENT_LIMIT` can name.
+pub const CAMERAS_LIMIT: usize = 4_096;
+/// Most body-less lines in one message: some 300 bytes each.
+pub const LINES_LIMIT: usize = 2_000;
+/// Longest body-less line, in bytes.
+const LINE_BYTES: usize = 512;
+/// Most agreements of a commune with a centre.
+const AGREEMENTS: usize = 32;
+/// Most units or grounds of an agreement.
+const NAMES: usize = 256;
+/// Most weekly windows of an agreement, groups of a camera, and neighbours of it.
+const FEW: usize = 64;
 /// Version of the protocol: major (must match, is in the ALPN) and minor.
 pub const VERSION: (u32, u32) = (1, 0);
 
@@ -33,7 +49,8 @@ pub enum ToReceiver {
         page: u32,
         /// How many pages the list has.
         pages: u32,
-        /// The cameras.
+        /// The cameras; one more than [`CAMERA_PAGE`] where there are too many.
+        #[serde(deserialize_with = "bounded::list::<_, _, { CAMERA_PAGE + 1 }>")]
         cameras: Vec<CameraInfo>,
     },
     /// A request was granted; durable at the gateway.
@@ -41,8 +58,10 @@ pub enum ToReceiver {
         /// Number of the receiver's [`ToGateway::Request`].
         id: u64,
         /// The grant statement.
+        #[serde(deserialize_with = "bounded::statement")]
         proof: String,
         /// How each camera travels.
+        #[serde(deserialize_with = "bounded::map::<_, _, _, CAMERAS_LIMIT>")]
         relays: BTreeMap<CameraId, RelayId>,
     },
     /// A request was refused.
@@ -53,10 +72,10 @@ pub enum ToReceiver {
         #[serde(flatten)]
         refusal: Refusal,
         /// Per camera, where the reason is not the same for all.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "bounded::list::<_, _, CAMERAS_LIMIT>")]
         cameras: Vec<RefusedCamera>,
         /// The gateway's head, which covers the refusal if it was journalled.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "bounded::statement_option")]
         head: Option<String>,
     },
     /// A request passed all checks and waits for somebody at the commune. Sent
@@ -67,6 +86,7 @@ pub enum ToReceiver {
     /// later `Resume` still brings it the grant.
     Waiting {
         /// The request, verbatim.
+        #[serde(deserialize_with = "bounded::statement")]
         request: String,
         /// How long it still waits. Not a time: the peer's clock is not followed.
         seconds: u32,
@@ -79,20 +99,23 @@ pub enum ToReceiver {
         #[serde(flatten)]
         refusal: Refusal,
         /// Per camera, where the reason is not the same for all.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "bounded::list::<_, _, CAMERAS_LIMIT>")]
         cameras: Vec<RefusedCamera>,
         /// The gateway's head, which covers the refusal if it was journalled.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "bounded::statement_option")]
         head: Option<String>,
     },
     /// A live grant goes on: sent after the hello for each, after a restart or a
     /// lost link; and for the first time where the commune approved it.
     Resume {
         /// The request, verbatim.
+        #[serde(deserialize_with = "bounded::statement")]
         request: String,
         /// The newest grant statement.
+        #[serde(deserialize_with = "bounded::statement")]
         proof: String,
         /// How each camera travels.
+        #[serde(deserialize_with = "bounded::map::<_, _, _, CAMERAS_LIMIT>")]
         relays: BTreeMap<CameraId, RelayId>,
     },
     /// A grant ended at the gateway.
@@ -103,7 +126,7 @@ pub enum ToReceiver {
         #[serde(flatten)]
         refusal: Refusal,
         /// The gateway's head.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "bounded::statement_option")]
         head: Option<String>,
     },
     /// The state of a relay changed.
@@ -138,6 +161,7 @@ pub enum ToReceiver {
         /// Which.
         snapshot: SnapshotId,
         /// The gateway's head, which covers it.
+        #[serde(deserialize_with = "bounded::statement")]
         head: String,
     },
     /// A still is not to be given.
@@ -173,6 +197,7 @@ pub enum ToGateway {
         /// Chosen by the receiver, unique on the link.
         id: u64,
         /// The statement, verbatim.
+        #[serde(deserialize_with = "bounded::statement")]
         request: String,
     },
     /// The receiver's entry of the grant is durable.
@@ -182,6 +207,7 @@ pub enum ToGateway {
         /// SHA-256 of the request that it confirms.
         request: Sha256,
         /// A head that covers the entry.
+        #[serde(deserialize_with = "bounded::statement")]
         head: String,
     },
     /// An operator released a grant.
@@ -189,11 +215,13 @@ pub enum ToGateway {
         /// Which.
         grant: GrantId,
         /// The operator's number.
+        #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
         by: String,
     },
     /// Which relays are in focus; all others are not.
     Focus {
         /// In order of importance.
+        #[serde(deserialize_with = "bounded::list::<_, _, CAMERAS_LIMIT>")]
         relays: Vec<RelayId>,
     },
     /// Asks for a key frame soon: a viewer joined and nothing is kept.
@@ -204,6 +232,7 @@ pub enum ToGateway {
     /// The signed list of viewings of an ended grant (`fanal-viewings+jwt`).
     Viewings {
         /// The statement.
+        #[serde(deserialize_with = "bounded::statement")]
         statement: String,
     },
     /// A still is about to be given: it is once the gateway has recorded it. A
@@ -240,19 +269,24 @@ pub struct GatewayHello {
     /// Minor version of the protocol.
     pub minor: u32,
     /// fanal's version.
+    #[serde(deserialize_with = "bounded::shown::<_, 32>")]
     pub version: String,
     /// Wall clock, µs since the epoch.
     pub wall: i64,
     /// The commune's name.
+    #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
     pub name: String,
     /// Whom to call.
-    #[serde(default)]
+    #[serde(
+        default,
+        deserialize_with = "bounded::shown_option::<_, { text::TEXT_LIMIT }>"
+    )]
     pub contact: Option<String>,
     /// What the operator should know of the agreements with this centre.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<_, _, AGREEMENTS>")]
     pub agreements: Vec<AgreementInfo>,
     /// Newest head of the own journal.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::statement_option")]
     pub head: Option<String>,
 }
 
@@ -262,13 +296,15 @@ pub struct ReceiverHello {
     /// Minor version of the protocol.
     pub minor: u32,
     /// fanal's version.
+    #[serde(deserialize_with = "bounded::shown::<_, 32>")]
     pub version: String,
     /// Wall clock, µs since the epoch.
     pub wall: i64,
     /// The centre's name.
+    #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
     pub name: String,
     /// Newest head of the own journal.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::statement_option")]
     pub head: Option<String>,
 }
 
@@ -276,19 +312,25 @@ pub struct ReceiverHello {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgreementInfo {
     /// The convention's reference.
+    #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
     pub reference: String,
     /// First day, `YYYY-MM-DD`.
+    #[serde(deserialize_with = "bounded::shown::<_, 10>")]
     pub from: String,
     /// Last day, inclusive.
+    #[serde(deserialize_with = "bounded::shown::<_, 10>")]
     pub until: String,
     /// Units that may ask; empty: any.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::shown_list::<_, NAMES>")]
     pub units: Vec<String>,
     /// Allowed grounds with their labels.
+    #[serde(deserialize_with = "bounded::list::<_, _, NAMES>")]
     pub grounds: Vec<GroundInfo>,
     /// Longest duration, seconds.
+    #[serde(deserialize_with = "bounded::seconds")]
     pub max_duration: u64,
     /// Longest life with renewals, seconds.
+    #[serde(deserialize_with = "bounded::seconds")]
     pub max_total: u64,
     /// Cameras at once.
     pub max_relays: u32,
@@ -302,7 +344,11 @@ pub struct AgreementInfo {
     #[serde(default)]
     pub approval: bool,
     /// When it is in force within a week; empty: always. Older gateways don't say.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::list::<_, _, FEW>"
+    )]
     pub hours: Vec<Hours>,
 }
 
@@ -312,8 +358,10 @@ pub struct Hours {
     /// Days on which it starts, Monday first.
     pub days: [bool; 7],
     /// Start, minutes after midnight.
+    #[serde(deserialize_with = "bounded::minutes::<_, 1_439>")]
     pub start: u16,
     /// End, minutes after midnight, exclusive; 1440 is the end of the day.
+    #[serde(deserialize_with = "bounded::minutes::<_, 1_440>")]
     pub end: u16,
 }
 
@@ -321,10 +369,13 @@ pub struct Hours {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroundInfo {
     /// Id.
+    #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
     pub id: String,
     /// French label.
+    #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
     pub fr: String,
     /// English label.
+    #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
     pub en: String,
 }
 
@@ -334,21 +385,22 @@ pub struct CameraInfo {
     /// Id.
     pub id: CameraId,
     /// Name.
+    #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
     pub name: String,
     /// Groups.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::shown_list::<_, FEW>")]
     pub groups: Vec<String>,
     /// Latitude and longitude.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::position")]
     pub position: Option<[f64; 2]>,
     /// Degrees from north.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::degrees")]
     pub bearing: Option<f64>,
     /// Degrees.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::degrees")]
     pub field_of_view: Option<f64>,
     /// `camera` or `commune/camera`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::neighbours::<_, FEW>")]
     pub neighbours: Vec<String>,
     /// Whether it has a smaller stream.
     #[serde(default)]
@@ -380,9 +432,13 @@ pub enum RelayState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Heads {
     /// The sender's newest head statement.
+    #[serde(deserialize_with = "bounded::statement")]
     pub head: String,
     /// Its body-less lines after the last one acknowledged, oldest first.
-    #[serde(default)]
+    #[serde(
+        default,
+        deserialize_with = "bounded::texts::<_, LINES_LIMIT, LINE_BYTES>"
+    )]
     pub lines: Vec<String>,
     /// Number of the last line of the peer's that the sender holds.
     #[serde(default)]
@@ -401,3 +457,6 @@ pub struct SnapshotAsked {
     /// When the picture was captured, by the gateway's clock: µs since the epoch.
     pub captured: i64,
 }
+
+#[cfg(test)]
+pub(crate) mod inflate;

@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod backoff;
+mod bounded;
 pub mod cause;
 pub mod chain;
 pub mod control;
@@ -15,5 +16,6 @@ pub mod ids;
 pub mod jws;
 pub mod pem;
 pub mod statement;
-pub mod text;
 pub mod trust;
+
+pub use crate::text;

@@ -28,7 +28,7 @@ use super::rules;
 use super::socket::Asked;
 use crate::clock::Clock;
 use crate::config::{self, Loaded, settings};
-use crate::format::control::{Heads, RelayState, ToGateway, ToReceiver};
+use crate::format::control::{Heads, LINES_LIMIT, RelayState, ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CentreId, GrantId, Sha256};
 use crate::gateway::relay::Notice;
 use crate::journal::Receipt;
@@ -50,8 +50,6 @@ pub(super) const EVENT_LIMIT: usize = 64;
 pub(super) const NOTICE_LIMIT: usize = 4_096;
 /// Orders that wait for the frames thread.
 pub(super) const ORDER_LIMIT: usize = 4_096;
-/// Body-less lines in one message: some 300 bytes each, of 1 MiB.
-const LINES_LIMIT: usize = 2_000;
 /// How often health is looked at when nothing happens.
 const HEALTH_TICK: Duration = Duration::from_secs(5);
 /// How long the last journal entries may take at a stop.

@@ -63,6 +63,14 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wait_ended: Option<WaitEnded>,
     },
+    /// At the receiver: a request goes to its gateway. Only such a one may be granted later,
+    /// after a lost link, a restart or an approval; its grant or refusal closes it.
+    Forwarded {
+        /// Its id.
+        jti: RequestId,
+        /// The commune.
+        peer: CommuneId,
+    },
     /// At the gateway: a request passed all checks and waits for the commune's
     /// approval. Its grant (`approved_by`) or a refusal (`wait_ended`) ends the
     /// wait; a restart ends it too.

@@ -18,7 +18,7 @@ use std::io;
 
 use super::entry::{Entry, VERSION};
 use super::reader::{Content, Lines};
-use super::recover::{self, Last, Recent};
+use super::recover::{self, Begun, Last, Recent};
 use super::store::{Month, Store};
 use crate::clock::{Clock, Wall};
 use crate::format::chain::{End, LINE_LIMIT};
@@ -75,6 +75,8 @@ pub struct Log {
     end: End,
     last: Option<Last>,
     journal: Option<String>,
+    /// Where its first line is.
+    begun: Option<Begun>,
     /// The newest head, signed after the fsync of what it covers.
     head: Option<String>,
     /// The last body-less lines, all durable.
@@ -137,6 +139,7 @@ impl Log {
             end: found.end,
             last: found.last,
             journal: found.journal,
+            begun: found.begun,
             head: None,
             recent: found.recent,
             lines: found.lines,
@@ -226,6 +229,11 @@ impl Log {
         self.journal.as_deref()
     }
 
+    /// Where the journal's first line is, once it has one.
+    pub fn begun(&self) -> Option<Begun> {
+        self.begun
+    }
+
     /// Writes the lines and waits until they are durable.
     fn write(&mut self, bodies: &[Vec<u8>]) -> Result<Committed, String> {
         let batch = self.prepare(bodies)?;
@@ -255,6 +263,10 @@ impl Log {
             hash: Sha256::of(last),
         });
         self.file = Some((month, length + bytes));
+        if self.end.seq == 0 {
+            let offset = length;
+            self.begun = Some(Begun { month, offset });
+        }
         self.end = batch.end;
         self.journal = Some(batch.journal);
         self.lines += batch.headers.len() as u64;

@@ -23,6 +23,7 @@
 //! same file and names the old one's id, last number and link).
 
 pub mod entry;
+mod fit;
 pub mod log;
 pub mod reader;
 pub mod recover;

@@ -161,6 +161,7 @@ pub const KINDS: &[&str] = &[
     "reloaded",
     "grant",
     "refused",
+    "forwarded",
     "waiting",
     "unverified",
     "confirmed",

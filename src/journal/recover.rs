@@ -71,6 +71,15 @@ pub struct Last {
     pub hash: Sha256,
 }
 
+/// Where a journal's first line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Its file.
+    pub month: Month,
+    /// Its first byte.
+    pub offset: u64,
+}
+
 /// What the journal holds.
 #[derive(Debug)]
 pub struct Found {
@@ -82,6 +91,8 @@ pub struct Found {
     pub last: Option<Last>,
     /// The journal's id.
     pub journal: Option<String>,
+    /// Where it begins.
+    pub begun: Option<Begun>,
     /// The newest time written since a clock was last accepted.
     pub newest: Option<Wall>,
     /// An unterminated last line: its hash and bytes.
@@ -106,6 +117,7 @@ pub fn recover(store: &mut dyn Store) -> Result<Found, Error> {
             end: End::START,
             last: None,
             journal: None,
+            begun: None,
             newest: None,
             torn: None,
             entries: Vec::new(),
@@ -202,6 +214,10 @@ impl Walk {
         if self.found.end.seq == 1 {
             let id = reader::frame(body)?.journal_id;
             self.found.journal = Some(id.ok_or("the first line does not name the journal")?);
+            self.found.begun = Some(Begun {
+                month,
+                offset: place.offset,
+            });
             self.found.recent.clear();
         }
         let mut whole = bytes.to_vec();
@@ -381,7 +397,7 @@ impl Kept {
             })
             .collect();
         self.young.retain(|item| {
-            if let Entry::Waiting { jti, .. } = &item.entry {
+            if let Entry::Waiting { jti, .. } | Entry::Forwarded { jti, .. } = &item.entry {
                 return !answered.contains(jti);
             }
             let over = grant_of(&item.entry).is_some_and(|grant| ended.contains(&grant));

@@ -18,13 +18,14 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::entry::Entry;
+use super::fit::fit;
 use super::log::{self, Log, Parts};
 use super::reader::{Content, Lines};
-use super::recover::{self, Recent};
-use super::store::{Disk, Store};
+use super::recover::{self, Begun, Recent};
+use super::store::{Disk, Month, Store};
 use super::{LockedDirectory, Receipt};
 use crate::clock::{Clock, Wall};
-use crate::format::chain::{LINE_LIMIT, Line};
+use crate::format::chain::Line;
 use crate::format::jws::Signer;
 use crate::format::statement::HEAD_TYPE;
 
@@ -122,6 +123,8 @@ struct State {
     head: Option<String>,
     /// Number and text of the last body-less lines, all durable.
     recent: Recent,
+    /// Where the journal's first line is.
+    begun: Option<Begun>,
     journal: Option<String>,
     health: Result<(), String>,
     stats: Stats,
@@ -168,6 +171,7 @@ impl Writer {
             state: Mutex::new(State {
                 head: None,
                 recent: log.recent().clone(),
+                begun: None,
                 journal: None,
                 health: Ok(()),
                 stats: Stats {
@@ -198,15 +202,10 @@ impl Writer {
     }
 
     /// Appends an entry; returns once it is durable. If the future is dropped,
-    /// the entry may still be written.
+    /// the entry may still be written. An error says that the journal can't be written
+    /// now: an entry too long for a line is cut, for it would never fit.
     pub async fn append(&self, entry: Entry) -> Result<Receipt, Error> {
-        let body = log::encode(&entry).map_err(Error)?;
-        if body.len() + log::OVERHEAD > LINE_LIMIT {
-            let bytes = body.len();
-            return Err(Error(format!(
-                "an entry of {bytes} bytes is over the limit"
-            )));
-        }
+        let body = fit(log::encode(&entry).map_err(Error)?);
         let written = self.enqueue(body);
         tokio::time::timeout(APPEND_TIMEOUT, written)
             .await
@@ -245,7 +244,7 @@ impl Writer {
     /// durable. Lines older than the last thousand are read from the files,
     /// which takes its time.
     pub fn lines_after(&self, seq: u64, limit: usize) -> Vec<String> {
-        let (from_memory, newest) = {
+        let (from_memory, newest, begun) = {
             let state = self.shared.state();
             let first = state.recent.front().map(|(first, _)| *first);
             let newest = state.recent.back().map_or(0, |(newest, _)| *newest);
@@ -257,12 +256,16 @@ impl Writer {
                     .map(|(_, line)| line.to_string())
                     .collect()
             });
-            (lines, newest)
+            (lines, newest, state.begun)
         };
         if let Some(lines) = from_memory {
             return lines;
         }
+        let Some(begun) = begun else {
+            return Vec::new();
+        };
         let range = Range {
+            begun,
             after: seq,
             newest,
             limit,
@@ -322,6 +325,7 @@ impl Shared {
         state.head = log.head().map(str::to_owned);
         let same = state.journal.as_deref() == log.journal();
         state.journal = log.journal().map(str::to_owned);
+        state.begun = log.begun();
         state.health = log.health();
         state.stats.entries = log.lines();
         state.stats.intact = log.is_intact();
@@ -399,34 +403,54 @@ fn commit(log: &mut Log, batch: Vec<Append>, shared: &Shared) {
 
 /// Which lines are wanted.
 struct Range {
+    /// Where the journal begins: what is before is another one's.
+    begun: Begun,
     after: u64,
     newest: u64,
     limit: usize,
 }
 
-/// Reads body-less lines of the newest journal in the files.
+/// Reads body-less lines from the files: from the month that holds the first, up to the last.
 fn read_lines(directory: &Path, range: &Range) -> std::io::Result<Vec<String>> {
     let mut store = Disk::existing(directory)?;
+    let mut months = store.months()?;
+    months.retain(|month| *month >= range.begun.month);
     let mut found: Vec<String> = Vec::new();
-    for month in store.months()? {
+    let first = first_month(&mut store, &months, range)?;
+    for month in months.into_iter().skip(first) {
         let mut lines = Lines::new(store.read(month)?);
-        while let Some((_, content)) = lines.next_line()? {
+        while let Some((place, content)) = lines.next_line()? {
+            let is_before = month == range.begun.month && place.offset < range.begun.offset;
             let Content::Line(bytes) = content else {
                 continue;
             };
             let Ok(line) = Line::parse(bytes) else {
                 continue;
             };
-            if line.header.seq == 1 {
-                found.clear();
+            if is_before || line.header.seq <= range.after {
+                continue;
             }
-            let wanted = line.header.seq > range.after && line.header.seq <= range.newest;
-            if wanted && found.len() < range.limit {
-                found.push(line.header.without_body());
+            if line.header.seq > range.newest || found.len() == range.limit {
+                return Ok(found);
             }
+            found.push(line.header.without_body());
         }
     }
     Ok(found)
+}
+
+/// The place of the newest month that begins at or before the first line that is wanted.
+fn first_month(store: &mut Disk, months: &[Month], range: &Range) -> std::io::Result<usize> {
+    for (at, month) in months.iter().enumerate().skip(1).rev() {
+        let mut lines = Lines::new(store.read(*month)?);
+        if let Some((_, Content::Line(bytes))) = lines.next_line()?
+            && let Ok(line) = Line::parse(bytes)
+            && line.header.seq <= range.after.saturating_add(1)
+        {
+            return Ok(at);
+        }
+    }
+    Ok(0)
 }
 
 #[cfg(test)]

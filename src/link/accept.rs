@@ -22,6 +22,7 @@ use super::socket::{Parity, Taking};
 use super::tls::{self, Peers};
 use super::transport::{Closed, Connection};
 use super::{Event, Link, TakesGroups, control, priority, tunnel};
+use crate::allowance::Allowance;
 use crate::clock::{Boot, Clock};
 use crate::config::settings;
 use crate::format::control::{ToGateway, ToReceiver};
@@ -51,6 +52,12 @@ const EARLY_COMPARISON: Duration = Duration::from_secs(1);
 const COMPARISON: Duration = Duration::from_secs(30);
 /// Comparisons of which the one with the shortest way counts.
 const COMPARISONS_KEPT: usize = 8;
+
+/// Streams that are taken for each relay at once, and in each second after that: a camera
+/// whose every picture is a stream gives some 60. One without relays has as many.
+const STREAMS: (u32, u32) = (512, 120);
+/// Parts of a stream's share, so that it can be divided among many relays.
+const SHARE: u32 = 1_024;
 
 /// What an acceptor works with.
 #[derive(Clone, Debug)]
@@ -462,12 +469,19 @@ struct Opened {
 async fn media(taker: &dyn TakesGroups, commune: &CommuneId, link: &Link) {
     // As many tasks as the peer may have streams: a few per allowed relay.
     let mut groups = JoinSet::new();
+    let since = Instant::now();
+    let mut allowance = Allowance::new(STREAMS.0 * SHARE, STREAMS.1 * SHARE);
     loop {
         tokio::select! {
             stream = link.connection.accept_uni() => match stream {
                 Ok(stream) => {
                     let offset = link.clock_offset_us();
                     groups.spawn(taker.take_group(commune.clone(), stream, offset));
+                    let relays = u32::try_from(link.relays()).unwrap_or(SHARE);
+                    let wait = allowance.charge(SHARE / relays.clamp(1, SHARE), since.elapsed());
+                    if !wait.is_zero() {
+                        tokio::time::sleep(wait).await;
+                    }
                 }
                 Err(_) => std::future::pending::<()>().await,
             },

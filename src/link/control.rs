@@ -15,13 +15,21 @@ use quinn::{RecvStream, SendStream, WriteError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::transport::Connection;
+use crate::allowance::Allowance;
 use crate::format::control::MESSAGE_LIMIT;
 use crate::reason::Reason;
 
 /// Bytes of messages that may wait for a peer to take them.
 pub const QUEUE_LIMIT: usize = 8 * 1024 * 1024;
+
+/// Messages of a peer that are read at once, and in each second after that: what a gateway
+/// says of a thousand grants at a new link, and more than it has to say later.
+const MESSAGES: (u32, u32) = (4_096, 200);
+/// The same in bytes.
+const BYTES: (u32, u32) = (32 * 1024 * 1024, 1024 * 1024);
 
 /// Queues control messages; usable from any thread, never waits.
 #[derive(Clone, Debug)]
@@ -152,25 +160,41 @@ pub enum ReadError {
     Malformed(#[from] serde_json::Error),
 }
 
-/// Reads control messages.
+/// Reads control messages, no faster than a peer has something to say: those of one that
+/// floods wait on the wire, and cost nobody else anything.
 #[derive(Debug)]
 pub struct Receiver {
     stream: RecvStream,
+    since: Instant,
+    messages: Allowance,
+    bytes: Allowance,
 }
 
 impl Receiver {
     /// Reads from this stream.
-    pub(super) const fn new(stream: RecvStream) -> Self {
-        Self { stream }
+    pub(super) fn new(stream: RecvStream) -> Self {
+        Self {
+            stream,
+            since: Instant::now(),
+            messages: Allowance::new(MESSAGES.0, MESSAGES.1),
+            bytes: Allowance::new(BYTES.0, BYTES.1),
+        }
     }
 
     /// The next frame's bytes, empty ones too. Not cancel-safe.
     pub(super) async fn frame(&mut self) -> Result<Vec<u8>, ReadError> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).await?;
-        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        let charge = u32::from_be_bytes(length);
+        let length = usize::try_from(charge).unwrap_or(usize::MAX);
         if length > MESSAGE_LIMIT {
             return Err(ReadError::TooLong(length));
+        }
+        let now = self.since.elapsed();
+        let wait = self.messages.charge(1, now);
+        let wait = wait.max(self.bytes.charge(charge, now));
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
         let mut bytes = vec![0; length];
         self.stream.read_exact(&mut bytes).await?;

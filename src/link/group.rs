@@ -2,6 +2,8 @@
 //! The bytes are those of [`crate::media::wire`].
 
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -126,6 +128,9 @@ pub enum ReadError {
     /// The stream ended within a header or unit.
     #[error("group stream ended half way")]
     Truncated,
+    /// The sender begins more units than it ends.
+    #[error("too many bytes of unfinished pictures")]
+    NoRoom,
     /// Reset by the sender, or the link is gone.
     #[error("group stream: {0}")]
     Stream(#[from] quinn::ReadError),
@@ -133,6 +138,95 @@ pub enum ReadError {
 
 /// Chunks taken from the link at a time.
 const CHUNKS: usize = 32;
+/// Bytes made room for at a time, so that a header alone costs no memory.
+const ROOM: usize = 256 * 1024;
+
+/// Bytes that one gateway may make this machine hold.
+#[derive(Debug)]
+pub struct Budget {
+    held: AtomicUsize,
+    limit: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub const fn new(limit: usize) -> Self {
+        Self {
+            held: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+        }
+    }
+
+    /// Another limit from now on; what is held stays.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Bytes that are held.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Holds `after` bytes instead of `before`. False where there is no room for more: then
+    /// `before` is held still.
+    pub fn exchange(&self, before: usize, after: usize) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let exchange = |held: usize| {
+            let held = held.saturating_sub(before).saturating_add(after);
+            (after <= before || held <= limit).then_some(held)
+        };
+        let order = Ordering::Relaxed;
+        self.held.fetch_update(order, order, exchange).is_ok()
+    }
+}
+
+/// The bytes of one unit that is not whole yet.
+#[derive(Debug)]
+struct Share<'a> {
+    budget: Option<&'a Budget>,
+    bytes: usize,
+}
+
+impl Share<'_> {
+    fn grow(&mut self, bytes: usize) -> Result<(), ReadError> {
+        let after = self.bytes + bytes;
+        if self
+            .budget
+            .is_some_and(|budget| !budget.exchange(self.bytes, after))
+        {
+            return Err(ReadError::NoRoom);
+        }
+        self.bytes = after;
+        Ok(())
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        if let Some(budget) = self.budget {
+            budget.exchange(self.bytes, 0);
+        }
+    }
+}
+
+/// How far a group is read, for anyone who looks whether it goes on.
+#[derive(Debug, Default)]
+pub struct Progress {
+    chunks: AtomicU64,
+    is_within_unit: AtomicBool,
+}
+
+impl Progress {
+    /// Grows with every piece that comes.
+    pub fn chunks(&self) -> u64 {
+        self.chunks.load(Ordering::Relaxed)
+    }
+
+    /// Whether a unit has begun and is not whole.
+    pub fn is_within_unit(&self) -> bool {
+        self.is_within_unit.load(Ordering::Relaxed)
+    }
+}
 
 /// Reads a group: each unit into one buffer of its exact size. quinn's chunks
 /// are slices of receive batches; kept, they would pin other cameras' bytes.
@@ -143,6 +237,8 @@ pub struct GroupReader {
     /// Chunks filled, and the first of them that is not used up.
     filled: usize,
     at: usize,
+    budget: Option<Arc<Budget>>,
+    progress: Arc<Progress>,
 }
 
 impl GroupReader {
@@ -153,7 +249,22 @@ impl GroupReader {
             chunks: [const { Bytes::new() }; CHUNKS],
             filled: 0,
             at: 0,
+            budget: None,
+            progress: Arc::default(),
         }
+    }
+
+    /// The same within a budget: what has no room in it ends the group.
+    pub fn within(stream: RecvStream, budget: Arc<Budget>) -> Self {
+        Self {
+            budget: Some(budget),
+            ..Self::new(stream)
+        }
+    }
+
+    /// How far it is read.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Reads the group header; what a newer version appends is skipped.
@@ -174,10 +285,12 @@ impl GroupReader {
         if self.at == self.filled && !self.more().await? {
             return Ok(None);
         }
+        self.progress.is_within_unit.store(true, Ordering::Relaxed);
         let mut header = [0; UNIT_HEADER];
         self.fill(&mut header).await?;
         let header = UnitHeader::decode(&header)?;
         let data = self.exact(header.length).await?;
+        self.progress.is_within_unit.store(false, Ordering::Relaxed);
         Ok(Some(header.with_data(data)))
     }
 
@@ -189,13 +302,23 @@ impl GroupReader {
 
     /// Bytes of an exact size in a buffer of that size.
     async fn exact(&mut self, length: usize) -> Result<Bytes, ReadError> {
-        let mut bytes = Vec::with_capacity(length);
+        let budget = self.budget.clone();
+        let mut share = Share {
+            budget: budget.as_deref(),
+            bytes: 0,
+        };
+        let mut bytes = Vec::with_capacity(length.min(ROOM));
         while bytes.len() < length {
             if self.at == self.filled && !self.more().await? {
                 return Err(ReadError::Truncated);
             }
             let chunk = &mut self.chunks[self.at];
             let piece = chunk.split_to(chunk.len().min(length - bytes.len()));
+            share.grow(piece.len())?;
+            if bytes.capacity() - bytes.len() < piece.len() {
+                let more = bytes.len().max(ROOM).min(length - bytes.len());
+                bytes.reserve_exact(more.max(piece.len()));
+            }
             bytes.extend_from_slice(&piece);
             if chunk.is_empty() {
                 self.at += 1;
@@ -228,6 +351,7 @@ impl GroupReader {
         match self.stream.read_chunks(&mut self.chunks).await? {
             Some(filled) => {
                 self.filled = filled;
+                self.progress.chunks.fetch_add(1, Ordering::Relaxed);
                 Ok(true)
             }
             None => Ok(false),

@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
+use super::queue::OVERHEAD;
 use super::unit::{AccessUnit, Frame, Group};
 
 /// Largest kept group in bytes; a larger one is dropped.
 pub const KEPT_BYTES: usize = 16 * 1024 * 1024;
 /// Longest kept group in µs from its first picture's arrival to its last's.
 pub const KEPT_SPAN: i64 = 30_000_000;
-/// Bytes that a kept unit takes besides its pictures.
-const OVERHEAD: usize = 96;
 
 /// The last group of pictures, from its key frame on.
 ///

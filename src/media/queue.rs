@@ -2,14 +2,20 @@
 //! does not keep up jumps to the newest key frame and harms nobody else.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::unit::AccessUnit;
+use crate::clock::Boot;
 
-/// Bytes that may wait for one viewer.
+/// Bytes that may wait for one viewer, [`OVERHEAD`] included.
 pub const VIEWER_BYTES: usize = 8 * 1024 * 1024;
-/// How old (µs between arrivals) the oldest waiting picture may be when there is
-/// a newer key frame to jump to.
-pub const VIEWER_SPAN: i64 = 1_500_000;
+/// Pictures that may wait for one viewer.
+pub const VIEWER_PICTURES: usize = 4_096;
+/// How long ago the oldest waiting picture may have come when there is a newer key frame
+/// to jump to.
+pub const VIEWER_SPAN: Duration = Duration::from_millis(1_500);
+/// Bytes that a picture in memory takes besides its data, at most.
+pub const OVERHEAD: usize = 256;
 
 /// What a viewer gets next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +45,21 @@ pub struct Place {
     pub skipped_leading: bool,
 }
 
+/// What is known here of a picture, whatever its sender says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// When it came.
+    pub at: Boot,
+    /// Bytes that it takes in memory, besides [`OVERHEAD`].
+    pub bytes: usize,
+}
+
 #[derive(Debug)]
 struct Waiting<T> {
     picture: T,
     bytes: usize,
     key: bool,
-    captured: i64,
+    came: Boot,
 }
 
 /// A queue of pictures for one viewer. `T` is what is delivered for each.
@@ -93,22 +108,24 @@ impl<T> Queue<T> {
         self.wants_key = true;
     }
 
-    /// The next picture of the stream.
-    pub fn push(&mut self, unit: &AccessUnit, place: Place, picture: T) -> Pushed {
+    /// The next picture of the stream. Its own time is not looked at: it is its sender's
+    /// to choose.
+    pub fn push(&mut self, unit: &AccessUnit, place: Place, picture: T, came: Arrival) -> Pushed {
         if unit.flags.key {
             self.starts_here = self.wants_key;
             self.wants_key = false;
         } else if self.wants_key || (self.starts_here && place.skipped_leading) {
             return Pushed::Useless;
         }
-        self.bytes += unit.data.len();
+        let bytes = came.bytes + OVERHEAD;
+        self.bytes += bytes;
         self.waiting.push_back(Waiting {
             picture,
-            bytes: unit.data.len(),
+            bytes,
             key: unit.flags.key,
-            captured: unit.captured,
+            came: came.at,
         });
-        if self.make_room(unit.captured) {
+        if self.make_room(came.at) {
             Pushed::Skipped
         } else {
             Pushed::Queued
@@ -116,10 +133,10 @@ impl<T> Queue<T> {
     }
 
     /// Whether something had to be left out.
-    fn make_room(&mut self, now: i64) -> bool {
-        let oldest = self.waiting.front().map_or(now, |first| first.captured);
-        let is_full = self.bytes > VIEWER_BYTES;
-        if !is_full && now.saturating_sub(oldest) <= VIEWER_SPAN {
+    fn make_room(&mut self, now: Boot) -> bool {
+        let oldest = self.waiting.front().map_or(now, |first| first.came);
+        let is_full = self.is_full();
+        if !is_full && now.since(oldest) <= VIEWER_SPAN {
             return false;
         }
         let newest_key = self.waiting.iter().rposition(|waiting| waiting.key);
@@ -129,13 +146,17 @@ impl<T> Queue<T> {
             _ if !is_full => return false,
             _ => {}
         }
-        if self.bytes > VIEWER_BYTES {
+        if self.is_full() {
             self.drop_first(self.waiting.len());
             self.wants_key = true;
         }
         self.starts_here = true;
         self.skipped = true;
         true
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > VIEWER_BYTES || self.waiting.len() > VIEWER_PICTURES
     }
 
     fn drop_first(&mut self, count: usize) {
@@ -155,7 +176,7 @@ impl<T> Queue<T> {
         Some(Next::Picture(waiting.picture))
     }
 
-    /// Bytes of pictures that wait.
+    /// Bytes of pictures that wait, [`OVERHEAD`] included.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -214,6 +235,12 @@ pub(super) mod tests {
         skipped_leading: true,
     };
 
+    /// So many bytes, µs after the test began.
+    fn at(bytes: usize, microseconds: i64) -> Arrival {
+        let at = Boot(Duration::from_micros(microseconds.unsigned_abs()));
+        Arrival { at, bytes }
+    }
+
     fn drain(queue: &mut Queue<i64>) -> Vec<Next<i64>> {
         std::iter::from_fn(|| queue.pop()).collect()
     }
@@ -221,37 +248,64 @@ pub(super) mod tests {
     #[test]
     fn a_viewer_begins_at_a_key_frame() {
         let mut queue = Queue::new();
-        assert_eq!(queue.push(&unit(1, 0), TRAILING, 0), Pushed::Useless);
-        assert_eq!(queue.push(&key(1, 1), TRAILING, 1), Pushed::Queued);
-        assert_eq!(queue.push(&unit(1, 2), TRAILING, 2), Pushed::Queued);
+        assert_eq!(
+            queue.push(&unit(1, 0), TRAILING, 0, at(1, 0)),
+            Pushed::Useless
+        );
+        assert_eq!(
+            queue.push(&key(1, 0), TRAILING, 1, at(1, 1)),
+            Pushed::Queued
+        );
+        assert_eq!(
+            queue.push(&unit(1, 0), TRAILING, 2, at(1, 2)),
+            Pushed::Queued
+        );
         assert_eq!(drain(&mut queue), [Next::Picture(1), Next::Picture(2)]);
     }
 
     #[test]
     fn leading_pictures_are_dropped_where_decoding_starts() {
         let mut queue = Queue::new();
-        queue.push(&key(1, 0), TRAILING, 0);
-        assert_eq!(queue.push(&unit(1, 1), LEADING, 1), Pushed::Useless);
-        queue.push(&unit(1, 2), TRAILING, 2);
-        queue.push(&key(1, 3), TRAILING, 3);
-        assert_eq!(queue.push(&unit(1, 4), LEADING, 4), Pushed::Queued);
+        queue.push(&key(1, 0), TRAILING, 0, at(1, 0));
+        assert_eq!(
+            queue.push(&unit(1, 0), LEADING, 1, at(1, 1)),
+            Pushed::Useless
+        );
+        queue.push(&unit(1, 0), TRAILING, 2, at(1, 2));
+        queue.push(&key(1, 0), TRAILING, 3, at(1, 3));
+        assert_eq!(
+            queue.push(&unit(1, 0), LEADING, 4, at(1, 4)),
+            Pushed::Queued
+        );
         queue.gap();
-        assert_eq!(queue.push(&unit(1, 5), TRAILING, 5), Pushed::Useless);
-        queue.push(&key(1, 6), TRAILING, 6);
-        assert_eq!(queue.push(&unit(1, 7), LEADING, 7), Pushed::Useless);
+        assert_eq!(
+            queue.push(&unit(1, 0), TRAILING, 5, at(1, 5)),
+            Pushed::Useless
+        );
+        queue.push(&key(1, 0), TRAILING, 6, at(1, 6));
+        assert_eq!(
+            queue.push(&unit(1, 0), LEADING, 7, at(1, 7)),
+            Pushed::Useless
+        );
         let mut queue = Queue::after_kept();
-        assert_eq!(queue.push(&unit(1, 1), LEADING, 1), Pushed::Useless);
-        assert_eq!(queue.push(&unit(1, 2), TRAILING, 2), Pushed::Queued);
+        assert_eq!(
+            queue.push(&unit(1, 0), LEADING, 1, at(1, 1)),
+            Pushed::Useless
+        );
+        assert_eq!(
+            queue.push(&unit(1, 0), TRAILING, 2, at(1, 2)),
+            Pushed::Queued
+        );
     }
 
     #[test]
     fn a_slow_viewer_jumps_to_the_newest_key_frame_in_the_queue() {
         let mut queue = Queue::new();
-        queue.push(&key(1, 0), TRAILING, 0);
-        queue.push(&unit(1, 500_000), TRAILING, 1);
-        queue.push(&key(1, 1_000_000), TRAILING, 2);
+        queue.push(&key(1, 0), TRAILING, 0, at(1, 0));
+        queue.push(&unit(1, 0), TRAILING, 1, at(1, 500_000));
+        queue.push(&key(1, 0), TRAILING, 2, at(1, 1_000_000));
         assert_eq!(
-            queue.push(&unit(1, 1_600_000), TRAILING, 3),
+            queue.push(&unit(1, 0), TRAILING, 3, at(1, 1_600_000)),
             Pushed::Skipped
         );
         assert_eq!(
@@ -263,20 +317,46 @@ pub(super) mod tests {
     #[test]
     fn within_a_long_group_only_bytes_count() {
         let mut queue = Queue::new();
-        queue.push(&key(1, 0), TRAILING, 0);
-        assert_eq!(queue.push(&unit(1, 9_000_000), TRAILING, 1), Pushed::Queued);
+        queue.push(&key(1, 0), TRAILING, 0, at(1, 0));
         assert_eq!(
-            queue.push(&unit(VIEWER_BYTES, 9_000_001), TRAILING, 2),
+            queue.push(&unit(1, 0), TRAILING, 1, at(1, 9_000_000)),
+            Pushed::Queued
+        );
+        assert_eq!(
+            queue.push(
+                &unit(VIEWER_BYTES, 0),
+                TRAILING,
+                2,
+                at(VIEWER_BYTES, 9_000_001)
+            ),
             Pushed::Skipped
         );
         assert_eq!(queue.bytes(), 0);
         assert_eq!(
-            queue.push(&unit(1, 9_000_002), TRAILING, 3),
+            queue.push(&unit(1, 0), TRAILING, 3, at(1, 9_000_002)),
             Pushed::Useless
         );
         assert_eq!(drain(&mut queue), []);
-        queue.push(&key(1, 9_000_003), TRAILING, 4);
+        queue.push(&key(1, 0), TRAILING, 4, at(1, 9_000_003));
         assert_eq!(drain(&mut queue), [Next::Skipped, Next::Picture(4)]);
+    }
+
+    /// The sender chooses how large its pictures are and when they were taken.
+    #[test]
+    fn pictures_of_a_byte_from_any_time_are_bounded_in_number_and_by_their_arrival() {
+        for captured in [0, -1_000_000_000_000_000, 1_000_000_000_000_000] {
+            let mut queue = Queue::new();
+            queue.push(&key(1, captured), TRAILING, 0, at(1, 0));
+            for n in 0..100_000_i64 {
+                queue.push(&unit(1, captured), TRAILING, n, at(1, 0));
+                assert!(queue.waiting.len() <= VIEWER_PICTURES);
+            }
+            let mut queue = Queue::new();
+            queue.push(&key(1, captured), TRAILING, 0, at(1, 0));
+            queue.push(&key(1, captured), TRAILING, 1, at(1, 1_000_000));
+            let pushed = queue.push(&unit(1, captured), TRAILING, 2, at(1, 1_600_000));
+            assert_eq!(pushed, Pushed::Skipped);
+        }
     }
 
     proptest! {
@@ -301,9 +381,10 @@ pub(super) mod tests {
                 } else {
                     let unit = if step == 1 { key(bytes, n) } else { unit(bytes, n) };
                     if step == 1 { keys.insert(n); }
-                    queue.push(&unit, TRAILING, n);
+                    queue.push(&unit, TRAILING, n, at(bytes, n));
                 }
                 prop_assert!(queue.bytes() <= VIEWER_BYTES);
+                prop_assert!(queue.waiting.len() <= VIEWER_PICTURES);
             }
         }
     }

@@ -19,7 +19,9 @@ mod approval;
 mod commune;
 mod ended;
 mod ending;
+mod forwarded;
 mod grant;
+mod grant_id;
 mod recover;
 mod request;
 mod resume;
@@ -28,7 +30,7 @@ mod snapshot;
 mod tests;
 mod viewing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -247,6 +249,8 @@ pub struct Desk {
     /// Requests that wait for a gateway, by the number on the link.
     waiting: BTreeMap<u64, request::Forwarded>,
     next_request: u64,
+    /// Requests that may still be granted.
+    forwarded: forwarded::Forwarded,
     grants: BTreeMap<GrantId, grant::Held>,
     ended: ended::Ended,
     communes: BTreeMap<CommuneId, commune::Peer>,
@@ -262,6 +266,9 @@ pub struct Desk {
     version: u64,
     /// The `version` of the newest change of a commune.
     communes_version: u64,
+    /// Communes that change so often that it is told only at times, and when next.
+    untold: BTreeSet<CommuneId>,
+    untold_due: Option<Boot>,
     stopping: bool,
 }
 
@@ -280,6 +287,7 @@ impl Desk {
             asked: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_request: 1,
+            forwarded: forwarded::Forwarded::default(),
             grants: BTreeMap::new(),
             ended: ended::Ended::default(),
             viewings: viewing::Viewings::default(),
@@ -290,6 +298,8 @@ impl Desk {
             clock: ClockGuard::default(),
             version: 0,
             communes_version: 0,
+            untold: BTreeSet::new(),
+            untold_due: None,
             stopping: false,
         }
     }
@@ -310,6 +320,7 @@ impl Desk {
             .chain(self.stills.due())
             .chain(self.ledger.due())
             .chain(self.unverified.due())
+            .chain(self.untold_due)
             .chain(live)
             .min()
     }
@@ -321,6 +332,7 @@ impl Desk {
         self.give_up_stills(now);
         self.send_viewings(now);
         self.flush_peers(now);
+        self.tell_untold(now);
         self.forget(now);
         if let Some(line) = self.unverified.line(self.rules.centre.as_str(), now) {
             self.note(line);
@@ -541,7 +553,7 @@ impl Desk {
             let open = held.view.cameras.iter().filter(|camera| camera.is_open());
             open.map(|camera| (&held.view.commune, &camera.camera))
         });
-        cameras.collect::<std::collections::BTreeSet<_>>().len()
+        cameras.collect::<BTreeSet<_>>().len()
     }
 
     /// Entries that the journal still owes: it can't be written now.
@@ -618,6 +630,7 @@ impl Desk {
             self.version += 1;
         }
         request::forget(&mut self.asked, now);
+        self.forwarded.forget(now);
     }
 }
 

@@ -341,7 +341,8 @@ impl Gate {
             ToGateway::Snapshot(asked) => self.handle_snapshot(centre, asked, now),
             ToGateway::Viewings { statement } => self.handle_viewings(centre, &statement, now),
             ToGateway::Revocation { list } => {
-                if self.witnesses.may_look(centre, now) {
+                let peer = self.peers.entry(centre.clone()).or_default();
+                if peer.lists.take(1, now.boot.0) {
                     self.handle_revocation(&list, now);
                 }
             }

@@ -27,7 +27,7 @@ use super::rules;
 use super::viewing;
 use crate::clock::{Boot, Clock};
 use crate::config::{Loaded, settings};
-use crate::format::control::{Heads, ToGateway, ToReceiver};
+use crate::format::control::{Heads, LINES_LIMIT, ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
@@ -42,8 +42,6 @@ use crate::reason::{Reason, Refusal};
 
 /// How often figures and health are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Body-less lines in one message: some 300 bytes each, of the 1 MiB it may have.
-const LINES_LIMIT: usize = 2_000;
 /// How long the journal has for the last entries once the daemon stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages of links that are taken in one round, before what changed is shown: when

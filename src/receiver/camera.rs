@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::outbox::Outbox;
 use super::pace::{Rate, Sampling};
 use super::viewer::Viewer;
 use super::viewing::{Event, Viewing, Waits};
-use crate::clock::{Boot, Clock};
+use crate::allowance::Allowance;
+use crate::clock::{Boot, Clock, Now};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
+use crate::link::group::Budget;
 use crate::media::h265::Picture;
 use crate::media::kept::Kept;
 use crate::media::packets::Packetised;
@@ -28,6 +31,12 @@ use crate::rtsp::rtp::Packetiser;
 /// Longest pause between pictures that a slow camera may make and still count as
 /// one that gives pictures.
 const SLOWEST: Duration = Duration::from_secs(60);
+
+/// µs beyond which a transit is no transit but a wrong clock.
+const LONGEST_TRANSIT: i64 = 60_000_000;
+/// Pictures of a camera that are read at once, and in each second after that: a kept group
+/// of 30 s, and more than any camera gives.
+const PICTURES: (u32, u32) = (2_048, 500);
 
 /// A camera that at least one grant allows.
 #[derive(Debug)]
@@ -44,6 +53,9 @@ pub(super) struct Camera {
     outbox: Arc<Outbox>,
     frames: IntCounter,
     bytes: IntCounter,
+    since: Instant,
+    /// What kept groups of its commune may take.
+    budget: Arc<Budget>,
 }
 
 #[derive(Debug)]
@@ -53,6 +65,10 @@ struct Inner {
     turn: Turn,
     configuration: Option<Arc<Configuration>>,
     kept: Kept,
+    /// Bytes of `kept` that the budget knows of.
+    charged: usize,
+    /// Pictures that may still be read.
+    pictures: Allowance,
     packetiser: Packetiser,
     viewers: Vec<Arc<Viewer>>,
     /// The control plane waits for the first key frame.
@@ -111,7 +127,7 @@ impl Camera {
         (commune, id): (&CommuneId, &CameraId),
         relay: RelayId,
         (clock, metrics, outbox): (&Clock, &Arc<metrics::Receiver>, &Arc<Outbox>),
-        waits: Waits,
+        (waits, budget): (Waits, &Arc<Budget>),
     ) -> Self {
         let labels = [commune.as_str(), id.as_str()];
         let mut random = [0; 10];
@@ -126,6 +142,8 @@ impl Camera {
                 turn: Turn::default(),
                 configuration: None,
                 kept: Kept::new(),
+                charged: 0,
+                pictures: Allowance::new(PICTURES.0, PICTURES.1),
                 packetiser: Packetiser::from_random(random),
                 viewers: Vec::new(),
                 wants_first: true,
@@ -143,6 +161,8 @@ impl Camera {
             bytes: metrics.relay_bytes_total.with_label_values(&labels),
             metrics: Arc::clone(metrics),
             outbox: Arc::clone(outbox),
+            since: Instant::now(),
+            budget: Arc::clone(budget),
         }
     }
 
@@ -163,6 +183,7 @@ impl Camera {
             // A gateway that was started again counts its groups again.
             inner.relay = relay;
             inner.turn = Turn::default();
+            self.changed.notify_waiters();
         }
         if inner.kept.get().is_some() {
             self.outbox.put(self.first_picture());
@@ -204,6 +225,7 @@ impl Camera {
     fn close(&self, mut inner: MutexGuard<'_, Inner>, reason: Reason) {
         inner.closed = true;
         inner.kept.clear();
+        self.charge(&mut inner);
         inner.grants.clear();
         for viewer in inner.viewers.drain(..) {
             viewer.end(reason);
@@ -329,6 +351,8 @@ impl Camera {
                         is_over: false,
                         is_short: false,
                     };
+                    drop(inner);
+                    self.changed.notify_waiters();
                     return true;
                 }
             }
@@ -337,6 +361,27 @@ impl Camera {
                 () = &mut patience => is_patient = false,
             }
         }
+    }
+
+    /// Waits until a group is of no use any more: another one's turn came after it, or
+    /// the camera is closed.
+    pub(super) async fn passed(&self, number: u64) {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let inner = self.lock();
+                if inner.closed || inner.turn.current.is_some_and(|current| current > number) {
+                    return;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// How long to wait before one more picture is read: no camera gives so many.
+    pub(super) fn pace(&self) -> Duration {
+        let now = self.since.elapsed();
+        self.lock().pictures.charge(1, now)
     }
 
     /// A picture that is a group of its own, already read: newest wins.
@@ -356,6 +401,7 @@ impl Camera {
             is_short: false,
         };
         self.deliver(inner, group, unit, true, offset);
+        self.changed.notify_waiters();
         true
     }
 
@@ -390,10 +436,13 @@ impl Camera {
         &self,
         mut inner: MutexGuard<'_, Inner>,
         group: &Arc<Group>,
-        unit: AccessUnit,
+        mut unit: AccessUnit,
         is_first: bool,
         offset: i64,
     ) {
+        // A group has one key frame. With others in it each would be sent with all
+        // parameter sets to whoever joins.
+        unit.flags.key &= is_first;
         let unit = Arc::new(unit);
         if is_first {
             if unit.flags.loss_before {
@@ -405,9 +454,11 @@ impl Camera {
             self.begin(&mut inner, group);
         }
         inner.kept.push(&unit);
+        self.charge(&mut inner);
         let place = place(group, &unit);
         let inner = &mut *inner;
-        self.note(inner, group, &unit, offset);
+        let now = self.clock.now();
+        self.note(inner, group, &unit, (offset, now));
         inner.viewers.retain(|viewer| !viewer.is_over());
         let packets = if inner.viewers.iter().any(|viewer| viewer.packets) {
             Arc::new(inner.packetiser.packetise(&unit, &group.configuration))
@@ -416,8 +467,17 @@ impl Camera {
         };
         let sampled = inner.sampled();
         for viewer in &inner.viewers {
-            viewer.push(&unit, place, &packets, sampled);
+            viewer.push(&unit, place, &packets, sampled, now.boot);
         }
+    }
+
+    /// Tells the budget what the kept group takes; one for which there is no room goes.
+    fn charge(&self, inner: &mut Inner) {
+        if !self.budget.exchange(inner.charged, inner.kept.bytes()) {
+            inner.kept.clear();
+            self.budget.exchange(inner.charged, 0);
+        }
+        inner.charged = inner.kept.bytes();
     }
 
     /// The first picture of a group is here.
@@ -447,10 +507,9 @@ impl Camera {
     }
 
     /// Notes when a picture was taken and came, and counts it.
-    fn note(&self, inner: &mut Inner, group: &Group, unit: &AccessUnit, offset: i64) {
+    fn note(&self, inner: &mut Inner, group: &Group, unit: &AccessUnit, (offset, now): (i64, Now)) {
         self.frames.inc();
         self.bytes.inc_by(unit.data.len() as u64);
-        let now = self.clock.now();
         let captured = unit.captured.saturating_sub(offset);
         inner.newest = Some(inner.newest.map_or(captured, |newest| newest.max(captured)));
         inner.sampling.note(unit.pts, captured);
@@ -462,7 +521,9 @@ impl Camera {
             let kept = Duration::from_micros(transit.unsigned_abs());
             Boot(now.boot.0.saturating_sub(kept))
         } else {
-            self.metrics.transit_seconds.observe(seconds(transit));
+            // The figure is of all communes: one that lies must not spoil it.
+            let told = transit.min(LONGEST_TRANSIT);
+            self.metrics.transit_seconds.observe(seconds(told));
             now.boot
         };
         inner.seen = inner.seen.max(Some(seen));

@@ -6,12 +6,16 @@
 //! | what waits | bound | when full |
 //! |---|---|---|
 //! | streams of a relay that is not allowed yet | 2 s, and the link's windows | STOP_SENDING |
-//! | a viewer's pictures | 8 MiB, 1.5 s where there is a newer key frame | jump to the newest key frame, counted |
+//! | a viewer's pictures | 8 MiB, 4096, 1.5 s where there is a newer key frame | jump to the newest key frame, counted |
 //! | the kept group | 16 MiB, 30 s | dropped until the next |
+//! | unfinished pictures of a commune | 64 MiB, and 256 KiB a relay | the group that wants more ends |
+//! | kept groups of a commune | 64 MiB, and 4 MiB a relay | the one that wants more is dropped |
+//! | an unfinished picture of which nothing comes | 5 s, unless the link is silent | the group ends |
 //!
 //! The hub keeps `relays_active`, `viewers`, `viewer_skips_total`, `frames_total`,
 //! `relay_bytes_total`, `transit_seconds` and `newest_frame_age_seconds`.
 
+mod reading;
 mod view;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -28,13 +32,13 @@ use super::outbox::Outbox;
 use super::viewing::{Event, ViewRequest, Waits};
 use crate::clock::Clock;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
-use crate::link::group::{GroupReader, ReadError};
+use crate::link::group::{Budget, GroupReader, ReadError};
 use crate::link::transport::Transport;
 use crate::link::{Link, TakesGroups};
 use crate::media::relay::RelayId;
 use crate::media::source;
 use crate::media::unit::Codec;
-use crate::media::wire::{DecodeError, GroupHeader, SUPERSEDED, UNGRANTED, UNKNOWN_KIND};
+use crate::media::wire::{DecodeError, UNGRANTED, UNKNOWN_KIND};
 use crate::metrics;
 use crate::policy::desk::Permit;
 use crate::policy::seldom::Seldom;
@@ -55,6 +59,11 @@ const ENDED_KEPT: usize = 256;
 const REFUSED_EVERY: Duration = Duration::from_secs(60);
 /// Causes for which streams are refused.
 const REFUSED_CAUSES: usize = 4;
+/// Bytes of pictures that have begun and are not whole, of a commune: at least, and for each
+/// relay that is allowed.
+const UNFINISHED: (usize, usize) = (64 * 1024 * 1024, 256 * 1024);
+/// Bytes of a commune's kept groups, likewise: 4 s of the largest cameras.
+const KEPT: (usize, usize) = (64 * 1024 * 1024, 4 * 1024 * 1024);
 /// Streams a gateway may open: besides those of its relays, per relay, and more
 /// for one whose every picture is a stream.
 const STREAMS: (u32, u32, u32) = (256, 4, 25);
@@ -92,6 +101,8 @@ struct Commune {
     /// Relays whose every picture is a stream.
     jpegs: HashSet<RelayId>,
     ended: VecDeque<RelayId>,
+    unfinished: Arc<Budget>,
+    kept: Arc<Budget>,
     /// What the log was told of refused streams.
     refused: Seldom<&'static str>,
 }
@@ -104,6 +115,8 @@ impl Default for Commune {
             relays: HashMap::new(),
             jpegs: HashSet::new(),
             ended: VecDeque::new(),
+            unfinished: Arc::new(Budget::new(UNFINISHED.0)),
+            kept: Arc::new(Budget::new(KEPT.0)),
             refused: Seldom::new(REFUSED_CAUSES, REFUSED_EVERY),
         }
     }
@@ -164,7 +177,7 @@ impl Hub {
                 (commune, camera),
                 relay,
                 (&shared.clock, &shared.metrics, &shared.outbox),
-                shared.waits,
+                (shared.waits, &place.kept),
             ))
         });
         let known = Arc::clone(known);
@@ -279,7 +292,7 @@ impl Hub {
 
     /// A commune's media: takes one unidirectional stream's group.
     async fn take(&self, commune: &CommuneId, stream: RecvStream, clock_offset_us: i64) {
-        let mut reader = GroupReader::new(stream);
+        let mut reader = GroupReader::within(stream, self.unfinished(commune));
         let header = match tokio::time::timeout(HEADER_TIMEOUT, reader.header()).await {
             Ok(Ok(header)) => header,
             Ok(Err(ReadError::Decode(error))) => {
@@ -313,10 +326,12 @@ impl Hub {
         };
         if header.group.configuration.codec == Codec::Jpeg {
             self.expect_jpeg(commune, header.relay);
-            read_picture(&camera, &header, &mut reader, clock_offset_us).await;
+            self.read_picture(&camera, &header, &mut reader, clock_offset_us)
+                .await;
         } else {
             let grace = LEAST_GRACE.max(3 * self.rtt(commune));
-            read_group(&camera, &header, &mut reader, (grace, clock_offset_us)).await;
+            self.read_group(&camera, &header, &mut reader, (grace, clock_offset_us))
+                .await;
         }
     }
 
@@ -346,6 +361,19 @@ impl Hub {
             .await
             .ok()
             .flatten()
+    }
+
+    fn unfinished(&self, commune: &CommuneId) -> Arc<Budget> {
+        let mut state = self.shared.lock();
+        let place = state.communes.entry(commune.clone()).or_default();
+        Arc::clone(&place.unfinished)
+    }
+
+    fn is_silent(&self, commune: &CommuneId) -> bool {
+        let state = self.shared.lock();
+        let place = state.communes.get(commune);
+        let link = place.and_then(|place| place.link.as_ref());
+        link.is_some_and(Link::is_silent)
     }
 
     fn rtt(&self, commune: &CommuneId) -> Duration {
@@ -552,68 +580,14 @@ impl Commune {
         let streams = base
             .saturating_add(each.saturating_mul(count(self.relays.len())))
             .saturating_add(jpeg.saturating_mul(count(self.jpegs.len())));
+        let relays = self.relays.len();
+        self.unfinished
+            .set_limit(UNFINISHED.0 + relays * UNFINISHED.1);
+        self.kept.set_limit(KEPT.0 + relays * KEPT.1);
         if let Some(link) = &self.link {
             link.connection
                 .set_max_concurrent_uni_streams(streams.into());
             link.set_relays(self.relays.len());
-        }
-    }
-}
-
-/// Reads a group whose every picture may need the one before.
-async fn read_group(
-    camera: &Camera,
-    header: &GroupHeader,
-    reader: &mut GroupReader,
-    (grace, offset): (Duration, i64),
-) {
-    let group = &header.group;
-    if !camera.take_turn(group.number, grace).await {
-        reader.stop(SUPERSEDED);
-        return;
-    }
-    let mut is_first = true;
-    let is_complete = loop {
-        match reader.unit().await {
-            Ok(Some(unit)) => {
-                if !camera.take_unit(group, unit, is_first, offset) {
-                    reader.stop(SUPERSEDED);
-                    break false;
-                }
-                is_first = false;
-            }
-            Ok(None) => break true,
-            Err(error) => {
-                if let ReadError::Decode(error) = &error {
-                    reader.stop(Reason::ProtocolError.number());
-                    tracing::warn!(commune = %camera.commune, camera = %camera.id, %error, "group refused");
-                } else {
-                    tracing::debug!(commune = %camera.commune, camera = %camera.id, %error, "group ended short");
-                }
-                break false;
-            }
-        }
-    };
-    camera.end_turn(group.number, is_complete);
-}
-
-/// Reads a group of one picture: the newest that is whole wins.
-async fn read_picture(
-    camera: &Camera,
-    header: &GroupHeader,
-    reader: &mut GroupReader,
-    offset: i64,
-) {
-    match reader.unit().await {
-        Ok(Some(unit)) => {
-            if !camera.take_picture(&header.group, unit, offset) {
-                reader.stop(SUPERSEDED);
-            }
-        }
-        Ok(None) => {}
-        Err(error) => {
-            reader.stop(Reason::ProtocolError.number());
-            tracing::debug!(commune = %camera.commune, camera = %camera.id, %error, "picture ended short");
         }
     }
 }

@@ -10,8 +10,9 @@ use futures_util::task::AtomicWaker;
 
 use super::outbox::Outbox;
 use super::viewing::{Event, Viewing};
+use crate::clock::Boot;
 use crate::media::packets::Packetised;
-use crate::media::queue::{Next, Place, Pushed, Queue};
+use crate::media::queue::{Arrival, Next, Place, Pushed, Queue};
 use crate::media::source;
 use crate::media::unit::AccessUnit;
 use crate::metrics::{self, ViewerKind};
@@ -97,13 +98,14 @@ impl Viewer {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next picture of the stream; never waits.
+    /// The next picture of the stream, which came at this moment; never waits.
     pub(super) fn push(
         &self,
         unit: &Arc<AccessUnit>,
         place: Place,
         packets: &Arc<Packetised>,
         sampled: Option<source::Sampled>,
+        at: Boot,
     ) {
         let mut inner = self.lock();
         if inner.end.is_some() {
@@ -111,7 +113,10 @@ impl Viewer {
         }
         inner.sampled = sampled;
         let picture = (Arc::clone(unit), Arc::clone(packets));
-        let pushed = inner.queue.push(unit, place, picture);
+        // Packets may be far larger than their picture: parameter sets go with key frames.
+        let bytes = unit.data.len().max(packets.interleaved.len());
+        let came = Arrival { at, bytes };
+        let pushed = inner.queue.push(unit, place, picture, came);
         drop(inner);
         match pushed {
             Pushed::Useless => return,

@@ -16,6 +16,9 @@ pub struct Waits {
     pub silence: Duration,
     /// A kept group whose newest picture is older is given to nobody who joins.
     pub kept: Duration,
+    /// A picture that has begun, and of which nothing comes for this long, is given up unless
+    /// the whole link is silent.
+    pub idle: Duration,
 }
 
 impl Default for Waits {
@@ -24,6 +27,7 @@ impl Default for Waits {
             open: Duration::from_millis(4_500),
             silence: Duration::from_secs(5),
             kept: Duration::from_secs(3),
+            idle: Duration::from_secs(5),
         }
     }
 }

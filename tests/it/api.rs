@@ -1,11 +1,11 @@
 //! The receiver's API from outside, with a gateway that the test plays.
 
 mod console;
-pub mod live;
+pub(crate) mod live;
 mod local;
 mod openapi;
 mod places;
-pub mod site;
+pub(crate) mod site;
 
 use std::time::Duration;
 

@@ -20,6 +20,7 @@ mod lifecycle;
 mod link;
 mod malice;
 mod malicious;
+mod malicious_gateway;
 mod metrics;
 mod onvif;
 mod operator;

@@ -16,6 +16,7 @@ const WAITS: Waits = Waits {
     open: Duration::from_millis(700),
     silence: Duration::from_millis(600),
     kept: Duration::from_millis(500),
+    idle: Duration::from_secs(5),
 };
 
 /// A scripted client of one grant.

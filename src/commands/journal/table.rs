@@ -27,6 +27,7 @@ pub(super) fn say(entry: &Entry) -> String {
             let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
             format!("{} through {peer}{by}: {refusal}", person(operator))
         }
+        Entry::Forwarded { jti, peer } => format!("{jti} to {peer}"),
         Entry::Waiting {
             jti,
             peer,

@@ -2,6 +2,7 @@ use std::sync::Condvar;
 
 use super::*;
 use crate::certs::trial::Trial;
+use crate::format::chain::LINE_LIMIT;
 use crate::format::designation::LinkAuthority;
 use crate::format::statement::HeadClaims;
 use crate::journal::sim::{Scratch, Sim};
@@ -149,22 +150,78 @@ fn what_is_queued_while_the_disk_is_busy_shares_one_fsync() {
 }
 
 #[test]
-fn entries_over_the_limit_are_refused_and_harm_nothing() {
+fn entries_over_the_limit_are_cut_and_written_and_harm_nothing() {
     let directory = Scratch::new("limit");
     let trial = Trial::new(NOW).unwrap();
     runtime().block_on(async {
         let (writer, _) = Writer::open(options(&directory, &trial)).unwrap();
         let by = "x".repeat(LINE_LIMIT);
         let scope = "all".to_owned();
-        let error = writer.append(Entry::Allowed { scope, by }).await;
-        assert!(error.unwrap_err().to_string().contains("over the limit"));
+        writer.append(Entry::Allowed { scope, by }).await.unwrap();
+        assert_eq!(writer.health(), Ok(()));
         let by = "x".repeat(LINE_LIMIT - 1000);
         let scope = "all".to_owned();
         writer.append(Entry::Allowed { scope, by }).await.unwrap();
         writer.close().await;
         let (writer, recovered) = Writer::open(options(&directory, &trial)).unwrap();
-        assert_eq!(recovered.entries.len(), 1);
+        let by = |entry: &Entry| match entry {
+            Entry::Allowed { by, .. } => by.len(),
+            other => panic!("{other:?}"),
+        };
+        let entries = recovered.entries.iter();
+        let lengths: Vec<usize> = entries.map(|(_, _, entry)| by(entry)).collect();
+        assert_eq!(lengths, [512, LINE_LIMIT - 1000]);
         writer.close().await;
+    });
+}
+
+/// Old lines are read from the month that holds the first of them, as far as they are
+/// wanted, and never from the journal before.
+#[test]
+fn old_lines_are_read_from_the_files_within_their_journal() {
+    let directory = Scratch::new("old-lines");
+    let trial = Trial::new(NOW).unwrap();
+    let (clock, hand) = Clock::manual(NOW);
+    runtime().block_on(async {
+        let options = Options {
+            clock,
+            ..options(&directory, &trial)
+        };
+        let (writer, _) = Writer::open(options).unwrap();
+        let write = async |count: usize| {
+            for _ in 0..count.div_ceil(500) {
+                let some = (0..500).map(|_| writer.append(Entry::Stopped {}));
+                for written in futures_util::future::join_all(some).await {
+                    written.unwrap();
+                }
+            }
+        };
+        write(500).await;
+        // The file is gone: a new journal begins.
+        let journal = directory.0.join("journal");
+        std::fs::remove_file(journal.join("2026-11.jsonl")).unwrap();
+        assert!(writer.append(Entry::Stopped {}).await.is_err());
+        write(2_500).await;
+        hand.advance(Duration::from_secs(31 * 86_400));
+        write(2_500).await;
+        hand.advance(Duration::from_secs(31 * 86_400));
+        write(2_500).await;
+        let numbers = |after, limit| {
+            let lines = writer.lines_after(after, limit).into_iter();
+            let parsed = lines.map(|line| Line::parse(line.as_bytes()).unwrap().header.seq);
+            parsed.collect::<Vec<u64>>()
+        };
+        for after in [0, 1, 400, 2_499, 2_501, 2_502, 2_503, 3_000] {
+            let wanted: Vec<u64> = (after + 1..=after + 20).collect();
+            assert_eq!(numbers(after, 20), wanted, "{after}");
+        }
+        let all = numbers(0, 50_000);
+        assert_eq!(all.len() as u64, *all.last().unwrap());
+        // An older file is not even opened.
+        std::fs::remove_file(journal.join("2026-11.jsonl")).unwrap();
+        std::fs::create_dir(journal.join("2026-11.jsonl")).unwrap();
+        assert_eq!(numbers(2_600, 20), (2_601..=2_620).collect::<Vec<_>>());
+        drop(writer);
     });
 }
 

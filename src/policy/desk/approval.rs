@@ -32,6 +32,9 @@ impl Desk {
         seconds: u32,
         now: Now,
     ) {
+        if !self.may_resume(commune, now) {
+            return;
+        }
         let checked = self
             .verify_any(text, now)
             .and_then(|request| self.check_names(&request).map(|()| request));
@@ -62,12 +65,11 @@ impl Desk {
                 });
             }
         } else {
-            let granted = self.asked.get(&jti);
-            let granted = granted.is_some_and(|asked| matches!(asked.result, Some(Ok(_))));
             let waiting = self.waiting.values();
             let many = waiting.filter(|held| held.approval && &held.commune == commune);
-            if granted || many.count() >= APPROVALS_LIMIT {
-                tracing::warn!(%commune, request = %jti, "a wait that can't be: granted, or too many");
+            let is_open = self.forwarded.is_open(jti, commune);
+            if !is_open || many.count() >= APPROVALS_LIMIT {
+                tracing::warn!(%commune, request = %jti, "a wait that can't be: never forwarded, answered, or too many");
                 return;
             }
             // Sent before this receiver started, or given up too early.
@@ -113,6 +115,7 @@ impl Desk {
             return;
         };
         cameras.truncate(forwarded.request.claims().cameras.len());
+        self.forwarded.refused(request, refusal.reason);
         self.count_waited(&forwarded, Some(refusal.reason));
         let denial = Denial { refusal, cameras };
         let caller = forwarded.caller;
@@ -128,11 +131,12 @@ impl Desk {
         self.refuse(&forwarded.request, commune, None, refusal.into());
     }
 
-    /// The commune approved: its grant is on its way through the journal.
-    pub(super) fn wait_granted(&mut self, commune: &CommuneId, request: RequestId) {
-        if let Some(forwarded) = self.take_waiting(commune, request) {
-            self.count_waited(&forwarded, None);
-        }
+    /// The commune approved: its grant is on its way through the journal. Gives who waits
+    /// for that answer.
+    pub(super) fn wait_granted(&mut self, commune: &CommuneId, request: RequestId) -> Option<u64> {
+        let forwarded = self.take_waiting(commune, request)?;
+        self.count_waited(&forwarded, None);
+        forwarded.caller
     }
 
     /// Who waited by himself counts with his answer.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Command, Desk, Notice};
+use crate::allowance::Allowance;
 use crate::clock::{Now, Wall};
 use crate::format::control::{
     AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, Heads, ReceiverHello, RelayState,
@@ -13,11 +15,24 @@ use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
 use crate::policy::agreement::{self, Closed};
+use crate::policy::peer::rates::PerSecond;
 use crate::policy::peer::witness::Due;
 use crate::reason::{Reason, Refusal};
 
 /// Most pages of a camera list.
 const PAGES_LIMIT: u32 = 50;
+/// Most bytes of a camera list, as [`bytes_of`] counts them: 10 000 cameras with long names.
+const LIST_BYTES: usize = 8 * 1024 * 1024;
+/// Changes of a commune that are told at once, in a second; more of them with the next second.
+const TOLD_PER_SECOND: u32 = 20;
+/// Grants that go on and waits of a commune that are looked at, at once and in each second:
+/// each costs several signature checks.
+const RESUMES: (u32, u32) = (1_200, 10);
+/// Body-less lines of a commune's journal are looked at so often, at once and in each second.
+const LINES_TAKEN: (u32, u32) = (16, 1);
+/// A commune is sent the body-less lines that it says it lacks so often at once, and then
+/// with such pauses, however often it links: they may have to be read from old files.
+const LINES_SENT: (u32, Duration) = (16, Duration::from_secs(10));
 /// Most relay states kept of one commune.
 const RELAYS_LIMIT: usize = 4_096;
 /// Lists of viewings kept for a commune that is away.
@@ -113,7 +128,7 @@ impl Commune {
 }
 
 /// What is known of a commune, over all its links.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Peer {
     /// Shared with the API: a thousand of them are not copied when one changes.
     pub(super) view: Arc<Commune>,
@@ -122,10 +137,38 @@ pub(super) struct Peer {
     /// Pages of a camera list that is not whole yet.
     pages: Vec<CameraInfo>,
     next_page: u32,
+    page_bytes: usize,
+    /// Whether it introduced itself on this link.
+    introduced: bool,
+    /// Changes that were told in this second.
+    told: PerSecond,
+    /// What it may still send and be sent, over all its links.
+    pub(super) resumes: Allowance,
+    lines_taken: Allowance,
+    lines_sent: Allowance,
     /// The newest state of each relay of this link.
     pub(super) relays: BTreeMap<RelayId, super::grant::News>,
     /// Lists of viewings that wait for a link.
     pub(super) unsent: Vec<String>,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self {
+            view: Arc::default(),
+            session: None,
+            pages: Vec::new(),
+            next_page: 0,
+            page_bytes: 0,
+            introduced: false,
+            told: PerSecond::default(),
+            resumes: Allowance::new(RESUMES.0, RESUMES.1),
+            lines_taken: Allowance::new(LINES_TAKEN.0, LINES_TAKEN.1),
+            lines_sent: Allowance::every(LINES_SENT.0, LINES_SENT.1),
+            relays: BTreeMap::new(),
+            unsent: Vec::new(),
+        }
+    }
 }
 
 impl Peer {
@@ -177,6 +220,7 @@ impl Desk {
         peer.relays.clear();
         peer.pages.clear();
         peer.next_page = 0;
+        peer.introduced = false;
         let view = Arc::make_mut(&mut peer.view);
         view.online = true;
         view.since = Some(now.wall);
@@ -195,7 +239,7 @@ impl Desk {
             self.send(commune, ToGateway::Viewings { statement });
         }
         self.flush_peers(now);
-        self.notify_commune(commune);
+        self.notify_commune(commune, now);
     }
 
     /// A link is down. An older link's end says nothing of the newest.
@@ -228,27 +272,56 @@ impl Desk {
         for grant in touched {
             self.notify_held(grant);
         }
-        self.notify_commune(commune);
+        self.notify_commune(commune, now);
     }
 
-    fn notify_commune(&mut self, commune: &CommuneId) {
+    /// A commune changed. One that changes all the time wakes those who listen seldom.
+    fn notify_commune(&mut self, commune: &CommuneId, now: Now) {
+        let peer = self.communes.get_mut(commune);
+        if peer.is_some_and(|peer| !peer.told.take(TOLD_PER_SECOND, now)) {
+            self.untold.insert(commune.clone());
+            let next = now.boot.plus(Duration::from_secs(1));
+            self.untold_due.get_or_insert(next);
+            return;
+        }
         self.communes_changed();
         self.commands
             .push_back(Command::Notify(Notice::Commune(commune.clone())));
     }
 
+    /// Tells of communes that changed too often.
+    pub(super) fn tell_untold(&mut self, now: Now) {
+        if self.untold_due.take_if(|at| *at <= now.boot).is_some() {
+            for commune in std::mem::take(&mut self.untold) {
+                self.notify_commune(&commune, now);
+            }
+        }
+    }
+
+    /// What a commune says of itself; it may say so again when its settings change.
     pub(super) fn handle_hello(&mut self, commune: &CommuneId, hello: GatewayHello, now: Now) {
-        tracing::info!(%commune, name = %hello.name, version = %hello.version, "the commune introduced itself");
         if let Some(head) = &hello.head {
             self.handle_head(commune, head, now);
         }
-        if let Some(peer) = self.communes.get_mut(commune) {
-            let view = Arc::make_mut(&mut peer.view);
-            view.name = Some(bounded(hello.name));
-            view.contact = hello.contact.map(bounded);
-            view.agreements = Some(hello.agreements.into());
+        let Some(peer) = self.communes.get_mut(commune) else {
+            return;
+        };
+        if !std::mem::replace(&mut peer.introduced, true) {
+            tracing::info!(%commune, name = %hello.name, version = %hello.version, "the commune introduced itself");
         }
-        self.notify_commune(commune);
+        let (name, contact) = (Some(hello.name), hello.contact);
+        let known = &peer.view;
+        if known.name == name
+            && known.contact == contact
+            && known.agreements.as_deref() == Some(&hello.agreements[..])
+        {
+            return;
+        }
+        let view = Arc::make_mut(&mut peer.view);
+        view.name = name;
+        view.contact = contact;
+        view.agreements = Some(hello.agreements.into());
+        self.notify_commune(commune, now);
     }
 
     /// A page of the list; the last one makes the list count.
@@ -266,8 +339,13 @@ impl Desk {
         if page == 0 {
             peer.pages.clear();
             peer.next_page = 0;
+            peer.page_bytes = 0;
         }
-        if page != peer.next_page || pages > PAGES_LIMIT || cameras.len() > CAMERA_PAGE {
+        let bytes = cameras.iter().map(bytes_of).sum::<usize>();
+        peer.page_bytes = peer.page_bytes.saturating_add(bytes);
+        let is_large = cameras.len() > CAMERA_PAGE || peer.page_bytes > LIST_BYTES;
+        if page != peer.next_page || pages > PAGES_LIMIT || is_large {
+            peer.pages = Vec::new();
             tracing::warn!(%commune, page, pages, "a page of the camera list does not fit");
             return;
         }
@@ -279,10 +357,13 @@ impl Desk {
         let mut list = std::mem::take(&mut peer.pages);
         list.sort_by(|one, other| one.id.cmp(&other.id));
         list.dedup_by(|one, other| one.id == other.id);
+        if peer.view.cameras.as_deref() == Some(&list[..]) {
+            return;
+        }
         let view = Arc::make_mut(&mut peer.view);
         view.unusable_since = Arc::new(view.first_heard(&list, now.wall));
         view.cameras = Some(list.into());
-        self.notify_commune(commune);
+        self.notify_commune(commune, now);
     }
 
     /// Passes on the revocation lists of the designation authorities.
@@ -311,6 +392,11 @@ impl Desk {
 
     /// Heads and body-less lines from a commune.
     pub(super) fn handle_heads(&mut self, commune: &CommuneId, heads: &Heads, now: Now) {
+        let peer = self.communes.get_mut(commune);
+        let has_lines = !heads.lines.is_empty();
+        if peer.is_some_and(|peer| has_lines && !peer.lines_taken.take(1, now.boot.0)) {
+            return self.handle_head(commune, &heads.head, now);
+        }
         if let (true, Some(identity)) = (
             self.witnesses.may_look(commune, now),
             self.rules.communes.get(commune),
@@ -334,18 +420,30 @@ impl Desk {
                     peer: commune,
                     after,
                     acknowledged,
-                } => self.commands.push_back(Command::SendHeads {
-                    commune,
-                    after,
-                    acknowledged,
-                }),
+                } => {
+                    let peer = self.communes.get_mut(&commune);
+                    let may = peer.is_some_and(|peer| peer.lines_sent.take(1, now.boot.0));
+                    self.commands.push_back(Command::SendHeads {
+                        commune,
+                        after: after.filter(|_| may),
+                        acknowledged,
+                    });
+                }
                 Due::Write(head) => self.owe_entry(head, None),
             }
         }
     }
 }
 
-/// A name for people, no longer than the interface allows.
-fn bounded(text: String) -> String {
-    text.chars().filter(|c| !c.is_control()).take(128).collect()
+/// What a camera of a list takes in memory, roughly.
+fn bytes_of(info: &CameraInfo) -> usize {
+    let texts = info.groups.iter().chain(&info.neighbours);
+    let texts = texts.map(|text| size_of::<String>() + text.len());
+    let refusal = info.unusable.as_ref();
+    let detail = refusal.map_or(0, |refusal| refusal.detail.len());
+    size_of::<CameraInfo>()
+        + info.id.as_str().len()
+        + info.name.len()
+        + texts.sum::<usize>()
+        + detail
 }

@@ -17,7 +17,7 @@ use super::grant::{End, Grant};
 use super::{Desk, ENDED_KEPT};
 use crate::clock::{Boot, Now};
 use crate::format::control::RelayState;
-use crate::format::ids::GrantId;
+use crate::format::ids::{CommuneId, GrantId};
 use crate::reason::Refusal;
 
 /// Ended grants that are shown.
@@ -42,6 +42,8 @@ struct Mark {
     at: Boot,
     /// Why.
     refusal: Refusal,
+    /// Whose grant it was.
+    commune: CommuneId,
     /// The operator's number.
     operator: Box<str>,
 }
@@ -73,9 +75,11 @@ impl Ended {
         self.marks.get(&grant).map(|mark| &mark.refusal)
     }
 
-    /// Whose it was: the operator's number.
-    pub(super) fn operator(&self, grant: GrantId) -> Option<&str> {
-        self.marks.get(&grant).map(|mark| &*mark.operator)
+    /// The operator's number, for the grant's own commune.
+    pub(super) fn operator(&self, grant: GrantId, commune: &CommuneId) -> Option<&str> {
+        let mark = self.marks.get(&grant);
+        let mark = mark.filter(|mark| &mark.commune == commune);
+        mark.map(|mark| &*mark.operator)
     }
 
     /// Takes a grant whose `end` is set.
@@ -118,6 +122,7 @@ impl Ended {
             deadline: view.deadline,
             at: end.at.boot,
             refusal: end.refusal,
+            commune: view.commune.clone(),
             operator: view.operator.number.as_str().into(),
         };
         self.marks.insert(grant, mark);
@@ -190,8 +195,8 @@ impl Desk {
     }
 
     /// Who is named when an end that the gateway missed is told again.
-    pub(super) fn ended_by(&self, grant: GrantId) -> String {
-        let operator = self.ended.operator(grant);
+    pub(super) fn ended_by(&self, grant: GrantId, commune: &CommuneId) -> String {
+        let operator = self.ended.operator(grant, commune);
         operator.map_or_else(|| self.rules.centre.to_string(), str::to_owned)
     }
 }
@@ -203,7 +208,7 @@ mod tests {
     use super::super::{GrantCamera, Operator};
     use super::*;
     use crate::clock::Wall;
-    use crate::format::ids::{CameraId, CommuneId, Incident};
+    use crate::format::ids::{CameraId, Incident};
     use crate::media::relay::Profile;
     use crate::reason::Reason;
 
@@ -283,7 +288,10 @@ mod tests {
         assert!(ended.told.len() < 1_000);
         let first = GrantId(uuid::Uuid::from_u128(0));
         assert!(!ended.told.contains_key(&first) && ended.contains(first));
-        assert_eq!(ended.operator(first), Some("4711"));
+        let commune = CommuneId::new("berre-l-etang").unwrap();
+        assert_eq!(ended.operator(first, &commune), Some("4711"));
+        let other = CommuneId::new("rognac").unwrap();
+        assert_eq!(ended.operator(first, &other), None);
         for number in 0..MARKS_LIMIT + 10 {
             ended.insert(grant(number, 1, at(2)));
         }

@@ -193,7 +193,9 @@ impl Desk {
             .verify(&text, GRANT_TYPE, commune.as_str(), now.wall)
             .map_err(|refusal| broken(commune, &refusal.to_string()))?;
         let asked = request.claims();
-        let fault = if &claims.iss != commune {
+        let fault = if &asked.aud != commune {
+            Some("the request is for another commune")
+        } else if &claims.iss != commune {
             Some("it is issued by another commune")
         } else if claims.aud != self.rules.centre {
             Some("it is for another centre")
@@ -238,7 +240,11 @@ impl Desk {
     }
 
     /// Records a verified grant; what follows is [`Desk::grant_recorded`].
-    pub(super) fn record_grant(&mut self, recording: Recording) {
+    pub(super) fn record_grant(&mut self, mut recording: Recording) {
+        let granted = &recording.proof.claims.granted;
+        recording
+            .relays
+            .retain(|camera, _| granted.contains(camera));
         let entry = self.grant_entry(&recording);
         self.record(
             Box::new(Entry::Grant(Box::new(entry))),
@@ -313,6 +319,7 @@ impl Desk {
             .clone()
             .or_else(|| over.then(|| Refusal::from(Reason::GrantExpired)))
             .or_else(|| self.ended.refusal(grant).cloned());
+        self.forwarded.granted(recording.request.claims().jti);
         if let Some(refusal) = ended {
             if !self.ended.contains(grant) && !self.grants.contains_key(&grant) {
                 self.note_end(grant, &recording.commune, refusal.reason, None, now);
@@ -351,6 +358,18 @@ impl Desk {
 
     /// A recorded grant lives.
     fn install(&mut self, recording: Recording, receipt: Receipt) {
+        let held = self.grants.get(&recording.proof.claims.grant);
+        let request = &recording.request;
+        if held.is_some_and(|held| {
+            held.request.hash() != request.hash()
+                && !held.is_renewed_by(&recording.commune, request)
+        }) {
+            // Checked before it was recorded; nothing may take a live grant's place.
+            let grant = recording.proof.claims.grant;
+            tracing::error!(%grant, commune = %recording.commune, "a grant in the place of another one");
+            let refusal = Refusal::from(Reason::ProtocolError);
+            return self.answer_recording(&recording, Err(refusal.into()));
+        }
         let permit = Permit::new(&recording.request, &recording.proof, &receipt);
         let claims = recording.proof.claims.clone();
         let request = recording.request.claims().clone();
@@ -479,8 +498,9 @@ impl Desk {
                 recording.ended = Some(refusal.clone());
             }
         }
-        self.unrecorded
-            .retain(|recording| recording.proof.claims.grant != grant);
+        self.unrecorded.retain(|recording| {
+            recording.proof.claims.grant != grant || &recording.commune != commune
+        });
         let ours = self
             .grants
             .get(&grant)
@@ -508,6 +528,12 @@ impl Desk {
             let Some(part) = view.cameras.get_mut(at) else {
                 continue;
             };
+            if part.state == news.state
+                && part.refusal == news.refusal
+                && (part.profile, part.profile_cause) == (news.profile, news.profile_cause)
+            {
+                continue;
+            }
             part.state = news.state;
             part.refusal.clone_from(&news.refusal);
             part.profile = news.profile;

@@ -66,6 +66,13 @@ impl Desk {
                 if let Some(head) = &entry.peer_head {
                     self.witnesses.recover(&entry.commune, head);
                 }
+                self.forwarded.granted(entry.jti);
+                let before = reading.grants.get(&entry.grant);
+                if before.is_some_and(|before| !is_same(&before.entry, entry)) {
+                    // Older versions let a gateway record it.
+                    tracing::warn!(grant = %entry.grant, "the journal has another grant under the id of one");
+                    return;
+                }
                 // A renewal may be written behind the end of its grant: it revives nothing.
                 let before = reading.grants.remove(&entry.grant);
                 let past = Past {
@@ -75,7 +82,16 @@ impl Desk {
                 };
                 reading.grants.insert(entry.grant, past);
             }
-            Entry::Refused { jti, request, .. } => self.used.recover(*jti, request, time, now.wall),
+            Entry::Forwarded { jti, peer } => self.forwarded.recover(*jti, peer, time, now),
+            Entry::Refused {
+                jti,
+                request,
+                refusal,
+                ..
+            } => {
+                self.used.recover(*jti, request, time, now.wall);
+                self.forwarded.refused(*jti, refusal.reason);
+            }
             Entry::PeerHead { peer, head } => {
                 if let Ok(commune) = CommuneId::new(peer.clone()) {
                     self.witnesses.recover(&commune, head);
@@ -199,6 +215,13 @@ impl Desk {
             self.keep_ended(view, refusal, now);
         }
     }
+}
+
+/// Whether one entry's grant may be the other's: of the same commune, unit and incident.
+fn is_same(one: &GrantEntry, other: &GrantEntry) -> bool {
+    one.commune == other.commune
+        && one.operator.unit == other.operator.unit
+        && one.incident == other.incident
 }
 
 fn past_view(grant: GrantId, past: &Past, until: Wall, deadline: Boot) -> Grant {

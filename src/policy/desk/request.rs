@@ -235,6 +235,7 @@ impl Desk {
             let detail = format!("{GRANT_LIMIT} grants live at this centre");
             return Err(Refusal::new(Reason::TooManyRelays, detail));
         }
+        self.check_renewal(commune, request)?;
         if let Some(agreements) = &peer.view.agreements {
             let unit = &request.designation().operator.unit;
             check_announced(agreements, claims, unit, now.wall)?;
@@ -250,6 +251,13 @@ impl Desk {
         self.next_request += 1;
         self.note_waiting(&request, now);
         let commune = request.claims().aud.clone();
+        let jti = request.claims().jti;
+        self.forwarded.open(jti, &commune, now);
+        // Lost with a crash of this machine in this moment, and then its grant is too.
+        self.note(Entry::Forwarded {
+            jti,
+            peer: commune.clone(),
+        });
         let message = ToGateway::Request {
             id,
             request: request.text().to_owned(),
@@ -285,17 +293,10 @@ impl Desk {
             tracing::warn!(%commune, id, "a grant that nobody waits for");
             return;
         };
-        let request = &forwarded.request;
-        let renews = request.claims().renews;
         let proof = self
-            .verify_proof(commune, request, proof, now)
+            .verify_proof(commune, &forwarded.request, proof, now)
             .and_then(|proof| {
-                let grant = proof.claims().grant;
-                let known = self.grants.contains_key(&grant) || self.ended.contains(grant);
-                if renews.is_none() && known {
-                    let detail = format!("{commune} granted {grant} a second time");
-                    return Err(Refusal::new(Reason::ProtocolError, detail));
-                }
+                self.check_id(commune, &forwarded.request, proof.claims().grant)?;
                 Ok(proof)
             });
         let proof = match proof {
@@ -339,6 +340,8 @@ impl Desk {
             return;
         };
         cameras.truncate(forwarded.request.claims().cameras.len());
+        let jti = forwarded.request.claims().jti;
+        self.forwarded.refused(jti, refusal.reason);
         let denial = Denial { refusal, cameras };
         self.refuse(
             &forwarded.request,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::grant::{Proof, Recording};
-use super::{Command, Desk, Pending};
+use super::{Command, Desk, GRANT_LIMIT, Pending};
 use crate::clock::{Now, Wall};
 use crate::format::control::RelayState;
 use crate::format::designation::Verified;
@@ -12,7 +12,7 @@ use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::format::statement::RequestClaims;
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
-use crate::reason::Reason;
+use crate::reason::{Reason, Refusal};
 
 impl Desk {
     /// A live grant goes on after a restart or a lost link.
@@ -24,6 +24,9 @@ impl Desk {
         relays: BTreeMap<CameraId, RelayId>,
         now: Now,
     ) {
+        if !self.may_resume(commune, now) {
+            return;
+        }
         let checked = self
             .verify_any(request, now)
             .and_then(|request| self.check_names(&request).map(|()| request))
@@ -38,29 +41,27 @@ impl Desk {
                 return;
             }
         };
-        self.wait_granted(commune, request.claims().jti);
         let grant = proof.claims().grant;
         if self.ended.contains(grant) {
             // What ended here stays ended; the gateway did not hear of it.
-            let by = self.ended_by(grant);
+            let by = self.ended_by(grant, commune);
             return self.send_release(commune, grant, by);
         }
         if self.join_pending(&request, &relays) {
             return;
         }
-        let same = match self.grants.get(&grant) {
-            Some(held) if &held.view.commune != commune => return,
-            Some(held) if held.request.hash() == request.hash() => true,
-            Some(_) if request.claims().renews.is_none() => {
-                tracing::warn!(%commune, %grant, "a grant that lives was sent again under another request");
-                return;
-            }
-            Some(_) | None => false,
-        };
-        if same {
+        let held = self
+            .grants
+            .get(&grant)
+            .filter(|held| &held.view.commune == commune && held.request.hash() == request.hash());
+        if held.is_some() {
             return self.resume_known(grant, proof, relays, now);
         }
         // Recorded there but not here: the answer was lost on its way.
+        if let Err(refusal) = self.check_resumed(commune, &request, grant) {
+            tracing::warn!(%commune, %grant, %refusal, "a grant that can't go on here");
+            return self.send_release(commune, grant, self.rules.centre.to_string());
+        }
         let known = self.grants.get(&grant).map(|held| held.first_start);
         let (until, deadline) = Self::ends(&request, proof.claims(), now);
         let until = until.min(Wall::from_seconds(proof.claims().expires));
@@ -69,11 +70,13 @@ impl Desk {
             Wall::from_seconds(request.claims().iat),
             now.wall,
         );
+        // An operator may still wait for the answer, which comes in this way.
+        let caller = self.wait_granted(commune, request.claims().jti);
         self.record_grant(Recording {
             commune: commune.clone(),
             relays,
             asked: now.boot,
-            caller: None,
+            caller,
             until,
             deadline: deadline.min(now.boot.plus(until.since(now.wall))),
             first_start: known.unwrap_or_else(|| proof.claims().start),
@@ -82,6 +85,35 @@ impl Desk {
             request,
             proof,
         });
+    }
+
+    /// Whether a commune may have one more grant or wait looked at.
+    pub(super) fn may_resume(&mut self, commune: &CommuneId, now: Now) -> bool {
+        let peer = self.communes.get_mut(commune);
+        peer.is_some_and(|peer| peer.resumes.take(1, now.boot.0))
+    }
+
+    /// Whether a grant that is not recorded here may be: for a request of this centre's own
+    /// that nobody has answered, and as any other grant.
+    fn check_resumed(
+        &self,
+        commune: &CommuneId,
+        request: &Verified<RequestClaims>,
+        grant: GrantId,
+    ) -> Result<(), Refusal> {
+        let claims = request.claims();
+        if !self.forwarded.is_open(claims.jti, commune) {
+            let detail = format!(
+                "the request {} was not forwarded to {commune}, or is answered",
+                claims.jti.0
+            );
+            return Err(Refusal::new(Reason::ProtocolError, detail));
+        }
+        if claims.renews.is_none() && self.grants.len() >= GRANT_LIMIT {
+            let detail = format!("{GRANT_LIMIT} grants live at this centre");
+            return Err(Refusal::new(Reason::TooManyRelays, detail));
+        }
+        self.check_id(commune, request, grant)
     }
 
     /// A grant that is recorded here under the same request.

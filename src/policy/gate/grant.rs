@@ -562,10 +562,10 @@ impl Gate {
         let due = &live.terms.centre == centre
             && live.terms.request.hash() == request
             && live.confirmation.is_some();
-        if !due {
+        let held = live.terms.head_held.clone();
+        if !due || !self.may_confirm(centre, now) {
             return;
         }
-        let held = live.terms.head_held.clone();
         let claims = match self.take_head(centre, head, now) {
             Ok(claims) => claims,
             Err(refusal) => {

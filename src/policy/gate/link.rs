@@ -1,6 +1,9 @@
 //! Links of the centres: what is told when one comes up, and what is counted.
 
+use std::time::Duration;
+
 use super::{Command, Gate};
+use crate::allowance::Allowance;
 use crate::clock::Now;
 use crate::config::settings::{Agreement, Approval};
 use crate::format::control::{
@@ -23,11 +26,39 @@ pub(super) struct Up {
     introduced: bool,
 }
 
-/// What a centre may still send that does not verify, over all its links.
-#[derive(Debug, Default)]
+/// Revocation lists of a centre that are looked at, at once and in each second: one may have
+/// a megabyte.
+const LISTS: (u32, u32) = (32, 1);
+/// Confirmations likewise: as many as there may be grants, then two signature checks each.
+const CONFIRMATIONS: (u32, u32) = (1_200, 50);
+/// Body-less lines likewise: a message may have two thousand.
+const LINES_TAKEN: (u32, u32) = (16, 1);
+/// A centre is sent the body-less lines that it says it lacks so often at once, and then
+/// with such pauses, however often it links.
+const LINES_SENT: (u32, Duration) = (16, Duration::from_secs(10));
+
+/// What a centre may still send and be sent, over all its links.
+#[derive(Debug)]
 pub(super) struct Peer {
     pub(super) looked: PerSecond,
     pub(super) unverified: Unverified,
+    pub(super) lists: Allowance,
+    confirmations: Allowance,
+    lines_taken: Allowance,
+    lines_sent: Allowance,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self {
+            looked: PerSecond::default(),
+            unverified: Unverified::default(),
+            lists: Allowance::new(LISTS.0, LISTS.1),
+            confirmations: Allowance::new(CONFIRMATIONS.0, CONFIRMATIONS.1),
+            lines_taken: Allowance::new(LINES_TAKEN.0, LINES_TAKEN.1),
+            lines_sent: Allowance::every(LINES_SENT.0, LINES_SENT.1),
+        }
+    }
 }
 
 impl Gate {
@@ -127,6 +158,12 @@ impl Gate {
         }
     }
 
+    /// Whether a centre may have one more confirmation looked at.
+    pub(super) fn may_confirm(&mut self, centre: &CentreId, now: Now) -> bool {
+        let peer = self.peers.entry(centre.clone()).or_default();
+        peer.confirmations.take(1, now.boot.0)
+    }
+
     /// Takes a centre's head; a contradiction is journalled.
     pub(super) fn take_head(
         &mut self,
@@ -143,6 +180,10 @@ impl Gate {
 
     /// Heads and body-less lines from a centre.
     pub(super) fn handle_heads(&mut self, centre: &CentreId, heads: &Heads, now: Now) {
+        let peer = self.peers.entry(centre.clone()).or_default();
+        if !heads.lines.is_empty() && !peer.lines_taken.take(1, now.boot.0) {
+            return;
+        }
         if let (true, Some(identity)) = (
             self.witnesses.may_look(centre, now),
             self.rules.centres.get(centre),
@@ -258,11 +299,15 @@ impl Gate {
                     peer: centre,
                     after,
                     acknowledged,
-                } => self.commands.push_back(Command::SendHeads {
-                    centre,
-                    after,
-                    acknowledged,
-                }),
+                } => {
+                    let peer = self.peers.entry(centre.clone()).or_default();
+                    let may = peer.lines_sent.take(1, now.boot.0);
+                    self.commands.push_back(Command::SendHeads {
+                        centre,
+                        after: after.filter(|_| may),
+                        acknowledged,
+                    });
+                }
                 Due::Write(head) => self.owe_entry(head, None),
             }
         }

@@ -20,6 +20,7 @@ use crate::format::statement::{
 };
 
 mod approval;
+mod bounds;
 mod links;
 mod lives;
 mod requests;

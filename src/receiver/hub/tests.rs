@@ -15,7 +15,7 @@ use crate::certs::trial::Trial;
 use crate::media::relay::Profile;
 use crate::media::source::{Event as Played, Source};
 use crate::media::unit::{AccessUnit, Configuration, Group, UnitFlags};
-use crate::media::wire::UnitHeader;
+use crate::media::wire::{GroupHeader, SUPERSEDED, UnitHeader};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -92,10 +92,14 @@ impl World {
     }
 
     async fn with_clock(clock: Clock) -> Self {
+        Self::with_waits(clock, Waits::default()).await
+    }
+
+    async fn with_waits(clock: Clock, waits: Waits) -> Self {
         let (gateway, receiver, endpoints) = connect().await;
         let metrics = Arc::new(metrics::Receiver::new(&[commune()]).unwrap());
         let (sender, events) = mpsc::channel(64);
-        let hub = Hub::new(clock, Arc::clone(&metrics), sender);
+        let hub = Hub::with_waits(clock, Arc::clone(&metrics), sender, waits);
         let taking = hub.clone();
         let mut streams = JoinSet::new();
         streams.spawn(async move {
@@ -179,6 +183,14 @@ impl Stream {
             .await
             .unwrap();
         within(self.0.write_all(&unit.data)).await.unwrap();
+    }
+
+    /// Begins a picture of so many bytes and sends only some of them.
+    async fn begin(&mut self, bytes: usize, sent: usize) {
+        let whole = unit(100, bytes);
+        let header = UnitHeader::encode(&whole, false);
+        self.0.write_all(&header).await.unwrap();
+        within(self.0.write_all(&whole.data[..sent])).await.unwrap();
     }
 
     /// The code with which the hub stopped it.
@@ -595,4 +607,120 @@ async fn a_restarted_gateway_counts_anew_and_its_viewers_stay() {
     assert_eq!(old.stopped().await, UNGRANTED);
     world.hub.shutdown(Reason::ShuttingDown);
     assert_eq!(end(&mut viewer).await, Reason::ShuttingDown);
+}
+
+/// A gateway that does not end its pictures holds no memory with them.
+#[tokio::test]
+async fn an_unfinished_picture_ends_when_a_newer_group_takes_its_turn() {
+    let mut world = World::new().await;
+    world.allow(1, 7);
+    let mut first = world.stream(7, 1, Codec::H264).await;
+    first.send(&unit(100, 100)).await;
+    world.first_picture().await;
+    first.begin(500_000, 499_000).await;
+    let mut second = world.stream(7, 2, Codec::H264).await;
+    second.send(&unit(200, 100)).await;
+    assert_eq!(first.stopped().await, SUPERSEDED);
+    // So do those of single pictures.
+    let mut old = world.stream(7, 3, Codec::Jpeg).await;
+    old.begin(500_000, 499_000).await;
+    let mut new = world.stream(7, 4, Codec::Jpeg).await;
+    new.send(&unit(300, 100)).await;
+    assert_eq!(old.stopped().await, SUPERSEDED);
+    let held = world.hub.unfinished(&commune()).held();
+    assert_eq!(held, 0);
+}
+
+#[tokio::test]
+async fn a_picture_of_which_nothing_comes_is_given_up_and_a_slow_camera_is_not() {
+    let waits = Waits {
+        idle: Duration::from_millis(50),
+        ..Waits::default()
+    };
+    let mut world = World::with_waits(Clock::system(), waits).await;
+    world.allow(1, 7);
+    let mut slow = world.stream(7, 1, Codec::H264).await;
+    slow.send(&unit(100, 100)).await;
+    world.first_picture().await;
+    let source = world.view(1, "rtsp").await;
+    let mut viewer = source.subscribe();
+    assert_eq!(picture(&mut viewer).await.0, 100);
+    // The other relay's picture hangs for longer than that, ours has not begun.
+    world.hub.allow(
+        &Permit::for_test(grant(1)),
+        &commune(),
+        &CameraId::new("other").unwrap(),
+        RelayId(8),
+    );
+    let mut hangs = world.stream(8, 1, Codec::H264).await;
+    hangs.begin(1_000, 10).await;
+    assert_eq!(hangs.stopped().await, Reason::ProtocolError.number());
+    slow.send(&unit(101, 100)).await;
+    assert_eq!(picture(&mut viewer).await, (101, false));
+}
+
+#[tokio::test]
+async fn unfinished_pictures_stay_within_the_communes_budget() {
+    const LIMIT: usize = 1024 * 1024;
+    let mut world = World::new().await;
+    world.allow(1, 7);
+    let budget = world.hub.unfinished(&commune());
+    budget.set_limit(LIMIT);
+    let mut streams = Vec::new();
+    for number in 1..=8 {
+        let mut stream = world.stream(7, number, Codec::Jpeg).await;
+        if number == 1 {
+            // Tells the hub that more streams will come.
+            stream.send(&unit(100, 100)).await;
+            world.first_picture().await;
+            budget.set_limit(LIMIT);
+        } else {
+            stream.begin(8 * LIMIT - 5, LIMIT / 4).await;
+        }
+        streams.push(stream);
+    }
+    let stopped = streams[1..].iter().map(Stream::stopped);
+    let (code, ..) = within(futures_util::future::select_all(
+        stopped.map(Box::pin).collect::<Vec<_>>(),
+    ))
+    .await;
+    assert_eq!(code, Reason::ProtocolError.number());
+    assert!(budget.held() <= LIMIT, "{}", budget.held());
+    // All of it comes back.
+    world.hub.end_grant(grant(1), Reason::GrantReleased);
+    for stream in &streams[1..] {
+        stream.stopped().await;
+    }
+    within(async {
+        while budget.held() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kept_group_for_which_the_commune_has_no_room_is_not_kept() {
+    let mut world = World::new().await;
+    world.allow(1, 7);
+    let kept = {
+        let state = world.hub.shared.lock();
+        Arc::clone(&state.communes[&commune()].kept)
+    };
+    kept.set_limit(1_000);
+    let mut group = world.stream(7, 1, Codec::H264).await;
+    group.send(&unit(100, 600)).await;
+    world.first_picture().await;
+    let source = world.view(1, "live").await;
+    let mut first = source.subscribe();
+    assert_eq!(picture(&mut first).await, (100, true));
+    group.send(&unit(101, 600)).await;
+    assert_eq!(picture(&mut first).await, (101, false));
+    let mut late = source.subscribe();
+    let mut next = world.stream(7, 2, Codec::H264).await;
+    next.send(&unit(200, 100)).await;
+    assert_eq!(picture(&mut late).await, (200, false));
+    assert_eq!(kept.held(), 100 + 5 + crate::media::queue::OVERHEAD);
+    world.hub.end_grant(grant(1), Reason::GrantReleased);
+    assert_eq!(kept.held(), 0);
 }

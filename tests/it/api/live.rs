@@ -54,7 +54,7 @@ impl Socket {
         }
     }
 
-    async fn authenticated(site: &Site, operator: &Operator) -> Self {
+    pub async fn authenticated(site: &Site, operator: &Operator) -> Self {
         let mut socket = Self::open(site, Some("fanal.v1"), None).await.unwrap();
         let token = site.token(operator);
         socket.say(serde_json::json!({ "token": token })).await;

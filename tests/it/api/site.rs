@@ -91,6 +91,8 @@ pub struct Site {
     source: Clock,
     /// Lines of `[console]`, besides where it listens.
     console: String,
+    /// Communes besides [`COMMUNE`].
+    communes: Vec<String>,
     pub addresses: Addresses,
     pub control: Control,
     running: Option<Running>,
@@ -98,6 +100,11 @@ pub struct Site {
 
 impl Site {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// One with these communes besides [`COMMUNE`].
+    pub async fn start_with(communes: &[&str]) -> Self {
         let directory =
             Directory(std::env::temp_dir().join(format!("fanal-api-{}", Uuid::now_v7())));
         for inside in ["state", "designations"] {
@@ -108,7 +115,7 @@ impl Site {
         directory.write("link-ca.pem", trial.link_authority());
         directory.write("designation-ca.pem", trial.designation_authority());
         directory.write("designation.crl.pem", trial.designation_list());
-        for id in [COMMUNE, CENTRE] {
+        for id in communes.iter().chain(&[COMMUNE, CENTRE]) {
             let identity = trial.machine(id).unwrap();
             directory.write(&format!("{id}.pem"), &identity.certificate);
             directory.write(&format!("{id}.key"), identity.key.expose());
@@ -121,7 +128,8 @@ impl Site {
             link: vec![any],
             metrics: any,
         };
-        write_settings(&directory, &none, "");
+        let communes: Vec<String> = communes.iter().map(|&id| id.to_owned()).collect();
+        write_settings(&directory, &none, ("", &communes));
         let (running, addresses, control) = run(&directory, &source).await;
         Self {
             directory,
@@ -129,6 +137,7 @@ impl Site {
             clock,
             source,
             console: String::new(),
+            communes,
             addresses,
             control,
             running: Some(running),
@@ -143,7 +152,8 @@ impl Site {
 
     /// Starts again on the same state and addresses.
     pub async fn start_again(&mut self) {
-        write_settings(&self.directory, &self.addresses, &self.console);
+        let more = (self.console.as_str(), &self.communes[..]);
+        write_settings(&self.directory, &self.addresses, more);
         let (running, addresses, control) = run(&self.directory, &self.source).await;
         assert_eq!(addresses, self.addresses);
         (self.running, self.control) = (Some(running), control);
@@ -156,6 +166,11 @@ impl Site {
     pub async fn try_reload(&self) -> Result<(), String> {
         let loaded = config::load_receiver(&self.directory.0.join("receiver.toml")).unwrap();
         self.control.reload(loaded).await
+    }
+
+    /// The clock that the receiver lives by.
+    pub fn source(&self) -> &Clock {
+        &self.source
     }
 
     /// A file beside the settings.
@@ -177,7 +192,7 @@ impl Site {
     /// Other lines of `[console]`, in the file that a reload and a new start read.
     pub fn set_console(&mut self, lines: &str) {
         self.console = lines.to_owned();
-        write_settings(&self.directory, &self.addresses, lines);
+        write_settings(&self.directory, &self.addresses, (lines, &self.communes));
     }
 
     /// Revokes an operator, in the file that a reload reads.
@@ -326,7 +341,15 @@ async fn exchange(address: SocketAddr, request: &str) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-fn write_settings(directory: &Directory, addresses: &Addresses, console: &str) {
+fn write_settings(
+    directory: &Directory,
+    addresses: &Addresses,
+    (console, communes): (&str, &[String]),
+) {
+    let communes = communes.iter();
+    let communes: String = communes
+        .map(|id| format!("[[commune]]\nid = \"{id}\"\n"))
+        .collect();
     let text = format!(
         r#"centre = "{CENTRE}"
 name = "CORG 13"
@@ -340,6 +363,7 @@ authority = "link-ca.pem"
 listen = ["{}"]
 [[commune]]
 id = "{COMMUNE}"
+{communes}
 [console]
 listen = "{}"
 {console}

@@ -74,8 +74,8 @@ async fn both_ends_learn_who_the_other_is_and_messages_cross(over: Transport) {
     };
     assert!(matches!(message, ToGateway::KeyFrame { relay } if relay.0 == 7));
     let heads = ToReceiver::Heads(Heads {
-        head: "x".repeat(300_000),
-        lines: Vec::new(),
+        head: "x".repeat(16_000),
+        lines: vec!["x".repeat(300); 1_000],
         acknowledged: 3,
     });
     to_receiver.send(&heads);

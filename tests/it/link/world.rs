@@ -403,7 +403,7 @@ impl RawServer {
     }
 }
 
-pub(super) struct RawClient {
+pub(crate) struct RawClient {
     endpoint: quinn::Endpoint,
     quic: quinn::ClientConfig,
     tunnel: tunnel::Client,
@@ -411,10 +411,10 @@ pub(super) struct RawClient {
 }
 
 /// A connection with its control stream, opened as the protocol wants it.
-pub(super) struct RawLink {
-    pub(super) connection: Connection,
-    pub(super) send: SendStream,
-    pub(super) receive: RecvStream,
+pub(crate) struct RawLink {
+    pub(crate) connection: Connection,
+    pub(crate) send: SendStream,
+    pub(crate) receive: RecvStream,
 }
 
 /// Writes all of it.
@@ -428,7 +428,7 @@ pub(crate) async fn write_all(
 }
 
 impl RawClient {
-    pub(super) fn new(end: &tls::End<rustls::ClientConfig>) -> Self {
+    pub(crate) fn new(end: &tls::End<rustls::ClientConfig>) -> Self {
         let uplink = settings::Uplink::default();
         Self {
             endpoint: endpoint::dial().unwrap().0,
@@ -492,7 +492,7 @@ impl RawClient {
         }
     }
 
-    pub(super) async fn link(&self, over: Transport, address: SocketAddr) -> RawLink {
+    pub(crate) async fn link(&self, over: Transport, address: SocketAddr) -> RawLink {
         let connection = within(self.connect(over, address)).await.unwrap();
         let (mut send, mut receive) = within(connection.open_bi()).await.unwrap();
         write_all(&mut send, &[0; 4]).await.unwrap();
@@ -507,7 +507,7 @@ impl RawClient {
 
 impl RawLink {
     /// Says this JSON.
-    pub(super) async fn say(&mut self, json: &str) {
+    pub(crate) async fn say(&mut self, json: &str) {
         let length = u32::try_from(json.len()).unwrap();
         write_all(&mut self.send, &length.to_be_bytes())
             .await
@@ -516,7 +516,7 @@ impl RawLink {
     }
 
     /// The next message that is not about the time.
-    pub(super) async fn hear(&mut self) -> String {
+    pub(crate) async fn hear(&mut self) -> String {
         loop {
             let mut length = [0; 4];
             within(self.receive.read_exact(&mut length)).await.unwrap();

@@ -155,6 +155,12 @@ fn a_wait_that_does_not_verify_is_not_believed() {
     // Nor is an endless one.
     let claims = world.claims(&["port"]);
     let request = world.sign(&claims);
+    assert_eq!(
+        told(&world.tell(1, waiting(&request, 100))),
+        [],
+        "never forwarded"
+    );
+    forwarded(&world.ask(&request));
     let hour = world.now().wall.plus(Duration::from_secs(3_600));
     assert_eq!(
         told(&world.tell(1, waiting(&request, u32::MAX))),

@@ -1,4 +1,5 @@
-//! Text that people typed: names, references, units. Refused, not repaired
+//! Text that people typed: names, references, units. In settings and signed statements it is
+//! refused, not repaired; a peer's is made fit to be shown
 //! (interfaces.md 2).
 
 /// Longest text, in characters.
