@@ -19,7 +19,9 @@ pub const MESSAGE_LIMIT: usize = 1024 * 1024;
 /// Most cameras in one page of the list.
 pub const CAMERA_PAGE: usize = 200;
 /// Version of the protocol: major (must match, is in the ALPN) and minor.
-pub const VERSION: (u32, u32) = (1, 0);
+pub const VERSION: (u32, u32) = (1, 1);
+/// From this minor version on a gateway takes numbered lists of viewings and confirms each part.
+pub const NUMBERED_VIEWINGS: u32 = 1;
 
 /// From the gateway to the receiver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,6 +134,16 @@ pub enum ToReceiver {
         /// Why.
         #[serde(flatten)]
         refusal: Refusal,
+    },
+    /// A part of a list of viewings is in the gateway's journal.
+    ViewingsRecorded {
+        /// The grant.
+        grant: GrantId,
+        /// The part's number.
+        part: u32,
+        /// The gateway's head, which covers it; absent where it had the part already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        head: Option<String>,
     },
     /// A still is in the gateway's journal.
     SnapshotRecorded {

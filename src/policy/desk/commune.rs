@@ -20,8 +20,6 @@ use crate::reason::{Reason, Refusal};
 const PAGES_LIMIT: u32 = 50;
 /// Most relay states kept of one commune.
 const RELAYS_LIMIT: usize = 4_096;
-/// Lists of viewings kept for a commune that is away.
-pub(super) const UNSENT_LIMIT: usize = 256;
 
 /// A commune as it is shown. What it announced outlives its connection.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -124,8 +122,8 @@ pub(super) struct Peer {
     next_page: u32,
     /// The newest state of each relay of this link.
     pub(super) relays: BTreeMap<RelayId, super::grant::News>,
-    /// Lists of viewings that wait for a link.
-    pub(super) unsent: Vec<String>,
+    /// Minor version of its newest link's protocol.
+    pub(super) minor: u32,
 }
 
 impl Peer {
@@ -181,7 +179,6 @@ impl Desk {
         view.online = true;
         view.since = Some(now.wall);
         self.witnesses.link_up(commune, now);
-        let unsent = std::mem::take(&mut peer.unsent);
         let hello = ReceiverHello {
             minor: VERSION.1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -191,9 +188,6 @@ impl Desk {
         };
         self.send(commune, ToGateway::Hello(hello));
         self.send_lists(commune);
-        for statement in unsent {
-            self.send(commune, ToGateway::Viewings { statement });
-        }
         self.flush_peers(now);
         self.notify_commune(commune);
     }
@@ -243,11 +237,15 @@ impl Desk {
             self.handle_head(commune, head, now);
         }
         if let Some(peer) = self.communes.get_mut(commune) {
+            peer.minor = hello.minor;
             let view = Arc::make_mut(&mut peer.view);
             view.name = Some(bounded(hello.name));
             view.contact = hello.contact.map(bounded);
             view.agreements = Some(hello.agreements.into());
         }
+        // Only now is it known how its gateway takes them.
+        self.lists_link_up(commune, now);
+        self.send_viewings(now);
         self.notify_commune(commune);
     }
 
