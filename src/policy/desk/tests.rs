@@ -96,6 +96,15 @@ impl World {
         world
     }
 
+    /// The same, whose agreement allows long grants.
+    fn linked_for_hours() -> Self {
+        let mut world = Self::linked();
+        let mut hello = hello();
+        hello.agreements[0].max_duration = 86_400;
+        world.tell(1, ToReceiver::Hello(hello));
+        world
+    }
+
     fn now(&self) -> Now {
         self.clock.now()
     }

@@ -160,15 +160,13 @@ impl Desk {
     /// journal holds it, or [`Command::RefuseViewer`].
     pub fn handle_viewing_started(&mut self, viewer: Viewer, now: Now) {
         let number = viewer.number;
-        if let Some(refusal) = self.journal_trouble() {
-            return self.refuse_viewer(number, refusal.reason);
-        }
         let Some(held) = self.grants.get(&viewer.grant) else {
             let ended = self.ended.refusal(viewer.grant);
             let reason = ended.map_or(Reason::GrantUnknown, |refusal| refusal.reason);
             return self.refuse_viewer(number, reason);
         };
         if let Some(open) = self.viewings.come_back(&viewer) {
+            // No line is needed: he who watches goes on, also while none can be written.
             if open.start.is_some() {
                 open.is_admitted = true;
                 self.commands.push_back(Command::AdmitViewer { number });
@@ -176,8 +174,11 @@ impl Desk {
             return;
         }
         let (who, holders) = (held.request.designation().clone(), held.holders());
+        if let Some(refusal) = self.journal_trouble() {
+            return self.refuse_viewer(number, refusal.reason);
+        }
         if let Err(refusal) = self.paces.viewing(&who, now) {
-            tracing::warn!(%refusal, "a viewer is refused");
+            tracing::debug!(%refusal, "a viewer is refused");
             return self.refuse_viewer(number, refusal.reason);
         }
         let holders = if viewer.is_player() {

@@ -315,7 +315,8 @@ mod tests {
             }
         }
         assert_eq!(counts(&lines), [1, 59, 40]);
-        assert_eq!(paces.due(), None);
+        assert_eq!(paces.due(), Some(at(180_000).boot));
+        assert_eq!((paces.lines(at(180_000)), paces.due()), (Vec::new(), None));
     }
 
     #[test]

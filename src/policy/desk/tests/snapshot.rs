@@ -169,6 +169,7 @@ fn without_the_communes_word_nothing_is_given() {
     assert_eq!(given(&commands), Some(Err(Reason::LinkLost)));
     // The own journal can't be written.
     let mut world = allowing();
+    let who = world.who("4711", "CORG 13");
     world.broken = true;
     let wanted = still(&mut world);
     let commands = take(&mut world, &wanted, &who);

@@ -246,7 +246,7 @@ fn who_leaves_before_the_journal_answered_is_not_let_in_and_listed_all_the_same(
 
 #[test]
 fn the_commune_gets_every_one_of_more_viewings_than_can_be_told_singly() {
-    let mut world = World::linked();
+    let mut world = World::linked_for_hours();
     let mut claims = world.claims(&["port", "quai-nord"]);
     claims.duration = 20_000;
     world.granted_for(id(1), &claims);
@@ -348,10 +348,9 @@ fn an_older_gateway_gets_what_it_takes_and_its_next_head_counts() {
     let mut world = World::new();
     let now = world.now();
     world.desk.handle_link_up(&commune(), 1, None, now);
-    let older = GatewayHello {
-        minor: 0,
-        ..hello()
-    };
+    let mut older = hello();
+    older.minor = 0;
+    older.agreements[0].max_duration = 86_400;
     world.tell(1, ToReceiver::Hello(older));
     let mut claims = world.claims(&["port"]);
     claims.duration = 20_000;
