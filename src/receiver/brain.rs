@@ -364,6 +364,9 @@ impl Brain {
         show_warnings(&self.checks, settings);
         self.atlas.apply(&settings.console, tiles);
         let authorities: Arc<[_]> = rules.authorities.clone().into();
+        // What they end is told before connections learn that their token may be worth nothing.
+        self.desk.handle_settings(rules, self.clock.now());
+        self.carry_out();
         let settings = Arc::new(settings.clone());
         self.shared.send_modify(|shared| {
             *shared = Arc::new(Shared {
@@ -372,8 +375,6 @@ impl Brain {
                 generation: shared.generation + 1,
             });
         });
-        let now = self.clock.now();
-        self.desk.handle_settings(rules, now);
     }
 
     fn note_reload(&mut self, settings: crate::format::ids::Sha256, error: Option<String>) {

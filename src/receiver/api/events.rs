@@ -39,6 +39,8 @@ struct Listener {
     notices: broadcast::Receiver<Notice>,
     settings: watch::Receiver<Arc<control::Shared>>,
     deadline: Boot,
+    /// The designation counts no more: what was told before goes out, then it ends.
+    fallen: Option<Reason>,
     phase: Phase,
     /// Its place among the connections.
     _peer: Peer,
@@ -63,6 +65,7 @@ pub(super) async fn listen(
         settings: api.options.control.shared.clone(),
         host: grants::host(&headers),
         deadline: now.boot.plus(caller.expires.since(now.wall)),
+        fallen: None,
         phase: Phase::Starting,
         _peer: peer,
         api,
@@ -90,6 +93,15 @@ impl Listener {
             self.api.options.token.clone(),
         );
         loop {
+            if let Some(reason) = self.fallen {
+                let Ok(notice) = self.notices.try_recv() else {
+                    return self.end(reason);
+                };
+                match self.tell(&notice) {
+                    Some(event) => return Some(event),
+                    None => continue,
+                }
+            }
             let received = tokio::select! {
                 biased;
                 () = token.cancelled() => return self.end(Reason::ShuttingDown),
@@ -97,7 +109,7 @@ impl Listener {
                 Ok(()) = self.settings.changed() => {
                     match self.api.judge_again(&self.caller) {
                         Ok(caller) => self.caller = caller,
-                        Err(refusal) => return self.end(refusal.reason),
+                        Err(refusal) => self.fallen = Some(refusal.reason),
                     }
                     continue;
                 }

@@ -85,18 +85,6 @@ impl Socket {
         }
     }
 
-    /// The next JSON message of one of these types.
-    async fn next_of(&mut self, kinds: &[&str]) -> serde_json::Value {
-        loop {
-            if let Message::Text(text) = self.next().await {
-                let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-                if kinds.iter().any(|kind| json["type"] == *kind) {
-                    return json;
-                }
-            }
-        }
-    }
-
     /// The next picture: tag, flags, pts, data.
     pub async fn picture(&mut self) -> (u32, u8, i64, Bytes) {
         loop {
@@ -380,7 +368,8 @@ async fn a_connection_ends_with_its_token_unless_a_new_one_comes_in_time() {
     renewed.say(say("nonsense".to_owned())).await;
     assert_eq!(renewed.json("error").await["reason"], "token_invalid");
     renewed.say(say(site.token(&operator))).await;
-    assert_eq!(renewed.json("token").await["seconds_left"], 300);
+    let left_now = renewed.json("token").await["seconds_left"].as_u64();
+    assert!(left_now.is_some_and(|left| (299..=300).contains(&left)));
     site.clock.advance(Duration::from_secs(51));
     assert_eq!(closed(&mut left).await, "token_expired");
     // The pictures of the other one never stopped.
@@ -452,15 +441,12 @@ async fn nobody_joins_while_the_journal_cannot_be_written_and_those_who_watch_go
     std::fs::remove_file(&december).unwrap();
     // The journal finds by itself that there is room again.
     let give_up = tokio::time::Instant::now() + crate::world::PATIENCE;
-    for group in 4.. {
+    while !site.ready().await.contains("writable") {
         assert!(tokio::time::Instant::now() < give_up, "never again");
-        site.clock.advance(Duration::from_secs(1));
-        gateway.push(&sender, group, &configuration(640));
-        comes.say(subscribe("berre-l-etang/port")).await;
-        match comes.next_of(&["configuration", "end", "error"]).await {
-            json if json["type"] == "configuration" => break,
-            json => assert_eq!(json["reason"], "journal_unavailable", "{json}"),
-        }
+        site.clock.advance(Duration::from_millis(10));
     }
+    gateway.push(&sender, 4, &configuration(640));
+    comes.say(subscribe("berre-l-etang/port")).await;
+    assert_eq!(comes.picture().await.3, unit(4, 0).data);
     assert_eq!(site.entries("viewing_started").len(), 2);
 }
