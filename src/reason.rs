@@ -248,6 +248,9 @@ reasons! {
     Internal = 49, "internal", 500, 503, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed CameraStarts],
         "something went wrong here; the administrator should look at the log",
         "une erreur interne s'est produite ; l'administrateur doit consulter le journal technique";
+    TooManyRequests = 54, "too_many_requests", 429, 503, 11, passes, [GatewayRequests ReceiverRequests],
+        "this operator asked too often in a short time; wait the seconds that are named, then ask again",
+        "cet opérateur a fait trop de demandes en peu de temps ; attendez les secondes indiquées, puis redemandez";
     CentreUnreachable = 52, "centre_unreachable", 502, 503, 11, passes, [],
         "the centre's receiver does not answer; check the network of this workstation, it is tried again by itself",
         "le récepteur du centre ne répond pas ; vérifiez le réseau de ce poste, il est réessayé de lui-même";
@@ -322,6 +325,9 @@ pub struct Refusal {
         deserialize_with = "detail"
     )]
     pub detail: String,
+    /// After how many seconds the same may succeed, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<u32>,
 }
 
 /// Longest [`Refusal::detail`], in characters.
@@ -338,7 +344,15 @@ impl Refusal {
         Self {
             reason,
             detail: text::shown(&detail.into(), DETAIL_LIMIT),
+            wait: None,
         }
+    }
+
+    /// The same, which may succeed after so many seconds.
+    #[must_use]
+    pub fn after(self, seconds: u32) -> Self {
+        let wait = Some(seconds);
+        Self { wait, ..self }
     }
 }
 
@@ -347,6 +361,7 @@ impl From<Reason> for Refusal {
         Self {
             reason,
             detail: String::new(),
+            wait: None,
         }
     }
 }

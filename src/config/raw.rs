@@ -83,7 +83,7 @@ sections! {
         plain: Option<bool>, udp: Option<bool>,
     }
     /// `[[operators]]`
-    Operators "[[operators]]" { designation_authority: Text, revoked: Text, designations: Text, }
+    Operators "[[operators]]" { designation_authority: Text, revoked: Text, designations: Text, units: Texts, }
     /// `[[rtsp.account]]`
     Account "[[rtsp.account]]" {
         name: Text, username: Text, password_file: Text, password_env: Text, from: Texts,

@@ -300,11 +300,13 @@ fn operators_of(
                 format!("designations: there is no directory {path}; make it or remove the key"),
             );
         }
+        let units = reading.list(&at, "units", raw.units, values::text);
         if let Some(designation_authority) = authority {
             operators.push(Operators {
                 designation_authority,
                 revoked,
                 designations,
+                units,
             });
         }
     }

@@ -339,6 +339,8 @@ pub struct Operators {
     pub revoked: Option<PathBuf>,
     /// A directory of designations (PEM), where the page finds the newest for its key.
     pub designations: Option<PathBuf>,
+    /// The units that it may designate for; empty: any.
+    pub units: Vec<String>,
 }
 
 /// A VMS account.

@@ -452,6 +452,7 @@ interface Unit {
 /** What the page tells its worker. */
 type WorkerOrder =
   | { type: "open"; url: string; protocols: string[]; token: string }
+  | { type: "token"; token: string }
   | { type: "close" }
   | { type: "probe" }
   | { type: "add"; camera: string; canvas: OffscreenCanvas }

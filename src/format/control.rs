@@ -35,7 +35,9 @@ const NAMES: usize = 256;
 /// Most weekly windows of an agreement, groups of a camera, and neighbours of it.
 const FEW: usize = 64;
 /// Version of the protocol: major (must match, is in the ALPN) and minor.
-pub const VERSION: (u32, u32) = (1, 0);
+pub const VERSION: (u32, u32) = (1, 1);
+/// From this minor version on a gateway takes numbered lists of viewings and confirms each part.
+pub const NUMBERED_VIEWINGS: u32 = 1;
 
 /// From the gateway to the receiver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -155,6 +157,20 @@ pub enum ToReceiver {
         /// Why.
         #[serde(flatten)]
         refusal: Refusal,
+    },
+    /// A part of a list of viewings is in the gateway's journal.
+    ViewingsRecorded {
+        /// The grant.
+        grant: GrantId,
+        /// The part's number.
+        part: u32,
+        /// The gateway's head, which covers it; absent where it had the part already.
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "bounded::statement_option"
+        )]
+        head: Option<String>,
     },
     /// A still is in the gateway's journal.
     SnapshotRecorded {

@@ -33,19 +33,36 @@ pub const PRESENT_LIMIT: usize = 20;
 
 /// A designation authority with its newest revocation list.
 #[derive(Clone, Debug)]
-pub struct Authority(Anchors);
+pub struct Authority {
+    anchors: Anchors,
+    id: Sha256,
+    /// The units that it may designate for; empty: any.
+    units: Vec<String>,
+}
 
 impl Authority {
     /// From PEM texts: one or more CA certificates; the lists that go with them.
     /// Of several lists of one authority the highest number counts.
     pub fn from_pem(authority: &str, lists: &[&str]) -> Result<Self, String> {
-        Anchors::from_pem(authority, lists).map(Self)
+        Anchors::from_pem(authority, lists).map(Self::from)
+    }
+
+    /// The same authority, whose designations count for these units alone; none: for any.
+    #[must_use]
+    pub fn limited_to(self, units: Vec<String>) -> Self {
+        Self { units, ..self }
+    }
+
+    /// SHA-256 over the keys of its certificates, in order of their hashes: two authorities may
+    /// give the same number, unit and name to different persons.
+    pub fn id(&self) -> Sha256 {
+        self.id
     }
 
     /// Takes a list if it is signed by this authority and its number is higher
     /// than the one held. `Ok(None)`: older or the same, kept as it was.
     pub fn update(&mut self, list_pem: &str) -> Result<Option<RevocationList>, String> {
-        self.0.update(list_pem)
+        self.anchors.update(list_pem)
     }
 
     /// The list held, if any; of several authorities the first one's.
@@ -55,14 +72,27 @@ impl Authority {
 
     /// The lists held, one for each authority that has one.
     pub fn lists(&self) -> impl Iterator<Item = &RevocationList> {
-        self.0.lists()
+        self.anchors.lists()
     }
 }
 
 impl From<Anchors> for Authority {
     fn from(anchors: Anchors) -> Self {
-        Self(anchors)
+        Self {
+            id: anchors.id(),
+            anchors,
+            units: Vec::new(),
+        }
     }
+}
+
+/// A unit of one designation authority: another authority may name a unit alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Its name.
+    pub name: String,
+    /// [`Authority::id`] of the one that designates for it.
+    pub authority: Sha256,
 }
 
 /// An operator, proven by a chain to a designation authority.
@@ -74,6 +104,23 @@ pub struct Designation {
     pub not_after: Wall,
     /// SHA-256 of the certificate (DER).
     pub fingerprint: Sha256,
+    /// [`Authority::id`] of the one that vouches for it; zeros where nobody was asked ([`read`]).
+    pub authority: Sha256,
+}
+
+impl Designation {
+    /// The operator's unit.
+    pub fn unit(&self) -> Unit {
+        Unit {
+            name: self.operator.unit.clone(),
+            authority: self.authority,
+        }
+    }
+
+    /// Whether it is the same person in the same unit: number, unit and authority.
+    pub fn is_same_operator(&self, other: &Self) -> bool {
+        self.operator.number == other.operator.number && self.unit() == other.unit()
+    }
 }
 
 /// Rules for a designation besides its chain.
@@ -156,11 +203,20 @@ pub fn verify_token(
     })
 }
 
-/// Whether a designation still stands, by its chain in the statement: run again
-/// when a list arrives (`designation_revoked`, `designation_expired`).
-pub fn recheck(text: &str, authority: &Authority, rules: Rules, now: Wall) -> Result<(), Refusal> {
-    let envelope = jws::open_envelope(text, REQUEST_TYPE)?;
-    designate(&envelope.chain, authority, rules, now).map(|_| ())
+/// The designation behind a statement that verified once (`typ`), as it counts now: asked again
+/// when lists or authorities change. A token's own times are not looked at.
+///
+/// # Errors
+/// As [`designate`].
+pub fn recheck(
+    text: &str,
+    typ: &str,
+    authority: &Authority,
+    rules: Rules,
+    now: Wall,
+) -> Result<Designation, Refusal> {
+    let envelope = jws::open_envelope(text, typ)?;
+    designate(&envelope.chain, authority, rules, now)
 }
 
 /// A machine's authority on the link: checks statements signed with link keys.
@@ -235,6 +291,7 @@ pub fn read(certificate: &CertificateDer<'_>) -> Result<Designation, String> {
         operator: read_operator(&parsed)?,
         not_after: Wall::from_seconds(parsed.validity().not_after.timestamp()),
         fingerprint: Sha256::of(certificate),
+        authority: Sha256::ZERO,
     })
 }
 
@@ -261,7 +318,7 @@ pub fn designate(
     // certificate is a stranger's first.
     let at = now.seconds().min(ends).max(begins);
     authority
-        .0
+        .anchors
         .verify(
             chain,
             Wall::from_seconds(at),
@@ -278,6 +335,13 @@ pub fn designate(
         )
     };
     check_form(&parsed).map_err(|cause| refuse(Reason::OperatorNotDesignated, cause.to_owned()))?;
+    if !authority.units.is_empty() && !authority.units.contains(&operator.unit) {
+        let cause = format!(
+            "is for the unit {}, for which its authority may not designate here",
+            operator.unit
+        );
+        return Err(refuse(Reason::OperatorNotDesignated, cause));
+    }
     if now.seconds() < begins || now.seconds() > ends {
         let (from, until) = (Wall::from_seconds(begins), Wall::from_seconds(ends));
         return Err(refuse(
@@ -309,6 +373,7 @@ pub fn designate(
         operator,
         not_after: Wall::from_seconds(ends),
         fingerprint: Sha256::of(leaf),
+        authority: authority.id,
     })
 }
 

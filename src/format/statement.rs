@@ -144,11 +144,21 @@ pub struct ViewingsClaims {
     pub grant: GrantId,
     /// When it was signed, seconds since the epoch.
     pub iat: i64,
+    /// Number of this part of the list, from 0. Centres of before 1.1 (minor) number none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u32>,
+    /// How many parts the list has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<u32>,
+    /// How many viewings all parts together tell of, folded ones counted singly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
     /// The viewings, oldest first.
     pub viewings: Vec<Viewing>,
 }
 
-/// One viewing: a person (or account) saw a camera for a time.
+/// One viewing: a person (or account) saw a camera for a time. With `count` it is many of one
+/// camera, person and way, folded: from the first one's begin to the last one's end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Viewing {
     /// Which camera.
@@ -161,4 +171,14 @@ pub struct Viewing {
     pub from: String,
     /// Until when, RFC 3339.
     pub to: String,
+    /// Numbers of other operators who were given the same RTSP URL, under earlier requests of
+    /// this grant: the picture was on `who`'s request, the player may be theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<String>,
+    /// How many viewings are folded here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// How many seconds they lasted in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
 }

@@ -199,6 +199,15 @@ impl Anchors {
         Ok(anchors)
     }
 
+    /// SHA-256 over the hashes of their keys, sorted: the same however the file orders or renews
+    /// the certificates of these keys.
+    pub fn id(&self) -> Sha256 {
+        let mut keys: Vec<Sha256> = self.0.iter().map(|anchor| anchor.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Sha256::of(&keys.iter().flat_map(|key| key.0).collect::<Vec<u8>>())
+    }
+
     /// Takes the lists in this PEM text. `Ok(None)`: none is newer than the one
     /// held. All of them are checked before any is taken.
     ///

@@ -22,7 +22,13 @@ pub struct Problem {
     reason: Reason,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cameras: Vec<RefusedCamera>,
+    /// Seconds for `Retry-After`, where they are known.
+    #[serde(skip)]
+    wait: Option<u32>,
 }
+
+/// `Retry-After` of a 429 whose wait is not known, in seconds.
+const WAIT: u32 = 60;
 
 impl Problem {
     /// A problem that is none of the interface's refusals (404, 405, 413, …):
@@ -76,6 +82,7 @@ impl From<Refusal> for Problem {
             },
             reason,
             cameras: Vec::new(),
+            wait: refusal.wait,
         }
     }
 }
@@ -108,7 +115,8 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if self.status == 429 {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+            let wait = HeaderValue::from(self.wait.unwrap_or(WAIT));
+            headers.insert(header::RETRY_AFTER, wait);
         }
         response
     }
@@ -141,5 +149,9 @@ mod tests {
         assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
         let response = Problem::from(Reason::TooManyAttempts).into_response();
         assert_eq!(response.headers()[header::RETRY_AFTER], "60");
+        let paced = Refusal::new(Reason::TooManyRequests, "wait 7 s").after(7);
+        let response = Problem::from(paced).into_response();
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "7");
     }
 }

@@ -99,6 +99,17 @@ pub enum Entry {
         /// The last one's reason.
         reason: Reason,
     },
+    /// Requests of one operator beyond his pace: they verified, were refused, and are counted
+    /// here instead of stored. The first one is told at once, then one line a minute at most.
+    /// After a restart none that he signed before it is taken (see [`crate::policy::peer::pace`]).
+    Excess {
+        /// The peer: the centre at the gateway, the commune of the last one at the receiver.
+        peer: String,
+        /// Who signed.
+        operator: Operator,
+        /// How many.
+        count: u64,
+    },
     /// At the gateway: the centre's head that covers its entry of the grant.
     Confirmed {
         /// The grant.
@@ -155,6 +166,10 @@ pub enum Entry {
         how: String,
         /// From where.
         from: String,
+        /// RTSP: numbers of other operators who were given the same URL under earlier requests
+        /// of the grant. It plays under `who`'s request; the player may be theirs.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        holders: Vec<String>,
     },
     /// At the receiver: the same stopped watching.
     ViewingEnded {
@@ -167,11 +182,55 @@ pub enum Entry {
         reason: Option<Reason>,
         /// When, RFC 3339.
         at: String,
+        /// The operator (number) who took the grant over: the pictures go on under his request,
+        /// as a viewing of his own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taken_over_by: Option<String>,
+    },
+    /// At the receiver: a grant's RTSP password changed, since an operator who held the URL
+    /// under an earlier request of the grant is designated no longer. Its players ended.
+    CredentialsChanged {
+        /// The grant.
+        grant: GrantId,
+        /// Who held the URL.
+        operator: Operator,
+        /// Why he may not any more.
+        reason: Reason,
+    },
+    /// At the receiver: a part of a list of viewings that the commune has not confirmed some
+    /// minutes after its grant's end; it stays owed.
+    ViewingsOwed {
+        /// The grant.
+        grant: GrantId,
+        /// The commune.
+        commune: CommuneId,
+        /// The part's number, from 0.
+        part: u32,
+        /// How many parts the list has.
+        parts: u32,
+        /// What the part says.
+        viewings: Vec<Viewing>,
+    },
+    /// At the receiver: the commune's journal holds the whole list of a grant's viewings.
+    ViewingsTaken {
+        /// The grant.
+        grant: GrantId,
+        /// The commune.
+        commune: CommuneId,
+        /// The newest of its heads that came with its confirmations, verbatim.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        head: Option<String>,
     },
     /// At the gateway: the centre's signed list of viewings at a grant's end.
     Viewings {
         /// The grant.
         grant: GrantId,
+        /// The part's number, from 0; absent in lists of centres that number none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<u32>,
+        /// How many parts the list has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parts: Option<u32>,
         /// The statement, verbatim.
         statement: String,
         /// What it says.

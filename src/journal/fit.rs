@@ -100,6 +100,7 @@ mod tests {
             refusal: Refusal {
                 reason: Reason::Internal,
                 detail,
+                wait: None,
             },
             voids: None,
             wait_ended: None,
@@ -151,9 +152,14 @@ mod tests {
                 kind: "live".to_owned(),
                 from: text.clone(),
                 to: String::new(),
+                holders: vec![text.repeat(16)],
+                count: None,
+                seconds: None,
             };
             let viewings = Entry::Viewings {
                 grant: GrantId(uuid::Uuid::from_u128(1)),
+                part: Some(0),
+                parts: Some(1),
                 statement: long.clone(),
                 viewings: (0..lists).map(viewing).collect(),
             };

@@ -314,13 +314,15 @@ impl Kept {
     /// Whether the body is worth reading. Old ones are told by the kind that our
     /// writer puts near the start, so that years of journal cost little.
     fn wants(&self, time: Wall, body: &[u8]) -> bool {
-        const LASTING: [&str; 6] = [
+        const LASTING: [&str; 8] = [
             r#""kind":"cut""#,
             r#""kind":"allowed""#,
             r#""kind":"confirmed""#,
             r#""kind":"peer_head""#,
             r#""kind":"revocation""#,
             r#""kind":"clock_accepted""#,
+            r#""kind":"viewings_owed""#,
+            r#""kind":"viewings_taken""#,
         ];
         let start = &body[..body.len().min(200)];
         let has = |text: &str| {
@@ -347,6 +349,13 @@ impl Kept {
             Entry::Confirmed { centre, .. } => Some(format!("head {centre}")),
             Entry::PeerHead { peer, .. } => Some(format!("head {peer}")),
             Entry::Revocation { authority, .. } => Some(format!("list {authority}")),
+            // Owed however long the commune is away, and no longer than that.
+            Entry::ViewingsOwed { grant, part, .. } => Some(format!("viewings {grant} {part}")),
+            Entry::ViewingsTaken { grant, .. } => {
+                let of_grant = format!("viewings {grant} ");
+                self.latest.retain(|key, _| !key.starts_with(&of_grant));
+                None
+            }
             _ => None,
         };
         let item = Item {
@@ -405,6 +414,7 @@ impl Kept {
                 item.entry,
                 Entry::Refused { voids: None, .. }
                     | Entry::Unverified { .. }
+                    | Entry::Excess { .. }
                     | Entry::Started { .. }
                     | Entry::Stopped {}
                     | Entry::Reloaded { .. }
@@ -433,6 +443,8 @@ pub fn grant_of(entry: &Entry) -> Option<GrantId> {
         | Entry::Ended { grant, .. }
         | Entry::ViewingStarted { grant, .. }
         | Entry::ViewingEnded { grant, .. }
+        | Entry::CredentialsChanged { grant, .. }
+        | Entry::ViewingsTaken { grant, .. }
         | Entry::Viewings { grant, .. }
         | Entry::Snapshot { grant, .. }
         | Entry::SnapshotRefused { grant, .. } => Some(*grant),

@@ -22,6 +22,8 @@ mod ending;
 mod forwarded;
 mod grant;
 mod grant_id;
+mod held;
+mod list;
 mod recover;
 mod request;
 mod resume;
@@ -43,9 +45,9 @@ pub use viewing::Viewer;
 
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::{ToGateway, ToReceiver};
-use crate::format::designation::{Authority, Verified};
+use crate::format::designation::{Authority, Unit, Verified};
 use crate::format::ids::{CameraId, CentreId, CommuneId, GrantId, RequestId};
-use crate::format::statement::{Operator, RequestClaims};
+use crate::format::statement::RequestClaims;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
@@ -53,6 +55,7 @@ use crate::policy::peer::clock_guard::ClockGuard;
 use crate::policy::peer::identity::Identity;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
+use crate::policy::peer::pace::Paces;
 use crate::policy::peer::rates::Unverified;
 use crate::policy::peer::witness::Witnesses;
 use crate::policy::replay::Used;
@@ -191,6 +194,27 @@ pub enum Command {
         /// Why.
         reason: Reason,
     },
+    /// End a grant's viewers of one kind: players with its URL, or sockets with a token.
+    EndViewers {
+        /// Under which grant.
+        grant: GrantId,
+        /// Which kind.
+        players: bool,
+        /// Why.
+        reason: Reason,
+    },
+    /// A viewer's start is in the journal: it gets its pictures.
+    AdmitViewer {
+        /// As given to [`Desk::handle_viewing_started`].
+        number: u64,
+    },
+    /// A viewer gets no picture.
+    RefuseViewer {
+        /// As given to [`Desk::handle_viewing_started`].
+        number: u64,
+        /// Why.
+        reason: Reason,
+    },
     /// Tell those who listen.
     Notify(Notice),
     /// Count an answered request.
@@ -208,7 +232,7 @@ pub enum Notice {
         /// Which.
         grant: GrantId,
         /// Who may know.
-        unit: String,
+        unit: Unit,
     },
     /// A commune came or went, or its cameras or agreements changed.
     Commune(CommuneId),
@@ -217,7 +241,7 @@ pub enum Notice {
         /// Which.
         request: RequestId,
         /// Who may know.
-        unit: String,
+        unit: Unit,
         /// The commune.
         commune: CommuneId,
         /// What became of it.
@@ -251,7 +275,9 @@ pub struct Desk {
     next_request: u64,
     /// Requests that may still be granted.
     forwarded: forwarded::Forwarded,
-    grants: BTreeMap<GrantId, grant::Held>,
+    grants: BTreeMap<GrantId, held::Held>,
+    /// The live grants that name a camera.
+    of_camera: BTreeMap<(CommuneId, CameraId), BTreeSet<GrantId>>,
     ended: ended::Ended,
     communes: BTreeMap<CommuneId, commune::Peer>,
     witnesses: Witnesses<CommuneId>,
@@ -261,6 +287,7 @@ pub struct Desk {
     /// Grants that go on at their gateway but could not be recorded here yet.
     unrecorded: Vec<grant::Recording>,
     unverified: Unverified,
+    paces: Paces,
     clock: ClockGuard,
     /// +1 whenever something that is shown changed.
     version: u64,
@@ -289,12 +316,14 @@ impl Desk {
             next_request: 1,
             forwarded: forwarded::Forwarded::default(),
             grants: BTreeMap::new(),
+            of_camera: BTreeMap::new(),
             ended: ended::Ended::default(),
             viewings: viewing::Viewings::default(),
             stills: snapshot::Stills::default(),
             ledger: Ledger::default(),
             unrecorded: Vec::new(),
             unverified: Unverified::default(),
+            paces: Paces::default(),
             clock: ClockGuard::default(),
             version: 0,
             communes_version: 0,
@@ -321,6 +350,7 @@ impl Desk {
             .chain(self.ledger.due())
             .chain(self.unverified.due())
             .chain(self.untold_due)
+            .chain(self.paces.due())
             .chain(live)
             .min()
     }
@@ -330,12 +360,16 @@ impl Desk {
         self.end_expired(now);
         self.give_up_waiting(now);
         self.give_up_stills(now);
+        self.end_away(false, now);
         self.send_viewings(now);
         self.flush_peers(now);
         self.tell_untold(now);
         self.forget(now);
         if let Some(line) = self.unverified.line(self.rules.centre.as_str(), now) {
             self.note(line);
+        }
+        for line in self.paces.lines(now) {
+            self.owe_entry(line, None);
         }
         if let Some(owed) = self.ledger.retry(now) {
             for submission in owed {
@@ -422,13 +456,19 @@ impl Desk {
                 };
                 self.handle_relay(commune, &camera, news);
             }
+            ToReceiver::ViewingsRecorded { grant, part, head } => {
+                self.handle_viewings_recorded(commune, grant, part, head, now);
+            }
             ToReceiver::SnapshotRecorded { snapshot, head } => {
                 self.handle_snapshot_recorded(commune, snapshot, &head, now);
             }
             ToReceiver::SnapshotRefused { snapshot, refusal } => {
                 self.handle_snapshot_refused(commune, snapshot, refusal);
             }
-            ToReceiver::Heads(heads) => self.handle_heads(commune, &heads, now),
+            ToReceiver::Heads(heads) => {
+                self.handle_heads(commune, &heads, now);
+                self.lists_heads(commune, &heads.head);
+            }
             ToReceiver::Time { .. } | ToReceiver::Unknown => {}
         }
     }
@@ -495,8 +535,9 @@ impl Desk {
 
     /// The daemon stops: nothing is forwarded any more, what waits is answered.
     /// Grants do not end; they resume at the next start within their time.
-    pub fn handle_shutdown(&mut self) {
+    pub fn handle_shutdown(&mut self, now: Now) {
         self.stopping = true;
+        self.end_away(true, now);
         self.stop_stills();
         let waiting = std::mem::take(&mut self.waiting);
         for forwarded in waiting.into_values() {
@@ -538,8 +579,8 @@ impl Desk {
     }
 
     /// What became of a request, for its operator's unit.
-    pub fn asked(&self, request: RequestId, unit: &str) -> Option<&Asked> {
-        self.asked.get(&request).filter(|asked| asked.unit == unit)
+    pub fn asked(&self, request: RequestId, unit: &Unit) -> Option<&Asked> {
+        self.asked.get(&request).filter(|asked| &asked.unit == unit)
     }
 
     /// How many grants live.
@@ -578,7 +619,7 @@ impl Desk {
         self.version += 1;
         self.commands.push_back(Command::Notify(Notice::Grant {
             grant: view.id,
-            unit: view.operator.unit.clone(),
+            unit: view.unit(),
         }));
     }
 
@@ -632,9 +673,4 @@ impl Desk {
         request::forget(&mut self.asked, now);
         self.forwarded.forget(now);
     }
-}
-
-/// Whether two operators are the same person in the same unit.
-pub fn same_operator(one: &Operator, other: &Operator) -> bool {
-    one.number == other.number && one.unit == other.unit
 }

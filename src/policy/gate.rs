@@ -25,6 +25,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod uplink;
+mod viewings;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use crate::policy::peer::clock_guard::ClockGuard;
 use crate::policy::peer::identity::Identity;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
+use crate::policy::peer::pace::Paces;
 use crate::policy::peer::witness::Witnesses;
 use crate::policy::replay::Used;
 use crate::reason::{Reason, Refusal};
@@ -200,6 +202,8 @@ enum Pending {
     Waiting(Box<approval::Held>),
     /// A still that the centre may give once it is recorded.
     Snapshot(CentreId, crate::format::ids::SnapshotId),
+    /// A part of a list of viewings that is confirmed once it is recorded.
+    Viewings(Box<viewings::Recording>),
     /// A refusal that is told once it is recorded.
     Refusal(Box<request::Answer>, Box<Entry>),
     /// Grants that go on after a restart.
@@ -224,6 +228,7 @@ pub struct Gate {
     ended: BTreeMap<GrantId, grant::Ended>,
     approvals: approval::Approvals,
     stills: crate::policy::snapshot::Pace,
+    paces: Paces,
     relays: BTreeMap<(CentreId, CameraId), grant::Relay>,
     next_relay: u32,
     blocks: BTreeMap<Scope, cut::Block>,
@@ -253,6 +258,7 @@ impl Gate {
             ended: BTreeMap::new(),
             approvals: approval::Approvals::default(),
             stills: crate::policy::snapshot::Pace::default(),
+            paces: Paces::default(),
             relays: BTreeMap::new(),
             next_relay: first_relay,
             blocks: BTreeMap::new(),
@@ -284,6 +290,7 @@ impl Gate {
             .chain(self.approvals.due())
             .chain(blocks)
             .chain(unverified)
+            .chain(self.paces.due())
             .chain(self.witnesses.due())
             .chain(self.ledger.due())
             .chain(live)
@@ -296,6 +303,9 @@ impl Gate {
         self.end_waits(now);
         self.blocks.retain(|_, block| block.deadline > now.boot);
         self.flush_peers(now);
+        for line in self.paces.lines(now) {
+            self.owe_entry(line, None);
+        }
         self.forget(now);
         if let Some(owed) = self.ledger.retry(now) {
             for submission in owed {
@@ -365,6 +375,9 @@ impl Gate {
         match (pending, result) {
             (Pending::Grant(recording), result) => self.grant_recorded(*recording, result, now),
             (Pending::Waiting(held), result) => self.waiting_recorded(*held, result, now),
+            (Pending::Viewings(recording), result) => {
+                self.viewings_recorded(*recording, result, now);
+            }
             (Pending::Snapshot(centre, id), result) => self.snapshot_recorded(&centre, id, result),
             (Pending::Refusal(answer, _), Ok(receipt)) => {
                 let head = self.head_for(&answer.centre, receipt.head());
@@ -579,7 +592,7 @@ impl Gate {
         self.written_refusals
             .retain(|_, at| now.boot.since(*at) < request::REMEMBERED);
         self.ended
-            .retain(|_, ended| ended.expires.plus(grant::VIEWINGS_DELAY) > now.wall);
+            .retain(|_, ended| ended.expires.plus(viewings::VIEWINGS_DELAY) > now.wall);
         self.approvals.forget(now);
     }
 

@@ -87,6 +87,8 @@ pub(super) struct State {
     focus: BTreeMap<u64, Vec<(CommuneId, CameraId)>>,
     focused: BTreeMap<CommuneId, Vec<RelayId>>,
     shown: Option<u64>,
+    /// Whether a focus, or the relays that it may name, changed.
+    is_focus_new: bool,
 }
 
 /// New settings, what they name, and who waits for them.
@@ -164,7 +166,7 @@ impl Brain {
     }
 
     async fn stop(mut self) {
-        self.desk.handle_shutdown();
+        self.desk.handle_shutdown(self.clock.now());
         self.hub.shutdown(Reason::ShuttingDown);
         let rest = async {
             loop {
@@ -316,6 +318,7 @@ impl Brain {
                 self.desk.handle_snapshot(caller, still, &operator, now);
             }
             Ask::Focus { client, cameras } => {
+                self.state.is_focus_new = true;
                 if cameras.is_empty() {
                     self.state.focus.remove(&client);
                 } else if self.state.focus.len() < FOCUS_LIMIT
@@ -359,6 +362,9 @@ impl Brain {
         show_warnings(&self.checks, settings);
         self.atlas.apply(&settings.console, tiles);
         let authorities: Arc<[_]> = rules.authorities.clone().into();
+        // What they end is told before connections learn that their token may be worth nothing.
+        self.desk.handle_settings(rules, self.clock.now());
+        self.carry_out();
         let settings = Arc::new(settings.clone());
         self.shared.send_modify(|shared| {
             *shared = Arc::new(Shared {
@@ -367,8 +373,6 @@ impl Brain {
                 generation: shared.generation + 1,
             });
         });
-        let now = self.clock.now();
-        self.desk.handle_settings(rules, now);
     }
 
     fn note_reload(&mut self, settings: crate::format::ids::Sha256, error: Option<String>) {
@@ -389,8 +393,12 @@ impl Brain {
         while let Some(command) = self.desk.poll_command() {
             self.carry_out_one(command, &mut news);
         }
+        let blocked = self.desk.viewers_refused().is_some() || self.journal.health().is_err();
+        self.hub
+            .refuse_viewers(blocked.then_some(Reason::JournalUnavailable));
         if self.state.shown != Some(self.desk.version()) {
             self.state.shown = Some(self.desk.version());
+            self.state.is_focus_new = true;
             self.show();
         }
         for notice in news.notices {
@@ -411,7 +419,10 @@ impl Brain {
             });
             let _ = reply.send(view.map(Answered::Granted));
         }
-        self.send_focus();
+        // Relays come and go with what is shown; nothing else moves a focus.
+        if std::mem::take(&mut self.state.is_focus_new) {
+            self.send_focus();
+        }
     }
 
     fn carry_out_one(&mut self, command: Command, news: &mut News) {
@@ -467,6 +478,13 @@ impl Brain {
                 camera,
                 reason,
             } => self.hub.end_camera(grant, &commune, &camera, reason),
+            Command::EndViewers {
+                grant,
+                players,
+                reason,
+            } => self.hub.end_viewers(grant, players, reason),
+            Command::AdmitViewer { number } => self.hub.admit(number),
+            Command::RefuseViewer { number, reason } => self.hub.refuse(number, reason),
             Command::Notify(notice) => news.notices.push(notice),
             Command::Count { refused } => {
                 self.metrics.count_request(refused.map_or(Ok(()), Err));
@@ -513,11 +531,7 @@ impl Brain {
         }
         let mut wanted: BTreeMap<CommuneId, Vec<RelayId>> = BTreeMap::new();
         for (commune, camera) in self.state.focus.values().flatten() {
-            let grants = self.desk.grants();
-            let relay = grants
-                .filter(|grant| &grant.commune == commune)
-                .filter_map(|grant| grant.camera(camera)?.relay)
-                .next();
+            let relay = self.desk.relay_of(commune, camera);
             let list = wanted.entry(commune.clone()).or_default();
             if let Some(relay) = relay.filter(|relay| !list.contains(relay)) {
                 list.push(relay);

@@ -217,6 +217,18 @@ impl Camera {
         false
     }
 
+    /// Ends a grant's viewers of one kind; the grant stays.
+    pub(super) fn end_viewers(&self, grant: GrantId, players: bool, reason: Reason) {
+        self.lock().viewers.retain(|viewer| {
+            let viewing = &viewer.viewing;
+            let goes = viewing.grant == grant && viewing.is_player() == players;
+            if goes {
+                viewer.end(reason);
+            }
+            !goes
+        });
+    }
+
     /// Ends all viewers and forgets everything.
     pub(super) fn shut(&self, reason: Reason) {
         self.close(self.lock(), reason);

@@ -9,9 +9,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::clock::Wall;
 use crate::config::{Loaded, settings};
-use crate::format::designation::Authority;
+use crate::format::designation::{Authority, Designation, Unit};
 use crate::format::ids::{CameraId, CommuneId, GrantId, RequestId};
-use crate::format::statement::Operator;
 use crate::policy::desk::{Asked, Commune, Denial, Desk, Grant, Notice, Still, Told};
 use crate::reason::{Reason, Refusal};
 
@@ -107,19 +106,19 @@ pub(super) enum Ask {
     /// What became of one.
     Asked {
         request: RequestId,
-        unit: String,
+        unit: Unit,
         reply: oneshot::Sender<Option<Asked>>,
     },
     /// An operator gives a grant back.
     Release {
         grant: GrantId,
-        operator: Operator,
+        operator: Designation,
         reply: oneshot::Sender<Result<Arc<Grant>, Refusal>>,
     },
     /// An operator wants a still.
     Snapshot {
         still: Still,
-        operator: Operator,
+        operator: Designation,
         reply: oneshot::Sender<Result<Still, Refusal>>,
     },
     /// What a client looks at closely; nothing once it is gone.
@@ -182,7 +181,7 @@ impl Control {
     ///
     /// # Errors
     /// The daemon is busy or stops.
-    pub async fn asked(&self, request: RequestId, unit: String) -> Result<Option<Asked>, Refusal> {
+    pub async fn asked(&self, request: RequestId, unit: Unit) -> Result<Option<Asked>, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Asked {
             request,
@@ -196,7 +195,11 @@ impl Control {
     ///
     /// # Errors
     /// There is no such grant of the operator's unit.
-    pub async fn release(&self, grant: GrantId, operator: Operator) -> Result<Arc<Grant>, Refusal> {
+    pub async fn release(
+        &self,
+        grant: GrantId,
+        operator: Designation,
+    ) -> Result<Arc<Grant>, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Release {
             grant,
@@ -210,7 +213,7 @@ impl Control {
     ///
     /// # Errors
     /// Why not.
-    pub async fn snapshot(&self, still: Still, operator: Operator) -> Result<Still, Refusal> {
+    pub async fn snapshot(&self, still: Still, operator: Designation) -> Result<Still, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Snapshot {
             still,

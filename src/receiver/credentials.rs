@@ -82,9 +82,14 @@ impl Credentials {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// The password of a grant's user.
-    pub fn password(&self, grant: GrantId) -> Secret {
-        let tag = hmac::sign(&self.0, grant.to_string().as_bytes());
+    /// The password of a grant's user; `change`: how often it changed
+    /// ([`crate::policy::desk::Grant::credentials`]).
+    pub fn password(&self, grant: GrantId, change: u32) -> Secret {
+        let text = match change {
+            0 => grant.to_string(),
+            _ => format!("{grant} {change}"),
+        };
+        let tag = hmac::sign(&self.0, text.as_bytes());
         let digits = tag.as_ref().iter().take(PASSWORD_BYTES);
         Secret::new(digits.map(|byte| format!("{byte:02x}")).collect::<String>())
     }
@@ -103,8 +108,8 @@ mod tests {
         let other = directory.join("other");
         std::fs::create_dir_all(&other).unwrap();
         let grant = GrantId(uuid::Uuid::from_u128(1));
-        let first = Credentials::open(&directory).unwrap().password(grant);
-        let again = Credentials::open(&directory).unwrap().password(grant);
+        let first = Credentials::open(&directory).unwrap().password(grant, 0);
+        let again = Credentials::open(&directory).unwrap().password(grant, 0);
         assert_eq!(first, again);
         assert_eq!(first.expose().len(), 32);
         let mode = std::fs::metadata(directory.join(FILE))
@@ -115,9 +120,12 @@ mod tests {
         let second = GrantId(uuid::Uuid::from_u128(2));
         assert_ne!(
             first,
-            Credentials::open(&directory).unwrap().password(second)
+            Credentials::open(&directory).unwrap().password(second, 0)
         );
-        assert_ne!(first, Credentials::open(&other).unwrap().password(grant));
+        let other = Credentials::open(&other).unwrap();
+        assert_ne!(first, other.password(grant, 0));
+        assert_ne!(other.password(grant, 1), other.password(grant, 0));
+        assert_ne!(other.password(grant, 1), other.password(grant, 2));
         std::fs::write(directory.join(FILE), "short").unwrap();
         assert!(Credentials::open(&directory).unwrap_err().contains(FILE));
         std::fs::remove_dir_all(&directory).unwrap();

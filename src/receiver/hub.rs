@@ -21,7 +21,7 @@ mod view;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use quinn::RecvStream;
@@ -29,6 +29,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::camera::Camera;
 use super::outbox::Outbox;
+use super::viewer::Viewer;
 use super::viewing::{Event, ViewRequest, Waits};
 use crate::clock::Clock;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
@@ -84,6 +85,10 @@ struct Shared {
     /// Told when a relay is allowed.
     allowed: Notify,
     viewings: AtomicU64,
+    /// Viewers by number, until they are admitted or gone.
+    joining: Mutex<HashMap<u64, Weak<Viewer>>>,
+    /// Why no viewer is let in now.
+    refused: Mutex<Option<Reason>>,
 }
 
 #[derive(Debug, Default)]
@@ -157,6 +162,8 @@ impl Hub {
                 state: Mutex::default(),
                 allowed: Notify::new(),
                 viewings: AtomicU64::new(1),
+                joining: Mutex::default(),
+                refused: Mutex::default(),
             }),
         }
     }
@@ -233,6 +240,44 @@ impl Hub {
         }
     }
 
+    /// Ends a grant's viewers of one kind (players with its URL, or sockets with a token).
+    pub fn end_viewers(&self, grant: GrantId, players: bool, reason: Reason) {
+        let state = self.shared.lock();
+        let Some(known) = state.grants.get(&grant) else {
+            return;
+        };
+        for (commune, camera) in known.cameras().iter() {
+            let place = state.communes.get(commune);
+            if let Some(camera) = place.and_then(|place| place.cameras.get(camera)) {
+                camera.end_viewers(grant, players, reason);
+            }
+        }
+    }
+
+    /// A viewer that waits gets its pictures: the journal holds its start.
+    pub fn admit(&self, number: u64) {
+        if let Some(viewer) = self.shared.take_joining(number) {
+            viewer.admit();
+        }
+    }
+
+    /// A viewer that waits gets none.
+    pub fn refuse(&self, number: u64, reason: Reason) {
+        if let Some(viewer) = self.shared.take_joining(number) {
+            viewer.end(reason);
+        }
+    }
+
+    /// Lets no viewer in for this reason, or lets them in again. Those who are in go on.
+    pub fn refuse_viewers(&self, reason: Option<Reason>) {
+        *lock_of(&self.shared.refused) = reason;
+    }
+
+    /// Why no viewer is let in now: asked before anybody waits for a picture.
+    pub fn viewers_refused(&self) -> Option<Reason> {
+        *lock_of(&self.shared.refused)
+    }
+
     /// A grant no longer holds a camera; the camera of nobody is forgotten at
     /// once, kept group and all.
     fn leave(
@@ -278,6 +323,7 @@ impl Hub {
     /// events that found no room. Called once a second.
     pub(crate) fn record_ages(&self) {
         self.shared.outbox.retry();
+        lock_of(&self.shared.joining).retain(|_, viewer| viewer.strong_count() > 0);
         let cameras: Vec<Arc<Camera>> = {
             let state = self.shared.lock();
             let communes = state.communes.values();
@@ -477,6 +523,10 @@ impl Hub {
     }
 }
 
+fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl TakesGroups for Hub {
     /// The commune has a new link, which may open as many streams as its relays need.
     fn link_up(&self, commune: &CommuneId, link: &Link) {
@@ -513,6 +563,10 @@ impl TakesGroups for Hub {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_joining(&self, number: u64) -> Option<Arc<Viewer>> {
+        lock_of(&self.joining).remove(&number)?.upgrade()
     }
 
     fn count_refused(&self, commune: &CommuneId, cause: &str) {

@@ -75,6 +75,9 @@ impl Library {
 
     async fn open(&self, request: OpenRequest) -> Result<Arc<dyn Source>, OpenError> {
         let place = self.place(&request.user, &request.path)?;
+        if let Some(reason) = self.hub.viewers_refused() {
+            return Err(OpenError::Refused(reason));
+        }
         if place.grant.left(self.clock.now()).is_zero() {
             return Err(OpenError::Ended(Reason::GrantExpired));
         }
@@ -152,7 +155,13 @@ impl rtsp::Library for Library {
     /// Of any grant, ended and forgotten ones too: who shows it right held that grant
     /// once and is no guesser, so that a stale URL locks nobody out.
     fn password(&self, user: &str) -> Option<Secret> {
-        Some(self.credentials.password(grant_of(user)?))
+        let id = grant_of(user)?;
+        let change = self
+            .table
+            .borrow()
+            .grant(id)
+            .map_or(0, |grant| grant.credentials);
+        Some(self.credentials.password(id, change))
     }
 
     fn open(

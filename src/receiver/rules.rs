@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::settings;
+use crate::format::designation::Authority;
 use crate::pki::{self, Error, Kept};
 use crate::policy::desk::Rulebook;
 
@@ -22,7 +23,7 @@ pub fn read(settings: &settings::Receiver) -> Result<Rulebook, Error> {
     for operators in &settings.operators {
         let file = &operators.designation_authority;
         let anchors = pki::anchors(file, operators.revoked.as_deref(), &kept)?;
-        authorities.push(anchors.into());
+        authorities.push(Authority::from(anchors).limited_to(operators.units.clone()));
     }
     Ok(Rulebook {
         centre: settings.centre.clone(),

@@ -43,8 +43,12 @@ struct Inner {
     queue: Queue<Picture>,
     /// Why it is over.
     end: Option<Reason>,
-    /// The control plane knows that it gets pictures.
+    /// There is something to give.
+    has_picture: bool,
+    /// The control plane was told that it is about to get pictures.
     started: bool,
+    /// The journal holds its start: it gets them.
+    is_admitted: bool,
     /// The control plane knows that it is gone.
     told_end: bool,
 }
@@ -66,10 +70,12 @@ impl Viewer {
                 } else {
                     Queue::after_kept()
                 },
+                has_picture: !burst.is_empty(),
                 burst,
                 sampled,
                 end: None,
                 started: false,
+                is_admitted: false,
                 told_end: false,
             }),
             viewing,
@@ -117,6 +123,7 @@ impl Viewer {
         let bytes = unit.data.len().max(packets.interleaved.len());
         let came = Arrival { at, bytes };
         let pushed = inner.queue.push(unit, place, picture, came);
+        inner.has_picture |= pushed != Pushed::Useless;
         drop(inner);
         match pushed {
             Pushed::Useless => return,
@@ -164,27 +171,35 @@ impl Viewer {
         if let Some(reason) = inner.end {
             return Some(source::Event::End(reason));
         }
-        let event = match inner.burst.pop_front() {
-            Some((unit, packets)) => source::Event::Unit {
+        if !inner.is_admitted {
+            // No picture leaves the hub before the journal has its line: nobody watches unrecorded.
+            if inner.has_picture && !inner.started {
+                inner.started = true;
+                self.outbox.put(Event::ViewingStarted(self.viewing.clone()));
+            }
+            return None;
+        }
+        match inner.burst.pop_front() {
+            Some((unit, packets)) => Some(source::Event::Unit {
                 unit,
                 packets,
                 kept: true,
-            },
+            }),
             None => match inner.queue.pop()? {
-                Next::Skipped => return Some(source::Event::Skipped),
-                Next::Picture((unit, packets)) => source::Event::Unit {
+                Next::Skipped => Some(source::Event::Skipped),
+                Next::Picture((unit, packets)) => Some(source::Event::Unit {
                     unit,
                     packets,
                     kept: false,
-                },
+                }),
             },
-        };
-        if !inner.started {
-            // Before the first picture leaves the hub: nobody watches unrecorded.
-            inner.started = true;
-            self.outbox.put(Event::ViewingStarted(self.viewing.clone()));
         }
-        Some(event)
+    }
+
+    /// The journal holds its start.
+    pub(super) fn admit(&self) {
+        self.lock().is_admitted = true;
+        self.waker.wake();
     }
 
     fn poll_take(&self, cx: &mut Context<'_>) -> Poll<source::Event> {

@@ -49,7 +49,8 @@ pub enum Event {
         /// The relay.
         relay: RelayId,
     },
-    /// A viewer began to get pictures.
+    /// A viewer waits for its first picture, which is there: it gets it once
+    /// [`super::hub::Hub::admit`] says so.
     ViewingStarted(Viewing),
     /// A viewer went: why it was ended, or `None` where it left by itself.
     ViewingEnded(Viewing, Option<Reason>),
@@ -72,6 +73,13 @@ pub struct Viewing {
     pub how: &'static str,
     /// From where.
     pub from: String,
+}
+
+impl Viewing {
+    /// Whether it is a player with the grant's URL, and not a socket with an operator's token.
+    pub fn is_player(&self) -> bool {
+        self.how != "live"
+    }
 }
 
 /// Who wants to view, under which grant.

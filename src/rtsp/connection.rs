@@ -383,6 +383,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let newest = subscription.sampled().map(|sampled| sampled.timestamp);
         self.splice.begin(newest);
         let first = timeout(FIRST_PACKET_WAIT, subscription.next()).await.ok();
+        if let Some(Event::End(reason)) = &first {
+            let reply = self.machine.not_playing(*reason);
+            self.send(&reply);
+            self.end(*reason);
+            return Ok(());
+        }
         let known = match &first {
             Some(Event::Unit { packets, kept, .. }) => {
                 // A copy: the packets are placed when they are sent.

@@ -275,6 +275,12 @@ impl Machine {
         self.with_session(reply)
     }
 
+    /// The outcome of [`Step::Play`] where the picture is over before its first packet.
+    pub fn not_playing(&mut self, reason: Reason) -> Reply {
+        let sequence = self.waiting.take().and_then(|waiting| waiting.sequence);
+        self.with_session(Reply::refused(reason, sequence))
+    }
+
     /// The picture is over: the session is too.
     pub fn end(&mut self) {
         self.session = None;

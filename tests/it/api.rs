@@ -633,3 +633,25 @@ async fn a_revoked_operator_loses_grants_and_tokens_at_the_reload() {
     let list = granted.gateway.next("a list", list).await;
     assert_eq!(list.trim(), granted.site.trial.designation_list().trim());
 }
+
+#[tokio::test]
+async fn an_operator_who_asks_too_often_is_told_to_wait_and_others_are_served() {
+    let site = Site::start().await;
+    let operator = site.operator("4711", "CORG 13");
+    let ask = async |operator: &Operator| {
+        let answer = site.post(&operator.sign(&site.claims(&["port"]))).await;
+        let (status, reason) = answer.problem();
+        (status, reason.to_owned())
+    };
+    let offline = (503, "commune_offline".to_owned());
+    for _ in 0..fanal::policy::peer::pace::REQUESTS {
+        assert_eq!(ask(&operator).await, offline);
+    }
+    for _ in 0..3 {
+        assert_eq!(ask(&operator).await, (429, "too_many_requests".to_owned()));
+    }
+    assert_eq!(ask(&site.operator("4712", "CORG 13")).await, offline);
+    assert_eq!(site.entries("excess").len(), 1, "counted, not stored");
+    site.clock.advance(fanal::policy::peer::pace::REQUEST_EVERY);
+    assert_eq!(ask(&operator).await, offline);
+}

@@ -97,6 +97,11 @@ const REACHED: &[(&str, &str, &[Reason])] = &[
     ),
     (
         "tests/it/api.rs",
+        "an_operator_who_asks_too_often_is_told_to_wait_and_others_are_served",
+        &[TooManyRequests],
+    ),
+    (
+        "tests/it/api.rs",
         "refusals_carry_their_reason_and_request_ids_tell_again",
         &[CommuneOffline],
     ),

@@ -45,6 +45,14 @@ pub(super) fn say(entry: &Entry) -> String {
             count,
             reason,
         } => format!("{count} requests through {peer}, last one {reason}"),
+        Entry::Excess {
+            peer,
+            operator,
+            count,
+        } => format!(
+            "{count} requests of {} through {peer} beyond his pace",
+            person(operator)
+        ),
         Entry::Confirmed { grant, centre, .. } => format!("{grant} recorded at {centre}"),
         Entry::Resumed { grant } => grant.to_string(),
         Entry::Ended {
@@ -68,15 +76,49 @@ pub(super) fn say(entry: &Entry) -> String {
             who,
             how,
             from,
-        } => format!("{grant} {who} sees {commune}/{camera} by {how} from {from}"),
+            holders,
+        } => {
+            let held = if holders.is_empty() {
+                String::new()
+            } else {
+                format!(", a URL that {} had too", holders.join(", "))
+            };
+            format!("{grant} {who} sees {commune}/{camera} by {how} from {from}{held}")
+        }
         Entry::ViewingEnded {
             start,
             grant,
             reason,
             at,
+            taken_over_by,
         } => {
-            let reason = reason.map_or("left", Reason::code);
-            format!("{grant} begun at line {start}: {reason} at {at}")
+            let why = match taken_over_by {
+                Some(by) => format!("taken over by {by}"),
+                None => reason.map_or("left", Reason::code).to_owned(),
+            };
+            format!("{grant} begun at line {start}: {why} at {at}")
+        }
+        Entry::CredentialsChanged {
+            grant,
+            operator,
+            reason,
+        } => format!(
+            "{grant} new RTSP password, {} held the URL: {reason}",
+            person(operator)
+        ),
+        Entry::ViewingsOwed {
+            grant,
+            commune,
+            part,
+            parts,
+            viewings,
+        } => format!(
+            "{grant} {} viewings owed to {commune}, part {} of {parts}",
+            viewings.len(),
+            u64::from(*part) + 1
+        ),
+        Entry::ViewingsTaken { grant, commune, .. } => {
+            format!("{grant} {commune} has the list of viewings")
         }
         Entry::Viewings {
             grant, viewings, ..

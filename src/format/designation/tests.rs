@@ -429,14 +429,15 @@ fn a_revoked_designation_is_refused_and_lists_never_go_back() {
     let signer = maker.leaf(|_| {});
     let mut authority = maker.authority(&[&first]);
     assert_eq!(reason(&signer, &authority, RULES, NOW), None);
-    assert_eq!(recheck(&request(&signer), &authority, RULES, NOW), Ok(()));
+    let again = recheck(&request(&signer), REQUEST_TYPE, &authority, RULES, NOW).unwrap();
+    assert_eq!(again.authority, authority.id());
     assert_eq!(authority.update(&first), Ok(None));
     assert_eq!(authority.update(&second).unwrap().unwrap().number, "256");
     assert_eq!(
         reason(&signer, &authority, RULES, NOW),
         Some(Reason::DesignationRevoked)
     );
-    let refused = recheck(&request(&signer), &authority, RULES, NOW).unwrap_err();
+    let refused = recheck(&request(&signer), REQUEST_TYPE, &authority, RULES, NOW).unwrap_err();
     assert_eq!(refused.reason, Reason::DesignationRevoked);
     // 9 < 256, though not as text or by its first byte.
     let ninth = maker.list(9, &[], |_| {});

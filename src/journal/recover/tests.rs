@@ -136,6 +136,8 @@ fn an_accepted_clock_sets_the_newest_time() {
 #[test]
 fn many_ended_grants_are_let_go_and_live_ones_are_not() {
     let long = |number: u128| Entry::Viewings {
+        part: None,
+        parts: None,
         grant: grant(number),
         statement: "x".repeat(900_000),
         viewings: Vec::new(),

@@ -35,8 +35,6 @@ const LINES_TAKEN: (u32, u32) = (16, 1);
 const LINES_SENT: (u32, Duration) = (16, Duration::from_secs(10));
 /// Most relay states kept of one commune.
 const RELAYS_LIMIT: usize = 4_096;
-/// Lists of viewings kept for a commune that is away.
-pub(super) const UNSENT_LIMIT: usize = 256;
 
 /// A commune as it is shown. What it announced outlives its connection.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -148,8 +146,8 @@ pub(super) struct Peer {
     lines_sent: Allowance,
     /// The newest state of each relay of this link.
     pub(super) relays: BTreeMap<RelayId, super::grant::News>,
-    /// Lists of viewings that wait for a link.
-    pub(super) unsent: Vec<String>,
+    /// Minor version of its newest link's protocol.
+    pub(super) minor: u32,
 }
 
 impl Default for Peer {
@@ -166,7 +164,7 @@ impl Default for Peer {
             lines_taken: Allowance::new(LINES_TAKEN.0, LINES_TAKEN.1),
             lines_sent: Allowance::every(LINES_SENT.0, LINES_SENT.1),
             relays: BTreeMap::new(),
-            unsent: Vec::new(),
+            minor: 0,
         }
     }
 }
@@ -225,7 +223,6 @@ impl Desk {
         view.online = true;
         view.since = Some(now.wall);
         self.witnesses.link_up(commune, now);
-        let unsent = std::mem::take(&mut peer.unsent);
         let hello = ReceiverHello {
             minor: VERSION.1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -235,9 +232,6 @@ impl Desk {
         };
         self.send(commune, ToGateway::Hello(hello));
         self.send_lists(commune);
-        for statement in unsent {
-            self.send(commune, ToGateway::Viewings { statement });
-        }
         self.flush_peers(now);
         self.notify_commune(commune, now);
     }
@@ -309,19 +303,24 @@ impl Desk {
         if !std::mem::replace(&mut peer.introduced, true) {
             tracing::info!(%commune, name = %hello.name, version = %hello.version, "the commune introduced itself");
         }
+        peer.minor = hello.minor;
         let (name, contact) = (Some(hello.name), hello.contact);
         let known = &peer.view;
-        if known.name == name
-            && known.contact == contact
-            && known.agreements.as_deref() == Some(&hello.agreements[..])
-        {
-            return;
+        let is_news = known.name != name
+            || known.contact != contact
+            || known.agreements.as_deref() != Some(&hello.agreements[..]);
+        if is_news {
+            let view = Arc::make_mut(&mut peer.view);
+            view.name = name;
+            view.contact = contact;
+            view.agreements = Some(hello.agreements.into());
         }
-        let view = Arc::make_mut(&mut peer.view);
-        view.name = name;
-        view.contact = contact;
-        view.agreements = Some(hello.agreements.into());
-        self.notify_commune(commune, now);
+        // Only now is it known how its gateway takes them.
+        self.lists_link_up(commune, now);
+        self.send_viewings(now);
+        if is_news {
+            self.notify_commune(commune, now);
+        }
     }
 
     /// A page of the list; the last one makes the list count.

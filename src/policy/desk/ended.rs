@@ -205,10 +205,11 @@ impl Desk {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{GrantCamera, Operator};
+    use super::super::GrantCamera;
     use super::*;
     use crate::clock::Wall;
     use crate::format::ids::{CameraId, Incident};
+    use crate::format::statement::Operator;
     use crate::media::relay::Profile;
     use crate::reason::Reason;
 
@@ -241,6 +242,8 @@ mod tests {
                 number: "4711".to_owned(),
                 unit: "CORG 13".to_owned(),
             },
+            authority: crate::format::ids::Sha256::ZERO,
+            credentials: 0,
             expires: end.wall,
             until: end.wall,
             deadline: end.boot.plus(Duration::from_secs(3_600)),

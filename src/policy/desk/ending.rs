@@ -5,24 +5,29 @@ use std::sync::Arc;
 use super::grant::RULES;
 use super::{Command, Desk};
 use crate::clock::Now;
-use crate::format::designation::recheck;
+use crate::format::designation::{Designation, Verified, recheck};
 use crate::format::ids::{CommuneId, GrantId};
-use crate::format::statement::Operator;
+use crate::format::statement::{Operator, REQUEST_TYPE, RequestClaims};
 use crate::journal::entry::Entry;
 use crate::reason::{Reason, Refusal};
+
+/// Former operators of a grant who are remembered. A grant lives some hours and is handed over
+/// once or twice.
+const FORMER_LIMIT: usize = 32;
 
 impl Desk {
     /// An operator gives a grant of his unit back.
     pub fn handle_release(
         &mut self,
         grant: GrantId,
-        operator: &Operator,
+        who: &Designation,
         now: Now,
     ) -> Result<(), Refusal> {
         let known = self.grant(grant);
-        let Some(view) = known.filter(|view| view.operator.unit == operator.unit) else {
+        let Some(view) = known.filter(|view| view.is_of_unit(who)) else {
             return Err(Reason::GrantUnknown.into());
         };
+        let operator = &who.operator;
         if view.end.is_some() {
             return Ok(());
         }
@@ -36,7 +41,7 @@ impl Desk {
 
     /// Ends a grant: acts, tells, journals.
     pub(super) fn end(&mut self, grant: GrantId, refusal: Refusal, by: Option<String>, now: Now) {
-        let Some(held) = self.grants.remove(&grant) else {
+        let Some(held) = self.let_go(grant) else {
             return;
         };
         let view = Arc::unwrap_or_clone(held.view);
@@ -92,37 +97,105 @@ impl Desk {
 
     /// Looks again at what lives: after a reload, which may revoke.
     pub(super) fn review(&mut self, now: Now) {
-        let fallen: Vec<(GrantId, Refusal)> = self
-            .grants
-            .values()
-            .filter_map(|held| {
-                let commune = &held.view.commune;
-                if !self.rules.communes.contains_key(commune) {
-                    let detail = format!("{commune} is no longer in the settings");
-                    return Some((held.view.id, Refusal::new(Reason::CommuneUnknown, detail)));
-                }
-                let refusal = self.recheck_any(held.request.text(), now).err()?;
-                Some((held.view.id, refusal))
-            })
-            .collect();
+        let mut fallen: Vec<(GrantId, Refusal)> = Vec::new();
+        let mut standing: Vec<(GrantId, Designation)> = Vec::new();
+        for held in self.grants.values() {
+            let (grant, commune) = (held.view.id, &held.view.commune);
+            if !self.rules.communes.contains_key(commune) {
+                let detail = format!("{commune} is no longer in the settings");
+                fallen.push((grant, Refusal::new(Reason::CommuneUnknown, detail)));
+                continue;
+            }
+            match self.recheck_any(&held.request, now) {
+                Ok(designation) => standing.push((grant, designation)),
+                Err(refusal) => fallen.push((grant, refusal)),
+            }
+        }
         for (grant, refusal) in fallen {
             let commune = self
                 .grants
                 .get(&grant)
                 .map(|held| held.view.commune.clone());
-            self.end(grant, refusal, None, now);
+            // Before the list of viewings, which the gateway takes only of ended grants.
             if let Some(commune) = commune {
                 self.send_release(&commune, grant, self.rules.centre.to_string());
             }
+            self.end(grant, refusal, None, now);
+        }
+        for (grant, designation) in standing {
+            if let Some(held) = self.grants.get_mut(&grant)
+                && held.view.authority != designation.authority
+            {
+                // The same authority under another set of keys.
+                Arc::make_mut(&mut held.view).authority = designation.authority;
+                self.notify_held(grant);
+            }
+            self.review_former(grant, now);
         }
     }
 
-    /// Whether any authority still vouches for a statement's signer.
-    fn recheck_any(&self, text: &str, now: Now) -> Result<(), Refusal> {
+    /// Takes the URL from those who held it and are designated no longer. Theirs can't be told
+    /// from that of the operator who carries the grant on, so it ends for all, and he gets
+    /// another.
+    pub(super) fn review_former(&mut self, grant: GrantId, now: Now) {
+        let Some(held) = self.grants.get(&grant) else {
+            return;
+        };
+        let fallen = held.former.iter().filter_map(|request| {
+            let refusal = self.recheck_any(request, now).err()?;
+            // A designation that ended in time took nothing back.
+            let is_taken = refusal.reason != Reason::DesignationExpired;
+            is_taken.then(|| (request.designation().operator.clone(), refusal.reason))
+        });
+        for (operator, reason) in fallen.collect::<Vec<_>>() {
+            self.change_credentials(grant, &operator, reason);
+        }
+    }
+
+    /// A URL that many operators have held is replaced, so that memory stays bounded.
+    pub(super) fn bound_former(&mut self, grant: GrantId) {
+        let held = self.grants.get(&grant);
+        let oldest = held.filter(|held| held.former.len() > FORMER_LIMIT);
+        let oldest = oldest.and_then(|held| held.former.first());
+        if let Some(operator) = oldest.map(|request| request.designation().operator.clone()) {
+            self.change_credentials(grant, &operator, Reason::TooManyRequests);
+        }
+    }
+
+    /// Another RTSP password; players with the old one end.
+    pub(super) fn change_credentials(&mut self, grant: GrantId, holder: &Operator, reason: Reason) {
+        let Some(held) = self.grants.get_mut(&grant) else {
+            return;
+        };
+        held.former.retain(|request| {
+            let Operator { number, unit, .. } = &request.designation().operator;
+            (number, unit) != (&holder.number, &holder.unit)
+        });
+        Arc::make_mut(&mut held.view).credentials += 1;
+        self.commands.push_back(Command::EndViewers {
+            grant,
+            players: true,
+            reason,
+        });
+        let entry = Entry::CredentialsChanged {
+            grant,
+            operator: holder.clone(),
+            reason,
+        };
+        self.owe_entry(entry, None);
+        self.notify_held(grant);
+    }
+
+    /// Whether any authority still vouches for a request's signer, and as whom.
+    fn recheck_any(
+        &self,
+        request: &Verified<RequestClaims>,
+        now: Now,
+    ) -> Result<Designation, Refusal> {
         let mut worst = Refusal::from(Reason::OperatorNotDesignated);
         for authority in &self.rules.authorities {
-            match recheck(text, authority, RULES, now.wall) {
-                Ok(()) => return Ok(()),
+            match recheck(request.text(), REQUEST_TYPE, authority, RULES, now.wall) {
+                Ok(designation) => return Ok(designation),
                 Err(refusal) if refusal.reason != Reason::OperatorNotDesignated => worst = refusal,
                 Err(_) => {}
             }

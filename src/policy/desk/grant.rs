@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::held::Held;
 use super::request::Denial;
 use super::{Command, Desk, ENDED_KEPT, Pending, Permit};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToGateway};
-use crate::format::designation::{Rules, Verified};
+use crate::format::designation::{Designation, Rules, Unit, Verified};
 use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, Sha256};
 use crate::format::statement::{GRANT_TYPE, GrantClaims, Operator, RefusedCamera, RequestClaims};
 use crate::journal::Receipt;
@@ -37,6 +38,10 @@ pub struct Grant {
     pub grounds: String,
     /// Who signed the newest request: he alone gets the RTSP credentials.
     pub operator: Operator,
+    /// Which authority designates him ([`crate::format::designation::Authority::id`]).
+    pub authority: Sha256,
+    /// +1 whenever the RTSP password changed.
+    pub credentials: u32,
     /// Until when, as the gateway signed it, by its clock.
     pub expires: Wall,
     /// Until when at this centre, by the wall clock.
@@ -55,6 +60,24 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Its unit, which may know of it.
+    pub fn unit(&self) -> Unit {
+        Unit {
+            name: self.operator.unit.clone(),
+            authority: self.authority,
+        }
+    }
+
+    /// Whether this operator signed its newest request.
+    pub fn is_of(&self, who: &Designation) -> bool {
+        self.operator.number == who.operator.number && self.is_of_unit(who)
+    }
+
+    /// Whether it is of this operator's unit.
+    pub fn is_of_unit(&self, who: &Designation) -> bool {
+        self.operator.unit == who.operator.unit && self.authority == who.authority
+    }
+
     /// How long it lives yet.
     pub fn left(&self, now: Now) -> Duration {
         if self.end.is_some() {
@@ -132,20 +155,6 @@ impl Proof {
     pub(super) fn claims(&self) -> &GrantClaims {
         &self.claims
     }
-}
-
-/// A live grant.
-#[derive(Debug)]
-pub(super) struct Held {
-    /// Shared with the API: what did not change is never copied.
-    pub(super) view: Arc<Grant>,
-    pub(super) request: Verified<RequestClaims>,
-    /// When it first began, seconds by the gateway's clock.
-    pub(super) first_start: i64,
-    /// `None` after a restart, until the gateway sent its proof again.
-    pub(super) permit: Option<Permit>,
-    /// Own head that covers the newest entry.
-    pub(super) head: Option<String>,
 }
 
 /// A grant, renewal or resumption on its way through the journal.
@@ -326,7 +335,7 @@ impl Desk {
             }
             return self.answer_recording(&recording, Err(refusal.into()));
         }
-        self.install(recording, receipt);
+        self.install(recording, receipt, now);
     }
 
     /// A grant that goes on is recorded once the journal can be written again.
@@ -357,7 +366,7 @@ impl Desk {
     }
 
     /// A recorded grant lives.
-    fn install(&mut self, recording: Recording, receipt: Receipt) {
+    fn install(&mut self, recording: Recording, receipt: Receipt, now: Now) {
         let held = self.grants.get(&recording.proof.claims.grant);
         let request = &recording.request;
         if held.is_some_and(|held| {
@@ -373,7 +382,12 @@ impl Desk {
         let permit = Permit::new(&recording.request, &recording.proof, &receipt);
         let claims = recording.proof.claims.clone();
         let request = recording.request.claims().clone();
-        let before = self.grants.remove(&claims.grant);
+        let before = self.let_go(claims.grant);
+        let designation = recording.request.designation().clone();
+        let former = before.as_ref().map(|held| held.former_of(&designation));
+        let is_taken_over = before
+            .as_ref()
+            .is_some_and(|held| !held.request.designation().is_same_operator(&designation));
         let commune = recording.commune.clone();
         let cameras = claims.granted.iter().map(|camera| {
             let known = before.as_ref().and_then(|held| held.view.camera(camera));
@@ -384,7 +398,9 @@ impl Desk {
             commune: commune.clone(),
             incident: request.incident,
             grounds: request.grounds,
-            operator: recording.request.designation().operator.clone(),
+            operator: designation.operator.clone(),
+            authority: designation.authority,
+            credentials: before.as_ref().map_or(0, |held| held.view.credentials),
             expires: Wall::from_seconds(claims.expires),
             until: recording.until,
             deadline: recording.deadline,
@@ -407,13 +423,18 @@ impl Desk {
             view: Arc::new(view),
             request: recording.request.clone(),
             first_start: recording.first_start,
+            former: former.unwrap_or_default(),
             permit: Some(permit),
             head: Some(receipt.head().to_owned()),
         };
         self.allow(&held);
         self.confirm(&held);
         self.notify_grant(&held.view);
-        self.grants.insert(claims.grant, held);
+        self.hold(claims.grant, held);
+        if is_taken_over {
+            self.bound_former(claims.grant);
+            self.take_over_viewings(claims.grant, &designation.operator.number, now);
+        }
         self.answer_recording(&recording, Ok(claims.grant));
     }
 
@@ -516,7 +537,10 @@ impl Desk {
             peer.take_news(news.clone());
         }
         let mut touched = Vec::new();
-        for held in self.grants.values_mut() {
+        for grant in self.grants_of(commune, camera) {
+            let Some(held) = self.grants.get_mut(&grant) else {
+                continue;
+            };
             let at = held.view.cameras.iter().position(|part| {
                 &part.camera == camera && part.relay == Some(news.relay) && part.is_open()
             });
@@ -595,7 +619,10 @@ impl Desk {
     ) -> Vec<Duration> {
         let mut waited = Vec::new();
         let mut touched = Vec::new();
-        for held in self.grants.values_mut() {
+        for grant in self.grants_of(commune, camera) {
+            let Some(held) = self.grants.get_mut(&grant) else {
+                continue;
+            };
             let news = |part: &GrantCamera| {
                 let waits = !part.pictured || part.state == RelayState::Starting;
                 &part.camera == camera && waits
@@ -630,10 +657,7 @@ impl Desk {
     }
 
     pub(super) fn notify_held(&mut self, grant: GrantId) {
-        let unit = self
-            .grants
-            .get(&grant)
-            .map(|held| held.view.operator.unit.clone());
+        let unit = self.grants.get(&grant).map(|held| held.view.unit());
         if let Some(unit) = unit {
             self.version += 1;
             self.commands

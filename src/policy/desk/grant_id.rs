@@ -1,7 +1,7 @@
 //! Under which id a gateway may grant a request: nothing takes the place of a grant but a
 //! renewal of the same commune, unit and incident.
 
-use super::grant::Held;
+use super::held::Held;
 use super::{Desk, Pending};
 use crate::format::designation::Verified;
 use crate::format::ids::{CommuneId, GrantId};
@@ -9,7 +9,8 @@ use crate::format::statement::RequestClaims;
 use crate::reason::{Reason, Refusal};
 
 impl Held {
-    /// Whether a request to renew it is of the same commune, unit and incident.
+    /// Whether a request to renew it is of the same commune, unit (of the same authority) and
+    /// incident.
     pub(super) fn is_renewed_by(
         &self,
         commune: &CommuneId,
@@ -18,7 +19,7 @@ impl Held {
         &self.view.commune == commune
             && request.claims().renews == Some(self.view.id)
             && request.claims().incident == self.view.incident
-            && request.designation().operator.unit == self.request.designation().operator.unit
+            && request.designation().unit() == self.request.designation().unit()
     }
 }
 

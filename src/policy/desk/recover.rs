@@ -1,14 +1,14 @@
 //! What the journal held at start: the desk goes on from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::grant::Held;
+use super::held::Held;
 use super::{Desk, Grant, GrantCamera};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::RelayState;
-use crate::format::ids::{CameraId, CommuneId, GrantId};
-use crate::format::statement::Viewing;
+use crate::format::ids::{CameraId, CommuneId, GrantId, Sha256};
+use crate::format::statement::{Operator, Viewing};
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::media::relay::Profile;
 use crate::reason::{Reason, Refusal};
@@ -18,6 +18,40 @@ struct Past {
     entry: GrantEntry,
     recorded: Wall,
     ended: Option<(Reason, Wall)>,
+    /// Earlier requests of other operators, the newest of each.
+    former: Vec<(Operator, String)>,
+    /// How often the RTSP password changed.
+    credentials: u32,
+}
+
+impl Past {
+    /// The same under its next entry.
+    fn renewed(before: Option<Self>, entry: &GrantEntry, recorded: Wall) -> Self {
+        let operator = &entry.operator;
+        let is_other =
+            |other: &Operator| (&other.number, &other.unit) != (&operator.number, &operator.unit);
+        let mut past = Self {
+            entry: entry.clone(),
+            recorded,
+            ended: None,
+            former: Vec::new(),
+            credentials: 0,
+        };
+        if let Some(before) = before {
+            past.ended = before.ended;
+            past.credentials = before.credentials;
+            past.former = before.former;
+            past.former.retain(|(of, _)| {
+                let newest = &before.entry.operator;
+                is_other(of) && (&of.number, &of.unit) != (&newest.number, &newest.unit)
+            });
+            if is_other(&before.entry.operator) {
+                past.former
+                    .push((before.entry.operator, before.entry.request));
+            }
+        }
+        past
+    }
 }
 
 /// A viewing as the entries tell it so far.
@@ -26,7 +60,15 @@ struct Watching {
     camera: CameraId,
     who: String,
     how: String,
+    holders: Vec<String>,
     since: Wall,
+}
+
+/// A list of viewings that was written down because its commune stayed away.
+struct Written {
+    commune: CommuneId,
+    parts: BTreeMap<u32, Vec<Viewing>>,
+    count: u32,
 }
 
 /// What is gathered while reading.
@@ -34,6 +76,9 @@ struct Watching {
 struct Reading {
     grants: BTreeMap<GrantId, Past>,
     watching: BTreeMap<u64, Watching>,
+    written: BTreeMap<GrantId, Written>,
+    /// Ended grants whose commune holds the list.
+    taken: BTreeSet<GrantId>,
 }
 
 impl Desk {
@@ -55,7 +100,21 @@ impl Desk {
             self.end_past_viewing(start, watching, stopped);
         }
         for (grant, past) in reading.grants {
-            self.take_up(grant, past, now);
+            let is_taken = reading.taken.contains(&grant);
+            self.take_up(grant, past, is_taken, now);
+        }
+        for (grant, written) in reading.written {
+            let Written {
+                commune,
+                parts,
+                count,
+            } = written;
+            // Half a list is none: the rest is made from the viewings, where they are kept.
+            if u32::try_from(parts.len()) == Ok(count) {
+                let parts = parts.into_values().collect();
+                let lists = &mut self.viewings.lists;
+                lists.recover(grant, commune, parts, now);
+            }
         }
     }
 
@@ -75,11 +134,7 @@ impl Desk {
                 }
                 // A renewal may be written behind the end of its grant: it revives nothing.
                 let before = reading.grants.remove(&entry.grant);
-                let past = Past {
-                    entry: (**entry).clone(),
-                    recorded: time,
-                    ended: before.and_then(|before| before.ended),
-                };
+                let past = Past::renewed(before, entry, time);
                 reading.grants.insert(entry.grant, past);
             }
             Entry::Forwarded { jti, peer } => self.forwarded.recover(*jti, peer, time, now),
@@ -91,6 +146,35 @@ impl Desk {
             } => {
                 self.used.recover(*jti, request, time, now.wall);
                 self.forwarded.refused(*jti, refusal.reason);
+            }
+            Entry::Excess { operator, .. } => self.paces.recover(operator, time, now.wall),
+            Entry::CredentialsChanged {
+                grant, operator, ..
+            } => {
+                if let Some(past) = reading.grants.get_mut(grant) {
+                    past.credentials += 1;
+                    past.former.retain(|(of, _)| {
+                        (&of.number, &of.unit) != (&operator.number, &operator.unit)
+                    });
+                }
+            }
+            Entry::ViewingsOwed {
+                grant,
+                commune,
+                part,
+                parts,
+                viewings,
+            } => {
+                let written = reading.written.entry(*grant).or_insert_with(|| Written {
+                    commune: commune.clone(),
+                    parts: BTreeMap::new(),
+                    count: *parts,
+                });
+                written.parts.insert(*part, viewings.clone());
+            }
+            Entry::ViewingsTaken { grant, .. } => {
+                reading.written.remove(grant);
+                reading.taken.insert(*grant);
             }
             Entry::PeerHead { peer, head } => {
                 if let Ok(commune) = CommuneId::new(peer.clone()) {
@@ -107,6 +191,7 @@ impl Desk {
                 camera,
                 who,
                 how,
+                holders,
                 ..
             } => {
                 let watching = Watching {
@@ -114,6 +199,7 @@ impl Desk {
                     camera: camera.clone(),
                     who: who.clone(),
                     how: how.clone(),
+                    holders: holders.clone(),
                     since: time,
                 };
                 reading.watching.insert(seq, watching);
@@ -128,7 +214,7 @@ impl Desk {
     }
 
     fn keep_past_viewing(&mut self, watching: Watching, to: String) {
-        self.viewings.recover(
+        self.viewings.lists.add(
             watching.grant,
             Viewing {
                 camera: watching.camera,
@@ -136,6 +222,9 @@ impl Desk {
                 kind: watching.how,
                 from: watching.since.rfc3339(),
                 to,
+                holders: watching.holders,
+                count: None,
+                seconds: None,
             },
         );
     }
@@ -149,6 +238,7 @@ impl Desk {
                 grant: watching.grant,
                 reason: Some(Reason::ShuttingDown),
                 at: at.clone(),
+                taken_over_by: None,
             },
             None,
         );
@@ -157,7 +247,7 @@ impl Desk {
 
     /// A grant without an end waits for its gateway to send its proof again;
     /// what ended stays ended.
-    fn take_up(&mut self, grant: GrantId, past: Past, now: Now) {
+    fn take_up(&mut self, grant: GrantId, past: Past, is_taken: bool, now: Now) {
         let seconds = past.entry.expires.saturating_sub(past.entry.start);
         let length = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let until = past.recorded.plus(length);
@@ -167,6 +257,9 @@ impl Desk {
             .verify_any(&past.entry.request, now)
             .and_then(|request| self.check_names(&request).map(|()| request));
         let mut view = past_view(grant, &past, until, deadline);
+        if let Ok(request) = &verified {
+            view.authority = request.designation().authority;
+        }
         let end = match (&past.ended, &verified) {
             (Some((reason, _)), _) => Some(Refusal::from(*reason)),
             (None, _) if left.is_zero() => Some(Reason::GrantExpired.into()),
@@ -180,20 +273,38 @@ impl Desk {
                     view: Arc::new(view),
                     request,
                     first_start: past.entry.first_start,
+                    former: Vec::new(),
                     permit: None,
                     head: None,
                 };
-                self.grants.insert(grant, held);
+                self.hold(grant, held);
+                self.take_up_former(grant, past.former, now);
             }
             (end, _) => {
                 let refusal = end.unwrap_or_else(|| Reason::GrantExpired.into());
-                self.end_past(view, &past, refusal, now);
+                self.end_past(view, &past, refusal, is_taken, now);
             }
         }
         self.version += 1;
     }
 
-    fn end_past(&mut self, view: Grant, past: &Past, refusal: Refusal, now: Now) {
+    /// Those who held a grant's URL before; one who was revoked while the daemon was down holds
+    /// it no longer.
+    fn take_up_former(&mut self, grant: GrantId, former: Vec<(Operator, String)>, now: Now) {
+        for (operator, text) in former {
+            match self.verify_any(&text, now) {
+                Ok(request) => {
+                    if let Some(held) = self.grants.get_mut(&grant) {
+                        held.former.push(request);
+                    }
+                }
+                Err(refusal) if refusal.reason == Reason::DesignationExpired => {}
+                Err(refusal) => self.change_credentials(grant, &operator, refusal.reason),
+            }
+        }
+    }
+
+    fn end_past(&mut self, view: Grant, past: &Past, refusal: Refusal, is_taken: bool, now: Now) {
         if past.ended.is_none() {
             // While the daemon was down nobody watched: it ended at its time.
             self.owe_entry(
@@ -205,9 +316,11 @@ impl Desk {
                 },
                 Some(view.commune.clone()),
             );
-            self.close_viewings(view.id, &view.commune, now);
+        }
+        if is_taken {
+            self.viewings.lists.forget(view.id);
         } else {
-            self.viewings.forget(view.id);
+            self.close_viewings(view.id, &view.commune, now);
         }
         // Long over and told: nobody asks any more, and no proof of it lives.
         let over = now.wall.since(view.until) > super::ENDED_KEPT;
@@ -242,6 +355,8 @@ fn past_view(grant: GrantId, past: &Past, until: Wall, deadline: Boot) -> Grant 
         incident: entry.incident.clone(),
         grounds: entry.grounds.clone(),
         operator: entry.operator.clone(),
+        authority: Sha256::ZERO,
+        credentials: past.credentials,
         expires: Wall::from_seconds(entry.expires),
         until,
         deadline,

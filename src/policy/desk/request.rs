@@ -7,14 +7,14 @@ use super::grant::{RULES, Recording};
 use super::{ANSWER_TIMEOUT, Command, Desk, GRANT_LIMIT, Notice, Pending, WAITING_LIMIT};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::{CameraInfo, ToGateway};
-use crate::format::designation::Verified;
+use crate::format::designation::{Designation, Unit, Verified};
 use crate::format::ids::{CameraId, CommuneId, GrantId, RequestId};
 use crate::format::statement::{RefusedCamera, RequestClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
 use crate::policy::agreement::check_announced;
-use crate::policy::peer::envelope;
+use crate::policy::peer::{envelope, pace};
 use crate::reason::{Reason, Refusal};
 
 /// How long a request is remembered from its arrival on: the longest wait for
@@ -57,7 +57,7 @@ impl From<Reason> for Denial {
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// Who may know.
-    pub unit: String,
+    pub unit: Unit,
     /// The commune.
     pub commune: CommuneId,
     /// `None`: the gateway has not answered yet.
@@ -115,8 +115,15 @@ pub(super) struct Refused {
     entry: Box<Entry>,
 }
 
-/// A refusal, and the request where one knows its signer.
-struct Denied(Option<Box<Verified<RequestClaims>>>, Denial);
+/// A refusal, and what is known of the signer.
+enum Denied {
+    /// Nobody is known to have signed it.
+    Unverified(Denial),
+    /// One more than the operator may send: counted, not stored.
+    Counted(Box<Designation>, CommuneId, Denial),
+    /// Journalled with the request.
+    Verified(Box<Verified<RequestClaims>>, Denial),
+}
 
 impl Desk {
     /// An operator's request; [`Command::Answer`] with `caller` follows, at the
@@ -124,17 +131,17 @@ impl Desk {
     pub fn handle_request(&mut self, caller: u64, text: &str, now: Now) {
         match self.check(text, now) {
             Ok(request) => self.forward(caller, request, now),
-            Err(Denied(None, denial)) => {
+            Err(Denied::Unverified(denial)) => {
                 self.unverified.count(denial.refusal.reason, now);
-                self.commands.push_back(Command::Count {
-                    refused: Some(denial.refusal.reason),
-                });
-                self.commands.push_back(Command::Answer {
-                    caller,
-                    result: Err(denial),
-                });
+                self.tell(Some(caller), Err(denial));
             }
-            Err(Denied(Some(request), denial)) => {
+            Err(Denied::Counted(who, commune, denial)) => {
+                if let Some(line) = self.paces.excess(&who, commune.as_str(), now) {
+                    self.owe_entry(line, None);
+                }
+                self.tell(Some(caller), Err(denial));
+            }
+            Err(Denied::Verified(request, denial)) => {
                 self.note_waiting(&request, now);
                 let commune = request.claims().aud.clone();
                 self.refuse(&request, commune, Some(caller), denial);
@@ -145,14 +152,14 @@ impl Desk {
     /// All that the centre can check by itself.
     fn check(&mut self, text: &str, now: Now) -> Result<Verified<RequestClaims>, Denied> {
         if self.stopping {
-            return Err(Denied(None, Reason::ShuttingDown.into()));
+            return Err(Denied::Unverified(Reason::ShuttingDown.into()));
         }
         let whose = format_args!("the centre {}", self.rules.centre);
         let clock = self.clock.refusal(whose, now);
         let request = match self.verify_any(text, now) {
             Ok(request) => request,
             // With a wrong clock, what it says of validity is worth nothing.
-            Err(refusal) => return Err(Denied(None, clock.unwrap_or(refusal).into())),
+            Err(refusal) => return Err(Denied::Unverified(clock.unwrap_or(refusal).into())),
         };
         let claims = request.claims();
         let unused = self
@@ -160,10 +167,13 @@ impl Desk {
             .mark(claims.jti, Wall::from_seconds(claims.iat), now.wall);
         if !unused {
             // Its first use is in the journal; again and again would fill the disk.
-            return Err(Denied(
-                None,
+            return Err(Denied::Unverified(
                 clock.map_or_else(|| Reason::ReplayedRequest.into(), Denial::from),
             ));
+        }
+        if let Err(refusal) = self.paces.request(request.designation(), claims.iat, now) {
+            let who = Box::new(request.designation().clone());
+            return Err(Denied::Counted(who, claims.aud.clone(), refusal.into()));
         }
         let iat = Wall::from_seconds(claims.iat);
         let refusal = clock
@@ -173,7 +183,7 @@ impl Desk {
             .or_else(|| self.journal_trouble())
             .or_else(|| self.check_commune(&request, now).err());
         match refusal {
-            Some(refusal) => Err(Denied(Some(Box::new(request)), refusal.into())),
+            Some(refusal) => Err(Denied::Verified(Box::new(request), refusal.into())),
             None => Ok(request),
         }
     }
@@ -236,6 +246,9 @@ impl Desk {
             return Err(Refusal::new(Reason::TooManyRelays, detail));
         }
         self.check_renewal(commune, request)?;
+        if claims.renews.is_none() {
+            self.check_share(request.designation())?;
+        }
         if let Some(agreements) = &peer.view.agreements {
             let unit = &request.designation().operator.unit;
             check_announced(agreements, claims, unit, now.wall)?;
@@ -244,6 +257,25 @@ impl Desk {
             check_cameras(cameras, &claims.cameras)?;
         }
         Ok(())
+    }
+
+    /// Whether an operator may have one more of the centre's grants.
+    fn check_share(&self, who: &Designation) -> Result<(), Refusal> {
+        let live = self.grants.values().filter(|held| held.view.is_of(who));
+        let asked = self.waiting.values().filter(|forwarded| {
+            let new = forwarded.request.claims().renews.is_none();
+            new && forwarded.request.designation().is_same_operator(who)
+        });
+        if live.count() + asked.count() < pace::GRANTS {
+            return Ok(());
+        }
+        let detail = format!(
+            "{} ({}) has {} grants at this centre already: release one first",
+            who.operator.name,
+            who.operator.number,
+            pace::GRANTS
+        );
+        Err(Refusal::new(Reason::TooManyRelays, detail))
     }
 
     fn forward(&mut self, caller: u64, request: Verified<RequestClaims>, now: Now) {
@@ -470,7 +502,7 @@ impl Desk {
             }
         }
         let asked = Asked {
-            unit: request.designation().operator.unit.clone(),
+            unit: request.designation().unit(),
             commune: request.claims().aud.clone(),
             result: None,
             approve_by: None,

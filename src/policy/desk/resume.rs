@@ -124,7 +124,7 @@ impl Desk {
         relays: BTreeMap<CameraId, RelayId>,
         now: Now,
     ) {
-        let Some(mut held) = self.grants.remove(&grant) else {
+        let Some(mut held) = self.let_go(grant) else {
             return;
         };
         if held.permit.is_none() {
@@ -142,7 +142,7 @@ impl Desk {
                 known: true,
                 ended: None,
             };
-            self.grants.insert(grant, held);
+            self.hold(grant, held);
             return self.record(
                 Box::new(Entry::Resumed { grant }),
                 Pending::Grant(Box::new(recording)),
@@ -170,7 +170,7 @@ impl Desk {
         self.allow(&held);
         self.confirm(&held);
         self.notify_grant(&held.view);
-        self.grants.insert(grant, held);
+        self.hold(grant, held);
     }
 
     /// Gives a recording that is under way the newest relay numbers.

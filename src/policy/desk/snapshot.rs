@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Command, Desk, Pending, same_operator};
+use super::{Command, Desk, Pending};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::{SnapshotAsked, ToGateway};
+use crate::format::designation::Designation;
 use crate::format::ids::{CameraId, CommuneId, GrantId, SnapshotId};
-use crate::format::statement::Operator;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::policy::snapshot::{self, CONFIRM_TIMEOUT, PER_MINUTE};
@@ -59,8 +59,8 @@ impl Stills {
 impl Desk {
     /// An operator wants a still; [`Command::Snapshot`] with `caller` follows, at
     /// the latest [`CONFIRM_TIMEOUT`] after the journal has it.
-    pub fn handle_snapshot(&mut self, caller: u64, still: Still, operator: &Operator, now: Now) {
-        if let Err(refusal) = self.check_still(&still, operator, now) {
+    pub fn handle_snapshot(&mut self, caller: u64, still: Still, who: &Designation, now: Now) {
+        if let Err(refusal) = self.check_still(&still, who, now) {
             return self.answer_still(caller, Err(refusal));
         }
         let entry = Entry::Snapshot {
@@ -69,7 +69,7 @@ impl Desk {
             commune: still.commune.clone(),
             camera: still.camera.clone(),
             captured: still.captured.rfc3339(),
-            operator: operator.clone(),
+            operator: who.operator.clone(),
         };
         let waiting = Waiting {
             caller,
@@ -79,19 +79,19 @@ impl Desk {
         self.record(Box::new(entry), Pending::Snapshot(Box::new(waiting)));
     }
 
-    fn check_still(&mut self, still: &Still, operator: &Operator, now: Now) -> Result<(), Refusal> {
+    fn check_still(&mut self, still: &Still, who: &Designation, now: Now) -> Result<(), Refusal> {
         let not_allowed = |detail: String| Err(Refusal::new(Reason::SnapshotNotAllowed, detail));
         if self.stopping {
             return Err(Reason::ShuttingDown.into());
         }
         let view = self.grant(still.grant);
-        let Some(view) = view.filter(|view| view.operator.unit == operator.unit) else {
+        let Some(view) = view.filter(|view| view.is_of_unit(who)) else {
             return Err(Reason::GrantUnknown.into());
         };
         if let Some(end) = &view.end {
             return Err(end.refusal.clone());
         }
-        if !same_operator(&view.operator, operator) {
+        if !view.is_of(who) {
             let detail = "only who signed the grant's newest request may take stills: renew it with your own key";
             return not_allowed(detail.to_owned());
         }
@@ -123,7 +123,7 @@ impl Desk {
             let detail = format!("{PER_MINUTE} stills of a grant in a minute");
             return Err(Refusal::new(Reason::TooManyAttempts, detail));
         }
-        Ok(())
+        self.paces.still(who, now)
     }
 
     /// The own journal's answer to a still: now the commune is asked.

@@ -3,9 +3,12 @@
 mod approval;
 mod bounds;
 mod gateways;
+mod greedy;
+mod handover;
 mod kept;
 mod sequences;
 mod snapshot;
+mod viewings;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,12 +20,13 @@ use super::*;
 use crate::certs::trial::Trial;
 use crate::clock::{Clock, ManualClock};
 use crate::format::cause::Cause;
-use crate::format::control::{AgreementInfo, GatewayHello, GroundInfo, Hours, RelayState};
-use crate::format::designation::LinkAuthority;
+use crate::format::control::{AgreementInfo, GatewayHello, GroundInfo, Hours, RelayState, VERSION};
+use crate::format::designation::{Designation, LinkAuthority};
 use crate::format::ids::{Incident, ProfileWish, Sha256};
 use crate::format::jws::Signer;
 use crate::format::statement::{
-    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, VIEWINGS_TYPE, ViewingsClaims,
+    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, Operator, REQUEST_TYPE, VIEWINGS_TYPE,
+    ViewingsClaims,
 };
 use crate::media::relay::Profile;
 use crate::policy::peer::rates::UNVERIFIED_EVERY;
@@ -91,6 +95,15 @@ impl World {
     fn linked() -> Self {
         let mut world = Self::new();
         world.link(1);
+        world
+    }
+
+    /// The same, whose agreement allows long grants.
+    fn linked_for_hours() -> Self {
+        let mut world = Self::linked();
+        let mut hello = hello();
+        hello.agreements[0].max_duration = 86_400;
+        world.tell(1, ToReceiver::Hello(hello));
         world
     }
 
@@ -212,6 +225,24 @@ impl World {
         entries.collect()
     }
 
+    /// An operator as the API knows him by his token.
+    fn who(&self, number: &str, unit: &str) -> Designation {
+        Designation {
+            operator: Operator {
+                name: format!("Adjudant {number}"),
+                number: number.to_owned(),
+                unit: unit.to_owned(),
+            },
+            not_after: Wall::from_seconds(START + 86_400),
+            fingerprint: Sha256::ZERO,
+            authority: self.desk.rules.authorities[0].id(),
+        }
+    }
+
+    fn asked(&self, request: RequestId, unit: &str) -> Option<&Asked> {
+        self.desk.asked(request, &self.who("1", unit).unit())
+    }
+
     /// The daemon starts again on what the journal holds.
     fn restart(&mut self) -> Vec<Command> {
         self.desk = Desk::new(rules(&self.trial, &self.receiver));
@@ -249,7 +280,7 @@ fn head(owner: &str, seq: u64) -> HeadClaims {
 
 fn hello() -> GatewayHello {
     GatewayHello {
-        minor: 0,
+        minor: VERSION.1,
         version: "0.1.0".to_owned(),
         wall: START * 1_000_000,
         name: "Berre-l'Étang".to_owned(),
@@ -630,11 +661,11 @@ fn an_offline_commune_a_silent_one_and_a_lost_link_are_told_apart() {
     let now = world.now();
     world.desk.handle_link_down(&commune(), 1, now);
     assert_eq!(refused(&world.drain()), Reason::LinkLost);
-    let asked = world.desk.asked(claims.jti, "CORG 13").unwrap();
+    let asked = world.asked(claims.jti, "CORG 13").unwrap();
     assert!(
         matches!(&asked.result, Some(Err(denial)) if denial.refusal.reason == Reason::LinkLost)
     );
-    assert!(world.desk.asked(claims.jti, "COB Istres").is_none());
+    assert!(world.asked(claims.jti, "COB Istres").is_none());
 }
 
 #[test]
@@ -724,11 +755,7 @@ fn a_renewal_keeps_the_id_and_moves_the_end() {
 fn a_release_ends_at_once_and_stays_ended_when_the_gateway_missed_it() {
     let mut world = World::linked();
     let (request, proof, _) = world.granted(id(1), &["port"]);
-    let stranger = Operator {
-        name: "X".to_owned(),
-        number: "1".to_owned(),
-        unit: "COB Istres".to_owned(),
-    };
+    let stranger = world.who("1", "COB Istres");
     let now = world.now();
     let refusal = world
         .desk
@@ -736,10 +763,7 @@ fn a_release_ends_at_once_and_stays_ended_when_the_gateway_missed_it() {
         .unwrap_err();
     assert_eq!(refusal.reason, Reason::GrantUnknown);
     world.desk.handle_link_down(&commune(), 1, now);
-    let colleague = Operator {
-        unit: "CORG 13".to_owned(),
-        ..stranger
-    };
+    let colleague = world.who("1", "CORG 13");
     world.desk.handle_release(id(1), &colleague, now).unwrap();
     let commands = world.drain();
     assert_eq!(ended(&commands, id(1)), Some(Reason::GrantReleased));
@@ -1020,58 +1044,6 @@ fn a_cut_camera_ends_alone_and_a_state_before_the_receipt_is_kept() {
         },
     );
     assert_eq!(ended(&commands, id(1)), Some(Reason::GrantCut));
-}
-
-#[test]
-fn viewings_are_journalled_and_their_signed_list_goes_to_the_gateway() {
-    let mut world = World::linked();
-    world.granted(id(1), &["port"]);
-    let viewer = Viewer {
-        number: 3,
-        grant: id(1),
-        commune: commune(),
-        camera: camera("port"),
-        who: "4711".to_owned(),
-        how: "rtsp".to_owned(),
-        from: "10.0.0.1:5000".to_owned(),
-    };
-    let now = world.now();
-    world.desk.handle_viewing_started(viewer, now);
-    world.drain();
-    let started = world.entries.last().unwrap().0;
-    world.clock.advance(Duration::from_secs(60));
-    let commands = world.tell(
-        1,
-        ToReceiver::Ended {
-            grant: id(1),
-            refusal: Reason::GrantCut.into(),
-            head: None,
-        },
-    );
-    assert!(
-        !sent(&commands)
-            .iter()
-            .any(|message| matches!(message, ToGateway::Viewings { .. }))
-    );
-    let now = world.now();
-    world
-        .desk
-        .handle_viewing_ended(3, Some(Reason::GrantCut), now);
-    let commands = world.drain();
-    assert!(
-        matches!(world.entries.last(), Some((_, _, Entry::ViewingEnded { start, reason: Some(Reason::GrantCut), .. })) if *start == started)
-    );
-    let messages = sent(&commands);
-    let [ToGateway::Viewings { statement }] = messages[..] else {
-        panic!("{messages:?}");
-    };
-    let authority = LinkAuthority::from_pem(world.trial.link_authority(), &[]).unwrap();
-    let claims: ViewingsClaims = authority
-        .verify(statement, VIEWINGS_TYPE, CENTRE, now.wall)
-        .unwrap();
-    assert_eq!(claims.grant, id(1));
-    assert_eq!(claims.viewings.len(), 1);
-    assert_eq!(claims.viewings[0].to, now.wall.rfc3339());
 }
 
 #[test]

@@ -9,21 +9,15 @@ use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToReceiver};
 use crate::format::designation::Verified;
 use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish, Sha256};
-use crate::format::statement::{RefusedCamera, RequestClaims, VIEWINGS_TYPE, ViewingsClaims};
+use crate::format::statement::{RefusedCamera, RequestClaims};
 use crate::format::text;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::{Profile, RelayId};
 use crate::reason::{Reason, Refusal};
 
-/// How long past its time, by the wall clock, the end of a grant is remembered: its
-/// centre may send the list of viewings that late. A centre that was away is told of
-/// the end only while the grant's time runs.
-pub(super) const VIEWINGS_DELAY: Duration = Duration::from_secs(24 * 3_600);
 /// Most ended grants remembered.
 const ENDED_LIMIT: usize = 4_096;
-/// Lists of viewings taken for one grant: a centre may send one again.
-const VIEWINGS_LIMIT: u8 = 4;
 
 /// What was granted, as recorded.
 #[derive(Clone, Debug)]
@@ -121,7 +115,8 @@ pub(super) struct Ended {
     pub(super) centre: CentreId,
     pub(super) refusal: Refusal,
     pub(super) expires: Wall,
-    pub(super) viewings: u8,
+    /// What came of the list of who watched.
+    pub(super) viewings: super::viewings::Taken,
 }
 
 /// One camera on its way to one centre, shared by grants.
@@ -394,7 +389,7 @@ impl Gate {
             centre: terms.centre.clone(),
             refusal: refusal.clone(),
             expires: terms.expires,
-            viewings: 0,
+            viewings: super::viewings::Taken::default(),
         };
         self.remember_end(grant, ended);
         self.owe_entry(
@@ -634,45 +629,6 @@ impl Gate {
                 profile: held.profile,
             });
         }
-    }
-
-    /// The centre's signed list of who watched.
-    pub(super) fn handle_viewings(&mut self, centre: &CentreId, statement: &str, now: Now) {
-        let Some(held) = self.rules.centres.get(centre) else {
-            return;
-        };
-        if !self.witnesses.may_look(centre, now) {
-            return;
-        }
-        let looked = held.authority.verify::<ViewingsClaims>(
-            statement,
-            VIEWINGS_TYPE,
-            centre.as_str(),
-            now.wall,
-        );
-        let claims = match looked {
-            Ok(claims) => claims,
-            Err(refusal) => {
-                tracing::warn!(%centre, %refusal, "a list of viewings is not valid");
-                return;
-            }
-        };
-        let ours = &claims.iss == centre && claims.aud == self.rules.settings.commune;
-        let Some(ended) = self.ended.get_mut(&claims.grant) else {
-            return;
-        };
-        if !ours || &ended.centre != centre || ended.viewings >= VIEWINGS_LIMIT {
-            return;
-        }
-        ended.viewings += 1;
-        self.owe_entry(
-            Entry::Viewings {
-                grant: claims.grant,
-                statement: statement.to_owned(),
-                viewings: claims.viewings,
-            },
-            None,
-        );
     }
 }
 

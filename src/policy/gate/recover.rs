@@ -142,11 +142,14 @@ impl Gate {
                     self.remember_end(*grant, ended(&past.entry, refusal));
                 }
             }
-            Entry::Viewings { grant, .. } => {
+            Entry::Viewings {
+                grant, part, parts, ..
+            } => {
                 if let Some(ended) = self.ended.get_mut(grant) {
-                    ended.viewings = ended.viewings.saturating_add(1);
+                    ended.viewings.note(part.zip(*parts));
                 }
             }
+            Entry::Excess { operator, .. } => self.paces.recover(operator, time, now.wall),
             Entry::Cut { scope, until, by } => self.read_cut(reading, scope, until, by, now),
             Entry::Allowed { scope, .. } => match scope.parse() {
                 Ok(Scope::All) => self.blocks.clear(),
@@ -279,6 +282,6 @@ fn ended(entry: &GrantEntry, refusal: Refusal) -> Ended {
         centre: entry.centre.clone(),
         refusal,
         expires: Wall::from_seconds(entry.expires),
-        viewings: 0,
+        viewings: super::viewings::Taken::default(),
     }
 }

@@ -11,11 +11,11 @@ use crate::config::settings::{Agreement, Approval};
 use crate::format::control::ToReceiver;
 use crate::format::designation::{Rules, Verified};
 use crate::format::ids::{CameraId, CentreId, GrantId, RequestId, Sha256};
-use crate::format::statement::{RefusedCamera, RequestClaims};
+use crate::format::statement::{Operator, RefusedCamera, RequestClaims};
 use crate::journal::entry::Entry;
 use crate::policy::agreement::{Renewal, Verdict, judge};
-use crate::policy::peer::envelope;
 use crate::policy::peer::rates::UNVERIFIED_PER_SECOND;
+use crate::policy::peer::{envelope, pace};
 use crate::reason::{Reason, Refusal};
 
 /// How long a refused request is remembered as written: longer than it can be fresh.
@@ -81,6 +81,8 @@ pub(super) struct Denied {
     pub(super) verified: Option<Box<Verified<RequestClaims>>>,
     pub(super) refusal: Refusal,
     pub(super) cameras: Vec<RefusedCamera>,
+    /// One more than its operator may send: counted, not stored.
+    is_excess: bool,
 }
 
 impl Denied {
@@ -92,6 +94,7 @@ impl Denied {
             verified: verified.map(Box::new),
             refusal: refusal.into(),
             cameras: Vec::new(),
+            is_excess: false,
         }
     }
 }
@@ -156,7 +159,16 @@ impl Gate {
             peer.unverified.count(answer.refusal.reason, now);
             return self.answer(answer, None);
         };
+        let is_excess = denied.is_excess;
         let answer = answer(denied);
+        if is_excess {
+            let centre = answer.centre.as_str();
+            let line = self.paces.excess(verified.designation(), centre, now);
+            if let Some(line) = line {
+                self.owe_entry(line, None);
+            }
+            return self.answer(answer, None);
+        }
         let jti = verified.claims().jti;
         let known = self.written_refusals.contains_key(&jti);
         if known || self.written_refusals.len() >= REMEMBERED_LIMIT {
@@ -225,6 +237,12 @@ impl Gate {
         let unused = self
             .used
             .mark(claims.jti, Wall::from_seconds(claims.iat), now.wall);
+        if unused && let Err(refusal) = self.paces.request(first.designation(), claims.iat, now) {
+            return Err(Denied {
+                is_excess: true,
+                ..deny(refusal)
+            });
+        }
         if let Some(clock) = clock {
             return Err(deny(clock));
         }
@@ -288,7 +306,22 @@ impl Gate {
                 Reason::TooManyRelays,
                 "too many grants live at this commune",
             )),
-            None => Ok(now.wall),
+            None => {
+                let who = request.designation();
+                let live = self.grants.values().filter(|live| {
+                    &live.terms.centre == centre
+                        && live.terms.request.designation().is_same_operator(who)
+                });
+                if live.count() < pace::GRANTS {
+                    return Ok(now.wall);
+                }
+                let Operator { name, number, .. } = &who.operator;
+                let detail = format!(
+                    "{name} ({number}) has {} grants at this commune already: release one first",
+                    pace::GRANTS
+                );
+                Err(Refusal::new(Reason::TooManyRelays, detail))
+            }
         }
     }
 
@@ -408,6 +441,7 @@ impl Gate {
                             verified: Some(Box::new(verified)),
                             refusal,
                             cameras,
+                            is_excess: false,
                         });
                     }
                 }

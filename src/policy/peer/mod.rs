@@ -7,6 +7,7 @@
 //! | [`envelope`] | a signed request, opened and verified |
 //! | [`identity`] | who this machine is to a peer, and whom it believes there |
 //! | [`ledger`] | entries on their way to the journal, and those that it could not take yet |
+//! | [`pace`] | what one operator may cause in a time |
 //! | [`rates`] | how much of what a peer sends is looked at, and how seldom that is written down |
 //! | [`witness`] | the peers' journal heads: exchanged, kept, compared |
 //!
@@ -21,5 +22,6 @@ pub mod clock_guard;
 pub mod envelope;
 pub mod identity;
 pub mod ledger;
+pub mod pace;
 pub mod rates;
 pub mod witness;

@@ -10,9 +10,9 @@ use axum::http::request::Parts;
 
 use super::Api;
 use crate::clock::{Now, Wall};
-use crate::format::designation::{Rules, verify_token};
+use crate::format::designation::{Designation, Rules, recheck, verify_token};
 use crate::format::ids::Sha256;
-use crate::format::statement::{Operator, STATEMENT_LIMIT};
+use crate::format::statement::{STATEMENT_LIMIT, TOKEN_TYPE};
 use crate::http::{Peer, Problem};
 use crate::reason::{Reason, Refusal};
 use crate::rtsp::attempts::Attempts;
@@ -27,10 +27,24 @@ const TOKENS: usize = 4_096;
 /// Who calls, by a verified token.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    /// The operator.
-    pub(super) operator: Operator,
-    /// When the token ends.
+    /// Who signed it.
+    pub(super) designation: Designation,
+    /// When the token or the designation ends, whichever is first.
     pub(super) expires: Wall,
+    /// Under which settings this was judged.
+    pub(super) generation: u64,
+    token: Arc<str>,
+}
+
+impl Caller {
+    /// Why it ends at [`Caller::expires`].
+    pub(super) fn end(&self) -> Reason {
+        if self.designation.not_after <= self.expires {
+            Reason::DesignationExpired
+        } else {
+            Reason::TokenExpired
+        }
+    }
 }
 
 /// Verified tokens.
@@ -149,28 +163,62 @@ impl Api {
     }
 }
 
+/// What only the commune's agreements know is left to its gateway.
+const RULES: Rules = Rules {
+    max_designation: None,
+    require_fresh_revocation: false,
+};
+
+impl Api {
+    /// The same caller under the settings and at the time of now: for connections that outlive
+    /// the call. His authority may be gone, or have revoked him.
+    pub(super) fn judge_again(&self, caller: &Caller) -> Result<Caller, Refusal> {
+        let now = self.options.clock.now();
+        let shared = self.options.control.shared();
+        if caller.expires <= now.wall {
+            return Err(caller.end().into());
+        }
+        if caller.generation == shared.generation {
+            return Ok(caller.clone());
+        }
+        let mut best = Refusal::from(Reason::OperatorNotDesignated);
+        for authority in shared.authorities.iter() {
+            match recheck(&caller.token, TOKEN_TYPE, authority, RULES, now.wall) {
+                Ok(designation) => {
+                    return Ok(Caller {
+                        designation,
+                        generation: shared.generation,
+                        ..caller.clone()
+                    });
+                }
+                Err(refusal) if refusal.reason != Reason::OperatorNotDesignated => best = refusal,
+                Err(_) => {}
+            }
+        }
+        Err(best)
+    }
+}
+
 fn verify(
     token: &str,
     shared: &crate::receiver::control::Shared,
     now: Now,
 ) -> Result<Caller, Refusal> {
-    let rules = Rules {
-        max_designation: None,
-        require_fresh_revocation: false,
-    };
     let mut best = Refusal::from(Reason::TokenInvalid);
     for authority in shared.authorities.iter() {
-        match verify_token(token, authority, rules, now.wall) {
+        match verify_token(token, authority, RULES, now.wall) {
             Ok(verified) => {
                 let claims = verified.claims();
                 if claims.aud != shared.settings.centre {
                     let detail = format!("it is for {}, not for this centre", claims.aud);
                     return Err(Refusal::new(Reason::TokenInvalid, detail));
                 }
-                let designation = verified.designation();
+                let designation = verified.designation().clone();
                 return Ok(Caller {
-                    operator: designation.operator.clone(),
                     expires: Wall::from_seconds(claims.exp).min(designation.not_after),
+                    designation,
+                    generation: shared.generation,
+                    token: token.into(),
                 });
             }
             // What another authority knows nothing of says least.
@@ -225,6 +273,7 @@ fn bearer(value: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::statement::Operator;
 
     #[test]
     fn a_flood_of_failures_is_told_to_wait_a_minute() {
@@ -250,28 +299,26 @@ mod tests {
     fn tokens_are_remembered_to_their_end_and_no_further_than_a_reload() {
         let mut known = Known::default();
         let (clock, hand) = crate::clock::Clock::manual(Wall(0));
-        let caller = Caller {
-            operator: Operator {
-                name: "A".to_owned(),
-                number: "1".to_owned(),
-                unit: "U".to_owned(),
+        let caller = || Caller {
+            designation: Designation {
+                operator: Operator {
+                    name: "A".to_owned(),
+                    number: "1".to_owned(),
+                    unit: "U".to_owned(),
+                },
+                not_after: Wall::from_seconds(20),
+                fingerprint: Sha256::ZERO,
+                authority: Sha256::ZERO,
             },
             expires: Wall::from_seconds(10),
+            generation: 0,
+            token: "".into(),
         };
-        known.keep(Sha256::ZERO, caller);
+        assert_eq!(caller().end(), Reason::TokenExpired);
+        known.keep(Sha256::ZERO, caller());
         assert!(known.find(Sha256::ZERO, 0, clock.now()).is_some());
         assert!(known.find(Sha256::ZERO, 1, clock.now()).is_none());
-        known.keep(
-            Sha256::ZERO,
-            Caller {
-                expires: Wall::from_seconds(10),
-                operator: Operator {
-                    name: String::new(),
-                    number: String::new(),
-                    unit: String::new(),
-                },
-            },
-        );
+        known.keep(Sha256::ZERO, caller());
         hand.advance(std::time::Duration::from_secs(10));
         assert!(known.find(Sha256::ZERO, 1, clock.now()).is_none());
         known.forget_ended(clock.now());

@@ -75,7 +75,7 @@ pub(super) fn view(id: &CommuneId, commune: &Commune, unit: &str, hub: &Hub) -> 
 pub(super) async fn communes(State(api): Shared, caller: Caller) -> Json<Vec<CommuneView>> {
     let table = api.options.control.table();
     let communes = table.communes.iter();
-    let unit = &caller.operator.unit;
+    let unit = &caller.designation.operator.unit;
     Json(
         communes
             .map(|(id, commune)| view(id, commune, unit, &api.options.hub))
@@ -185,7 +185,7 @@ pub(super) async fn search(
 ) -> Result<Json<Vec<CameraView>>, Problem> {
     let filter = Filter::read(search)?;
     let table = api.options.control.table();
-    let unit = &caller.operator.unit;
+    let unit = &caller.designation.operator.unit;
     let now = api.options.clock.now().wall;
     let middle = filter.neighbours.as_ref();
     let middle = middle.map(|wanted| Middle::find(wanted, &table.communes, unit));

@@ -4,7 +4,8 @@
 //! view of each (`request` says how one stands that waits for approval: `waiting`,
 //! `granted`, `refused`); `resync` where some were left out because the client was slow:
 //! it should load its lists again; `end` with the reason before the stream ends
-//! (the token's end, or the daemon's).
+//! (the token's end, the designation's, or the daemon's). New settings may revoke: the
+//! designation behind the token is judged again then.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 
 use super::auth::Caller;
 use super::{Api, Shared, cameras, grants};
@@ -25,6 +26,7 @@ use crate::clock::Boot;
 use crate::http::Peer;
 use crate::policy::desk::{Notice, Progress};
 use crate::reason::Reason;
+use crate::receiver::control;
 
 /// A comment goes out this often, so that a dead connection is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -35,7 +37,10 @@ struct Listener {
     caller: Caller,
     host: String,
     notices: broadcast::Receiver<Notice>,
+    settings: watch::Receiver<Arc<control::Shared>>,
     deadline: Boot,
+    /// The designation counts no more: what was told before goes out, then it ends.
+    fallen: Option<Reason>,
     phase: Phase,
     /// Its place among the connections.
     _peer: Peer,
@@ -57,8 +62,10 @@ pub(super) async fn listen(
     let now = api.options.clock.now();
     let listener = Listener {
         notices: api.options.control.listen(),
+        settings: api.options.control.shared.clone(),
         host: grants::host(&headers),
         deadline: now.boot.plus(caller.expires.since(now.wall)),
+        fallen: None,
         phase: Phase::Starting,
         _peer: peer,
         api,
@@ -86,10 +93,26 @@ impl Listener {
             self.api.options.token.clone(),
         );
         loop {
+            if let Some(reason) = self.fallen {
+                let Ok(notice) = self.notices.try_recv() else {
+                    return self.end(reason);
+                };
+                match self.tell(&notice) {
+                    Some(event) => return Some(event),
+                    None => continue,
+                }
+            }
             let received = tokio::select! {
                 biased;
                 () = token.cancelled() => return self.end(Reason::ShuttingDown),
-                () = clock.sleep_until(self.deadline) => return self.end(Reason::TokenExpired),
+                () = clock.sleep_until(self.deadline) => return self.end(self.caller.end()),
+                Ok(()) = self.settings.changed() => {
+                    match self.api.judge_again(&self.caller) {
+                        Ok(caller) => self.caller = caller,
+                        Err(refusal) => self.fallen = Some(refusal.reason),
+                    }
+                    continue;
+                }
                 received = self.notices.recv() => received,
             };
             match received {
@@ -113,11 +136,12 @@ impl Listener {
 
     /// What this client may know of a change.
     fn tell(&self, notice: &Notice) -> Option<Event> {
-        let own = &self.caller.operator;
+        let (own, unit_of) = (&self.caller.designation, self.caller.designation.unit());
         let table = self.api.options.control.table();
         match notice {
-            Notice::Grant { grant, unit } if *unit == own.unit => {
-                let view = self.api.view(table.grant(*grant)?, own, &self.host);
+            Notice::Grant { grant, unit } if *unit == unit_of => {
+                let grant = table.grant(*grant)?;
+                let view = self.api.view(grant, grant.is_of(own), &self.host);
                 Some(event("grant", &view))
             }
             Notice::Request {
@@ -125,7 +149,7 @@ impl Listener {
                 unit,
                 commune,
                 progress,
-            } if *unit == own.unit => {
+            } if *unit == unit_of => {
                 let mut view = json!({ "request": request, "commune": commune });
                 let more = match progress {
                     Progress::Waiting(by) => {
@@ -146,7 +170,7 @@ impl Listener {
             Notice::Commune(commune) => {
                 let known = table.communes.get(commune)?;
                 let hub = &self.api.options.hub;
-                let view = cameras::view(commune, known, &own.unit, hub);
+                let view = cameras::view(commune, known, &own.operator.unit, hub);
                 Some(event("commune", &view))
             }
             Notice::Grant { .. } | Notice::Request { .. } => None,

@@ -21,7 +21,7 @@ use crate::format::statement::{Operator, RefusedCamera};
 use crate::http::site::host_name;
 use crate::http::{Peer, Problem};
 use crate::media::relay::Profile;
-use crate::policy::desk::{Denial, Grant, GrantCamera, same_operator};
+use crate::policy::desk::{Denial, Grant, GrantCamera};
 use crate::reason::{Mark, Reason, Refusal};
 
 /// Media type of a request.
@@ -101,10 +101,10 @@ impl From<Denial> for Problem {
 }
 
 impl Api {
-    /// A grant as this operator sees it; `host` is what the API was called by.
-    pub(super) fn view(&self, grant: &Grant, caller: &Operator, host: &str) -> GrantView {
+    /// A grant as its requester sees it, or another of its unit; `host` is what the API was
+    /// called by.
+    pub(super) fn view(&self, grant: &Grant, is_requester: bool, host: &str) -> GrantView {
         let now = self.options.clock.now();
-        let is_requester = same_operator(&grant.operator, caller);
         let cameras = grant.cameras.iter().map(|camera| {
             let refusal = grant.refusal(camera);
             let watchable = grant.end.is_none() && camera.is_open();
@@ -152,7 +152,10 @@ impl Api {
             .rtsp
             .players(addresses.rtsp, addresses.rtsps)?;
         let called = host_name(host).unwrap_or_else(|| "localhost".to_owned());
-        let password = self.options.credentials.password(grant.id);
+        let password = self
+            .options
+            .credentials
+            .password(grant.id, grant.credentials);
         Some(format!(
             "{}://{}:{}@{}/{}/{}",
             players.scheme,
@@ -172,7 +175,7 @@ impl Api {
         let table = self.options.control.table();
         let grant = table.grant(id);
         grant
-            .filter(|grant| grant.operator.unit == caller.operator.unit)
+            .filter(|grant| grant.is_of_unit(&caller.designation))
             .filter(|grant| grant.is_told(self.options.clock.now()))
             .cloned()
             .ok_or_else(|| Reason::GrantUnknown.into())
@@ -228,7 +231,7 @@ pub(super) async fn request(
 
 fn created(api: &Arc<Api>, grant: &Grant, headers: &HeaderMap) -> Response {
     // He who signed it gets its credentials.
-    let view = api.view(grant, &grant.operator, &host(headers));
+    let view = api.view(grant, true, &host(headers));
     let mut response = (StatusCode::CREATED, Json(view)).into_response();
     let location = format!("/api/v1/grants/{}", grant.id);
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -262,7 +265,7 @@ pub(super) async fn asked(
     let unknown = || Problem::with_status(404, "there is no such request of your unit");
     let id = uuid::Uuid::parse_str(&id).map_err(|_| unknown())?;
     let request = RequestId(id);
-    let unit = caller.operator.unit.clone();
+    let unit = caller.designation.unit();
     let asked = api.options.control.asked(request, unit).await?;
     let asked = asked.ok_or_else(unknown)?;
     match asked.result {
@@ -271,7 +274,7 @@ pub(super) async fn asked(
             let table = api.options.control.table();
             let grant = table.grant(grant);
             let grant = grant.ok_or_else(|| Problem::from(Reason::GrantUnknown))?;
-            let view = api.view(grant, &caller.operator, &host(&headers));
+            let view = api.view(grant, grant.is_of(&caller.designation), &host(&headers));
             Ok(Json(view).into_response())
         }
         Some(Err(denial)) => Err(denial.into()),
@@ -288,9 +291,9 @@ pub(super) async fn list(
     let host = host(&headers);
     let own = table
         .live()
-        .filter(|grant| grant.operator.unit == caller.operator.unit);
+        .filter(|grant| grant.is_of_unit(&caller.designation));
     Json(
-        own.map(|grant| api.view(grant, &caller.operator, &host))
+        own.map(|grant| api.view(grant, grant.is_of(&caller.designation), &host))
             .collect(),
     )
 }
@@ -303,7 +306,8 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Result<Json<GrantView>, Problem> {
     let grant = api.own(&id, &caller)?;
-    Ok(Json(api.view(&grant, &caller.operator, &host(&headers))))
+    let is_requester = grant.is_of(&caller.designation);
+    Ok(Json(api.view(&grant, is_requester, &host(&headers))))
 }
 
 /// `DELETE grants/{id}`: gives it back, and shows how it ended.
@@ -314,7 +318,8 @@ pub(super) async fn release(
     headers: HeaderMap,
 ) -> Result<Json<GrantView>, Problem> {
     let grant = api.own(&id, &caller)?;
-    let operator = caller.operator.clone();
+    let operator = caller.designation.clone();
     let ended = api.options.control.release(grant.id, operator).await?;
-    Ok(Json(api.view(&ended, &caller.operator, &host(&headers))))
+    let is_requester = ended.is_of(&caller.designation);
+    Ok(Json(api.view(&ended, is_requester, &host(&headers))))
 }

@@ -6,7 +6,10 @@
 //! - `{"type":"subscribe","camera":"COMMUNE/CAMERA","grant":"…"}` (a grant of its
 //!   own; left out: whichever covers the camera),
 //! - `{"type":"unsubscribe","camera":"…"}`,
-//! - `{"type":"focus","cameras":["…"]}`: what is looked at closely;
+//! - `{"type":"focus","cameras":["…"]}`: what is looked at closely,
+//! - `{"type":"token","token":"…"}`: a new one of the same operator, before the one that counts
+//!   ends; `{"type":"token","seconds_left":…}` answers. A connection ends with its token, and
+//!   with the designation behind it, which is judged again at each subscribe and with new settings;
 //!
 //! and gets JSON, each with `camera` and its `tag`:
 //!
@@ -34,24 +37,24 @@ use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
-use base64::Engine;
-use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::auth::Caller;
+use super::watch::Watch;
 use super::{Api, Shared};
+use crate::clock::Boot;
 use crate::format::cause::Cause;
 use crate::format::control::RelayState;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::http::{Peer, Problem};
 use crate::media::relay::Profile;
-use crate::media::source::Event;
-use crate::media::unit::{AccessUnit, Configuration};
-use crate::policy::desk::{Grant, Notice, same_operator};
+use crate::policy::desk::{Grant, Notice};
 use crate::reason::{Reason, Refusal};
+use crate::receiver::control;
 use crate::receiver::viewing::ViewRequest;
 
 /// The subprotocol.
@@ -66,7 +69,7 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 const STALLED: Duration = Duration::from_secs(20);
 /// How long one look for a camera's first picture waits before looking again at
 /// whether its grant still stands.
-const VIEW_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const VIEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages between the cameras' tasks and the socket: the hub's queues are the
 /// ones that skip.
 const OUTGOING: usize = 2;
@@ -105,12 +108,18 @@ enum FromClient {
     Focus {
         cameras: Vec<String>,
     },
+    Token {
+        token: String,
+    },
 }
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum ToClient<'a> {
+pub(super) enum ToClient<'a> {
     Ready,
+    Token {
+        seconds_left: u64,
+    },
     Subscribed {
         tag: u32,
         camera: &'a str,
@@ -149,7 +158,7 @@ enum ToClient<'a> {
 }
 
 impl ToClient<'_> {
-    fn message(&self) -> Message {
+    pub(super) fn message(&self) -> Message {
         Message::text(serde_json::to_string(self).unwrap_or_default())
     }
 }
@@ -182,11 +191,12 @@ pub(super) async fn upgrade(
             Err(refusal) => return close(socket, &refusal).await,
         };
         let frames = api.options.frames.clone();
+        let control = Handle::current();
         let served = frames.spawn(async move {
             tokio::select! {
                 biased;
                 () = token.cancelled() => {}
-                () = serve(api, socket, caller, peer) => {}
+                () = serve(api, socket, caller, peer, control) => {}
             }
         });
         if served.await.is_err_and(|error| error.is_panic()) {
@@ -195,15 +205,20 @@ pub(super) async fn upgrade(
     }))
 }
 
-async fn serve(api: Arc<Api>, mut socket: WebSocket, caller: Caller, peer: Peer) {
+async fn serve(api: Arc<Api>, mut socket: WebSocket, caller: Caller, peer: Peer, control: Handle) {
     let (outgoing, wanted) = mpsc::channel(OUTGOING);
     let client = api.clients.fetch_add(1, Ordering::Relaxed);
     let session = Session {
         notices: api.options.control.listen(),
+        settings: api.options.control.shared.clone(),
+        deadline: deadline(&api, &caller),
         api,
         caller,
         peer,
         client,
+        control,
+        checks: JoinSet::new(),
+        is_token_checked: false,
         outgoing,
         watched: BTreeMap::new(),
         next_number: 1,
@@ -212,6 +227,12 @@ async fn serve(api: Arc<Api>, mut socket: WebSocket, caller: Caller, peer: Peer)
     if let Err(refusal) = session.run(&mut socket, wanted).await {
         close(socket, &refusal).await;
     }
+}
+
+/// When a connection ends if nothing else happens.
+fn deadline(api: &Api, caller: &Caller) -> Boot {
+    let now = api.options.clock.now();
+    now.boot.plus(caller.expires.since(now.wall))
 }
 
 async fn authenticate(api: &Api, socket: &mut WebSocket, peer: &Peer) -> Result<Caller, Refusal> {
@@ -276,11 +297,26 @@ impl Drop for Watched {
     }
 }
 
+/// What was verified on the control thread.
+enum Checked {
+    /// A token that the client sent.
+    Token(Result<Caller, Refusal>),
+    /// The caller under new settings.
+    Caller(Result<Caller, Refusal>),
+}
+
 struct Session {
     api: Arc<Api>,
     caller: Caller,
+    /// When the caller's token or designation ends.
+    deadline: Boot,
     peer: Peer,
     client: u64,
+    /// Where signatures are verified: this thread is for pictures.
+    control: Handle,
+    checks: JoinSet<Checked>,
+    is_token_checked: bool,
+    settings: watch::Receiver<Arc<control::Shared>>,
     notices: tokio::sync::broadcast::Receiver<Notice>,
     outgoing: mpsc::Sender<(u64, Message)>,
     watched: BTreeMap<String, Watched>,
@@ -300,9 +336,22 @@ impl Session {
         socket: &mut WebSocket,
         mut wanted: mpsc::Receiver<(u64, Message)>,
     ) -> Result<(), Refusal> {
+        let clock = self.api.options.clock.clone();
         loop {
             tokio::select! {
                 biased;
+                () = clock.sleep_until(self.deadline) => return Err(self.caller.end().into()),
+                Ok(()) = self.settings.changed() => {
+                    let (api, caller) = (Arc::clone(&self.api), self.caller.clone());
+                    let check = async move { Checked::Caller(api.judge_again(&caller)) };
+                    self.checks.spawn_on(check, &self.control);
+                }
+                Some(checked) = self.checks.join_next() => {
+                    let checked = checked.map_err(|_| Refusal::from(Reason::Internal))?;
+                    if let Some(answer) = self.checked(checked)? {
+                        send(socket, answer).await?;
+                    }
+                }
                 message = socket.recv() => match message {
                     None | Some(Err(_)) | Some(Ok(Message::Close(_))) => return Ok(()),
                     Some(Ok(Message::Text(text))) => {
@@ -334,6 +383,64 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// What was verified counts. The token that counted until now counts on where the new one is
+    /// none.
+    fn checked(&mut self, checked: Checked) -> Result<Option<Message>, Refusal> {
+        let told = match checked {
+            Checked::Caller(caller) => {
+                let caller = caller?;
+                // A newer token may have been taken meanwhile.
+                if caller.generation > self.caller.generation {
+                    self.caller = caller;
+                }
+                return Ok(None);
+            }
+            Checked::Token(told) => told,
+        };
+        self.is_token_checked = false;
+        let taken = told.and_then(|caller| {
+            if caller
+                .designation
+                .is_same_operator(&self.caller.designation)
+            {
+                return Ok(caller);
+            }
+            let detail = "it is another operator's: open a connection of his own";
+            Err(Refusal::new(Reason::TokenInvalid, detail))
+        });
+        Ok(Some(match taken {
+            Ok(caller) => {
+                self.deadline = deadline(&self.api, &caller);
+                self.caller = caller;
+                let left = self.deadline.since(self.api.options.clock.now().boot);
+                let seconds_left = left.as_secs();
+                ToClient::Token { seconds_left }.message()
+            }
+            Err(refusal) => ToClient::Error {
+                camera: None,
+                reason: refusal.reason,
+                detail: refusal.to_string(),
+            }
+            .message(),
+        }))
+    }
+
+    /// Verifies a token that the client sent; one at a time.
+    fn check_token(&mut self, token: String) -> Vec<Message> {
+        if std::mem::replace(&mut self.is_token_checked, true) {
+            let error = ToClient::Error {
+                camera: None,
+                reason: Reason::TooManyAttempts,
+                detail: "the token before is being verified".to_owned(),
+            };
+            return vec![error.message()];
+        }
+        let (api, address) = (Arc::clone(&self.api), self.peer.address.ip());
+        let check = async move { Checked::Token(api.authenticate(&token, address)) };
+        self.checks.spawn_on(check, &self.control);
+        Vec::new()
     }
 
     fn client_said(&mut self, text: &str) -> Vec<Message> {
@@ -370,6 +477,7 @@ impl Session {
                 self.api.options.control.focus(self.client, cameras);
                 Vec::new()
             }
+            FromClient::Token { token } => self.check_token(token),
         }
     }
 
@@ -382,11 +490,15 @@ impl Session {
             let detail = format!("{SUBSCRIPTIONS} cameras on one connection");
             return Err(Refusal::new(Reason::TooManyRelays, detail));
         }
+        self.caller = self.api.judge_again(&self.caller)?;
+        if let Some(reason) = self.api.options.hub.viewers_refused() {
+            return Err(reason.into());
+        }
         let table = self.api.options.control.table();
         let own = |held: &&Arc<Grant>| {
             held.commune == commune
                 && held.camera(&camera).is_some()
-                && same_operator(&held.operator, &self.caller.operator)
+                && held.is_of(&self.caller.designation)
         };
         let found = match grant {
             Some(grant) => table.grant(grant).filter(own),
@@ -411,7 +523,7 @@ impl Session {
                 grant: found.id,
                 commune: commune.clone(),
                 camera: camera.clone(),
-                who: self.caller.operator.number.clone(),
+                who: self.caller.designation.operator.number.clone(),
                 how: "live",
                 from: self.peer.address.to_string(),
                 packets: false,
@@ -482,148 +594,6 @@ impl Watched {
     }
 }
 
-/// One camera's way to the socket.
-struct Watch {
-    api: Arc<Api>,
-    number: u64,
-    tag: u32,
-    name: String,
-    request: ViewRequest,
-    outgoing: mpsc::Sender<(u64, Message)>,
-}
-
-impl Watch {
-    async fn run(self) {
-        debug_assert_eq!(std::thread::current().name(), Some("frames"));
-        let reason = loop {
-            match self.pictures().await {
-                // Another codec: the client is told and the pictures go on.
-                Ok(Reason::StreamChanged) => {}
-                Ok(reason) => break reason,
-                Err(()) => return,
-            }
-        };
-        let end = ToClient::End {
-            tag: self.tag,
-            camera: &self.name,
-            reason,
-        };
-        // The session may be over, and then nobody needs to know.
-        let _ = self.put(end.message()).await;
-    }
-
-    async fn put(&self, message: Message) -> Result<(), ()> {
-        let message = (self.number, message);
-        self.outgoing.send(message).await.map_err(|_| ())
-    }
-
-    /// Sends pictures until they end; `Err`: the session is over.
-    async fn pictures(&self) -> Result<Reason, ()> {
-        let source = match self.open().await {
-            Ok(source) => source,
-            Err(reason) => return Ok(reason),
-        };
-        let mut subscription = source.subscribe();
-        let mut known: Option<Arc<Configuration>> = None;
-        loop {
-            match subscription.next().await {
-                Event::Unit {
-                    unit,
-                    packets,
-                    kept,
-                } => {
-                    let now = source.configuration();
-                    if unit.flags.key && known.as_ref() != Some(&now) {
-                        self.put(self.configuration(&now)).await?;
-                        known = Some(now);
-                    }
-                    let shared = packets
-                        .message
-                        .get_or_init(|| encode(self.tag, &unit, kept));
-                    self.put(Message::Binary(shared.clone())).await?;
-                }
-                Event::Skipped => {
-                    let skipped = ToClient::Skipped {
-                        tag: self.tag,
-                        camera: &self.name,
-                    };
-                    self.put(skipped.message()).await?;
-                }
-                Event::End(reason) => return Ok(reason),
-            }
-        }
-    }
-
-    /// Waits for the camera as long as its grant stands.
-    async fn open(&self) -> Result<Arc<dyn crate::media::source::Source>, Reason> {
-        let mut table = self.api.options.control.table.clone();
-        loop {
-            table.borrow_and_update();
-            let opened = self
-                .api
-                .options
-                .hub
-                .view(self.request.clone(), VIEW_TIMEOUT)
-                .await;
-            let reason = match opened {
-                Ok(source) => return Ok(source),
-                Err(reason) => reason,
-            };
-            {
-                let table = table.borrow();
-                let grant = table.grant(self.request.grant);
-                let grant = grant.ok_or(Reason::GrantUnknown)?;
-                if let Some(end) = &grant.end {
-                    return Err(end.refusal.reason);
-                }
-                let part = grant.camera(&self.request.camera);
-                let part = part.ok_or(Reason::GrantUnknown)?;
-                if !part.is_open() {
-                    let refusal = part.refusal.as_ref();
-                    return Err(refusal.map_or(Reason::GrantCut, |refusal| refusal.reason));
-                }
-            }
-            // Granted, but its gateway has not sent its proof again yet.
-            if reason == Reason::GrantUnknown && table.changed().await.is_err() {
-                return Err(Reason::ShuttingDown);
-            }
-            if reason == Reason::ShuttingDown {
-                return Err(reason);
-            }
-        }
-    }
-
-    fn configuration(&self, configuration: &Configuration) -> Message {
-        let engine = base64::engine::general_purpose::STANDARD;
-        let message = ToClient::Configuration {
-            tag: self.tag,
-            camera: &self.name,
-            codec: configuration.codec_string(),
-            description: engine.encode(&configuration.record),
-            width: configuration.width,
-            height: configuration.height,
-        };
-        message.message()
-    }
-}
-
-/// Bytes before a picture's data.
-const UNIT_HEADER: usize = 4 + 1 + 8 + 8;
-
-fn encode(tag: u32, unit: &AccessUnit, kept: bool) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(UNIT_HEADER + unit.data.len());
-    let flags = u8::from(unit.flags.key)
-        | u8::from(unit.flags.disposable) << 1
-        | u8::from(unit.flags.loss_before) << 2
-        | u8::from(kept) << 3;
-    bytes.put_u32(tag);
-    bytes.put_u8(flags);
-    bytes.put_i64(unit.pts);
-    bytes.put_i64(unit.captured);
-    bytes.put_slice(&unit.data);
-    bytes.freeze()
-}
-
 fn split(camera: &str) -> Option<(CommuneId, CameraId)> {
     let (commune, camera) = camera.split_once('/')?;
     Some((CommuneId::new(commune).ok()?, CameraId::new(camera).ok()?))
@@ -632,32 +602,13 @@ fn split(camera: &str) -> Option<(CommuneId, CameraId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::unit::UnitFlags;
-
-    #[test]
-    fn a_unit_as_it_stands_on_the_wire() {
-        let unit = AccessUnit {
-            flags: UnitFlags {
-                key: true,
-                disposable: false,
-                loss_before: true,
-            },
-            pts: 90_000,
-            captured: -1,
-            data: Bytes::from_static(b"\x00\x00\x00\x01\x65"),
-        };
-        let golden = [
-            0, 0, 0, 7, 0b1101, 0, 0, 0, 0, 0, 1, 0x5f, 0x90, 255, 255, 255, 255, 255, 255, 255,
-            255, 0, 0, 0, 1, 0x65,
-        ];
-        assert_eq!(&encode(7, &unit, true)[..], golden);
-    }
 
     #[test]
     fn messages_of_clients_are_read_strictly() {
         let read = |text: &str| serde_json::from_str::<FromClient>(text);
         assert!(read(r#"{"type":"subscribe","camera":"a/b"}"#).is_ok());
         assert!(read(r#"{"type":"focus","cameras":[]}"#).is_ok());
+        assert!(read(r#"{"type":"token","token":"e30"}"#).is_ok());
         for bad in [
             r#"{"type":"record"}"#,
             r#"{"type":"unsubscribe","camera":"a/b","x":1}"#,

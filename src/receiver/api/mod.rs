@@ -27,6 +27,7 @@ mod neighbours;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::sync::Arc;
 

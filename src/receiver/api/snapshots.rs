@@ -43,7 +43,7 @@ pub(super) async fn take(
     let body =
         body.map_err(|error| Problem::with_status(error.status().as_u16(), error.body_text()))?;
     let still = read(&body).map_err(|cause| Problem::with_status(400, cause))?;
-    let operator = caller.operator.clone();
+    let operator = caller.designation.clone();
     let still = api.options.control.snapshot(still, operator).await?;
     let view = json!({
         "snapshot": still.snapshot,

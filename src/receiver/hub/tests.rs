@@ -25,6 +25,9 @@ async fn within<F: Future>(future: F) -> F::Output {
         .expect("this must not take 20 s")
 }
 
+/// Whose viewings the journal does not take.
+const UNRECORDED: &str = "unrecorded";
+
 /// Two ends of a connection, and a hub that takes all streams of one of them.
 struct World {
     hub: Hub,
@@ -98,10 +101,25 @@ impl World {
     async fn with_waits(clock: Clock, waits: Waits) -> Self {
         let (gateway, receiver, endpoints) = connect().await;
         let metrics = Arc::new(metrics::Receiver::new(&[commune()]).unwrap());
-        let (sender, events) = mpsc::channel(64);
+        let (sender, mut told) = mpsc::channel(64);
         let hub = Hub::with_waits(clock, Arc::clone(&metrics), sender, waits);
         let taking = hub.clone();
         let mut streams = JoinSet::new();
+        // The control plane, whose journal writes at once.
+        let (tell, events) = mpsc::channel(64);
+        let admitting = hub.clone();
+        streams.spawn(async move {
+            while let Some(event) = told.recv().await {
+                if let Event::ViewingStarted(viewing) = &event
+                    && viewing.who != UNRECORDED
+                {
+                    admitting.admit(viewing.number);
+                }
+                if tell.send(event).await.is_err() {
+                    return;
+                }
+            }
+        });
         streams.spawn(async move {
             let mut groups = JoinSet::new();
             while let Ok(stream) = receiver.accept_uni().await {
@@ -414,6 +432,49 @@ async fn a_viewing_is_told_from_its_first_picture_to_its_end() {
     drop(one);
     let viewers = |kind| world.metrics.viewers.with_label_values(&[kind]).get();
     assert_eq!((viewers("rtsp_tcp"), viewers("live")), (0, 0));
+}
+
+#[tokio::test]
+async fn no_picture_goes_out_before_the_journal_holds_the_viewing() {
+    let mut world = World::new().await;
+    world.allow(1, 7);
+    let mut stream = world.stream(7, 1, Codec::H264).await;
+    stream.send(&unit(100, 10)).await;
+    world.first_picture().await;
+    let request = ViewRequest {
+        grant: grant(1),
+        commune: commune(),
+        camera: camera(),
+        who: UNRECORDED.into(),
+        how: "rtsp",
+        from: "127.0.0.1".into(),
+        packets: true,
+    };
+    let source = within(world.hub.view(request, PATIENCE)).await.unwrap();
+    let mut waits = source.subscribe();
+    let mut refused = source.subscribe();
+    assert!(waits.try_next().is_none() && refused.try_next().is_none());
+    let started = async |world: &mut World| match world.event().await {
+        Event::ViewingStarted(viewing) => viewing.number,
+        other => panic!("{other:?}"),
+    };
+    let (first, second) = (started(&mut world).await, started(&mut world).await);
+    stream.send(&unit(101, 10)).await;
+    // Another viewer has both pictures, so both are in the queue of the one who waits.
+    let mut seen = world.view(1, "rtsp").await.subscribe();
+    for n in [100, 101] {
+        assert_eq!(picture(&mut seen).await.0, n);
+    }
+    assert!(waits.try_next().is_none(), "asked once, and nothing yet");
+    world.hub.admit(first);
+    assert_eq!(picture(&mut waits).await, (100, true));
+    assert_eq!(picture(&mut waits).await, (101, false));
+    world.hub.refuse(second, Reason::JournalUnavailable);
+    assert_eq!(end(&mut refused).await, Reason::JournalUnavailable);
+    // He who watches goes on while nobody is let in.
+    world.hub.refuse_viewers(Some(Reason::JournalUnavailable));
+    stream.send(&unit(102, 10)).await;
+    assert_eq!(picture(&mut waits).await, (102, false));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Grant, Hub};
+use super::{Grant, Hub, lock_of};
 use crate::media::source;
 use crate::media::unit::Configuration;
 use crate::reason::Reason;
@@ -45,7 +45,13 @@ impl source::Source for View {
             from: request.from.clone(),
         };
         match self.camera.join(viewing, request.packets) {
-            Some(viewer) => Box::new(Subscription(viewer)),
+            Some(viewer) => {
+                let number = viewer.viewing.number;
+                let mut joining = lock_of(&self.hub.shared.joining);
+                joining.insert(number, Arc::downgrade(&viewer));
+                drop(joining);
+                Box::new(Subscription(viewer))
+            }
             None => Box::new(Over(
                 self.grant
                     .ended

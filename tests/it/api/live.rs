@@ -106,6 +106,37 @@ async fn granted(site: &Site, gateway: &mut Gateway, operator: &Operator) -> (Gr
     (id, relays[&camera("port")])
 }
 
+/// Why the connection is closed, by its last message and by its close frame.
+async fn closed(socket: &mut Socket) -> String {
+    let error = socket.json("error").await;
+    assert!(error["camera"].is_null(), "{error}");
+    loop {
+        if let Message::Close(Some(close)) = socket.next().await {
+            let reason = close.reason.to_string();
+            assert_eq!(error["reason"], reason);
+            let number = Reason::from_code(&reason).unwrap().number();
+            assert_eq!(u32::from(u16::from(close.code)), 4_000 + number);
+            return reason;
+        }
+    }
+}
+
+/// Why a camera is not shown.
+async fn not_shown(socket: &mut Socket) -> String {
+    loop {
+        match socket.next().await {
+            Message::Text(text) => {
+                let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+                if json["type"] == "end" || json["type"] == "error" {
+                    return json["reason"].as_str().unwrap().to_owned();
+                }
+            }
+            Message::Binary(_) => panic!("a picture"),
+            _ => {}
+        }
+    }
+}
+
 pub fn subscribe(camera: &str) -> serde_json::Value {
     serde_json::json!({ "type": "subscribe", "camera": camera })
 }
@@ -312,4 +343,110 @@ async fn a_camera_that_comes_late_comes_and_the_state_is_told_meanwhile() {
             _ => {}
         }
     }
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_token_unless_a_new_one_comes_in_time() {
+    let site = Site::start().await;
+    let mut gateway = site.gateway().await;
+    let operator = site.operator("4711", "CORG 13");
+    let (_, relay) = granted(&site, &mut gateway, &operator).await;
+    let sender = gateway.relay(&camera("port"), relay);
+    gateway.push(&sender, 1, &configuration(640));
+    let mut renewed = Socket::authenticated(&site, &operator).await;
+    let mut left = Socket::authenticated(&site, &operator).await;
+    for socket in [&mut renewed, &mut left] {
+        socket.say(subscribe("berre-l-etang/port")).await;
+        assert_eq!(socket.picture().await.3, unit(1, 0).data);
+    }
+    site.clock.advance(Duration::from_secs(250));
+    let say = |token: String| serde_json::json!({ "type": "token", "token": token });
+    // Another's changes nothing.
+    let stranger = site.operator("4712", "CORG 13");
+    renewed.say(say(site.token(&stranger))).await;
+    assert_eq!(renewed.json("error").await["reason"], "token_invalid");
+    renewed.say(say("nonsense".to_owned())).await;
+    assert_eq!(renewed.json("error").await["reason"], "token_invalid");
+    renewed.say(say(site.token(&operator))).await;
+    let left_now = renewed.json("token").await["seconds_left"].as_u64();
+    assert!(left_now.is_some_and(|left| (299..=300).contains(&left)));
+    site.clock.advance(Duration::from_secs(51));
+    assert_eq!(closed(&mut left).await, "token_expired");
+    // The pictures of the other one never stopped.
+    gateway.push(&sender, 2, &configuration(640));
+    while renewed.picture().await.3 != unit(2, 2).data {}
+    assert_eq!(site.entries("viewing_started").len(), 2);
+    site.clock.advance(Duration::from_secs(250));
+    assert_eq!(closed(&mut renewed).await, "token_expired");
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_the_designation_behind_its_token_is_revoked() {
+    let mut site = Site::start().await;
+    let mut gateway = site.gateway().await;
+    let stolen = site.operator("4711", "CORG 13");
+    let mut thief = Socket::authenticated(&site, &stolen).await;
+    let mut events = super::site::Events::listen(&site, &site.token(&stolen)).await;
+    events.next("ready").await;
+    // The operator works on with a new key under the same number.
+    let operator = site.operator("4711", "CORG 13");
+    site.revoke(&stolen.certificate);
+    site.reload().await;
+    assert_eq!(closed(&mut thief).await, "designation_revoked");
+    assert_eq!(events.next("end").await["reason"], "designation_revoked");
+    let (_, relay) = granted(&site, &mut gateway, &operator).await;
+    let sender = gateway.relay(&camera("port"), relay);
+    gateway.push(&sender, 1, &configuration(640));
+    let mut socket = Socket::authenticated(&site, &operator).await;
+    socket.say(subscribe("berre-l-etang/port")).await;
+    assert_eq!(socket.picture().await.3, unit(1, 0).data);
+}
+
+/// Promises 2 and 10, with a disk that is really full: the new month's file lies on `/dev/full`.
+#[tokio::test]
+async fn nobody_joins_while_the_journal_cannot_be_written_and_those_who_watch_go_on() {
+    // The last seconds of November.
+    let site = Site::start_at(fanal::clock::Wall::from_seconds(1_796_083_190), &[]).await;
+    let mut gateway = site.gateway().await;
+    let operator = site.operator("4711", "CORG 13");
+    let (id, relay) = granted(&site, &mut gateway, &operator).await;
+    let url = site.get(&operator, &format!("/grants/{id}")).await.json["granted"][0]["rtsp"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let sender = gateway.relay(&camera("port"), relay);
+    gateway.push(&sender, 1, &configuration(640));
+    let mut watches = Socket::authenticated(&site, &operator).await;
+    watches.say(subscribe("berre-l-etang/port")).await;
+    while watches.picture().await.3 != unit(1, 2).data {}
+
+    let december = site.path("state/journal/2026-12.jsonl");
+    std::os::unix::fs::symlink("/dev/full", &december).unwrap();
+    site.clock.advance(Duration::from_secs(20));
+    gateway.push(&sender, 2, &configuration(640));
+    while watches.picture().await.3 != unit(2, 2).data {}
+    let mut comes = Socket::authenticated(&site, &operator).await;
+    for _ in 0..3 {
+        comes.say(subscribe("berre-l-etang/port")).await;
+        assert_eq!(not_shown(&mut comes).await, "journal_unavailable");
+    }
+    let (status, answer) = super::describe(&url).await;
+    assert!(
+        status == 503 && answer.contains("journal_unavailable"),
+        "{answer}"
+    );
+    gateway.push(&sender, 3, &configuration(640));
+    while watches.picture().await.3 != unit(3, 2).data {}
+
+    std::fs::remove_file(&december).unwrap();
+    // The journal finds by itself that there is room again.
+    let give_up = tokio::time::Instant::now() + crate::world::PATIENCE;
+    while !site.ready().await.contains("writable") {
+        assert!(tokio::time::Instant::now() < give_up, "never again");
+        site.clock.advance(Duration::from_millis(10));
+    }
+    gateway.push(&sender, 4, &configuration(640));
+    comes.say(subscribe("berre-l-etang/port")).await;
+    assert_eq!(comes.picture().await.3, unit(4, 0).data);
+    assert_eq!(site.entries("viewing_started").len(), 2);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanal::certs::trial::Trial;
-use fanal::clock::{Boot, Clock, ManualClock};
+use fanal::clock::{Boot, Clock, ManualClock, Wall};
 use fanal::config;
 use fanal::format::control::{
     AgreementInfo, CameraInfo, GatewayHello, GroundInfo, ToGateway, ToReceiver,
@@ -100,17 +100,21 @@ pub struct Site {
 
 impl Site {
     pub async fn start() -> Self {
-        Self::start_with(&[]).await
+        Self::start_at(Clock::system().now().wall, &[]).await
     }
 
     /// One with these communes besides [`COMMUNE`].
     pub async fn start_with(communes: &[&str]) -> Self {
+        Self::start_at(Clock::system().now().wall, communes).await
+    }
+
+    pub async fn start_at(now: Wall, communes: &[&str]) -> Self {
         let directory =
             Directory(std::env::temp_dir().join(format!("fanal-api-{}", Uuid::now_v7())));
         for inside in ["state", "designations"] {
             std::fs::create_dir_all(directory.0.join(inside)).unwrap();
         }
-        let (source, clock) = Clock::manual(Clock::system().now().wall);
+        let (source, clock) = Clock::manual(now);
         let trial = Trial::new(clock.now().wall).unwrap();
         directory.write("link-ca.pem", trial.link_authority());
         directory.write("designation-ca.pem", trial.designation_authority());
@@ -696,7 +700,7 @@ pub fn configuration(width: u16) -> Arc<Configuration> {
 
 pub fn hello() -> GatewayHello {
     GatewayHello {
-        minor: 0,
+        minor: fanal::format::control::VERSION.1,
         version: "0.1.0".to_owned(),
         wall: 0,
         name: "Berre-l'Étang".to_owned(),

@@ -265,6 +265,9 @@ async fn it_can_touch_nothing_of_others() {
         aud: "berre-l-etang".parse().unwrap(),
         grant: granted.id(),
         iat: now,
+        part: None,
+        parts: None,
+        total: None,
         viewings: Vec::new(),
     };
     let meddling = [

@@ -88,6 +88,9 @@ async fn its_noise_holds_up_nobody() {
         aud: "berre-l-etang".parse().unwrap(),
         grant: fanal::format::ids::GrantId(uuid::Uuid::from_u128(7)),
         iat: START.seconds(),
+        part: None,
+        parts: None,
+        total: None,
         viewings: Vec::new(),
     };
     let hello = |head: String| ReceiverHello {

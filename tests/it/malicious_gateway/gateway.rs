@@ -39,7 +39,7 @@ impl Gateway {
             certificate: file("pem"),
             key: file("key"),
             authority: site.path("link-ca.pem"),
-            revoked: None,
+            revoked: Vec::new(),
         };
         let kept = Kept::writing(&site.path("gateway"));
         let end = tls::client(&own, CENTRE, &kept, site.source()).unwrap();

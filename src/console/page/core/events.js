@@ -160,7 +160,8 @@ export class Events {
     }
     const body = JSON.parse(data);
     if (name !== "end") this.#on.event(name, body);
-    else if (body.reason !== "token_expired") throw Problem.unreachable();
+    else if (body.reason === "shutting_down") throw Problem.unreachable();
+    else if (body.reason !== "token_expired") throw new Problem({ status: 403, reason: body.reason });
     return name === "end";
   }
 

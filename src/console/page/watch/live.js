@@ -3,6 +3,13 @@
 import { backoff } from "/page/core/events.js";
 
 const WORKER = "/page/watch/worker.js";
+/**
+ * A new token goes to the socket this long before the old one's end, in ms: later than the API
+ * signs one (`TOKEN_MARGIN`), and with time for a second try.
+ */
+const RENEW_BEFORE = 45_000;
+/** Shortest wait before a token is sent again, in ms. */
+const RENEW_PAUSE = 5_000;
 
 /** The one script address that may become a worker (Trusted Types, where the browser has them). */
 const policy = window.trustedTypes?.createPolicy("fanal", {
@@ -19,7 +26,7 @@ const script = policy?.createScriptURL(WORKER) ?? WORKER;
  * @property {() => void} state a camera's state changed
  * @property {(problem: StreamProblem) => void} problem the browser can't show a camera
  * @property {(end: CameraEnd & {camera: string}) => void} end a camera's pictures ended
- * @property {(connected: boolean) => void} connection
+ * @property {(connected: boolean, reason?: string) => void} connection with why the receiver closed it
  */
 
 /** One WebSocket for all cameras of a page, open while any is wanted. */
@@ -34,6 +41,8 @@ export class Live {
   #attempt = 0;
   /** @type {number|undefined} */
   #timer;
+  /** @type {number|undefined} */
+  #renewal;
   #connection = 0;
   #focus = "";
   /** @type {Map<number, {resolve: (still: Still) => void, reject: (error: Error) => void}>} */
@@ -143,6 +152,7 @@ export class Live {
   reopen() {
     if (this.#state === "ended") return;
     clearTimeout(this.#timer);
+    clearTimeout(this.#renewal);
     this.#timer = undefined;
     this.#attempt = 0;
     this.#connection += 1;
@@ -160,6 +170,7 @@ export class Live {
 
   end() {
     clearTimeout(this.#timer);
+    clearTimeout(this.#renewal);
     this.#worker.terminate();
     this.#state = "ended";
   }
@@ -170,19 +181,44 @@ export class Live {
     this.#connection += 1;
     const connection = this.#connection;
     try {
-      const token = await this.#ctx.api.token();
+      const { token, expires } = await this.#ctx.api.tokenAndEnd();
+      if (connection !== this.#connection || this.#state !== "opening") return;
       const { protocols } = this.#ctx.api;
-      if (connection === this.#connection && this.#state === "opening")
-        this.#post({ type: "open", url: this.#ctx.api.url("live").replace(/^http/, "ws"), protocols, token });
+      this.#post({ type: "open", url: this.#ctx.api.url("live").replace(/^http/, "ws"), protocols, token });
+      this.#renewBefore(expires);
     } catch {
       if (connection === this.#connection) this.#closed();
     }
   }
 
-  #closed() {
+  /**
+   * The receiver ends the socket with its token: it gets a new one in time, and the pictures go on.
+   * @param {number} expires ms of the centre's time
+   */
+  #renewBefore(expires) {
+    const connection = this.#connection;
+    const wait = Math.max(RENEW_PAUSE, expires - RENEW_BEFORE - this.#ctx.clock.now());
+    clearTimeout(this.#renewal);
+    this.#renewal = setTimeout(async () => {
+      let next = expires;
+      try {
+        const token = await this.#ctx.api.tokenAndEnd();
+        if (connection !== this.#connection) return;
+        if (token.expires > expires) this.#post({ type: "token", token: token.token });
+        next = token.expires;
+      } catch {
+        // Nobody signs now: tried again until the socket ends.
+      }
+      if (connection === this.#connection && this.#state !== "ended") this.#renewBefore(next);
+    }, wait);
+  }
+
+  /** @param {string} [reason] that the receiver gave */
+  #closed(reason) {
     if (this.#state === "ended") return;
     this.#state = "closed";
-    this.#told.connection(false);
+    clearTimeout(this.#renewal);
+    this.#told.connection(false, reason);
     if (this.#wanted.size === 0) return;
     const pause = backoff(this.#attempt, Math.random());
     this.#attempt += 1;
@@ -201,7 +237,7 @@ export class Live {
         this.#told.connection(true);
         break;
       case "closed":
-        this.#closed();
+        this.#closed(message.reason || undefined);
         break;
       case "figures":
         this.#told.figures(message);

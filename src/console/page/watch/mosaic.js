@@ -8,6 +8,7 @@ import { layout, neighbour } from "/page/watch/layout.js";
 import { Live } from "/page/watch/live.js";
 import { Tile } from "/page/watch/tile.js";
 import { isPictured, tileState } from "/page/watch/tile_state.js";
+import { toast } from "/page/widget/toasts.js";
 
 /** Tiles at once; the other cameras wait until one is closed. */
 export const TILES_LIMIT = 16;
@@ -36,6 +37,8 @@ export class Mosaic {
   /** @type {Map<string, Why & {grant: string|undefined, retryAt: number}>} */
   #ends = new Map();
   #connected = false;
+  /** Why the receiver closed the connection; empty: it did not. */
+  #closedFor = "";
   #paused = false;
   /** @type {number|undefined} */
   #hiddenTimer;
@@ -68,8 +71,9 @@ export class Mosaic {
     element.append(this.element);
     const document = element.ownerDocument;
     this.live = new Live(ctx, {
-      connection: (connected) => {
+      connection: (connected, reason) => {
         this.#connected = connected;
+        this.#tellClosed(connected ? "" : (reason ?? this.#closedFor));
         this.update();
       },
       figures: (message) => this.#report(message),
@@ -91,6 +95,16 @@ export class Mosaic {
     const hidden = () => this.#hidden(document.hidden);
     document.addEventListener("visibilitychange", hidden);
     this.#stops.push(() => document.removeEventListener("visibilitychange", hidden));
+  }
+
+  /**
+   * Says once why the receiver closes the connection again and again.
+   * @param {string} reason empty: it is open
+   */
+  #tellClosed(reason) {
+    if (reason !== "" && reason !== this.#closedFor && this.#isMain)
+      toast({ level: "bad", key: "watch.closed", params: { reason } });
+    this.#closedFor = reason;
   }
 
   get tiles() {

@@ -408,6 +408,7 @@ async function snapshot({ camera, id }) {
 const orders = {
   open,
   close,
+  token: ({ token }) => send({ type: "token", token }),
   add: ({ camera, canvas }) => {
     streams.set(camera, new Stream(camera, canvas));
   },

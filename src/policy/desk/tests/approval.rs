@@ -67,7 +67,7 @@ fn resume(world: &World, request: &str, claims: &RequestClaims) -> ToReceiver {
 fn a_wait_is_answered_and_its_grant_is_recorded_and_confirmed() {
     let mut world = World::linked();
     let (claims, request) = waits(&mut world);
-    let asked = world.desk.asked(claims.jti, "CORG 13").unwrap();
+    let asked = world.asked(claims.jti, "CORG 13").unwrap();
     assert!(asked.result.is_none() && asked.approve_by.is_some());
     // The wait is longer than a gateway may take to answer.
     let commands = world.after(Duration::from_secs(60));
@@ -79,7 +79,7 @@ fn a_wait_is_answered_and_its_grant_is_recorded_and_confirmed() {
     assert_eq!(counted(&commands), [None]);
     assert_eq!(allowed(&commands), [(id(1), "port".to_owned(), 1)]);
     assert!(matches!(sent(&commands)[..], [ToGateway::Confirm { .. }]));
-    let asked = world.desk.asked(claims.jti, "CORG 13").unwrap();
+    let asked = world.asked(claims.jti, "CORG 13").unwrap();
     assert_eq!(asked.result, Some(Ok(id(1))));
     let left = world.desk.grant(id(1)).unwrap().left(world.now());
     assert_eq!(left, Duration::from_secs(600), "from the approval");
@@ -104,9 +104,9 @@ fn a_refusal_after_a_wait_is_journalled_and_told_once() {
     assert_eq!(written(&world), 1);
     assert_eq!(told(&world.tell(1, refused)), []);
     assert_eq!(written(&world), 1);
-    let asked = world.desk.asked(claims.jti, "CORG 13").unwrap();
+    let asked = world.asked(claims.jti, "CORG 13").unwrap();
     assert!(matches!(asked.result, Some(Err(_))));
-    assert!(world.desk.asked(claims.jti, "CORG 84").is_none());
+    assert!(world.asked(claims.jti, "CORG 84").is_none());
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_wait_outlives_its_link_and_this_receiver() {
     world.link(3);
     let commands = world.tell(3, waiting(&request, 80));
     assert_eq!(told(&commands).len(), 1);
-    let asked = world.desk.asked(claims.jti, "CORG 13").unwrap();
+    let asked = world.asked(claims.jti, "CORG 13").unwrap();
     assert!(asked.result.is_none());
     let commands = world.tell(3, wait_ended(&claims, Reason::CommuneRefused));
     assert_eq!(counted(&commands), [Some(Reason::CommuneRefused)]);

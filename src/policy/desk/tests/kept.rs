@@ -5,8 +5,8 @@ use crate::format::statement::RefusedCamera;
 
 fn release(world: &mut World, grant: GrantId) {
     let now = world.now();
-    let operator = world.desk.grant(grant).unwrap().operator.clone();
-    world.desk.handle_release(grant, &operator, now).unwrap();
+    let who = world.who("4711", "CORG 13");
+    world.desk.handle_release(grant, &who, now).unwrap();
     world.drain();
 }
 
@@ -88,7 +88,7 @@ fn refusals_of_single_cameras_are_kept_of_the_newest_answers_alone() {
         world.clock.advance(Duration::from_secs(1));
     }
     let cameras = |jti: &RequestId| {
-        let asked = world.desk.asked(*jti, "CORG 13").unwrap();
+        let asked = world.asked(*jti, "CORG 13").unwrap();
         let denial = asked.result.as_ref().unwrap().as_ref().unwrap_err();
         assert_eq!(denial.refusal.reason, Reason::CameraNotCovered);
         denial.cameras.len()

@@ -308,8 +308,8 @@ impl Site {
             }
             Step::Release(number) => {
                 if let Some(grant) = self.picked(number) {
-                    let operator = self.world.desk.grant(grant).unwrap().operator.clone();
-                    let released = self.world.desk.handle_release(grant, &operator, now);
+                    let who = self.world.who("4711", "CORG 13");
+                    let released = self.world.desk.handle_release(grant, &who, now);
                     assert_eq!(released, Ok(()));
                     self.drain();
                 }
@@ -466,6 +466,8 @@ impl Site {
                     assert_eq!(*answers, 1, "one answer");
                 }
                 Command::SendHeads { .. } => assert!(self.is_linked),
+                Command::AdmitViewer { number } => self.check_admitted(number),
+                Command::RefuseViewer { number, .. } => drop(self.viewers.remove(&number)),
                 _ => {}
             }
         }
@@ -486,6 +488,17 @@ impl Site {
         assert!(newest.unwrap().granted.contains(camera));
         let own = &self.world.entries[self.before..];
         assert!(own.iter().any(|(_, _, entry)| tells_of(entry, grant)));
+    }
+
+    /// Nobody gets a picture before the journal holds his viewing.
+    fn check_admitted(&self, viewer: u64) {
+        let Some(grant) = self.viewers.get(&viewer) else {
+            return;
+        };
+        let own = &self.world.entries[self.before..];
+        let starts =
+            |entry: &Entry| matches!(entry, Entry::ViewingStarted { grant: of, .. } if of == grant);
+        assert!(own.iter().any(|(_, _, entry)| starts(entry)));
     }
 
     fn check_sent(&mut self, message: ToGateway) {

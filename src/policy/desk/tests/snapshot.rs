@@ -5,14 +5,6 @@ use crate::format::control::SnapshotAsked;
 use crate::format::ids::SnapshotId;
 use crate::policy::snapshot::PER_MINUTE;
 
-fn operator(number: &str, unit: &str) -> Operator {
-    Operator {
-        name: format!("Adjudant {number}"),
-        number: number.to_owned(),
-        unit: unit.to_owned(),
-    }
-}
-
 /// A world whose agreement allows stills, with a grant of one camera.
 fn allowing() -> World {
     let mut world = World::new();
@@ -36,7 +28,7 @@ fn still(world: &mut World) -> Still {
     }
 }
 
-fn take(world: &mut World, still: &Still, who: &Operator) -> Vec<Command> {
+fn take(world: &mut World, still: &Still, who: &Designation) -> Vec<Command> {
     let now = world.now();
     world.desk.handle_snapshot(9, still.clone(), who, now);
     world.drain()
@@ -73,7 +65,7 @@ fn recorded(world: &World, still: &Still) -> ToReceiver {
 #[test]
 fn a_still_is_given_once_both_ends_have_it() {
     let mut world = allowing();
-    let who = operator("4711", "CORG 13");
+    let who = world.who("4711", "CORG 13");
     let wanted = still(&mut world);
     let commands = take(&mut world, &wanted, &who);
     assert_eq!(given(&commands), None);
@@ -95,16 +87,16 @@ fn a_still_is_given_once_both_ends_have_it() {
 #[test]
 fn what_is_not_allowed_is_asked_of_nobody() {
     let mut world = allowing();
-    let who = operator("4711", "CORG 13");
+    let who = world.who("4711", "CORG 13");
     let good = still(&mut world);
     let not_allowed = Err(Reason::SnapshotNotAllowed);
     for (still, who, expected) in [
         (
             good.clone(),
-            operator("1", "CORG 84"),
+            world.who("1", "CORG 84"),
             Err(Reason::GrantUnknown),
         ),
-        (good.clone(), operator("1", "CORG 13"), not_allowed),
+        (good.clone(), world.who("1", "CORG 13"), not_allowed),
         (
             Still {
                 grant: id(2),
@@ -144,9 +136,9 @@ fn what_is_not_allowed_is_asked_of_nobody() {
 
 #[test]
 fn without_the_communes_word_nothing_is_given() {
-    let who = operator("4711", "CORG 13");
     // No answer in time: a late one changes nothing.
     let mut world = allowing();
+    let who = world.who("4711", "CORG 13");
     let wanted = still(&mut world);
     take(&mut world, &wanted, &who);
     assert_eq!(given(&world.after(Duration::from_secs(4))), None);
@@ -177,6 +169,7 @@ fn without_the_communes_word_nothing_is_given() {
     assert_eq!(given(&commands), Some(Err(Reason::LinkLost)));
     // The own journal can't be written.
     let mut world = allowing();
+    let who = world.who("4711", "CORG 13");
     world.broken = true;
     let wanted = still(&mut world);
     let commands = take(&mut world, &wanted, &who);
@@ -187,7 +180,7 @@ fn without_the_communes_word_nothing_is_given() {
 #[test]
 fn ten_stills_a_minute() {
     let mut world = allowing();
-    let who = operator("4711", "CORG 13");
+    let who = world.who("4711", "CORG 13");
     for _ in 0..PER_MINUTE {
         let wanted = still(&mut world);
         assert_eq!(given(&take(&mut world, &wanted, &who)), None);

@@ -120,6 +120,9 @@ fn viewings_are_taken_of_ended_grants_of_the_centre() {
             aud: CommuneId::new("berre-l-etang").unwrap(),
             grant,
             iat: START.seconds() + 60,
+            part: None,
+            parts: None,
+            total: None,
             viewings: Vec::new(),
         };
         let statement = keys().centres[number].sign(VIEWINGS_TYPE, &claims);
@@ -142,11 +145,77 @@ fn viewings_are_taken_of_ended_grants_of_the_centre() {
     world.message(1, statement(1));
     world.settle();
     assert_eq!(taken(&world), 0);
-    for _ in 0..10 {
+    for _ in 0..40 {
         world.message(0, statement(0));
         world.settle();
     }
-    assert_eq!(taken(&world), 4, "bounded");
+    assert_eq!(taken(&world), 32, "what centres of before 1.1 send");
+}
+
+#[test]
+fn every_part_of_a_list_is_taken_once_and_confirmed_once_it_is_durable() {
+    let mut world = World::new();
+    let grant = world.granted(&[0]);
+    let part = |part: u32, parts: u32| {
+        let claims = ViewingsClaims {
+            iss: centre(0),
+            aud: CommuneId::new("berre-l-etang").unwrap(),
+            grant,
+            iat: START.seconds() + 60,
+            part: Some(part),
+            parts: Some(parts),
+            total: Some(9_000),
+            viewings: Vec::new(),
+        };
+        let statement = keys().centres[0].sign(VIEWINGS_TYPE, &claims);
+        ToGateway::Viewings { statement }
+    };
+    let confirmed = |world: &mut World| -> Vec<(u32, bool)> {
+        let sent = std::mem::take(&mut world.sent);
+        let messages = sent.into_iter().map(|(_, message)| message);
+        let recorded = messages.filter_map(|message| match message {
+            ToReceiver::ViewingsRecorded {
+                grant: of,
+                part,
+                head,
+            } if of == grant => Some((part, head.is_some())),
+            _ => None,
+        });
+        recorded.collect()
+    };
+    let taken = |world: &World| {
+        let entries = world.journal.iter();
+        let lists = entries.filter(|(_, _, entry)| matches!(entry, Entry::Viewings { .. }));
+        lists.count()
+    };
+    // Of a grant that lives here yet nothing is taken: the centre sends it again.
+    world.message(0, part(0, 300));
+    world.settle();
+    assert_eq!(confirmed(&mut world), []);
+    world.message(
+        0,
+        ToGateway::Release {
+            grant,
+            by: "x".to_owned(),
+        },
+    );
+    world.settle();
+    for number in 0..300 {
+        world.advance_clocks(Duration::from_millis(50));
+        world.message(0, part(number, 300));
+        world.settle();
+    }
+    assert_eq!(taken(&world), 300, "none is dropped");
+    assert_eq!(confirmed(&mut world).len(), 300);
+    // Again after a restart: confirmed, and not written twice.
+    let mut world = world.restarted(Duration::from_secs(5), settings());
+    world.link_up(0);
+    world.settle();
+    world.message(0, part(7, 300));
+    world.message(0, part(300, 300));
+    world.settle();
+    assert_eq!(confirmed(&mut world), [(7, false)]);
+    assert_eq!(taken(&world), 300);
 }
 
 #[test]

@@ -1,0 +1,555 @@
+//! The lists of who watched: each ended grant's goes to its commune, whole, and is owed until
+//! the commune's journal holds it.
+//!
+//! | what | bound | beyond |
+//! |---|---|---|
+//! | viewings of one grant told singly | [`SINGLE`] | the oldest are folded per camera, person and way: how many, how long in all, the first's begin, the last's end |
+//! | persons that are told apart when folded | [`FOLDED`] keys | the rest of a camera is folded whoever it was; the centre's journal names each |
+//! | viewings of all lists that are owed | [`KEPT`] | new lists are folded at once |
+//! | lists owed | [`OWED_LIMIT`], [`OWED_FOR`] | the oldest stay in the journal alone |
+//!
+//! A list goes out in numbered parts, after the grant's end is told there, and again until each
+//! part is confirmed. What a restart must not forget is in the journal: the grant's end and its
+//! viewings, and for a commune that stays away the list itself (`viewings_owed`); `viewings_taken`
+//! closes it. Gateways of before 1.1 confirm nothing and take four parts: what they hold counts
+//! as taken with their next head.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::Desk;
+use crate::clock::{Boot, Now};
+use crate::format::control::{NUMBERED_VIEWINGS, ToGateway};
+use crate::format::ids::{CameraId, CommuneId, GrantId};
+use crate::format::statement::{VIEWINGS_TYPE, Viewing, ViewingsClaims};
+use crate::journal::entry::Entry;
+use crate::policy::peer::rates::PerSecond;
+
+/// See the table above.
+pub(super) const SINGLE: usize = 1_000;
+/// See the table above.
+const FOLDED: usize = 1_000;
+/// See the table above.
+const KEPT: usize = 100_000;
+/// See the table above.
+const OWED_LIMIT: usize = 4_096;
+/// See the table above.
+const OWED_FOR: Duration = Duration::from_secs(31 * 24 * 3_600);
+/// Bytes of viewings in one part, as JSON: of a statement's 16 KiB in base64, certificates included.
+const PART_BYTES: usize = 6 * 1024;
+/// How long a grant's list waits for viewers that are being ended.
+const CLOSING: Duration = Duration::from_secs(2);
+/// Parts that are sent to a commune without its confirmation.
+const WINDOW: usize = 8;
+/// Parts that are sent to a commune in a second: it looks at
+/// [`crate::policy::peer::rates::STATEMENTS_PER_SECOND`] statements of all kinds.
+const PER_SECOND: u32 = 20;
+/// A part that is not confirmed is sent again after this time, then twice as long, …
+const AGAIN: Duration = Duration::from_secs(10);
+/// … but at least this often.
+const AGAIN_AT_LEAST: Duration = Duration::from_secs(3_600);
+/// A list that is not confirmed after this time is written down whole.
+pub(super) const WRITE_AFTER: Duration = Duration::from_secs(600);
+/// What gateways of before 1.1 take: parts of so many, and no more than so many of them.
+const OLD: (usize, usize) = (40, 4);
+/// An older gateway does not take a list before its own end of the grant, and does not say so.
+const OLD_DELAY: Duration = Duration::from_secs(5);
+
+/// The viewings of one grant.
+#[derive(Clone, Debug, Default)]
+struct List {
+    single: VecDeque<Viewing>,
+    folded: BTreeMap<(CameraId, String, String), Viewing>,
+}
+
+impl List {
+    fn add(&mut self, viewing: Viewing) {
+        self.single.push_back(viewing);
+        self.fold_above(SINGLE);
+    }
+
+    fn fold_above(&mut self, most: usize) {
+        while self.single.len() > most
+            && let Some(oldest) = self.single.pop_front()
+        {
+            self.fold(oldest);
+        }
+    }
+
+    fn fold(&mut self, viewing: Viewing) {
+        let (camera, who, kind) = (&viewing.camera, &viewing.who, &viewing.kind);
+        let mut key = (camera.clone(), who.clone(), kind.clone());
+        if !self.folded.contains_key(&key) && self.folded.len() >= FOLDED {
+            key = (camera.clone(), String::new(), String::new());
+        }
+        let (count, seconds) = (viewing.count.unwrap_or(1), seconds(&viewing));
+        match self.folded.get_mut(&key) {
+            Some(folded) => {
+                folded.count = Some(folded.count.unwrap_or(1).saturating_add(count));
+                folded.seconds = Some(folded.seconds.unwrap_or(0).saturating_add(seconds));
+                if viewing.from < folded.from {
+                    folded.from = viewing.from;
+                }
+                if viewing.to > folded.to {
+                    folded.to = viewing.to;
+                }
+                for holder in viewing.holders {
+                    if !folded.holders.contains(&holder) {
+                        folded.holders.push(holder);
+                    }
+                }
+            }
+            None => {
+                let (_, who, kind) = key.clone();
+                let folded = Viewing {
+                    who,
+                    kind,
+                    count: Some(count),
+                    seconds: Some(seconds),
+                    ..viewing
+                };
+                self.folded.insert(key, folded);
+            }
+        }
+    }
+
+    /// In parts of at most so many bytes of JSON and so many viewings; an empty list is one part,
+    /// which says that nobody watched.
+    fn parts(self, bytes: usize, most: usize) -> Vec<Vec<Viewing>> {
+        let mut parts = vec![Vec::new()];
+        let mut room = bytes;
+        for viewing in self.folded.into_values().chain(self.single) {
+            let size = serde_json::to_string(&viewing).map_or(0, |text| text.len() + 1);
+            let is_full = parts.last().is_some_and(|part| part.len() >= most);
+            if (size > room || is_full) && parts.last().is_some_and(|part| !part.is_empty()) {
+                parts.push(Vec::new());
+                room = bytes;
+            }
+            room = room.saturating_sub(size);
+            if let Some(part) = parts.last_mut() {
+                part.push(viewing);
+            }
+        }
+        parts
+    }
+}
+
+/// How long a viewing lasted, in whole seconds.
+fn seconds(viewing: &Viewing) -> u64 {
+    let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    let lasted = || {
+        let (from, to) = (at(&viewing.from)?, at(&viewing.to)?);
+        u64::try_from(to.as_second().saturating_sub(from.as_second())).ok()
+    };
+    viewing.seconds.or_else(lasted).unwrap_or(0)
+}
+
+/// A list that its commune's journal does not hold yet.
+#[derive(Debug)]
+struct Owed {
+    commune: CommuneId,
+    since: Boot,
+    parts: Vec<Vec<Viewing>>,
+    taken: BTreeSet<u32>,
+    /// When each part is sent again; none was sent: it may go now.
+    again: BTreeMap<u32, Boot>,
+    pause: Duration,
+    /// When it is written down whole.
+    write_at: Option<Boot>,
+    /// The newest head that came with a confirmation.
+    head: Option<String>,
+}
+
+impl Owed {
+    fn new(commune: CommuneId, parts: Vec<Vec<Viewing>>, now: Now) -> Self {
+        Self {
+            commune,
+            since: now.boot,
+            parts,
+            taken: BTreeSet::new(),
+            again: BTreeMap::new(),
+            pause: AGAIN,
+            write_at: Some(now.boot.plus(WRITE_AFTER)),
+            head: None,
+        }
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.parts.len()).unwrap_or(u32::MAX)
+    }
+
+    fn viewings(&self) -> usize {
+        self.parts.iter().map(Vec::len).sum()
+    }
+
+    fn total(&self) -> u64 {
+        let all = self.parts.iter().flatten();
+        all.map(|viewing| viewing.count.unwrap_or(1)).sum()
+    }
+}
+
+/// All lists: of grants that live, that are closing, and that are owed.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    of_grant: BTreeMap<GrantId, List>,
+    /// Ended grants whose viewers are being ended, and how long that may take.
+    closing: BTreeMap<GrantId, (CommuneId, Boot)>,
+    owed: BTreeMap<GrantId, Owed>,
+    paces: BTreeMap<CommuneId, PerSecond>,
+    /// When owed lists are looked at again.
+    next: Option<Boot>,
+}
+
+impl Lists {
+    pub(super) fn due(&self) -> Option<Boot> {
+        let closing = self.closing.values().map(|(_, at)| *at);
+        closing.chain(self.next).min()
+    }
+
+    /// A finished viewing.
+    pub(super) fn add(&mut self, grant: GrantId, viewing: Viewing) {
+        self.of_grant.entry(grant).or_default().add(viewing);
+    }
+
+    /// The commune's journal holds the list already.
+    pub(super) fn forget(&mut self, grant: GrantId) {
+        self.of_grant.remove(&grant);
+    }
+
+    /// A list as the journal holds it.
+    pub(super) fn recover(
+        &mut self,
+        grant: GrantId,
+        commune: CommuneId,
+        parts: Vec<Vec<Viewing>>,
+        now: Now,
+    ) {
+        self.of_grant.remove(&grant);
+        self.closing.remove(&grant);
+        let mut owed = Owed::new(commune, parts, now);
+        owed.write_at = None;
+        self.owe(grant, owed, now);
+    }
+
+    fn owe(&mut self, grant: GrantId, owed: Owed, now: Now) {
+        if self.owed.len() >= OWED_LIMIT && !self.owed.contains_key(&grant) {
+            let oldest = self.owed.iter().min_by_key(|(_, owed)| owed.since);
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                tracing::error!(grant = %oldest, "too many lists of viewings are owed: this one stays in the journal alone");
+                self.owed.remove(&oldest);
+            }
+        }
+        self.owed.insert(grant, owed);
+        self.next = Some(now.boot);
+    }
+}
+
+impl Desk {
+    /// A grant ended: its list follows once its viewers are gone.
+    pub(super) fn close_viewings(&mut self, grant: GrantId, commune: &CommuneId, now: Now) {
+        self.end_away_of(grant, now);
+        let due = now.boot.plus(CLOSING);
+        let closing = (commune.clone(), due);
+        self.viewings.lists.closing.insert(grant, closing);
+    }
+
+    /// Makes the lists of ended grants without viewers, or whose wait is over, and sends what
+    /// is owed.
+    pub(super) fn send_viewings(&mut self, now: Now) {
+        let closing = self.viewings.lists.closing.iter();
+        let ready: Vec<(GrantId, CommuneId)> = closing
+            .filter(|(grant, (_, at))| *at <= now.boot || !self.viewings.is_watched(**grant))
+            .map(|(grant, (commune, _))| (*grant, commune.clone()))
+            .collect();
+        for (grant, commune) in ready {
+            self.viewings.lists.closing.remove(&grant);
+            let still = self.open_viewings(grant, now);
+            let lists = &mut self.viewings.lists;
+            let mut list = lists.of_grant.remove(&grant).unwrap_or_default();
+            for viewing in still {
+                list.add(viewing);
+            }
+            let kept: usize = lists.owed.values().map(Owed::viewings).sum();
+            if kept + list.single.len() > KEPT {
+                list.fold_above(0);
+            }
+            let owed = Owed::new(commune, list.parts(PART_BYTES, usize::MAX), now);
+            self.viewings.lists.owe(grant, owed, now);
+        }
+        if self.viewings.lists.next.is_some_and(|at| at <= now.boot) {
+            self.send_owed(now);
+        }
+    }
+
+    /// A commune's link is up: what it may have missed is sent again.
+    pub(super) fn lists_link_up(&mut self, commune: &CommuneId, now: Now) {
+        let lists = &mut self.viewings.lists;
+        for owed in lists.owed.values_mut() {
+            if &owed.commune == commune {
+                owed.again.clear();
+                owed.pause = AGAIN;
+                lists.next = Some(now.boot);
+            }
+        }
+    }
+
+    /// Sends, writes down and gives up what is due of the lists that are owed.
+    fn send_owed(&mut self, now: Now) {
+        let mut lists = std::mem::take(&mut self.viewings.lists);
+        let mut next: Option<Boot> = None;
+        let mut at = |when: Boot| next = Some(next.map_or(when, |next| next.min(when)));
+        lists.owed.retain(|grant, owed| {
+            let over = now.boot.since(owed.since) >= OWED_FOR
+                || !self.rules.communes.contains_key(&owed.commune);
+            if over {
+                tracing::error!(%grant, commune = %owed.commune, "the commune never took this list of viewings; the centre's journal holds it");
+            }
+            !over
+        });
+        let mut in_flight: BTreeMap<CommuneId, usize> = BTreeMap::new();
+        for owed in lists.owed.values() {
+            let waits = owed
+                .again
+                .iter()
+                .filter(|(part, again)| **again > now.boot && !owed.taken.contains(part));
+            *in_flight.entry(owed.commune.clone()).or_default() += waits.count();
+        }
+        for (grant, owed) in &mut lists.owed {
+            if let Some(when) = owed.write_at {
+                if when <= now.boot {
+                    owed.write_at = None;
+                    self.write_owed(*grant, owed);
+                } else {
+                    at(when);
+                }
+            }
+            if self.session(&owed.commune).is_none() {
+                continue;
+            }
+            if !self.is_numbered(&owed.commune) {
+                if owed.again.is_empty() {
+                    let when = owed.since.plus(OLD_DELAY);
+                    if when <= now.boot {
+                        self.send_to_older(*grant, owed, now);
+                    } else {
+                        at(when);
+                    }
+                }
+                continue;
+            }
+            let pace = lists.paces.entry(owed.commune.clone()).or_default();
+            let flying = in_flight.entry(owed.commune.clone()).or_default();
+            for part in 0..owed.count() {
+                if owed.taken.contains(&part) {
+                    continue;
+                }
+                let again = owed.again.get(&part).copied();
+                if let Some(again) = again.filter(|again| *again > now.boot) {
+                    at(again);
+                    continue;
+                }
+                if *flying >= WINDOW {
+                    break;
+                }
+                if !pace.take(PER_SECOND, now) {
+                    at(now.boot.plus(Duration::from_secs(1)));
+                    break;
+                }
+                if again.is_some() {
+                    owed.pause = (owed.pause * 2).min(AGAIN_AT_LEAST);
+                }
+                let again = now.boot.plus(owed.pause);
+                owed.again.insert(part, again);
+                *flying += 1;
+                at(again);
+                let (parts, total) = (owed.count(), owed.total());
+                let viewings = owed.parts.get(part as usize).cloned().unwrap_or_default();
+                let numbers = Some((part, parts, total));
+                self.send_list(*grant, &owed.commune, viewings, numbers, now);
+            }
+        }
+        lists.next = next;
+        self.viewings.lists = lists;
+    }
+
+    /// Whether a commune's gateway takes numbered parts and confirms them.
+    fn is_numbered(&self, commune: &CommuneId) -> bool {
+        let peer = self.communes.get(commune);
+        peer.is_some_and(|peer| peer.minor >= NUMBERED_VIEWINGS)
+    }
+
+    fn write_owed(&mut self, grant: GrantId, owed: &Owed) {
+        for (part, viewings) in (0..).zip(&owed.parts) {
+            let entry = Entry::ViewingsOwed {
+                grant,
+                commune: owed.commune.clone(),
+                part,
+                parts: owed.count(),
+                viewings: viewings.clone(),
+            };
+            self.owe_entry(entry, None);
+        }
+    }
+
+    /// As much as an older gateway takes: folded where that is needed.
+    fn send_to_older(&mut self, grant: GrantId, owed: &mut Owed, now: Now) {
+        let (per_part, most) = OLD;
+        let mut list = List::default();
+        for viewing in owed.parts.iter().flatten() {
+            list.add(viewing.clone());
+        }
+        if list.single.len() + list.folded.len() > per_part * most {
+            list.fold_above(0);
+        }
+        let parts = list.parts(PART_BYTES, per_part);
+        if parts.len() > most {
+            tracing::warn!(commune = %owed.commune, %grant, "its gateway is too old to take the whole list of viewings");
+        }
+        for part in parts.into_iter().take(most) {
+            self.send_list(grant, &owed.commune, part, None, now);
+        }
+        owed.again.insert(0, now.boot);
+    }
+
+    fn send_list(
+        &mut self,
+        grant: GrantId,
+        commune: &CommuneId,
+        viewings: Vec<Viewing>,
+        numbers: Option<(u32, u32, u64)>,
+        now: Now,
+    ) {
+        let Some(rules) = self.rules.communes.get(commune) else {
+            return;
+        };
+        let claims = ViewingsClaims {
+            iss: self.rules.centre.clone(),
+            aud: commune.clone(),
+            grant,
+            iat: now.wall.seconds(),
+            part: numbers.map(|(part, ..)| part),
+            parts: numbers.map(|(_, parts, _)| parts),
+            total: numbers.map(|(.., total)| total),
+            viewings,
+        };
+        let statement = rules.signer.sign(VIEWINGS_TYPE, &claims);
+        self.send(commune, ToGateway::Viewings { statement });
+    }
+
+    /// A part is in the commune's journal.
+    pub(super) fn handle_viewings_recorded(
+        &mut self,
+        commune: &CommuneId,
+        grant: GrantId,
+        part: u32,
+        head: Option<String>,
+        now: Now,
+    ) {
+        if let Some(head) = &head {
+            self.handle_head(commune, head, now);
+        }
+        let lists = &mut self.viewings.lists;
+        let owed = lists.owed.get_mut(&grant);
+        let Some(owed) = owed.filter(|owed| &owed.commune == commune && part < owed.count()) else {
+            return;
+        };
+        owed.taken.insert(part);
+        owed.head = head.or(owed.head.take());
+        lists.next = Some(now.boot);
+        if owed.taken.len() == owed.parts.len() {
+            self.list_taken(grant);
+        }
+        self.send_viewings(now);
+    }
+
+    /// Heads of a commune came: what was sent to an older gateway before is in its journal.
+    pub(super) fn lists_heads(&mut self, commune: &CommuneId, head: &str) {
+        if self.is_numbered(commune) {
+            return;
+        }
+        let owed = self.viewings.lists.owed.iter_mut();
+        let sent = owed.filter(|(_, owed)| &owed.commune == commune && !owed.again.is_empty());
+        let grants: Vec<GrantId> = sent
+            .map(|(grant, owed)| {
+                owed.head = Some(head.to_owned());
+                *grant
+            })
+            .collect();
+        for grant in grants {
+            self.list_taken(grant);
+        }
+    }
+
+    fn list_taken(&mut self, grant: GrantId) {
+        if let Some(owed) = self.viewings.lists.owed.remove(&grant) {
+            let entry = Entry::ViewingsTaken {
+                grant,
+                commune: owed.commune,
+                head: owed.head,
+            };
+            self.owe_entry(entry, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Wall;
+
+    fn viewing(number: u64, who: &str, lasts: u64) -> Viewing {
+        let from = Wall::from_seconds(1_795_400_000).plus(Duration::from_secs(number * 10));
+        Viewing {
+            camera: CameraId::new(format!("camera-{}", number % 7)).unwrap(),
+            who: who.to_owned(),
+            kind: "live".to_owned(),
+            from: from.rfc3339(),
+            to: from.plus(Duration::from_secs(lasts)).rfc3339(),
+            holders: Vec::new(),
+            count: None,
+            seconds: None,
+        }
+    }
+
+    #[test]
+    fn however_many_there_are_each_is_accounted_for() {
+        let mut list = List::default();
+        for number in 0..50_000 {
+            list.add(viewing(number, "4711", 3));
+        }
+        assert_eq!((list.single.len(), list.folded.len()), (SINGLE, 7));
+        let parts = list.parts(PART_BYTES, usize::MAX);
+        let all: Vec<&Viewing> = parts.iter().flatten().collect();
+        let count: u64 = all.iter().map(|one| one.count.unwrap_or(1)).sum();
+        let lasted: u64 = all.iter().map(|one| seconds(one)).sum();
+        assert_eq!((count, lasted), (50_000, 150_000));
+        assert_eq!(all[0].from, viewing(0, "4711", 3).from, "the first");
+        for part in &parts {
+            assert!(serde_json::to_string(part).unwrap().len() <= PART_BYTES + 2);
+        }
+    }
+
+    #[test]
+    fn more_persons_than_can_be_told_apart_are_counted_all_the_same() {
+        let mut list = List::default();
+        for number in 0..5_000 {
+            list.add(viewing(number, &format!("{number}"), 1));
+        }
+        assert!(list.folded.len() <= FOLDED + 7, "{}", list.folded.len());
+        let all = list.parts(PART_BYTES, usize::MAX);
+        let count = |viewing: &Viewing| viewing.count.unwrap_or(1);
+        assert_eq!(all.iter().flatten().map(count).sum::<u64>(), 5_000);
+    }
+
+    #[test]
+    fn nobody_watched_is_a_list_too() {
+        assert_eq!(List::default().parts(10, 10), vec![Vec::new()]);
+        let mut list = List::default();
+        list.add(viewing(1, "4711", 1));
+        assert_eq!(
+            list.parts(1, 1).len(),
+            1,
+            "one that is too long has its own"
+        );
+    }
+}
