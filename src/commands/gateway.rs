@@ -32,6 +32,10 @@ pub struct GatewayArgs {
     /// after setting the clock right; it is written down
     #[arg(long)]
     accept_clock: bool,
+    /// Accept the journal of this commune or centre as it is, though it lost lines, as
+    /// after a restore from a backup: once, after finding out why; it is written down
+    #[arg(long, value_name = "ID")]
+    accept_journal: Vec<String>,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -47,8 +51,11 @@ pub fn run(args: GatewayArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let token = CancellationToken::new();
         let mut signals = Signals::listen(token.clone()).context("listening for signals")?;
+        let by = format!("uid {}", user());
+        let accept_journals = args.accept_journal.into_iter();
         let options = Options {
-            accept_clock: args.accept_clock.then(|| format!("uid {}", user())),
+            accept_journals: accept_journals.map(|id| (id, by.clone())).collect(),
+            accept_clock: args.accept_clock.then_some(by),
             ..Options::default()
         };
         let status = format!("{} cameras", loaded.settings.cameras.len());

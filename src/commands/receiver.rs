@@ -35,6 +35,10 @@ pub struct ReceiverArgs {
     /// after setting the clock right; it is written down
     #[arg(long)]
     accept_clock: bool,
+    /// Accept the journal of this commune or centre as it is, though it lost lines, as
+    /// after a restore from a backup: once, after finding out why; it is written down
+    #[arg(long, value_name = "ID")]
+    accept_journal: Vec<String>,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -53,11 +57,12 @@ pub fn run(args: ReceiverArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let token = CancellationToken::new();
         let mut signals = Signals::listen(token.clone()).context("listening for signals")?;
+        let by = format!("uid {}", rustix::process::getuid().as_raw());
+        let accept_journals = args.accept_journal.into_iter();
         let options = Options {
+            accept_journals: accept_journals.map(|id| (id, by.clone())).collect(),
             clock: Clock::system(),
-            accept_clock: args
-                .accept_clock
-                .then(|| format!("uid {}", rustix::process::getuid().as_raw())),
+            accept_clock: args.accept_clock.then_some(by),
             waits: Waits::default(),
         };
         let status = format!("{} communes", loaded.settings.communes.len());

@@ -51,6 +51,7 @@ use crate::policy::peer::clock_guard::ClockGuard;
 use crate::policy::peer::identity::Identity;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
+use crate::policy::peer::losses::Losses;
 use crate::policy::peer::rates::Unverified;
 use crate::policy::peer::witness::Witnesses;
 use crate::policy::replay::Used;
@@ -106,6 +107,8 @@ pub struct Rulebook {
     pub communes: BTreeMap<CommuneId, Identity>,
     /// Who signs operators' designations, tried in turn.
     pub authorities: Vec<Authority>,
+    /// Whether relays go on although a journal lost lines.
+    pub relay_after_loss: bool,
 }
 
 /// What the driver is to do.
@@ -134,6 +137,13 @@ pub enum Command {
         after: Option<u64>,
         /// Number of the commune's last line that is held here.
         acknowledged: u64,
+    },
+    /// Look up the own line of this number; answer with [`Desk::handle_own_line`].
+    FindLine {
+        /// Who holds a head of it.
+        commune: CommuneId,
+        /// Its number.
+        seq: u64,
     },
     /// Answer an operator's request.
     Answer {
@@ -258,6 +268,7 @@ pub struct Desk {
     unrecorded: Vec<grant::Recording>,
     unverified: Unverified,
     clock: ClockGuard,
+    losses: Losses,
     /// +1 whenever something that is shown changed.
     version: u64,
     /// The `version` of the newest change of a commune.
@@ -273,6 +284,7 @@ impl Desk {
             communes: communes
                 .map(|commune| (commune, commune::Peer::default()))
                 .collect(),
+            losses: Losses::new(rules.centre.as_str()),
             rules,
             witnesses: Witnesses::default(),
             commands: VecDeque::new(),
@@ -417,6 +429,7 @@ impl Desk {
                 self.handle_snapshot_refused(commune, snapshot, refusal);
             }
             ToReceiver::Heads(heads) => self.handle_heads(commune, &heads, now),
+            ToReceiver::Journals(told) => self.handle_journals(commune, &told, now),
             ToReceiver::Time { .. } | ToReceiver::Unknown => {}
         }
     }

@@ -269,6 +269,7 @@ async fn a_camera_is_refused_beside_one_that_is_granted() {
     let release = ToGateway::Release {
         grant: granted.id(),
         by: "13-1".to_owned(),
+        reason: None,
     };
     receiver.say(&release).await;
     let ended = receiver.ended(granted.id()).await;
@@ -478,6 +479,7 @@ async fn without_a_journal_no_camera_opens() {
     let release = ToGateway::Release {
         grant: granted.id(),
         by: "13-1".to_owned(),
+        reason: None,
     };
     receiver.say(&release).await;
     let ended = receiver.ended(granted.id()).await;

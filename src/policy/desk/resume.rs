@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::grant::{Proof, Recording};
+use super::grant::{Proof, Recording, ended_camera};
 use super::{Command, Desk, Pending};
 use crate::clock::{Now, Wall};
 use crate::format::control::RelayState;
 use crate::format::designation::Verified;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
-use crate::format::statement::RequestClaims;
+use crate::format::jws;
+use crate::format::statement::{GRANT_TYPE, GrantClaims, RequestClaims};
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
 use crate::reason::Reason;
@@ -24,6 +25,7 @@ impl Desk {
         relays: BTreeMap<CameraId, RelayId>,
         now: Now,
     ) {
+        let named = jws::open::<GrantClaims>(&proof, GRANT_TYPE).map(|signed| signed.claims.grant);
         let checked = self
             .verify_any(request, now)
             .and_then(|request| self.check_names(&request).map(|()| request))
@@ -35,15 +37,27 @@ impl Desk {
             Ok(checked) => checked,
             Err(refusal) => {
                 tracing::warn!(%commune, %refusal, "a grant that should go on is not valid");
+                // It ended here for the same cause while the gateway was away.
+                if let Some((grant, reason)) = named.ok().and_then(|grant| {
+                    let ended = self.ended.refusal(grant)?;
+                    Some((grant, ended.reason))
+                }) {
+                    let by = self.rules.centre.to_string();
+                    self.send_release(commune, grant, by, reason);
+                }
                 return;
             }
         };
         self.wait_granted(commune, request.claims().jti);
         let grant = proof.claims().grant;
-        if self.ended.contains(grant) {
+        if let Some(ended) = self.ended.refusal(grant) {
             // What ended here stays ended; the gateway did not hear of it.
-            let by = self.ended_by(grant);
-            return self.send_release(commune, grant, by);
+            let (reason, by) = (ended.reason, self.ended_by(grant));
+            return self.send_release(commune, grant, by, reason);
+        }
+        if let Some(lost) = self.loss(commune) {
+            let by = self.rules.centre.to_string();
+            return self.send_release(commune, grant, by, lost.reason);
         }
         if self.join_pending(&request, &relays) {
             return;
@@ -117,24 +131,29 @@ impl Desk {
             );
         }
         let peer = self.communes.get(&held.view.commune);
+        let commune = held.view.commune.clone();
+        let mut gone = Vec::new();
         for camera in &mut Arc::make_mut(&mut held.view).cameras {
+            let was_open = camera.is_open();
             camera.relay = relays.get(&camera.camera).copied();
             let told = camera.relay.and_then(|relay| peer?.relays.get(&relay));
             (camera.state, camera.refusal) = match (told, camera.relay) {
                 (Some(told), _) => (told.state, told.refusal.clone()),
                 (None, Some(_)) => (RelayState::Starting, None),
-                (None, None) => (RelayState::Ended, Some(Reason::GrantCut.into())),
+                (None, None) => ended_camera(Some(camera)),
             };
+            if was_open && !camera.is_open() {
+                let refusal = camera.refusal.as_ref();
+                let reason = refusal.map_or(Reason::GrantCut, |refusal| refusal.reason);
+                gone.push(Command::EndCamera {
+                    grant,
+                    commune: commune.clone(),
+                    camera: camera.camera.clone(),
+                    reason,
+                });
+            }
         }
-        let gone = held.view.cameras.iter().filter(|camera| !camera.is_open());
-        for camera in gone {
-            self.commands.push_back(Command::EndCamera {
-                grant,
-                commune: held.view.commune.clone(),
-                camera: camera.camera.clone(),
-                reason: Reason::GrantCut,
-            });
-        }
+        self.commands.extend(gone);
         self.allow(&held);
         self.confirm(&held);
         self.notify_grant(&held.view);

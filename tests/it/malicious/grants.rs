@@ -271,6 +271,7 @@ async fn it_can_touch_nothing_of_others() {
         ToGateway::Release {
             grant: granted.id(),
             by: "84-1".to_owned(),
+            reason: None,
         },
         ToGateway::Confirm {
             grant: granted.id(),
@@ -414,6 +415,7 @@ async fn its_words_are_made_fit_to_be_read() {
     let release = ToGateway::Release {
         grant: granted.id(),
         by,
+        reason: None,
     };
     receiver.say(&release).await;
     let refusal = receiver.ended(granted.id()).await;

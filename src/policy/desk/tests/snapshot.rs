@@ -17,7 +17,7 @@ fn operator(number: &str, unit: &str) -> Operator {
 fn allowing() -> World {
     let mut world = World::new();
     let now = world.now();
-    world.desk.handle_link_up(&commune(), 1, None, now);
+    world.desk.handle_link_up(&commune(), 1, None, None, now);
     let mut hello = hello();
     hello.agreements[0].snapshots = true;
     world.tell(1, ToReceiver::Hello(hello));
