@@ -383,7 +383,7 @@ pub enum RelayState {
     Ended,
 }
 
-/// What a side holds of both journals when a link comes up, so that one that went back is
+/// The heads that a side holds of both journals when a link comes up, so that one that went back is
 /// seen at once. Older peers don't say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Journals {

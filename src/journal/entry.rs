@@ -229,7 +229,7 @@ pub enum Entry {
     JournalWentBack {
         /// Who holds the head.
         peer: String,
-        /// What is missing.
+        /// The line that is missing.
         detail: String,
         /// The head, verbatim.
         head: String,
@@ -241,7 +241,7 @@ pub enum Entry {
         file: String,
         /// Its number there.
         line: u64,
-        /// What is wrong with it.
+        /// The fault of that line.
         cause: String,
     },
     /// An administrator accepts a journal as it is, whatever it lost before.

@@ -155,7 +155,7 @@ pub fn entry(body: &[u8]) -> Result<Option<Entry>, String> {
     }
 }
 
-/// What a journal that continues another says of that one in its first line.
+/// The first line of a journal that continues another: how it names that one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The new journal's id.
@@ -168,14 +168,14 @@ pub struct Origin {
     pub link: Sha256,
 }
 
-/// What the own journal holds at a line that a peer holds a head of.
+/// The own journal's line that a peer holds a head of, as far as it is there.
 #[derive(Clone, Debug, Default)]
 pub struct OwnLine {
     /// The own journal's id.
     pub journal: Option<String>,
     /// The line's link, if there is such a line.
     pub link: Option<Sha256>,
-    /// What it continues.
+    /// The journal that it continues, if it does.
     pub origin: Option<Origin>,
 }
 

@@ -55,7 +55,7 @@ pub struct Damage {
     pub file: String,
     /// Its line there.
     pub line: u64,
-    /// What is wrong, and the number that belongs there.
+    /// Its fault, and the number that belongs there.
     pub what: String,
 }
 
@@ -85,7 +85,7 @@ pub struct Found {
     pub journal: Option<String>,
     /// Its first line, where it continues another journal.
     pub first: Option<String>,
-    /// What does not verify: a new journal must begin.
+    /// The first line that does not verify: a new journal must begin.
     pub damage: Option<Damage>,
     /// The newest time written since a clock was last accepted.
     pub newest: Option<Wall>,

@@ -84,7 +84,7 @@ pub(super) struct Target {
     pub(super) way: Way,
 }
 
-/// What new settings name, read and checked.
+/// Targets and certificates that new settings name, read and checked.
 #[derive(Debug)]
 pub struct Read {
     targets: Targets,

@@ -132,7 +132,7 @@ struct Pair {
     now: Now,
     session: u64,
     is_linked: bool,
-    /// What the gate is not told.
+    /// Messages that do not reach the gate.
     drops: fn(&ToGateway) -> bool,
     viewers: Vec<(GrantId, Reason)>,
     stopped: Vec<Reason>,

@@ -363,7 +363,7 @@ async fn an_agreement_ends_with_its_last_day_and_with_what_it_no_longer_says() {
     assert_eq!(granted.claims.expires, midnight.seconds());
     stage.hand.advance(before);
     let ended = receiver.ended(granted.id()).await;
-    assert_eq!(ended.reason, Reason::GrantExpired);
+    assert_eq!(ended.reason, Reason::AgreementNotInForce);
     let request = operator.sign(&stage.claims(&["temoin"]));
     let refused = receiver.refused(&request).await;
     assert_eq!(refused, Reason::AgreementNotInForce);
@@ -372,7 +372,7 @@ async fn an_agreement_ends_with_its_last_day_and_with_what_it_no_longer_says() {
         .iter()
         .map(|body| body["reason"].clone())
         .collect();
-    assert_eq!(reasons, ["agreement_changed", "grant_expired"]);
+    assert_eq!(reasons, ["agreement_changed", "agreement_not_in_force"]);
     assert_eq!(
         of_kind(&journal, "refused")[0]["reason"],
         "agreement_not_in_force"

@@ -332,7 +332,7 @@ impl Desk {
         }
     }
 
-    /// What a commune holds of both journals, when its link came up.
+    /// The heads that a commune holds of both journals, when its link came up.
     pub(super) fn handle_journals(&mut self, commune: &CommuneId, told: &Journals, now: Now) {
         let Some(identity) = self.rules.communes.get(commune) else {
             return;

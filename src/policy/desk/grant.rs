@@ -375,7 +375,7 @@ impl Desk {
             .filter(|camera| !claims.granted.contains(&camera.camera))
             .cloned()
             .collect();
-        // What the grant lost is shown until another request takes its place.
+        // Cameras that the grant lost are shown until another request takes its place.
         let same =
             before.as_ref().map(|held| held.request.hash()) == Some(recording.request.hash());
         let lost = left_out

@@ -599,7 +599,7 @@ impl Gate {
         }
     }
 
-    /// What was granted, live or about to go on after a restart.
+    /// The terms of a grant, live or about to go on after a restart.
     pub(super) fn held_terms(&self, grant: GrantId) -> Option<&Terms> {
         let resuming = || Some(&self.resuming.get(&grant)?.terms);
         let live = self.grants.get(&grant).map(|live| &live.terms);

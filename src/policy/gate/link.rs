@@ -187,7 +187,7 @@ impl Gate {
         }
     }
 
-    /// What a centre holds of both journals, when its link came up.
+    /// The heads that a centre holds of both journals, when its link came up.
     pub(super) fn handle_journals(&mut self, centre: &CentreId, told: &Journals, now: Now) {
         let Some(identity) = self.rules.centres.get(centre) else {
             return;

@@ -27,7 +27,7 @@ pub struct Losses {
     compared: BTreeSet<String>,
 }
 
-/// What one peer's heads showed.
+/// Losses that one peer's heads showed.
 #[derive(Debug, Default)]
 struct Lost {
     /// The peer's journal contradicts a head that it signed.
@@ -132,13 +132,13 @@ impl Losses {
         &self.own
     }
 
-    /// What the own journal lost, as far as is known and not accepted.
+    /// The own journal's loss, as far as it is known and not accepted.
     pub fn own(&self) -> Option<&str> {
         let ours = self.peers.values().find_map(|lost| lost.ours.as_deref());
         self.damaged.as_deref().or(ours)
     }
 
-    /// What a peer's journal lost.
+    /// The loss of a peer's journal.
     pub fn theirs(&self, peer: &str) -> Option<&str> {
         self.peers.get(peer)?.theirs.as_deref()
     }

@@ -51,7 +51,7 @@ const EXCHANGE_BURST: Duration = Duration::from_secs(1);
 pub struct Taken {
     /// The head, if it is valid and contradicts nothing.
     pub head: Result<HeadClaims, Refusal>,
-    /// What must be journalled: a contradiction, or that a new journal continues the old.
+    /// An entry that must be journalled: a contradiction, or that a new journal continues the old.
     pub evidence: Option<Entry>,
 }
 
@@ -123,7 +123,7 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
         witness.held_of_ours = None;
     }
 
-    /// What a peer is told of both journals when its link comes up.
+    /// The message that tells a peer of both journals when its link comes up.
     pub fn journals(&self, peer: &P, head: Option<String>, continues: Option<&str>) -> Journals {
         Journals {
             head,

@@ -197,7 +197,7 @@ fn the_own_journal_that_lacks_a_line_whose_head_the_centre_holds_is_told_apart()
         })
     };
     let new = Some("44".repeat(16));
-    // What the journal holds at line 50, and whether it went back.
+    // Journal, link and origin of line 50, and whether it went back.
     let cases = [
         (own.clone(), link(1), None, false),
         (own.clone(), None, None, true),
