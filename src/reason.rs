@@ -27,6 +27,8 @@ pub enum Mark {
     /// A grant that a review ends is told to have ended for this; for any other reason
     /// of a review it is told that the agreement changed.
     EndsGrants,
+    /// A centre may name it as the cause when it gives a grant back.
+    GivenBack,
 }
 
 macro_rules! passes {
@@ -110,25 +112,25 @@ reasons! {
     ReplayedRequest = 4, "replayed_request", 403, 403, 11, stays, [Attempts GatewayRequests ReceiverRequests],
         "this request was used already; sign a new one",
         "cette demande a déjà servi ; signez-en une nouvelle";
-    WrongAudience = 5, "wrong_audience", 403, 403, 11, stays, [GatewayRequests ReceiverRequests],
+    WrongAudience = 5, "wrong_audience", 403, 403, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed GivenBack],
         "the request names another commune or centre than the one that received it; sign a new one for the right place",
         "la demande est adressée à une autre commune ou à un autre centre que celui qui l'a reçue ; signez-en une nouvelle au bon destinataire";
-    OperatorNotDesignated = 6, "operator_not_designated", 403, 403, 2, stays, [Attempts GatewayRequests ReceiverRequests],
+    OperatorNotDesignated = 6, "operator_not_designated", 403, 403, 2, stays, [Attempts GatewayRequests ReceiverRequests RelaysClosed GivenBack],
         "the certificate is not signed by the agreement's designation authority, or is not of the agreed form; ask the unit's commander for a designation",
         "le certificat n'est pas signé par l'autorité de désignation de la convention, ou n'a pas la forme convenue ; demandez une désignation au commandant de l'unité";
-    DesignationExpired = 7, "designation_expired", 403, 403, 4, stays, [GatewayRequests ReceiverRequests RelaysClosed EndsGrants],
+    DesignationExpired = 7, "designation_expired", 403, 403, 4, stays, [GatewayRequests ReceiverRequests RelaysClosed EndsGrants GivenBack],
         "the designation is not valid at this time; ask the unit's commander for a new one",
         "la désignation n'est pas valable à cette date ; demandez-en une nouvelle au commandant de l'unité";
-    DesignationRevoked = 8, "designation_revoked", 403, 403, 5, stays, [GatewayRequests ReceiverRequests RelaysClosed EndsGrants],
+    DesignationRevoked = 8, "designation_revoked", 403, 403, 5, stays, [GatewayRequests ReceiverRequests RelaysClosed EndsGrants GivenBack],
         "the designation was revoked by its authority; ask the unit's commander",
         "la désignation a été révoquée par son autorité ; adressez-vous au commandant de l'unité";
-    RevocationUnknown = 9, "revocation_unknown", 403, 403, 3, stays, [GatewayRequests ReceiverRequests RelaysClosed EndsGrants],
+    RevocationUnknown = 9, "revocation_unknown", 403, 403, 3, stays, [GatewayRequests ReceiverRequests RelaysClosed EndsGrants GivenBack],
         "the list of revoked designations is missing or too old, and a current one is required; its authority must publish a new one",
         "la liste des désignations révoquées manque ou est périmée, alors qu'une liste à jour est exigée ; son autorité doit en publier une nouvelle";
     NoAgreement = 10, "no_agreement", 403, 403, 7, stays, [GatewayRequests ReceiverRequests RelaysClosed],
         "the commune has no agreement with this centre for this unit; the commune and the centre must conclude one",
         "la commune n'a pas de convention avec ce centre pour cette unité ; il faut d'abord en conclure une";
-    AgreementNotInForce = 11, "agreement_not_in_force", 403, 403, 8, stays, [GatewayRequests ReceiverRequests RelaysClosed],
+    AgreementNotInForce = 11, "agreement_not_in_force", 403, 403, 8, stays, [GatewayRequests ReceiverRequests RelaysClosed GivenBack],
         "the agreement is not in force on this day or at this hour; ask within its dates and hours",
         "la convention n'est pas en vigueur à cette date ou à cette heure ; faites la demande dans les dates et heures qu'elle prévoit";
     AgreementChanged = 12, "agreement_changed", 403, 403, 11, stays, [RelaysClosed],
@@ -170,7 +172,7 @@ reasons! {
     ApprovalTimedOut = 24, "approval_timed_out", 403, 403, 11, stays, [GatewayRequests ReceiverRequests],
         "nobody at the commune approved in time; call its contact and sign a new request",
         "personne à la commune n'a approuvé à temps ; appelez son contact et signez une nouvelle demande";
-    JournalUnavailable = 25, "journal_unavailable", 503, 503, 11, passes, [GatewayRequests ReceiverRequests RelaysClosed],
+    JournalUnavailable = 25, "journal_unavailable", 503, 503, 11, passes, [GatewayRequests ReceiverRequests RelaysClosed GivenBack],
         "the journal can't be written, so nothing may be shown; the administrator of that side must make room or repair the disk",
         "le journal ne peut pas être écrit, donc rien ne peut être montré ; l'administrateur de ce côté doit faire de la place ou réparer le disque";
     CentreUnconfirmed = 26, "centre_unconfirmed", 503, 503, 11, passes, [ReceiverRequests RelaysClosed],
@@ -179,7 +181,7 @@ reasons! {
     ClockWrong = 27, "clock_wrong", 503, 503, 11, passes, [GatewayRequests ReceiverRequests RelaysClosed],
         "a clock is behind what the journal recorded; its administrator must set it, or accept it",
         "une horloge est en retard sur ce que le journal a consigné ; son administrateur doit la régler ou l'accepter";
-    CommuneUnknown = 28, "commune_unknown", 403, 403, 11, stays, [ReceiverRequests],
+    CommuneUnknown = 28, "commune_unknown", 403, 403, 11, stays, [ReceiverRequests RelaysClosed GivenBack],
         "this centre knows no commune of that name; look it up in the list",
         "ce centre ne connaît aucune commune de ce nom ; cherchez-la dans la liste";
     CommuneOffline = 29, "commune_offline", 503, 503, 11, passes, [ReceiverRequests],
@@ -215,10 +217,10 @@ reasons! {
     GrantUnknown = 39, "grant_unknown", 404, 403, 11, stays, [GatewayRequests ReceiverRequests],
         "there is no such grant; look it up in the list of grants, or sign a new request",
         "cette autorisation n'existe pas ; cherchez-la dans la liste, ou signez une nouvelle demande";
-    GrantExpired = 40, "grant_expired", 403, 403, 11, stays, [RelaysClosed],
+    GrantExpired = 40, "grant_expired", 403, 403, 11, stays, [RelaysClosed GivenBack],
         "the grant's time is up; sign a new request if the incident goes on",
         "l'autorisation a expiré ; signez une nouvelle demande si l'intervention continue";
-    GrantReleased = 41, "grant_released", 403, 403, 11, stays, [RelaysClosed],
+    GrantReleased = 41, "grant_released", 403, 403, 11, stays, [RelaysClosed GivenBack],
         "the grant was released by an operator; sign a new request if the incident goes on",
         "un opérateur a mis fin à l'autorisation ; signez une nouvelle demande si l'intervention continue";
     GrantCut = 42, "grant_cut", 403, 403, 11, stays, [RelaysClosed],
@@ -245,6 +247,9 @@ reasons! {
     SnapshotNotAllowed = 50, "snapshot_not_allowed", 403, 403, 11, stays, [],
         "this still may not be taken; look at what the agreement and the grant allow",
         "cette capture d'image n'est pas permise ; voyez ce que prévoient la convention et l'autorisation";
+    JournalWentBack = 55, "journal_went_back", 503, 503, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed GivenBack],
+        "a journal lacks lines that it held before, as after a restore from a backup; its administrator must find out why and accept it as it is, at both sides",
+        "il manque au journal des lignes qu'il contenait, comme après la restauration d'une sauvegarde ; son administrateur doit en trouver la cause et l'accepter tel quel, des deux côtés";
     Internal = 49, "internal", 500, 503, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed CameraStarts],
         "something went wrong here; the administrator should look at the log",
         "une erreur interne s'est produite ; l'administrateur doit consulter le journal technique";
@@ -422,6 +427,9 @@ mod tests {
                     reason.has(Mark::ReceiverRequests),
                     "{reason}: the gateway's come through"
                 );
+            }
+            if reason.has(Mark::GivenBack) {
+                assert!(reason.has(Mark::RelaysClosed), "{reason}");
             }
             if reason.has(Mark::EndsGrants) {
                 assert!(

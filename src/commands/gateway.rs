@@ -28,6 +28,10 @@ pub struct GatewayArgs {
     /// after setting the clock right; it is written down
     #[arg(long)]
     accept_clock: bool,
+    /// Accept the journal of this commune or centre as it is, though it lost lines, as
+    /// after a restore from a backup: once, after finding out why; it is written down
+    #[arg(long, value_name = "ID")]
+    accept_journal: Vec<String>,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -39,7 +43,9 @@ pub fn run(args: GatewayArgs) -> anyhow::Result<ExitCode> {
     for warning in &loaded.settings.warnings {
         tracing::warn!("{warning}");
     }
+    let accept_journals = args.accept_journal.into_iter();
     let options = Options {
+        accept_journals: accept_journals.map(|id| (id, account::own())).collect(),
         accept_clock: args.accept_clock.then(account::own),
         ..Options::default()
     };

@@ -31,6 +31,10 @@ pub struct ReceiverArgs {
     /// after setting the clock right; it is written down
     #[arg(long)]
     accept_clock: bool,
+    /// Accept the journal of this commune or centre as it is, though it lost lines, as
+    /// after a restore from a backup: once, after finding out why; it is written down
+    #[arg(long, value_name = "ID")]
+    accept_journal: Vec<String>,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -42,7 +46,9 @@ pub fn run(args: ReceiverArgs) -> anyhow::Result<ExitCode> {
     for warning in &loaded.settings.warnings {
         tracing::warn!("{warning}");
     }
+    let accept_journals = args.accept_journal.into_iter();
     let options = Options {
+        accept_journals: accept_journals.map(|id| (id, account::own())).collect(),
         clock: Clock::system(),
         accept_clock: args.accept_clock.then(account::own),
         waits: Waits::default(),

@@ -20,6 +20,7 @@ const DEFAULT_START_INTERVAL: Duration = Duration::from_millis(200);
 /// Checks the whole file.
 pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gateway> {
     let tls = root.section::<raw::Tls>("tls", reading);
+    let relay_after_loss = relay_after_loss(root.section("journal", reading));
     let uplink = uplink(root.section("uplink", reading), reading);
     let credentials = credentials(root.strict_entries("credential", reading), reading);
     let hosts = hosts(root.strict_entries("host", reading), reading);
@@ -92,6 +93,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         socket_group,
         tls: tls?,
         agreements,
+        relay_after_loss,
         uplink,
         hosts,
         cameras,
@@ -109,6 +111,11 @@ pub(super) fn state_dir(
 ) -> Option<PathBuf> {
     let written = raw.unwrap_or_else(|| "/var/lib/fanal".to_owned());
     reading.required_path(at, "state_dir", Some(written))
+}
+
+/// Whether relays go on although a journal lost lines; both daemons.
+pub(super) fn relay_after_loss(section: Section<raw::Journal>) -> bool {
+    section.raw.relay_after_loss.unwrap_or(false)
 }
 
 /// Where metrics are served; both daemons.

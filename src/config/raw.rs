@@ -42,6 +42,8 @@ sections! {
         approval: Text, approval_timeout: Text, approval_exempt: Texts,
         authority: Text, certificate: Text, key: Text,
     }
+    /// `[journal]` of both files.
+    Journal "[journal]" { relay_after_loss: Option<bool>, }
     /// `[uplink]`
     Uplink "[uplink]" {
         max_bitrate: Text, min_per_relay: Text, congestion: Text, redundancy: Option<bool>,

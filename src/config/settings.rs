@@ -37,6 +37,9 @@ pub struct Gateway {
     pub tls: Tls,
     /// The agreements, in the file's order.
     pub agreements: Vec<Agreement>,
+    /// Whether relays go on although a journal, the own or a centre's, lost lines that
+    /// nobody accepted.
+    pub relay_after_loss: bool,
     /// The commune's uplink.
     pub uplink: Uplink,
     /// Cameras and recorders that allow few sessions.
@@ -258,6 +261,9 @@ pub struct Receiver {
     pub metrics: SocketAddr,
     /// Certificate, key and authority of the links.
     pub tls: Tls,
+    /// Whether relays go on although a journal, the own or a commune's, lost lines that
+    /// nobody accepted.
+    pub relay_after_loss: bool,
     /// Where gateways come in.
     pub link_listen: Vec<SocketAddr>,
     /// The communes that may connect.

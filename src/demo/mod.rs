@@ -98,6 +98,7 @@ impl Demo {
         let receiver_options = receiver::Options {
             clock: clock.clone(),
             accept_clock: None,
+            accept_journals: std::collections::BTreeMap::new(),
             waits: receiver::viewing::Waits::default(),
             demo_page: true,
         };

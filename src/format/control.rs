@@ -15,7 +15,7 @@ use crate::format::ids::{CameraId, GrantId, RequestId, Sha256, SnapshotId};
 use crate::format::statement::RefusedCamera;
 use crate::format::text;
 use crate::media::relay::{Profile, RelayId};
-use crate::reason::Refusal;
+use crate::reason::{Reason, Refusal};
 
 /// Largest control message, in bytes.
 pub const MESSAGE_LIMIT: usize = 1024 * 1024;
@@ -197,6 +197,8 @@ pub enum ToReceiver {
         /// The gateway's wall clock, µs since the epoch.
         wall: i64,
     },
+    /// Follows the hello: what both sides hold of each other's journals.
+    Journals(Journals),
     /// A type this version does not know.
     #[serde(other)]
     Unknown,
@@ -230,9 +232,12 @@ pub enum ToGateway {
     Release {
         /// Which.
         grant: GrantId,
-        /// The operator's number.
+        /// The operator's number, or the centre's id.
         #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
         by: String,
+        /// Why, where it is not an operator's wish. Older receivers don't say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
     },
     /// Which relays are in focus; all others are not.
     Focus {
@@ -274,6 +279,8 @@ pub enum ToGateway {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wall: Option<i64>,
     },
+    /// Follows the hello: what both sides hold of each other's journals.
+    Journals(Journals),
     /// A type this version does not know.
     #[serde(other)]
     Unknown,
@@ -442,6 +449,21 @@ pub enum RelayState {
     Failed,
     /// It is over.
     Ended,
+}
+
+/// The heads that a side holds of both journals when a link comes up, so that one that went back is
+/// seen at once. Older peers don't say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Journals {
+    /// The sender's newest head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+    /// The first line of the sender's journal, where it continues another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
+    /// The newest head that the sender holds of the peer's journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
 }
 
 /// Journal heads on their way to the peer.

@@ -33,8 +33,9 @@ use crate::format::ids::{CameraId, CentreId, GrantId, Sha256};
 use crate::gateway::relay::Notice;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
+use crate::journal::reader::OwnLine;
 use crate::journal::writer::Writer;
-use crate::link::dial::Dialer;
+use crate::link::dial::{self, Dialer};
 use crate::link::{Event, Link};
 use crate::media::relay::RelayId;
 use crate::media::sink::State;
@@ -90,6 +91,7 @@ pub(super) struct Parts {
 struct Fetched {
     loaded: Loaded<Arc<settings::Gateway>>,
     rules: Rulebook,
+    link: dial::Read,
 }
 
 type Appended = (Ticket, Result<Receipt, String>);
@@ -103,8 +105,8 @@ pub(super) struct Brain {
     starts: Vec<Start>,
     appends: FuturesOrdered<BoxFuture<'static, Appended>>,
     /// Reading lines and lists, which may take the disk's time.
-    aside: JoinSet<()>,
-    reading: JoinSet<(Result<Box<Fetched>, String>, ReloadReply)>,
+    aside: JoinSet<Option<(CentreId, OwnLine)>>,
+    reading: JoinSet<(Result<Box<Fetched>, (String, Sha256)>, ReloadReply)>,
     /// The file's last state, for `/ready`.
     reload_error: Option<String>,
 }
@@ -165,7 +167,12 @@ impl Brain {
                         self.reloaded(read, reply).await;
                     }
                 }
-                Some(_) = self.aside.join_next() => {}
+                Some(done) = self.aside.join_next() => {
+                    if let Ok(Some((centre, line))) = done {
+                        let now = self.parts.clock.now();
+                        self.parts.gate.handle_own_line(&centre, &line, now);
+                    }
+                }
                 _ = health.tick() => {}
                 // Last, for there may be no end of them: a centre that makes noise
                 // must not keep the commune from its own settings and cuts.
@@ -203,9 +210,9 @@ impl Brain {
                 };
                 self.links.insert(centre.clone(), (session, link.clone()));
                 self.order(Order::LinkUp(centre.clone(), link)).await;
-                let head = self.parts.writer.head();
+                let (head, continues) = (self.parts.writer.head(), self.parts.writer.continues());
                 let gate = &mut self.parts.gate;
-                gate.handle_link_up(&centre, session, head.as_deref(), now);
+                gate.handle_link_up(&centre, session, head.as_deref(), continues.as_deref(), now);
             }
             Event::Message {
                 peer,
@@ -301,6 +308,11 @@ impl Brain {
                 after,
                 acknowledged,
             } => self.send_heads(&centre, after, acknowledged),
+            Command::FindLine { centre, seq } => {
+                let writer = self.parts.writer.clone();
+                self.aside
+                    .spawn_blocking(move || Some((centre, writer.line(seq))));
+            }
             Command::StartRelay {
                 permit,
                 centre,
@@ -356,6 +368,7 @@ impl Brain {
                         tracing::error!(%error, "a revocation list could not be kept; it is in force until the next start");
                     }
                     metrics.apply_lists(&settings);
+                    None
                 });
             }
             Command::Count { centre, refused } => {
@@ -394,12 +407,14 @@ impl Brain {
                 lines: lines.unwrap_or_default(),
                 acknowledged,
             }));
+            None
         });
     }
 
     /// Reads the settings again, beside the brain's work.
     fn reload(&mut self, reply: ReloadReply) {
         let file = self.parts.loaded.file.clone();
+        let dialer = self.parts.dialer.clone();
         self.reading.spawn_blocking(move || {
             let read = config::load_gateway(&file)
                 .map_err(|errors| errors.to_string())
@@ -407,16 +422,31 @@ impl Brain {
                     let loaded = shared(loaded);
                     let rules =
                         rules::read_all(&loaded.settings).map_err(|error| error.to_string())?;
-                    Ok(Box::new(Fetched { loaded, rules }))
+                    let link = dialer.read(&loaded.settings);
+                    let link = link.map_err(|error| error.to_string())?;
+                    Ok(Box::new(Fetched {
+                        loaded,
+                        rules,
+                        link,
+                    }))
                 });
+            // The hash of a file that is refused is written down.
+            let read = read.map_err(|cause| {
+                let bytes = std::fs::read(&file);
+                let hash = bytes.map_or(Sha256::ZERO, |bytes| Sha256::of(&bytes));
+                (cause, hash)
+            });
             (read, reply)
         });
     }
 
-    async fn reloaded(&mut self, read: Result<Box<Fetched>, String>, reply: ReloadReply) {
-        let result = match read {
-            Ok(fetched) => self.apply(*fetched).await,
-            Err(cause) => Err(cause),
+    async fn reloaded(&mut self, read: Result<Box<Fetched>, (String, Sha256)>, reply: ReloadReply) {
+        let (result, hash) = match read {
+            Ok(fetched) => {
+                let hash = fetched.loaded.hash;
+                (self.apply(*fetched).await, hash)
+            }
+            Err((cause, hash)) => (Err(cause), hash),
         };
         let metrics = &self.parts.metrics;
         let ok = i64::from(result.is_ok());
@@ -427,9 +457,8 @@ impl Brain {
             Err(cause) => {
                 tracing::error!(%cause, "settings not reloaded; the old ones stay");
                 let error: String = cause.chars().take(4_000).collect();
-                let hash = std::fs::read(&self.parts.loaded.file);
                 self.parts.gate.handle_note(Entry::Reloaded {
-                    settings: hash.map_or(Sha256::ZERO, |bytes| Sha256::of(&bytes)),
+                    settings: hash,
                     error: Some(error),
                 });
             }
@@ -439,7 +468,11 @@ impl Brain {
     }
 
     async fn apply(&mut self, fetched: Fetched) -> Result<(), String> {
-        let Fetched { loaded, rules } = fetched;
+        let Fetched {
+            loaded,
+            rules,
+            link,
+        } = fetched;
         let (old, new) = (&self.parts.loaded.settings, &loaded.settings);
         let fixed = [
             ("commune", old.commune != new.commune),
@@ -455,10 +488,6 @@ impl Brain {
                 "{names} can't change while it runs; restart the gateway"
             ));
         }
-        self.parts
-            .dialer
-            .reload(new)
-            .map_err(|error| error.to_string())?;
         self.parts.metrics.apply(new);
         self.parts.gate.handle_note(Entry::Reloaded {
             settings: loaded.hash,
@@ -466,8 +495,9 @@ impl Brain {
         });
         let now = self.parts.clock.now();
         self.parts.gate.handle_settings(rules, now);
-        // Ends act before cameras change.
+        // Ends act before cameras change, and are told before links end.
         self.carry_out().await;
+        self.parts.dialer.apply(link);
         self.order(Order::Settings(Arc::clone(&loaded.settings)))
             .await;
         self.parts.loaded = loaded;
@@ -483,9 +513,29 @@ impl Brain {
         let waiting = count(gate.approvals_waiting());
         metrics.approvals_waiting.set(waiting);
         let intact = self.parts.writer.stats().intact;
-        metrics.journal_intact.set(i64::from(intact));
+        let losses = gate.losses();
+        let is_whole = intact && losses.own().is_none();
+        metrics.journal_intact.set(i64::from(is_whole));
+        for centre in self
+            .parts
+            .loaded
+            .settings
+            .agreements
+            .iter()
+            .map(|one| &one.centre)
+        {
+            let is_whole = losses.theirs(centre.as_str()).is_none();
+            let gauge = &metrics.centre_journal_intact;
+            gauge
+                .with_label_values(&[centre.as_str()])
+                .set(i64::from(is_whole));
+        }
         let checks = &self.parts.checks;
         checks.set("journal", self.journal_check(intact));
+        checks.set(
+            "journals",
+            Check::of_losses(losses, self.parts.loaded.settings.relay_after_loss),
+        );
         checks.set("link", self.link_check());
         checks.set("cameras", self.camera_check());
         checks.set(

@@ -25,6 +25,7 @@ mod stream;
 pub mod turns;
 mod uplink;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +56,9 @@ pub struct Options {
     pub clock: Clock,
     /// An administrator accepts a clock behind the journal's newest time.
     pub accept_clock: Option<String>,
+    /// Whose journals an administrator accepts as they are, by their owners' ids, and who
+    /// that administrator is.
+    pub accept_journals: BTreeMap<String, String>,
     /// Timeouts of cameras that no setting names.
     pub camera_limits: camera::Limits,
     /// When links try TCP, and QUIC again.
@@ -67,6 +71,7 @@ impl Default for Options {
         Self {
             clock: Clock::system(),
             accept_clock: None,
+            accept_journals: BTreeMap::new(),
             camera_limits: camera::Limits::LAN,
             link_pace: link::dial::Pace::default(),
         }
@@ -200,6 +205,9 @@ impl Gateway {
         gate.handle_recovered(&recovered.entries, recovered.newest, now);
         if let Some(by) = options.accept_clock {
             gate.handle_clock_accepted(by, now);
+        }
+        for (journal, by) in options.accept_journals {
+            gate.handle_journal_accepted(journal, by);
         }
         if let Some(group) = &settings.socket_group {
             let keys = settings

@@ -1,12 +1,16 @@
 //! What is in a journal entry's body. `v` and `salt` are added by the
 //! writer. Never a picture, never the incident's content, never a secret.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
+
+use crate::format::designation::Verified;
 
 use crate::format::ids::{
     CameraId, CentreId, CommuneId, GrantId, Incident, RequestId, Sha256, SnapshotId,
 };
-use crate::format::statement::{Operator, RefusedCamera, Viewing};
+use crate::format::statement::{Operator, RefusedCamera, RequestClaims, Viewing};
 use crate::media::relay::RelayId;
 use crate::reason::{Reason, Refusal};
 
@@ -277,6 +281,42 @@ pub enum Entry {
         detail: String,
         /// The head it contradicts, verbatim.
         head: String,
+        /// The head that contradicts it, verbatim.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        found: Option<String>,
+    },
+    /// A peer began a new journal, whose first line names all that is held of the old one.
+    PeerContinues {
+        /// The commune's or centre's id.
+        peer: String,
+        /// That first line, verbatim.
+        line: String,
+    },
+    /// The own journal lacks a line whose head it signed and a peer holds.
+    JournalWentBack {
+        /// Who holds the head.
+        peer: String,
+        /// The line that is missing.
+        detail: String,
+        /// The head, verbatim.
+        head: String,
+    },
+    /// The own journal did not verify at the start: a new one began, which continues the
+    /// last line that verified.
+    JournalDamaged {
+        /// The file of the first line that does not verify.
+        file: String,
+        /// Its number there.
+        line: u64,
+        /// The fault of that line.
+        cause: String,
+    },
+    /// An administrator accepts a journal as it is, whatever it lost before.
+    JournalAccepted {
+        /// Whose: this machine's id, or a peer's.
+        journal: String,
+        /// Who.
+        by: String,
     },
     /// A newer revocation list is in force.
     Revocation {
@@ -303,7 +343,8 @@ pub enum Entry {
         /// How many entries were refused meanwhile; none of them is in the journal.
         refused: u64,
     },
-    /// A new journal begins after a failed fsync; it names the old one's head.
+    /// A new journal begins after a failed fsync or a journal that did not verify; it names
+    /// the old one's last line that is certain.
     Continues {
         /// The old journal's id.
         journal: String,
@@ -319,6 +360,37 @@ pub enum Entry {
         /// Who.
         by: String,
     },
+}
+
+impl Entry {
+    /// A request that verified and was refused whole, by or through this peer.
+    pub fn refused(
+        request: &Verified<RequestClaims>,
+        peer: impl Display,
+        refusal: Refusal,
+    ) -> Self {
+        Self::Refused {
+            request: request.text().to_owned(),
+            jti: request.claims().jti,
+            peer: peer.to_string(),
+            operator: request.designation().operator.clone(),
+            refusal,
+            voids: None,
+            wait_ended: None,
+        }
+    }
+
+    /// The same, where it undoes the renewal of a grant, or ended a wait for approval.
+    #[must_use]
+    pub fn undoing(mut self, grant: Option<GrantId>, wait: Option<WaitEnded>) -> Self {
+        if let Self::Refused {
+            voids, wait_ended, ..
+        } = &mut self
+        {
+            (*voids, *wait_ended) = (grant, wait);
+        }
+        self
+    }
 }
 
 /// How a request's wait for approval ended without a grant.

@@ -17,8 +17,8 @@
 use std::io;
 
 use super::entry::{Entry, VERSION};
-use super::reader::{Content, Lines};
-use super::recover::{self, Begun, Last, Recent};
+use super::reader::{Content, Lines, Origin};
+use super::recover::{self, Begun, Damage, Last, Recent};
 use super::store::{Month, Store};
 use crate::clock::{Clock, Wall};
 use crate::format::chain::{End, LINE_LIMIT};
@@ -77,6 +77,8 @@ pub struct Log {
     journal: Option<String>,
     /// Where its first line is.
     begun: Option<Begun>,
+    /// Its first line, where it continues another journal.
+    first: Option<String>,
     /// The newest head, signed after the fsync of what it covers.
     head: Option<String>,
     /// The last body-less lines, all durable.
@@ -121,18 +123,22 @@ struct Batch {
     own: usize,
     end: End,
     journal: String,
+    /// Its first line, where it is among these and continues another journal.
+    first: Option<String>,
     time: Wall,
     /// Where the last line begins.
     last: usize,
 }
 
 impl Log {
-    /// Recovers the journal and readies it. A log that can be read but not written is given back with
+    /// Recovers the journal and readies it; behind lines that do not verify a new journal
+    /// begins, whose first lines say so. A log that can be read but not written is given back with
     /// [`Log::health`] saying so.
     pub fn open(mut parts: Parts) -> Result<Opened, recover::Error> {
         let persisted = persist(parts.store.as_mut());
         let found = recover::recover(parts.store.as_mut())?;
-        let torn = found.torn;
+        let (torn, damage) = (found.torn, found.damage);
+        let mut entries = found.entries;
         let mut log = Self {
             parts,
             file: found.file,
@@ -140,6 +146,7 @@ impl Log {
             last: found.last,
             journal: found.journal,
             begun: found.begun,
+            first: found.first,
             head: None,
             recent: found.recent,
             lines: found.lines,
@@ -150,6 +157,11 @@ impl Log {
             intact: true,
         };
         let mut readied = persisted.map(|()| drop(log.sign_head()));
+        if let Some(damage) = damage {
+            log.continue_damaged(&damage);
+            let time = log.parts.clock.now().wall;
+            entries.extend(log.notes.last().map(|note| (2, time, note.clone())));
+        }
         if let Some((hash, bytes)) = torn {
             tracing::warn!(
                 %hash, bytes,
@@ -157,6 +169,8 @@ impl Log {
             );
             log.torn = bytes;
             log.notes.push(Entry::TornLine { hash, bytes });
+        }
+        if !log.notes.is_empty() {
             readied = readied.and_then(|()| log.write(&[]).map(drop));
         }
         if let Err(error) = readied {
@@ -165,7 +179,7 @@ impl Log {
         }
         Ok(Opened {
             log,
-            entries: found.entries,
+            entries,
             newest: found.newest,
         })
     }
@@ -224,6 +238,11 @@ impl Log {
         self.intact
     }
 
+    /// Its first line, where it continues another journal.
+    pub fn first(&self) -> Option<&str> {
+        self.first.as_deref()
+    }
+
     /// The journal's id, once it has a first line.
     pub fn journal(&self) -> Option<&str> {
         self.journal.as_deref()
@@ -269,6 +288,9 @@ impl Log {
         }
         self.end = batch.end;
         self.journal = Some(batch.journal);
+        if let Some(first) = batch.first {
+            self.first = Some(first);
+        }
         self.lines += batch.headers.len() as u64;
         let mut lines = Vec::with_capacity(bodies.len());
         for (index, (seq, link, line)) in batch.headers.into_iter().enumerate() {
@@ -306,6 +328,7 @@ impl Log {
                 Some(journal) => journal.clone(),
                 None => self.random_hex()?,
             },
+            first: None,
             time: Wall(now.0 - now.0.rem_euclid(1000)),
             last: 0,
         };
@@ -325,6 +348,9 @@ impl Log {
                 seq: header.seq,
                 link: header.link(),
             };
+            if header.seq == 1 && Origin::read(&line).is_some() {
+                batch.first = String::from_utf8(line.clone()).ok();
+            }
             batch.last = batch.bytes.len();
             batch.bytes.extend_from_slice(&line);
             batch.bytes.push(b'\n');
@@ -440,14 +466,39 @@ impl Log {
         );
         self.intact = false;
         if let Some(journal) = self.journal.take() {
-            let (seq, link) = (self.end.seq, self.end.link);
-            self.notes
-                .insert(0, Entry::Continues { journal, seq, link });
+            self.continue_from(journal);
         }
+        Ok(())
+    }
+
+    /// Lines that were read at the start do not verify: the next line begins a new journal
+    /// behind them, which names the last line that did.
+    fn continue_damaged(&mut self, damage: &Damage) {
+        tracing::error!(
+            file = damage.file,
+            line = damage.line,
+            cause = damage.what,
+            "journal: it does not verify; a new one begins that names the last line that does. Keep the files as they are, look with `fanal journal verify`, and accept it with --accept-journal"
+        );
+        let journal = self.journal.take().unwrap_or_default();
+        self.continue_from(journal);
+        self.notes.push(Entry::JournalDamaged {
+            file: damage.file.clone(),
+            line: damage.line,
+            cause: damage.what.clone(),
+        });
+    }
+
+    /// The next line is the first of a new journal, which names this one's last line.
+    fn continue_from(&mut self, journal: String) {
+        let (seq, link) = (self.end.seq, self.end.link);
+        self.notes
+            .insert(0, Entry::Continues { journal, seq, link });
         self.end = End::START;
         self.last = None;
+        self.first = None;
+        self.head = None;
         self.recent.clear();
-        Ok(())
     }
 
     /// The newest file, cut to its last newline.

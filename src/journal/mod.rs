@@ -83,6 +83,15 @@ impl Receipt {
         }
     }
 
+    /// The same under a head that was signed.
+    #[cfg(test)]
+    pub(crate) fn for_test_signed(seq: u64, time: Wall, head: String) -> Self {
+        Self {
+            head,
+            ..Self::for_test_at(seq, time)
+        }
+    }
+
     /// The same, written at this time.
     #[cfg(test)]
     pub(crate) fn for_test_at(seq: u64, time: Wall) -> Self {

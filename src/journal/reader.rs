@@ -5,8 +5,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use serde::Deserialize;
 
 use super::entry::Entry;
-use crate::format::chain::LINE_LIMIT;
+use crate::format::chain::{LINE_LIMIT, Line};
 use crate::format::ids::Sha256;
+use crate::format::statement::HeadClaims;
 
 /// One file's lines.
 pub struct Lines<R> {
@@ -154,6 +155,59 @@ pub fn entry(body: &[u8]) -> Result<Option<Entry>, String> {
     }
 }
 
+/// The first line of a journal that continues another: how it names that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The new journal's id.
+    pub journal: String,
+    /// The old one's.
+    pub old: String,
+    /// Its last line that is certain.
+    pub seq: u64,
+    /// That line's link.
+    pub link: Sha256,
+}
+
+/// The own journal's line that a peer holds a head of, as far as it is there.
+#[derive(Clone, Debug, Default)]
+pub struct OwnLine {
+    /// The own journal's id.
+    pub journal: Option<String>,
+    /// The line's link, if there is such a line.
+    pub link: Option<Sha256>,
+    /// The journal that it continues, if it does.
+    pub origin: Option<Origin>,
+}
+
+impl Origin {
+    /// From a journal's first line; none where it continues nothing, or is not whole.
+    pub fn read(line: &[u8]) -> Option<Self> {
+        let line = Line::parse(line).ok()?;
+        let is_first = line.header.seq == 1 && line.header.prev == Sha256::ZERO;
+        let body = line.body.filter(|_| is_first && line.digest_matches())?;
+        let journal = frame(body).ok()?.journal_id?;
+        match entry(body).ok()?? {
+            Entry::Continues {
+                journal: old,
+                seq,
+                link,
+            } => Some(Self {
+                journal,
+                old,
+                seq,
+                link,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether it names this line of the old journal or a later one.
+    pub fn names(&self, head: &HeadClaims) -> bool {
+        let same = self.seq == head.seq && self.link == head.link;
+        self.old == head.journal && (self.seq > head.seq || same)
+    }
+}
+
 /// Every kind of [`Entry`] that this version knows.
 pub const KINDS: &[&str] = &[
     "started",
@@ -180,6 +234,10 @@ pub const KINDS: &[&str] = &[
     "snapshot_refused",
     "peer_head",
     "peer_contradiction",
+    "peer_continues",
+    "journal_went_back",
+    "journal_damaged",
+    "journal_accepted",
     "revocation",
     "torn_line",
     "interrupted",

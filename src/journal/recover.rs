@@ -2,8 +2,12 @@
 //! and keeps what is still in force, in bounded memory.
 //!
 //! Only one thing is repaired: a last line without its newline, which a crash in
-//! the middle of a write leaves behind. Anything else that is wrong refuses the
-//! start, for nobody can tell a fault of the disk from somebody's hand.
+//! the middle of a write leaves behind. Anything else that is wrong is *damage*, for
+//! nobody can tell a fault of the disk from somebody's hand: it stays in the file as it is,
+//! and a new journal begins behind it that names the last line that verified. Of the lines
+//! between, only what narrows is taken: cuts, ends, refusals, revocations; a grant among
+//! them is one that ended. Those lines are known to be damaged as soon as a new journal
+//! names exactly the line before them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -11,11 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::entry::Entry;
-use super::reader::{self, Content, Lines, Place};
+use super::reader::{self, Content, Lines, Origin, Place};
 use super::store::{Month, Store};
 use crate::clock::Wall;
 use crate::format::chain::{End, LINE_LIMIT, Line};
 use crate::format::ids::{GrantId, RequestId, Sha256};
+use crate::format::statement::HeadClaims;
+use crate::reason::Reason;
 
 /// Every entry this young is kept: the longest grant, twice.
 pub const KEPT: Duration = Duration::from_secs(48 * 3600);
@@ -40,22 +46,17 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A line is not what was written.
-    #[error(
-        "{file} line {line} (seq {seq} expected): {what}; the journal was changed from outside or \
-         the disk is faulty: look with `fanal journal verify`, put the file back from a copy, or \
-         move the directory away to begin a new journal"
-    )]
-    Changed {
-        /// Its file.
-        file: String,
-        /// Its line there.
-        line: u64,
-        /// The number that belongs there.
-        seq: u64,
-        /// What is wrong.
-        what: String,
-    },
+}
+
+/// The first line that is not what was written, where no new journal has begun behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Its file.
+    pub file: String,
+    /// Its line there.
+    pub line: u64,
+    /// Its fault, and the number that belongs there.
+    pub what: String,
 }
 
 /// A line that was read or written: where it is, to compare with later.
@@ -93,6 +94,10 @@ pub struct Found {
     pub journal: Option<String>,
     /// Where it begins.
     pub begun: Option<Begun>,
+    /// Its first line, where it continues another journal.
+    pub first: Option<String>,
+    /// The first line that does not verify: a new journal must begin.
+    pub damage: Option<Damage>,
     /// The newest time written since a clock was last accepted.
     pub newest: Option<Wall>,
     /// An unterminated last line: its hash and bytes.
@@ -118,6 +123,8 @@ pub fn recover(store: &mut dyn Store) -> Result<Found, Error> {
             last: None,
             journal: None,
             begun: None,
+            first: None,
+            damage: None,
             newest: None,
             torn: None,
             entries: Vec::new(),
@@ -164,30 +171,85 @@ impl Walk {
             let Some((place, content)) = next else {
                 return Ok(());
             };
-            let changed = |walk: &Self, what: String| Error::Changed {
-                file: file.clone(),
-                line: place.number,
-                seq: walk.found.end.seq + 1,
-                what,
-            };
-            let line = match content {
-                Content::Line(line) => line,
+            let read = match content {
+                Content::Line(line) if self.found.damage.is_some() => {
+                    self.damaged_line(month, place, line);
+                    Ok(())
+                }
+                Content::Line(line) => self.line(month, place, line),
                 Content::Unterminated(hash) if newest => {
                     self.found.torn = Some((hash, place.bytes));
                     return Ok(());
                 }
                 Content::Unterminated(_) => {
-                    let what = "it has no end, and a newer file follows".to_owned();
-                    return Err(changed(self, what));
+                    Err("it has no end, and a newer file follows".to_owned())
                 }
-                Content::TooLong => {
-                    let what = format!("it is longer than {LINE_LIMIT} bytes");
-                    return Err(changed(self, what));
-                }
+                Content::TooLong => Err(format!("it is longer than {LINE_LIMIT} bytes")),
             };
-            self.line(month, place, line)
-                .map_err(|what| changed(self, what))?;
+            if let Err(what) = read {
+                let seq = self.found.end.seq + 1;
+                self.found.lines += 1;
+                self.found.damage.get_or_insert(Damage {
+                    file: file.clone(),
+                    line: place.number,
+                    what: format!("{what} (seq {seq} belongs there)"),
+                });
+            }
             self.found.file = Some((month, place.offset + place.bytes));
+        }
+    }
+
+    /// A line behind one that does not verify: the first of a new journal that names the
+    /// last line before the damage, or one of which only what narrows is taken.
+    fn damaged_line(&mut self, month: Month, place: Place, bytes: &[u8]) {
+        let known = HeadClaims {
+            iss: String::new(),
+            journal: self.found.journal.clone().unwrap_or_default(),
+            seq: self.found.end.seq,
+            link: self.found.end.link,
+            iat: 0,
+        };
+        let continues = Origin::read(bytes).is_some_and(|origin| {
+            let End { seq, link } = self.found.end;
+            origin.names(&known) && (origin.seq, origin.link) == (seq, link)
+        });
+        if continues {
+            self.found.damage = None;
+            // It was read above: it follows, being a first line.
+            let _ = self.line(month, place, bytes);
+            return;
+        }
+        self.found.lines += 1;
+        let Some((line, body)) = Line::parse(bytes)
+            .ok()
+            .filter(Line::digest_matches)
+            .and_then(|line| Some((line, line.body?)))
+        else {
+            return;
+        };
+        let time = line.header.time;
+        let newest = self.found.newest.map_or(time, |newest| newest.max(time));
+        self.found.newest = Some(newest);
+        let Ok(Some(entry)) = reader::entry(body) else {
+            return;
+        };
+        let ends = match &entry {
+            Entry::Grant(grant) => Some(Entry::Ended {
+                grant: grant.grant,
+                reason: Reason::JournalWentBack,
+                at: time.rfc3339(),
+                by: None,
+            }),
+            Entry::Cut { .. }
+            | Entry::Ended { .. }
+            | Entry::Refused { voids: None, .. }
+            | Entry::Revocation { .. } => None,
+            _ => return,
+        };
+        let seq = line.header.seq;
+        self.kept.take(seq, time, entry, body.len());
+        if let Some(ends) = ends {
+            self.kept.take(seq, time, ends, 100);
         }
     }
 
@@ -201,7 +263,7 @@ impl Walk {
         let from = if begins && self.found.end.seq > 0 {
             match reader::entry(body)? {
                 Some(Entry::Continues { journal, .. })
-                    if Some(&journal) == self.found.journal.as_ref() =>
+                    if journal == self.found.journal.clone().unwrap_or_default() =>
                 {
                     End::START
                 }
@@ -210,16 +272,20 @@ impl Walk {
         } else {
             self.found.end
         };
-        self.found.end = from.follow(&line).map_err(|broken| broken.to_string())?;
-        if self.found.end.seq == 1 {
+        let end = from.follow(&line).map_err(|broken| broken.to_string())?;
+        if end.seq == 1 {
             let id = reader::frame(body)?.journal_id;
             self.found.journal = Some(id.ok_or("the first line does not name the journal")?);
             self.found.begun = Some(Begun {
                 month,
                 offset: place.offset,
             });
+            let text = std::str::from_utf8(bytes).ok();
+            let text = text.filter(|_| Origin::read(bytes).is_some());
+            self.found.first = text.map(str::to_owned);
             self.found.recent.clear();
         }
+        self.found.end = end;
         let mut whole = bytes.to_vec();
         whole.push(b'\n');
         self.found.last = Some(Last {
@@ -314,7 +380,7 @@ impl Kept {
     /// Whether the body is worth reading. Old ones are told by the kind that our
     /// writer puts near the start, so that years of journal cost little.
     fn wants(&self, time: Wall, body: &[u8]) -> bool {
-        const LASTING: [&str; 8] = [
+        const LASTING: [&str; 12] = [
             r#""kind":"cut""#,
             r#""kind":"allowed""#,
             r#""kind":"confirmed""#,
@@ -323,6 +389,10 @@ impl Kept {
             r#""kind":"clock_accepted""#,
             r#""kind":"viewings_owed""#,
             r#""kind":"viewings_taken""#,
+            r#""kind":"peer_contradiction""#,
+            r#""kind":"journal_went_back""#,
+            r#""kind":"journal_damaged""#,
+            r#""kind":"journal_accepted""#,
         ];
         let start = &body[..body.len().min(200)];
         let has = |text: &str| {
@@ -356,6 +426,10 @@ impl Kept {
                 self.latest.retain(|key, _| !key.starts_with(&of_grant));
                 None
             }
+            Entry::PeerContradiction { peer, .. } => Some(format!("contradiction {peer}")),
+            Entry::JournalWentBack { peer, .. } => Some(format!("went back {peer}")),
+            Entry::JournalDamaged { .. } => Some("damaged".to_owned()),
+            Entry::JournalAccepted { journal, .. } => Some(format!("accepted {journal}")),
             _ => None,
         };
         let item = Item {

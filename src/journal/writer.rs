@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::entry::Entry;
 use super::fit::fit;
 use super::log::{self, Log, Parts};
-use super::reader::{Content, Lines};
+use super::reader::{Content, Lines, Origin, OwnLine};
 use super::recover::{self, Begun, Recent};
 use super::store::{Disk, Month, Store};
 use super::{LockedDirectory, Receipt};
@@ -126,6 +126,7 @@ struct State {
     /// Where the journal's first line is.
     begun: Option<Begun>,
     journal: Option<String>,
+    first: Option<String>,
     health: Result<(), String>,
     stats: Stats,
 }
@@ -173,6 +174,7 @@ impl Writer {
                 recent: log.recent().clone(),
                 begun: None,
                 journal: None,
+                first: None,
                 health: Ok(()),
                 stats: Stats {
                     entries: 0,
@@ -238,6 +240,28 @@ impl Writer {
     /// The journal's id, once it has a line.
     pub fn journal(&self) -> Option<String> {
         self.shared.state().journal.clone()
+    }
+
+    /// Its first line, where it continues another journal: behind lines that were lost.
+    pub fn continues(&self) -> Option<String> {
+        self.shared.state().first.clone()
+    }
+
+    /// The line of this number, as far as heads of it go. Reads files where the line is old,
+    /// which takes its time.
+    pub fn line(&self, seq: u64) -> OwnLine {
+        let lines = self.lines_after(seq.saturating_sub(1), 1);
+        let line = lines
+            .first()
+            .and_then(|line| Line::parse(line.as_bytes()).ok());
+        let line = line.filter(|line| line.header.seq == seq);
+        OwnLine {
+            journal: self.journal(),
+            link: line.map(|line| line.link),
+            origin: self
+                .continues()
+                .and_then(|first| Origin::read(first.as_bytes())),
+        }
     }
 
     /// The body-less lines after `seq`, oldest first, at most `limit`. All are
@@ -326,6 +350,7 @@ impl Shared {
         let same = state.journal.as_deref() == log.journal();
         state.journal = log.journal().map(str::to_owned);
         state.begun = log.begun();
+        state.first = log.first().map(str::to_owned);
         state.health = log.health();
         state.stats.entries = log.lines();
         state.stats.intact = log.is_intact();

@@ -84,6 +84,14 @@ pub(super) struct Target {
     pub(super) way: Way,
 }
 
+/// Targets and certificates that new settings name, read and checked.
+#[derive(Debug)]
+pub struct Read {
+    targets: Targets,
+    accepted: Accepted,
+    uplink: settings::Uplink,
+}
+
 pub(super) type Targets = Arc<BTreeMap<CentreId, Target>>;
 
 /// Keeps a link to each centre. Cheap to clone, usable from any thread; its
@@ -111,15 +119,26 @@ impl Dialer {
         })
     }
 
-    /// Follows new settings: new centres are dialled, links to those that are
-    /// gone or no longer accepted end. On an error all stays as it was.
-    pub fn reload(&self, settings: &settings::Gateway) -> Result<(), Error> {
+    /// Reads what new settings name. Blocks: for a thread that may.
+    ///
+    /// # Errors
+    /// A file that can't be read or is not what it should be.
+    pub fn read(&self, settings: &settings::Gateway) -> Result<Read, Error> {
         let kept = Kept::writing(&settings.state_dir);
         let (targets, accepted) = targets(settings, &kept, &self.parts.clock)?;
-        self.targets.send_replace(targets);
-        self.accepted.send_replace(accepted);
-        self.uplink.send_replace(settings.uplink.clone());
-        Ok(())
+        Ok(Read {
+            targets,
+            accepted,
+            uplink: settings.uplink.clone(),
+        })
+    }
+
+    /// Follows new settings: new centres are dialled, links to those that are gone or no
+    /// longer accepted end.
+    pub fn apply(&self, read: Read) {
+        self.targets.send_replace(read.targets);
+        self.accepted.send_replace(read.accepted);
+        self.uplink.send_replace(read.uplink);
     }
 
     /// Keeps the links up until the token is cancelled; then closes them.

@@ -44,6 +44,8 @@ pub struct Gateway {
     pub revocation_lists_older: IntGauge,
     /// `centre`: 1 while the link stands.
     pub link_up: IntGaugeVec,
+    /// `centre`: 0 while its journal lacks lines that it signed, until that is accepted.
+    pub centre_journal_intact: IntGaugeVec,
     /// `centre`, `transport` (`udp`, `tcp`): 1 for the one in use.
     pub link_transport: IntGaugeVec,
     /// `centre`: round-trip time.
@@ -214,6 +216,7 @@ impl Gateway {
             certificate_expiry_timestamp_seconds: r.gauges("certificate_expiry_timestamp_seconds", &["use"], "When the first of these certificates ends, since the epoch.")?,
             revocation_lists_older: r.gauge("revocation_lists_older", "Revocation lists in files that are older than lists seen before.")?,
             link_up: r.gauges("link_up", &["centre"], "1 while the link to this centre stands.")?,
+            centre_journal_intact: r.gauges("centre_journal_intact", &["centre"], "0 while this centre's journal lacks lines that it signed, until that is accepted.")?,
             link_transport: r.gauges("link_transport", &["centre", "transport"], "1 for the transport that the link uses.")?,
             link_rtt_seconds: r.real_gauges("link_rtt_seconds", &["centre"], "Round-trip time of the link.")?,
             link_parity_bytes_total: r.counters("link_parity_bytes_total", &["centre"], "Bytes of parity sent against loss, beside QUIC's.")?,
@@ -250,6 +253,8 @@ impl Gateway {
     pub fn add_centre(&self, centre: &CentreId) {
         let centre = centre.as_str();
         self.link_up.with_label_values(&[centre]);
+        let journal = self.centre_journal_intact.with_label_values(&[centre]);
+        journal.set(1);
         self.link_rtt_seconds.with_label_values(&[centre]);
         self.link_lost_packets_total.with_label_values(&[centre]);
         self.link_parity_bytes_total.with_label_values(&[centre]);

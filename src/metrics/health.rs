@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use crate::policy::peer::losses::Losses;
+
 /// The outcome of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -56,6 +58,37 @@ impl Check {
             detail: detail.into(),
             remedy: remedy.into(),
         }
+    }
+}
+
+impl Check {
+    /// Journals that lost lines and that nobody accepted; `goes_on`: relays go on all the same.
+    pub fn of_losses(losses: &Losses, goes_on: bool) -> Self {
+        let remedy = |id: &str| {
+            format!(
+                "find out why: a restore, a disk, or somebody's hand (fanal journal verify); then start once with --accept-journal {id}"
+            )
+        };
+        let stopped = if goes_on { "" } else { "nothing is relayed: " };
+        if let Some(own) = losses.own() {
+            let detail = format!("{stopped}the own journal went back: {own}");
+            let remedy = remedy(losses.own_id());
+            return if goes_on {
+                Self::warning(detail, remedy)
+            } else {
+                Self::failed(detail, remedy)
+            };
+        }
+        let mut theirs = losses.all_theirs();
+        let Some((peer, what)) = theirs.next() else {
+            return Self::ok("");
+        };
+        let more = match theirs.count() {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let detail = format!("{stopped}the journal of {peer} went back: {what}{more}");
+        Self::warning(detail, remedy(peer))
     }
 }
 

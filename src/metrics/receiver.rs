@@ -37,6 +37,8 @@ pub struct Receiver {
     pub revocation_lists_older: IntGauge,
     /// `commune`: 1 while its gateway is linked.
     pub link_up: IntGaugeVec,
+    /// `commune`: 0 while its journal lacks lines that it signed, until that is accepted.
+    pub commune_journal_intact: IntGaugeVec,
     /// Live grants.
     pub grants_active: IntGauge,
     /// `outcome` (`granted`, `refused`), `reason` (empty when `granted`).
@@ -170,6 +172,7 @@ impl Receiver {
             certificate_expiry_timestamp_seconds: r.gauges("certificate_expiry_timestamp_seconds", &["use"], "When the first of these certificates ends, since the epoch.")?,
             revocation_lists_older: r.gauge("revocation_lists_older", "Revocation lists in files that are older than lists seen before.")?,
             link_up: r.gauges("link_up", &["commune"], "1 while this commune's gateway is linked.")?,
+            commune_journal_intact: r.gauges("commune_journal_intact", &["commune"], "0 while this commune's journal lacks lines that it signed, until that is accepted.")?,
             grants_active: r.gauge("grants_active", "Live grants.")?,
             requests_total: r.counters("requests_total", &["outcome", "reason"], "Requests answered.")?,
             relays_active: r.gauge("relays_active", "Cameras coming in.")?,
@@ -191,6 +194,10 @@ impl Receiver {
     /// The known series of a commune, at 0.
     fn add_commune(&self, commune: &CommuneId) {
         self.link_up.with_label_values(&[commune.as_str()]);
+        let journal = self
+            .commune_journal_intact
+            .with_label_values(&[commune.as_str()]);
+        journal.set(1);
         for cause in STREAM_REFUSALS {
             self.streams_refused_total
                 .with_label_values(&[commune.as_str(), cause]);

@@ -55,6 +55,7 @@ use crate::policy::peer::clock_guard::ClockGuard;
 use crate::policy::peer::identity::Identity;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
+use crate::policy::peer::losses::Losses;
 use crate::policy::peer::pace::Paces;
 use crate::policy::peer::rates::Unverified;
 use crate::policy::peer::witness::Witnesses;
@@ -111,6 +112,8 @@ pub struct Rulebook {
     pub communes: BTreeMap<CommuneId, Identity>,
     /// Who signs operators' designations, tried in turn.
     pub authorities: Vec<Authority>,
+    /// Whether relays go on although a journal lost lines.
+    pub relay_after_loss: bool,
 }
 
 /// What the driver is to do.
@@ -139,6 +142,13 @@ pub enum Command {
         after: Option<u64>,
         /// Number of the commune's last line that is held here.
         acknowledged: u64,
+    },
+    /// Look up the own line of this number; answer with [`Desk::handle_own_line`].
+    FindLine {
+        /// Who holds a head of it.
+        commune: CommuneId,
+        /// Its number.
+        seq: u64,
     },
     /// Answer an operator's request.
     Answer {
@@ -289,6 +299,7 @@ pub struct Desk {
     unverified: Unverified,
     paces: Paces,
     clock: ClockGuard,
+    losses: Losses,
     /// +1 whenever something that is shown changed.
     version: u64,
     /// The `version` of the newest change of a commune.
@@ -307,6 +318,7 @@ impl Desk {
             communes: communes
                 .map(|commune| (commune, commune::Peer::default()))
                 .collect(),
+            losses: Losses::new(rules.centre.as_str()),
             rules,
             witnesses: Witnesses::default(),
             commands: VecDeque::new(),
@@ -469,6 +481,7 @@ impl Desk {
                 self.handle_heads(commune, &heads, now);
                 self.lists_heads(commune, &heads.head);
             }
+            ToReceiver::Journals(told) => self.handle_journals(commune, &told, now),
             ToReceiver::Time { .. } | ToReceiver::Unknown => {}
         }
     }

@@ -23,7 +23,7 @@ mod request;
 mod review;
 mod snapshot;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod uplink;
 mod viewings;
 
@@ -50,6 +50,7 @@ use crate::policy::peer::clock_guard::ClockGuard;
 use crate::policy::peer::identity::Identity;
 pub use crate::policy::peer::ledger::Ticket;
 use crate::policy::peer::ledger::{Answered, Ledger, Submission};
+use crate::policy::peer::losses::Losses;
 use crate::policy::peer::pace::Paces;
 use crate::policy::peer::witness::Witnesses;
 use crate::policy::replay::Used;
@@ -123,6 +124,13 @@ pub enum Command {
         after: Option<u64>,
         /// Number of the centre's last line that is held here.
         acknowledged: u64,
+    },
+    /// Look up the own line of this number; answer with [`Gate::handle_own_line`].
+    FindLine {
+        /// Who holds a head of it.
+        centre: CentreId,
+        /// Its number.
+        seq: u64,
     },
     /// Attach a camera to a centre's link, now and whenever the link is back.
     StartRelay {
@@ -236,6 +244,7 @@ pub struct Gate {
     peers: BTreeMap<CentreId, link::Peer>,
     witnesses: Witnesses<CentreId>,
     ledger: Ledger<Pending, CentreId>,
+    losses: Losses,
     /// What the uplink was measured to carry, bits per second.
     capacity: Option<u64>,
     clock: ClockGuard,
@@ -247,6 +256,7 @@ impl Gate {
     /// earlier process are not taken for this one's.
     pub fn new(rules: Rulebook, first_relay: u32) -> Self {
         Self {
+            losses: Losses::new(rules.settings.commune.as_str()),
             rules,
             generation: 0,
             commands: VecDeque::new(),
@@ -345,7 +355,9 @@ impl Gate {
                 request,
                 head,
             } => self.handle_confirm(centre, grant, request, &head, now),
-            ToGateway::Release { grant, by } => self.handle_release(centre, grant, &by, now),
+            ToGateway::Release { grant, by, reason } => {
+                self.handle_release(centre, grant, &by, reason, now);
+            }
             ToGateway::Focus { relays } => self.handle_focus(centre, &relays),
             ToGateway::KeyFrame { relay } => self.handle_key_frame(centre, relay),
             ToGateway::Snapshot(asked) => self.handle_snapshot(centre, asked, now),
@@ -357,6 +369,7 @@ impl Gate {
                 }
             }
             ToGateway::Heads(heads) => self.handle_heads(centre, &heads, now),
+            ToGateway::Journals(told) => self.handle_journals(centre, &told, now),
             // The link answers the time itself: a wait here would look like an offset.
             ToGateway::Time { .. } | ToGateway::Recovered { .. } | ToGateway::Unknown => {}
         }

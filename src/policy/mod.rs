@@ -14,4 +14,6 @@ pub mod replay;
 pub mod seldom;
 pub mod snapshot;
 pub mod starts;
+#[cfg(test)]
+mod tests;
 pub mod uplink;

@@ -31,6 +31,7 @@ use crate::format::control::{Heads, LINES_LIMIT, ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
+use crate::journal::reader::OwnLine;
 use crate::journal::writer::Writer;
 use crate::link::accept::{self, Acceptor};
 use crate::link::{Event as LinkEvent, Link};
@@ -82,8 +83,8 @@ pub(super) struct State {
     appends: FuturesOrdered<Append>,
     /// New settings that are being read, in their order.
     reloads: FuturesOrdered<JoinHandle<Reload>>,
-    /// Heads whose lines are being read.
-    heads: JoinSet<()>,
+    /// Lines of the journal that are being read, for heads and for comparisons.
+    heads: JoinSet<Option<(CommuneId, OwnLine)>>,
     focus: BTreeMap<u64, Vec<(CommuneId, CameraId)>>,
     focused: BTreeMap<CommuneId, Vec<RelayId>>,
     shown: Option<u64>,
@@ -152,7 +153,12 @@ impl Brain {
                         self.reloaded(reload);
                     }
                 }
-                Some(_) = self.state.heads.join_next() => {}
+                Some(done) = self.state.heads.join_next() => {
+                    if let Ok(Some((commune, line))) = done {
+                        let now = self.clock.now();
+                        self.desk.handle_own_line(&commune, &line, now);
+                    }
+                }
                 Some(ask) = self.asks.recv() => self.ask(ask),
                 1.. = self.link_events.recv_many(&mut link_events, LINK_EVENTS_AT_ONCE) => {
                     for event in link_events.drain(..) {
@@ -212,9 +218,10 @@ impl Brain {
                 };
                 self.state.links.insert(commune.clone(), (session, link));
                 self.state.focused.remove(&commune);
-                let head = self.journal.head();
+                let (head, continues) = (self.journal.head(), self.journal.continues());
+                let (head, continues) = (head.as_deref(), continues.as_deref());
                 self.desk
-                    .handle_link_up(&commune, session, head.as_deref(), now);
+                    .handle_link_up(&commune, session, head, continues, now);
             }
             LinkEvent::Message {
                 peer,
@@ -357,7 +364,6 @@ impl Brain {
 
     fn apply(&mut self, settings: &settings::Receiver, fetched: Fetched) {
         let Fetched { rules, tiles, link } = fetched;
-        self.acceptor.apply(link);
         self.metrics.apply(settings);
         show_warnings(&self.checks, settings);
         self.atlas.apply(&settings.console, tiles);
@@ -373,6 +379,7 @@ impl Brain {
                 generation: shared.generation + 1,
             });
         });
+        self.acceptor.apply(link);
     }
 
     fn note_reload(&mut self, settings: crate::format::ids::Sha256, error: Option<String>) {
@@ -443,6 +450,11 @@ impl Brain {
                 after,
                 acknowledged,
             } => self.send_heads(&commune, after, acknowledged),
+            Command::FindLine { commune, seq } => {
+                let journal = self.journal.clone();
+                let read = move || Some((commune, journal.line(seq)));
+                self.state.heads.spawn_blocking(read);
+            }
             Command::Answer { caller, result } => news.answers.push((caller, result)),
             Command::Snapshot { caller, result } => {
                 if let Some(reply) = self.state.stills.remove(&caller) {
@@ -521,6 +533,7 @@ impl Brain {
                 lines: lines.unwrap_or_default(),
                 acknowledged,
             }));
+            None
         });
     }
 
@@ -565,7 +578,18 @@ impl Brain {
         self.desk.handle_timeout(now);
         let stats = self.journal.stats();
         let journal = self.metrics.journal();
-        journal.intact.set(i64::from(stats.intact));
+        let losses = self.desk.losses();
+        let is_whole = stats.intact && losses.own().is_none();
+        journal.intact.set(i64::from(is_whole));
+        for (commune, _) in self.desk.communes() {
+            let is_whole = losses.theirs(commune.as_str()).is_none();
+            let gauge = &self.metrics.commune_journal_intact;
+            let gauge = gauge.with_label_values(&[commune.as_str()]);
+            gauge.set(i64::from(is_whole));
+        }
+        let goes_on = self.shared.borrow().settings.relay_after_loss;
+        self.checks
+            .set("journals", Check::of_losses(losses, goes_on));
         let owed = self.desk.owed();
         let check = match self.journal.health() {
             Ok(()) if stats.intact && owed == 0 => Check::ok("writable"),

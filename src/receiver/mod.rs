@@ -26,6 +26,7 @@ pub mod rules;
 mod viewer;
 pub mod viewing;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -74,6 +75,9 @@ pub struct Options {
     pub clock: Clock,
     /// Who accepts the clock as it stands, though the journal holds a later time.
     pub accept_clock: Option<String>,
+    /// Whose journals an administrator accepts as they are, by their owners' ids, and who
+    /// that administrator is.
+    pub accept_journals: BTreeMap<String, String>,
     /// How long players wait for pictures, and how old those may be that they get.
     pub waits: viewing::Waits,
     /// Whether the page signs in whoever's key is in its address (`#demo=…`): `fanal demo` alone.
@@ -86,6 +90,7 @@ impl Default for Options {
         Self {
             clock: Clock::system(),
             accept_clock: None,
+            accept_journals: BTreeMap::new(),
             waits: viewing::Waits::default(),
             demo_page: false,
         }
@@ -350,6 +355,9 @@ impl Core {
         });
         if let Some(by) = options.accept_clock {
             desk.handle_clock_accepted(by, now);
+        }
+        for (journal, by) in options.accept_journals {
+            desk.handle_journal_accepted(journal, by);
         }
         Ok(Self {
             credentials: credentials::Credentials::open(&settings.state_dir)?,

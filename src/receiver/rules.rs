@@ -30,5 +30,6 @@ pub fn read(settings: &settings::Receiver) -> Result<Rulebook, Error> {
         name: settings.name.clone(),
         communes,
         authorities,
+        relay_after_loss: settings.relay_after_loss,
     })
 }

@@ -269,6 +269,7 @@ async fn a_camera_is_refused_beside_one_that_is_granted() {
     let release = ToGateway::Release {
         grant: granted.id(),
         by: "13-1".to_owned(),
+        reason: None,
     };
     receiver.say(&release).await;
     let ended = receiver.ended(granted.id()).await;
@@ -362,7 +363,7 @@ async fn an_agreement_ends_with_its_last_day_and_with_what_it_no_longer_says() {
     assert_eq!(granted.claims.expires, midnight.seconds());
     stage.hand.advance(before);
     let ended = receiver.ended(granted.id()).await;
-    assert_eq!(ended.reason, Reason::GrantExpired);
+    assert_eq!(ended.reason, Reason::AgreementNotInForce);
     let request = operator.sign(&stage.claims(&["temoin"]));
     let refused = receiver.refused(&request).await;
     assert_eq!(refused, Reason::AgreementNotInForce);
@@ -371,7 +372,7 @@ async fn an_agreement_ends_with_its_last_day_and_with_what_it_no_longer_says() {
         .iter()
         .map(|body| body["reason"].clone())
         .collect();
-    assert_eq!(reasons, ["agreement_changed", "grant_expired"]);
+    assert_eq!(reasons, ["agreement_changed", "agreement_not_in_force"]);
     assert_eq!(
         of_kind(&journal, "refused")[0]["reason"],
         "agreement_not_in_force"
@@ -478,6 +479,7 @@ async fn without_a_journal_no_camera_opens() {
     let release = ToGateway::Release {
         grant: granted.id(),
         by: "13-1".to_owned(),
+        reason: None,
     };
     receiver.say(&release).await;
     let ended = receiver.ended(granted.id()).await;

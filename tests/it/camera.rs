@@ -185,6 +185,7 @@ pub fn gateway(cameras: Vec<(&str, settings::Streams)>) -> settings::Gateway {
             revoked: Vec::new(),
         },
         agreements: Vec::new(),
+        relay_after_loss: false,
         uplink: settings::Uplink {
             max_bitrate: None,
             min_per_relay: 0,

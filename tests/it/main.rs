@@ -29,6 +29,7 @@ mod outage;
 mod prometheus;
 mod reasons;
 mod relay;
+mod restored;
 mod rtsp;
 mod scripted;
 mod simulate;

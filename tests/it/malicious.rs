@@ -162,6 +162,7 @@ async fn it_can_use_a_request_only_once() {
     let release = fanal::format::control::ToGateway::Release {
         grant: granted.id(),
         by: "13-1".to_owned(),
+        reason: None,
     };
     receiver.say(&release).await;
     let ended = receiver.ended(granted.id()).await;

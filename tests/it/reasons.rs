@@ -185,6 +185,11 @@ const REACHED: &[(&str, &str, &[Reason])] = &[
         "without_the_agreements_leave_or_the_commune_none_is_given",
         &[SnapshotNotAllowed],
     ),
+    (
+        "tests/it/restored.rs",
+        "a_gateway_that_was_restored_from_a_copy_is_seen_at_the_link_and_its_grants_end",
+        &[JournalWentBack],
+    ),
 ];
 
 /// The functions of a file at its left margin, with their text.

@@ -240,14 +240,13 @@ async fn the_receiver_ends_viewers_by_its_own_clock() {
     let grant = martin.ask(&martin.claims(&["cam-001"], 50)).await.unwrap();
     let mut player = Player::start(rtsp(&grant, "cam-001"));
     player.pictures(5).await;
-    // The gateway's clock goes on as it did: to it the grant is live.
+    // The gateway's clock goes on as it did: by it the grant would live on.
     manual.advance(Duration::from_secs(51));
     player.ended().await;
-    assert_eq!(
-        world.gateway_metrics.grants_active.get(),
-        1,
-        "the receiver did it alone"
-    );
+    let ends = || world.entries("gateway", "ended");
+    until("the receiver gives it back", || !ends().is_empty()).await;
+    assert_eq!(ends()[0]["by"], CENTRE, "the receiver did it");
+    assert_eq!(ends()[0]["reason"], "grant_expired", "and both say why");
     let again = Player::start(rtsp(&grant, "cam-001"));
     assert!(again.refused().await.contains("403"));
 }

@@ -2,6 +2,7 @@
 //! receiver on real sockets, operators with keys. Ports are the system's choice;
 //! waits are for events, bounded by [`PATIENCE`].
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +62,8 @@ pub struct Plan {
     pub waits: Waits,
     /// Whether operators sign in at the page by its address, as at the demo's.
     pub demo_page: bool,
+    /// Whose journals both daemons accept as they are when they start.
+    pub accepts: BTreeMap<String, String>,
 }
 
 impl Default for Plan {
@@ -78,6 +81,7 @@ impl Default for Plan {
             receiver_clock: Clock::system(),
             waits: Waits::default(),
             demo_page: true,
+            accepts: BTreeMap::new(),
         }
     }
 }
@@ -221,6 +225,12 @@ impl World {
         self.counters = server.counters();
         self.simulator_token = CancellationToken::new();
         self.tasks.spawn(server.run(self.simulator_token.clone()));
+    }
+
+    /// The journal of this machine is accepted as it is at the daemons' next starts.
+    pub fn accepts(&mut self, id: &str) {
+        let by = "uid 0".to_owned();
+        self.plan.accepts = BTreeMap::from([(id.to_owned(), by)]);
     }
 
     pub async fn stop_gateway(&mut self) {
@@ -525,6 +535,7 @@ async fn run_receiver(
     let options = receiver::Options {
         clock: plan.receiver_clock.clone(),
         accept_clock: None,
+        accept_journals: plan.accepts.clone(),
         waits: plan.waits,
         demo_page: plan.demo_page,
     };
@@ -543,6 +554,7 @@ async fn run_gateway(
     let loaded = config::load_gateway(&directory.path("gateway.toml")).unwrap();
     let mut options = gateway::Options {
         clock: plan.gateway_clock.clone(),
+        accept_journals: plan.accepts.clone(),
         ..gateway::Options::default()
     };
     if plan.udp_shut {

@@ -141,6 +141,10 @@ pub(super) fn say(entry: &Entry) -> String {
         } => format!("{grant} still {snapshot} not given: {refusal}"),
         Entry::PeerHead { peer, .. } => peer.clone(),
         Entry::PeerContradiction { peer, detail, .. } => format!("{peer}: {detail}"),
+        Entry::PeerContinues { peer, .. } => format!("{peer} began a new journal"),
+        Entry::JournalWentBack { peer, detail, .. } => format!("{peer} holds its head: {detail}"),
+        Entry::JournalDamaged { file, line, cause } => format!("{file} line {line}: {cause}"),
+        Entry::JournalAccepted { journal, by } => format!("that of {journal}, by {by}"),
         Entry::Revocation {
             authority, number, ..
         } => format!("list {number} of {authority}"),

@@ -94,11 +94,16 @@ impl Bench {
     /// The marks in the journal, and its own entries; recovery accepts it all.
     fn contents(&self) -> (Vec<u64>, Vec<Entry>) {
         let mut sim = self.sim.clone();
-        recover::recover(&mut sim).unwrap();
-        let mut marks = Vec::new();
-        let mut own = Vec::new();
+        assert_eq!(recover::recover(&mut sim).unwrap().damage, None);
         let months = sim.months().unwrap();
         let text: Vec<u8> = months.iter().flat_map(|m| self.sim.content(*m)).collect();
+        Self::contents_of(&text)
+    }
+
+    /// The same of some lines.
+    fn contents_of(text: &[u8]) -> (Vec<u64>, Vec<Entry>) {
+        let mut marks = Vec::new();
+        let mut own = Vec::new();
         let lines = text.split(|byte| *byte == b'\n');
         for line in lines.filter_map(|line| Line::parse(line).ok()) {
             match reader::entry(line.body.unwrap()).unwrap().unwrap() {
@@ -360,10 +365,102 @@ fn lost_durable_lines_begin_a_new_journal_that_names_the_old_head() {
             old.journal, old.seq, old.link
         );
         assert!(text.contains(&continues), "{what}: {text}");
-        if what != "last line another" {
-            drop(bench.open().unwrap());
-        }
+        let opened = Log::open(bench.parts()).unwrap();
+        let damaged = opened.entries.iter().any(is_damage);
+        assert_eq!(damaged, what == "last line another");
     }
+}
+
+fn is_damage((.., entry): &(u64, Wall, Entry)) -> bool {
+    matches!(entry, Entry::JournalDamaged { .. })
+}
+
+#[test]
+fn a_journal_that_does_not_verify_is_continued_by_a_new_one_that_says_so() {
+    let month = Month::of(START);
+    let mut bench = Bench::new();
+    let mut log = bench.open().unwrap();
+    bench.commit(&mut log, 5);
+    let old = log.journal().unwrap().to_owned();
+    let whole = bench.sim.content(month);
+    let mut changed = whole.clone();
+    // In the body of line 3, and a tail without an end.
+    let ends = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let ends: Vec<usize> = ends.map(|(at, _)| at).collect();
+    changed[ends[2] - 10] ^= 1;
+    changed.extend(b"{\"seq\":");
+    bench.sim.replace(month, &changed);
+    let opened = Log::open(bench.parts()).unwrap();
+    let mut log = opened.log;
+    assert!(opened.entries.iter().any(is_damage));
+    let new = log.journal().unwrap().to_owned();
+    assert_ne!(new, old);
+    let origin = Origin::read(log.first().unwrap().as_bytes()).unwrap();
+    let line = whole.split(|byte| *byte == b'\n').nth(1).unwrap();
+    let second = Line::parse(line).unwrap();
+    assert_eq!((origin.old, origin.seq, origin.link), (old, 2, second.link));
+    let head = bench.heads.lock().unwrap().last().unwrap().clone();
+    assert_eq!(
+        (head.journal, head.seq),
+        (new.clone(), 3),
+        "durable at once"
+    );
+    let content = bench.sim.content(month);
+    let kept = changed.len() - 7;
+    assert_eq!(
+        content[..kept],
+        changed[..kept],
+        "the evidence stays as it is"
+    );
+    let (_, own) = Bench::contents_of(&content[kept..]);
+    assert!(matches!(
+        own[..],
+        [
+            Entry::Continues { seq: 2, .. },
+            Entry::JournalDamaged { line: 3, .. },
+            Entry::TornLine { bytes: 7, .. }
+        ]
+    ));
+    bench.commit(&mut log, 1);
+    // The damage is known now: the new journal goes on, and still says so.
+    let opened = Log::open(bench.parts()).unwrap();
+    assert_eq!(opened.log.journal(), Some(new.as_str()));
+    assert_eq!(opened.log.first(), log.first());
+    assert_eq!(
+        opened
+            .entries
+            .iter()
+            .filter(|entry| is_damage(entry))
+            .count(),
+        1
+    );
+    // Another line changed: that is told too.
+    let mut again = bench.sim.content(month);
+    again[ends[1] - 10] ^= 1;
+    bench.sim.replace(month, &again);
+    let opened = Log::open(bench.parts()).unwrap();
+    assert_ne!(opened.log.journal(), Some(new.as_str()));
+    assert!(opened.entries.iter().any(is_damage));
+}
+
+#[test]
+fn a_journal_whose_first_line_does_not_verify_is_continued_without_a_name() {
+    let month = Month::of(START);
+    let bench = Bench::new();
+    bench.sim.replace(month, b"nonsense\n");
+    let log = bench.open().unwrap();
+    let origin = Origin::read(log.first().unwrap().as_bytes()).unwrap();
+    assert_eq!((origin.old.as_str(), origin.seq), ("", 0));
+    let opened = Log::open(bench.parts()).unwrap();
+    assert_eq!(opened.log.journal(), log.journal());
+    assert_eq!(
+        opened
+            .entries
+            .iter()
+            .filter(|entry| is_damage(entry))
+            .count(),
+        1
+    );
 }
 
 #[test]

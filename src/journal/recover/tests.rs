@@ -164,9 +164,9 @@ fn many_ended_grants_are_let_go_and_live_ones_are_not() {
     assert!(kept(3) && kept(79) && !kept(0));
 }
 
-/// Every way a journal can be wrong refuses the start, with file and line.
+/// Every way a journal can be wrong is damage, with file and line.
 #[test]
-fn what_is_wrong_is_named_and_refuses_the_start() {
+fn what_is_wrong_is_named_as_damage() {
     let good = lines(&[
         (after(0), Entry::Stopped {}),
         (after(1), ended(1)),
@@ -209,7 +209,7 @@ fn what_is_wrong_is_named_and_refuses_the_start() {
             lines[2].splice(0..0, vec![b'x'; LINE_LIMIT + 1]);
         }),
     ];
-    assert!(recover(&mut disk(&good)).is_ok());
+    assert_eq!(recover(&mut disk(&good)).unwrap().damage, None);
     for (place, cause, change) in changes {
         let mut changed = good.clone();
         change(&mut changed);
@@ -219,11 +219,68 @@ fn what_is_wrong_is_named_and_refuses_the_start() {
         let (january, november): (Vec<_>, Vec<_>) = changed.into_iter().partition(of_january);
         sim.replace(Month::of(after(0)), &november.concat());
         sim.replace(Month::of(after(900)), &january.concat());
-        let error = recover(&mut sim.clone()).unwrap_err().to_string();
-        assert!(error.contains(place), "{place}: {error}");
-        assert!(error.contains(cause), "{cause}: {error}");
-        assert!(error.contains("fanal journal verify"), "{error}");
+        let found = recover(&mut sim.clone()).unwrap();
+        let Damage { file, line, what } = found.damage.unwrap();
+        let (there, seq) = place.split_once(" (seq ").unwrap();
+        assert_eq!(format!("{file} line {line}"), there);
+        assert!(what.contains(cause), "{cause}: {what}");
+        assert!(
+            what.ends_with(&format!("(seq {seq} belongs there)")),
+            "{what}"
+        );
     }
+}
+
+/// Behind a line that does not verify nothing is taken that allows anything.
+#[test]
+fn of_lines_behind_damage_only_what_narrows_is_taken() {
+    let mut all = lines(&[
+        (after(0), cut("camera:a")),
+        (after(1), Entry::Resumed { grant: grant(1) }),
+        (after(2), allowed("camera:a")),
+        (after(3), cut("camera:b")),
+        (after(4), Entry::Resumed { grant: grant(2) }),
+        (after(5), ended(3)),
+        (after(6), head("corg-13", "h1")),
+    ]);
+    let at = all[1].len() - 10;
+    all[1][at] ^= 1;
+    let found = recover(&mut disk(&all)).unwrap();
+    let kept: Vec<Entry> = found.entries.into_iter().map(|(_, _, e)| e).collect();
+    assert_eq!(kept, [cut("camera:a"), cut("camera:b"), ended(3)]);
+    assert_eq!((found.end.seq, found.lines), (1, 7));
+    assert_eq!(found.newest, Some(after(6)), "the clock is not behind it");
+}
+
+#[test]
+fn losses_are_kept_whatever_their_age_and_so_is_what_was_accepted() {
+    let accepted = Entry::JournalAccepted {
+        journal: "corg-13".to_owned(),
+        by: "root".to_owned(),
+    };
+    let contradiction = Entry::PeerContradiction {
+        peer: "corg-13".to_owned(),
+        detail: "d".to_owned(),
+        head: "h".to_owned(),
+        found: None,
+    };
+    let back = Entry::JournalWentBack {
+        peer: "corg-13".to_owned(),
+        detail: "d".to_owned(),
+        head: "h".to_owned(),
+    };
+    let damaged = Entry::JournalDamaged {
+        file: "f".to_owned(),
+        line: 1,
+        cause: "c".to_owned(),
+    };
+    let old = [contradiction, back, damaged, accepted];
+    let mut entries: Vec<(Wall, Entry)> = Vec::new();
+    entries.extend(old.iter().map(|entry| (after(0), entry.clone())));
+    entries.push((after(900), Entry::Stopped {}));
+    let found = recover(&mut disk(&lines(&entries))).unwrap();
+    let kept: Vec<Entry> = found.entries.into_iter().map(|(_, _, e)| e).collect();
+    assert_eq!(kept[..4], old);
 }
 
 #[test]

@@ -123,9 +123,16 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>) -> Checked {
             }
         }
         Entry::Confirmed { centre, head, .. } => checker.head(head, Some(centre.as_str())),
-        Entry::PeerHead { peer, head } | Entry::PeerContradiction { peer, head, .. } => {
+        Entry::PeerHead { peer, head } => checker.head(head, Some(peer)),
+        Entry::PeerContradiction {
+            peer, head, found, ..
+        } => {
             checker.head(head, Some(peer));
+            if let Some(found) = found {
+                checker.head(found, Some(peer));
+            }
         }
+        Entry::JournalWentBack { head, .. } => checker.head(head, None),
         Entry::Viewings {
             grant, statement, ..
         } => {

@@ -8,13 +8,17 @@ use super::{Command, Desk, Notice};
 use crate::allowance::Allowance;
 use crate::clock::{Now, Wall};
 use crate::format::control::{
-    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, Heads, ReceiverHello, RelayState,
-    ToGateway, VERSION,
+    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, Heads, Journals, ReceiverHello,
+    RelayState, ToGateway, VERSION,
 };
 use crate::format::ids::{CameraId, CommuneId, GrantId};
+use crate::format::jws;
+use crate::format::statement::{GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims};
 use crate::journal::entry::Entry;
+use crate::journal::reader::OwnLine;
 use crate::media::relay::RelayId;
 use crate::policy::agreement::{self, Closed};
+use crate::policy::peer::losses::Losses;
 use crate::policy::peer::rates::PerSecond;
 use crate::policy::peer::witness::Due;
 use crate::reason::{Reason, Refusal};
@@ -195,12 +199,14 @@ impl Desk {
         self.communes_version = self.version;
     }
 
-    /// A link is up. `head` is the own journal's newest head, if it has one.
+    /// A link is up. `head` is the own journal's newest head, if it has one, and `continues`
+    /// its first line, where it continues another.
     pub fn handle_link_up(
         &mut self,
         commune: &CommuneId,
         session: u64,
         head: Option<&str>,
+        continues: Option<&str>,
         now: Now,
     ) {
         if !self.rules.communes.contains_key(commune) {
@@ -223,6 +229,7 @@ impl Desk {
         view.online = true;
         view.since = Some(now.wall);
         self.witnesses.link_up(commune, now);
+        let journals = self.witnesses.journals(commune, head.clone(), continues);
         let hello = ReceiverHello {
             minor: VERSION.1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -231,6 +238,7 @@ impl Desk {
             head,
         };
         self.send(commune, ToGateway::Hello(hello));
+        self.send(commune, ToGateway::Journals(journals));
         self.send_lists(commune);
         self.flush_peers(now);
         self.notify_commune(commune, now);
@@ -385,7 +393,7 @@ impl Desk {
             self.rules.communes.get(commune),
         ) {
             let taken = self.witnesses.take(commune, identity, text, now);
-            self.owe_evidence(taken.evidence);
+            self.owe_evidence(commune, taken.evidence, now);
         }
     }
 
@@ -401,14 +409,98 @@ impl Desk {
             self.rules.communes.get(commune),
         ) {
             let taken = self.witnesses.take_heads(commune, identity, heads, now);
-            self.owe_evidence(taken.evidence);
+            let is_compared = taken.head.is_ok() && !heads.lines.is_empty();
+            self.owe_evidence(commune, taken.evidence, now);
+            if is_compared {
+                self.losses.compared(commune.as_str());
+            }
         }
     }
 
-    fn owe_evidence(&mut self, evidence: Option<Entry>) {
-        if let Some(evidence) = evidence {
-            self.owe_entry(evidence, None);
+    /// The heads that a commune holds of both journals, when its link came up.
+    pub(super) fn handle_journals(&mut self, commune: &CommuneId, told: &Journals, now: Now) {
+        let Some(identity) = self.rules.communes.get(commune) else {
+            return;
+        };
+        if !self.witnesses.may_look(commune, now) {
+            return;
         }
+        let own = self.rules.centre.as_str();
+        if let Some(held) = &told.held
+            && let Some(seq) = self.witnesses.held_of_ours(commune, identity, own, held)
+        {
+            let commune = commune.clone();
+            self.commands.push_back(Command::FindLine { commune, seq });
+        }
+        let evidence = self.witnesses.compare(commune, identity, told, now);
+        self.owe_evidence(commune, evidence, now);
+    }
+
+    /// The answer to a [`Command::FindLine`].
+    pub fn handle_own_line(&mut self, commune: &CommuneId, line: &OwnLine, now: Now) {
+        let evidence = self.witnesses.own_line(commune, line);
+        self.owe_evidence(commune, evidence, now);
+    }
+
+    /// Writes down what was found of a journal; where it lost lines, grants end.
+    fn owe_evidence(&mut self, commune: &CommuneId, evidence: Option<Entry>, now: Now) {
+        let Some(evidence) = evidence else {
+            return;
+        };
+        let accepted = self.losses.found(commune.as_str(), &evidence);
+        self.owe_entry(evidence.clone(), None);
+        if let Some(accepted) = accepted {
+            self.owe_entry(accepted, None);
+        }
+        self.end_lost(commune, &evidence, now);
+    }
+
+    /// Ends the grants that a loss takes: all of the commune while nothing may be relayed,
+    /// else those that its gateway's journal holds no more.
+    fn end_lost(&mut self, commune: &CommuneId, evidence: &Entry, now: Now) {
+        let (refusal, found) = match (self.loss(commune), evidence) {
+            (Some(refusal), _) => (refusal, None),
+            (None, Entry::PeerContradiction { detail, found, .. }) => {
+                let detail = format!("the journal of {commune}: {detail}");
+                let found = found.as_deref().and_then(head_claims);
+                (Refusal::new(Reason::JournalWentBack, detail), found)
+            }
+            (None, _) => return,
+        };
+        let covers = |held: &super::held::Held| {
+            let proof = jws::open::<GrantClaims>(&held.view.proof, GRANT_TYPE).ok();
+            let entry = proof.and_then(|proof| head_claims(&proof.claims.head));
+            found.as_ref().zip(entry).is_some_and(|(found, entry)| {
+                found.journal == entry.journal && entry.seq <= found.seq
+            })
+        };
+        let of_commune = self.grants.values();
+        let lost = of_commune
+            .filter(|held| &held.view.commune == commune && !covers(held))
+            .map(|held| (held.view.id, refusal.clone()));
+        let lost: Vec<(GrantId, Refusal)> = lost.collect();
+        for recording in self.recordings_of(commune) {
+            recording.ended = Some(refusal.clone());
+        }
+        self.end_all(lost, now);
+    }
+
+    /// Why nothing may be relayed from a commune, where a journal lost lines.
+    pub(super) fn loss(&self, commune: &CommuneId) -> Option<Refusal> {
+        let refusal = self.losses.refusal(commune.as_str());
+        refusal.filter(|_| !self.rules.relay_after_loss)
+    }
+
+    /// An administrator accepts a journal as it is, by its owner's id.
+    pub fn handle_journal_accepted(&mut self, journal: String, by: String) {
+        if let Some(entry) = self.losses.accept(journal, by) {
+            self.owe_entry(entry, None);
+        }
+    }
+
+    /// Journals that lost lines and were not accepted.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     /// Sends heads that are due, and writes down those of the peers.
@@ -432,6 +524,12 @@ impl Desk {
             }
         }
     }
+}
+
+/// The claims of a head that was verified before.
+fn head_claims(text: &str) -> Option<HeadClaims> {
+    let signed = jws::open::<HeadClaims>(text, HEAD_TYPE).ok()?;
+    Some(signed.claims)
 }
 
 /// What a camera of a list takes in memory, roughly.

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use super::grant::RULES;
 use super::{Command, Desk};
-use crate::clock::Now;
+use crate::clock::{Now, Wall};
 use crate::format::designation::{Designation, Verified, recheck};
 use crate::format::ids::{CommuneId, GrantId};
-use crate::format::statement::{Operator, REQUEST_TYPE, RequestClaims};
+use crate::format::jws;
+use crate::format::statement::{GRANT_TYPE, GrantClaims, Operator, REQUEST_TYPE, RequestClaims};
 use crate::journal::entry::Entry;
+use crate::policy::agreement::closed;
+use crate::policy::peer::expiry;
 use crate::reason::{Reason, Refusal};
 
 /// Former operators of a grant who are remembered. A grant lives some hours and is handed over
@@ -32,7 +35,8 @@ impl Desk {
             return Ok(());
         }
         let commune = view.commune.clone();
-        self.send_release(&commune, grant, operator.number.clone());
+        let by = operator.number.clone();
+        self.send_release(&commune, grant, by, Reason::GrantReleased);
         let detail = format!("released by {} ({})", operator.name, operator.number);
         let refusal = Refusal::new(Reason::GrantReleased, detail);
         self.end(grant, refusal, Some(operator.number.clone()), now);
@@ -76,22 +80,60 @@ impl Desk {
 
     /// Ends what has no time left.
     pub(super) fn end_expired(&mut self, now: Now) {
-        let over: Vec<(GrantId, Reason)> = self
+        let over: Vec<(GrantId, Refusal)> = self
             .grants
             .values()
             .filter(|held| held.view.left(now).is_zero())
             .map(|held| {
-                let designation = held.request.designation().not_after;
-                let reason = if designation <= held.view.until && designation <= now.wall {
-                    Reason::DesignationExpired
+                let view = &held.view;
+                // By the centre's clock, should the gateway's be behind.
+                let refusal = if held.request.designation().not_after <= view.until {
+                    Reason::DesignationExpired.into()
                 } else {
-                    Reason::GrantExpired
+                    self.expired(&view.commune, &held.request, &view.proof)
                 };
-                (held.view.id, reason)
+                (view.id, refusal)
             })
             .collect();
-        for (grant, reason) in over {
-            self.end(grant, reason.into(), None, now);
+        self.end_all(over, now);
+    }
+
+    /// Why a grant's time is up.
+    pub(super) fn expired(
+        &self,
+        commune: &CommuneId,
+        request: &Verified<RequestClaims>,
+        proof: &str,
+    ) -> Refusal {
+        let Ok(proof) = jws::open::<GrantClaims>(proof, GRANT_TYPE) else {
+            return Reason::GrantExpired.into();
+        };
+        let designation = request.designation();
+        let span = expiry::Span {
+            start: Wall::from_seconds(proof.claims.start),
+            expires: Wall::from_seconds(proof.claims.expires),
+            not_after: designation.not_after,
+        };
+        let (unit, grounds) = (&designation.operator.unit, &request.claims().grounds);
+        let agreement = self
+            .communes
+            .get(commune)
+            .and_then(|peer| peer.view.agreement_for(unit, grounds));
+        let in_force = agreement.map(|one| closed(one, span.expires).is_none());
+        expiry::cause(request.claims(), &span, in_force)
+    }
+
+    /// Ends grants by itself, and tells their gateways why.
+    pub(super) fn end_all(&mut self, ends: Vec<(GrantId, Refusal)>, now: Now) {
+        for (grant, refusal) in ends {
+            let held = self.grants.get(&grant);
+            let commune = held.map(|held| held.view.commune.clone());
+            // Before the list of viewings, which the gateway takes only of ended grants.
+            if let Some(commune) = commune {
+                let by = self.rules.centre.to_string();
+                self.send_release(&commune, grant, by, refusal.reason);
+            }
+            self.end(grant, refusal, None, now);
         }
     }
 
@@ -111,17 +153,7 @@ impl Desk {
                 Err(refusal) => fallen.push((grant, refusal)),
             }
         }
-        for (grant, refusal) in fallen {
-            let commune = self
-                .grants
-                .get(&grant)
-                .map(|held| held.view.commune.clone());
-            // Before the list of viewings, which the gateway takes only of ended grants.
-            if let Some(commune) = commune {
-                self.send_release(&commune, grant, self.rules.centre.to_string());
-            }
-            self.end(grant, refusal, None, now);
-        }
+        self.end_all(fallen, now);
         for (grant, designation) in standing {
             if let Some(held) = self.grants.get_mut(&grant)
                 && held.view.authority != designation.authority

@@ -311,7 +311,9 @@ impl Desk {
                 tracing::error!(%cause, %grant, "a grant could not be recorded");
                 if !recording.known {
                     // The gateway need not wait for a confirmation that can't come.
-                    self.send_release(&recording.commune, grant, self.rules.centre.to_string());
+                    let by = self.rules.centre.to_string();
+                    let reason = Reason::JournalUnavailable;
+                    self.send_release(&recording.commune, grant, by, reason);
                 }
                 if recording.known && recording.caller.is_none() {
                     self.ledger.retry_soon(now);
@@ -326,7 +328,15 @@ impl Desk {
         let ended = recording
             .ended
             .clone()
-            .or_else(|| over.then(|| Refusal::from(Reason::GrantExpired)))
+            .or_else(|| {
+                over.then(|| {
+                    self.expired(
+                        &recording.commune,
+                        &recording.request,
+                        &recording.proof.text,
+                    )
+                })
+            })
             .or_else(|| self.ended.refusal(grant).cloned());
         self.forwarded.granted(recording.request.claims().jti);
         if let Some(refusal) = ended {
@@ -393,6 +403,18 @@ impl Desk {
             let known = before.as_ref().and_then(|held| held.view.camera(camera));
             self.granted_camera(&recording, camera, known)
         });
+        let left_out = before.iter().flat_map(|held| &held.view.cameras);
+        let left_out: Vec<GrantCamera> = left_out
+            .filter(|camera| !claims.granted.contains(&camera.camera))
+            .cloned()
+            .collect();
+        // Cameras that the grant lost are shown until another request takes its place.
+        let same =
+            before.as_ref().map(|held| held.request.hash()) == Some(recording.request.hash());
+        let lost = left_out
+            .iter()
+            .filter(|camera| same && !camera.is_open())
+            .cloned();
         let view = Grant {
             id: claims.grant,
             commune: commune.clone(),
@@ -404,19 +426,25 @@ impl Desk {
             expires: Wall::from_seconds(claims.expires),
             until: recording.until,
             deadline: recording.deadline,
-            cameras: cameras.collect(),
+            cameras: cameras.chain(lost).collect(),
             refused: claims.refused,
             proof: Arc::clone(&recording.proof.text),
             end: None,
         };
-        let left_out = before.iter().flat_map(|held| &held.view.cameras);
-        for camera in left_out.filter(|held| held.is_open() && view.camera(&held.camera).is_none())
-        {
+        for camera in left_out.into_iter().filter(GrantCamera::is_open) {
+            let mut refused = view.refused.iter();
+            let refused = refused.find(|refused| refused.camera == camera.camera);
+            let reason = match refused {
+                Some(refused) => refused.refusal.reason,
+                // A renewal for fewer cameras gives the others back.
+                None if !request.cameras.contains(&camera.camera) => Reason::GrantReleased,
+                None => Reason::AgreementChanged,
+            };
             self.commands.push_back(Command::EndCamera {
                 grant: view.id,
                 commune: commune.clone(),
-                camera: camera.camera.clone(),
-                reason: Reason::AgreementChanged,
+                camera: camera.camera,
+                reason,
             });
         }
         let held = Held {
@@ -454,7 +482,7 @@ impl Desk {
             (Some(told), _) => (told.state, told.refusal.clone()),
             (None, Some(_)) => (RelayState::Starting, None),
             // Granted once, but the gateway no longer relays it.
-            (None, None) => (RelayState::Ended, Some(Reason::GrantCut.into())),
+            (None, None) => ended_camera(known),
         };
         GrantCamera {
             camera: camera.clone(),
@@ -511,11 +539,8 @@ impl Desk {
         refusal: Refusal,
         now: Now,
     ) {
-        for pending in self.ledger.pending_mut() {
-            if let Pending::Grant(recording) = pending
-                && recording.proof.claims.grant == grant
-                && &recording.commune == commune
-            {
+        for recording in self.recordings_of(commune) {
+            if recording.proof.claims.grant == grant {
                 recording.ended = Some(refusal.clone());
             }
         }
@@ -529,6 +554,21 @@ impl Desk {
         if ours {
             self.end(grant, refusal, None, now);
         }
+    }
+
+    /// The grants of a commune that are on their way through the journal.
+    pub(super) fn recordings_of<'a>(
+        &'a mut self,
+        commune: &'a CommuneId,
+    ) -> impl Iterator<Item = &'a mut Recording> {
+        let pending = self.ledger.pending_mut();
+        let recordings = pending.filter_map(|pending| match pending {
+            Pending::Grant(recording) => Some(&mut **recording),
+            _ => None,
+        });
+        let waiting = self.unrecorded.iter_mut();
+        let all = recordings.chain(waiting);
+        all.filter(move |recording| &recording.commune == commune)
     }
 
     /// The state of a relay changed.
@@ -652,8 +692,15 @@ impl Desk {
         waited
     }
 
-    pub(super) fn send_release(&mut self, commune: &CommuneId, grant: GrantId, by: String) {
-        self.send(commune, ToGateway::Release { grant, by });
+    pub(super) fn send_release(
+        &mut self,
+        commune: &CommuneId,
+        grant: GrantId,
+        by: String,
+        reason: Reason,
+    ) {
+        let reason = Some(reason);
+        self.send(commune, ToGateway::Release { grant, by, reason });
     }
 
     pub(super) fn notify_held(&mut self, grant: GrantId) {
@@ -664,6 +711,15 @@ impl Desk {
                 .push_back(Command::Notify(super::Notice::Grant { grant, unit }));
         }
     }
+}
+
+/// How a camera ended that was granted once and that the gateway no longer relays: as the
+/// gateway told, else the commune cut it.
+pub(super) fn ended_camera(known: Option<&GrantCamera>) -> (RelayState, Option<Refusal>) {
+    let known = known.filter(|camera| !camera.is_open());
+    let told = known.and_then(|camera| camera.refusal.clone());
+    let refusal = told.unwrap_or_else(|| Reason::GrantCut.into());
+    (RelayState::Ended, Some(refusal))
 }
 
 fn broken(commune: &CommuneId, detail: &str) -> Refusal {

@@ -11,6 +11,7 @@ use crate::format::ids::{CameraId, CommuneId, GrantId, Sha256};
 use crate::format::statement::{Operator, Viewing};
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::media::relay::Profile;
+use crate::policy::peer::expiry;
 use crate::reason::{Reason, Refusal};
 
 /// A grant as the entries tell it so far.
@@ -119,7 +120,17 @@ impl Desk {
     }
 
     fn read_entry(&mut self, reading: &mut Reading, seq: u64, time: Wall, entry: &Entry, now: Now) {
+        self.losses.recover(entry);
         match entry {
+            Entry::PeerContradiction {
+                peer,
+                found: Some(found),
+                ..
+            } => {
+                if let Ok(commune) = CommuneId::new(peer.clone()) {
+                    self.witnesses.recover_contradiction(&commune, found);
+                }
+            }
             Entry::Grant(entry) => {
                 self.used.recover(entry.jti, &entry.request, time, now.wall);
                 if let Some(head) = &entry.peer_head {
@@ -262,9 +273,9 @@ impl Desk {
         }
         let end = match (&past.ended, &verified) {
             (Some((reason, _)), _) => Some(Refusal::from(*reason)),
-            (None, _) if left.is_zero() => Some(Reason::GrantExpired.into()),
+            (None, _) if left.is_zero() => Some(expiry::of_entry(&past.entry, None)),
             (None, Err(refusal)) => Some(refusal.clone()),
-            (None, Ok(_)) => None,
+            (None, Ok(_)) => self.loss(&past.entry.commune),
         };
         match (end, verified) {
             (None, Ok(request)) => {

@@ -181,6 +181,7 @@ impl Desk {
             .or_else(|| envelope::check_fresh(claims, whose, now).err())
             .or_else(|| self.check_names(&request).err())
             .or_else(|| self.journal_trouble())
+            .or_else(|| self.loss(&claims.aud))
             .or_else(|| self.check_commune(&request, now).err());
         match refusal {
             Some(refusal) => Err(Denied::Verified(Box::new(request), refusal.into())),
@@ -392,15 +393,8 @@ impl Desk {
         denial: Denial,
     ) {
         let jti = request.claims().jti;
-        let entry = Box::new(Entry::Refused {
-            request: request.text().to_owned(),
-            jti,
-            peer: commune.to_string(),
-            operator: request.designation().operator.clone(),
-            refusal: denial.refusal.clone(),
-            voids: None,
-            wait_ended: None,
-        });
+        let refusal = denial.refusal.clone();
+        let entry = Box::new(Entry::refused(request, &commune, refusal));
         let refused = Refused {
             jti,
             commune,

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::grant::{Proof, Recording};
+use super::grant::{Proof, Recording, ended_camera};
 use super::{Command, Desk, GRANT_LIMIT, Pending};
 use crate::clock::{Now, Wall};
 use crate::format::control::RelayState;
 use crate::format::designation::Verified;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
-use crate::format::statement::RequestClaims;
+use crate::format::jws;
+use crate::format::statement::{GRANT_TYPE, GrantClaims, RequestClaims};
 use crate::journal::entry::Entry;
 use crate::media::relay::RelayId;
 use crate::reason::{Reason, Refusal};
@@ -27,6 +28,7 @@ impl Desk {
         if !self.may_resume(commune, now) {
             return;
         }
+        let named = jws::open::<GrantClaims>(&proof, GRANT_TYPE).map(|signed| signed.claims.grant);
         let checked = self
             .verify_any(request, now)
             .and_then(|request| self.check_names(&request).map(|()| request))
@@ -38,14 +40,27 @@ impl Desk {
             Ok(checked) => checked,
             Err(refusal) => {
                 tracing::warn!(%commune, %refusal, "a grant that should go on is not valid");
+                // It ended here for the same cause while the gateway was away.
+                if let Some((grant, reason)) = named.ok().and_then(|grant| {
+                    // Of this commune: another's is not its business.
+                    self.ended.operator(grant, commune)?;
+                    Some((grant, self.ended.refusal(grant)?.reason))
+                }) {
+                    let by = self.rules.centre.to_string();
+                    self.send_release(commune, grant, by, reason);
+                }
                 return;
             }
         };
         let grant = proof.claims().grant;
-        if self.ended.contains(grant) {
+        if let Some(ended) = self.ended.refusal(grant) {
             // What ended here stays ended; the gateway did not hear of it.
-            let by = self.ended_by(grant, commune);
-            return self.send_release(commune, grant, by);
+            let (reason, by) = (ended.reason, self.ended_by(grant, commune));
+            return self.send_release(commune, grant, by, reason);
+        }
+        if let Some(lost) = self.loss(commune) {
+            let by = self.rules.centre.to_string();
+            return self.send_release(commune, grant, by, lost.reason);
         }
         if self.join_pending(&request, &relays) {
             return;
@@ -60,7 +75,12 @@ impl Desk {
         // Recorded there but not here: the answer was lost on its way.
         if let Err(refusal) = self.check_resumed(commune, &request, grant) {
             tracing::warn!(%commune, %grant, %refusal, "a grant that can't go on here");
-            return self.send_release(commune, grant, self.rules.centre.to_string());
+            return self.send_release(
+                commune,
+                grant,
+                self.rules.centre.to_string(),
+                refusal.reason,
+            );
         }
         let known = self.grants.get(&grant).map(|held| held.first_start);
         let (until, deadline) = Self::ends(&request, proof.claims(), now);
@@ -149,24 +169,29 @@ impl Desk {
             );
         }
         let peer = self.communes.get(&held.view.commune);
+        let commune = held.view.commune.clone();
+        let mut gone = Vec::new();
         for camera in &mut Arc::make_mut(&mut held.view).cameras {
+            let was_open = camera.is_open();
             camera.relay = relays.get(&camera.camera).copied();
             let told = camera.relay.and_then(|relay| peer?.relays.get(&relay));
             (camera.state, camera.refusal) = match (told, camera.relay) {
                 (Some(told), _) => (told.state, told.refusal.clone()),
                 (None, Some(_)) => (RelayState::Starting, None),
-                (None, None) => (RelayState::Ended, Some(Reason::GrantCut.into())),
+                (None, None) => ended_camera(Some(camera)),
             };
+            if was_open && !camera.is_open() {
+                let refusal = camera.refusal.as_ref();
+                let reason = refusal.map_or(Reason::GrantCut, |refusal| refusal.reason);
+                gone.push(Command::EndCamera {
+                    grant,
+                    commune: commune.clone(),
+                    camera: camera.camera.clone(),
+                    reason,
+                });
+            }
         }
-        let gone = held.view.cameras.iter().filter(|camera| !camera.is_open());
-        for camera in gone {
-            self.commands.push_back(Command::EndCamera {
-                grant,
-                commune: held.view.commune.clone(),
-                camera: camera.camera.clone(),
-                reason: Reason::GrantCut,
-            });
-        }
+        self.commands.extend(gone);
         self.allow(&held);
         self.confirm(&held);
         self.notify_grant(&held.view);

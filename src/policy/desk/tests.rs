@@ -113,7 +113,8 @@ impl World {
 
     fn link(&mut self, session: u64) -> Vec<Command> {
         let now = self.now();
-        self.desk.handle_link_up(&commune(), session, None, now);
+        self.desk
+            .handle_link_up(&commune(), session, None, None, now);
         self.tell(session, ToReceiver::Hello(hello()))
     }
 
@@ -265,6 +266,7 @@ fn rules(trial: &Trial, receiver: &Arc<Signer>) -> Rulebook {
         name: "CORG 13".to_owned(),
         communes: BTreeMap::from([(commune(), identity)]),
         authorities: vec![Authority::from_pem(trial.designation_authority(), &lists).unwrap()],
+        relay_after_loss: false,
     }
 }
 

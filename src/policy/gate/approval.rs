@@ -535,15 +535,8 @@ impl Gate {
     fn refuse_waiting(&mut self, held: Held, denied: Denied, by: Option<String>, now: Now) {
         let jti = held.request.claims().jti;
         self.mark_written(jti, now.boot);
-        let entry = Box::new(Entry::Refused {
-            request: held.request.text().to_owned(),
-            jti,
-            peer: held.centre.to_string(),
-            operator: held.request.designation().operator.clone(),
-            refusal: denied.refusal.clone(),
-            voids: None,
-            wait_ended: Some(WaitEnded { by }),
-        });
+        let refused = Entry::refused(&held.request, &held.centre, denied.refusal.clone());
+        let entry = Box::new(refused.undoing(None, Some(WaitEnded { by })));
         let answer = Answer {
             centre: held.centre,
             id: held.id,

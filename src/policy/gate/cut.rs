@@ -30,6 +30,13 @@ pub enum Scope {
     All,
 }
 
+impl Scope {
+    /// Why what it covers ends.
+    pub(super) fn refusal(&self) -> Refusal {
+        Refusal::new(Reason::GrantCut, format!("the commune cut {self}"))
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -202,10 +209,7 @@ impl Gate {
     }
 
     fn shape(&self, grant: GrantId) -> Option<Shape> {
-        let terms = match self.grants.get(&grant) {
-            Some(live) => &live.terms,
-            None => &self.resuming.get(&grant)?.terms,
-        };
+        let terms = self.held_terms(grant)?;
         Some(Shape {
             centre: terms.centre.clone(),
             incident: terms.claims().incident.clone(),
@@ -216,7 +220,7 @@ impl Gate {
 
     /// Ends what a cut covers; how many grants it touched.
     pub(super) fn end_scope(&mut self, scope: &Scope, by: &str, now: Now) -> usize {
-        let refusal = Refusal::new(Reason::GrantCut, format!("the commune cut {scope}"));
+        let refusal = scope.refusal();
         let by = Some(by.to_owned());
         let live = self.grants.iter().map(|(id, live)| (*id, &live.terms));
         let resuming = self.resuming.iter().map(|(id, held)| (*id, &held.terms));

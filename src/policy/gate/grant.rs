@@ -1,6 +1,6 @@
 //! Live grants and their relays: how they begin, narrow and end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{CONFIRM_TIMEOUT, Command, Gate, Permit};
@@ -14,7 +14,7 @@ use crate::format::text;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::{Profile, RelayId};
-use crate::reason::{Reason, Refusal};
+use crate::reason::{Mark, Reason, Refusal};
 
 /// Most ended grants remembered.
 const ENDED_LIMIT: usize = 4_096;
@@ -27,6 +27,8 @@ pub(super) struct Terms {
     pub(super) agreement: String,
     pub(super) settings: Sha256,
     pub(super) granted: Vec<CameraId>,
+    /// Cameras that were taken from it, and why: a centre that was away is told.
+    pub(super) dropped: BTreeMap<CameraId, Refusal>,
     /// What the newest request named besides, for the proof.
     pub(super) refused: Vec<RefusedCamera>,
     pub(super) first_start: Wall,
@@ -436,6 +438,7 @@ impl Gate {
             return self.end(grant, refusal.clone(), by, now);
         }
         terms.granted.retain(|granted| granted != camera);
+        terms.dropped.insert(camera.clone(), refusal.clone());
         let centre = terms.centre.clone();
         let key = (centre.clone(), camera.clone());
         let told = self.relays.get(&key).map(|relay| (relay.id, relay.profile));
@@ -468,8 +471,8 @@ impl Gate {
         let live = self.grants.iter().filter(|(_, live)| over(&live.terms));
         let resuming = self.resuming.iter().filter(|(_, held)| over(&held.terms));
         let expired: Vec<(GrantId, Refusal)> = live
-            .map(|(id, live)| (*id, expired(&live.terms)))
-            .chain(resuming.map(|(id, held)| (*id, expired(&held.terms))))
+            .map(|(id, live)| (*id, self.expired(&live.terms)))
+            .chain(resuming.map(|(id, held)| (*id, self.expired(&held.terms))))
             .collect();
         for (grant, refusal) in expired {
             self.end(grant, refusal, None, now);
@@ -528,20 +531,6 @@ impl Gate {
         }
     }
 
-    /// Tells the centre that a grant goes on.
-    pub(super) fn send_resume(&mut self, grant: GrantId) {
-        let Some(live) = self.grants.get(&grant) else {
-            return;
-        };
-        let centre = live.terms.centre.clone();
-        let message = ToReceiver::Resume {
-            request: live.terms.request.text().to_owned(),
-            proof: live.proof.clone(),
-            relays: self.relays_of(grant),
-        };
-        self.send(&centre, message);
-    }
-
     /// The centre's entry of a grant is durable.
     pub(super) fn handle_confirm(
         &mut self,
@@ -585,18 +574,31 @@ impl Gate {
         );
     }
 
-    /// An operator gives a grant back. Anyone who asks, it only narrows.
-    pub(super) fn handle_release(&mut self, centre: &CentreId, grant: GrantId, by: &str, now: Now) {
-        let of_centre = self
-            .grants
-            .get(&grant)
-            .is_some_and(|live| &live.terms.centre == centre);
-        if of_centre {
+    /// An operator or the centre gives a grant back. Anyone who asks, it only narrows.
+    pub(super) fn handle_release(
+        &mut self,
+        centre: &CentreId,
+        grant: GrantId,
+        by: &str,
+        reason: Option<Reason>,
+        now: Now,
+    ) {
+        let of_centre = |terms: &Terms| &terms.centre == centre;
+        if self.held_terms(grant).is_some_and(of_centre) {
             // The centre's word for it: kept as said, but fit to be read.
             let by = text::shown(by, text::TEXT_LIMIT);
-            let refusal = Refusal::new(Reason::GrantReleased, format!("released by {by}"));
+            let told = reason.filter(|reason| reason.has(Mark::GivenBack));
+            let reason = told.unwrap_or(Reason::GrantReleased);
+            let refusal = Refusal::new(reason, format!("released by {by}"));
             self.end(grant, refusal, Some(by), now);
         }
+    }
+
+    /// The terms of a grant, live or about to go on after a restart.
+    pub(super) fn held_terms(&self, grant: GrantId) -> Option<&Terms> {
+        let resuming = || Some(&self.resuming.get(&grant)?.terms);
+        let live = self.grants.get(&grant).map(|live| &live.terms);
+        live.or_else(resuming)
     }
 
     pub(super) fn handle_focus(&mut self, centre: &CentreId, relays: &[RelayId]) {
@@ -638,18 +640,5 @@ const fn most(wish: &ProfileWish) -> u8 {
         ProfileWish::Sub => 0,
         ProfileWish::Auto => 1,
         ProfileWish::Main => 2,
-    }
-}
-
-/// Why a grant's time is up.
-fn expired(terms: &Terms) -> Refusal {
-    let not_after = terms.request.designation().not_after;
-    if not_after.seconds() <= terms.expires.seconds() {
-        Refusal::new(
-            Reason::GrantExpired,
-            "the operator's designation ended, and the grant with it",
-        )
-    } else {
-        Reason::GrantExpired.into()
     }
 }

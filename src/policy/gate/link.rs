@@ -7,13 +7,15 @@ use crate::allowance::Allowance;
 use crate::clock::Now;
 use crate::config::settings::{Agreement, Approval};
 use crate::format::control::{
-    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, Heads, ReceiverHello,
-    ToReceiver, VERSION,
+    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, Heads, Journals,
+    ReceiverHello, ToReceiver, VERSION,
 };
 use crate::format::ids::{CentreId, GrantId};
 use crate::format::statement::HeadClaims;
 use crate::format::text;
 use crate::journal::entry::Entry;
+use crate::journal::reader::OwnLine;
+use crate::policy::peer::losses::Losses;
 use crate::policy::peer::rates::{PerSecond, Unverified};
 use crate::policy::peer::witness::Due;
 use crate::reason::{Reason, Refusal};
@@ -62,12 +64,14 @@ impl Default for Peer {
 }
 
 impl Gate {
-    /// A link is up. `head` is the own journal's newest head, if it has one.
+    /// A link is up. `head` is the own journal's newest head, if it has one, and `continues`
+    /// its first line, where it continues another.
     pub fn handle_link_up(
         &mut self,
         centre: &CentreId,
         session: u64,
         head: Option<&str>,
+        continues: Option<&str>,
         now: Now,
     ) {
         if !self.rules.centres.contains_key(centre) {
@@ -84,8 +88,10 @@ impl Gate {
             }
         }
         let head = head.map(|head| self.head_for(centre, head));
+        let journals = self.witnesses.journals(centre, head.clone(), continues);
         let hello = self.hello(centre, head, now);
         self.send(centre, ToReceiver::Hello(hello));
+        self.send(centre, ToReceiver::Journals(journals));
         self.send_cameras(centre);
         self.resume_all(centre, now);
         self.tell_waits(centre, now);
@@ -143,6 +149,31 @@ impl Gate {
         }
     }
 
+    /// Tells the centre that a grant goes on.
+    pub(super) fn send_resume(&mut self, grant: GrantId) {
+        let Some(live) = self.grants.get(&grant) else {
+            return;
+        };
+        let terms = &live.terms;
+        let centre = terms.centre.clone();
+        let dropped = terms.dropped.iter();
+        let mut messages: Vec<ToReceiver> = dropped
+            .map(|(camera, refusal)| ToReceiver::CameraEnded {
+                grant,
+                camera: camera.clone(),
+                refusal: refusal.clone(),
+            })
+            .collect();
+        messages.push(ToReceiver::Resume {
+            request: terms.request.text().to_owned(),
+            proof: live.proof.clone(),
+            relays: self.relays_of(grant),
+        });
+        for message in messages {
+            self.send(&centre, message);
+        }
+    }
+
     /// The first hello of a link; more of them say nothing.
     pub(super) fn handle_hello(&mut self, centre: &CentreId, hello: &ReceiverHello, now: Now) {
         let Some(up) = self.links.get_mut(centre).filter(|up| !up.introduced) else {
@@ -174,7 +205,7 @@ impl Gate {
         let identity = self.rules.centres.get(centre);
         let identity = identity.ok_or_else(|| Refusal::from(Reason::NoAgreement))?;
         let taken = self.witnesses.take(centre, identity, text, now);
-        self.owe_evidence(taken.evidence);
+        self.owe_evidence(centre, taken.evidence, now);
         taken.head
     }
 
@@ -189,14 +220,69 @@ impl Gate {
             self.rules.centres.get(centre),
         ) {
             let taken = self.witnesses.take_heads(centre, identity, heads, now);
-            self.owe_evidence(taken.evidence);
+            let is_compared = taken.head.is_ok() && !heads.lines.is_empty();
+            self.owe_evidence(centre, taken.evidence, now);
+            if is_compared {
+                self.losses.compared(centre.as_str());
+            }
         }
     }
 
-    fn owe_evidence(&mut self, evidence: Option<Entry>) {
-        if let Some(evidence) = evidence {
-            self.owe_entry(evidence, None);
+    /// The heads that a centre holds of both journals, when its link came up.
+    pub(super) fn handle_journals(&mut self, centre: &CentreId, told: &Journals, now: Now) {
+        let Some(identity) = self.rules.centres.get(centre) else {
+            return;
+        };
+        if !self.witnesses.may_look(centre, now) {
+            return;
         }
+        let own = self.rules.settings.commune.as_str();
+        if let Some(held) = &told.held
+            && let Some(seq) = self.witnesses.held_of_ours(centre, identity, own, held)
+        {
+            let centre = centre.clone();
+            self.commands.push_back(Command::FindLine { centre, seq });
+        }
+        let evidence = self.witnesses.compare(centre, identity, told, now);
+        self.owe_evidence(centre, evidence, now);
+    }
+
+    /// The answer to a [`Command::FindLine`].
+    pub fn handle_own_line(&mut self, centre: &CentreId, line: &OwnLine, now: Now) {
+        let evidence = self.witnesses.own_line(centre, line);
+        self.owe_evidence(centre, evidence, now);
+    }
+
+    /// Writes down what was found of a journal; where it lost lines, grants end.
+    fn owe_evidence(&mut self, centre: &CentreId, evidence: Option<Entry>, now: Now) {
+        let Some(evidence) = evidence else {
+            return;
+        };
+        let accepted = self.losses.found(centre.as_str(), &evidence);
+        self.owe_entry(evidence, None);
+        if let Some(accepted) = accepted {
+            self.owe_entry(accepted, None);
+        }
+        self.review(now);
+    }
+
+    /// Why nothing may be relayed to a centre, where a journal lost lines.
+    pub(super) fn loss(&self, centre: &CentreId) -> Option<Refusal> {
+        let goes_on = self.rules.settings.relay_after_loss;
+        let refusal = self.losses.refusal(centre.as_str());
+        refusal.filter(|_| !goes_on)
+    }
+
+    /// An administrator accepts a journal as it is, by its owner's id.
+    pub fn handle_journal_accepted(&mut self, journal: String, by: String) {
+        if let Some(entry) = self.losses.accept(journal, by) {
+            self.owe_entry(entry, None);
+        }
+    }
+
+    /// Journals that lost lines and were not accepted.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     fn hello(&self, centre: &CentreId, head: Option<String>, now: Now) -> GatewayHello {

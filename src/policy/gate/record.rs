@@ -125,16 +125,10 @@ impl Gate {
                 return;
             }
         }
-        let entry = Entry::Refused {
-            request: terms.request.text().to_owned(),
-            jti: terms.claims().jti,
-            peer: terms.centre.to_string(),
-            operator: terms.request.designation().operator.clone(),
-            refusal: refusal.clone(),
-            voids: recording.renewal.then_some(recording.grant),
-            wait_ended: recording.waited.then(WaitEnded::default),
-        };
-        self.owe_entry(entry, None);
+        let entry = Entry::refused(&terms.request, &terms.centre, refusal.clone());
+        let voids = recording.renewal.then_some(recording.grant);
+        let ended = recording.waited.then(WaitEnded::default);
+        self.owe_entry(entry.undoing(voids, ended), None);
     }
 
     /// What is left of a verdict once it is recorded: cuts, reloads, revocations

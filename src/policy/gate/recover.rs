@@ -6,10 +6,11 @@ use super::cut::{Block, Scope, Shape};
 use super::grant::{Ended, Resuming, Terms};
 use super::{Gate, Pending};
 use crate::clock::{Boot, Now, Wall};
-use crate::format::ids::{CentreId, GrantId, RequestId};
+use crate::format::ids::{CameraId, CentreId, GrantId, RequestId};
 use crate::format::jws;
 use crate::format::statement::{HEAD_TYPE, HeadClaims};
 use crate::journal::entry::{Entry, GrantEntry};
+use crate::policy::peer::expiry;
 use crate::reason::{Reason, Refusal};
 
 /// A grant as the entries tell it so far.
@@ -17,6 +18,8 @@ struct Past {
     entry: GrantEntry,
     confirmed: bool,
     cut: Option<(Scope, String)>,
+    /// Cameras that were cut from it.
+    dropped: BTreeMap<CameraId, Refusal>,
     /// What a renewal replaced.
     before: Option<Box<Past>>,
 }
@@ -28,7 +31,11 @@ impl Past {
             Scope::Centre(centre) => &self.entry.centre == centre,
             Scope::All => true,
             Scope::Camera(camera) => {
+                let before = self.entry.granted.len();
                 self.entry.granted.retain(|granted| granted != camera);
+                if self.entry.granted.len() < before {
+                    self.dropped.insert(camera.clone(), scope.refusal());
+                }
                 self.entry.granted.is_empty()
             }
         };
@@ -73,7 +80,17 @@ impl Gate {
     }
 
     fn read_entry(&mut self, reading: &mut Reading, time: Wall, entry: &Entry, now: Now) {
+        self.losses.recover(entry);
         match entry {
+            Entry::PeerContradiction {
+                peer,
+                found: Some(found),
+                ..
+            } => {
+                if let Ok(centre) = CentreId::new(peer.clone()) {
+                    self.witnesses.recover_contradiction(&centre, found);
+                }
+            }
             Entry::Grant(entry) => {
                 reading.waits.remove(&entry.jti);
                 self.used.recover(entry.jti, &entry.request, time, now.wall);
@@ -86,6 +103,7 @@ impl Gate {
                     entry: (**entry).clone(),
                     confirmed: false,
                     cut: None,
+                    dropped: BTreeMap::new(),
                     before,
                 };
                 reading.grants.insert(entry.grant, past);
@@ -191,11 +209,13 @@ impl Gate {
         let expires = Wall::from_seconds(entry.expires);
         let left = self.clock.left(expires, now);
         if let Some((scope, by)) = &past.cut {
-            let refusal = Refusal::new(Reason::GrantCut, format!("the commune cut {scope}"));
+            let refusal = scope.refusal();
             return self.note_past_end(grant, entry, refusal, Some(by.clone()), now);
         }
         if left.is_zero() {
-            return self.note_past_end(grant, entry, Reason::GrantExpired.into(), None, now);
+            let in_force = self.was_in_force(&entry.agreement, expires);
+            let refusal = expiry::of_entry(entry, in_force);
+            return self.note_past_end(grant, entry, refusal, None, now);
         }
         let verified = match self.verify(&entry.centre, &entry.request, now) {
             Ok(verified) => verified,
@@ -216,6 +236,7 @@ impl Gate {
             agreement: entry.agreement.clone(),
             settings: entry.settings,
             granted: entry.granted.clone(),
+            dropped: past.dropped,
             refused: entry.refused.clone(),
             first_start: Wall::from_seconds(entry.first_start),
             start: Wall::from_seconds(entry.start),

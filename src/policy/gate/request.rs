@@ -133,10 +133,10 @@ impl Gate {
                 let held = self.hold(centre, *examined, (id, session, fresh), timeout, now);
                 return match held {
                     Ok(held) => self.record_waiting(held),
-                    Err(denied) => self.deny(denied, answer, text, now),
+                    Err(denied) => self.deny(denied, answer, now),
                 };
             }
-            Err(denied) => return self.deny(denied, answer, text, now),
+            Err(denied) => return self.deny(denied, answer, now),
         };
         let recording = Recording {
             id,
@@ -151,7 +151,7 @@ impl Gate {
     }
 
     /// Refuses: what verified is journalled, once; what did not is counted.
-    fn deny(&mut self, denied: Denied, answer: impl Fn(Denied) -> Answer, text: &str, now: Now) {
+    fn deny(&mut self, denied: Denied, answer: impl Fn(Denied) -> Answer, now: Now) {
         let Some(verified) = denied.verified.clone() else {
             let answer = answer(denied);
             let peer = self.peers.entry(answer.centre.clone()).or_default();
@@ -179,15 +179,8 @@ impl Gate {
             return self.answer(answer, None);
         }
         self.written_refusals.insert(jti, now.boot);
-        let entry = Box::new(Entry::Refused {
-            request: text.to_owned(),
-            jti,
-            peer: answer.centre.to_string(),
-            operator: verified.designation().operator.clone(),
-            refusal: answer.refusal.clone(),
-            voids: None,
-            wait_ended: None,
-        });
+        let refusal = answer.refusal.clone();
+        let entry = Box::new(Entry::refused(&verified, &answer.centre, refusal));
         self.record(entry.clone(), Pending::Refusal(Box::new(answer), entry));
     }
 
@@ -299,6 +292,9 @@ impl Gate {
                 self.rules.settings.commune
             );
             return Err(Refusal::new(Reason::JournalUnavailable, detail));
+        }
+        if let Some(lost) = self.loss(centre) {
+            return Err(lost);
         }
         match request.claims().renews {
             Some(renewed) => self.renewable(centre, renewed, request),
@@ -547,6 +543,7 @@ impl Gate {
             agreement,
             settings,
             granted: verdict.granted,
+            dropped: BTreeMap::new(),
             refused: verdict.refused,
             first_start,
             start: now.wall,

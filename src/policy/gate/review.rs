@@ -8,7 +8,8 @@ use super::grant::Terms;
 use super::request::Question;
 use crate::clock::{Now, Wall};
 use crate::format::ids::{CameraId, GrantId, Sha256};
-use crate::policy::agreement::Renewal;
+use crate::policy::agreement::{Renewal, in_force_until};
+use crate::policy::peer::expiry;
 use crate::reason::{Mark, Reason, Refusal};
 
 /// What is left of a grant after a review.
@@ -45,6 +46,24 @@ impl Gate {
             }
         }
         self.review_waiting(now);
+    }
+
+    /// Why a grant's time is up.
+    pub(super) fn expired(&self, terms: &Terms) -> Refusal {
+        let span = expiry::Span {
+            start: terms.start,
+            expires: terms.expires,
+            not_after: terms.request.designation().not_after,
+        };
+        let in_force = self.was_in_force(&terms.agreement, span.expires);
+        expiry::cause(terms.claims(), &span, in_force)
+    }
+
+    /// Whether an agreement is in force at that time; `None`: the settings have it no more.
+    pub(super) fn was_in_force(&self, reference: &str, at: Wall) -> Option<bool> {
+        let mut agreements = self.rules.settings.agreements.iter();
+        let agreement = agreements.find(|agreement| agreement.reference == reference)?;
+        Some(in_force_until(agreement, at).is_some())
     }
 
     pub(super) fn narrow(&mut self, grant: GrantId, before: &Terms, standing: &Standing, now: Now) {
@@ -86,6 +105,9 @@ impl Gate {
         among: Option<&BTreeSet<GrantId>>,
         now: Now,
     ) -> Result<Standing, Refusal> {
+        if let Some(lost) = self.loss(&terms.centre) {
+            return Err(lost);
+        }
         let told = |refusal| if new { refusal } else { changed(refusal) };
         let verified = self
             .verify(&terms.centre, terms.request.text(), now)

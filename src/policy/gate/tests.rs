@@ -23,28 +23,29 @@ mod approval;
 mod bounds;
 mod links;
 mod lives;
+mod losses;
 mod requests;
 mod sequences;
 mod snapshot;
 
-const START: Wall = Wall::from_seconds(1_795_000_000);
+pub(in crate::policy) const START: Wall = Wall::from_seconds(1_795_000_000);
 const CENTRES: [&str; 2] = ["corg-13", "corg-84"];
 
 /// Keys that all tests share: making them costs more than using them.
-struct Keys {
-    trial: Trial,
-    commune: Arc<Signer>,
-    centres: [Arc<Signer>; 2],
-    operators: [Arc<Signer>; 3],
+pub(in crate::policy) struct Keys {
+    pub(in crate::policy) trial: Trial,
+    pub(in crate::policy) commune: Arc<Signer>,
+    pub(in crate::policy) centres: [Arc<Signer>; 2],
+    pub(in crate::policy) operators: [Arc<Signer>; 3],
     operator_pem: String,
-    revoked: String,
+    pub(in crate::policy) revoked: String,
 }
 
 fn signer(identity: &crate::certs::Identity) -> Arc<Signer> {
     Arc::new(Signer::from_pem(identity.key.expose(), &identity.certificate).unwrap())
 }
 
-fn keys() -> &'static Keys {
+pub(in crate::policy) fn keys() -> &'static Keys {
     static KEYS: OnceLock<Keys> = OnceLock::new();
     KEYS.get_or_init(|| {
         let mut trial = Trial::new(START).unwrap();
@@ -67,11 +68,11 @@ fn keys() -> &'static Keys {
     })
 }
 
-fn centre(number: usize) -> CentreId {
+pub(in crate::policy) fn centre(number: usize) -> CentreId {
     CentreId::new(CENTRES[number]).unwrap()
 }
 
-fn camera_id(number: usize) -> CameraId {
+pub(in crate::policy) fn camera_id(number: usize) -> CameraId {
     CameraId::new(format!("camera-{number}")).unwrap()
 }
 
@@ -136,7 +137,7 @@ fn camera(number: usize) -> Camera {
     }
 }
 
-fn settings() -> Gateway {
+pub(in crate::policy) fn settings() -> Gateway {
     Gateway {
         commune: CommuneId::new("berre-l-etang").unwrap(),
         name: "Berre-l'Étang".to_owned(),
@@ -147,6 +148,7 @@ fn settings() -> Gateway {
         socket_group: None,
         tls: tls(),
         agreements: vec![agreement(0), agreement(1)],
+        relay_after_loss: false,
         uplink: Uplink {
             max_bitrate: None,
             min_per_relay: 300_000,
@@ -166,7 +168,7 @@ fn settings() -> Gateway {
     }
 }
 
-fn rules(settings: Gateway) -> Rulebook {
+pub(in crate::policy) fn rules(settings: Gateway) -> Rulebook {
     let keys = keys();
     let authority = Authority::from_pem(keys.trial.designation_authority(), &[]).unwrap();
     let link = LinkAuthority::from_pem(keys.trial.link_authority(), &[]).unwrap();
@@ -263,7 +265,7 @@ impl World {
         self.sessions[number] += 1;
         let session = self.sessions[number];
         self.gate
-            .handle_link_up(&centre(number), session, Some("head"), self.now);
+            .handle_link_up(&centre(number), session, Some("head"), None, self.now);
         self.settle();
     }
 
@@ -397,6 +399,7 @@ impl World {
                 Command::Record { ticket, entry } => self.waiting.push_back((ticket, entry)),
                 Command::Send { centre, message } => self.sent.push((centre, *message)),
                 Command::SendHeads { .. } => self.heads_sent += 1,
+                Command::FindLine { .. } => {}
                 Command::StartRelay {
                     permit,
                     centre,

@@ -33,6 +33,19 @@ impl Identity {
         )
     }
 
+    /// The claims of a head of the own journal that the peer holds; none where this machine
+    /// did not sign it: with today's key, or with one that the link authority vouches for.
+    pub fn read_own(&self, own: &str, text: &str) -> Option<HeadClaims> {
+        let signed = jws::open::<HeadClaims>(text, HEAD_TYPE).ok()?;
+        let at = Wall::from_seconds(signed.claims.iat);
+        let is_ours = signed.chain.first() == self.signer.chain().first()
+            || self
+                .authority
+                .verify::<HeadClaims>(text, HEAD_TYPE, own, at)
+                .is_ok();
+        (is_ours && signed.claims.iss == own).then_some(signed.claims)
+    }
+
     /// Verifies a head of the peer's journal.
     ///
     /// # Errors

@@ -5,8 +5,10 @@
 //! |---|---|
 //! | [`clock_guard`] | whether the wall clock can be believed |
 //! | [`envelope`] | a signed request, opened and verified |
+//! | [`expiry`] | which of its limits ended a grant |
 //! | [`identity`] | who this machine is to a peer, and whom it believes there |
 //! | [`ledger`] | entries on their way to the journal, and those that it could not take yet |
+//! | [`losses`] | journals that lack lines they held before |
 //! | [`pace`] | what one operator may cause in a time |
 //! | [`rates`] | how much of what a peer sends is looked at, and how seldom that is written down |
 //! | [`witness`] | the peers' journal heads: exchanged, kept, compared |
@@ -20,8 +22,10 @@
 
 pub mod clock_guard;
 pub mod envelope;
+pub mod expiry;
 pub mod identity;
 pub mod ledger;
+pub mod losses;
 pub mod pace;
 pub mod rates;
 pub mod witness;

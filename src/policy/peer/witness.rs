@@ -3,9 +3,15 @@
 //!
 //! Heads go to and fro at each link, after each end and once a day, each with the
 //! body-less lines that the other side lacks. A head or line that contradicts the head
-//! held is a *contradiction*: it is journalled with that head, as evidence. A gap, a
-//! message that was overtaken and a line that can't be read convict nobody. A new journal
-//! convicts nobody either: it is logged, and its head is written down beside the old one.
+//! held is a *contradiction*: it is journalled with both heads, as evidence, and the new one
+//! is held from then on. A gap, a message that was overtaken and a line that can't be read
+//! convict nobody.
+//!
+//! When a link comes up each side tells its newest head and the one that it holds of the
+//! other ([`Journals`]). No message overtakes there, so a head behind the one held is a
+//! journal that went back, and so is a new journal whose first line does not name all that
+//! is held of the old one. The owner compares the head that the peer holds with its own
+//! lines, so that both sides know. What follows is [`super::losses`].
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -13,12 +19,13 @@ use std::time::Duration;
 
 use super::identity::Identity;
 use super::rates::{PerSecond, STATEMENTS_PER_SECOND};
-use crate::clock::{Boot, Now};
+use crate::clock::{Boot, Now, Wall};
 use crate::format::chain::{End, Line};
-use crate::format::control::Heads;
+use crate::format::control::{Heads, Journals};
 use crate::format::jws;
 use crate::format::statement::{HEAD_TYPE, HeadClaims};
 use crate::journal::entry::Entry;
+use crate::journal::reader::{Origin, OwnLine};
 use crate::reason::{Reason, Refusal};
 
 /// Heads are exchanged this often, besides at each link and each end.
@@ -44,7 +51,7 @@ const EXCHANGE_BURST: Duration = Duration::from_secs(1);
 pub struct Taken {
     /// The head, if it is valid and contradicts nothing.
     pub head: Result<HeadClaims, Refusal>,
-    /// A contradiction, which must be journalled.
+    /// An entry that must be journalled: a contradiction, or that a new journal continues the old.
     pub evidence: Option<Entry>,
 }
 
@@ -77,6 +84,10 @@ pub struct Witnesses<P> {
 #[derive(Debug, Default)]
 struct Witness {
     head: Option<(HeadClaims, String)>,
+    /// The head held when the link came up, until the peer told its own.
+    at_link: Option<(HeadClaims, String)>,
+    /// A head of the own journal that the peer holds, while its line is looked up.
+    held_of_ours: Option<(HeadClaims, String)>,
     /// When it is to be written down, if it is not.
     write_due: Option<Boot>,
     written_at: Option<Boot>,
@@ -108,6 +119,91 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
         witness.is_linked = true;
         witness.are_lines_sent = false;
         witness.send_due = send_due;
+        witness.at_link.clone_from(&witness.head);
+        witness.held_of_ours = None;
+    }
+
+    /// The message that tells a peer of both journals when its link comes up.
+    pub fn journals(&self, peer: &P, head: Option<String>, continues: Option<&str>) -> Journals {
+        Journals {
+            head,
+            continues: continues.map(str::to_owned),
+            held: self.head(peer).map(|(_, text)| text.clone()),
+        }
+    }
+
+    /// Compares a peer's newest head with the one held when its link came up, once a link.
+    pub fn compare(
+        &mut self,
+        peer: &P,
+        identity: &Identity,
+        told: &Journals,
+        now: Now,
+    ) -> Option<Entry> {
+        let name = peer.to_string();
+        let witness = self.peers.get_mut(peer)?;
+        let (before, text) = witness.at_link.take()?;
+        let head = told.head.as_deref()?;
+        let claims = match identity.read_head(&name, head, now.wall) {
+            Ok(claims) => claims,
+            Err(refusal) => {
+                tracing::warn!(peer = name, %refusal, "a head of a peer's journal is not valid");
+                return None;
+            }
+        };
+        let first = told.continues.as_deref();
+        match follows(&before, &claims, first) {
+            Ok(None) => None,
+            Ok(Some(line)) => {
+                tracing::warn!(
+                    peer = name,
+                    "a peer began a new journal that names the old one"
+                );
+                let peer = name;
+                Some(Entry::PeerContinues { peer, line })
+            }
+            Err(detail) => witness.convict(&name, &detail, text, (claims, head.to_owned()), now),
+        }
+    }
+
+    /// A head of the own journal that a peer holds, as it told when its link came up: the
+    /// line to look up, for [`Witnesses::own_line`]. None where this machine did not sign it.
+    pub fn held_of_ours(
+        &mut self,
+        peer: &P,
+        identity: &Identity,
+        own: &str,
+        text: &str,
+    ) -> Option<u64> {
+        let witness = self.peers.get_mut(peer)?;
+        let claims = identity.read_own(own, text)?;
+        let seq = claims.seq;
+        witness.held_of_ours = Some((claims, text.to_owned()));
+        Some(seq)
+    }
+
+    /// The own line that a peer holds a head of was looked up: the entry that tells that it
+    /// is not there.
+    pub fn own_line(&mut self, peer: &P, own: &OwnLine) -> Option<Entry> {
+        let witness = self.peers.get_mut(peer)?;
+        let (claims, head) = witness.held_of_ours.take()?;
+        let is_there = own.journal.as_ref() == Some(&claims.journal)
+            && own.link.as_ref() == Some(&claims.link);
+        let is_named = own.origin.as_ref().is_some_and(|origin| {
+            own.journal.as_ref() == Some(&origin.journal) && origin.names(&claims)
+        });
+        if is_there || is_named {
+            return None;
+        }
+        let detail = format!(
+            "line {} of journal {}, whose head it signed at {}, is not in it",
+            claims.seq,
+            claims.journal,
+            Wall::from_seconds(claims.iat).rfc3339()
+        );
+        let peer = peer.to_string();
+        tracing::error!(peer, detail, "the own journal went back");
+        Some(Entry::JournalWentBack { peer, detail, head })
     }
 
     /// A peer's newest link is down.
@@ -152,7 +248,8 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
                 Taken { head, evidence }
             }
             Err((detail, before)) => {
-                let evidence = witness.convict(&name, &detail, before, now);
+                let found = (claims, text.to_owned());
+                let evidence = witness.convict(&name, &detail, before, found, now);
                 let head = Err(Refusal::new(Reason::ProtocolError, detail));
                 Taken { head, evidence }
             }
@@ -179,7 +276,9 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
             if let Some((before, text)) = before
                 && let Err(detail) = check_lines(&before, claims, &heads.lines)
             {
-                taken.evidence = witness.convict(&peer.to_string(), &detail, text, now);
+                let found = (claims.clone(), heads.head.clone());
+                let name = peer.to_string();
+                taken.evidence = witness.convict(&name, &detail, text, found, now);
             }
             witness.acknowledged = Some(heads.acknowledged);
             if let Some(slot) = slot {
@@ -203,6 +302,14 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
             .is_none_or(|(held, _)| held.journal != claims.journal || held.seq < claims.seq);
         if newer {
             witness.head = Some((claims, text.to_owned()));
+        }
+    }
+
+    /// Takes a contradiction of before the restart: the head that was found is held since.
+    pub fn recover_contradiction(&mut self, peer: &P, found: &str) {
+        if let Ok(signed) = jws::open::<HeadClaims>(found, HEAD_TYPE) {
+            let witness = self.peers.entry(peer.clone()).or_default();
+            witness.head = Some((signed.claims, found.to_owned()));
         }
     }
 
@@ -297,8 +404,16 @@ impl Witness {
         self.write_due.get_or_insert(soonest);
     }
 
-    /// The entry that tells of a contradiction, unless one was written just now.
-    fn convict(&mut self, name: &str, detail: &str, head: String, now: Now) -> Option<Entry> {
+    /// The entry that tells of a contradiction, unless one was written just now. The head
+    /// that was found is held from then on: what follows it contradicts nothing.
+    fn convict(
+        &mut self,
+        name: &str,
+        detail: &str,
+        head: String,
+        found: (HeadClaims, String),
+        now: Now,
+    ) -> Option<Entry> {
         tracing::error!(
             peer = name,
             detail,
@@ -315,7 +430,40 @@ impl Witness {
             peer: name.to_owned(),
             detail: detail.to_owned(),
             head,
+            found: Some(self.head.insert(found).1.clone()),
         })
+    }
+}
+
+/// Whether a peer's newest head follows the one held when its link came up: with the first
+/// line of the new journal, where it began one that names the old.
+fn follows(
+    before: &HeadClaims,
+    now: &HeadClaims,
+    first: Option<&str>,
+) -> Result<Option<String>, String> {
+    if before.journal == now.journal {
+        if now.seq < before.seq {
+            return Err(format!(
+                "it ends at line {}, before line {} that it signed",
+                now.seq, before.seq
+            ));
+        }
+        if now.seq == before.seq && now.link != before.link {
+            return Err(format!("line {} has two links", now.seq));
+        }
+        return Ok(None);
+    }
+    let named = first.filter(|line| {
+        let origin = Origin::read(line.as_bytes());
+        origin.is_some_and(|origin| origin.journal == now.journal && origin.names(before))
+    });
+    match named {
+        Some(line) => Ok(Some(line.to_owned())),
+        None => Err(format!(
+            "a new one began that does not name line {} of the old one",
+            before.seq
+        )),
     }
 }
 
@@ -358,7 +506,6 @@ fn check_lines(before: &HeadClaims, after: &HeadClaims, lines: &[String]) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Wall;
 
     fn at(milliseconds: u64) -> Now {
         Now {

@@ -391,6 +391,7 @@ async fn run(directory: &Directory, clock: &Clock) -> (Running, Addresses, Contr
     let options = Options {
         clock: clock.clone(),
         accept_clock: None,
+        accept_journals: BTreeMap::new(),
         waits: fanal::receiver::viewing::Waits::default(),
         demo_page: false,
     };

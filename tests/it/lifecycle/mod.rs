@@ -51,6 +51,7 @@ async fn a_signed_request_opens_the_camera_and_a_release_closes_it() {
     world.centre.send(&ToGateway::Release {
         grant: granted.grant,
         by: "13-1".to_owned(),
+        reason: None,
     });
     assert_eq!(world.centre.ended(&granted).await, Reason::GrantReleased);
     let bytes = &world.running().metrics.relay_bytes_total;
@@ -163,6 +164,7 @@ async fn live_grants_resume_after_a_restart_and_ended_ones_do_not() {
     world.centre.send(&ToGateway::Release {
         grant: other.grant,
         by: "13-1".to_owned(),
+        reason: None,
     });
     world.centre.ended(&other).await;
     world.stop().await;

@@ -448,7 +448,8 @@ async fn a_gateway_comes_back_by_itself() {
     // A centre that the settings no longer name is left.
     let mut settings = world.gateway(wire.address);
     settings.agreements.clear();
-    commune.dialer.reload(&settings).unwrap();
+    let read = commune.dialer.read(&settings).unwrap();
+    commune.dialer.apply(read);
     let (_, cause) = down(&mut commune.events).await;
     assert!(cause.contains("no longer name"), "{cause}");
     commune.stop().await;

@@ -211,7 +211,6 @@ async fn only_a_new_head_of_its_own_confirms() {
         signer(&stage.trial, "corg-84").sign(HEAD_TYPE, &claims),
         signer(&stage.trial, "corg-84").sign(HEAD_TYPE, &other_name),
         receiver.signer.sign(HEAD_TYPE, &other_name),
-        receiver.signer.sign(HEAD_TYPE, &other_line),
         receiver.signer.sign(GRANT_TYPE, &claims),
         operator.sign_any(HEAD_TYPE, &claims),
         altered(&old_head, |claims| claims["seq"] = 9.into()),
@@ -238,15 +237,27 @@ async fn only_a_new_head_of_its_own_confirms() {
         assert_eq!(refusal.reason, Reason::CentreUnconfirmed, "{number}");
     }
     assert!(!receiver.has_ended(honest.id()));
+    // Two links for one line convict it for good: it gets nothing any more.
+    let request = operator.sign(&stage.claims(&["quai-nord"]));
+    let granted = receiver.granted(&request).await;
+    let confirm = ToGateway::Confirm {
+        grant: granted.id(),
+        request: Sha256::of(request.as_bytes()),
+        head: receiver.signer.sign(HEAD_TYPE, &other_line),
+    };
+    receiver.say(&confirm).await;
+    for grant in [granted.id(), honest.id()] {
+        let refusal = receiver.ended(grant).await;
+        assert_eq!(refusal.reason, Reason::JournalWentBack);
+    }
     let journal = stage.stop().await;
     let confirmed = of_kind(&journal, "confirmed");
     assert_eq!(confirmed.len(), 1);
     assert_eq!(confirmed[0]["head"], old_head);
-    // Two links for one line convict it for good.
     let convicted = of_kind(&journal, "peer_contradiction");
     assert_eq!(convicted.len(), 1, "{convicted:?}");
     assert_eq!(convicted[0]["head"], old_head);
-    assert_eq!(of_kind(&journal, "ended").len(), forgeries.len());
+    assert_eq!(of_kind(&journal, "ended").len(), forgeries.len() + 2);
 }
 
 #[tokio::test]
@@ -274,6 +285,7 @@ async fn it_can_touch_nothing_of_others() {
         ToGateway::Release {
             grant: granted.id(),
             by: "84-1".to_owned(),
+            reason: None,
         },
         ToGateway::Confirm {
             grant: granted.id(),
@@ -417,6 +429,7 @@ async fn its_words_are_made_fit_to_be_read() {
     let release = ToGateway::Release {
         grant: granted.id(),
         by,
+        reason: None,
     };
     receiver.say(&release).await;
     let refusal = receiver.ended(granted.id()).await;

@@ -153,7 +153,7 @@ impl Site {
         let (session, now) = (self.session, self.world.now());
         self.world
             .desk
-            .handle_link_up(&commune(), session, Some("head"), now);
+            .handle_link_up(&commune(), session, Some("head"), None, now);
         self.tell(ToReceiver::Hello(hello()));
     }
 

@@ -9,7 +9,7 @@ use crate::policy::snapshot::PER_MINUTE;
 fn allowing() -> World {
     let mut world = World::new();
     let now = world.now();
-    world.desk.handle_link_up(&commune(), 1, None, now);
+    world.desk.handle_link_up(&commune(), 1, None, None, now);
     let mut hello = hello();
     hello.agreements[0].snapshots = true;
     world.tell(1, ToReceiver::Hello(hello));

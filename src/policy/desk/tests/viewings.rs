@@ -347,7 +347,7 @@ fn a_list_follows_the_release_that_makes_the_gateway_take_it() {
 fn an_older_gateway_gets_what_it_takes_and_its_next_head_counts() {
     let mut world = World::new();
     let now = world.now();
-    world.desk.handle_link_up(&commune(), 1, None, now);
+    world.desk.handle_link_up(&commune(), 1, None, None, now);
     let mut older = hello();
     older.minor = 0;
     older.agreements[0].max_duration = 86_400;

@@ -140,6 +140,7 @@ fn viewings_are_taken_of_ended_grants_of_the_centre() {
         ToGateway::Release {
             grant,
             by: "x".to_owned(),
+            reason: None,
         },
     );
     world.message(1, statement(1));
@@ -197,6 +198,7 @@ fn every_part_of_a_list_is_taken_once_and_confirmed_once_it_is_durable() {
         ToGateway::Release {
             grant,
             by: "x".to_owned(),
+            reason: None,
         },
     );
     world.settle();
@@ -251,6 +253,10 @@ fn a_new_link_gets_hello_cameras_and_states() {
                 assert_eq!(hello.agreements.len(), 1);
                 "hello"
             }
+            ToReceiver::Journals(told) => {
+                assert!(told.head.is_some() && told.held.is_some());
+                "journals"
+            }
             ToReceiver::Cameras {
                 cameras,
                 page: 0,
@@ -269,7 +275,7 @@ fn a_new_link_gets_hello_cameras_and_states() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(kinds, ["hello", "cameras", "resume", "relay"]);
+    assert_eq!(kinds, ["hello", "journals", "cameras", "resume", "relay"]);
 }
 
 #[test]

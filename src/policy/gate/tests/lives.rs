@@ -192,6 +192,7 @@ fn live_grants_resume_after_a_restart() {
     let release = ToGateway::Release {
         grant: ended,
         by: "x".to_owned(),
+        reason: None,
     };
     world.message(0, release);
     world.settle();

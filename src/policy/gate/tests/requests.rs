@@ -47,6 +47,7 @@ fn without_a_journal_nothing_is_granted_and_ends_are_owed() {
     let release = ToGateway::Release {
         grant: live,
         by: "13-1".to_owned(),
+        reason: None,
     };
     world.message(0, release);
     world.settle();
@@ -256,6 +257,7 @@ fn a_camera_goes_once_to_a_centre_however_many_grants() {
     let release = |grant| ToGateway::Release {
         grant,
         by: "x".to_owned(),
+        reason: None,
     };
     // Another centre can't end it.
     world.message(1, release(first));
@@ -338,7 +340,7 @@ fn a_designation_bounds_its_grants() {
     let terms = &world.gate.grants[&grant].terms;
     assert_eq!(terms.expires.since(world.now.wall).as_secs(), 100);
     world.advance(Duration::from_secs(100));
-    assert_eq!(world.ended(grant), Some(Reason::GrantExpired));
+    assert_eq!(world.ended(grant), Some(Reason::DesignationExpired));
 }
 
 #[test]
@@ -460,6 +462,7 @@ fn the_wish_for_most_counts_and_a_stream_is_told_with_its_cause() {
     let release = ToGateway::Release {
         grant: more,
         by: "13-1".to_owned(),
+        reason: None,
     };
     world.message(0, release);
     world.settle();

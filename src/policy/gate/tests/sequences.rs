@@ -122,7 +122,14 @@ impl World {
             Step::Release(number) => {
                 if let Some(grant) = pick(self, number) {
                     let by = "x".to_owned();
-                    self.message(number % 2, ToGateway::Release { grant, by });
+                    self.message(
+                        number % 2,
+                        ToGateway::Release {
+                            grant,
+                            by,
+                            reason: None,
+                        },
+                    );
                     self.drain();
                 }
             }
