@@ -122,8 +122,8 @@ pub(super) struct Peer {
     next_page: u32,
     /// The newest state of each relay of this link.
     pub(super) relays: BTreeMap<RelayId, super::grant::News>,
-    /// Minor version of its newest link's protocol.
-    pub(super) minor: u32,
+    /// Minor version of the protocol, once the gateway of this link has said it.
+    pub(super) minor: Option<u32>,
 }
 
 impl Peer {
@@ -172,6 +172,7 @@ impl Desk {
         let head = head.map(|head| self.head_for(commune, head));
         let peer = self.communes.entry(commune.clone()).or_default();
         peer.session = Some(session);
+        peer.minor = None;
         peer.relays.clear();
         peer.pages.clear();
         peer.next_page = 0;
@@ -237,7 +238,7 @@ impl Desk {
             self.handle_head(commune, head, now);
         }
         if let Some(peer) = self.communes.get_mut(commune) {
-            peer.minor = hello.minor;
+            peer.minor = Some(hello.minor);
             let view = Arc::make_mut(&mut peer.view);
             view.name = Some(bounded(hello.name));
             view.contact = hello.contact.map(bounded);
