@@ -455,7 +455,7 @@ impl Desk {
             return;
         };
         owed.taken.insert(part);
-        owed.head = head.or(owed.head.take());
+        owed.head = head.or_else(|| owed.head.take());
         lists.next = Some(now.boot);
         if owed.taken.len() == owed.parts.len() {
             self.list_taken(grant);
