@@ -150,8 +150,8 @@ pub(super) struct Peer {
     lines_sent: Allowance,
     /// The newest state of each relay of this link.
     pub(super) relays: BTreeMap<RelayId, super::grant::News>,
-    /// Minor version of its newest link's protocol.
-    pub(super) minor: u32,
+    /// Minor version of the protocol, once the gateway of this link has said it.
+    pub(super) minor: Option<u32>,
 }
 
 impl Default for Peer {
@@ -168,7 +168,7 @@ impl Default for Peer {
             lines_taken: Allowance::new(LINES_TAKEN.0, LINES_TAKEN.1),
             lines_sent: Allowance::every(LINES_SENT.0, LINES_SENT.1),
             relays: BTreeMap::new(),
-            minor: 0,
+            minor: None,
         }
     }
 }
@@ -221,6 +221,7 @@ impl Desk {
         let head = head.map(|head| self.head_for(commune, head));
         let peer = self.communes.entry(commune.clone()).or_default();
         peer.session = Some(session);
+        peer.minor = None;
         peer.relays.clear();
         peer.pages.clear();
         peer.next_page = 0;
@@ -311,7 +312,7 @@ impl Desk {
         if !std::mem::replace(&mut peer.introduced, true) {
             tracing::info!(%commune, name = %hello.name, version = %hello.version, "the commune introduced itself");
         }
-        peer.minor = hello.minor;
+        peer.minor = Some(hello.minor);
         let (name, contact) = (Some(hello.name), hello.contact);
         let known = &peer.view;
         let is_news = known.name != name

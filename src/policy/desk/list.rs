@@ -323,10 +323,10 @@ impl Desk {
                     at(when);
                 }
             }
-            if self.session(&owed.commune).is_none() {
+            let Some(is_numbered) = self.takes_numbers(&owed.commune) else {
                 continue;
-            }
-            if !self.is_numbered(&owed.commune) {
+            };
+            if !is_numbered {
                 if owed.again.is_empty() {
                     let when = owed.since.plus(OLD_DELAY);
                     if when <= now.boot {
@@ -372,10 +372,11 @@ impl Desk {
         self.viewings.lists = lists;
     }
 
-    /// Whether a commune's gateway takes numbered parts and confirms them.
-    fn is_numbered(&self, commune: &CommuneId) -> bool {
-        let peer = self.communes.get(commune);
-        peer.is_some_and(|peer| peer.minor >= NUMBERED_VIEWINGS)
+    /// Whether a commune's gateway takes numbered parts and confirms them; `None`: it is not
+    /// linked, or has not said yet who it is.
+    fn takes_numbers(&self, commune: &CommuneId) -> Option<bool> {
+        let peer = self.communes.get(commune).filter(|peer| peer.is_up())?;
+        Some(peer.minor? >= NUMBERED_VIEWINGS)
     }
 
     fn write_owed(&mut self, grant: GrantId, owed: &Owed) {
@@ -454,7 +455,7 @@ impl Desk {
             return;
         };
         owed.taken.insert(part);
-        owed.head = head.or(owed.head.take());
+        owed.head = head.or_else(|| owed.head.take());
         lists.next = Some(now.boot);
         if owed.taken.len() == owed.parts.len() {
             self.list_taken(grant);
@@ -464,7 +465,7 @@ impl Desk {
 
     /// Heads of a commune came: what was sent to an older gateway before is in its journal.
     pub(super) fn lists_heads(&mut self, commune: &CommuneId, head: &str) {
-        if self.is_numbered(commune) {
+        if self.takes_numbers(commune) != Some(false) {
             return;
         }
         let owed = self.viewings.lists.owed.iter_mut();

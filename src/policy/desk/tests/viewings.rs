@@ -273,7 +273,7 @@ fn the_commune_gets_every_one_of_more_viewings_than_can_be_told_singly() {
     let all = got.values().map(|part| count(&part.viewings));
     assert_eq!(all.sum::<u64>(), 1_501);
     let last = got.values().next_back().unwrap();
-    assert_eq!(got.len() as u32, last.parts.unwrap());
+    assert_eq!(u32::try_from(got.len()).ok(), last.parts);
     let long = last.viewings.last().unwrap();
     assert_eq!(
         long.camera,
