@@ -94,6 +94,9 @@ struct Fetched {
     link: dial::Read,
 }
 
+/// New settings, or why the file is refused, and its hash.
+type Reread = Result<Box<Fetched>, (String, Sha256)>;
+
 type Appended = (Ticket, Result<Receipt, String>);
 
 /// The control task.
@@ -106,7 +109,7 @@ pub(super) struct Brain {
     appends: FuturesOrdered<BoxFuture<'static, Appended>>,
     /// Reading lines and lists, which may take the disk's time.
     aside: JoinSet<Option<(CentreId, OwnLine)>>,
-    reading: JoinSet<(Result<Box<Fetched>, (String, Sha256)>, ReloadReply)>,
+    reading: JoinSet<(Reread, ReloadReply)>,
     /// The file's last state, for `/ready`.
     reload_error: Option<String>,
 }
@@ -440,7 +443,7 @@ impl Brain {
         });
     }
 
-    async fn reloaded(&mut self, read: Result<Box<Fetched>, (String, Sha256)>, reply: ReloadReply) {
+    async fn reloaded(&mut self, read: Reread, reply: ReloadReply) {
         let (result, hash) = match read {
             Ok(fetched) => {
                 let hash = fetched.loaded.hash;

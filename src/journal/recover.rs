@@ -189,7 +189,7 @@ impl Walk {
             if let Err(what) = read {
                 let seq = self.found.end.seq + 1;
                 self.found.lines += 1;
-                self.found.damage.get_or_insert(Damage {
+                self.found.damage.get_or_insert_with(|| Damage {
                     file: file.clone(),
                     line: place.number,
                     what: format!("{what} (seq {seq} belongs there)"),

@@ -387,11 +387,14 @@ enum Who {
 
 type End = fn(&mut Pair, GrantId);
 
+/// Name, settings, operator, cause, and how the grant ends.
+type Case = (&'static str, fn() -> Gateway, Who, Reason, End);
+
 #[test]
 fn every_end_has_one_cause_on_both_sides() {
     use Reason::*;
     use Who::{ShortLived, Usual};
-    let cases: &[(&str, fn() -> Gateway, Who, Reason, End)] = &[
+    let cases: &[Case] = &[
         (
             "time, gate first",
             settings,

@@ -32,7 +32,7 @@ pub fn cause(request: &RequestClaims, span: &Span, in_force: Option<bool>) -> Re
     }
     let whole = i64::from(request.duration);
     let is_whole = span.expires.seconds().saturating_sub(span.start.seconds()) >= whole;
-    if is_whole || in_force.unwrap_or(request.renews.is_some()) {
+    if is_whole || in_force.unwrap_or_else(|| request.renews.is_some()) {
         return Reason::GrantExpired.into();
     }
     let detail = "the agreement's days or hours ended, and the grant with them";
