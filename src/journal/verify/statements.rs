@@ -1,7 +1,7 @@
 //! The signed statements inside entries: form, signature, whether they say what
 //! their entry says, and whose keys signed them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,12 +25,17 @@ const CHAINS_LIMIT: usize = 4_096;
 /// need not prove it again.
 const AHEAD: Duration = Duration::from_secs(24 * 3_600);
 
+/// Most requests that are remembered until their other side is read: some 300 bytes each.
+const REQUESTS_LIMIT: usize = 100_000;
+
 /// Authorities that statements are proven by. Clones share what they have proven.
 #[derive(Clone, Debug)]
 pub struct Authorities {
     operators: Vec<Authority>,
     machines: Vec<LinkAuthority>,
     proven: Arc<Mutex<BTreeMap<Chain, Proven>>>,
+    /// Requests that were proven, and whose they are: both sides hold the same ones.
+    requests: Arc<Mutex<HashMap<Sha256, Operator>>>,
 }
 
 /// A chain of certificates by its hash, and the machine's name that it must prove.
@@ -55,6 +60,7 @@ impl Authorities {
             operators: Vec::new(),
             machines: Vec::new(),
             proven: Arc::default(),
+            requests: Arc::default(),
         };
         for text in texts {
             authorities.operators.push(Authority::from_pem(text, &[])?);
@@ -66,6 +72,12 @@ impl Authorities {
 
     /// The operator who signed a request, if one of the authorities designated him.
     fn operator(&self, text: &str, at: Wall) -> Result<Operator, String> {
+        let hash = Sha256::of(text.as_bytes());
+        let known = || self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever meets a request again is its other side: nobody asks a third time.
+        if let Some(operator) = known().remove(&hash) {
+            return Ok(operator);
+        }
         let signed = jws::open::<RequestClaims>(text, REQUEST_TYPE);
         let signed = signed.map_err(|refusal| refusal.to_string())?;
         check_request(&signed.claims)?;
@@ -79,7 +91,12 @@ impl Authorities {
                 Ok(Some(designation.operator))
             })
         })?;
-        proven.ok_or_else(|| "no authority is given".to_owned())
+        let operator = proven.ok_or_else(|| "no authority is given".to_owned())?;
+        let mut known = known();
+        if known.len() < REQUESTS_LIMIT {
+            known.insert(hash, operator.clone());
+        }
+        Ok(operator)
     }
 
     /// Whether one of the authorities proves that the machine of this name signed.

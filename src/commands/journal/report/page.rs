@@ -11,6 +11,9 @@ use crate::format::ids::Sha256;
 use crate::journal::compare::Side;
 use crate::journal::report::{Grant, PUBLIC_MINIMUM, Public, Report};
 
+/// Findings on the page; `fanal journal verify` names them all.
+const FINDINGS_SHOWN: usize = 10;
+
 const STYLE: &str = include_str!("page.css");
 
 /// The report of a month.
@@ -25,11 +28,12 @@ pub(super) fn page(report: &Report, view: &View) -> String {
     let zone = view.zone.iana_name().unwrap_or("UTC");
     let _ = write!(
         html,
-        "<header><h1>{}</h1><p><strong>{}</strong> · {of} <strong>{}</strong></p><p class=\"small\">{} : {}</p></header>",
+        "<header><h1>{}</h1><p><strong>{}</strong> · {of} <strong>{}</strong></p><p class=\"small\">{}{}{}</p></header>",
         text(words.title),
         text(&report.month),
         text(owner),
         words.zone,
+        words.colon,
         text(zone),
     );
     verification(&mut html, report, words);
@@ -78,7 +82,7 @@ pub(super) fn public_rows(public: &Public, words: &Words) -> Vec<(String, String
     let mut rows = vec![(words.grants.to_owned(), number(public.grants))];
     for (ground, count) in &public.grounds {
         rows.push((
-            format!("{} : {}", words.grounds, words.ground(ground)),
+            format!("{}{}{}", words.grounds, words.colon, words.ground(ground)),
             count.to_string(),
         ));
     }
@@ -90,7 +94,7 @@ pub(super) fn public_rows(public: &Public, words: &Words) -> Vec<(String, String
     rows.push((words.refused.to_owned(), number(public.refusals)));
     for (code, count) in &public.refusals_by_reason {
         rows.push((
-            format!("{} : {}", words.reason, words.code(code)),
+            format!("{}{}{}", words.reason, words.colon, words.code(code)),
             count.to_string(),
         ));
     }
@@ -132,8 +136,11 @@ fn verification(html: &mut String, report: &Report, words: &Words) {
     );
     if !found.findings.is_empty() {
         html.push_str("<ul>");
-        for finding in &found.findings {
+        for finding in found.findings.iter().take(FINDINGS_SHOWN) {
             let _ = write!(html, "<li>{}</li>", text(finding));
+        }
+        if found.findings.len() > FINDINGS_SHOWN {
+            html.push_str("<li>…</li>");
         }
         html.push_str("</ul>");
     }
@@ -235,8 +242,14 @@ fn one(html: &mut String, grant: &Grant, view: &View) {
     );
     if !grant.refused.is_empty() {
         let refused = grant.refused.iter();
-        let refused =
-            refused.map(|one| format!("{} : {}", one.camera, words.reason(one.refusal.reason)));
+        let refused = refused.map(|one| {
+            format!(
+                "{}{}{}",
+                one.camera,
+                words.colon,
+                words.reason(one.refusal.reason)
+            )
+        });
         row(
             html,
             words.refused_cameras,

@@ -12,6 +12,8 @@ pub(super) struct Words {
     pub(super) delimiter: u8,
     /// How times are written.
     pub(super) time: &'static str,
+    /// Between a name and what it says: French has a space before it.
+    pub(super) colon: &'static str,
     pub(super) title: &'static str,
     pub(super) public_title: &'static str,
     pub(super) of_commune: &'static str,
@@ -71,6 +73,7 @@ const FRENCH: Words = Words {
     french: true,
     delimiter: b';',
     time: "%d/%m/%Y %H:%M:%S",
+    colon: "\u{a0}: ",
     title: "Consultations de vidéoprotection",
     public_title: "Vidéoprotection : consultations à distance du mois",
     of_commune: "Journal de la commune",
@@ -147,6 +150,7 @@ const ENGLISH: Words = Words {
     french: false,
     delimiter: b',',
     time: "%Y-%m-%d %H:%M:%S",
+    colon: ": ",
     title: "Video protection: who looked",
     public_title: "Video protection: remote viewing this month",
     of_commune: "Journal of the commune",
