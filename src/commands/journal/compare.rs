@@ -58,7 +58,7 @@ fn with_progress(options: &Options) -> Result<Report, String> {
     if !io::stderr().is_terminal() {
         return compare::compare(options, &read);
     }
-    let total: u64 = options.directories.iter().map(|path| size(path)).sum();
+    let total: u64 = options.directories.iter().map(size).sum();
     let (done, waits) = mpsc::sync_channel::<()>(1);
     let report = std::thread::scope(|scope| {
         let read = &read;

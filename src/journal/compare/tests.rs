@@ -433,8 +433,11 @@ fn run_all(paths: &[PathBuf], authorities: Authorities) -> Report {
     compare(&options, &AtomicU64::new(0)).unwrap()
 }
 
+/// The line of a finding, and whom it convicts.
+type Whom = (Option<u64>, Option<String>);
+
 /// What a report comes to.
-fn whom(report: &Report) -> (Verdict, Vec<(Option<u64>, Option<String>)>) {
+fn whom(report: &Report) -> (Verdict, Vec<Whom>) {
     let found = report.findings.iter();
     let found = found.map(|found| (found.seq, found.convicts.clone()));
     (report.verdict, found.collect())
@@ -957,7 +960,7 @@ fn a_journal_that_goes_on_under_another_id_after_a_failure_is_followed() {
         id: "cc".to_owned(),
         lines: Vec::new(),
         end: End::START,
-        ..old.clone()
+        owner: old.owner,
     };
     let continues = Entry::Continues {
         journal: old.id.clone(),

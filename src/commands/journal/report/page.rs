@@ -65,9 +65,9 @@ pub(super) fn public(public: &Public, view: &View) -> String {
         row(&mut html, &name, &value);
     }
     let minimum = PUBLIC_MINIMUM.to_string();
-    let _ = write!(
+    let _ = writeln!(
         html,
-        "</table><p class=\"small\">{}</p></body></html>\n",
+        "</table><p class=\"small\">{}</p></body></html>",
         text(&words.folded.replace("{}", &minimum))
     );
     html
