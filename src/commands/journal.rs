@@ -1,6 +1,8 @@
 //! `fanal journal`: reads and verifies a journal or a copy of one.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod compare;
+mod report;
 mod table;
 
 use std::io::{self, BufWriter, Write};
@@ -44,6 +46,24 @@ A chain alone can't show that its last lines were cut off: that takes the heads 
 side's journal (--with)."
     )]
     Verify(VerifyArgs),
+    /// Compare journals of communes and centres: exit status 0 consistent, 1 contradiction or missing
+    #[command(
+        after_help = "Example: the commune's journal, its copy of the centre's, and an older backup
+  fanal journal compare /var/lib/fanal/journal /mnt/corg-13/journal /mnt/backup/journal \\
+    --authority link-ca.pem --authority designation-ca.pem
+
+A finding names the id that it convicts, or nobody. What no signed head covers yet is unwitnessed:
+it is told and convicts nobody. Without --authority the signatures are checked, but not whose keys
+they are."
+    )]
+    Compare(compare::CompareArgs),
+    /// Report on a month: who looked at what, on which grounds, until when
+    #[command(after_help = "Example: November for the mayor, to print
+  fanal journal report /var/lib/fanal/journal --month 2026-11 --format html > 2026-11.html
+
+Exit status 1: the journal is not intact (the report says so). --public leaves out people,
+incidents and every number below five, for the commune's own web page.")]
+    Report(report::ReportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +113,8 @@ pub fn run(args: JournalArgs) -> anyhow::Result<ExitCode> {
             }
         }
         JournalCommand::Verify(args) => run_verify(&args),
+        JournalCommand::Compare(args) => compare::run(&args),
+        JournalCommand::Report(args) => report::run(&args),
     }
 }
 
@@ -185,17 +207,22 @@ fn show_line(
     Ok(())
 }
 
-fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+/// The authorities in these files; none where there are no files.
+fn authorities(paths: &[PathBuf]) -> anyhow::Result<Option<Authorities>> {
     let mut texts = Vec::new();
-    for path in &args.authorities {
+    for path in paths {
         let shown = path.display();
         let text = std::fs::read_to_string(path);
         texts.push(text.map_err(|error| Usage(format!("--authority {shown}: {error}")))?);
     }
-    let authorities = (!texts.is_empty())
+    Ok((!texts.is_empty())
         .then(|| Authorities::from_pem(texts.iter().map(String::as_str)))
         .transpose()
-        .map_err(|cause| Usage(format!("--authority: {cause}")))?;
+        .map_err(|cause| Usage(format!("--authority: {cause}")))?)
+}
+
+fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let authorities = authorities(&args.authorities)?;
     let report = verify::verify(&verify::Options {
         directory: args.directory.clone(),
         with: args.with.clone(),

@@ -244,10 +244,25 @@ impl LinkAuthority {
             Reason::BadSignature => refusal,
             _ => Refusal::new(Reason::ProtocolError, refusal.detail),
         })?;
+        self.vouches(&signed.chain, name, at)?;
+        Ok(signed.claims)
+    }
+
+    /// Whether the chain of a statement, whose signature is right, is that of the machine of
+    /// this name, valid at `at`.
+    ///
+    /// # Errors
+    /// `bad_signature` with the cause.
+    pub fn vouches(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &str,
+        at: Wall,
+    ) -> Result<(), Refusal> {
         let foreign = |cause: String| Refusal::new(Reason::BadSignature, cause);
         let usage = webpki::KeyUsage::client_auth();
         self.0
-            .verify(&signed.chain, at, usage, false)
+            .verify(chain, at, usage, false)
             .map_err(|untrusted| {
                 foreign(match untrusted {
                     Untrusted::Foreign | Untrusted::NotSigned(_) => {
@@ -260,7 +275,7 @@ impl LinkAuthority {
                     Untrusted::RevocationUnknown(cause) => cause,
                 })
             })?;
-        let named = signed.chain.first().is_some_and(|leaf| {
+        let named = chain.first().is_some_and(|leaf| {
             webpki::EndEntityCert::try_from(leaf)
                 .is_ok_and(|leaf| leaf.valid_dns_names().any(|dns| dns == name))
         });
@@ -269,7 +284,7 @@ impl LinkAuthority {
                 "the signer's certificate does not name {name}"
             )));
         }
-        Ok(signed.claims)
+        Ok(())
     }
 }
 

@@ -9,6 +9,8 @@
 //! | who waits for whom? | [`writer`]: own thread, group commit, the only maker of a [`Receipt`] |
 //! | what is still in force at start? | [`recover`] |
 //! | is it intact? | [`verify`] |
+//! | what happened in a month, for people? | [`report`](mod@report) |
+//! | do both sides say the same? | [`compare`](mod@compare) |
 //!
 //! Every body begins with `v` and a random 128-bit `salt` (so that the digest in
 //! a body-less copy tells nothing of the body); the first line's also has
@@ -22,11 +24,13 @@
 //! `continues` (durable lines were lost; a new journal begins with `seq` 1 in the
 //! same file and names the old one's id, last number and link).
 
+pub mod compare;
 pub mod entry;
 mod fit;
 pub mod log;
 pub mod reader;
 pub mod recover;
+pub mod report;
 #[cfg(test)]
 pub(crate) mod sim;
 pub mod store;

@@ -21,9 +21,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use self::order::{Links, Row};
-use self::statements::{Authorities, Signers};
+use self::statements::{Authorities, Checked, Depth, Signers};
 use super::entry::Entry;
-use super::reader::{self, Content, Lines};
+use super::reader::{self, Content, Lines, Place};
 use super::store::{Disk, Month, Store};
 use crate::clock::Wall;
 use crate::format::chain::{Break, End, LINE_LIMIT, Line};
@@ -91,6 +91,8 @@ pub struct Finding {
     pub line: u64,
     /// The line's number in the journal, where it has one.
     pub seq: Option<u64>,
+    /// Which of [`Report::journals`].
+    pub journal: usize,
     /// What happened.
     pub what: What,
 }
@@ -121,6 +123,8 @@ pub enum What {
     Contradicts(String),
     /// A signed statement in it does not hold.
     Statement(String),
+    /// No authority given proves whose key signed a statement in it.
+    Unproven(Signers, String),
 }
 
 impl Report {
@@ -148,7 +152,7 @@ impl What {
             Self::Reordered(_) | Self::WrongFile => "reordered",
             Self::Repeated(_) => "repeated",
             Self::Contradicts(_) => "contradicts",
-            Self::Statement(_) => "statement",
+            Self::Statement(_) | Self::Unproven(..) => "statement",
         }
     }
 }
@@ -182,15 +186,51 @@ impl fmt::Display for What {
                  off at its next start and records it"
             ),
             Self::Contradicts(head) => write!(f, "changed: it contradicts {head}"),
-            Self::Statement(how) => write!(f, "statement: {how}"),
+            Self::Statement(how) | Self::Unproven(_, how) => write!(f, "statement: {how}"),
         }
     }
 }
 
+/// Somebody who looks at each line as it is read: to compare journals, to report on one.
+pub(in crate::journal) trait Observer {
+    /// A line, after it was judged.
+    fn line(&mut self, seen: &Seen<'_>);
+}
+
+/// A line as the walk sees it.
+#[derive(Debug)]
+pub(in crate::journal) struct Seen<'a> {
+    /// Which of [`Report::journals`].
+    pub journal: usize,
+    /// That journal's id, where its first line says it.
+    pub id: Option<&'a str>,
+    /// The line's file.
+    pub month: Month,
+    /// Where it is in that file.
+    pub place: Place,
+    /// The line.
+    pub line: &'a Line<'a>,
+    /// Its entry; none where the body is left out, changed or of a kind not known.
+    pub entry: Option<&'a Entry>,
+    /// What its statements come to.
+    pub checked: &'a Checked,
+}
+
 /// Reads and judges. An error is a file that could not be read.
 pub fn verify(options: &Options) -> Result<Report, String> {
+    walk(options, Depth::Full, None)
+}
+
+/// The same, with somebody who looks on.
+pub(in crate::journal) fn walk<'a>(
+    options: &'a Options,
+    depth: Depth,
+    observer: Option<&'a mut dyn Observer>,
+) -> Result<Report, String> {
     let mut walk = Walk {
         authorities: options.authorities.as_ref(),
+        depth,
+        observer,
         heads: BTreeMap::new(),
         ends: BTreeMap::new(),
         report: Report::default(),
@@ -237,6 +277,8 @@ struct Held {
 
 struct Walk<'a> {
     authorities: Option<&'a Authorities>,
+    depth: Depth,
+    observer: Option<&'a mut dyn Observer>,
     /// Heads by journal and number.
     heads: BTreeMap<(String, u64), Held>,
     /// The last head of each journal.
@@ -306,6 +348,7 @@ impl Walk<'_> {
                 file,
                 line,
                 seq,
+                journal: 0,
                 what,
             });
         }
@@ -315,10 +358,12 @@ impl Walk<'_> {
 
     fn tell(&mut self, seq: Option<u64>, what: What) {
         let (file, line) = self.place.clone();
+        let journal = self.report.journals.len();
         self.report.tell(Finding {
             file,
             line,
             seq,
+            journal,
             what,
         });
     }
@@ -332,7 +377,7 @@ impl Walk<'_> {
             self.place = (file.clone(), place.number);
             match content {
                 Content::Line(bytes) => match Line::parse(bytes) {
-                    Ok(line) => self.line(month, &line),
+                    Ok(line) => self.line(month, place, &line),
                     Err(_) => self.broken = true,
                 },
                 Content::TooLong => self.broken = true,
@@ -343,7 +388,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn line(&mut self, month: Month, line: &Line<'_>) {
+    fn line(&mut self, month: Month, place: Place, line: &Line<'_>) {
         let seq = line.header.seq;
         self.report.lines += 1;
         self.report.without_body += u64::from(line.body.is_none());
@@ -376,18 +421,35 @@ impl Walk<'_> {
             self.tell(Some(seq), What::WrongFile);
         }
         self.compare_with_head(line);
-        if let Some(body) = line.body.filter(|_| line.digest_matches()) {
-            self.body(seq, body);
+        let entry = line
+            .body
+            .filter(|_| line.digest_matches())
+            .map(reader::entry);
+        let entry = entry.and_then(|entry| match entry {
+            Ok(entry) => entry,
+            Err(cause) => {
+                self.tell(Some(seq), What::Statement(cause));
+                None
+            }
+        });
+        let checked = entry.as_ref().map_or_else(Checked::default, |entry| {
+            statements::check(entry, self.authorities, self.depth)
+        });
+        if let Some(observer) = self.observer.as_deref_mut() {
+            observer.line(&Seen {
+                journal: self.report.journals.len(),
+                id: self.journal.as_deref(),
+                month,
+                place,
+                line,
+                entry: entry.as_ref(),
+                checked: &checked,
+            });
         }
+        self.statements(seq, checked);
     }
 
-    fn body(&mut self, seq: u64, body: &[u8]) {
-        let entry = match reader::entry(body) {
-            Ok(Some(entry)) => entry,
-            Ok(None) => return,
-            Err(cause) => return self.tell(Some(seq), What::Statement(cause)),
-        };
-        let checked = statements::check(&entry, self.authorities);
+    fn statements(&mut self, seq: u64, checked: Checked) {
         self.report.statements += checked.count;
         for wrong in checked.wrong {
             self.tell(Some(seq), What::Statement(wrong));
@@ -403,7 +465,8 @@ impl Walk<'_> {
                             file,
                             line,
                             seq: Some(seq),
-                            what: What::Statement(cause),
+                            journal: self.report.journals.len(),
+                            what: What::Unproven(signers, cause),
                         });
                     }
                 }
@@ -471,6 +534,12 @@ impl Walk<'_> {
         if self.report.lines > 0 {
             self.end_journal();
         }
+        if self.depth == Depth::HeadsUnverified {
+            // Who compares journals sees what is proven in all of them.
+            let unproven = std::mem::take(&mut self.unproven).into_values().flatten();
+            unproven.for_each(|finding| self.report.tell(finding));
+            return;
+        }
         // Somebody who gives one authority wants its statements checked: those of
         // the other kind of signer, of which none is proven, are only noted.
         let any = self.proven.values().any(|count| *count > 0);
@@ -516,9 +585,9 @@ fn begins_journal(line: &Line<'_>, begun: Option<Sha256>) -> bool {
 /// The heads in an entry whose signature is right.
 fn heads_of(entry: &Entry) -> Vec<HeadClaims> {
     // Heads are small; what does not open is told when its own copy is verified.
-    let mut heads = statements::check(entry, None).heads;
-    heads.retain(|head| jws_name(&head.iss));
-    heads
+    let heads = statements::check(entry, None, Depth::Full).heads;
+    let heads = heads.into_iter().map(|(head, _)| head);
+    heads.filter(|head| jws_name(&head.iss)).collect()
 }
 
 /// Names in heads are ids; anything else would only spoil the report.
@@ -540,6 +609,7 @@ fn months(store: &mut Disk, directory: &Path) -> Result<Vec<Month>, String> {
 fn name_breaks(store: &mut Disk, months: &[Month], report: &mut Report) -> Result<(), String> {
     let mut rows: Vec<Row> = Vec::new();
     let mut begun = None;
+    let mut journal = 0;
     for (index, month) in months.iter().enumerate() {
         let newest = index + 1 == months.len();
         let fail = |error: io::Error| format!("reading {}: {error}", month.file_name());
@@ -551,7 +621,8 @@ fn name_breaks(store: &mut Disk, months: &[Month], report: &mut Report) -> Resul
                         if begins_journal(&line, begun) {
                             // What is before the very first line is out of place.
                             if begun.is_some() {
-                                judge(&mut rows, report);
+                                judge(&mut rows, journal, report);
+                                journal += 1;
                             }
                             begun = Some(line.link);
                         }
@@ -572,7 +643,7 @@ fn name_breaks(store: &mut Disk, months: &[Month], report: &mut Report) -> Resul
                     "only the first {} lines were looked at for what broke the chain",
                     order::ROWS_LIMIT
                 ));
-                judge(&mut rows, report);
+                judge(&mut rows, journal, report);
                 return Ok(());
             }
             rows.push(Row {
@@ -582,17 +653,18 @@ fn name_breaks(store: &mut Disk, months: &[Month], report: &mut Report) -> Resul
             });
         }
     }
-    judge(&mut rows, report);
+    judge(&mut rows, journal, report);
     Ok(())
 }
 
 /// Judges the lines of one journal and makes room for the next.
-fn judge(rows: &mut Vec<Row>, report: &mut Report) {
+fn judge(rows: &mut Vec<Row>, journal: usize, report: &mut Report) {
     for (row, seq, what) in order::judge(rows) {
         report.tell(Finding {
             file: rows[row].file.file_name(),
             line: rows[row].line,
             seq,
+            journal,
             what,
         });
     }

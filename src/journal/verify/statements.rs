@@ -1,10 +1,15 @@
 //! The signed statements inside entries: form, signature, whether they say what
 //! their entry says, and whose keys signed them.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Wall;
-use crate::format::designation::{Authority, LinkAuthority, Rules, verify_request};
+use crate::format::designation::{Authority, LinkAuthority, Rules, check_request, designate};
 use crate::format::ids::Sha256;
 use crate::format::jws;
 use crate::format::statement::{
@@ -12,12 +17,38 @@ use crate::format::statement::{
     VIEWINGS_TYPE, ViewingsClaims,
 };
 use crate::journal::entry::{Entry, GrantEntry};
+use crate::reason::Refusal;
 
-/// Authorities that statements are proven by.
+/// Most chains of certificates that are remembered as proven.
+const CHAINS_LIMIT: usize = 4_096;
+/// A chain that holds at a time is tried for so much later too: the statements that follow
+/// need not prove it again.
+const AHEAD: Duration = Duration::from_secs(24 * 3_600);
+
+/// Most requests that are remembered until their other side is read: some 300 bytes each.
+const REQUESTS_LIMIT: usize = 100_000;
+
+/// Authorities that statements are proven by. Clones share what they have proven.
 #[derive(Clone, Debug)]
 pub struct Authorities {
     operators: Vec<Authority>,
     machines: Vec<LinkAuthority>,
+    proven: Arc<Mutex<BTreeMap<Chain, Proven>>>,
+    /// Requests that were proven, and whose they are: both sides hold the same ones.
+    requests: Arc<Mutex<HashMap<Sha256, Operator>>>,
+}
+
+/// A chain of certificates by its hash, and the machine's name that it must prove.
+type Chain = (Sha256, Option<String>);
+
+/// A chain that an authority proves from one time to another: without revocation lists a chain
+/// that holds at both holds between them.
+#[derive(Clone, Debug)]
+struct Proven {
+    from: Wall,
+    to: Wall,
+    /// Whom it designates, unless it is a machine's.
+    operator: Option<Operator>,
 }
 
 impl Authorities {
@@ -28,6 +59,8 @@ impl Authorities {
         let mut authorities = Self {
             operators: Vec::new(),
             machines: Vec::new(),
+            proven: Arc::default(),
+            requests: Arc::default(),
         };
         for text in texts {
             authorities.operators.push(Authority::from_pem(text, &[])?);
@@ -39,30 +72,100 @@ impl Authorities {
 
     /// The operator who signed a request, if one of the authorities designated him.
     fn operator(&self, text: &str, at: Wall) -> Result<Operator, String> {
+        let hash = Sha256::of(text.as_bytes());
+        let known = || self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever meets a request again is its other side: nobody asks a third time.
+        if let Some(operator) = known().remove(&hash) {
+            return Ok(operator);
+        }
+        let signed = jws::open::<RequestClaims>(text, REQUEST_TYPE);
+        let signed = signed.map_err(|refusal| refusal.to_string())?;
+        check_request(&signed.claims)?;
         let rules = Rules {
             max_designation: None,
             require_fresh_revocation: false,
         };
-        let mut cause = "no authority is given".to_owned();
-        for authority in &self.operators {
-            match verify_request(text, authority, rules, at) {
-                Ok(verified) => return Ok(verified.designation().operator.clone()),
-                Err(refusal) => cause = refusal.to_string(),
-            }
+        let proven = self.prove(&signed.chain, None, at, |at| {
+            any(&self.operators, |authority| {
+                let designation = designate(&signed.chain, authority, rules, at)?;
+                Ok(Some(designation.operator))
+            })
+        })?;
+        let operator = proven.ok_or_else(|| "no authority is given".to_owned())?;
+        let mut known = known();
+        if known.len() < REQUESTS_LIMIT {
+            known.insert(hash, operator.clone());
         }
-        Err(cause)
+        Ok(operator)
     }
 
-    fn machine(&self, text: &str, typ: &str, name: &str, at: Wall) -> Result<(), String> {
-        let mut cause = "no authority is given".to_owned();
-        for authority in &self.machines {
-            match authority.verify::<serde_json::Value>(text, typ, name, at) {
-                Ok(_) => return Ok(()),
-                Err(refusal) => cause = refusal.to_string(),
-            }
-        }
-        Err(cause)
+    /// Whether one of the authorities proves that the machine of this name signed.
+    ///
+    /// # Errors
+    /// Why none of them does.
+    pub fn machine(&self, text: &str, typ: &str, name: &str, at: Wall) -> Result<(), String> {
+        let signed = jws::open_envelope(text, typ).map_err(|refusal| refusal.to_string())?;
+        self.prove(&signed.chain, Some(name), at, |at| {
+            any(&self.machines, |authority| {
+                authority.vouches(&signed.chain, name, at).map(|()| None)
+            })
+        })
+        .map(drop)
     }
+
+    /// Proves a chain, unless that was done for this time.
+    fn prove(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: Option<&str>,
+        at: Wall,
+        holds: impl Fn(Wall) -> Result<Option<Operator>, String>,
+    ) -> Result<Option<Operator>, String> {
+        let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for certificate in chain {
+            hash.update(&certificate.len().to_be_bytes());
+            hash.update(certificate);
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(hash.finish().as_ref());
+        let key = (Sha256(digest), name.map(str::to_owned));
+        let lock = || self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(proven) = lock().get(&key)
+            && proven.from <= at
+            && at <= proven.to
+        {
+            return Ok(proven.operator.clone());
+        }
+        let operator = holds(at)?;
+        let later = at.plus(AHEAD);
+        let to = if holds(later).is_ok() { later } else { at };
+        let mut all = lock();
+        if all.len() >= CHAINS_LIMIT {
+            all.clear();
+        }
+        let proven = Proven {
+            from: at,
+            to,
+            operator: operator.clone(),
+        };
+        all.insert(key, proven);
+        Ok(operator)
+    }
+}
+
+/// The first authority's word that holds; why the last one's does not.
+fn any<A>(
+    authorities: &[A],
+    holds: impl Fn(&A) -> Result<Option<Operator>, Refusal>,
+) -> Result<Option<Operator>, String> {
+    let mut cause = "no authority is given".to_owned();
+    for authority in authorities {
+        match holds(authority) {
+            Ok(operator) => return Ok(operator),
+            Err(refusal) => cause = refusal.to_string(),
+        }
+    }
+    Err(cause)
 }
 
 /// Whose statements.
@@ -81,16 +184,27 @@ pub struct Checked {
     pub wrong: Vec<String>,
     /// How many were proven to be of whom they name, or why one was not.
     pub proven: Vec<(Signers, Result<(), String>)>,
-    /// Heads of journals, own or peers'.
-    pub heads: Vec<HeadClaims>,
+    /// Heads of journals, with the statement.
+    pub heads: Vec<(HeadClaims, String)>,
     /// How many statements there were.
     pub count: u64,
 }
 
+/// Which signatures are verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// All.
+    Full,
+    /// All but those of heads, of which only the claims are read: who compares journals
+    /// verifies the few heads that something depends on.
+    HeadsUnverified,
+}
+
 /// Checks the statements of an entry.
-pub fn check(entry: &Entry, authorities: Option<&Authorities>) -> Checked {
+pub fn check(entry: &Entry, authorities: Option<&Authorities>, depth: Depth) -> Checked {
     let mut checker = Checker {
         authorities,
+        depth,
         checked: Checked::default(),
     };
     match entry {
@@ -134,12 +248,15 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>) -> Checked {
         }
         Entry::JournalWentBack { head, .. } => checker.head(head, None),
         Entry::Viewings {
-            grant, statement, ..
+            grant,
+            statement,
+            viewings,
         } => {
-            if let Some(claims) = checker.open::<ViewingsClaims>(statement, VIEWINGS_TYPE) {
+            let signer =
+                |claims: &ViewingsClaims| (claims.iss.to_string(), Wall::from_seconds(claims.iat));
+            if let Some(claims) = checker.machine(statement, VIEWINGS_TYPE, signer) {
                 checker.same("grant", &claims.grant, grant);
-                let at = Wall::from_seconds(claims.iat);
-                checker.machine(statement, VIEWINGS_TYPE, claims.iss.as_str(), at);
+                checker.same("viewings", &claims.viewings, viewings);
             }
         }
         _ => {}
@@ -149,12 +266,12 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>) -> Checked {
 
 struct Checker<'a> {
     authorities: Option<&'a Authorities>,
+    depth: Depth,
     checked: Checked,
 }
 
 impl Checker<'_> {
     fn open<T: DeserializeOwned>(&mut self, text: &str, typ: &str) -> Option<T> {
-        self.checked.count += 1;
         match jws::open::<T>(text, typ) {
             Ok(signed) => Some(signed.claims),
             Err(refusal) => {
@@ -172,37 +289,76 @@ impl Checker<'_> {
         }
     }
 
-    fn machine(&mut self, text: &str, typ: &str, name: &str, at: Wall) {
-        if let Some(authorities) = self.authorities {
-            let proven = authorities.machine(text, typ, name, at);
-            let proven = proven.map_err(|cause| format!("its {typ} of {name}: {cause}"));
-            self.checked.proven.push((Signers::Machines, proven));
+    /// A machine's statement; `signer` says who signed it by its claims, and when. Where an
+    /// authority proves it, its form and signature are right and not looked at twice.
+    fn machine<T: DeserializeOwned>(
+        &mut self,
+        text: &str,
+        typ: &str,
+        signer: impl FnOnce(&T) -> (String, Wall),
+    ) -> Option<T> {
+        self.checked.count += 1;
+        let read = self.authorities.zip(jws::read_unverified::<T>(text).ok());
+        let Some((authorities, claims)) = read else {
+            return self.open(text, typ);
+        };
+        let (name, at) = signer(&claims);
+        match authorities.machine(text, typ, &name, at) {
+            Ok(()) => {
+                self.checked.proven.push((Signers::Machines, Ok(())));
+                Some(claims)
+            }
+            Err(cause) => {
+                let claims = self.open(text, typ)?;
+                let unproven = Err(format!("its {typ} of {name}: {cause}"));
+                self.checked.proven.push((Signers::Machines, unproven));
+                Some(claims)
+            }
         }
     }
 
     fn request(&mut self, text: &str, operator: &Operator) -> Option<RequestClaims> {
-        let claims: RequestClaims = self.open(text, REQUEST_TYPE)?;
-        if let Some(authorities) = self.authorities {
-            let proven = authorities.operator(text, Wall::from_seconds(claims.iat));
-            if let Ok(signer) = &proven {
-                self.same("operator", signer, operator);
+        self.checked.count += 1;
+        let read = self
+            .authorities
+            .zip(jws::read_unverified::<RequestClaims>(text).ok());
+        let Some((authorities, claims)) = read else {
+            return self.open(text, REQUEST_TYPE);
+        };
+        match authorities.operator(text, Wall::from_seconds(claims.iat)) {
+            Ok(signer) => {
+                self.same("operator", &signer, operator);
+                self.checked.proven.push((Signers::Operators, Ok(())));
+                Some(claims)
             }
-            let proven = proven
-                .map(drop)
-                .map_err(|cause| format!("its request: {cause}"));
-            self.checked.proven.push((Signers::Operators, proven));
+            Err(cause) => {
+                let claims = self.open(text, REQUEST_TYPE)?;
+                let unproven = Err(format!("its request: {cause}"));
+                self.checked.proven.push((Signers::Operators, unproven));
+                Some(claims)
+            }
         }
-        Some(claims)
     }
 
     fn head(&mut self, text: &str, owner: Option<&str>) {
-        if let Some(claims) = self.open::<HeadClaims>(text, HEAD_TYPE) {
+        let signer = |claims: &HeadClaims| (claims.iss.clone(), Wall::from_seconds(claims.iat));
+        let claims = match self.depth {
+            Depth::Full => self.machine(text, HEAD_TYPE, signer),
+            Depth::HeadsUnverified => {
+                self.checked.count += 1;
+                let read = jws::read_unverified::<HeadClaims>(text);
+                read.map_err(|refusal| {
+                    let wrong = format!("its {HEAD_TYPE}: {refusal}");
+                    self.checked.wrong.push(wrong);
+                })
+                .ok()
+            }
+        };
+        if let Some(claims) = claims {
             if let Some(owner) = owner {
                 self.same("peer", &claims.iss.as_str(), &owner);
             }
-            let at = Wall::from_seconds(claims.iat);
-            self.machine(text, HEAD_TYPE, &claims.iss, at);
-            self.checked.heads.push(claims);
+            self.checked.heads.push((claims, text.to_owned()));
         }
     }
 
@@ -220,17 +376,24 @@ impl Checker<'_> {
                 }
             }
         }
+        let signer =
+            |claims: &GrantClaims| (claims.iss.to_string(), Wall::from_seconds(claims.start));
         if let Some(proof) = &entry.proof
-            && let Some(claims) = self.open::<GrantClaims>(proof, GRANT_TYPE)
+            && let Some(claims) = self.machine(proof, GRANT_TYPE, signer)
         {
             self.same("grant", &claims.grant, &entry.grant);
             self.same("commune", &claims.iss, &entry.commune);
             self.same("centre", &claims.aud, &entry.centre);
             let request = Sha256::of(entry.request.as_bytes());
             self.same("request", &claims.request, &request);
-            let at = Wall::from_seconds(claims.start);
-            self.machine(proof, GRANT_TYPE, claims.iss.as_str(), at);
+            self.same("granted", &claims.granted, &entry.granted);
+            self.same("start", &claims.start, &entry.start);
+            self.same("expires", &claims.expires, &entry.expires);
             self.head(&claims.head, Some(entry.commune.as_str()));
+            // The receiver's entry names the head of its proof again.
+            if entry.peer_head.as_ref() == Some(&claims.head) {
+                return;
+            }
         }
         if let Some(head) = &entry.peer_head {
             self.head(head, None);
