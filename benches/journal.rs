@@ -301,6 +301,7 @@ impl Site {
                 who: who.to_owned(),
                 how: "live".to_owned(),
                 from: "127.0.0.1".to_owned(),
+                holders: Vec::new(),
             };
             self.receiver.add(now, &started)?;
             let ended = Entry::ViewingEnded {
@@ -308,6 +309,7 @@ impl Site {
                 grant,
                 reason: None,
                 at: end.rfc3339(),
+                taken_over_by: None,
             };
             self.receiver.add(end, &ended)?;
             viewings.push(Viewing {
@@ -316,6 +318,9 @@ impl Site {
                 kind: "live".to_owned(),
                 from: now.rfc3339(),
                 to: end.rfc3339(),
+                holders: Vec::new(),
+                count: None,
+                seconds: None,
             });
         }
         let ended = Entry::Ended {
@@ -331,11 +336,16 @@ impl Site {
             aud: commune,
             grant,
             iat: end.seconds(),
+            part: Some(0),
+            parts: Some(1),
+            total: Some(viewings.len() as u64),
             viewings: viewings.clone(),
         };
         let statement = self.centre.sign(VIEWINGS_TYPE, &list);
         let list = Entry::Viewings {
             grant,
+            part: Some(0),
+            parts: Some(1),
             statement,
             viewings,
         };

@@ -335,6 +335,9 @@ impl Reader {
                         kind: how.clone(),
                         from: time.rfc3339(),
                         to: String::new(),
+                        holders: Vec::new(),
+                        count: None,
+                        seconds: None,
                     });
                 }
             }
@@ -455,7 +458,11 @@ impl Reader {
             totals.grants += 1;
             totals.renewals += grant.renewals;
             totals.handovers += grant.operators.len() as u64 - 1;
-            totals.viewings += grant.viewings.len() as u64;
+            totals.viewings += grant
+                .viewings
+                .iter()
+                .map(|one| one.count.unwrap_or(1))
+                .sum::<u64>();
             totals.viewing_seconds += grant.viewings.iter().map(seconds).sum::<u64>();
             totals.stills += grant.stills.len() as u64;
             cameras.extend(&grant.cameras);

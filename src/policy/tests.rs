@@ -318,7 +318,7 @@ impl Pair {
                 number: "13-1".to_owned(),
                 unit: "CORG 13".to_owned(),
             },
-            not_after: Wall::from_seconds(START + 86_400),
+            not_after: START.plus(Duration::from_secs(86_400)),
             fingerprint: Sha256::ZERO,
             authority: desk_rules(&[]).authorities[0].id(),
         };

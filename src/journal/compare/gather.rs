@@ -114,9 +114,11 @@ pub(super) enum Kind {
         from: Wall,
         to: Option<Wall>,
     },
-    /// A list that the centre signed, in the commune's journal.
+    /// A list that the centre signed, in the commune's journal, or a part of one.
     List {
         iat: i64,
+        /// Number of the part, and how many there are.
+        part: Option<(u32, u32)>,
         signed: Signed,
         listed: Vec<Listed>,
     },
@@ -154,10 +156,14 @@ impl Signed {
     }
 }
 
-/// A viewing in a signed list.
+/// A viewing in a signed list, or many of them folded.
 #[derive(Clone, Debug)]
 pub(super) struct Listed {
+    /// As in [`Kind::Viewing`]; of many persons folded only its beginning, the camera.
     pub(super) what: Arc<str>,
+    pub(super) anyone: bool,
+    /// How many, where they are folded: from the first one's begin to the last one's end.
+    pub(super) count: Option<u64>,
     pub(super) from: Option<Wall>,
     pub(super) to: Option<Wall>,
 }
@@ -517,15 +523,22 @@ impl Gatherer<'_> {
                     return;
                 };
                 let listed = claims.viewings.iter().map(|viewing| Listed {
-                    what: self.name(&format!(
-                        "{} by {} ({})",
-                        viewing.camera, viewing.who, viewing.kind
-                    )),
+                    what: if viewing.who.is_empty() {
+                        self.name(&format!("{} by ", viewing.camera))
+                    } else {
+                        self.name(&format!(
+                            "{} by {} ({})",
+                            viewing.camera, viewing.who, viewing.kind
+                        ))
+                    },
+                    anyone: viewing.who.is_empty(),
+                    count: viewing.count,
                     from: time(&viewing.from),
                     to: time(&viewing.to),
                 });
                 Kind::List {
                     iat: claims.iat,
+                    part: claims.part.zip(claims.parts),
                     signed: Signed::of(seen),
                     listed: listed.collect(),
                 }

@@ -16,7 +16,8 @@ const END_WITHIN: Duration = Duration::from_secs(3_600);
 const ROUNDING: Duration = Duration::from_secs(1);
 /// A list is complete but for what ended this shortly before it was signed.
 const LIST_DELAY: Duration = Duration::from_secs(5);
-/// Viewings in one statement, at most. A shorter list is the only one of its grant.
+/// Viewings in one statement of a centre that numbers no parts, at most. A shorter list is the
+/// only one of its grant.
 const PER_STATEMENT: usize = 40;
 /// A journal that goes on for this long after a still must hold it.
 const STILL_WITHIN: Duration = Duration::from_secs(60);
@@ -367,59 +368,98 @@ impl<'a> Grant<'a> {
         {
             return;
         }
-        let mut lists: Vec<(Said<'a>, i64, Signed, &'a [Listed])> = Vec::new();
+        struct List<'s> {
+            said: Said<'s>,
+            iat: i64,
+            part: Option<(u32, u32)>,
+            signed: Signed,
+            listed: &'s [Listed],
+        }
+        let mut lists: Vec<List<'_>> = Vec::new();
         for said in &self.here {
             if let Kind::List {
                 iat,
+                part,
                 signed,
                 listed,
             } = &said.fact.kind
             {
-                lists.push((*said, *iat, *signed, listed));
+                lists.push(List {
+                    said: *said,
+                    iat: *iat,
+                    part: *part,
+                    signed: *signed,
+                    listed,
+                });
             }
         }
-        let mut complete = None;
-        for (said, iat, signed, listed) in &lists {
-            if !self.chains.counts(*signed) {
-                continue;
-            }
-            for viewing in *listed {
-                outcome.checked.viewings += 1;
+        lists.retain(|list| self.chains.counts(list.signed));
+        for list in &lists {
+            for viewing in list.listed {
+                let count = viewing.count.unwrap_or(1);
+                outcome.checked.viewings += count;
                 let fits = |own: &&mut Own<'_>| {
+                    let is_it = if viewing.anyone {
+                        own.what.starts_with(&*viewing.what)
+                    } else {
+                        *own.what == *viewing.what
+                    };
                     let begins = viewing
                         .from
                         .is_none_or(|from| own.from.plus(ROUNDING) >= from);
                     // Who still watched when the list was signed ended later.
-                    let still = |to: Wall| to >= Wall::from_seconds(*iat);
+                    let still = |to: Wall| to >= Wall::from_seconds(list.iat);
                     let ends = match (own.to, viewing.to) {
+                        (Some(own), Some(to)) if viewing.count.is_some() => own <= to || still(to),
                         (Some(own), Some(to)) => own == to || still(to) && own >= to,
                         _ => true,
                     };
-                    !own.listed && *own.what == *viewing.what && begins && ends
+                    is_it && begins && ends
                 };
-                match own.iter_mut().find(fits) {
-                    Some(own) => own.listed = true,
-                    None => {
-                        let what = format!(
-                            "changed: {} signed that {} watched, which its own journal does not say so",
-                            self.centre, viewing.what
-                        );
-                        let convicts = Some(self.centre.to_owned());
-                        let convicts = convicts.filter(|_| !self.centre_leaves_out());
-                        outcome.findings.push(Finding {
-                            convicts,
-                            ..self.find(*said, what)
-                        });
-                    }
+                // Those that no other line told of come first; that two parts tell of one
+                // viewing, as after a restart of the centre, convicts nobody.
+                let mut fitting: Vec<&mut Own<'_>> = own.iter_mut().filter(fits).collect();
+                fitting.sort_by_key(|own| own.listed);
+                let found = fitting.len() as u64;
+                for own in fitting
+                    .into_iter()
+                    .take(usize::try_from(count).unwrap_or(usize::MAX))
+                {
+                    own.listed = true;
+                }
+                if found < count {
+                    let times = match viewing.count {
+                        Some(count) => format!(" {count} times"),
+                        None => String::new(),
+                    };
+                    let what = format!(
+                        "changed: {} signed that {} watched{times}, which its own journal does not say so",
+                        self.centre, viewing.what
+                    );
+                    let convicts = Some(self.centre.to_owned());
+                    let convicts = convicts.filter(|_| !self.centre_leaves_out());
+                    outcome.findings.push(Finding {
+                        convicts,
+                        ..self.find(list.said, what)
+                    });
                 }
             }
-            if lists.len() == 1 && listed.len() < PER_STATEMENT {
-                complete = Some((*said, Wall::from_seconds(*iat)));
-            }
         }
-        let Some((list, signed)) = complete else {
+        // Whether it is the whole list: all parts that it says it has, or one that is not full.
+        let parts: BTreeSet<u32> = lists.iter().filter_map(|list| Some(list.part?.0)).collect();
+        let is_whole = match lists.first().map(|list| list.part) {
+            Some(Some((_, count))) => {
+                let is_numbered = |list: &List<'_>| list.part.is_some_and(|(_, of)| of == count);
+                parts.len() as u64 == u64::from(count) && lists.iter().all(is_numbered)
+            }
+            Some(None) => lists.len() == 1 && lists[0].listed.len() < PER_STATEMENT,
+            None => false,
+        };
+        let earliest = lists.iter().map(|list| list.iat).min();
+        let (true, Some(list), Some(signed)) = (is_whole, lists.last(), earliest) else {
             return;
         };
+        let (list, signed) = (list.said, Wall::from_seconds(signed));
         for own in own.iter().filter(|own| !own.listed) {
             let Some(to) = own.to.filter(|to| to.plus(LIST_DELAY) < signed) else {
                 continue;

@@ -302,6 +302,7 @@ impl Pair {
                 who: who.clone(),
                 how: "live".to_owned(),
                 from: "127.0.0.1".to_owned(),
+                holders: Vec::new(),
             },
         );
         let start = self.receiver.end.seq;
@@ -315,6 +316,7 @@ impl Pair {
                 grant,
                 reason,
                 at,
+                taken_over_by: None,
             },
         );
         self.later(30);
@@ -323,23 +325,32 @@ impl Pair {
             aud: CommuneId::new(COMMUNE).unwrap(),
             grant,
             iat: self.now.seconds(),
+            part: Some(0),
+            parts: Some(1),
+            total: Some(1),
             viewings: vec![Viewing {
                 camera,
                 who,
                 kind: "live".to_owned(),
                 from: from.rfc3339(),
                 to,
+                holders: Vec::new(),
+                count: None,
+                seconds: None,
             }],
         }
     }
 
     fn list(&mut self, claims: ViewingsClaims) {
         let statement = self.centre.sign(VIEWINGS_TYPE, &claims);
+        let (part, parts) = (claims.part, claims.parts);
         let (grant, viewings) = (claims.grant, claims.viewings);
         self.gateway.add(
             self.now,
             &Entry::Viewings {
                 grant,
+                part,
+                parts,
                 statement,
                 viewings,
             },

@@ -251,6 +251,7 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>, depth: Depth) -> 
             grant,
             statement,
             viewings,
+            ..
         } => {
             let signer =
                 |claims: &ViewingsClaims| (claims.iss.to_string(), Wall::from_seconds(claims.iat));

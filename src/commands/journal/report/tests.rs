@@ -55,6 +55,9 @@ fn entries() -> Vec<(Wall, Entry)> {
         kind: "live".to_owned(),
         from: at(10).rfc3339(),
         to: at(3_670).rfc3339(),
+        holders: Vec::new(),
+        count: None,
+        seconds: None,
     };
     let refused = Entry::Refused {
         request: String::new(),
@@ -89,6 +92,8 @@ fn entries() -> Vec<(Wall, Entry)> {
             at(7_301),
             Entry::Viewings {
                 grant,
+                part: None,
+                parts: None,
                 statement: String::new(),
                 viewings: vec![viewing],
             },
