@@ -55,6 +55,8 @@ enum Command {
     Release(commands::release::ReleaseArgs),
     /// Show a centre's communes and the unit's live grants
     Status(commands::status::StatusArgs),
+    /// Show the cameras that the operator may ask for
+    Cameras(commands::cameras::CamerasArgs),
     /// Serve the operator's page on this machine, which holds the key and shows what it signs
     Console(commands::console::ConsoleArgs),
     /// Run a commune's daemon: checks requests, relays cameras
@@ -99,6 +101,7 @@ impl Command {
             Self::Renew(args) => commands::renew::run(args),
             Self::Release(args) => commands::release::run(args),
             Self::Status(args) => commands::status::run(args),
+            Self::Cameras(args) => commands::cameras::run(args),
             Self::Console(args) => commands::console::run(args),
             Self::Gateway(args) => commands::gateway::run(args),
             Self::Receiver(args) => commands::receiver::run(args),

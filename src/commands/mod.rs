@@ -3,6 +3,7 @@
 
 pub mod allow;
 pub mod approve;
+pub mod cameras;
 pub mod certs;
 pub mod check;
 pub mod client;

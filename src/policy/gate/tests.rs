@@ -38,6 +38,8 @@ pub(in crate::policy) struct Keys {
     pub(in crate::policy) centres: [Arc<Signer>; 2],
     pub(in crate::policy) operators: [Arc<Signer>; 3],
     operator_pem: String,
+    /// The authority's list before anybody was revoked, and after.
+    first_list: String,
     pub(in crate::policy) revoked: String,
 }
 
@@ -53,6 +55,7 @@ pub(in crate::policy) fn keys() -> &'static Keys {
         let first = operator("13-1", "CORG 13");
         let others = [operator("13-2", "CORG 13"), operator("84-1", "CORG 84")];
         let operators = [signer(&first), signer(&others[0]), signer(&others[1])];
+        let first_list = trial.designation_list().to_owned();
         let revoked = trial
             .revoke_operator(&first.certificate, START)
             .unwrap()
@@ -62,6 +65,7 @@ pub(in crate::policy) fn keys() -> &'static Keys {
             centres: CENTRES.map(|centre| signer(&trial.machine(centre).unwrap())),
             operators,
             operator_pem: first.certificate,
+            first_list,
             revoked,
             trial,
         }

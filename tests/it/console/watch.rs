@@ -68,9 +68,11 @@ async fn a_colleague_takes_over_under_the_playing_tile_and_gives_back() {
         colleague.ask(&claims).await.unwrap()["grant"],
         grant.as_str()
     );
-    // The page tells whose it is now, and its picture goes on.
+    // The page tells whose it is now. The picture is his, and ends here: nobody watches under
+    // another's grant.
     room.browser.says("#incident", "Adjudant 13-2").await;
-    room.moves("cam-001").await;
+    room.shows_no_picture("cam-001").await;
+    room.browser.says("[data-camera]", "Adjudant 13-2").await;
     room.browser.click(&id("take-over")).await;
     room.browser.gone(&id("take-over")).await;
     room.moves("cam-001").await;

@@ -17,6 +17,8 @@ const MAIN_TILES = 4;
 /** A hidden page continues for this long, in ms, so that a short look elsewhere costs nothing. */
 const HIDDEN_AFTER = 5_000;
 
+/** Why a tile has no picture whose grant a colleague carries on; of the page alone. */
+const TAKEN_OVER = "taken_over";
 /** A camera whose pictures ended under a live grant is subscribed to again after this, in ms. */
 const RETRY_AFTER = 2_000;
 
@@ -153,6 +155,15 @@ export class Mosaic {
       .at(-1);
   }
 
+  /**
+   * Who carries a grant on that is another's now: the pictures are his, and end here.
+   * @param {Grant|undefined} grant
+   */
+  #taker(grant) {
+    const me = this.#ctx.store.get("me");
+    return grant && !grant.ended && me !== null && !isMine(grant, me) ? grant.operator.name : null;
+  }
+
   /** Tiles as the incident has them, streams as its grants allow. */
   follow() {
     const { store } = this.#ctx;
@@ -189,7 +200,8 @@ export class Mosaic {
     for (const key of this.#tiles.keys()) {
       const grant = this.#grant(key);
       const entry = grant?.granted.find(({ camera }) => camera === splitKey(key).camera);
-      const runs = grant && !grant.ended && entry && !["ended", "failed"].includes(entry.state);
+      const isOn = grant && !grant.ended && entry && !["ended", "failed"].includes(entry.state);
+      const runs = isOn && this.#taker(grant) === null;
       const end = this.#ends.get(key);
       // A restarted receiver, for example, knows the grant again in a moment.
       if (runs && end !== undefined && (end.grant !== grant.proof || performance.now() >= end.retryAt))
@@ -282,6 +294,7 @@ export class Mosaic {
       const { commune: communeId, camera: cameraId } = splitKey(key);
       const grant = this.#grant(key);
       const entry = grant?.granted.find(({ camera }) => camera === cameraId);
+      const taker = this.#taker(grant);
       const commune = store.get("communes").get(communeId);
       const clockOffset = commune?.clock_offset ?? 0;
       const figures = this.#figures.get(key);
@@ -296,7 +309,7 @@ export class Mosaic {
         grant,
         entry,
         approval,
-        ended: this.#ends.get(key) ?? null,
+        ended: taker === null ? (this.#ends.get(key) ?? null) : { reason: TAKEN_OVER, detail: taker },
         figures,
         problem: this.#problems.get(key) ?? null,
         now,
@@ -420,6 +433,7 @@ function cameraAt(element) {
 function reasonOf({ state, reason, detail }) {
   if (state === "unsupported") return t(`watch.problem.${reason}`);
   if (reason === null || state === "live") return "";
+  if (reason === TAKEN_OVER) return t("watch.tile.taken_over", { to: detail ?? "" });
   return problemText({ reason, detail: detail ?? "" });
 }
 

@@ -61,7 +61,7 @@ fn a_flood_of_lists_and_confirmations_is_looked_at_no_faster_than_its_pace() {
     assert_eq!(confirmed.count(), 1_200);
     // The list that revokes comes behind a flood of others, and counts a second later.
     for _ in 0..40 {
-        let list = keys().trial.designation_list().to_owned();
+        let list = keys().first_list.clone();
         world.message(0, ToGateway::Revocation { list });
     }
     world.settle();
