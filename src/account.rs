@@ -5,7 +5,7 @@
 //! `sudo` and `su` do not change and, once set, only an administrator can. Where nothing
 //! sets it (containers, systems without pam_loginuid), the nearest process above it of another
 //! account than root tells who called `sudo`. Last comes `SUDO_USER`, which root may set to anything:
-//! it is told as claimed. What is said names its source, so that a reader knows how good it is.
+//! it is told as claimed. The text names its source, so that a reader knows how good it is.
 
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,7 @@ impl System {
         }
     }
 
-    /// Who stands behind the account, if that is another.
+    /// Who is behind the account, if that is another.
     fn behind(&self, pid: i32, uid: u32) -> Option<String> {
         let login = self.login(pid);
         let parent = self
@@ -162,7 +162,7 @@ struct Process {
     uid: u32,
 }
 
-/// Whether it is fit for the journal as it stands.
+/// Whether it is fit for the journal unchanged.
 fn is_name(name: &str) -> bool {
     let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@$".contains(&byte);
     (1..=NAME_LIMIT).contains(&name.len()) && name.bytes().all(is_fit)

@@ -185,7 +185,7 @@ impl Kept {
                 read.map_err(|cause| Error::new(&path, cause))?;
             }
         }
-        // Those of authorities below them, whose keys stand in the lists' files alone.
+        // Those of authorities below them, whose keys are in the lists' files alone.
         for path in self.others(anchors)? {
             if let Some(list) = self.held(&path)? {
                 let read = anchors.update_own(&list);

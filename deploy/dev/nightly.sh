@@ -1,5 +1,5 @@
 #!/bin/bash
-# What is too long for every change: the property tests with a fresh seed (printed, so that a
+# Checks that take too long for every change: the property tests with a fresh seed (printed, so that a
 # failure can be repeated) and many cases, then every fuzz target for so many seconds.
 #   deploy/dev/nightly.sh [SECONDS]      60 unless told; 0 leaves fuzzing out
 set -euo pipefail

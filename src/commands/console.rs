@@ -10,7 +10,7 @@
 //! | `/api/v1/` | [`forward`]: asked of the receiver, and answered again; needs the secret too |
 //!
 //! **This origin is the operator's.** Three things keep others out. Everything is called by a
-//! loopback name alone, and writes and WebSockets come from the own page alone (DNS rebinding,
+//! loopback name alone, and writes and WebSockets come from this page alone (DNS rebinding,
 //! other sites). The secret in the printed address, 128 random bits ([`session`]), is needed for all
 //! but the page's own files: another user of this machine has none, and no link leads past it. And
 //! of what the receiver answers nothing runs, is kept or is framed here: a browser that would show

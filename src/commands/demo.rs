@@ -117,7 +117,7 @@ pub fn run(mut args: DemoArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The cameras' URLs of a file. What is wrong names the line and shows nothing of it.
+/// The cameras' URLs of a file. An error names the line and shows nothing of it.
 fn listed(file: &Path) -> Result<Vec<Url>, String> {
     use std::io::Read as _;
     let shown = file.display();

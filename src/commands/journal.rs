@@ -52,8 +52,8 @@ side's journal (--with)."
   fanal journal compare /var/lib/fanal/journal /mnt/corg-13/journal /mnt/backup/journal \\
     --authority link-ca.pem --authority designation-ca.pem
 
-A finding names the id that it convicts, or nobody. What no signed head covers yet is unwitnessed:
-it is told and convicts nobody. Without --authority the signatures are checked, but not whose keys
+A finding names the id that it convicts, or nobody. An entry that no signed head covers yet
+is unwitnessed: it is reported and convicts nobody. Without --authority the signatures are checked, but not whose keys
 they are."
     )]
     Compare(compare::CompareArgs),

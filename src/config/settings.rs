@@ -37,7 +37,7 @@ pub struct Gateway {
     pub tls: Tls,
     /// The agreements, in the file's order.
     pub agreements: Vec<Agreement>,
-    /// Whether relays go on although a journal, the own or a centre's, lost lines that
+    /// Whether relays go on although a journal, this machine's or a centre's, lost lines that
     /// nobody accepted.
     pub relay_after_loss: bool,
     /// The commune's uplink.
@@ -261,7 +261,7 @@ pub struct Receiver {
     pub metrics: SocketAddr,
     /// Certificate, key and authority of the links.
     pub tls: Tls,
-    /// Whether relays go on although a journal, the own or a commune's, lost lines that
+    /// Whether relays go on although a journal, this machine's or a commune's, lost lines that
     /// nobody accepted.
     pub relay_after_loss: bool,
     /// Where gateways come in.

@@ -144,7 +144,7 @@ pub struct ViewingsClaims {
     pub grant: GrantId,
     /// When it was signed, seconds since the epoch.
     pub iat: i64,
-    /// Number of this part of the list, from 0. Centres of before 1.1 (minor) number none.
+    /// Number of this part of the list, from 0. Centres before protocol 1.1 number none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<u32>,
     /// How many parts the list has.

@@ -13,8 +13,8 @@
 //! A chain has no key: anyone who holds a copy can change it and chain it again. So a finding
 //! about a line convicts the journal's owner only where a head that he signed covers the line,
 //! or where a statement that he signed says otherwise. An entry that only one side has convicts
-//! nobody but who signed a statement that it must be there. What no head covers is
-//! *unwitnessed*: it is told and convicts nobody.
+//! only the signer of a statement that it must be there. A line that no head covers is
+//! *unwitnessed*: it is reported and convicts nobody.
 //!
 //! # Memory
 //! Some 40 bytes a line, 100 a head, 300 a grant, up to [`MEMORY_LIMIT`]. Beyond that the

@@ -292,7 +292,7 @@ pub enum Entry {
         /// That first line, verbatim.
         line: String,
     },
-    /// The own journal lacks a line whose head it signed and a peer holds.
+    /// This machine's journal lacks a line whose head it signed and a peer holds.
     JournalWentBack {
         /// Who holds the head.
         peer: String,
@@ -301,7 +301,7 @@ pub enum Entry {
         /// The head, verbatim.
         head: String,
     },
-    /// The own journal did not verify at the start: a new one began, which continues the
+    /// This machine's journal did not verify at the start: a new one began, which continues the
     /// last line that verified.
     JournalDamaged {
         /// The file of the first line that does not verify.

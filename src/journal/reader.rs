@@ -168,10 +168,10 @@ pub struct Origin {
     pub link: Sha256,
 }
 
-/// The own journal's line that a peer holds a head of, as far as it is there.
+/// The line of this machine's journal that a peer holds a head of, as far as it is there.
 #[derive(Clone, Debug, Default)]
 pub struct OwnLine {
-    /// The own journal's id.
+    /// This machine's journal's id.
     pub journal: Option<String>,
     /// The line's link, if there is such a line.
     pub link: Option<Sha256>,

@@ -71,7 +71,7 @@ impl Check {
         };
         let stopped = if goes_on { "" } else { "nothing is relayed: " };
         if let Some(own) = losses.own() {
-            let detail = format!("{stopped}the own journal went back: {own}");
+            let detail = format!("{stopped}this machine's journal went back: {own}");
             let remedy = remedy(losses.own_id());
             return if goes_on {
                 Self::warning(detail, remedy)

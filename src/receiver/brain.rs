@@ -358,7 +358,7 @@ impl Brain {
         } = reload;
         let result = read.map(|fetched| self.apply(&loaded.settings, fetched));
         self.note_reload(loaded.hash, result.as_ref().err().cloned());
-        // Whoever asked may be gone.
+        // The caller may be gone.
         let _ = reply.send(result);
     }
 

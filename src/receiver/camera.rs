@@ -453,7 +453,7 @@ impl Camera {
         offset: i64,
     ) {
         // A group has one key frame. With others in it each would be sent with all
-        // parameter sets to whoever joins.
+        // parameter sets to each viewer that joins.
         unit.flags.key &= is_first;
         let unit = Arc::new(unit);
         if is_first {

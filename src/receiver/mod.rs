@@ -80,7 +80,7 @@ pub struct Options {
     pub accept_journals: BTreeMap<String, String>,
     /// How long players wait for pictures, and how old those may be that they get.
     pub waits: viewing::Waits,
-    /// Whether the page signs in whoever's key is in its address (`#demo=…`): `fanal demo` alone.
+    /// Whether the page signs in with a key in its address (`#demo=…`): `fanal demo` alone.
     /// On any other page a link would sign its reader in as somebody else.
     pub demo_page: bool,
 }

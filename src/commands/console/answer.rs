@@ -99,7 +99,7 @@ impl Head {
     }
 }
 
-/// One of [`TYPES`]; `None` where none is named. What stands behind a `;` is not taken over.
+/// One of [`TYPES`]; `None` where none is named. Parameters behind a `;` are dropped.
 fn kind(headers: &HeaderMap) -> Result<Option<&'static str>, String> {
     if !headers.contains_key(header::CONTENT_TYPE) {
         return Ok(None);

@@ -1,5 +1,5 @@
 //! `/api/v1/`: calls go on to the receiver, each over a connection of its own, and answers come
-//! back made again ([`answer`]): nothing that a receiver says is passed on as it stands, but for the
+//! back made again ([`answer`]): nothing that a receiver says is passed on unchanged, but for the
 //! body of an answer of a known type. The receiver is called by its own name and sees its own
 //! page's Origin: ours was checked here.
 //!

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::media::unit::UNIT_LIMIT;
 
-/// Longest message, in bytes: the largest picture and what stands before it.
+/// Longest message, in bytes: the largest picture and what comes before it.
 pub(super) const MESSAGE_LIMIT: u64 = UNIT_LIMIT as u64 + 64 * 1024;
 /// Longest payload of a ping, pong or close.
 const CONTROL_LIMIT: u64 = 125;

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 
 /// The header that carries it.
 const HEADER: &str = "x-fanal-session";
-/// What it stands behind among the subprotocols of a WebSocket.
+/// The prefix of the subprotocol that carries it in a WebSocket's list.
 const PROTOCOL: &str = "fanal.session.";
 
 /// A call with the session's secret.

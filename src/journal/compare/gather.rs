@@ -48,7 +48,7 @@ pub(super) struct Segment {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) last_time: Wall,
-    /// Number and link of each line of the share, as they stand.
+    /// Number and link of each line of the share, in the journal's order.
     pub(super) links: Vec<(u64, Sha256)>,
     /// Numbers of lines without their body: first and last of each run.
     pub(super) left_out: Vec<(u64, u64)>,

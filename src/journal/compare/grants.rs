@@ -433,7 +433,7 @@ impl<'a> Grant<'a> {
                         None => String::new(),
                     };
                     let what = format!(
-                        "changed: {} signed that {} watched{times}, which its own journal does not say so",
+                        "changed: {} signed that {} watched{times}, and its own journal does not say so",
                         self.centre, viewing.what
                     );
                     let convicts = Some(self.centre.to_owned());

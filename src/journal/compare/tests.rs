@@ -420,7 +420,7 @@ impl Pair {
             compare(&options, &AtomicU64::new(0)).unwrap()
         };
         let report = run(Some(self.authorities()), MEMORY_LIMIT);
-        // Whoever has no authority sees the same, and in whatever order and in whatever memory.
+        // Without authorities the result is the same, in any order of directories and with any memory.
         let unchecked = run(None, MEMORY_LIMIT);
         assert_eq!(
             unchecked.verdict, report.verdict,

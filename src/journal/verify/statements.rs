@@ -74,7 +74,7 @@ impl Authorities {
     fn operator(&self, text: &str, at: Wall) -> Result<Operator, String> {
         let hash = Sha256::of(text.as_bytes());
         let known = || self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever meets a request again is its other side: nobody asks a third time.
+        // The second one to ask is the other side of the same request: nobody asks a third time.
         if let Some(operator) = known().remove(&hash) {
             return Ok(operator);
         }

@@ -4,14 +4,14 @@
 //! | what | bound | beyond |
 //! |---|---|---|
 //! | viewings of one grant told singly | [`SINGLE`] | the oldest are folded per camera, person and way: how many, how long in all, the first's begin, the last's end |
-//! | persons that are told apart when folded | [`FOLDED`] keys | the rest of a camera is folded whoever it was; the centre's journal names each |
+//! | persons that are told apart when folded | [`FOLDED`] keys | the others of a camera are folded together; the centre's journal names each |
 //! | viewings of all lists that are owed | [`KEPT`] | new lists are folded at once |
 //! | lists owed | [`OWED_LIMIT`], [`OWED_FOR`] | the oldest stay in the journal alone |
 //!
 //! A list goes out in numbered parts, after the grant's end is told there, and again until each
-//! part is confirmed. What a restart must not forget is in the journal: the grant's end and its
+//! part is confirmed. The journal keeps all that a restart must not forget: the grant's end and its
 //! viewings, and for a commune that stays away the list itself (`viewings_owed`); `viewings_taken`
-//! closes it. Gateways of before 1.1 confirm nothing and take four parts: what they hold counts
+//! closes it. Gateways before protocol 1.1 confirm nothing and take four parts: what they hold counts
 //! as taken with their next head.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -50,7 +50,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 const AGAIN_AT_LEAST: Duration = Duration::from_secs(3_600);
 /// A list that is not confirmed after this time is written down whole.
 pub(super) const WRITE_AFTER: Duration = Duration::from_secs(600);
-/// What gateways of before 1.1 take: parts of so many, and no more than so many of them.
+/// For gateways before protocol 1.1: parts of so many, and no more than so many of them.
 const OLD: (usize, usize) = (40, 4);
 /// An older gateway does not take a list before its own end of the grant, and does not say so.
 const OLD_DELAY: Duration = Duration::from_secs(5);

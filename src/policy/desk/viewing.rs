@@ -6,8 +6,8 @@
 //! player that is started again and again fills the journal. New viewings of one operator have a
 //! pace ([`crate::policy::peer::pace`]).
 //!
-//! After a handover the RTSP URL is the same, so who sits at a player can't be told. What is told
-//! is what is known: the pictures go on under the new operator's request, as a viewing of his
+//! After a handover the RTSP URL is the same, so nobody can tell who sits at a player. The
+//! journal says what is known: the pictures go on under the new operator's request, as a viewing of his
 //! own that names those who were given the URL before (`holders`).
 
 use std::collections::{BTreeMap, VecDeque};

@@ -19,7 +19,7 @@ pub(super) const VIEWINGS_DELAY: Duration = Duration::from_secs(31 * 24 * 3_600)
 /// Parts taken of the lists of one grant, of at most 16 KiB each: a centre folds what is more
 /// than some 200 of them, and a list that it makes again may have other parts.
 const PARTS_LIMIT: usize = 512;
-/// Statements without a number that are taken for one grant: centres of before 1.1 send so many.
+/// Statements without a number that are taken for one grant: centres before protocol 1.1 send so many.
 const UNNUMBERED_LIMIT: u8 = 32;
 
 /// What was taken of one grant's lists.

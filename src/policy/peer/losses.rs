@@ -1,4 +1,4 @@
-//! Journals that lack lines they held before: the own one and the peers'. Pure.
+//! Journals that lack lines they held before: this machine's and the peers'. Pure.
 //!
 //! A journal *goes back* when it is restored from a backup, cut at its end, or replaced. It
 //! is seen where a signed head is left of what is gone: at the peer, which keeps heads

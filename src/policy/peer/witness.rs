@@ -11,7 +11,7 @@
 //! other ([`Journals`]). No message overtakes there, so a head behind the one held is a
 //! journal that went back, and so is a new journal whose first line does not name all that
 //! is held of the old one. The owner compares the head that the peer holds with its own
-//! lines, so that both sides know. What follows is [`super::losses`].
+//! lines, so that both sides know. [`super::losses`] takes it from there.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -202,7 +202,7 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
             Wall::from_seconds(claims.iat).rfc3339()
         );
         let peer = peer.to_string();
-        tracing::error!(peer, detail, "the own journal went back");
+        tracing::error!(peer, detail, "this machine's journal went back");
         Some(Entry::JournalWentBack { peer, detail, head })
     }
 

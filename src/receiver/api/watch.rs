@@ -86,7 +86,7 @@ impl Watch {
         }
     }
 
-    /// Waits for the camera as long as its grant stands.
+    /// Waits for the camera as long as its grant lives.
     async fn open(&self) -> Result<Arc<dyn crate::media::source::Source>, Reason> {
         let mut table = self.api.options.control.table.clone();
         loop {

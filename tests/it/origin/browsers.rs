@@ -149,7 +149,7 @@ async fn is_untouched(browser: &mut Browser, secret: &str) {
     assert_eq!(browser.evaluate(LEFT).await, wanted);
 }
 
-/// Signs in through the printed address, or what stands in front of it.
+/// Signs in through the printed address, or through a proxy in front of it.
 async fn open(browser: &mut Browser, origin: &str, station: &Workstation) {
     browser
         .goto(&format!("{origin}/#session={}", station.secret))

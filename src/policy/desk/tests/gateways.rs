@@ -119,7 +119,7 @@ fn a_renewal_is_of_the_same_commune_unit_and_incident_whenever_it_comes() {
     assert_eq!(allowed(&commands), []);
 }
 
-/// A journal of before this was checked, in which a gateway's grant stands under the id of another.
+/// A journal of an older version, which did not check this: a gateway's grant is there under the id of another.
 #[test]
 fn a_foreign_grant_in_the_journal_takes_no_place_after_a_restart() {
     let mut world = World::linked();
