@@ -157,7 +157,7 @@ reasons! {
     DurationTooLong = 19, "duration_too_long", 403, 403, 10, stays, [GatewayRequests ReceiverRequests],
         "the duration is longer than the agreement allows; ask for less",
         "la durée dépasse ce que permet la convention ; demandez moins";
-    TooManyRelays = 20, "too_many_relays", 403, 403, 11, passes, [GatewayRequests ReceiverRequests],
+    TooManyRelays = 20, "too_many_relays", 403, 403, 11, passes, [GatewayRequests ReceiverRequests RelaysClosed GivenBack],
         "the agreement's number of cameras at once is reached; release one first",
         "le nombre de caméras simultanées prévu par la convention est atteint ; libérez-en une d'abord";
     UplinkFull = 21, "uplink_full", 403, 403, 11, passes, [GatewayRequests ReceiverRequests],
@@ -214,7 +214,7 @@ reasons! {
     StreamChanged = 38, "stream_changed", 503, 503, 11, stays, [],
         "the camera changed its codec; open the picture again",
         "la caméra a changé de format vidéo ; rouvrez l'image";
-    GrantUnknown = 39, "grant_unknown", 404, 403, 11, stays, [GatewayRequests ReceiverRequests],
+    GrantUnknown = 39, "grant_unknown", 404, 403, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed GivenBack],
         "there is no such grant; look it up in the list of grants, or sign a new request",
         "cette autorisation n'existe pas ; cherchez-la dans la liste, ou signez une nouvelle demande";
     GrantExpired = 40, "grant_expired", 403, 403, 11, stays, [RelaysClosed GivenBack],
@@ -241,14 +241,14 @@ reasons! {
     ShuttingDown = 47, "shutting_down", 503, 503, 11, passes, [GatewayRequests ReceiverRequests RelaysClosed CameraStarts],
         "the daemon is stopping; ask again when it is back",
         "le service s'arrête ; redemandez à son retour";
-    ProtocolError = 48, "protocol_error", 502, 503, 11, stays, [ReceiverRequests RelaysClosed],
+    ProtocolError = 48, "protocol_error", 502, 503, 11, stays, [ReceiverRequests RelaysClosed GivenBack],
         "the other side broke the protocol; compare the versions and look at its log",
         "l'autre côté n'a pas respecté le protocole ; comparez les versions et consultez son journal technique";
     SnapshotNotAllowed = 50, "snapshot_not_allowed", 403, 403, 11, stays, [],
         "this still may not be taken; look at what the agreement and the grant allow",
         "cette capture d'image n'est pas permise ; voyez ce que prévoient la convention et l'autorisation";
     JournalWentBack = 55, "journal_went_back", 503, 503, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed GivenBack],
-        "a journal lacks lines that it held before, as after a restore from a backup; its administrator must find out why and accept it as it is, at both sides",
+        "a journal lacks lines that it held before, as after a restore from a backup; its administrator must find out why and accept it as it is, on both sides",
         "il manque au journal des lignes qu'il contenait, comme après la restauration d'une sauvegarde ; son administrateur doit en trouver la cause et l'accepter tel quel, des deux côtés";
     Internal = 49, "internal", 500, 503, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed CameraStarts],
         "something went wrong here; the administrator should look at the log",
@@ -258,7 +258,7 @@ reasons! {
         "cet opérateur a fait trop de demandes en peu de temps ; attendez les secondes indiquées, puis redemandez";
     CentreUnreachable = 52, "centre_unreachable", 502, 503, 11, passes, [],
         "the centre's receiver does not answer; check the network of this workstation, it is tried again by itself",
-        "le récepteur du centre ne répond pas ; vérifiez le réseau de ce poste, il est réessayé de lui-même";
+        "le récepteur du centre ne répond pas ; vérifiez le réseau de ce poste ; la connexion est retentée automatiquement";
 }
 
 impl Reason {

@@ -13,11 +13,13 @@ use crate::format::text;
 
 /// Arguments of `fanal cameras`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: the cameras of a port, then the four nearest to an address
+#[command(
+    after_help = "Example: the cameras of a port, then the four nearest to an address
   fanal cameras --receiver https://corg13.example:8889 --authority console-ca.pem \\
     --key 13-4567.key --cert 13-4567.pem --commune berre-l-etang --group port
   fanal cameras --receiver https://corg13.example:8889 --authority console-ca.pem \\
-    --key 13-4567.key --cert 13-4567.pem --near 43.4745,5.1692 --limit 4 --json")]
+    --key 13-4567.key --cert 13-4567.pem --near 43.4745,5.1692 --limit 4 --json"
+)]
 pub struct CamerasArgs {
     #[command(flatten)]
     receiver: ReceiverArgs,
@@ -82,7 +84,10 @@ fn path(args: &CamerasArgs) -> String {
 }
 
 fn print_table(cameras: &[Value]) {
-    println!("{:<24} {:<24} {:<28} {:<22} GROUPS", "COMMUNE", "CAMERA", "NAME", "STATE");
+    println!(
+        "{:<24} {:<24} {:<28} {:<22} GROUPS",
+        "COMMUNE", "CAMERA", "NAME", "STATE"
+    );
     for camera in cameras {
         let groups = camera["groups"].as_array().into_iter().flatten();
         let groups: Vec<String> = groups.map(shown).collect();

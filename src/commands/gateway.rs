@@ -24,7 +24,7 @@ pub struct GatewayArgs {
     /// The settings file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Accept the clock as it stands, though the journal holds a later time: once,
+    /// Accept the clock as it is, though the journal holds a later time: once,
     /// after setting the clock right; it is written down
     #[arg(long)]
     accept_clock: bool,

@@ -456,13 +456,26 @@ pub enum RelayState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Journals {
     /// The sender's newest head.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::statement_option"
+    )]
     pub head: Option<String>,
-    /// The first line of the sender's journal, where it continues another.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The first line of the sender's journal, where it continues another: some 600 bytes. One
+    /// of more than a statement's length is cut, and names nothing any more.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::statement_option"
+    )]
     pub continues: Option<String>,
     /// The newest head that the sender holds of the peer's journal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::statement_option"
+    )]
     pub held: Option<String>,
 }
 

@@ -554,7 +554,7 @@ impl Brain {
         checks.set("clock", match gate.clock_behind(now) {
             None => Check::ok(""),
             Some(behind) => Check::warning(
-                format!("the clock stands {} s behind the journal; requests are refused", behind.as_secs()),
+                format!("the clock is {} s behind the journal; requests are refused", behind.as_secs()),
                 "set the clock; if it is right and the journal's time was wrong, start once with --accept-clock",
             ),
         });

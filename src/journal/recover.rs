@@ -243,6 +243,14 @@ impl Walk {
             Entry::Cut { .. }
             | Entry::Ended { .. }
             | Entry::Refused { voids: None, .. }
+            | Entry::Excess { .. }
+            | Entry::CredentialsChanged { .. }
+            | Entry::ViewingStarted { .. }
+            | Entry::ViewingEnded { .. }
+            | Entry::ViewingsOwed { .. }
+            | Entry::ViewingsTaken { .. }
+            | Entry::PeerContradiction { .. }
+            | Entry::JournalWentBack { .. }
             | Entry::Revocation { .. } => None,
             _ => return,
         };
@@ -479,9 +487,26 @@ impl Kept {
                 _ => None,
             })
             .collect();
+        // What was refused stays refused; a wait that timed out may still be answered.
+        let refused: BTreeSet<RequestId> = self
+            .young
+            .iter()
+            .filter_map(|item| match &item.entry {
+                Entry::Refused { jti, refusal, .. }
+                    if refusal.reason != Reason::ApprovalTimedOut =>
+                {
+                    Some(*jti)
+                }
+                _ => None,
+            })
+            .collect();
         self.young.retain(|item| {
-            if let Entry::Waiting { jti, .. } | Entry::Forwarded { jti, .. } = &item.entry {
-                return !answered.contains(jti);
+            match &item.entry {
+                Entry::Waiting { jti, .. } => return !answered.contains(jti),
+                Entry::Forwarded { jti, .. } => {
+                    return !answered.contains(jti) && !refused.contains(jti);
+                }
+                _ => {}
             }
             let over = grant_of(&item.entry).is_some_and(|grant| ended.contains(&grant));
             let passing = matches!(

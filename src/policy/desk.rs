@@ -27,6 +27,7 @@ mod list;
 mod recover;
 mod request;
 mod resume;
+mod shown;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -38,8 +39,8 @@ use std::time::Duration;
 
 pub use commune::{Commune, Unusable};
 pub use ended::Told;
-pub use grant::{End, Grant, GrantCamera};
 pub use request::{Asked, Denial, Progress};
+pub use shown::{End, Grant, GrantCamera};
 pub use snapshot::Still;
 pub use viewing::Viewer;
 
@@ -477,10 +478,7 @@ impl Desk {
             ToReceiver::SnapshotRefused { snapshot, refusal } => {
                 self.handle_snapshot_refused(commune, snapshot, refusal);
             }
-            ToReceiver::Heads(heads) => {
-                self.handle_heads(commune, &heads, now);
-                self.lists_heads(commune, &heads.head);
-            }
+            ToReceiver::Heads(heads) => self.handle_heads(commune, &heads, now),
             ToReceiver::Journals(told) => self.handle_journals(commune, &told, now),
             ToReceiver::Time { .. } | ToReceiver::Unknown => {}
         }

@@ -403,13 +403,14 @@ fn a_daemon_tells_the_service_manager_that_it_serves_and_lives() {
         GATEWAY.trim_start()
     );
     let file = place.put("gateway.toml", &text);
-    let mut daemon = Command::new(env!("CARGO_BIN_EXE_fanal"))
+    let daemon = Command::new(env!("CARGO_BIN_EXE_fanal"))
         .args(["gateway", "--config", &file])
         .env("NOTIFY_SOCKET", place.0.join("notify"))
         .env("WATCHDOG_USEC", "300000")
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
+    let _daemon = Killed(daemon);
     let mut told = Vec::new();
     // Ready first, then a sign of life again and again.
     while told.iter().filter(|told| **told == "WATCHDOG=1").count() < 3 {
@@ -419,6 +420,14 @@ fn a_daemon_tells_the_service_manager_that_it_serves_and_lives() {
         told.push(message.trim().lines().next().unwrap().to_owned());
     }
     assert_eq!(told[0], "READY=1");
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+}
+
+/// A program that ends with the test, whatever its outcome.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

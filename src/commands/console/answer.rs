@@ -109,7 +109,7 @@ fn kind(headers: &HeaderMap) -> Result<Option<&'static str>, String> {
     let known = TYPES.iter().find(|kind| kind.eq_ignore_ascii_case(named));
     match known {
         Some(kind) => Ok(Some(kind)),
-        None => Err("a type that the API has not".to_owned()),
+        None => Err("a type that the API does not have".to_owned()),
     }
 }
 

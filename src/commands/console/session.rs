@@ -33,8 +33,7 @@ impl FromRequestParts<Arc<Console>> for Session {
         if given(&parts.headers).is_some_and(|given| Secret::new(given) == console.secret) {
             return Ok(Self);
         }
-        let detail =
-            "this page has not the session's secret; open the address that fanal console printed";
+        let detail = "this page does not have the session's secret; open the address that fanal console printed";
         Err(Refusal::new(Reason::TokenInvalid, detail).into())
     }
 }

@@ -410,8 +410,12 @@ impl Desk {
             self.rules.communes.get(commune),
         ) {
             let taken = self.witnesses.take_heads(commune, identity, heads, now);
-            let is_compared = taken.head.is_ok() && !heads.lines.is_empty();
+            let is_valid = taken.head.is_ok();
+            let is_compared = is_valid && !heads.lines.is_empty();
             self.owe_evidence(commune, taken.evidence, now);
+            if is_valid {
+                self.lists_heads(commune, &heads.head);
+            }
             if is_compared {
                 self.losses.compared(commune.as_str());
             }
@@ -430,8 +434,11 @@ impl Desk {
         if let Some(held) = &told.held
             && let Some(seq) = self.witnesses.held_of_ours(commune, identity, own, held)
         {
-            let commune = commune.clone();
-            self.commands.push_back(Command::FindLine { commune, seq });
+            let peer = self.communes.get_mut(commune);
+            if peer.is_some_and(|peer| peer.lines_sent.take(1, now.boot.0)) {
+                let commune = commune.clone();
+                self.commands.push_back(Command::FindLine { commune, seq });
+            }
         }
         let evidence = self.witnesses.compare(commune, identity, told, now);
         self.owe_evidence(commune, evidence, now);

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::grant::{End, Grant};
+use super::shown::{End, Grant};
 use super::{Desk, ENDED_KEPT};
 use crate::clock::{Boot, Now};
 use crate::format::control::RelayState;

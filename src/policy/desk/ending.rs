@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::grant::RULES;
+use super::held::Held;
 use super::{Command, Desk};
 use crate::clock::{Now, Wall};
 use crate::format::designation::{Designation, Verified, recheck};
@@ -155,14 +156,36 @@ impl Desk {
         }
         self.end_all(fallen, now);
         for (grant, designation) in standing {
-            if let Some(held) = self.grants.get_mut(&grant)
-                && held.view.authority != designation.authority
-            {
-                // The same authority under another set of keys.
-                Arc::make_mut(&mut held.view).authority = designation.authority;
-                self.notify_held(grant);
+            let is_other = |held: &Held| held.view.authority != designation.authority;
+            if self.grants.get(&grant).is_some_and(is_other) {
+                self.carry_to_other_keys(grant, now);
             }
             self.review_former(grant, now);
+        }
+    }
+
+    /// The same authority goes on under another set of keys: the grant's operators are known by
+    /// the new one from now on, so that they can renew it.
+    fn carry_to_other_keys(&mut self, grant: GrantId, now: Now) {
+        let Some(held) = self.grants.get(&grant) else {
+            return;
+        };
+        let Ok(request) = self.verify_any(held.request.text(), now) else {
+            return;
+        };
+        let former: Vec<_> = held
+            .former
+            .iter()
+            .map(|one| {
+                self.verify_any(one.text(), now)
+                    .unwrap_or_else(|_| one.clone())
+            })
+            .collect();
+        if let Some(held) = self.grants.get_mut(&grant) {
+            Arc::make_mut(&mut held.view).authority = request.designation().authority;
+            held.request = request;
+            held.former = former;
+            self.notify_held(grant);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::grant::Grant;
+use super::shown::Grant;
 use super::{Desk, Permit};
 use crate::format::designation::{Designation, Verified};
 use crate::format::ids::{CameraId, CommuneId, GrantId};

@@ -149,6 +149,8 @@ fn seconds(viewing: &Viewing) -> u64 {
 struct Owed {
     commune: CommuneId,
     since: Boot,
+    /// A gateway of before protocol 1.1 is sent it from then on.
+    old_from: Boot,
     parts: Vec<Vec<Viewing>>,
     taken: BTreeSet<u32>,
     /// When each part is sent again; none was sent: it may go now.
@@ -165,6 +167,7 @@ impl Owed {
         Self {
             commune,
             since: now.boot,
+            old_from: now.boot.plus(OLD_DELAY),
             parts,
             taken: BTreeSet::new(),
             again: BTreeMap::new(),
@@ -288,6 +291,8 @@ impl Desk {
             if &owed.commune == commune {
                 owed.again.clear();
                 owed.pause = AGAIN;
+                // An older gateway must hear of the grant's end on this link first.
+                owed.old_from = now.boot.plus(OLD_DELAY);
                 lists.next = Some(now.boot);
             }
         }
@@ -328,7 +333,7 @@ impl Desk {
             };
             if !is_numbered {
                 if owed.again.is_empty() {
-                    let when = owed.since.plus(OLD_DELAY);
+                    let when = owed.old_from;
                     if when <= now.boot {
                         self.send_to_older(*grant, owed, now);
                     } else {
@@ -339,6 +344,8 @@ impl Desk {
             }
             let pace = lists.paces.entry(owed.commune.clone()).or_default();
             let flying = in_flight.entry(owed.commune.clone()).or_default();
+            // All parts that are sent again in this round wait as long.
+            let mut is_again = false;
             for part in 0..owed.count() {
                 if owed.taken.contains(&part) {
                     continue;
@@ -355,7 +362,7 @@ impl Desk {
                     at(now.boot.plus(Duration::from_secs(1)));
                     break;
                 }
-                if again.is_some() {
+                if again.is_some() && !std::mem::replace(&mut is_again, true) {
                     owed.pause = (owed.pause * 2).min(AGAIN_AT_LEAST);
                 }
                 let again = now.boot.plus(owed.pause);

@@ -165,6 +165,19 @@ impl Desk {
             let reason = ended.map_or(Reason::GrantUnknown, |refusal| refusal.reason);
             return self.refuse_viewer(number, reason);
         };
+        // A picture may come after a handover: sockets are the operator's own, and a player's
+        // URL plays under the request that carries the grant now.
+        let signer = &held.request.designation().operator.number;
+        let viewer = if viewer.is_player() {
+            Viewer {
+                who: signer.clone(),
+                ..viewer
+            }
+        } else if &viewer.who == signer {
+            viewer
+        } else {
+            return self.refuse_viewer(number, Reason::GrantUnknown);
+        };
         if let Some(open) = self.viewings.come_back(&viewer) {
             // No line is needed: he who watches goes on, also while none can be written.
             if open.start.is_some() {
@@ -301,7 +314,10 @@ impl Desk {
                     let (number, has_left) = (open.viewer.number, open.left.is_some());
                     self.viewings.forget_away(key);
                     self.viewings.open.remove(&key);
-                    self.viewings.of_viewer.remove(&number);
+                    // After a handover the number is that of the line in the new holder's name.
+                    if self.viewings.of_viewer.get(&number) == Some(&key) {
+                        self.viewings.of_viewer.remove(&number);
+                    }
                     if !has_left {
                         self.refuse_viewer(number, Reason::JournalUnavailable);
                     }

@@ -240,8 +240,11 @@ impl Gate {
         if let Some(held) = &told.held
             && let Some(seq) = self.witnesses.held_of_ours(centre, identity, own, held)
         {
-            let centre = centre.clone();
-            self.commands.push_back(Command::FindLine { centre, seq });
+            let peer = self.peers.entry(centre.clone()).or_default();
+            if peer.lines_sent.take(1, now.boot.0) {
+                let centre = centre.clone();
+                self.commands.push_back(Command::FindLine { centre, seq });
+            }
         }
         let evidence = self.witnesses.compare(centre, identity, told, now);
         self.owe_evidence(centre, evidence, now);

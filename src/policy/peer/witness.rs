@@ -88,6 +88,8 @@ struct Witness {
     at_link: Option<(HeadClaims, String)>,
     /// A head of the own journal that the peer holds, while its line is looked up.
     held_of_ours: Option<(HeadClaims, String)>,
+    /// Whether that was looked up on this link.
+    is_own_asked: bool,
     /// When it is to be written down, if it is not.
     write_due: Option<Boot>,
     written_at: Option<Boot>,
@@ -121,6 +123,7 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
         witness.send_due = send_due;
         witness.at_link.clone_from(&witness.head);
         witness.held_of_ours = None;
+        witness.is_own_asked = false;
     }
 
     /// The message that tells a peer of both journals when its link comes up.
@@ -155,6 +158,11 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
         match follows(&before, &claims, first) {
             Ok(None) => None,
             Ok(Some(line)) => {
+                // Written down as seldom as a contradiction.
+                let before = witness.contradicted_at.replace(now.boot);
+                if before.is_some_and(|at| now.boot.since(at) < CONTRADICTION_EVERY) {
+                    return None;
+                }
                 tracing::warn!(
                     peer = name,
                     "a peer began a new journal that names the old one"
@@ -176,6 +184,10 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
         text: &str,
     ) -> Option<u64> {
         let witness = self.peers.get_mut(peer)?;
+        // Once a link: a peer may hold many heads of ours, and each look-up reads a file.
+        if std::mem::replace(&mut witness.is_own_asked, true) {
+            return None;
+        }
         let claims = identity.read_own(own, text)?;
         let seq = claims.seq;
         witness.held_of_ours = Some((claims, text.to_owned()));

@@ -285,7 +285,9 @@ impl Site {
         body: &str,
     ) -> Answer {
         let path = format!("/api/v1{path}");
-        call(self.addresses.console, method, &path, headers, body).await
+        let answer = call(self.addresses.console, method, &path, headers, body).await;
+        super::openapi::check(method, &path, &answer);
+        answer
     }
 
     /// Where a file beside the settings is.
@@ -329,9 +331,7 @@ pub async fn call(
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-    let answer = Answer::read(&exchange(address, &(head + body)).await);
-    super::openapi::check(method, path, &answer);
-    answer
+    Answer::read(&exchange(address, &(head + body)).await)
 }
 
 /// What is answered until the other side closes.

@@ -43,6 +43,7 @@ async fn it_grants_nothing_that_the_centre_did_not_forward_and_nothing_twice() {
         (stage.operator.sign(&old), old),
         (for_neighbour, neighbours),
     ];
+    let over = super::messages::ended(&mut stage).await;
     for round in 0..2 {
         for (request, claims) in &lies {
             for _ in 0..3 {
@@ -54,6 +55,7 @@ async fn it_grants_nothing_that_the_centre_did_not_forward_and_nothing_twice() {
                     .await;
             }
         }
+        stage.bad.is_heard((&over.0, over.1, &over.2)).await;
         let mut live = stage.live().await;
         live.sort();
         let mut wanted = vec![grant.to_string(), theirs.to_string()];

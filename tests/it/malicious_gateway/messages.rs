@@ -153,7 +153,9 @@ async fn its_camera_list_is_checked() {
 }
 
 /// A grant of the malicious commune that is over, with which it can see that it is heard.
-async fn ended(stage: &mut Stage) -> (String, GrantId, fanal::format::statement::RequestClaims) {
+pub(super) async fn ended(
+    stage: &mut Stage,
+) -> (String, GrantId, fanal::format::statement::RequestClaims) {
     let claims = stage.site.claims(&["port"]);
     let (grant, request) = stage.granted(&claims).await;
     let path = format!("/grants/{grant}");
@@ -178,7 +180,7 @@ async fn its_flood_waits_on_the_wire() {
     said["type"] = "hello".into();
     said["contact"] = Uuid::now_v7().to_string().into();
     let lines: Vec<String> = (0..2_000).map(|n| format!("{{\"seq\":{n}")).collect();
-    let noise = stage.bad.make_noise(&[
+    let mut noise = stage.bad.make_noise(&[
         said,
         serde_json::to_value(hello()).map(|mut hello| { hello["type"] = "hello".into(); hello }).unwrap(),
         state("live"),
@@ -192,5 +194,6 @@ async fn its_flood_waits_on_the_wire() {
     for _ in 0..3 {
         stage.neighbour_is_served().await;
     }
+    assert!(noise.try_join_next().is_none(), "the link ended: no flood");
     drop(noise);
 }
