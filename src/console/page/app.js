@@ -36,7 +36,10 @@ const store = new Store({
 followSettings(store);
 
 /** @type {Api} */
-const api = new Api(() => clock.now());
+const api = new Api(
+  () => clock.now(),
+  () => clock.measure(),
+);
 const clock = new Clock(
   async () => (await answerOf(await fetchOf(api.url("time"), { headers: api.headers({}), timeout: 5_000 }))).unix_ms,
 );

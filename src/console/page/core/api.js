@@ -96,9 +96,15 @@ export class Api {
   /** The session's secret, where `fanal console` serves the page. @type {string|null} */
   session = null;
 
-  /** @param {() => number} clock the centre's time in ms */
-  constructor(clock) {
+  #measure;
+
+  /**
+   * @param {() => number} clock the centre's time in ms
+   * @param {() => Promise<void>} [measure] asks for that time
+   */
+  constructor(clock, measure = async () => {}) {
     this.#clock = clock;
+    this.#measure = measure;
     this.base = location.origin;
   }
 
@@ -195,6 +201,21 @@ export class Api {
     if (type !== undefined) headers["content-type"] = type;
     // Before anybody has signed in, only calls that need no token are made.
     if (this.#signer !== null) headers.authorization = `Bearer ${await this.token()}`;
-    return answerOf(await fetchOf(this.url(path), { method, headers: this.headers(headers), body }));
+    const send = async () => answerOf(await fetchOf(this.url(path), { method, headers: this.headers(headers), body }));
+    try {
+      return await send();
+    } catch (error) {
+      const isOver = error instanceof Problem && error.reason === "token_expired" && this.#signer !== null;
+      if (!isOver) throw error;
+      headers.authorization = `Bearer ${await this.tokenAgain()}`;
+      return send();
+    }
+  }
+
+  /** Another token, after the centre said that one is over before its time: its clock was set. */
+  async tokenAgain() {
+    this.#token = null;
+    await this.#measure();
+    return this.token();
   }
 }

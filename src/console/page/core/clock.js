@@ -57,8 +57,12 @@ export class Clock {
     const centre = await this.#ask();
     const received = this.#monotonic();
     const oldest = received - SAMPLE_LIFE;
-    this.#samples = this.#samples.filter((sample) => sample.at >= oldest);
-    this.#samples.push({ at: received, roundTrip: received - sent, ahead: centre - (sent + received) / 2 });
+    const sample = { at: received, roundTrip: received - sent, ahead: centre - (sent + received) / 2 };
+    const best = this.#best();
+    // Somebody set the centre's clock: what was measured before is of another time.
+    const wasSet = best !== null && Math.abs(sample.ahead - best.ahead) > JUMP + sample.roundTrip + best.roundTrip;
+    this.#samples = wasSet ? [] : this.#samples.filter((known) => known.at >= oldest);
+    this.#samples.push(sample);
   }
 
   /** Measures, and again each minute and after the machine slept. */

@@ -87,10 +87,26 @@ export class Events {
         continue;
       } catch (error) {
         if (this.#stop.signal.aborted) return;
+        // The centre's clock was set: another token, by its time, and no word of it.
+        const isOver = attempt === 0 && error instanceof Problem && error.reason === "token_expired";
+        if (isOver && (await this.#signedAgain())) {
+          attempt = 1;
+          continue;
+        }
         this.#on.state("offline", error instanceof Problem ? error : Problem.unreachable());
       }
       await this.#wait(backoff(attempt, Math.random()));
       attempt += 1;
+    }
+  }
+
+  /** Whether there is another token. */
+  async #signedAgain() {
+    try {
+      await this.#api.tokenAgain();
+      return true;
+    } catch {
+      return false;
     }
   }
 

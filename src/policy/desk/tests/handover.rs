@@ -122,6 +122,48 @@ fn a_player_goes_on_as_the_new_operators_and_the_journal_says_whose_url_it_was()
 }
 
 #[test]
+fn a_picture_that_comes_after_a_handover_is_the_new_holders_alone() {
+    let mut world = World::linked();
+    world.granted(id(1), &["port"]);
+    let (next, _) = colleague(&world, "4712");
+    take_over(&mut world, &next);
+    // The former operator's socket had waited for the camera to start.
+    let socket = Viewer {
+        how: "live".to_owned(),
+        ..player(7)
+    };
+    let now = world.now();
+    world.desk.handle_viewing_started(socket, now);
+    let refused = Command::RefuseViewer {
+        number: 7,
+        reason: Reason::GrantUnknown,
+    };
+    assert!(world.drain().contains(&refused));
+    // A player that was set up before plays under the request that carries the grant now.
+    start(&mut world, player(8));
+    let expected = [("4712".to_owned(), vec!["4711".to_owned()])];
+    assert_eq!(started(&world), expected);
+}
+
+#[test]
+fn a_grant_is_renewed_also_after_its_authority_got_another_set_of_keys() {
+    let mut world = World::linked();
+    world.granted(id(1), &["port"]);
+    let now = world.now();
+    let next_keys = Trial::new(now.wall).unwrap();
+    let both = [&world.trial, &next_keys].map(Trial::designation_authority);
+    let lists = [&world.trial, &next_keys].map(Trial::designation_list);
+    let mut rules = rules(&world.trial, &world.receiver);
+    rules.authorities = vec![Authority::from_pem(&both.concat(), &lists).unwrap()];
+    world.desk.handle_settings(rules, now);
+    world.drain();
+    let mut claims = world.claims(&["port"]);
+    claims.renews = Some(id(1));
+    let request = world.operator.sign(REQUEST_TYPE, &claims);
+    forwarded(&world.ask(&request));
+}
+
+#[test]
 fn a_former_operator_who_is_revoked_loses_the_url() {
     let mut world = World::linked();
     world.granted(id(1), &["port"]);
