@@ -32,5 +32,13 @@ for unit in deploy/*.service; do
   sed 's|/usr/local/bin/|/usr/bin/|; /^# The .*Put the binary/,/^#   systemctl/d' "$unit" >"$out/units/$(basename "$unit")"
 done
 
+# The papers, with links as they are laid out in the package.
+for paper in deploy/guide/*.md deploy/reference/*.md; do
+  folder=$out/doc/$(basename "$(dirname "$paper")")
+  mkdir -p "$folder"
+  sed 's|\.\./\.\./certs/README\.md|../certs.md|g' "$paper" >"$folder/$(basename "$paper")"
+done
+sed 's|\.\./deploy/|./|g' certs/README.md >"$out/doc/certs.md"
+
 cargo deb --locked --target "$target" --separate-debug-symbols --output "$out/"
 (cd "$out" && sha256sum ./*.deb >SHA256SUMS && cat SHA256SUMS)
