@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the Debian package into target/package:
+# Builds the Debian package, and one with its debug symbols, into target/package:
 #   deploy/package/build.sh [amd64|arm64]     this machine's unless told
 # Needs cargo-deb (cargo install --locked cargo-deb); for the other architecture its rustup
 # target and linker (apt install gcc-aarch64-linux-gnu).
@@ -40,5 +40,5 @@ for paper in deploy/guide/*.md deploy/reference/*.md; do
 done
 sed 's|\.\./deploy/|./|g' certs/README.md >"$out/doc/certs.md"
 
-cargo deb --locked --target "$target" --separate-debug-symbols --output "$out/"
-(cd "$out" && sha256sum ./*.deb >SHA256SUMS && cat SHA256SUMS)
+cargo deb --locked --target "$target" --dbgsym --output "$out/"
+(cd "$out" && sha256sum ./*.deb ./*.ddeb >SHA256SUMS && cat SHA256SUMS)
