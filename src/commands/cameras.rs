@@ -9,6 +9,7 @@ use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
 use super::client::{self, Client, ReceiverArgs};
+use super::status;
 use crate::format::text;
 
 /// Arguments of `fanal cameras`.
@@ -111,11 +112,9 @@ fn state(camera: &Value) -> String {
     }
 }
 
-/// Foreign text, harmless for a terminal.
+/// A member that is shown alone.
 fn shown(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| "-".to_owned(), |value| text::shown(value, 128))
+    status::shown(value, &Value::Null)
 }
 
 #[cfg(test)]

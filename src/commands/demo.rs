@@ -246,8 +246,10 @@ async fn show(args: &DemoArgs, parts: &Parts, token: CancellationToken) -> anyho
         "  grant released; the player was ended {} later",
         milliseconds(released.elapsed())
     ))?;
-    let after = rate(parts, IDLE_WATCH).await;
+    // First the journals exchange the end, the list of viewings and their heads; idle is what
+    // comes after the camera's TEARDOWN.
     let teardown = teardown(parts, released).await?;
+    let after = rate(parts, IDLE_WATCH).await;
     Ok(Shown {
         first_picture,
         granted_after,

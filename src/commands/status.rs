@@ -80,7 +80,7 @@ fn list<'a>(answer: &'a Value, name: &str) -> Vec<&'a Value> {
 }
 
 /// Foreign text, harmless for a terminal; `other` where there is none.
-fn shown(value: &Value, other: &Value) -> String {
+pub(super) fn shown(value: &Value, other: &Value) -> String {
     match (value, other) {
         (Value::String(text), _) | (_, Value::String(text)) => text::shown(text, 128),
         (Value::Number(number), _) => number.to_string(),
