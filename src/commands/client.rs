@@ -147,6 +147,10 @@ impl Client {
     /// Reads key, certificate and authority, and asks the receiver which centre
     /// it is. Its clock is only compared with ours, never followed: it could
     /// have a request signed for another day.
+    ///
+    /// # Errors
+    ///
+    /// A file is wrong, or nobody answers there, or it is not fanal's API.
     pub async fn connect(args: &ReceiverArgs) -> anyhow::Result<Self> {
         let mut client = Self::of(args)?;
         let theirs = client.learn_centre().await?;
@@ -155,6 +159,10 @@ impl Client {
     }
 
     /// The same for who follows the centre's clock himself, within bounds of his own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::connect`].
     pub async fn connect_following(args: &ReceiverArgs) -> anyhow::Result<Self> {
         let mut client = Self::of(args)?;
         client.learn_centre().await?;
@@ -223,6 +231,10 @@ impl Client {
     }
 
     /// The centre's time, as the receiver says.
+    ///
+    /// # Errors
+    ///
+    /// No answer, or none with a time.
     pub async fn centre_time(&self) -> anyhow::Result<CentreTime> {
         let answer = self.get_openly("/api/v1/time").await?;
         serde_json::from_value(answer.json)
@@ -230,6 +242,10 @@ impl Client {
     }
 
     /// Asks for what needs no token; a refusal is a [`Refused`].
+    ///
+    /// # Errors
+    ///
+    /// A [`Refused`], or no answer.
     pub async fn get_openly(&self, path: &str) -> anyhow::Result<Answer> {
         self.exchange(Method::GET, path, None, None).await
     }
@@ -265,6 +281,10 @@ impl Client {
     }
 
     /// Sends a signed request; a refusal is a [`Refused`].
+    ///
+    /// # Errors
+    ///
+    /// A [`Refused`], or no answer.
     pub async fn post_request(&self, request: String) -> anyhow::Result<Answer> {
         let body = ("application/jose", request.into_bytes());
         self.exchange(Method::POST, "/api/v1/requests", Some(body), None)
@@ -272,6 +292,10 @@ impl Client {
     }
 
     /// Calls the API with a fresh bearer token; a refusal is a [`Refused`].
+    ///
+    /// # Errors
+    ///
+    /// A [`Refused`], or no answer.
     pub async fn call(&self, method: Method, path: &str) -> anyhow::Result<Answer> {
         let token = self.sign_token(self.now().seconds(), TOKEN_LIFE);
         self.exchange(method, path, None, Some(token)).await
@@ -337,6 +361,10 @@ impl Client {
 
     /// A connection to the receiver, over TLS where its URL says so; within
     /// [`CONNECT_TIMEOUT`]. A receiver that is gone is noticed by TCP itself.
+    ///
+    /// # Errors
+    ///
+    /// No address answers in time, or TLS fails.
     pub async fn open(&self) -> anyhow::Result<Box<dyn Stream>> {
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.connect_once()).await;
         connected
@@ -526,6 +554,10 @@ pub fn refused_camera(camera: &Value, french: French) -> String {
 }
 
 /// Writes JSON on stdout, for people and programs alike.
+///
+/// # Errors
+///
+/// Standard output is closed.
 pub fn print(json: &Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, json)?;
@@ -535,6 +567,10 @@ pub fn print(json: &Value) -> anyhow::Result<()> {
 }
 
 /// Runs a command's work on a runtime of its own.
+///
+/// # Errors
+///
+/// The work's own, or no runtime can be made.
 pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -543,6 +579,10 @@ pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
 }
 
 /// A duration of the command line, in whole seconds.
+///
+/// # Errors
+///
+/// No duration, or out of bounds; in words for the command line.
 pub fn parse_seconds(written: &str) -> Result<u32, String> {
     crate::config::values::parse_duration(written)
         .filter(|duration| duration.subsec_nanos() == 0)

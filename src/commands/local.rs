@@ -61,6 +61,10 @@ impl ScopeArgs {
 
 impl LocalArgs {
     /// Asks the gateway.
+    ///
+    /// # Errors
+    ///
+    /// No gateway runs there, this account may not ask, or no answer comes in time.
     pub fn ask(&self, request: &Request) -> anyhow::Result<Answer> {
         let path = self.path()?;
         let answer = socket::ask(&path, request).map_err(|error| {

@@ -137,6 +137,10 @@ fn check(args: &RequestArgs) -> Result<(), Usage> {
 }
 
 /// The names of those present: few, and fit to be read.
+///
+/// # Errors
+///
+/// Too many names, or one that is not fit to be read.
 pub fn check_present(names: &[String]) -> Result<(), Usage> {
     if names.len() > PRESENT_LIMIT {
         return Err(Usage(format!("--present: at most {PRESENT_LIMIT} names")));
@@ -165,6 +169,10 @@ fn claims(args: &RequestArgs, client: &Client) -> RequestClaims {
 
 /// Signs and sends a request, and waits for the commune where it must approve.
 /// Gives the grant.
+///
+/// # Errors
+///
+/// A [`Refused`] of either side, or no answer.
 pub async fn ask(client: &Client, claims: &RequestClaims) -> anyhow::Result<Value> {
     let text = client.sign(REQUEST_TYPE, claims);
     let mut answer = client.post_request(text).await?;
@@ -230,6 +238,10 @@ async fn bound_of(client: &Client, grant: &Value, commune: &CommuneId) -> anyhow
 }
 
 /// The id of a grant in its JSON.
+///
+/// # Errors
+///
+/// The answer has none.
 pub fn grant_id(grant: &Value) -> anyhow::Result<GrantId> {
     let id = grant["grant"].as_str().and_then(|id| id.parse().ok());
     id.context("the receiver's answer names no grant")

@@ -105,6 +105,10 @@ pub enum DecodeError {
 impl<'a> Line<'a> {
     /// Reads a line, given without its newline. The form is checked to the byte;
     /// whether the digest is the body's is [`Line::digest_matches`]'s question.
+    ///
+    /// # Errors
+    ///
+    /// The form is not that of interfaces.md 9, to the byte.
     pub fn parse(line: &'a [u8]) -> Result<Self, DecodeError> {
         if line.len() > LINE_LIMIT {
             return Err(DecodeError::TooLong);
@@ -234,6 +238,10 @@ impl End {
     };
 
     /// The end after `line`, if it follows this one and its body is its digest's.
+    ///
+    /// # Errors
+    ///
+    /// The number, the previous link or the body does not fit.
     pub fn follow(self, line: &Line<'_>) -> Result<Self, Break> {
         let expected = self.seq.saturating_add(1);
         if line.header.seq != expected {

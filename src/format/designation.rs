@@ -43,6 +43,10 @@ pub struct Authority {
 impl Authority {
     /// From PEM texts: one or more CA certificates; the lists that go with them.
     /// Of several lists of one authority the highest number counts.
+    ///
+    /// # Errors
+    ///
+    /// A text is no PEM, no authority, or a list that none of them signed; with the cause.
     pub fn from_pem(authority: &str, lists: &[&str]) -> Result<Self, String> {
         Anchors::from_pem(authority, lists).map(Self::from)
     }
@@ -61,6 +65,10 @@ impl Authority {
 
     /// Takes a list if it is signed by this authority and its number is higher
     /// than the one held. `Ok(None)`: older or the same, kept as it was.
+    ///
+    /// # Errors
+    ///
+    /// The text is no list, or none that this authority signed.
     pub fn update(&mut self, list_pem: &str) -> Result<Option<RevocationList>, String> {
         self.anchors.update(list_pem)
     }
@@ -226,6 +234,10 @@ pub struct LinkAuthority(Anchors);
 impl LinkAuthority {
     /// From PEM texts. A list refuses all that a revoked key ever signed: who
     /// judges old heads and proofs gives none.
+    ///
+    /// # Errors
+    ///
+    /// A text is no PEM, no authority, or a list that none of them signed; with the cause.
     pub fn from_pem(authority: &str, lists: &[&str]) -> Result<Self, String> {
         Anchors::from_pem(authority, lists).map(Self)
     }

@@ -39,6 +39,10 @@ macro_rules! text_id {
 
         impl $name {
             /// Checks the form; nothing is repaired.
+            ///
+            /// # Errors
+            ///
+            /// The form is not that of interfaces.md 2.
             pub fn new(value: impl Into<String>) -> Result<Self, InvalidId> {
                 let value = value.into();
                 if $check(&value) {

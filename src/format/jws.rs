@@ -94,6 +94,10 @@ impl Signer {
     /// From PEM texts: a P-256 or Ed25519 key in PKCS #8 (or SEC 1), and its
     /// chain of at most four certificates, leaf first. The error says which of
     /// them is wrong and how.
+    ///
+    /// # Errors
+    ///
+    /// Names which of key and certificates is wrong, and how.
     pub fn from_pem(key: &str, chain: &str) -> Result<Self, String> {
         let chain = pem::certificates(chain.as_bytes())
             .map_err(|error| format!("the certificate can't be read as PEM: {error}"))?;
@@ -211,6 +215,10 @@ pub struct Signed<T> {
 
 /// Parses a statement of this `typ` and checks its signature against the leaf it
 /// carries. `malformed_request` or `bad_signature` otherwise.
+///
+/// # Errors
+///
+/// `malformed_request` or `bad_signature`.
 pub fn open<T: DeserializeOwned>(text: &str, typ: &str) -> Result<Signed<T>, Refusal> {
     let envelope = open_envelope(text, typ)?;
     Ok(Signed {
@@ -220,6 +228,10 @@ pub fn open<T: DeserializeOwned>(text: &str, typ: &str) -> Result<Signed<T>, Ref
 }
 
 /// The same before the claims are parsed: their JSON text, signed by the leaf.
+///
+/// # Errors
+///
+/// As [`open`].
 pub fn open_envelope(text: &str, typ: &str) -> Result<Signed<Vec<u8>>, Refusal> {
     if text.len() > STATEMENT_LIMIT {
         return Err(malformed(format!(
@@ -288,6 +300,10 @@ pub fn read_unverified<T: DeserializeOwned>(text: &str) -> Result<T, Refusal> {
 
 /// Claims from their JSON text: one object, no unknown member where the type
 /// denies them, no member twice.
+///
+/// # Errors
+///
+/// `malformed_request`, with the member.
 pub fn parse_claims<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Refusal> {
     parse_object(payload, "claims")
 }

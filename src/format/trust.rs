@@ -280,6 +280,10 @@ impl Anchors {
     /// Verifies that the chain (leaf first) leads to one of the authorities at
     /// `at`. With `fresh`, the status of every certificate on the way must be
     /// known from a list that is current at `at`.
+    ///
+    /// # Errors
+    ///
+    /// Says whether the chain, its validity, its use or its status is at fault.
     pub fn verify(
         &self,
         chain: &[CertificateDer<'_>],

@@ -172,6 +172,10 @@ impl Pool {
 
     /// As [`Pool::attach`], without the proof that a recorded grant allows it:
     /// for trials of the pool alone, where no picture leaves the process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::attach`].
     #[doc(hidden)]
     pub fn new_dangerous_attachment(
         &self,

@@ -134,6 +134,10 @@ impl Log {
     /// Recovers the journal and readies it; behind lines that do not verify a new journal
     /// begins, whose first lines say so. A log that can be read but not written is given back with
     /// [`Log::health`] saying so.
+    ///
+    /// # Errors
+    ///
+    /// The directory or a file can't be read.
     pub fn open(mut parts: Parts) -> Result<Opened, recover::Error> {
         let persisted = persist(parts.store.as_mut());
         let found = recover::recover(parts.store.as_mut())?;
@@ -186,6 +190,10 @@ impl Log {
 
     /// Writes these bodies (JSON objects, without `v` and `salt`) and makes them
     /// durable, or none of them.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses; nothing of it counts as written.
     pub fn commit(&mut self, bodies: &[Vec<u8>]) -> Result<Committed, String> {
         let done = self.repair().and_then(|()| self.write(bodies));
         match done {
@@ -211,6 +219,10 @@ impl Log {
     }
 
     /// Whether the last commit succeeded, and if not why.
+    ///
+    /// # Errors
+    ///
+    /// The cause of the last failed commit.
     pub fn health(&self) -> Result<(), String> {
         match &self.fault {
             Some(fault) => Err(fault.newest.clone()),
@@ -585,6 +597,10 @@ fn persist(store: &mut dyn Store) -> Result<(), String> {
 }
 
 /// An entry as JSON, without what the log adds.
+///
+/// # Errors
+///
+/// The entry is no JSON object: a defect of this program.
 pub fn encode(entry: &Entry) -> Result<Vec<u8>, String> {
     serde_json::to_vec(entry).map_err(|error| format!("an entry can't be written as JSON: {error}"))
 }

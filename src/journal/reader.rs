@@ -60,6 +60,10 @@ impl<R: Read> Lines<R> {
     }
 
     /// The next line; none at the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read.
     pub fn next_line(&mut self) -> io::Result<Option<(Place, Content<'_>)>> {
         self.line.clear();
         let mut bytes = 0u64;
@@ -136,11 +140,19 @@ pub struct Frame {
 }
 
 /// What every body carries, from its bytes.
+///
+/// # Errors
+///
+/// The body is no JSON object with these members.
 pub fn frame(body: &[u8]) -> Result<Frame, String> {
     serde_json::from_slice(body).map_err(|error| format!("the body can't be read: {error}"))
 }
 
 /// The entry in a body; none for a kind that this version does not know.
+///
+/// # Errors
+///
+/// The body is no JSON, or lacks members of its kind.
 pub fn entry(body: &[u8]) -> Result<Option<Entry>, String> {
     match serde_json::from_slice(body) {
         Ok(entry) => Ok(Some(entry)),

@@ -111,6 +111,10 @@ pub struct Found {
 }
 
 /// Reads it all.
+///
+/// # Errors
+///
+/// The directory or a file can't be read. Damage is no error: [`Found::damage`] says it.
 pub fn recover(store: &mut dyn Store) -> Result<Found, Error> {
     let months = store.months().map_err(|source| Error::Read {
         file: "the journal's directory".to_owned(),

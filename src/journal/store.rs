@@ -89,6 +89,10 @@ pub struct Disk {
 
 impl Disk {
     /// Files in `directory`, which is made if it is not there (mode 0750, durably).
+    ///
+    /// # Errors
+    ///
+    /// The directory can't be made or opened.
     pub fn create(directory: &Path) -> io::Result<Self> {
         let made = DirBuilder::new().mode(0o750).create(directory);
         match made {
@@ -104,6 +108,10 @@ impl Disk {
     }
 
     /// Files in a directory that is there: a journal or a copy of one.
+    ///
+    /// # Errors
+    ///
+    /// The directory can't be opened.
     pub fn existing(directory: &Path) -> io::Result<Self> {
         if !std::fs::metadata(directory)?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());

@@ -137,6 +137,10 @@ impl Writer {
     ///
     /// A journal that is whole but can't be written (a full disk) opens; then
     /// [`Writer::health`] says why and appends are refused until it can be.
+    ///
+    /// # Errors
+    ///
+    /// The journal can't be read, or another process holds it.
     pub fn open(options: Options) -> Result<(Self, Recovered), Error> {
         let lock = LockedDirectory::lock(&options.state_dir)?;
         let directory = options.state_dir.join("journal");
@@ -301,6 +305,10 @@ impl Writer {
     }
 
     /// Whether the last write succeeded, and if not why.
+    ///
+    /// # Errors
+    ///
+    /// The cause of the last failed write.
     pub fn health(&self) -> Result<(), String> {
         let ended = lock_of(&self.shared.thread)
             .as_ref()

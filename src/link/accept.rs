@@ -118,6 +118,10 @@ struct Live {
 impl Acceptor {
     /// Reads certificates and keys and binds the sockets; nobody is answered
     /// before [`Acceptor::run`].
+    ///
+    /// # Errors
+    ///
+    /// A file can't be read or does not fit, or an address is taken; names it.
     pub fn bind(settings: &settings::Receiver, parts: Parts) -> Result<Self, Error> {
         let end = tls::server(settings, &parts.clock)?;
         let config = endpoint::server_config(&end, Carrier::Udp)?;

@@ -107,6 +107,10 @@ pub struct Dialer {
 
 impl Dialer {
     /// Reads certificates and keys; nothing is dialled before [`Dialer::run`].
+    ///
+    /// # Errors
+    ///
+    /// A file can't be read or does not fit; names it.
     pub fn new(settings: &settings::Gateway, parts: Parts) -> Result<Self, Error> {
         let kept = Kept::writing(&settings.state_dir);
         let (targets, accepted) = targets(settings, &kept, &parts.clock)?;
@@ -142,6 +146,10 @@ impl Dialer {
     }
 
     /// Keeps the links up until the token is cancelled; then closes them.
+    ///
+    /// # Errors
+    ///
+    /// No socket can be opened on this machine.
     pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
         let (quic, parity) = endpoint::dial()?;
         let sockets = Sockets {

@@ -174,6 +174,10 @@ pub fn transport(
 }
 
 /// Client settings towards one centre.
+///
+/// # Errors
+///
+/// The TLS settings can't carry QUIC.
 pub fn client_config(
     end: &tls::End<rustls::ClientConfig>,
     uplink: &Uplink,
@@ -197,6 +201,10 @@ pub fn client_config(
 }
 
 /// Server settings.
+///
+/// # Errors
+///
+/// The TLS settings can't carry QUIC.
 pub fn server_config(
     end: &tls::End<rustls::ServerConfig>,
     carrier: Carrier,
@@ -294,6 +302,10 @@ impl quinn::ConnectionIdGenerator for RandomIds {
 
 /// A dialling endpoint, and what steers its parity, for IPv4 and, where the machine has it, IPv6. Must be
 /// called on the frames runtime.
+///
+/// # Errors
+///
+/// No UDP socket can be opened.
 pub fn dial() -> Result<(Endpoint, Parity), Error> {
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     let (address, socket) = match socket(any) {

@@ -78,6 +78,10 @@ impl GroupWriter {
 
     /// Hands over what was taken, without copying, at most `piece` bytes at a time;
     /// ready once all of it went, in this call or earlier ones.
+    ///
+    /// # Errors
+    ///
+    /// The peer stopped the stream, or the link is lost.
     pub fn poll_write(
         &mut self,
         piece: usize,
@@ -268,6 +272,10 @@ impl GroupReader {
     }
 
     /// Reads the group header; what a newer version appends is skipped.
+    ///
+    /// # Errors
+    ///
+    /// The stream ended, was reset, or does not begin with a header.
     pub async fn header(&mut self) -> Result<GroupHeader, ReadError> {
         let mut fixed = [0; GROUP_HEADER];
         self.fill(&mut fixed[..2]).await?;
@@ -281,6 +289,10 @@ impl GroupReader {
     }
 
     /// The next unit; `None` where the group is complete. Not cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// The stream was reset, or its bytes are no unit within bounds.
     pub async fn unit(&mut self) -> Result<Option<AccessUnit>, ReadError> {
         if self.at == self.filled && !self.more().await? {
             return Ok(None);

@@ -145,6 +145,10 @@ fn read_identity(
 
 /// A secret that is the same after a restart: derived from the link key, which
 /// it does not give away.
+///
+/// # Errors
+///
+/// The key file can't be read or is no key.
 pub fn lasting_secret(tls: &settings::Tls) -> Result<[u8; 32], Error> {
     let key = pki::private_key(&tls.key).map_err(Error::file("link key"))?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, key.secret_der());

@@ -202,6 +202,10 @@ impl Server {
 }
 
 /// A listening socket. Must be called on the frames runtime.
+///
+/// # Errors
+///
+/// The address is taken or not of this machine.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     let bound = || {
         let socket = Socket::new(

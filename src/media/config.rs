@@ -43,6 +43,10 @@ pub struct Avc {
 
 impl Avc {
     /// Reads an avcC record; slices share its bytes. What follows the sets is ignored.
+    ///
+    /// # Errors
+    ///
+    /// The record is cut short, too large, of another version, without four-byte lengths, or lacks a set.
     pub fn parse(record: &Bytes) -> Result<Self, Error> {
         let head = header::<6>(record)?;
         if head[4] & 3 != 3 {
@@ -60,12 +64,20 @@ impl Avc {
     }
 
     /// What the first sequence parameter set says.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it can't be read.
     pub fn first_sps(&self) -> Result<h264::Sps, Error> {
         let set = self.sps.first().ok_or(Error::MissingSet)?;
         h264::Sps::parse(set).ok_or(Error::BrokenSet)
     }
 
     /// Writes the avcC record.
+    ///
+    /// # Errors
+    ///
+    /// There are more sets than a record holds, or one is too long.
     pub fn build(&self) -> Result<Bytes, Error> {
         let sps = self.first_sps()?;
         if self.pps.is_empty() {
@@ -104,6 +116,10 @@ pub struct Hevc {
 
 impl Hevc {
     /// Reads an hvcC record; slices share its bytes. Arrays of other units are ignored.
+    ///
+    /// # Errors
+    ///
+    /// The record is cut short, too large, of another version, without four-byte lengths, or lacks a set.
     pub fn parse(record: &Bytes) -> Result<Self, Error> {
         let head = header::<23>(record)?;
         if head[21] & 3 != 3 {
@@ -137,12 +153,20 @@ impl Hevc {
     }
 
     /// What the first sequence parameter set says.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it can't be read.
     pub fn first_sps(&self) -> Result<h265::Sps, Error> {
         let set = self.sps.first().ok_or(Error::MissingSet)?;
         h265::Sps::parse(set).ok_or(Error::BrokenSet)
     }
 
     /// Writes the hvcC record.
+    ///
+    /// # Errors
+    ///
+    /// There are more sets than a record holds, or one is too long.
     pub fn build(&self) -> Result<Bytes, Error> {
         let sps = self.first_sps()?;
         if self.vps.is_empty() || self.pps.is_empty() {
@@ -181,6 +205,10 @@ impl Configuration {
     /// checked, and its size read from the parameter set.
     ///
     /// MJPEG has no record; its size is read from a picture ([`super::jpeg::Jpeg`]).
+    ///
+    /// # Errors
+    ///
+    /// The record or its first sequence parameter set can't be read, or the codec has none.
     pub fn from_record(codec: Codec, record: Bytes) -> Result<Self, Error> {
         let (width, height) = match codec {
             Codec::H264 => {

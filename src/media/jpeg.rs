@@ -49,6 +49,10 @@ pub enum Sampling {
 
 impl<'a> Jpeg<'a> {
     /// Takes a whole JPEG apart.
+    ///
+    /// # Errors
+    ///
+    /// The picture is cut short, or RFC 2435 can't carry it; says which.
     pub fn parse(data: &'a [u8]) -> Result<Self, Error> {
         let mut tables = [None; 4];
         let mut frame = None;

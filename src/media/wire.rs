@@ -116,6 +116,10 @@ pub struct Fixed {
 }
 
 /// How long the header is, from its first two bytes.
+///
+/// # Errors
+///
+/// No group, or a header shorter than version 1's.
 pub fn header_length(prefix: [u8; 2]) -> Result<usize, DecodeError> {
     let [kind, length] = prefix;
     if kind != KIND_GROUP {
@@ -130,6 +134,10 @@ pub fn header_length(prefix: [u8; 2]) -> Result<usize, DecodeError> {
 impl Fixed {
     /// Decodes the first [`GROUP_HEADER`] bytes of a stream; what a longer
     /// header has behind them is for the caller to skip.
+    ///
+    /// # Errors
+    ///
+    /// A value is out of its bounds.
     pub fn decode(bytes: &[u8; GROUP_HEADER]) -> Result<Self, DecodeError> {
         header_length([bytes[0], bytes[1]])?;
         let mut at = Reader { bytes, at: 2 };
@@ -250,6 +258,10 @@ impl UnitHeader {
     }
 
     /// Decodes a unit's header.
+    ///
+    /// # Errors
+    ///
+    /// A value is out of its bounds.
     pub fn decode(bytes: &[u8; UNIT_HEADER]) -> Result<Self, DecodeError> {
         let mut at = Reader { bytes, at: 0 };
         let length = u32::from_be_bytes(at.take());

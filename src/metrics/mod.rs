@@ -47,6 +47,10 @@ pub struct Journal {
 
 impl Journal {
     /// Counters that nobody scrapes, for tests and tools.
+    ///
+    /// # Errors
+    ///
+    /// A name or label is none for Prometheus: a defect of this program.
     pub fn unregistered() -> Result<Self, prometheus::Error> {
         Ok(Self {
             entries_total: IntCounter::new("entries_total", "Entries.")?,

@@ -224,6 +224,10 @@ impl Drop for Place {
 
 impl Server {
     /// Binds all listeners.
+    ///
+    /// # Errors
+    ///
+    /// An address is taken or not of this machine.
     pub async fn bind(options: Options, library: Arc<dyn Library>) -> io::Result<Self> {
         let mut listeners = Vec::with_capacity(options.listen.len());
         for listen in options.listen {

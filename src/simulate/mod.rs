@@ -209,6 +209,10 @@ pub struct Server {
 
 impl Server {
     /// Binds the cameras' listener.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken or not of this machine.
     pub async fn bind(options: Options) -> io::Result<Self> {
         if options.cameras.is_empty() || options.cameras.len() > CAMERAS_LIMIT {
             let message = format!("the number of cameras must be from 1 to {CAMERAS_LIMIT}");

@@ -55,6 +55,10 @@ impl Authorities {
     /// From PEM texts of link or designation authorities, in any order: whichever
     /// proves a statement counts. Without revocation lists: a statement is judged
     /// at the time it names.
+    ///
+    /// # Errors
+    ///
+    /// A text is no PEM, or holds no authority.
     pub fn from_pem<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut authorities = Self {
             operators: Vec::new(),

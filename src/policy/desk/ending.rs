@@ -21,6 +21,10 @@ const FORMER_LIMIT: usize = 32;
 
 impl Desk {
     /// An operator gives a grant of his unit back.
+    ///
+    /// # Errors
+    ///
+    /// `grant_unknown`, also for another unit's.
     pub fn handle_release(
         &mut self,
         grant: GrantId,

@@ -125,6 +125,10 @@ pub struct CutDone {
 
 impl Gate {
     /// Cuts a scope. `by` is who did it, as the socket knows.
+    ///
+    /// # Errors
+    ///
+    /// The scope names no live grant, camera or centre of the settings, or the block is too long.
     pub fn handle_cut(
         &mut self,
         scope: &Scope,
@@ -168,6 +172,10 @@ impl Gate {
     }
 
     /// Lifts cuts: of this scope, or with [`Scope::All`] every one. How many.
+    ///
+    /// # Errors
+    ///
+    /// The scope names no camera or centre of the settings.
     pub fn handle_allow(&mut self, scope: &Scope, by: &str) -> Result<usize, CutError> {
         let lifted = if scope == &Scope::All {
             std::mem::take(&mut self.blocks).len()
