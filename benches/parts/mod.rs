@@ -2,6 +2,8 @@
 //! with their daemons, metrics as they are scraped, players.
 #![allow(dead_code)] // Each bench takes its part.
 
+#[path = "../../tests/support/site.rs"]
+pub(crate) mod files;
 pub(crate) mod metrics;
 pub(crate) mod process;
 pub(crate) mod site;

@@ -11,11 +11,11 @@ use fanal::clock::Clock;
 use fanal::commands::client::ReceiverArgs;
 use fanal::format::designation::CAMERAS_LIMIT;
 
+pub(crate) use super::files::{CENTRE, COMMUNE};
+use super::files::{GatewayFile, ReceiverFile, agreement};
 use super::metrics::{self, Scrape};
 use super::process::{Directory, Process};
 
-pub(crate) const COMMUNE: &str = "berre-l-etang";
-pub(crate) const CENTRE: &str = "corg-13";
 /// How long all cameras have to be live.
 const LIVE: Duration = Duration::from_secs(60);
 /// How long a daemon has to be ready.
@@ -158,34 +158,13 @@ impl Settings {
     }
 
     fn write_receiver(&self, others: &[String]) -> anyhow::Result<()> {
-        let place = self.directory.path().display();
-        let (metrics, rtsp, link, api) = (self.metrics[1], tcp_port()?, self.link, self.api);
-        let others = others.iter().fold(String::new(), |list, commune| {
-            list + &format!("[[commune]]\nid = \"{commune}\"\n")
-        });
-        let text = format!(
-            r#"
-centre = "{CENTRE}"
-name = "CORG 13"
-state_dir = "{place}/receiver"
-metrics = "{metrics}"
-[tls]
-certificate = "{CENTRE}.pem"
-key = "{CENTRE}.key"
-authority = "link-ca.pem"
-[link]
-listen = ["{link}"]
-[[commune]]
-id = "{COMMUNE}"
-{others}[console]
-listen = "{api}"
-[rtsp]
-listen = "{rtsp}"
-[[operators]]
-designation_authority = "designation-ca.pem"
-"#
-        );
-        write(self.directory.path(), "receiver.toml", &text)?;
+        let mut file = ReceiverFile::new();
+        file.top
+            .text("state_dir", self.file("receiver").display())
+            .text("metrics", self.metrics[1]);
+        file.listening(self.link, self.api, tcp_port()?);
+        file.communes.extend_from_slice(others);
+        write(self.directory.path(), "receiver.toml", &file.to_string())?;
         Ok(())
     }
 
@@ -200,38 +179,28 @@ designation_authority = "designation-ca.pem"
     ) -> anyhow::Result<PathBuf> {
         std::fs::create_dir_all(place.join(name))?;
         identity(place, commune, &self.trial.machine(commune)?)?;
-        let link = self.link;
-        let own = self.directory.path().display();
         let state = place.join(name).display().to_string();
-        let text = format!(
-            r#"
-commune = "{commune}"
-name = "{commune}"
-state_dir = "{state}"
-metrics = "{metrics}"
-socket = "{state}.sock"
-cameras_file = "cameras.csv"
-[tls]
-certificate = "{commune}.pem"
-key = "{commune}.key"
-authority = "{own}/link-ca.pem"
-[[agreement]]
-reference = "Convention"
-centre = "{CENTRE}"
-addresses = ["{link}"]
-from = 2025-02-13
-until = 2090-02-12
-designation_authority = "{own}/designation-ca.pem"
-cameras = ["*"]
-grounds = ["drill"]
-max_duration = "1h"
-max_total = "4h"
-max_relays = 2000
-max_designation = "31d"
-"#
-        );
+        let mut settings = GatewayFile::of(commune);
+        settings
+            .top
+            .text("state_dir", &state)
+            .text("metrics", metrics)
+            .text("socket", format!("{state}.sock"))
+            .text("cameras_file", "cameras.csv");
+        settings
+            .tls
+            .text("authority", self.file("link-ca.pem").display());
+        let mut agreement = agreement(CENTRE, self.link);
+        agreement
+            .text(
+                "designation_authority",
+                self.file("designation-ca.pem").display(),
+            )
+            .set("grounds", r#"["drill"]"#)
+            .set("max_relays", 2000);
+        settings.agreements.push(agreement);
         let file = format!("{name}.toml");
-        write(place, &file, &text)?;
+        write(place, &file, &settings.to_string())?;
         Ok(place.join(file))
     }
 

@@ -11,6 +11,8 @@ use fanal::clock::Wall;
 use fanal::config::{self, Disk, Errors, Files, KEYS};
 use fanal::secret::Secret;
 
+use crate::support::site::Place;
+
 /// The disk, with certificates and passwords that no repository should hold.
 struct WithSecrets {
     made: BTreeMap<&'static str, String>,
@@ -173,13 +175,13 @@ fn part_of(samples: &str, header: &str) -> String {
 
 #[test]
 fn the_sample_table_is_read() {
-    let directory = tempdir("sample-table");
+    let directory = Place::new();
     let sample = std::fs::read_to_string(tree("deploy/gateway.toml")).unwrap();
     let sample = sample.replacen("#cameras_file", "cameras_file", 1);
-    std::fs::write(directory.join("gateway.toml"), sample).unwrap();
-    std::fs::copy(tree("deploy/cameras.csv"), directory.join("cameras.csv")).unwrap();
+    let file = directory.write("gateway.toml", sample);
+    std::fs::copy(tree("deploy/cameras.csv"), directory.path("cameras.csv")).unwrap();
     let files = WithSecrets::new();
-    let loaded = config::load_gateway_from(&directory.join("gateway.toml"), &files).unwrap();
+    let loaded = config::load_gateway_from(&file, &files).unwrap();
     assert_eq!(loaded.settings.warnings, Vec::<String>::new());
     assert_eq!(loaded.settings.cameras.len(), 6);
     let ids: Vec<&str> = loaded
@@ -189,14 +191,13 @@ fn the_sample_table_is_read() {
         .map(|id| id.as_str())
         .collect();
     assert!(ids.contains(&"ecole-maternelle"), "{ids:?}");
-    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]
 fn split_off_passwords_are_for_the_daemon_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let directory = tempdir("split-off");
-    let path = directory.join("state/camera-credentials/quai.json");
+    let directory = Place::new();
+    let path = directory.path("state/camera-credentials/quai.json");
     let secret = Secret::new("{\"password\":\"x\"}");
     assert!(!Disk::reading().keep_secret(&path, &secret).unwrap());
     assert!(!path.exists());
@@ -208,13 +209,4 @@ fn split_off_passwords_are_for_the_daemon_alone() {
     let changed = Secret::new("{}");
     assert!(Disk::writing().keep_secret(&path, &changed).unwrap());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
-    std::fs::remove_dir_all(directory).unwrap();
-}
-
-/// A directory of this test's own.
-fn tempdir(name: &str) -> PathBuf {
-    let unique = format!("fanal-config-{name}-{}", std::process::id());
-    let directory = std::env::temp_dir().join(unique);
-    std::fs::create_dir_all(&directory).unwrap();
-    directory
 }

@@ -11,32 +11,12 @@ use fanal::format::jws::Signer;
 use fanal::journal::entry::Entry;
 use fanal::journal::writer::{Options, Recovered, Writer};
 
-struct Scratch(PathBuf);
+use crate::support::site::Place;
 
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let unique = format!("fanal-journal-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(unique);
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn journal(&self) -> PathBuf {
-        self.0.join("journal")
-    }
-
-    /// The only month file. A test that runs over a month's end has two: the older one.
-    fn file(&self) -> PathBuf {
-        let files = std::fs::read_dir(self.journal()).unwrap();
-        files.map(|file| file.unwrap().path()).min().unwrap()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// The only month file. A test that runs over a month's end has two: the older one.
+fn month(state: &Place) -> PathBuf {
+    let files = std::fs::read_dir(state.path("journal")).unwrap();
+    files.map(|file| file.unwrap().path()).min().unwrap()
 }
 
 fn open(state_dir: &Path) -> (Writer, Recovered) {
@@ -93,12 +73,12 @@ async fn child_writes_until_it_is_killed() {
 /// Kills a writing process at moments of its own choosing, again and again, on one journal.
 #[test]
 fn a_killed_process_loses_nothing_it_acknowledged() {
-    let scratch = Scratch::new("killed");
+    let scratch = Place::new();
     for round in 1..=8u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["journal::child_writes_until_it_is_killed", "--exact"])
             .arg("--nocapture")
-            .env(CHILD, &scratch.0)
+            .env(CHILD, scratch.directory())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -125,32 +105,32 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let (writer, recovered) = open(&scratch.0);
+            let (writer, recovered) = open(scratch.directory());
             let last = recovered.entries.last().unwrap().0;
             assert!(last >= durable, "{last} of {durable}");
             writer.close().await;
         });
     }
-    let (status, text) = verify(&scratch.journal());
+    let (status, text) = verify(&scratch.path("journal"));
     assert_eq!(status, Some(0), "{text}");
 }
 
 /// A real full disk: a tmpfs of 256 KiB, where we may mount one.
 #[tokio::test]
 async fn a_full_file_system_refuses_and_recovers_when_there_is_room() {
-    let scratch = Scratch::new("full");
+    let scratch = Place::new();
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=256k", "fanal-test"])
-        .arg(&scratch.0)
+        .arg(scratch.directory())
         .stderr(Stdio::null())
         .status();
     if !mounted.is_ok_and(|status| status.success()) {
         crate::tools::skipped(format_args!("a tmpfs can't be mounted here (root only)"));
         return;
     }
-    let unmount = Unmount(scratch.0.clone());
-    let (writer, _) = open(&scratch.0);
-    let ballast = scratch.0.join("ballast");
+    let unmount = Unmount(scratch.directory().to_owned());
+    let (writer, _) = open(scratch.directory());
+    let ballast = scratch.directory().join("ballast");
     writer.append(note(0)).await.unwrap();
     std::fs::write(&ballast, vec![0; 200 * 1024]).unwrap();
     let mut written = 1;
@@ -163,7 +143,7 @@ async fn a_full_file_system_refuses_and_recovers_when_there_is_room() {
     assert!(error.to_string().contains("make room"), "{error}");
     assert!(writer.health().is_err());
     assert_eq!(
-        verify(&scratch.journal()).0,
+        verify(&scratch.path("journal")).0,
         Some(0),
         "nothing half written"
     );
@@ -176,7 +156,7 @@ async fn a_full_file_system_refuses_and_recovers_when_there_is_room() {
     );
     assert_eq!(writer.health(), Ok(()));
     writer.close().await;
-    let (status, text) = verify(&scratch.journal());
+    let (status, text) = verify(&scratch.path("journal"));
     assert_eq!(status, Some(0), "{text}");
     drop(unmount);
 }
@@ -189,8 +169,8 @@ impl Drop for Unmount {
     }
 }
 
-async fn written(scratch: &Scratch) {
-    let (writer, _) = open(&scratch.0);
+async fn written(scratch: &Place) {
+    let (writer, _) = open(scratch.directory());
     for number in 0..5 {
         writer.append(note(number)).await.unwrap();
     }
@@ -199,15 +179,15 @@ async fn written(scratch: &Scratch) {
 
 #[tokio::test]
 async fn show_and_verify_work_on_a_copy_with_nothing_beside() {
-    let scratch = Scratch::new("copy");
+    let scratch = Place::new();
     written(&scratch).await;
-    let copy = Scratch::new("copy-of");
-    let file = scratch.file();
+    let copy = Place::new();
+    let file = month(&scratch);
     let name = file.file_name().unwrap();
-    std::fs::copy(&file, copy.0.join(name)).unwrap();
-    let directory = copy.0.to_str().unwrap();
+    std::fs::copy(&file, copy.directory().join(name)).unwrap();
+    let directory = copy.directory().to_str().unwrap();
 
-    let (status, text) = verify(&copy.0);
+    let (status, text) = verify(copy.directory());
     assert_eq!(status, Some(0), "{text}");
     assert!(text.contains("1 files, 5 lines"), "{text}");
 
@@ -221,8 +201,8 @@ async fn show_and_verify_work_on_a_copy_with_nothing_beside() {
 
     let text = std::fs::read_to_string(&file).unwrap();
     let changed = text.replacen("\"by\":\"3\"", "\"by\":\"4\"", 1);
-    std::fs::write(copy.0.join(name), changed).unwrap();
-    let (status, text) = verify(&copy.0);
+    std::fs::write(copy.directory().join(name), changed).unwrap();
+    let (status, text) = verify(copy.directory());
     assert_eq!(status, Some(1));
     let named = format!("{} line 4 (seq 4): changed", name.to_str().unwrap());
     assert!(text.contains(&named), "{text}");
@@ -234,8 +214,8 @@ async fn show_and_verify_work_on_a_copy_with_nothing_beside() {
 
 #[test]
 fn wrong_use_of_the_journal_command_is_told() {
-    let scratch = Scratch::new("wrong");
-    let directory = scratch.0.to_str().unwrap();
+    let scratch = Place::new();
+    let directory = scratch.directory().to_str().unwrap();
     for command in ["show", "verify"] {
         let output = fanal(&["journal", command, directory]);
         assert_eq!(output.status.code(), Some(1));
@@ -243,7 +223,7 @@ fn wrong_use_of_the_journal_command_is_told() {
         assert!(text.contains("no month file"), "{text}");
         assert_eq!(fanal(&["journal", command]).status.code(), Some(2));
     }
-    let missing = scratch.0.join("missing.pem");
+    let missing = scratch.path("missing.pem");
     let authority = missing.to_str().unwrap();
     let output = fanal(&["journal", "verify", directory, "--authority", authority]);
     assert_eq!(output.status.code(), Some(2));

@@ -40,6 +40,7 @@ mod support;
 mod tools;
 mod uplink;
 mod virtual_link;
+mod waiting;
 mod wire;
 mod workstation;
 mod world;

@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::site::Place;
+
 /// promtool with these arguments, or `None` where it is not installed.
 fn promtool(args: &[&str], input: &str) -> Option<(bool, String)> {
     let started = Command::new("promtool")
@@ -275,10 +277,9 @@ fn alerts_tell_of_lists_and_agreements() {
         alerts.display(),
         cases.concat()
     );
-    let file = std::env::temp_dir().join(format!("fanal-alerts-{}.yml", uuid::Uuid::now_v7()));
-    std::fs::write(&file, text).unwrap();
+    let place = Place::new();
+    let file = place.write("alerts-test.yml", text);
     let tested = promtool(&["test", "rules", &file.display().to_string()], "");
-    std::fs::remove_file(&file).unwrap();
     if let Some((good, said)) = tested {
         assert!(good, "{said}");
     }

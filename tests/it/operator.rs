@@ -1,6 +1,5 @@
 //! The operator's commands from a shell, against an API that answers as it is told to.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 
 use axum::Router;
@@ -25,6 +24,8 @@ const RULES: Rules = Rules {
     require_fresh_revocation: false,
 };
 
+use crate::support::site::Place;
+
 /// A call as it came: method, path, content type, verified claims of a request.
 #[derive(Debug)]
 struct Call {
@@ -45,37 +46,22 @@ struct Api {
 }
 
 struct Centre {
-    directory: PathBuf,
+    place: Place,
     url: String,
     calls: mpsc::Receiver<Call>,
     _stop: tokio_util::sync::DropGuard,
     _task: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Centre {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
 impl Centre {
-    async fn start(name: &str, tls: bool, change: impl FnOnce(&mut Api)) -> Self {
-        let unique = format!("fanal-operator-{name}-{}", std::process::id());
-        let directory = std::env::temp_dir().join(unique);
-        std::fs::create_dir_all(&directory).unwrap();
+    async fn start(tls: bool, change: impl FnOnce(&mut Api)) -> Self {
         let now = Clock::system().now().wall;
         let trial = Trial::new(now).unwrap();
+        let place = Place::new();
         let operator = trial.simple_operator("13-4567", "CORG 13", now).unwrap();
-        let machine = trial.machine("localhost").unwrap();
-        for (file, text) in [
-            ("operator.key", operator.key.expose()),
-            ("operator.pem", &operator.certificate),
-            ("server.key", machine.key.expose()),
-            ("server.pem", &machine.certificate),
-            ("ca.pem", trial.link_authority()),
-        ] {
-            std::fs::write(directory.join(file), text).unwrap();
-        }
+        place.identity("operator", &operator);
+        place.identity("server", &trial.machine("localhost").unwrap());
+        place.write("ca.pem", trial.link_authority());
         let (calls, received) = mpsc::channel(64);
         let mut api = Api {
             authority: Authority::from_pem(trial.designation_authority(), &[]).unwrap(),
@@ -86,7 +72,7 @@ impl Centre {
         };
         change(&mut api);
         let config = tls.then(|| {
-            let (pem, key) = (directory.join("server.pem"), directory.join("server.key"));
+            let (pem, key) = (place.path("server.pem"), place.path("server.key"));
             tls_config(&pem, &key, &["http/1.1"]).unwrap()
         });
         let address = ([127, 0, 0, 1], 0).into();
@@ -101,7 +87,7 @@ impl Centre {
             format!("http://127.0.0.1:{port}")
         };
         Self {
-            directory,
+            place,
             url,
             calls: received,
             _stop: token.drop_guard(),
@@ -110,7 +96,7 @@ impl Centre {
     }
 
     fn spawn(&self, args: &[&str]) -> Child {
-        let file = |name: &str| self.directory.join(name);
+        let file = |name: &str| self.place.path(name);
         Command::new(env!("CARGO_BIN_EXE_fanal"))
             .args(args)
             .args(["--receiver", &self.url])
@@ -232,7 +218,7 @@ const ASK: &[&str] = &[
 #[tokio::test]
 async fn a_request_is_signed_here_and_the_grant_printed() {
     for tls in [false, true] {
-        let mut centre = Centre::start(&format!("ask-{tls}"), tls, |_| {}).await;
+        let mut centre = Centre::start(tls, |_| {}).await;
         let (status, out, err) = centre.run(ASK).await;
         assert_eq!(status, Some(0), "{err}");
         let printed: Value = serde_json::from_str(&out).unwrap();
@@ -251,7 +237,7 @@ async fn a_request_is_signed_here_and_the_grant_printed() {
 
 #[tokio::test]
 async fn a_refusal_is_told_in_french_and_fails() {
-    let centre = Centre::start("refused", false, |api| api.refuse = true).await;
+    let centre = Centre::start(false, |api| api.refuse = true).await;
     let (status, out, err) = centre.run(ASK).await;
     assert_eq!((status, out.as_str()), (Some(1), ""));
     assert!(err.contains("duration_too_long"), "{err}");
@@ -263,7 +249,7 @@ async fn a_refusal_is_told_in_french_and_fails() {
 /// signed for another day.
 #[tokio::test]
 async fn a_clock_apart_is_warned_about_and_not_followed() {
-    let mut centre = Centre::start("clock", false, |api| api.ahead = 3600).await;
+    let mut centre = Centre::start(false, |api| api.ahead = 3600).await;
     let before = Clock::system().now().wall.seconds();
     let (status, _, err) = centre.run(ASK).await;
     assert_eq!(status, Some(0), "{err}");
@@ -274,7 +260,7 @@ async fn a_clock_apart_is_warned_about_and_not_followed() {
 
 #[tokio::test]
 async fn hold_renews_before_the_end_and_releases_when_stopped() {
-    let mut centre = Centre::start("hold", false, |api| api.seconds_left = 0.3).await;
+    let mut centre = Centre::start(false, |api| api.seconds_left = 0.3).await;
     let args: Vec<&str> = ASK.iter().copied().chain(["--hold"]).collect();
     let child = centre.spawn(&args);
     let first = centre.next().await.request.unwrap();
@@ -313,7 +299,7 @@ async fn hold_renews_before_the_end_and_releases_when_stopped() {
 
 #[tokio::test]
 async fn renew_release_and_status() {
-    let mut centre = Centre::start("others", false, |_| {}).await;
+    let mut centre = Centre::start(false, |_| {}).await;
     let (status, _, err) = centre.run(&["renew", GRANT, "--for", "10m"]).await;
     assert_eq!(status, Some(0), "{err}");
     assert!(err.contains("signing: quai-nord of berre-l-etang"), "{err}");
@@ -345,14 +331,14 @@ async fn renew_release_and_status() {
 
 #[tokio::test]
 async fn wrong_use_is_told_before_anything_is_signed() {
-    let mut centre = Centre::start("wrong", false, |_| {}).await;
+    let mut centre = Centre::start(false, |_| {}).await;
     let twice: Vec<&str> = ASK.iter().copied().chain(["--camera", "mairie"]).collect();
     let (status, _, err) = centre.run(&twice).await;
     assert_eq!(status, Some(2), "{err}");
     assert!(err.contains("mairie is named twice"), "{err}");
     let (status, ..) = centre.run(&["release", "not-a-grant"]).await;
     assert_eq!(status, Some(2));
-    std::fs::write(centre.directory.join("operator.key"), "no key").unwrap();
+    centre.place.write("operator.key", "no key");
     let (status, _, err) = centre.run(ASK).await;
     assert_eq!(status, Some(2), "{err}");
     assert!(centre.calls.try_recv().is_err());

@@ -15,106 +15,24 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::site::{CENTRE, COMMUNE, GatewayFile, Place, ReceiverFile};
+
 /// Nothing here takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Place(PathBuf);
-
-impl Place {
-    fn new() -> Self {
-        let name = format!("fanal-prometheus-{}", std::process::id());
-        let place = Self(std::env::temp_dir().join(name));
-        std::fs::create_dir_all(&place.0).unwrap();
-        place
-    }
-
-    fn put(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// Keys and both settings; the gateway's once the receiver's port is known.
-    fn certificates(&self) {
-        let trial = Trial::new(Clock::system().now().wall).unwrap();
-        for id in ["berre-l-etang", "corg-13"] {
-            let identity = trial.machine(id).unwrap();
-            self.put(&format!("{id}.pem"), &identity.certificate);
-            self.put(&format!("{id}.key"), identity.key.expose());
-        }
-        self.put("link-ca.pem", trial.link_authority());
-        self.put("designation-ca.pem", trial.designation_authority());
-    }
-
-    fn receiver(&self) -> PathBuf {
-        let text = r#"
-            centre = "corg-13"
-            state_dir = "receiver"
-            metrics = "127.0.0.1:0"
-            [tls]
-            certificate = "corg-13.pem"
-            key = "corg-13.key"
-            authority = "link-ca.pem"
-            [link]
-            listen = ["127.0.0.1:0"]
-            [console]
-            listen = "127.0.0.1:0"
-            [rtsp]
-            listen = "127.0.0.1:0"
-            [[commune]]
-            id = "berre-l-etang"
-            [[operators]]
-            designation_authority = "designation-ca.pem"
-            "#;
-        self.put("receiver.toml", text)
-    }
-
-    fn gateway(&self, centre: SocketAddr) -> PathBuf {
-        let text = r#"
-            commune = "berre-l-etang"
-            state_dir = "gateway"
-            metrics = "127.0.0.1:0"
-            socket = "gateway.sock"
-            [tls]
-            certificate = "berre-l-etang.pem"
-            key = "berre-l-etang.key"
-            authority = "link-ca.pem"
-            [[agreement]]
-            reference = "Convention"
-            centre = "corg-13"
-            addresses = ["CENTRE"]
-            from = 2025-02-13
-            until = 2099-02-12
-            designation_authority = "designation-ca.pem"
-            cameras = ["*"]
-            grounds = ["fire"]
-            [[camera]]
-            id = "quai"
-            main = "rtsp://127.0.0.1/quai"
-            "#;
-        self.put("gateway.toml", &text.replace("CENTRE", &centre.to_string()))
-    }
-
-    /// The shipped settings, scraping these addresses often.
-    fn prometheus(&self, gateway: SocketAddr, receiver: SocketAddr) -> PathBuf {
-        let deploy = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy");
-        std::fs::copy(deploy.join("alerts.yml"), self.0.join("alerts.yml")).unwrap();
-        let text = std::fs::read_to_string(deploy.join("prometheus.yml")).unwrap();
-        let text = text
-            .replace("127.0.0.1:9998", &gateway.to_string())
-            .replace("127.0.0.1:9999", &receiver.to_string())
-            .replace("scrape_interval: 15s", "scrape_interval: 200ms");
-        self.put("prometheus.yml", &text)
-    }
+/// The shipped settings, scraping these addresses often.
+fn prometheus(place: &Place, gateway: SocketAddr, receiver: SocketAddr) -> PathBuf {
+    let deploy = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    std::fs::copy(deploy.join("alerts.yml"), place.path("alerts.yml")).unwrap();
+    let text = std::fs::read_to_string(deploy.join("prometheus.yml")).unwrap();
+    let text = text
+        .replace("127.0.0.1:9998", &gateway.to_string())
+        .replace("127.0.0.1:9999", &receiver.to_string())
+        .replace("scrape_interval: 15s", "scrape_interval: 200ms");
+    place.write("prometheus.yml", text)
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Stands before a daemon's metrics and counts the scrapes.
+/// Is in front of a daemon's metrics and counts the scrapes.
 struct Counted {
     address: SocketAddr,
     scrapes: watch::Receiver<u32>,
@@ -175,10 +93,7 @@ async fn pass(client: TcpStream, daemon: SocketAddr, count: watch::Sender<u32>) 
 async fn start_prometheus(place: &Place, settings: PathBuf) -> Option<(Child, SocketAddr)> {
     let started = Command::new("prometheus")
         .arg(format!("--config.file={}", settings.display()))
-        .arg(format!(
-            "--storage.tsdb.path={}",
-            place.0.join("tsdb").display()
-        ))
+        .arg(format!("--storage.tsdb.path={}", place.at("tsdb")))
         .arg("--web.listen-address=127.0.0.1:0")
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
@@ -208,14 +123,8 @@ async fn start_prometheus(place: &Place, settings: PathBuf) -> Option<(Child, So
 }
 
 async fn query(prometheus: SocketAddr, what: &str) -> String {
-    let mut stream = TcpStream::connect(prometheus).await.unwrap();
     let query: String = url::form_urlencoded::byte_serialize(what.as_bytes()).collect();
-    let request = format!(
-        "GET /api/v1/query?query={query} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let answer = crate::metrics::get(prometheus, &format!("/api/v1/query?query={query}")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     answer
 }
@@ -223,7 +132,7 @@ async fn query(prometheus: SocketAddr, what: &str) -> String {
 async fn watch_both(place: &Place, gateway: SocketAddr, receiver: SocketAddr) {
     let mut gateway = Counted::before(gateway).await;
     let mut receiver = Counted::before(receiver).await;
-    let settings = place.prometheus(gateway.address, receiver.address);
+    let settings = prometheus(place, gateway.address, receiver.address);
     let Some((_child, prometheus)) = start_prometheus(place, settings).await else {
         return;
     };
@@ -251,9 +160,10 @@ async fn watch_both(place: &Place, gateway: SocketAddr, receiver: SocketAddr) {
 
 #[tokio::test]
 async fn prometheus_scrapes_both_daemons() {
-    let place = Place::new();
-    place.certificates();
-    let loaded = config::load_receiver(&place.receiver()).unwrap();
+    let trial = Trial::new(Clock::system().now().wall).unwrap();
+    let place = Place::of_trial(&trial, &[COMMUNE, CENTRE]);
+    let file = place.write("receiver.toml", ReceiverFile::new().to_string());
+    let loaded = config::load_receiver(&file).unwrap();
     let receiver = receiver::Receiver::bind(loaded, receiver::Options::default())
         .await
         .unwrap();
@@ -261,7 +171,10 @@ async fn prometheus_scrapes_both_daemons() {
         let addresses = receiver.local_addrs();
         (addresses.link[0], addresses.metrics)
     };
-    let loaded = config::load_gateway(&place.gateway(link)).unwrap();
+    let mut file = GatewayFile::new(link);
+    file.camera("quai", "rtsp://127.0.0.1/quai");
+    let file = place.write("gateway.toml", file.to_string());
+    let loaded = config::load_gateway(&file).unwrap();
     let gateway = gateway::Gateway::bind(loaded, gateway::Options::default())
         .await
         .unwrap();

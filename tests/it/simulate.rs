@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::site::Place;
 use crate::tools::{have, run};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -103,10 +104,8 @@ async fn decoders_show_exactly_the_scene() {
         expected.push(render(&cells));
         before = cells;
     }
-    let directory = std::env::temp_dir().join(format!("fanal-scene-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let file = directory.join("scene.264");
-    std::fs::write(&file, stream).unwrap();
+    let place = Place::new();
+    let file = place.write("scene.264", stream);
     let path = file.to_str().unwrap();
     let arguments = [
         "-v",
@@ -120,7 +119,6 @@ async fn decoders_show_exactly_the_scene() {
         "-",
     ];
     let ran = run("ffmpeg", &arguments).await;
-    std::fs::remove_dir_all(&directory).unwrap();
     assert_eq!(ran.stderr, "", "ffmpeg warns");
     let shown: Vec<&[u8]> = ran.stdout.chunks(COLUMNS * ROWS * 384).collect();
     assert_eq!(shown.len(), expected.len());

@@ -4,16 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
-use fanal::commands::client::{self, Client, ReceiverArgs, Refused};
+use fanal::commands::client::{Client, ReceiverArgs, Refused};
 use fanal::config;
 use fanal::demo::player::{self, Seen};
-use fanal::format::ids::{CameraId, CommuneId, Incident, ProfileWish};
+use fanal::format::ids::Incident;
 use fanal::format::statement::RequestClaims;
 use fanal::gateway::{self, Gateway};
 use fanal::link::dial::Pace;
@@ -27,13 +26,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::site::{self, GatewayFile, Place, ReceiverFile};
+pub(crate) use crate::support::site::{CENTRE, COMMUNE};
+pub use crate::waiting::PATIENCE;
 use crate::wire::Wire;
-
-/// Longest wait for anything that should happen: twice the time after which a
-/// silent link counts as lost.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-pub const COMMUNE: &str = "berre-l-etang";
-pub const CENTRE: &str = "corg-13";
 
 /// What a world is like; start from [`Plan::default`].
 pub struct Plan {
@@ -101,7 +97,7 @@ impl Daemon {
 
 /// The running world. Daemons can be stopped and started again.
 pub struct World {
-    pub directory: tempdir::Directory,
+    pub directory: Place,
     pub trial: Trial,
     plan: Plan,
     pub counters: watch::Receiver<simulate::Counters>,
@@ -127,21 +123,8 @@ impl World {
     /// Starts everything and waits for the link.
     pub async fn start(plan: Plan) -> Self {
         let now = Clock::system().now().wall;
-        let directory = tempdir::Directory::make();
         let trial = Trial::new(now).unwrap();
-        for (name, text) in [
-            ("link-ca.pem", trial.link_authority()),
-            ("link.crl.pem", trial.link_list()),
-            ("designation-ca.pem", trial.designation_authority()),
-            ("designation.crl.pem", trial.designation_list()),
-        ] {
-            std::fs::write(directory.path(name), text).unwrap();
-        }
-        for id in [COMMUNE, CENTRE] {
-            let identity = trial.machine(id).unwrap();
-            std::fs::write(directory.path(&format!("{id}.pem")), &identity.certificate).unwrap();
-            std::fs::write(directory.path(&format!("{id}.key")), identity.key.expose()).unwrap();
-        }
+        let directory = Place::of_trial(&trial, &[COMMUNE, CENTRE]);
         let mut options = simulate::Options::new(simulate::names(plan.cameras));
         (plan.options)(&mut options);
         let server = simulate::Server::bind(options.clone()).await.unwrap();
@@ -158,19 +141,10 @@ impl World {
         let mut tasks = JoinSet::new();
         tasks.spawn(server.run(simulator_token.clone()));
 
-        let any = "127.0.0.1:0".to_owned();
-        write_receiver(&directory, &plan, [&any, &any, &any]);
+        write_receiver(&directory, &plan, None);
         let (receiver, addresses, receiver_metrics) = run_receiver(&directory, &plan).await;
         // The same addresses after a restart.
-        write_receiver(
-            &directory,
-            &plan,
-            [
-                &addresses.link[0].to_string(),
-                &addresses.console.to_string(),
-                &addresses.rtsp.unwrap().to_string(),
-            ],
-        );
+        write_receiver(&directory, &plan, Some(&addresses));
         let mut wire = None;
         if plan.through_wire {
             let made = Wire::to(addresses.link[0]).await;
@@ -280,12 +254,11 @@ impl World {
     pub async fn operator_of(&self, number: &str, unit: &str) -> Operator {
         let now = Clock::system().now().wall;
         let identity = self.trial.simple_operator(number, unit, now).unwrap();
+        self.directory.identity(number, &identity);
         let (key, cert) = (
             self.directory.path(&format!("{number}.key")),
             self.directory.path(&format!("{number}.pem")),
         );
-        std::fs::write(&key, identity.key.expose()).unwrap();
-        std::fs::write(&cert, &identity.certificate).unwrap();
         let args = ReceiverArgs::new(
             format!("http://{}", self.addresses.console)
                 .parse()
@@ -298,34 +271,9 @@ impl World {
         }
     }
 
-    /// Bodies of a daemon's journal, in order: `gateway` or `receiver`.
-    pub fn journal(&self, daemon: &str) -> Vec<Value> {
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(self.directory.path(daemon).join("journal"))
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
-                .collect();
-        files.sort();
-        files
-            .iter()
-            .flat_map(|file| {
-                let text = std::fs::read_to_string(file).unwrap();
-                let lines: Vec<Value> = text
-                    .lines()
-                    .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                    .map(|mut line| line["body"].take())
-                    .collect();
-                lines
-            })
-            .collect()
-    }
-
     /// Entries of this kind.
     pub fn entries(&self, daemon: &str, kind: &str) -> Vec<Value> {
-        let mut entries = self.journal(daemon);
-        entries.retain(|body| body["kind"] == kind);
-        entries
+        self.directory.entries(daemon, kind)
     }
 }
 
@@ -338,20 +286,10 @@ impl Operator {
     /// A good request's claims.
     pub fn claims(&self, cameras: &[&str], seconds: u32) -> RequestClaims {
         RequestClaims {
-            jti: client::new_id(),
-            iat: self.client.now().seconds(),
-            aud: CommuneId::new(COMMUNE).unwrap(),
-            centre: self.client.centre().clone(),
-            cameras: cameras
-                .iter()
-                .map(|id| CameraId::new(*id).unwrap())
-                .collect(),
             grounds: "burglary".to_owned(),
             incident: Incident::new("2026/4711").unwrap(),
             duration: seconds,
-            profile: ProfileWish::Auto,
-            present: Vec::new(),
-            renews: None,
+            ..site::claims(self.client.now(), cameras)
         }
     }
 
@@ -453,82 +391,43 @@ pub async fn until(what: &str, condition: impl FnMut() -> bool) {
         .unwrap();
 }
 
-fn write_receiver(directory: &tempdir::Directory, plan: &Plan, [link, console, rtsp]: [&str; 3]) {
-    let text = format!(
-        r#"centre = "{CENTRE}"
-name = "CORG 13"
-state_dir = "receiver"
-metrics = "127.0.0.1:0"
-[tls]
-certificate = "{CENTRE}.pem"
-key = "{CENTRE}.key"
-authority = "link-ca.pem"
-[link]
-listen = ["{link}"]
-[[commune]]
-id = "{COMMUNE}"
-[console]
-listen = "{console}"
-[rtsp]
-listen = "{rtsp}"
-[[operators]]
-designation_authority = "designation-ca.pem"
-revoked = "designation.crl.pem"
-{more}
-"#,
-        more = plan.receiver
-    );
-    std::fs::write(directory.path("receiver.toml"), text).unwrap();
+/// receiver.toml; on these ports of a receiver that has run before.
+fn write_receiver(place: &Place, plan: &Plan, before: Option<&Addresses>) {
+    let mut file = ReceiverFile::new();
+    if let Some(before) = before {
+        file.listening(before.link[0], before.console, before.rtsp.unwrap());
+    }
+    file.operators.text("revoked", "designation.crl.pem");
+    file.more = plan.receiver.clone();
+    place.write("receiver.toml", file.to_string());
 }
 
 fn write_gateway(
-    directory: &tempdir::Directory,
+    place: &Place,
     plan: &Plan,
     link: SocketAddr,
     cameras: &[(String, String, Option<String>)],
 ) {
-    let mut text = format!(
-        r#"commune = "{COMMUNE}"
-name = "Berre-l'Étang"
-state_dir = "gateway"
-metrics = "127.0.0.1:0"
-socket = "gateway.sock"
-[tls]
-certificate = "{COMMUNE}.pem"
-key = "{COMMUNE}.key"
-authority = "link-ca.pem"
-[[agreement]]
-reference = "Convention d'essai"
-centre = "{CENTRE}"
-addresses = ["{link}"]
-from = 2020-01-01
-until = 2099-12-31
-designation_authority = "designation-ca.pem"
-units = ["CORG 13"]
-cameras = ["*"]
-grounds = ["burglary", "pursuit"]
-max_duration = "1h"
-max_total = "4h"
-max_relays = 300
-max_designation = "31d"
-{agreement}
-"#,
-        agreement = plan.agreement,
-    );
+    let mut file = GatewayFile::new(link);
+    file.agreement()
+        .text("reference", "Convention d'essai")
+        .set("units", r#"["CORG 13"]"#)
+        .set("grounds", r#"["burglary", "pursuit"]"#)
+        .set("max_relays", 300)
+        .lines(&plan.agreement);
     for (id, url, sub) in cameras {
-        let sub = sub.as_ref().map(|sub| format!("sub = \"{sub}\""));
-        text.push_str(&format!(
-            "[[camera]]\nid = \"{id}\"\nname = \"{id}\"\nmain = \"{url}\"\nmask_verified = true\n{}\n{}\n",
-            sub.unwrap_or_default(),
-            plan.camera
-        ));
+        let camera = file.camera(id, url);
+        if let Some(sub) = sub {
+            camera.text("sub", sub);
+        }
+        camera.lines(&plan.camera);
     }
-    text.push_str(&plan.gateway);
-    std::fs::write(directory.path("gateway.toml"), text).unwrap();
+    file.more = plan.gateway.clone();
+    place.write("gateway.toml", file.to_string());
 }
 
 async fn run_receiver(
-    directory: &tempdir::Directory,
+    directory: &Place,
     plan: &Plan,
 ) -> (Daemon, Addresses, Arc<metrics::Receiver>) {
     let loaded = config::load_receiver(&directory.path("receiver.toml")).unwrap();
@@ -548,7 +447,7 @@ async fn run_receiver(
 }
 
 async fn run_gateway(
-    directory: &tempdir::Directory,
+    directory: &Place,
     plan: &Plan,
 ) -> (Daemon, Arc<metrics::Gateway>, gateway::Handle, SocketAddr) {
     let loaded = config::load_gateway(&directory.path("gateway.toml")).unwrap();
@@ -571,29 +470,4 @@ async fn run_gateway(
     let run = gateway.run(token.clone());
     let task = tokio::spawn(async { run.await.map_err(|error| error.to_string()) });
     (Daemon { token, task }, metrics, handle, page)
-}
-
-/// A directory that goes when it is dropped.
-pub mod tempdir {
-    use std::path::PathBuf;
-
-    pub struct Directory(PathBuf);
-
-    impl Directory {
-        pub fn make() -> Self {
-            let path = std::env::temp_dir().join(format!("fanal-it-{}", uuid::Uuid::now_v7()));
-            std::fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        pub fn path(&self, name: &str) -> PathBuf {
-            self.0.join(name)
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
 }

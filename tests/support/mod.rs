@@ -1,5 +1,6 @@
-//! What tests and benches share and the product does not need: emulated paths.
+//! Shared by tests and benches, and not needed by the product: emulated paths, trial sites.
 #![allow(dead_code)] // Each takes its part.
 
 pub(crate) mod path;
+pub(crate) mod site;
 pub(crate) mod wan;

@@ -419,7 +419,7 @@ async fn nobody_joins_while_the_journal_cannot_be_written_and_those_who_watch_go
     watches.say(subscribe("berre-l-etang/port")).await;
     while watches.picture().await.3 != unit(1, 2).data {}
 
-    let december = site.path("state/journal/2026-12.jsonl");
+    let december = site.path("receiver/journal/2026-12.jsonl");
     std::os::unix::fs::symlink("/dev/full", &december).unwrap();
     site.clock.advance(Duration::from_secs(20));
     gateway.push(&sender, 2, &configuration(640));

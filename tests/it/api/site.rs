@@ -14,9 +14,7 @@ use fanal::config;
 use fanal::format::control::{
     AgreementInfo, CameraInfo, GatewayHello, GroundInfo, ToGateway, ToReceiver,
 };
-use fanal::format::ids::{
-    CameraId, CentreId, CommuneId, GrantId, Incident, ProfileWish, RequestId, Sha256,
-};
+use fanal::format::ids::{CameraId, CentreId, CommuneId, GrantId, RequestId, Sha256};
 use fanal::format::jws::Signer;
 use fanal::format::statement::{
     GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims, TOKEN_TYPE,
@@ -42,17 +40,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub const COMMUNE: &str = "berre-l-etang";
-pub const CENTRE: &str = "corg-13";
-/// Nothing here takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited in vain for {what}"),
-    }
-}
+pub(crate) use crate::support::site::{CENTRE, COMMUNE};
+use crate::support::site::{GatewayFile, Place, ReceiverFile, claims};
+pub use crate::waiting::within;
 
 pub fn camera(id: &str) -> CameraId {
     CameraId::new(id).unwrap()
@@ -62,30 +52,13 @@ pub fn commune() -> CommuneId {
     CommuneId::new(COMMUNE).unwrap()
 }
 
-struct Directory(PathBuf);
-
-impl Directory {
-    fn write(&self, name: &str, text: &str) {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 struct Running {
     token: CancellationToken,
     task: JoinHandle<()>,
 }
 
 pub struct Site {
-    directory: Directory,
+    directory: Place,
     pub trial: Trial,
     pub clock: ManualClock,
     source: Clock,
@@ -109,20 +82,12 @@ impl Site {
     }
 
     pub async fn start_at(now: Wall, communes: &[&str]) -> Self {
-        let directory =
-            Directory(std::env::temp_dir().join(format!("fanal-api-{}", Uuid::now_v7())));
-        for inside in ["state", "designations"] {
-            std::fs::create_dir_all(directory.0.join(inside)).unwrap();
-        }
         let (source, clock) = Clock::manual(now);
         let trial = Trial::new(clock.now().wall).unwrap();
-        directory.write("link-ca.pem", trial.link_authority());
-        directory.write("designation-ca.pem", trial.designation_authority());
-        directory.write("designation.crl.pem", trial.designation_list());
-        for id in communes.iter().chain(&[COMMUNE, CENTRE]) {
-            let identity = trial.machine(id).unwrap();
-            directory.write(&format!("{id}.pem"), &identity.certificate);
-            directory.write(&format!("{id}.key"), identity.key.expose());
+        let machines: Vec<&str> = communes.iter().copied().chain([COMMUNE, CENTRE]).collect();
+        let directory = Place::of_trial(&trial, &machines);
+        for inside in ["receiver", "designations"] {
+            std::fs::create_dir(directory.path(inside)).unwrap();
         }
         let any = "127.0.0.1:0".parse().unwrap();
         let none = Addresses {
@@ -168,7 +133,7 @@ impl Site {
     }
 
     pub async fn try_reload(&self) -> Result<(), String> {
-        let loaded = config::load_receiver(&self.directory.0.join("receiver.toml")).unwrap();
+        let loaded = config::load_receiver(&self.directory.path("receiver.toml")).unwrap();
         self.control.reload(loaded).await
     }
 
@@ -179,11 +144,11 @@ impl Site {
 
     /// A file beside the settings.
     pub fn put(&self, name: &str, bytes: &[u8]) {
-        std::fs::write(self.directory.0.join(name), bytes).unwrap();
+        std::fs::write(self.directory.path(name), bytes).unwrap();
     }
 
     pub fn put_directory(&self, name: &str) {
-        std::fs::create_dir_all(self.directory.0.join(name)).unwrap();
+        std::fs::create_dir_all(self.directory.path(name)).unwrap();
     }
 
     /// What `/ready` says.
@@ -225,19 +190,7 @@ impl Site {
     }
 
     pub fn claims(&self, cameras: &[&str]) -> RequestClaims {
-        RequestClaims {
-            jti: RequestId(Uuid::now_v7()),
-            iat: self.clock.now().wall.seconds(),
-            aud: commune(),
-            centre: CentreId::new(CENTRE).unwrap(),
-            cameras: cameras.iter().map(|id| camera(id)).collect(),
-            grounds: "assault".to_owned(),
-            incident: Incident::new("2026/42").unwrap(),
-            duration: 600,
-            profile: ProfileWish::Auto,
-            present: Vec::new(),
-            renews: None,
-        }
+        claims(self.clock.now().wall, cameras)
     }
 
     pub fn token(&self, operator: &Operator) -> String {
@@ -292,26 +245,12 @@ impl Site {
 
     /// Where a file beside the settings is.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.0.join(name)
+        self.directory.path(name)
     }
 
     /// Bodies of the journal's entries of this kind.
     pub fn entries(&self, kind: &str) -> Vec<serde_json::Value> {
-        let mut files: Vec<_> = std::fs::read_dir(self.directory.0.join("state/journal"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
-            .collect();
-        files.sort();
-        let texts = files
-            .iter()
-            .map(|file| std::fs::read_to_string(file).unwrap());
-        let text: String = texts.collect();
-        let bodies = text.lines().map(|line| {
-            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
-            line["body"].take()
-        });
-        bodies.filter(|body| body["kind"] == kind).collect()
+        self.directory.entries("receiver", kind)
     }
 }
 
@@ -346,48 +285,27 @@ async fn exchange(address: SocketAddr, request: &str) -> String {
 }
 
 fn write_settings(
-    directory: &Directory,
+    directory: &Place,
     addresses: &Addresses,
     (console, communes): (&str, &[String]),
 ) {
-    let communes = communes.iter();
-    let communes: String = communes
-        .map(|id| format!("[[commune]]\nid = \"{id}\"\n"))
-        .collect();
-    let text = format!(
-        r#"centre = "{CENTRE}"
-name = "CORG 13"
-state_dir = "state"
-metrics = "{}"
-[tls]
-certificate = "{CENTRE}.pem"
-key = "{CENTRE}.key"
-authority = "link-ca.pem"
-[link]
-listen = ["{}"]
-[[commune]]
-id = "{COMMUNE}"
-{communes}
-[console]
-listen = "{}"
-{console}
-[rtsp]
-listen = "{}"
-[[operators]]
-designation_authority = "designation-ca.pem"
-revoked = "designation.crl.pem"
-designations = "designations"
-"#,
-        addresses.metrics,
+    let mut file = ReceiverFile::new();
+    file.top.text("metrics", addresses.metrics);
+    file.listening(
         addresses.link[0],
         addresses.console,
         addresses.rtsp.unwrap(),
     );
-    directory.write("receiver.toml", &text);
+    file.communes.extend_from_slice(communes);
+    file.console.lines(console);
+    file.operators
+        .text("revoked", "designation.crl.pem")
+        .text("designations", "designations");
+    directory.write("receiver.toml", file.to_string());
 }
 
-async fn run(directory: &Directory, clock: &Clock) -> (Running, Addresses, Control) {
-    let loaded = config::load_receiver(&directory.0.join("receiver.toml")).unwrap();
+async fn run(directory: &Place, clock: &Clock) -> (Running, Addresses, Control) {
+    let loaded = config::load_receiver(&directory.path("receiver.toml")).unwrap();
     let options = Options {
         clock: clock.clone(),
         accept_clock: None,
@@ -470,43 +388,10 @@ impl Drop for Gateway {
 
 impl Gateway {
     async fn start(site: &Site) -> Self {
-        let text = format!(
-            r#"commune = "{COMMUNE}"
-name = "Berre-l'Étang"
-state_dir = "gateway"
-metrics = "127.0.0.1:0"
-socket = "gateway.sock"
-[tls]
-certificate = "{COMMUNE}.pem"
-key = "{COMMUNE}.key"
-authority = "link-ca.pem"
-[[agreement]]
-reference = "Convention"
-centre = "{CENTRE}"
-addresses = ["{}"]
-from = 2020-01-01
-until = 2099-12-31
-designation_authority = "designation-ca.pem"
-cameras = ["*"]
-grounds = ["assault"]
-max_duration = "1h"
-max_total = "4h"
-max_relays = 16
-max_designation = "31d"
-[[camera]]
-id = "port"
-name = "Port"
-main = "rtsp://127.0.0.1:1/"
-mask_verified = true
-"#,
-            site.addresses.link[0]
-        );
-        site.directory.write("gateway.toml", &text);
-        let path = site.directory.0.join("gateway.toml");
+        let mut file = GatewayFile::new(site.addresses.link[0]);
+        file.camera("port", "rtsp://127.0.0.1:1/");
+        let path = site.directory.write("gateway.toml", file.to_string());
         let settings = config::load_gateway(&path).unwrap().settings;
-        let key = std::fs::read_to_string(site.directory.0.join(format!("{COMMUNE}.key"))).unwrap();
-        let chain =
-            std::fs::read_to_string(site.directory.0.join(format!("{COMMUNE}.pem"))).unwrap();
         let (sender, events) = mpsc::channel(64);
         let centre = CentreId::new(CENTRE).unwrap();
         let metrics = Arc::new(metrics::Gateway::new([&centre], 1).unwrap());
@@ -518,7 +403,7 @@ mask_verified = true
         };
         let dialer = Dialer::new(&settings, parts).unwrap();
         let mut gateway = Self {
-            signer: Signer::from_pem(&key, &chain).unwrap(),
+            signer: site.directory.signer(COMMUNE),
             clock: site.source.clone(),
             events,
             link: None,

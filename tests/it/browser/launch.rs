@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::bidi::Connection;
 use super::{Kind, PATIENCE};
-use crate::world::tempdir::Directory;
+use crate::support::site::Place;
 
 /// A started browser, before anything is asked of it.
 pub struct Launched {
@@ -27,11 +27,11 @@ pub struct Process {
     /// What it writes must be read, or it stops.
     readers: JoinSet<()>,
     /// Its profile, cache and home.
-    _home: Directory,
+    _home: Place,
 }
 
 impl Process {
-    fn spawn(command: &mut Command, home: Directory) -> Self {
+    fn spawn(command: &mut Command, home: Place) -> Self {
         Self {
             child: command.spawn().unwrap(),
             readers: JoinSet::new(),
@@ -91,7 +91,7 @@ fn command(program: &str, home: &Path) -> Command {
 }
 
 async fn chromium() -> Launched {
-    let home = Directory::make();
+    let home = Place::new();
     let profile = format!("--user-data-dir={}", home.path("profile").display());
     let mut command = command("chromedriver", &home.path(""));
     command
@@ -159,7 +159,7 @@ user_pref("toolkit.telemetry.reportingpolicy.firstRun", false);
 "#;
 
 async fn firefox() -> Launched {
-    let home = Directory::make();
+    let home = Place::new();
     let profile = home.path("profile");
     std::fs::create_dir(&profile).unwrap();
     std::fs::write(profile.join("user.js"), PREFERENCES).unwrap();

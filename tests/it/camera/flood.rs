@@ -1,18 +1,21 @@
 //! Cameras that were taken over and send as fast as the loopback carries, far above
 //! 1 Gbit/s: whatever it is, the process that opens them holds a bounded amount of it.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fanal::certs::trial::Trial;
+use fanal::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::scripted::media_h264;
+use crate::support::site::{COMMUNE, GatewayFile, Place};
 
 /// Memory of the process that opens them one after the other: what it needs by itself as a
 /// debug build, an unfinished picture of 8 MiB as it grows, the one before it on its way
@@ -312,31 +315,19 @@ async fn serve(
     Some(())
 }
 
-fn settings(place: &Path, cameras: &[(&'static str, u16)]) -> String {
-    let trial = fanal::certs::trial::Trial::new(fanal::clock::Clock::system().now().wall).unwrap();
-    let identity = trial.machine("berre-l-etang").unwrap();
-    for (name, text) in [
-        ("own.pem", identity.certificate.as_str()),
-        ("own.key", identity.key.expose()),
-        ("ca.pem", trial.link_authority()),
-    ] {
-        std::fs::write(place.join(name), text).unwrap();
-    }
-    let mut text = "commune = \"berre-l-etang\"\nstate_dir = \"state\"\n[tls]\n\
-        certificate = \"own.pem\"\nkey = \"own.key\"\nauthority = \"ca.pem\"\n"
-        .to_owned();
+fn settings(cameras: &[(&'static str, u16)]) -> (Place, PathBuf) {
+    let trial = Trial::new(Clock::system().now().wall).unwrap();
+    let place = Place::of_trial(&trial, &[COMMUNE]);
+    let mut file = GatewayFile::of(COMMUNE);
     for (name, port) in cameras {
-        text.push_str(&format!(
-            "[[camera]]\nid = \"{name}\"\nmain = \"rtsp://127.0.0.1:{port}/main\"\nmask_verified = true\n"
-        ));
+        file.camera(name, format!("rtsp://127.0.0.1:{port}/main"));
     }
-    text
+    let file = place.write("gateway.toml", file.to_string());
+    (place, file)
 }
 
 #[tokio::test]
 async fn a_camera_that_floods_costs_bounded_memory() {
-    let place = std::env::temp_dir().join(format!("fanal-flood-{}", uuid::Uuid::now_v7()));
-    std::fs::create_dir_all(&place).unwrap();
     let seen = Arc::new(Seen::default());
     let (mut tasks, mut cameras) = (JoinSet::new(), Vec::new());
     for (name, from, media, flood) in floods() {
@@ -350,8 +341,7 @@ async fn a_camera_that_floods_costs_bounded_memory() {
             drop(listener);
         });
     }
-    let file = place.join("gateway.toml");
-    std::fs::write(&file, settings(&place, &cameras)).unwrap();
+    let (_place, file) = settings(&cameras);
     let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_fanal"))
         .args([
             "check",
@@ -378,7 +368,6 @@ async fn a_camera_that_floods_costs_bounded_memory() {
     out.and(err).unwrap();
     let status = child.wait().await.unwrap();
     tasks.shutdown().await;
-    std::fs::remove_dir_all(&place).unwrap();
 
     assert_eq!(status.code(), Some(1), "{said}{errors}");
     for (name, _) in &cameras {

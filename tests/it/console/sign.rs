@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::room::{Room, tile};
 use crate::browser::{Kind, id};
-use crate::world::{Plan, tempdir};
+use crate::support::site::Place;
+use crate::world::Plan;
 
 const PASSPHRASE: &str = "quatre mots au hasard";
 
@@ -115,7 +116,7 @@ async fn the_pages_own_key_signs_in_firefox() {
 
 #[tokio::test]
 async fn the_receiver_gives_the_newest_designation_of_a_key() {
-    let directory = tempdir::Directory::make();
+    let directory = Place::new();
     let plan = Plan {
         receiver: format!("designations = {}\n", json!(directory.path(""))),
         ..Plan::default()

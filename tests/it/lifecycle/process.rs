@@ -53,7 +53,7 @@ async fn a_killed_gateway_goes_on_under_the_same_grant_and_stops_in_order() {
     assert_eq!(world.journal("ended").len(), 0);
     let verified = Command::new(env!("CARGO_BIN_EXE_fanal"))
         .args(["journal", "verify"])
-        .arg(world.place.path("journal"))
+        .arg(world.place.path("gateway/journal"))
         .output();
     let verified = within("fanal journal verify", verified).await.unwrap();
     assert!(verified.status.success(), "{verified:?}");

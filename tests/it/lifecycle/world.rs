@@ -2,23 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use fanal::certs::Identity;
 use fanal::certs::trial::Trial;
 use fanal::clock::{Clock, ManualClock, Wall};
 use fanal::config;
 use fanal::format::control::{RelayState, ToGateway, ToReceiver};
-use fanal::format::ids::{
-    CameraId, CentreId, CommuneId, GrantId, Incident, ProfileWish, RequestId, Sha256,
-};
+use fanal::format::ids::{CameraId, GrantId, Sha256};
 use fanal::format::jws::{self, Signer};
-use fanal::format::statement::{
-    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims,
-};
+use fanal::format::statement::{GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE};
 use fanal::gateway::socket::{self, Answer, Request};
 use fanal::gateway::{Gateway, Handle, Options};
 use fanal::link::{Event, Link, accept};
@@ -27,59 +19,12 @@ use fanal::metrics;
 use fanal::reason::{Reason, Refusal};
 use fanal::receiver::hub::Hub;
 use fanal::simulate;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(super) const COMMUNE: &str = "berre-l-etang";
-pub(super) const CENTRE: &str = "corg-13";
-/// Nothing here takes this long unless it hangs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-
-pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited in vain for {what}"),
-    }
-}
-
-/// A directory with keys and settings, removed at the end.
-pub(super) struct Place(pub(super) PathBuf);
-
-impl Place {
-    pub(super) fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("fanal-life-{}-{number}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&directory).unwrap();
-        Self(directory)
-    }
-
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    pub(super) fn write(&self, name: &str, text: &str) {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::write(self.path(name), text).unwrap();
-        let mode = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(self.path(name), mode).unwrap();
-    }
-
-    pub(super) fn identity(&self, name: &str, identity: &Identity) -> Signer {
-        self.write(&format!("{name}.pem"), &identity.certificate);
-        self.write(&format!("{name}.key"), identity.key.expose());
-        Signer::from_pem(identity.key.expose(), &identity.certificate).unwrap()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::support::site::{self, CENTRE, COMMUNE, GatewayFile, Place, ReceiverFile};
+pub(super) use crate::waiting::within;
 
 /// The cameras: a simulator of two.
 pub(super) struct Cameras {
@@ -131,7 +76,7 @@ pub(super) struct Centre {
 }
 
 impl Centre {
-    pub(super) fn new(place: &Place, clock: &Clock, signer: Signer) -> Self {
+    pub(super) fn new(place: &Place, clock: &Clock) -> Self {
         let settings = config::load_receiver(&place.path("receiver.toml"))
             .unwrap()
             .settings;
@@ -152,7 +97,7 @@ impl Centre {
             address,
             events: receiver,
             link: None,
-            signer,
+            signer: place.signer(CENTRE),
             next: 100,
             relays: BTreeMap::new(),
             _end: token.drop_guard(),
@@ -305,19 +250,15 @@ impl World {
 
     /// Everything but the gateway.
     pub(super) async fn without_gateway() -> Self {
-        let place = Place::new();
         let seconds = Clock::system().now().wall.seconds();
         let (clock, time) = Clock::manual(Wall::from_seconds(seconds));
         let now = clock.now().wall;
         let trial = Trial::new(now).unwrap();
-        place.write("link-ca.pem", trial.link_authority());
-        place.write("designation-ca.pem", trial.designation_authority());
-        place.identity(COMMUNE, &trial.machine(COMMUNE).unwrap());
-        let signer = place.identity(CENTRE, &trial.machine(CENTRE).unwrap());
+        let place = Place::of_trial(&trial, &[COMMUNE, CENTRE]);
         let operator = trial.simple_operator("13-1", "CORG 13", now).unwrap();
         let operator = Signer::from_pem(operator.key.expose(), &operator.certificate).unwrap();
-        place.write("receiver.toml", &receiver_toml(&place.0));
-        let centre = Centre::new(&place, &clock, signer);
+        place.write("receiver.toml", ReceiverFile::new().to_string());
+        let centre = Centre::new(&place, &clock);
         let cameras = Cameras::new().await;
         let world = Self {
             place,
@@ -334,13 +275,8 @@ impl World {
 
     /// Writes `gateway.toml`; `except` goes into the agreement.
     pub(super) fn configure(&self, except: &str) {
-        let text = gateway_toml(
-            &self.place.0,
-            self.centre.address,
-            &self.cameras.urls,
-            except,
-        );
-        self.place.write("gateway.toml", &text);
+        let file = gateway_file(self.centre.address, &self.cameras.urls, except);
+        self.place.write("gateway.toml", file.to_string());
     }
 
     pub(super) async fn start(&mut self) {
@@ -374,29 +310,7 @@ impl World {
 
     /// A request for these cameras, signed now.
     pub(super) fn sign(&self, cameras: &[&str]) -> String {
-        let wall = self.clock.now().wall;
-        let random: u128 = u128::from_be_bytes({
-            let mut bytes = [0; 16];
-            getrandom::fill(&mut bytes).unwrap();
-            bytes
-        });
-        let version_7 = random & !(0xf << 76) & !(0x3 << 62) | (0x7 << 76) | (0x2 << 62);
-        let claims = RequestClaims {
-            jti: RequestId(uuid::Uuid::from_u128(version_7)),
-            iat: wall.seconds(),
-            aud: CommuneId::new(COMMUNE).unwrap(),
-            centre: CentreId::new(CENTRE).unwrap(),
-            cameras: cameras
-                .iter()
-                .map(|id| CameraId::new(*id).unwrap())
-                .collect(),
-            grounds: "assault".to_owned(),
-            incident: Incident::new("2026-42").unwrap(),
-            duration: 600,
-            profile: ProfileWish::Auto,
-            present: Vec::new(),
-            renews: None,
-        };
+        let claims = site::claims(self.clock.now().wall, cameras);
         self.operator.sign(REQUEST_TYPE, &claims)
     }
 
@@ -429,108 +343,25 @@ impl World {
 
     /// The journal's entries of a kind, as text.
     pub(super) fn journal(&self, kind: &str) -> Vec<String> {
-        let mut lines = Vec::new();
-        for file in std::fs::read_dir(self.place.path("journal")).unwrap() {
-            let path = file.unwrap().path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "jsonl")
-            {
-                let text = std::fs::read_to_string(path).unwrap();
-                lines.extend(text.lines().map(str::to_owned));
-            }
-        }
-        let kind = format!("\"kind\":\"{kind}\"");
-        lines.retain(|line| line.contains(&kind));
-        lines
+        let entries = self.place.entries("gateway", kind);
+        entries.iter().map(ToString::to_string).collect()
     }
 
     pub(super) async fn get(&self, path: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(self.running().address)
-            .await
-            .unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        within("a page", stream.read_to_string(&mut answer))
-            .await
-            .unwrap();
-        answer
+        within("a page", crate::metrics::get(self.running().address, path)).await
     }
 }
 
-pub(super) fn gateway_toml(
-    directory: &Path,
+/// gateway.toml; `except` goes into the agreement.
+pub(super) fn gateway_file(
     centre: SocketAddr,
     cameras: &[(String, String)],
     except: &str,
-) -> String {
-    let directory = directory.display();
-    let mut text = format!(
-        r#"
-commune = "{COMMUNE}"
-name = "Berre-l'Étang"
-state_dir = "{directory}"
-metrics = "127.0.0.1:0"
-socket = "{directory}/gateway.sock"
-[tls]
-certificate = "{COMMUNE}.pem"
-key = "{COMMUNE}.key"
-authority = "link-ca.pem"
-[[agreement]]
-reference = "Convention"
-centre = "{CENTRE}"
-addresses = ["{centre}"]
-from = 2025-02-13
-until = 2090-02-12
-designation_authority = "designation-ca.pem"
-cameras = ["*"]
-except = [{except}]
-grounds = ["assault"]
-max_duration = "1h"
-max_total = "4h"
-max_relays = 16
-max_designation = "31d"
-"#
-    );
+) -> GatewayFile {
+    let mut file = GatewayFile::new(centre);
+    file.agreement().set("except", format!("[{except}]"));
     for (name, url) in cameras {
-        text.push_str(&format!(
-            r#"
-[[camera]]
-id = "{name}"
-name = "{name}"
-main = "{url}"
-mask_verified = true
-close_after = "0s"
-"#
-        ));
+        file.camera(name, url).text("close_after", "0s");
     }
-    text
-}
-
-pub(super) fn receiver_toml(directory: &Path) -> String {
-    let directory = directory.display();
-    format!(
-        r#"
-centre = "{CENTRE}"
-name = "CORG 13"
-state_dir = "{directory}"
-metrics = "127.0.0.1:0"
-[tls]
-certificate = "{CENTRE}.pem"
-key = "{CENTRE}.key"
-authority = "link-ca.pem"
-[link]
-listen = ["127.0.0.1:0"]
-[[commune]]
-id = "{COMMUNE}"
-[console]
-listen = "127.0.0.1:0"
-[rtsp]
-listen = "127.0.0.1:0"
-[[operators]]
-designation_authority = "designation-ca.pem"
-"#
-    )
+    file
 }

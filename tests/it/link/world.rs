@@ -1,9 +1,8 @@
 //! A centre and a commune that meet on loopback, with certificates of a trial.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fanal::certs::Validity;
@@ -24,72 +23,42 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(super) use crate::support::site::{CENTRE, COMMUNE};
+use crate::support::site::{GatewayFile, Place, ReceiverFile};
+use crate::waiting::{self, PATIENCE};
 use crate::wire::Wire;
-
-pub(super) const COMMUNE: &str = "berre-l-etang";
-pub(super) const CENTRE: &str = "corg-13";
-/// Nothing here takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A directory with certificates and settings, removed at the end.
 pub(super) struct World {
     pub(super) trial: Trial,
     pub(super) now: Wall,
-    directory: PathBuf,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+    place: Place,
 }
 
 impl World {
     pub(super) fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let directory = std::env::temp_dir().join(format!(
-            "fanal-link-{}-{}",
-            std::process::id(),
-            NUMBER.fetch_add(1, Ordering::Relaxed)
-        ));
-        std::fs::create_dir_all(&directory).unwrap();
         let now = Clock::system().now().wall;
-        let world = Self {
-            trial: Trial::new(now).unwrap(),
-            now,
-            directory,
-        };
-        world.write("link-ca.pem", world.trial.link_authority());
-        world.write("designation-ca.pem", world.trial.designation_authority());
-        world.write("link.crl.pem", world.trial.link_list());
-        for id in [COMMUNE, CENTRE] {
-            world.write_identity(id, &world.trial, id);
-        }
-        world
+        let trial = Trial::new(now).unwrap();
+        let place = Place::of_trial(&trial, &[COMMUNE, CENTRE]);
+        Self { trial, now, place }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.place.path(name)
     }
 
     pub(super) fn write(&self, name: &str, text: &str) {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.path(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        self.place.write(name, text);
     }
 
     /// `NAME.pem` and `NAME.key`, a certificate for `id` of this trial's authority.
     pub(super) fn write_identity(&self, name: &str, trial: &Trial, id: &str) {
-        let identity = trial.machine(id).unwrap();
-        self.write(&format!("{name}.pem"), &identity.certificate);
-        self.write(&format!("{name}.key"), identity.key.expose());
+        self.place.identity(name, &trial.machine(id).unwrap());
     }
 
     pub(super) fn write_valid(&self, name: &str, id: &str, validity: Validity) {
         let identity = self.trial.machine_valid(id, validity).unwrap();
-        self.write(&format!("{name}.pem"), &identity.certificate);
-        self.write(&format!("{name}.key"), identity.key.expose());
+        self.place.identity(name, &identity);
     }
 
     /// A gateway's state directory, apart from the centre's, for revocation lists.
@@ -108,69 +77,18 @@ impl World {
     }
 
     pub(super) fn receiver(&self, listen: SocketAddr) -> settings::Receiver {
-        let directory = self.directory.display();
-        let text = format!(
-            r#"
-centre = "{CENTRE}"
-name = "CORG 13"
-state_dir = "{directory}"
-metrics = "127.0.0.1:0"
-[tls]
-certificate = "{CENTRE}.pem"
-key = "{CENTRE}.key"
-authority = "link-ca.pem"
-revoked = "link.crl.pem"
-[link]
-listen = ["{listen}"]
-[[commune]]
-id = "{COMMUNE}"
-[console]
-listen = "127.0.0.1:0"
-[rtsp]
-listen = "127.0.0.1:0"
-[[operators]]
-designation_authority = "designation-ca.pem"
-"#
-        );
-        self.write("receiver.toml", &text);
-        config::load_receiver(Path::new(&self.path("receiver.toml")))
-            .unwrap()
-            .settings
+        let mut file = ReceiverFile::new();
+        file.link.set("listen", format!("[\"{listen}\"]"));
+        file.tls.text("revoked", "link.crl.pem");
+        let path = self.place.write("receiver.toml", file.to_string());
+        config::load_receiver(&path).unwrap().settings
     }
 
     pub(super) fn gateway(&self, centre: SocketAddr) -> settings::Gateway {
-        let directory = self.directory.display();
-        let text = format!(
-            r#"
-commune = "{COMMUNE}"
-name = "Berre-l'Étang"
-state_dir = "{directory}"
-metrics = "127.0.0.1:0"
-socket = "{directory}/gateway.sock"
-[tls]
-certificate = "{COMMUNE}.pem"
-key = "{COMMUNE}.key"
-authority = "link-ca.pem"
-revoked = "link.crl.pem"
-[[agreement]]
-reference = "Convention"
-centre = "{CENTRE}"
-addresses = ["{centre}"]
-from = 2025-02-13
-until = 2090-02-12
-designation_authority = "designation-ca.pem"
-cameras = ["*"]
-grounds = ["burglary"]
-max_duration = "1h"
-max_total = "4h"
-max_relays = 16
-max_designation = "31d"
-"#
-        );
-        self.write("gateway.toml", &text);
-        config::load_gateway(Path::new(&self.path("gateway.toml")))
-            .unwrap()
-            .settings
+        let mut file = GatewayFile::new(centre);
+        file.tls.text("revoked", "link.crl.pem");
+        let path = self.place.write("gateway.toml", file.to_string());
+        config::load_gateway(&path).unwrap().settings
     }
 
     /// A receiver's end on this address.
@@ -532,9 +450,7 @@ impl RawLink {
 
 /// Waits for what must come; a hang is a failure.
 pub(super) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("this must not take 20 s")
+    waiting::within("what must come", future).await
 }
 
 /// The next event.

@@ -8,15 +8,14 @@ mod operator;
 mod receiver;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fanal::certs::trial::Trial;
 use fanal::clock::{Clock, ManualClock, Wall};
 use fanal::config;
-use fanal::format::ids::{CameraId, CentreId, CommuneId, Incident, ProfileWish};
+use fanal::format::ids::CentreId;
 use fanal::format::statement::RequestClaims;
 use fanal::gateway::{self, Gateway, socket};
 use fanal::journal::verify;
@@ -26,24 +25,17 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use operator::{Operator, altered, claims_of, fresh_id, parts, unsigned};
+pub(crate) use operator::{Operator, altered, claims_of, parts, unsigned};
 pub(crate) use receiver::{Answer, Receiver};
 
-pub(crate) const COMMUNE: &str = "berre-l-etang";
+pub(crate) use crate::support::site::COMMUNE;
+use crate::support::site::{self, CENTRE, GatewayFile, Place};
+pub(crate) use crate::waiting::{PATIENCE, within};
+
 /// 2026-11-18T10:26:40Z.
 pub(crate) const START: Wall = Wall::from_seconds(1_794_997_600);
-/// Nothing here takes this long unless it hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Cameras that the simulator has.
 pub(crate) const CAMERAS: [&str; 5] = ["quai-nord", "quai-sud", "mairie", "plage", "temoin"];
-
-/// Waits for what must come; a hang is a failure.
-pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("{what}: not within {} s", PATIENCE.as_secs()),
-    }
-}
 
 /// Certificates, settings, cameras and the gateway of one test.
 pub(crate) struct Stage {
@@ -53,7 +45,7 @@ pub(crate) struct Stage {
     pub(crate) other: Trial,
     pub(crate) hand: ManualClock,
     pub(crate) clock: Clock,
-    directory: PathBuf,
+    place: Place,
     cameras: SocketAddr,
     counters: watch::Receiver<Counters>,
     /// Ends the simulator with the test.
@@ -74,7 +66,6 @@ impl Drop for Stage {
         if let Some(running) = &self.running {
             running.token.cancel();
         }
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -85,14 +76,6 @@ impl Stage {
 
     /// Everything but the gateway, at this time.
     pub(crate) async fn at(start: Wall) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "fanal-malice-{}-{}",
-            std::process::id(),
-            NUMBER.fetch_add(1, Ordering::Relaxed)
-        );
-        let directory = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(directory.join("state")).unwrap();
         let (clock, hand) = Clock::manual(start);
         let server = simulate::Server::bind(simulate::Options {
             bitrate: 100_000,
@@ -103,38 +86,29 @@ impl Stage {
         .unwrap();
         let (cameras, counters) = (server.local_addr(), server.counters());
         let cameras_task = tokio::spawn(server.run(CancellationToken::new()));
-        let stage = Self {
-            trial: Trial::new(start).unwrap(),
-            other: Trial::new(start).unwrap(),
+        let (trial, other) = (Trial::new(start).unwrap(), Trial::new(start).unwrap());
+        let place = Place::of_trial(&trial, &[COMMUNE, CENTRE, "corg-84"]);
+        place.write("operators-84.pem", other.designation_authority());
+        std::fs::create_dir(place.path("gateway")).unwrap();
+        Self {
+            trial,
+            other,
             hand,
             clock,
-            directory,
+            place,
             cameras,
             counters,
             cameras_task,
             running: None,
-        };
-        stage.write("link-ca.pem", stage.trial.link_authority());
-        stage.write("operators-13.pem", stage.trial.designation_authority());
-        stage.write("operators-13.crl.pem", stage.trial.designation_list());
-        stage.write("operators-84.pem", stage.other.designation_authority());
-        for id in [COMMUNE, "corg-13", "corg-84"] {
-            let identity = stage.trial.machine(id).unwrap();
-            stage.write(&format!("{id}.pem"), &identity.certificate);
-            stage.write(&format!("{id}.key"), identity.key.expose());
         }
-        stage
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.place.path(name)
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.path(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        self.place.write(name, text);
     }
 
     /// A receiver with the link key of this centre.
@@ -144,85 +118,50 @@ impl Stage {
 
     /// The agreement with corg-13, as most tests want it.
     pub(crate) fn agreement(&self, receiver: &Receiver) -> String {
-        format!(
-            r#"
-[[agreement]]
-reference = "Convention 13"
-centre = "corg-13"
-addresses = ["{}"]
-from = 2025-02-13
-until = 2030-02-12
-designation_authority = "operators-13.pem"
-revoked = "operators-13.crl.pem"
-units = ["CORG 13"]
-cameras = ["*"]
-except = ["ecole-*"]
-grounds = ["burglary", "assault"]
-max_duration = "1h"
-max_total = "2h"
-max_relays = 3
-max_designation = "31d"
-"#,
-            receiver.address()
-        )
+        let mut agreement = site::agreement(CENTRE, receiver.address());
+        agreement
+            .text("reference", "Convention 13")
+            .text("revoked", "designation.crl.pem")
+            .set("units", r#"["CORG 13"]"#)
+            .set("except", r#"["ecole-*"]"#)
+            .set("grounds", r#"["burglary", "assault"]"#)
+            .text("max_total", "2h")
+            .set("max_relays", 3);
+        agreement.to_string()
     }
 
     /// The agreement with corg-84: another authority, and some cameras.
     pub(crate) fn other_agreement(&self, receiver: &Receiver) -> String {
-        format!(
-            r#"
-[[agreement]]
-reference = "Convention 84"
-centre = "corg-84"
-addresses = ["{}"]
-from = 2025-02-13
-until = 2030-02-12
-designation_authority = "operators-84.pem"
-cameras = ["plage", "temoin", "mairie"]
-grounds = ["fire"]
-"#,
-            receiver.address()
-        )
+        let mut agreement = site::agreement("corg-84", receiver.address());
+        agreement
+            .text("reference", "Convention 84")
+            .text("designation_authority", "operators-84.pem")
+            .set("cameras", r#"["plage", "temoin", "mairie"]"#)
+            .set("grounds", r#"["fire"]"#);
+        for default in ["max_duration", "max_total", "max_relays", "max_designation"] {
+            agreement.unset(default);
+        }
+        agreement.to_string()
     }
 
     /// Writes `gateway.toml` with these agreements.
     pub(crate) fn write_settings(&self, agreements: &str) {
-        let directory = self.directory.display();
-        let mut text = format!(
-            r#"
-commune = "{COMMUNE}"
-name = "Berre-l'Étang"
-state_dir = "{directory}/state"
-metrics = "127.0.0.1:0"
-socket = "{directory}/gateway.sock"
-[tls]
-certificate = "{COMMUNE}.pem"
-key = "{COMMUNE}.key"
-authority = "link-ca.pem"
-{agreements}
-"#
-        );
-        let camera = |id: &str, url: String, mask: bool| {
-            format!(
-                r#"
-[[camera]]
-id = "{id}"
-name = "Caméra {id}"
-main = "{url}"
-mask_verified = {mask}
-close_after = "100ms"
-"#
-            )
-        };
+        let mut file = GatewayFile::of(COMMUNE);
         let cameras = self.cameras;
+        let url = |name: &str| format!("rtsp://{cameras}/{name}");
         for id in CAMERAS {
-            text += &camera(id, format!("rtsp://{cameras}/{id}"), true);
+            file.camera(id, url(id));
         }
-        text += &camera("ecole-a", format!("rtsp://{cameras}/temoin"), true);
-        text += &camera("piscine", format!("rtsp://{cameras}/temoin"), false);
-        text += &camera("cassee", "http://10.0.0.1/".to_owned(), true);
-        text += &camera("perdue", format!("rtsp://{cameras}/nowhere"), true);
-        self.write("gateway.toml", &text);
+        file.camera("ecole-a", url("temoin"));
+        file.camera("piscine", url("temoin"))
+            .set("mask_verified", false);
+        file.camera("cassee", "http://10.0.0.1/");
+        file.camera("perdue", url("nowhere"));
+        for camera in &mut file.cameras {
+            camera.text("close_after", "100ms");
+        }
+        file.more = agreements.to_owned();
+        self.write("gateway.toml", &file.to_string());
     }
 
     /// Binds and runs the gateway of `gateway.toml`.
@@ -273,7 +212,7 @@ close_after = "100ms"
         running.token.cancel();
         within("stop", running.task).await.unwrap().unwrap();
         let report = verify::verify(&verify::Options {
-            directory: self.path("state/journal"),
+            directory: self.path("gateway/journal"),
             ..verify::Options::default()
         })
         .unwrap();
@@ -281,15 +220,9 @@ close_after = "100ms"
         self.journal()
     }
 
-    /// The bodies that stand in the journal, oldest first.
+    /// The bodies in the journal, oldest first.
     pub(crate) fn journal(&self) -> Vec<serde_json::Value> {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(self.path("state/journal"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.is_file())
-            .collect();
-        files.sort();
-        files.iter().flat_map(|file| bodies(file)).collect()
+        self.place.journal("gateway")
     }
 
     /// What the cameras saw so far.
@@ -322,20 +255,9 @@ close_after = "100ms"
     /// Claims that are right for corg-13, now, for ten minutes.
     pub(crate) fn claims(&self, cameras: &[&str]) -> RequestClaims {
         RequestClaims {
-            jti: fresh_id(),
-            iat: self.clock.now().wall.seconds(),
-            aud: CommuneId::new(COMMUNE).unwrap(),
-            centre: CentreId::new("corg-13").unwrap(),
-            cameras: cameras
-                .iter()
-                .map(|camera| CameraId::new(*camera).unwrap())
-                .collect(),
             grounds: "burglary".to_owned(),
-            incident: Incident::new("2026/11-42").unwrap(),
-            duration: 600,
-            profile: ProfileWish::Auto,
             present: vec!["Capitaine Roux".to_owned()],
-            renews: None,
+            ..site::claims(self.clock.now().wall, cameras)
         }
     }
 
@@ -397,19 +319,6 @@ close_after = "100ms"
         let relays: Vec<u32> = got.by_relay.keys().copied().collect();
         assert_eq!(relays, [relay], "{got:?}");
     }
-}
-
-fn bodies(file: &Path) -> Vec<serde_json::Value> {
-    let text = std::fs::read_to_string(file).unwrap();
-    // The last line may be on its way.
-    let whole = text.rfind('\n').map_or(0, |at| at + 1);
-    text[..whole]
-        .lines()
-        .map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            line["body"].clone()
-        })
-        .collect()
 }
 
 /// The entries of this kind.

@@ -1,11 +1,8 @@
 //! Operators who sign, and hands that change what was signed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fanal::certs::Identity;
-use fanal::format::ids::RequestId;
 use fanal::format::jws::Signer;
 use fanal::format::statement::{REQUEST_TYPE, RequestClaims};
 use serde::Serialize;
@@ -29,14 +26,6 @@ impl Operator {
     pub(crate) fn sign_any<T: Serialize>(&self, typ: &str, claims: &T) -> String {
         self.signer.sign(typ, claims)
     }
-}
-
-/// A UUIDv7 that no other request has.
-pub(crate) fn fresh_id() -> RequestId {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let number = u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
-    let base = 0x0190_0000_0000_7000_8000_0000_0000_0000;
-    RequestId(uuid::Uuid::from_u128(base + number))
 }
 
 /// Header, payload and signature.

@@ -18,8 +18,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{COMMUNE, Stage, within};
+use super::{Stage, within};
 use crate::link::world::{RawServer, write_all};
+use crate::support::site::ReceiverFile;
 
 /// Messages that wait to be looked at.
 const HEARD_LIMIT: usize = 4_096;
@@ -96,38 +97,13 @@ struct Link {
 
 impl Receiver {
     pub(super) fn listen(stage: &Stage, id: &str) -> Self {
-        let listen = "127.0.0.1:0";
-        let directory = stage.path("").display().to_string();
-        let settings = format!(
-            r#"
-centre = "{id}"
-name = "{id}"
-state_dir = "{directory}"
-metrics = "127.0.0.1:0"
-[tls]
-certificate = "{id}.pem"
-key = "{id}.key"
-authority = "link-ca.pem"
-[link]
-listen = ["{listen}"]
-[[commune]]
-id = "{COMMUNE}"
-[console]
-listen = "127.0.0.1:0"
-[rtsp]
-listen = "127.0.0.1:0"
-[[operators]]
-designation_authority = "operators-13.pem"
-"#
-        );
-        let file = format!("{id}.toml");
-        stage.write(&file, &settings);
-        let settings = config::load_receiver(&stage.path(&file)).unwrap().settings;
-        let read = |end: &str| std::fs::read_to_string(stage.path(&format!("{id}.{end}"))).unwrap();
+        let settings = ReceiverFile::of(id).to_string();
+        let file = stage.place.write(&format!("{id}.toml"), settings);
+        let settings = config::load_receiver(&file).unwrap().settings;
         Self {
             id: id.to_owned(),
             server: RawServer::listen(&settings, &stage.clock, Transport::Quic),
-            signer: Signer::from_pem(&read("key"), &read("pem")).unwrap(),
+            signer: stage.place.signer(id),
             media: Arc::new(watch::Sender::new(Media::default())),
             link: None,
             next_request: 0,

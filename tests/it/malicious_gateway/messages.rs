@@ -17,7 +17,7 @@ fn long() -> String {
 const LINE: usize = 64 * 1024;
 
 fn longest_line(stage: &Stage) -> usize {
-    let files = std::fs::read_dir(stage.site.path("state/journal")).unwrap();
+    let files = std::fs::read_dir(stage.site.path("receiver/journal")).unwrap();
     let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
     let longest = texts.flat_map(|text| text.lines().map(str::len).max());
     longest.max().unwrap()

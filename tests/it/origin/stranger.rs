@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::support::site::Place;
 use crate::workstation::Workstation;
-use crate::world::tempdir::Directory;
 
 /// Path and answer.
 pub type Answers = Vec<(String, Vec<u8>)>;
@@ -73,11 +73,11 @@ impl Stranger {
     }
 
     /// An operator's workstation that was told to use it.
-    pub async fn workstation(&self) -> (Workstation, Directory) {
+    pub async fn workstation(&self) -> (Workstation, Place) {
         let now = Clock::system().now().wall;
         let trial = Trial::new(now).unwrap();
         let operator = trial.simple_operator("13-1", "CORG 13", now).unwrap();
-        let files = Directory::make();
+        let files = Place::new();
         let (key, cert) = (files.path("operator.key"), files.path("operator.pem"));
         std::fs::write(&key, operator.key.expose()).unwrap();
         std::fs::write(&cert, &operator.certificate).unwrap();

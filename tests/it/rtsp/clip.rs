@@ -1,7 +1,7 @@
 //! A clip made by ffmpeg, taken apart into access units, and the frames that a
 //! decoder makes of it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use fanal::media::nal::{annex_b, push_length_prefixed};
 use fanal::media::unit::{AccessUnit, Codec, Configuration, UnitFlags};
 use fanal::media::{h264, h265};
 
+use crate::support::site::Place;
 use crate::tools::run;
 
 /// A clip in a directory of its own.
@@ -19,19 +20,13 @@ pub struct Clip {
     pub units: Vec<AccessUnit>,
     /// Hashes of the decoded frames, in their order.
     pub frames: Vec<String>,
-    directory: PathBuf,
+    place: Place,
 }
 
 impl Clip {
     /// A file beside it, which goes with it.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-}
-
-impl Drop for Clip {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
+        self.place.path(name)
     }
 }
 
@@ -76,12 +71,10 @@ impl Clip {
         if !crate::tools::have("ffmpeg") || !crate::tools::have("ffprobe") {
             return None;
         }
-        let name = format!("fanal-clip-{kind}-{}-{}", std::process::id(), uuid());
-        let directory = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&directory).unwrap();
+        let place = Place::new();
         let (arguments, codec, format) = encoder(kind);
-        let file = text(&directory, "clip.mkv");
-        let raw = text(&directory, "clip.raw");
+        let file = place.at("clip.mkv");
+        let raw = place.at("clip.raw");
         let (source, length) = match size {
             Size::Large => ("testsrc2=size=640x368:rate=25", 50),
             Size::Small => ("testsrc=size=192x112:rate=25", 25),
@@ -112,7 +105,7 @@ impl Clip {
             configuration: Arc::new(configuration),
             units,
             frames: hashes,
-            directory,
+            place,
         })
     }
 }
@@ -152,14 +145,6 @@ async fn times(file: &str) -> Vec<i64> {
         (seconds * 90_000.0).round() as i64
     };
     text.lines().map(time).collect()
-}
-
-fn text(directory: &Path, name: &str) -> String {
-    directory.join(name).to_str().unwrap().to_owned()
-}
-
-fn uuid() -> uuid::Uuid {
-    uuid::Uuid::now_v7()
 }
 
 fn unit(key: bool, data: Vec<u8>) -> AccessUnit {
