@@ -2,6 +2,8 @@
 //! a trial, both daemons' settings. One builder for tests and benches, which change what
 //! they are about.
 
+#![allow(clippy::unwrap_used)] // Where a trial can't be set up, its test or bench fails.
+
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
