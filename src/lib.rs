@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | ground | [`account`] | who of this machine's accounts acts, by the kernel's word | – |
 //! | | [`allowance`] | a rate with a burst | – |
+//! | | [`attempts`] | wrong credentials, counted by address and user | clock connect |
 //! | | [`clock`] | wall clock and boot clock, passed to who decides | – |
 //! | | [`connect`] | TCP to a name with several addresses; names of this machine | – |
 //! | | [`digest`] | the hashes of RTSP and HTTP Digest | – |
@@ -21,16 +22,16 @@
 //! | | [`journal`] | what was done: append-only, hash-chained, fsynced | clock format media reason |
 //! | decisions, pure | [`policy`] | may they? gate (commune), desk (centre), agreements, uplink, life of a camera | allowance clock config format journal media reason |
 //! | services | [`pki`] | whom to trust: certificates, keys and revocation lists of the settings, newest lists kept | clock config format policy secret |
-//! | | [`http`] | HTTP with limits; problems as JSON | connect format pki reason |
+//! | | [`http`] | HTTP with limits; problems as JSON; bearer tokens | attempts clock connect format pki reason |
 //! | | [`places`] | addresses, found as they are typed | – |
 //! | | [`tiles`] | pictures of a map | – |
 //! | | [`metrics`] | what is counted; health | clock config format media pki policy reason |
 //! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock format secret |
 //! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | allowance clock config connect format media metrics pki reason |
-//! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | clock connect digest media reason secret |
+//! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | attempts clock connect digest media reason secret |
 //! | | [`simulate`] | simulated cameras, with the field's faults | clock digest media reason rtsp secret |
-//! | | [`console`] | the operators' page | http |
-//! | who does it | [`gateway`] | the commune's daemon | account clock config connect digest format http journal link media metrics pki policy reason secret |
+//! | | [`console`] | the pages of operators and of the commune | http |
+//! | who does it | [`gateway`] | the commune's daemon | account clock config connect console digest format http journal link media metrics pki policy reason secret |
 //! | | [`receiver`] | the centre's daemon | allowance clock config connect console format http journal link media metrics pki places policy reason rtsp secret tiles |
 //! | commands | [`demo`] | both daemons and cameras on one machine | certs clock config format gateway metrics receiver simulate |
 //! | | [`commands`] | a file for each row of the command table | all above |
@@ -43,6 +44,7 @@
 
 pub mod account;
 pub mod allowance;
+pub mod attempts;
 pub mod certs;
 pub mod cli;
 pub mod clock;

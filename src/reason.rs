@@ -250,6 +250,9 @@ reasons! {
     JournalWentBack = 55, "journal_went_back", 503, 503, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed GivenBack],
         "a journal lacks lines that it held before, as after a restore from a backup; its administrator must find out why and accept it as it is, on both sides",
         "il manque au journal des lignes qu'il contenait, comme après la restauration d'une sauvegarde ; son administrateur doit en trouver la cause et l'accepter tel quel, des deux côtés";
+    OwnRequest = 56, "own_request", 403, 403, 11, stays, [],
+        "the person who signed this request may not approve it; another person of the commune must decide",
+        "la personne qui a signé cette demande ne peut pas l'approuver ; une autre personne de la commune doit décider";
     Internal = 49, "internal", 500, 503, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed CameraStarts],
         "something went wrong here; the administrator should look at the log",
         "une erreur interne s'est produite ; l'administrateur doit consulter le journal technique";

@@ -71,11 +71,21 @@ pub struct ReceiverArgs {
 impl ReceiverArgs {
     /// A receiver without TLS, and who asks.
     pub const fn new(receiver: Url, key: PathBuf, cert: PathBuf) -> Self {
+        Self::with(receiver, key, cert, None)
+    }
+
+    /// Any server of fanal's API, who asks, and who signed the server's certificate.
+    pub const fn with(
+        receiver: Url,
+        key: PathBuf,
+        cert: PathBuf,
+        authority: Option<PathBuf>,
+    ) -> Self {
         Self {
             receiver,
             key,
             cert,
-            authority: None,
+            authority,
         }
     }
 }
@@ -95,8 +105,18 @@ pub struct Client {
     tls: Option<TlsConnector>,
     signer: Signer,
     clock: Clock,
-    /// The receiver's centre.
+    /// The receiver's centre; the commune, where it is a gateway's page.
     centre: CentreId,
+    server: Server,
+}
+
+/// What a server of the API is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// A centre's receiver.
+    Centre,
+    /// A commune's gateway, with its page.
+    Commune,
 }
 
 impl std::fmt::Debug for Client {
@@ -133,7 +153,16 @@ pub struct Refused {
 #[derive(Debug, Deserialize)]
 pub struct CentreTime {
     unix_ms: i64,
-    centre: CentreId,
+    #[serde(flatten)]
+    whose: Whose,
+}
+
+/// Who says so. Both ids are formed alike.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Whose {
+    Centre(CentreId),
+    Commune(CentreId),
 }
 
 impl CentreTime {
@@ -206,6 +235,7 @@ impl Client {
             clock: Clock::system(),
             // Replaced at once: nothing is signed before.
             centre: CentreId::new("unknown")?,
+            server: Server::Centre,
         })
     }
 
@@ -213,7 +243,10 @@ impl Client {
     async fn learn_centre(&mut self) -> anyhow::Result<Wall> {
         let time = self.centre_time().await?;
         let theirs = time.wall();
-        self.centre = time.centre;
+        (self.server, self.centre) = match time.whose {
+            Whose::Centre(id) => (Server::Centre, id),
+            Whose::Commune(id) => (Server::Commune, id),
+        };
         Ok(theirs)
     }
 
@@ -265,7 +298,12 @@ impl Client {
         self.signer.chain()
     }
 
-    /// The receiver's centre.
+    /// What the server is.
+    pub const fn server(&self) -> Server {
+        self.server
+    }
+
+    /// The receiver's centre; the commune, where it is a gateway's page.
     pub fn centre(&self) -> &CentreId {
         &self.centre
     }

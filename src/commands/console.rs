@@ -1,4 +1,5 @@
-//! `fanal console`: the operators' page on the operator's own machine, which holds the key.
+//! `fanal console`: the operators' page, or a commune's, on the person's own machine, which holds the
+//! key.
 //!
 //! The page comes from this program, not from the receiver, so that a stolen receiver can't make
 //! it sign anything. What it signs is written on the terminal, in words, before it is sent.
@@ -6,7 +7,7 @@
 //! | path | what |
 //! |---|---|
 //! | `/`, `/page/` | the page ([`crate::console`]) |
-//! | `/local/v1/` | [`sign`]: who signs, tokens, requests; needs the session's secret |
+//! | `/local/v1/` | [`sign`]: who signs, tokens, requests or decisions; needs the session's secret |
 //! | `/api/v1/` | [`forward`]: asked of the receiver, and answered again; needs the secret too |
 //!
 //! **This origin is the operator's.** Three things keep others out. Everything is called by a
@@ -45,12 +46,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use super::Usage;
-use super::client::{self, Client, French, ReceiverArgs};
+use super::client::{self, Client, French, ReceiverArgs, Server};
 use crate::connect::is_loopback;
 use crate::http::site::{check_call, check_file, check_origin, check_query, host_name, single};
 use crate::http::{self, Problem};
@@ -85,15 +87,33 @@ const SEAL: [(&str, &str); 7] = [
 
 /// Arguments of `fanal console`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("server").required(true).args(["receiver", "commune"]))]
 #[command(after_help = "Example: the page in the browser, the key stays here:
   fanal console --receiver https://corg13.example:8889 --authority console-ca.pem \\
     --key 13-4567.key --cert 13-4567.pem --open
 
+The commune's page, which cuts and approves, comes the same way:
+  fanal console --commune https://berre.example:8891 --authority page-tls-ca.pem \\
+    --key pm-7.key --cert pm-7.pem --open
+
 The address that it prints holds the session's secret: it is for this machine's browser alone.
-Each request that is signed is written on the terminal, in words, before it is sent.")]
+Each statement that is signed is written on the terminal, in words, before it is sent.")]
 pub struct ConsoleArgs {
-    #[command(flatten)]
-    receiver: ReceiverArgs,
+    /// The receiver's API, such as https://corg13.example:8889: the operators' page
+    #[arg(long, value_name = "URL")]
+    receiver: Option<Url>,
+    /// The page of a commune's gateway, such as https://berre.example:8891
+    #[arg(long, value_name = "URL")]
+    commune: Option<Url>,
+    /// Your private key (PEM); it never leaves this machine
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Your designation, or your certificate of the commune, then any intermediate ones (PEM)
+    #[arg(long, value_name = "FILE")]
+    cert: PathBuf,
+    /// The authority that signed the server's TLS certificate (PEM); needed for https
+    #[arg(long, value_name = "FILE")]
+    authority: Option<PathBuf>,
     /// Where to serve the page, on loopback alone [default: 127.0.0.1:8890, or a free port]
     #[arg(long, value_name = "ADDR:PORT", value_parser = loopback)]
     listen: Option<SocketAddr>,
@@ -151,7 +171,7 @@ pub fn run(args: ConsoleArgs) -> anyhow::Result<ExitCode> {
         .lang
         .map_or_else(French::of_environment, |lang| French(lang == Language::Fr));
     client::block_on(async {
-        let client = Client::connect_following(&args.receiver).await?;
+        let client = connect(&args).await?;
         let me = sign::holder(&client)?;
         let listener = listen(args.listen).await?;
         let address = listener.local_addr()?;
@@ -172,7 +192,7 @@ pub fn run(args: ConsoleArgs) -> anyhow::Result<ExitCode> {
         words::say(&words::greeting(
             french,
             &me,
-            console.client.centre(),
+            (console.client.server(), console.client.centre()),
             url.expose(),
         ))?;
         // Kept until the end, then removed.
@@ -183,6 +203,32 @@ pub fn run(args: ConsoleArgs) -> anyhow::Result<ExitCode> {
         console.tasks.wait().await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Speaks with the server that is named, if it is what it was said to be.
+async fn connect(args: &ConsoleArgs) -> anyhow::Result<Client> {
+    let (url, wanted, other) = match (&args.receiver, &args.commune) {
+        (Some(url), None) => (
+            url,
+            Server::Centre,
+            "a commune's gateway: name it with --commune",
+        ),
+        (None, Some(url)) => (
+            url,
+            Server::Commune,
+            "a centre's receiver: name it with --receiver",
+        ),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Usage("give either --receiver or --commune".to_owned()).into());
+        }
+    };
+    let (key, cert) = (args.key.clone(), args.cert.clone());
+    let server = ReceiverArgs::with(url.clone(), key, cert, args.authority.clone());
+    let client = Client::connect_following(&server).await?;
+    if client.server() != wanted {
+        return Err(Usage(format!("{url} is {other}")).into());
+    }
+    Ok(client)
 }
 
 async fn listen(wanted: Option<SocketAddr>) -> anyhow::Result<http::Listener> {
@@ -206,13 +252,24 @@ fn random_secret() -> anyhow::Result<Secret> {
 }
 
 fn router(console: &Arc<Console>) -> Router {
+    // One page, and one kind of statement: the other is never signed.
+    let (page, signed) = match console.client.server() {
+        Server::Centre => (
+            crate::console::router(),
+            Router::new().route("/local/v1/requests", post(sign::request)),
+        ),
+        Server::Commune => (
+            crate::console::commune(),
+            Router::new().route("/local/v1/decisions", post(sign::decision)),
+        ),
+    };
     Router::new()
         .route("/local/v1/operator", get(sign::operator))
         .route("/local/v1/token", post(sign::token))
-        .route("/local/v1/requests", post(sign::request))
+        .merge(signed)
         .route("/api/v1/console", get(forward::console))
         .route("/api/v1/{*path}", any(forward::pass_on))
-        .merge(crate::console::router())
+        .merge(page)
         .fallback(not_found)
         .layer(axum::middleware::from_fn(guard))
         .with_state(Arc::clone(console))

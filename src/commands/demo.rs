@@ -21,7 +21,7 @@ use url::Url;
 use super::client::{self, Client, ReceiverArgs};
 use super::request;
 use crate::demo::player::{self, Seen};
-use crate::demo::site::{CENTRE, COMMUNE, OPERATOR};
+use crate::demo::site::{AGENT, CENTRE, COMMUNE, OPERATOR};
 use crate::demo::{Cameras, Demo, wait_until};
 use crate::format::ids::{CameraId, CommuneId, Incident, ProfileWish};
 use crate::format::statement::RequestClaims;
@@ -157,6 +157,7 @@ struct Parts {
     key: PathBuf,
     cert: PathBuf,
     console: std::net::SocketAddr,
+    page: std::net::SocketAddr,
     gateway_metrics: std::net::SocketAddr,
     receiver_metrics: std::net::SocketAddr,
     gateway: std::sync::Arc<crate::metrics::Gateway>,
@@ -177,6 +178,7 @@ fn demo_parts(demo: &Demo) -> anyhow::Result<Parts> {
         key,
         cert,
         console: demo.console,
+        page: demo.page,
         gateway_metrics: demo.gateway_metrics,
         receiver_metrics: demo.receiver_metrics,
         gateway: demo.gateway.clone(),
@@ -310,12 +312,12 @@ async fn first_picture(
     }
 }
 
-/// The demo operator's key and certificates, as the page reads them in its address's fragment,
-/// which never leaves the browser.
-fn page_operator(parts: &Parts) -> anyhow::Result<String> {
+/// A person's key and certificates, as a page reads them in its address's fragment, which never
+/// leaves the browser.
+fn page_fragment(key: &Path, certificate: &Path) -> anyhow::Result<String> {
     let engine = base64::engine::general_purpose::STANDARD;
-    let key = pki::private_key(&parts.key).context("the operator's key")?;
-    let chain = pki::certificates(&parts.cert).context("the operator's designation")?;
+    let key = pki::private_key(key)?;
+    let chain = pki::certificates(certificate)?;
     let chain: Vec<String> = chain.iter().map(|one| engine.encode(one)).collect();
     let text = json!({ "key": engine.encode(key.secret_der()), "chain": chain }).to_string();
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text))
@@ -323,11 +325,15 @@ fn page_operator(parts: &Parts) -> anyhow::Result<String> {
 
 fn invite(parts: &Parts, url: &str, grant: &str) -> anyhow::Result<()> {
     let socket = parts.directory.join("gateway.sock");
-    let operator = page_operator(parts)?;
+    let operator = page_fragment(&parts.key, &parts.cert)?;
+    let of_agent = |end| parts.directory.join(format!("{AGENT}.{end}"));
+    let agent = page_fragment(&of_agent("key"), &of_agent("pem"))?;
     say(&format!(
         "
   The operator's page, signed in as the demo's operator:
     http://{console}/#demo={operator}
+  The commune's page, which cuts and approves:
+    http://{page}/#demo={agent}
 
   Open the picture in VLC (Media, Open Network Stream) or with
     ffplay -rtsp_transport tcp '{url}'
@@ -341,6 +347,7 @@ fn invite(parts: &Parts, url: &str, grant: &str) -> anyhow::Result<()> {
   Metrics http://{gateway}/metrics (gateway), http://{receiver}/metrics (receiver)
 ",
         console = parts.console,
+        page = parts.page,
         key = parts.key.display(),
         cert = parts.cert.display(),
         socket = socket.display(),

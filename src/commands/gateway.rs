@@ -54,6 +54,9 @@ pub fn run(args: GatewayArgs) -> anyhow::Result<ExitCode> {
         let gateway = Gateway::bind(loaded, options).await?;
         let addrs = gateway.local_addrs();
         tracing::info!(metrics = %addrs.metrics, socket = %addrs.socket.display(), "gateway started");
+        if let Some(page) = addrs.page {
+            tracing::info!(%page, "the commune's page is served");
+        }
         let handle = gateway.handle();
         Ok((handle, status, async { Ok(gateway.run(token).await?) }))
     })

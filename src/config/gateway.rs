@@ -9,7 +9,7 @@ use super::camera::{self, Entry};
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
 use super::settings::{Congestion, Credential, Gateway, Host, Uplink};
-use super::{csv, grounds, pem, raw, values};
+use super::{csv, grounds, page, pem, raw, values};
 use crate::format::ids::CommuneId;
 use crate::secret::Secret;
 
@@ -21,6 +21,9 @@ const DEFAULT_START_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gateway> {
     let tls = root.section::<raw::Tls>("tls", reading);
     let relay_after_loss = relay_after_loss(root.section("journal", reading));
+    let page = root
+        .has("page", false)
+        .then(|| root.section::<raw::Page>("page", reading));
     let uplink = uplink(root.section("uplink", reading), reading);
     let credentials = credentials(root.strict_entries("credential", reading), reading);
     let hosts = hosts(root.strict_entries("host", reading), reading);
@@ -83,6 +86,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         reading.warn(1, "there is no camera; add [[camera]] or a cameras_file");
     }
     let agreements = agreement::check_all(agreements, &around, reading);
+    let page = page.and_then(|page| page::check(page, &agreements, reading));
     let commune = commune?;
     Some(Gateway {
         name: name.unwrap_or_else(|| commune.to_string()),
@@ -91,6 +95,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         metrics: metrics?,
         socket: socket?,
         socket_group,
+        page,
         tls: tls?,
         agreements,
         relay_after_loss,

@@ -14,7 +14,7 @@ use crate::format::pem;
 use crate::format::trust::{Anchors, dns_names};
 
 /// Largest file of certificates or of a key.
-const PEM_LIMIT: u64 = 256 * 1024;
+pub(super) const PEM_LIMIT: u64 = 256 * 1024;
 /// Largest revocation list.
 pub const CRL_LIMIT: u64 = 4 * 1024 * 1024;
 /// Others may read, or the group may write.

@@ -44,6 +44,10 @@ sections! {
     }
     /// `[journal]` of both files.
     Journal "[journal]" { relay_after_loss: Option<bool>, }
+    /// `[page]`
+    Page "[page]" {
+        listen: Text, certificate: Text, key: Text, authority: Text, revoked: Text, hosts: Texts,
+    }
     /// `[uplink]`
     Uplink "[uplink]" {
         max_bitrate: Text, min_per_relay: Text, congestion: Text, redundancy: Option<bool>,

@@ -10,7 +10,7 @@ use super::pem::{self, RawTls};
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
 use super::settings::{Account, Commune, Console, Operators, Receiver, Rtsp, Tls};
-use super::{raw, values};
+use super::{page, raw, values};
 use crate::format::ids::{CentreId, CommuneId};
 
 /// Checks the whole file.
@@ -107,22 +107,7 @@ fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Opti
         raw.tiles_attribution,
         |attribution| values::text(&attribution),
     );
-    let hosts = reading.list(&at, "hosts", raw.hosts, |host| {
-        let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-            if port.parse::<u16>().is_ok() {
-                name
-            } else {
-                host
-            }
-        });
-        if values::is_host(name) {
-            Ok(host.to_owned())
-        } else {
-            Err(format!(
-                "{host:?} is no host name; write such as \"corg13.example\""
-            ))
-        }
-    });
+    let hosts = page::hosts(&at, raw.hosts, reading);
     Some(Console {
         listen: listen?,
         tls,

@@ -33,6 +33,8 @@ pub struct Gateway {
     pub socket: PathBuf,
     /// The group that may open it, by name or number; `None`: the daemon's own.
     pub socket_group: Option<String>,
+    /// The commune's own page; `None`: there is none.
+    pub page: Option<Page>,
     /// Certificate, key and authority of the link.
     pub tls: Tls,
     /// The agreements, in the file's order.
@@ -50,6 +52,21 @@ pub struct Gateway {
     pub grounds: BTreeMap<String, Ground>,
     /// What is odd but no error, for the log, `fanal check` and `/ready`.
     pub warnings: Vec<String>,
+}
+
+/// The commune's own page: who watches, cuts, approvals, the journal.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Where it is served.
+    pub listen: SocketAddr,
+    /// TLS; `None` on loopback alone.
+    pub tls: Option<ServerTls>,
+    /// Who signs the certificates of those who may sign in (PEM); no agreement's authority.
+    pub authority: PathBuf,
+    /// Revocation lists of that authority (PEM).
+    pub revoked: Option<PathBuf>,
+    /// Names under which the page is called, besides loopback and the address it listens on.
+    pub hosts: Vec<String>,
 }
 
 /// Certificate, key and authority of one end of a link.

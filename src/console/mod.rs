@@ -1,7 +1,7 @@
-//! The operators' page: its files, in the binary, and how they are answered with.
+//! The pages: their files, in the binary, and how they are answered with.
 //!
-//! The receiver serves it at its console address, `fanal console` on the operator's
-//! own machine. No build step: plain ES modules and CSS, as they stand in `page/`
+//! The receiver serves the operators' page at its console address, the gateway the commune's page at
+//! `[page]`; `fanal console` serves either on a person's own machine. No build step: plain ES modules and CSS, as they stand in `page/`
 //! (debug builds read them from there for each call). `types.d.ts` beside it has the types of
 //! the page's data, which `deploy/dev/page/check.sh` checks.
 //!
@@ -18,7 +18,8 @@
 //! | `find` | the panel that finds cameras: list, map, saved sets | core state widget |
 //! | `watch` | the panel of the pictures: mosaic, worker, the wall's window | core state widget |
 //! | `frame` | the header, and what connects the panels | all above |
-//! | `app.js` | the start | all above |
+//! | `commune` | the commune's page, which begins at `start.js` | core state widget sign frame |
+//! | `app.js` | the start of the operators' page | all above |
 
 use std::borrow::Cow;
 
@@ -42,15 +43,23 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
 #[folder = "src/console/page"]
 struct Page;
 
-/// The page's routes: `/`, and each of its files by name.
+/// The routes of the operators' page: `/`, and each of its files by name.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new()
-        .route("/", get(index))
-        .route("/page/{*path}", get(file))
+    routes("index.html")
 }
 
-async fn index(headers: HeaderMap) -> Response {
-    answer("index.html", &headers)
+/// The routes of the commune's page.
+pub fn commune<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    routes("commune/index.html")
+}
+
+fn routes<S: Clone + Send + Sync + 'static>(index: &'static str) -> Router<S> {
+    Router::new()
+        .route(
+            "/",
+            get(async move |headers: HeaderMap| answer(index, &headers)),
+        )
+        .route("/page/{*path}", get(file))
 }
 
 async fn file(Path(path): Path<String>, headers: HeaderMap) -> Response {

@@ -106,12 +106,88 @@ interface TileSource {
 interface ConsoleSettings {
   mode: "receiver" | "local" | "demo";
   centre: string;
+  /** Where the commune's gateway serves the page. */
+  commune?: string;
   name: string;
   /** Seconds. */
   lock_after?: number;
   designations?: boolean;
   places?: boolean;
   tiles?: TileSource | null;
+}
+
+// --- What the commune's gateway answers (interfaces.md 10)
+
+interface CommuneRelay extends Why {
+  grant: string;
+  camera: string;
+  name: string;
+  centre: string;
+  operator: Operator;
+  incident: string;
+  grounds: string;
+  grounds_fr: string;
+  grounds_en: string;
+  since: string;
+  until: string;
+  state: string;
+}
+
+interface CommuneWaiting {
+  request: string;
+  centre: string;
+  operator: Operator;
+  incident: string;
+  grounds: string;
+  grounds_fr: string;
+  grounds_en: string;
+  present: string[];
+  cameras: string[];
+  refused: RefusedCamera[];
+  /** Seconds. */
+  duration: number;
+  renews?: string;
+  agreement: string;
+  approve_by: string;
+}
+
+interface CommuneLink {
+  centre: string;
+  up: boolean;
+  transport: string | null;
+}
+
+/** The event `state`. */
+interface CommuneView {
+  relays: CommuneRelay[];
+  left_out: number;
+  waiting: CommuneWaiting[];
+  cuts: { scope: string; until: string }[];
+  links: CommuneLink[];
+}
+
+interface CommuneHealth {
+  checks: { name: string; state: "ok" | "warning" | "failed"; detail?: string; remedy?: string }[];
+  links: CommuneLink[];
+  cameras: { camera: string; name: string; state: string; detail?: string }[];
+  since: string;
+  ungranted_bytes: number;
+}
+
+interface JournalRow {
+  seq: number;
+  time: string;
+  kind: string;
+  incident?: string;
+  cameras?: string[];
+  /** The entry as it is recorded; its members depend on the kind. */
+  body: any;
+}
+
+interface JournalTable {
+  months: string[];
+  entries: JournalRow[];
+  left_out: number;
 }
 
 interface SnapshotRecord {
@@ -234,6 +310,12 @@ interface RequestClaims {
   renews?: string;
 }
 
+/** What a person at the commune decides, but `jti`, `iat` and `aud`. */
+type DecisionClaims =
+  | { request: string; decision: "approve" | "refuse" }
+  | { scope: string; block: number; decision: "cut" }
+  | { scope: string; decision: "allow" };
+
 interface Token {
   token: string;
   /** ms of the centre's time. */
@@ -245,6 +327,8 @@ interface Signer {
   token(): Promise<Token>;
   /** The signed statement of a request. */
   request(asked: RequestClaims): Promise<string>;
+  /** The signed statement of a decision. */
+  decision(decided: DecisionClaims): Promise<string>;
 }
 
 /** Values of the store. */

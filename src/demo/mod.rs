@@ -49,6 +49,8 @@ pub struct Demo {
     pub site: Site,
     /// Where the receiver's API is.
     pub console: SocketAddr,
+    /// Where the commune's page is.
+    pub page: SocketAddr,
     /// Where the gateway's metrics are.
     pub gateway_metrics: SocketAddr,
     /// Where the receiver's metrics are.
@@ -116,9 +118,12 @@ impl Demo {
 
         let file = site.write_gateway(*link, &entries)?;
         let loaded = config::load_gateway(&file).map_err(|errors| anyhow::anyhow!("{errors}"))?;
-        let gateway = Gateway::bind(loaded, gateway::Options::default())
-            .await
-            .context("gateway")?;
+        let options = gateway::Options {
+            demo_page: true,
+            ..gateway::Options::default()
+        };
+        let gateway = Gateway::bind(loaded, options).await.context("gateway")?;
+        let page = gateway.local_addrs().page;
         let gateway_metrics = gateway.local_addrs().metrics;
         let gateway_figures = gateway.metrics();
         let run = gateway.run(token.clone());
@@ -127,6 +132,7 @@ impl Demo {
         let mut demo = Self {
             site,
             console: addresses.console,
+            page: page.context("the gateway serves no page")?,
             gateway_metrics,
             receiver_metrics: addresses.metrics,
             gateway: gateway_figures,

@@ -6,12 +6,14 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use url::Url;
 
-use crate::certs::Identity;
+use crate::certs::authority::{Authority, Kind, Person};
 use crate::certs::trial::Trial;
+use crate::certs::{Identity, Validity};
 use crate::clock::Wall;
 use crate::format::ids::CameraId;
 
@@ -21,12 +23,18 @@ pub const COMMUNE: &str = "berre-l-etang";
 pub const CENTRE: &str = "corg-13";
 /// The operator's service number, also the name of his files.
 pub const OPERATOR: &str = "demo-1";
+/// The number of the person at the commune's page, also the name of the files.
+pub const AGENT: &str = "pm-1";
 
 /// Ports that are used if they are free, as on a real machine.
 const CONSOLE_PORT: u16 = 8889;
 const RTSP_PORT: u16 = 8554;
+const PAGE_PORT: u16 = 8891;
 const GATEWAY_METRICS_PORT: u16 = 9998;
 const RECEIVER_METRICS_PORT: u16 = 9999;
+
+/// How long the certificates of the commune's page are valid: as long as the demo's others.
+const PAGE_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A camera of the trial.
 #[derive(Clone, Debug)]
@@ -180,6 +188,15 @@ impl Site {
         site.write_identity(COMMUNE, &trial.machine(COMMUNE)?)?;
         site.write_identity(CENTRE, &trial.machine(CENTRE)?)?;
         site.write_identity(OPERATOR, &trial.simple_operator(OPERATOR, "CORG 13", now)?)?;
+        let validity = Validity::lasting(now, PAGE_LIFE);
+        let page = Authority::make(Kind::Designation, validity)?;
+        site.write("page-ca.pem", page.certificate())?;
+        let agent = Person {
+            number: AGENT.to_owned(),
+            name: "Brigadier de la démonstration".to_owned(),
+            unit: "Police municipale".to_owned(),
+        };
+        site.write_identity(AGENT, &page.operator(&agent, validity)?)?;
         Ok(site)
     }
 
@@ -275,6 +292,10 @@ key = "{COMMUNE}.key"
 authority = "link-ca.pem"
 revoked = "link.crl.pem"
 
+[page]
+listen = "{page}"
+authority = "page-ca.pem"
+
 [[agreement]]
 reference = "Convention de démonstration"
 centre = "{CENTRE}"
@@ -293,6 +314,7 @@ max_designation = "31d"
 snapshots = true
 "#,
             metrics = free(GATEWAY_METRICS_PORT),
+            page = free(PAGE_PORT),
         );
         for camera in cameras {
             let CameraEntry { id, name, url, .. } = camera;

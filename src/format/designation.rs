@@ -38,6 +38,8 @@ pub struct Authority {
     id: Sha256,
     /// The units that it may designate for; empty: any.
     units: Vec<String>,
+    /// Its certificates need to name no unit.
+    names_agents: bool,
 }
 
 impl Authority {
@@ -57,10 +59,42 @@ impl Authority {
         Self { units, ..self }
     }
 
+    /// The same authority as one of the commune's own agents (interfaces.md 10): their
+    /// certificates are as designations are, but for the unit (OU), which they may lack.
+    #[must_use]
+    pub fn of_agents(self) -> Self {
+        Self {
+            names_agents: true,
+            ..self
+        }
+    }
+
     /// SHA-256 over the keys of its certificates, in order of their hashes: two authorities may
     /// give the same number, unit and name to different persons.
     pub fn id(&self) -> Sha256 {
         self.id
+    }
+
+    /// Whether the chain of a statement leads to this authority at its leaf's time, whatever else
+    /// is wrong with it (it is over, revoked, of another form).
+    pub fn leads(&self, text: &str, now: Wall) -> bool {
+        let Ok(chain) = jws::chain(text) else {
+            return false;
+        };
+        let times = chain.first().and_then(|leaf| {
+            let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
+            let validity = parsed.validity();
+            Some((
+                validity.not_before.timestamp(),
+                validity.not_after.timestamp(),
+            ))
+        });
+        let Some((begins, ends)) = times else {
+            return false;
+        };
+        let at = Wall::from_seconds(now.seconds().min(ends).max(begins));
+        let led = self.anchors.verify(&chain, at, AnyUsage, false);
+        !matches!(led, Err(Untrusted::Foreign | Untrusted::NotSigned(_)))
     }
 
     /// Takes a list if it is signed by this authority and its number is higher
@@ -90,6 +124,7 @@ impl From<Anchors> for Authority {
             id: anchors.id(),
             anchors,
             units: Vec::new(),
+            names_agents: false,
         }
     }
 }
@@ -164,6 +199,11 @@ impl<T> Verified<T> {
         &self.text
     }
 
+    /// SHA-256 of the key that signed ([`key_thumbprint`]).
+    pub fn key(&self) -> Option<Sha256> {
+        key_thumbprint(jws::chain(&self.text).ok()?.first()?)
+    }
+
     /// SHA-256 of the statement's characters.
     pub fn hash(&self) -> Sha256 {
         Sha256::of(self.text.as_bytes())
@@ -209,6 +249,41 @@ pub fn verify_token(
         designation,
         text: text.to_owned(),
     })
+}
+
+/// Verifies any other statement of a person: form, signature, chain, validity, revocation. Not
+/// its audience, nor its times.
+///
+/// # Errors
+/// As [`verify_request`], but for the incident.
+pub fn verify_statement<T: DeserializeOwned>(
+    text: &str,
+    typ: &str,
+    authority: &Authority,
+    rules: Rules,
+    now: Wall,
+) -> Result<Verified<T>, Refusal> {
+    let envelope = jws::open_envelope(text, typ)?;
+    let designation = designate(&envelope.chain, authority, rules, now)?;
+    Ok(Verified {
+        claims: jws::parse_claims(&envelope.claims)?,
+        designation,
+        text: text.to_owned(),
+    })
+}
+
+/// Whether none of these designation authorities vouches for who signed a statement: an
+/// operator who may ask does not decide, however the authorities are signed among each other.
+///
+/// # Errors
+/// One does; `operator_not_designated`.
+pub fn check_not_of(text: &str, others: &[Authority], now: Wall) -> Result<(), Refusal> {
+    if others.iter().any(|authority| authority.leads(text, now)) {
+        return Err(not_designated(
+            "an agreement's designation authority signed this certificate: an operator of a centre does not decide for the commune".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// The designation behind a statement that verified once (`typ`), as it counts now: asked again
@@ -315,7 +390,7 @@ pub fn read(certificate: &CertificateDer<'_>) -> Result<Designation, String> {
     let (_, parsed) = X509Certificate::from_der(certificate)
         .map_err(|error| format!("the certificate can't be read: {error}"))?;
     Ok(Designation {
-        operator: read_operator(&parsed)?,
+        operator: read_operator(&parsed, false)?,
         not_after: Wall::from_seconds(parsed.validity().not_after.timestamp()),
         fingerprint: Sha256::of(certificate),
         authority: Sha256::ZERO,
@@ -353,7 +428,7 @@ pub fn designate(
             rules.require_fresh_revocation,
         )
         .map_err(refuse_untrusted)?;
-    let operator = read_operator(&parsed).map_err(not_designated)?;
+    let operator = read_operator(&parsed, !authority.names_agents).map_err(not_designated)?;
     let refuse = |reason, cause: String| {
         let Operator { name, number, .. } = &operator;
         Refusal::new(
@@ -422,8 +497,11 @@ fn not_designated(cause: String) -> Refusal {
     Refusal::new(Reason::OperatorNotDesignated, cause)
 }
 
-/// Name, service number and unit: exactly one of each in the subject.
-fn read_operator(certificate: &X509Certificate<'_>) -> Result<Operator, String> {
+/// Name, service number and unit: exactly one of each in the subject. Where none is needed the
+/// unit may be missing, and is then empty.
+fn read_operator(certificate: &X509Certificate<'_>, needs_unit: bool) -> Result<Operator, String> {
+    let unit = &OID_X509_ORGANIZATIONAL_UNIT;
+    let has_unit = certificate.subject().iter_by_oid(unit).next().is_some();
     let one = |oid: &Oid<'static>, what: &str| {
         let mut values = certificate.subject().iter_by_oid(oid);
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -440,7 +518,11 @@ fn read_operator(certificate: &X509Certificate<'_>) -> Result<Operator, String> 
     Ok(Operator {
         name: one(&OID_X509_COMMON_NAME, "CN (name)")?,
         number: one(&OID_X509_SERIALNUMBER, "serialNumber (service number)")?,
-        unit: one(&OID_X509_ORGANIZATIONAL_UNIT, "OU (unit)")?,
+        unit: if has_unit || needs_unit {
+            one(unit, "OU (unit)")?
+        } else {
+            String::new()
+        },
     })
 }
 

@@ -298,6 +298,17 @@ pub fn read_unverified<T: DeserializeOwned>(text: &str) -> Result<T, Refusal> {
     parse_claims(&decode(payload, "payload")?)
 }
 
+/// The chain that a statement carries, leaf first; neither its signature nor its claims are
+/// looked at.
+///
+/// # Errors
+/// `malformed_request`.
+pub fn chain(text: &str) -> Result<Vec<CertificateDer<'static>>, Refusal> {
+    let header = text.split_once('.').map_or("", |(header, _)| header);
+    let header: Header = parse_object(&decode(header, "header")?, "header")?;
+    decode_chain(&header.x5c)
+}
+
 /// Claims from their JSON text: one object, no unknown member where the type
 /// denies them, no member twice.
 ///

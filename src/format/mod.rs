@@ -11,6 +11,7 @@ mod bounded;
 pub mod cause;
 pub mod chain;
 pub mod control;
+pub mod decision;
 pub mod designation;
 pub mod ids;
 pub mod jws;

@@ -8,11 +8,14 @@
 //! | orders to the frames thread | [`ORDER_LIMIT`] | the brain waits; that thread never waits for the brain |
 //! | journal entries in flight | [`crate::policy::peer::ledger::PENDING_LIMIT`] | requests are refused, `journal_unavailable` |
 //! | socket requests | one a connection | they wait |
+//! | questions of the commune's page | [`super::page::ASK_LIMIT`] | they wait |
 
 mod checks;
 mod local;
+mod page;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::frames::{Order, Start};
+use super::page::Ask;
 use super::rules;
 use super::socket::Asked;
 use crate::clock::Clock;
@@ -44,6 +48,8 @@ use crate::metrics::health::{Check, Checks};
 use crate::pki::Kept;
 use crate::policy::gate::{Command, Fresh, Gate, Rulebook, Ticket};
 use crate::reason::Reason;
+
+pub(super) use page::Desk;
 
 /// Events of links that wait.
 pub(super) const EVENT_LIMIT: usize = 64;
@@ -68,6 +74,8 @@ pub(super) struct Inputs {
     pub(super) notices: mpsc::Receiver<(RelayId, Notice)>,
     pub(super) asked: mpsc::Receiver<Asked>,
     pub(super) reloads: mpsc::Receiver<ReloadReply>,
+    /// Questions of the commune's page.
+    pub(super) page: mpsc::Receiver<Ask>,
     /// What the uplink was measured to carry: bits per second.
     pub(super) capacity: watch::Receiver<Option<u64>>,
     /// The frames thread's end.
@@ -85,6 +93,8 @@ pub(super) struct Parts {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) dialer: Dialer,
     pub(super) loaded: Loaded<Arc<settings::Gateway>>,
+    /// What is held for the commune's page.
+    pub(super) desk: Desk,
 }
 
 /// New settings that were read and checked.
@@ -159,6 +169,7 @@ impl Brain {
                 () = timeout => self.parts.gate.handle_timeout(self.parts.clock.now()),
                 Some(appended) = self.appends.next() => self.appended(appended),
                 Some(asked) = inputs.asked.recv() => self.answer(asked),
+                Some(ask) = inputs.page.recv() => self.page(ask),
                 Some(notice) = inputs.notices.recv() => self.notice(notice),
                 Some(reply) = inputs.reloads.recv() => self.reload(reply),
                 Ok(()) = inputs.capacity.changed() => {
@@ -276,7 +287,9 @@ impl Brain {
 
     /// Carries out what the gate wants, in order.
     async fn carry_out(&mut self) {
+        let mut has_stirred = false;
         while let Some(command) = self.parts.gate.poll_command() {
+            has_stirred = true;
             // Nothing may overtake relays that are to start.
             if !matches!(command, Command::StartRelay { .. }) {
                 self.start().await;
@@ -284,6 +297,9 @@ impl Brain {
             self.command(command).await;
         }
         self.start().await;
+        if has_stirred {
+            self.stir();
+        }
         self.report();
     }
 
@@ -374,6 +390,7 @@ impl Brain {
                     None
                 });
             }
+            Command::Answer { id, result } => self.answer_order(id, result),
             Command::Count { centre, refused } => {
                 let outcome = refused.map_or(Ok(()), Err);
                 self.parts.metrics.count_request(&centre, outcome);
@@ -483,6 +500,7 @@ impl Brain {
             ("socket", old.socket != new.socket),
             ("socket_group", old.socket_group != new.socket_group),
             ("metrics", old.metrics != new.metrics),
+            ("page.listen", listens(old) != listens(new)),
         ];
         let changed: Vec<&str> = fixed.iter().filter(|f| f.1).map(|f| f.0).collect();
         if !changed.is_empty() {
@@ -497,6 +515,8 @@ impl Brain {
             error: None,
         });
         let now = self.parts.clock.now();
+        let shared = self.parts.desk.shared.borrow().next(&rules);
+        self.parts.desk.shared.send_replace(Arc::new(shared));
         self.parts.gate.handle_settings(rules, now);
         // Ends act before cameras change, and are told before links end.
         self.carry_out().await;
@@ -593,6 +613,13 @@ impl Brain {
         self.parts.writer.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// Where the page is served, and with which certificate: bound at the start.
+fn listens(settings: &settings::Gateway) -> Option<(std::net::SocketAddr, Option<[&Path; 2]>)> {
+    let page = settings.page.as_ref()?;
+    let tls = page.tls.as_ref();
+    Some((page.listen, tls.map(|tls| [&*tls.certificate, &*tls.key])))
 }
 
 /// Settings behind an `Arc`: everybody reads them.

@@ -16,6 +16,7 @@ mod frames;
 pub mod front;
 mod host;
 mod onvif;
+mod page;
 pub mod probe;
 pub mod relay;
 mod rules;
@@ -34,7 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::config::{Loaded, settings};
 use crate::http;
 use crate::journal::entry::Entry;
@@ -44,7 +45,7 @@ use crate::link::dial::Dialer;
 use crate::metrics;
 use crate::metrics::health::Checks;
 use crate::pki;
-use crate::policy::gate::Gate;
+use crate::policy::gate::{Gate, Rulebook};
 
 /// Reloads that wait.
 const RELOAD_LIMIT: usize = 4;
@@ -63,6 +64,8 @@ pub struct Options {
     pub camera_limits: camera::Limits,
     /// When links try TCP, and QUIC again.
     pub link_pace: link::dial::Pace,
+    /// Whether the commune's page lets a key in its address sign in, as at the demo.
+    pub demo_page: bool,
 }
 
 impl Default for Options {
@@ -74,6 +77,7 @@ impl Default for Options {
             accept_journals: BTreeMap::new(),
             camera_limits: camera::Limits::LAN,
             link_pace: link::dial::Pace::default(),
+            demo_page: false,
         }
     }
 }
@@ -108,6 +112,14 @@ pub enum Error {
         /// Why.
         cause: std::io::Error,
     },
+    /// Where the commune's page is served.
+    #[error("the page on {address}: {cause}")]
+    Page {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        cause: String,
+    },
     /// It ended by itself.
     #[error("{0}")]
     Ended(String),
@@ -120,6 +132,8 @@ pub struct LocalAddrs {
     pub metrics: SocketAddr,
     /// The local socket.
     pub socket: PathBuf,
+    /// The commune's page, if there is one.
+    pub page: Option<SocketAddr>,
 }
 
 /// Asks a running gateway for things. Cheap to clone.
@@ -149,6 +163,7 @@ pub struct Gateway {
     inputs: Bound,
     listener: http::Listener,
     socket: socket::Socket,
+    page: Option<page::Options>,
     addrs: LocalAddrs,
     handle: Handle,
     camera_limits: camera::Limits,
@@ -160,6 +175,7 @@ struct Bound {
     events: mpsc::Receiver<link::Event<crate::format::control::ToGateway>>,
     reloads: mpsc::Receiver<brain::ReloadReply>,
     orders: mpsc::Receiver<frames::Order>,
+    page: mpsc::Receiver<page::Ask>,
 }
 
 impl Gateway {
@@ -174,6 +190,7 @@ impl Gateway {
         let listener = http::Listener::bind(address, None)
             .await
             .map_err(|cause| Error::Metrics { address, cause })?;
+        let page_listener = listen(settings.page.as_ref()).await?;
         let clock = options.clock.clone();
         let opened = tokio::task::spawn_blocking({
             let (settings, clock) = (Arc::clone(&settings), clock.clone());
@@ -195,6 +212,7 @@ impl Gateway {
         )?;
         let now = clock.now();
         let first_relay = getrandom::u32().unwrap_or(1);
+        let (desk, shared, stirred) = desk(&rules, now);
         let mut gate = Gate::new(rules, first_relay);
         gate.handle_note(Entry::Started {
             by: settings.commune.to_string(),
@@ -226,10 +244,23 @@ impl Gateway {
         let addrs = LocalAddrs {
             metrics: metrics_address.map_err(|cause| Error::Metrics { address, cause })?,
             socket: settings.socket.clone(),
+            page: page_listener
+                .as_ref()
+                .and_then(|listener| listener.local_addr().ok()),
         };
         let (orders, order_receiver) = mpsc::channel(brain::ORDER_LIMIT);
         let (reloads, reload_receiver) = mpsc::channel(RELOAD_LIMIT);
         let checks = Checks::expecting(&["journal", "link"]);
+        let (asks, ask_receiver) = mpsc::channel(page::ASK_LIMIT);
+        let page = page_listener.map(|listener| page::Options {
+            listener,
+            clock: clock.clone(),
+            checks: checks.clone(),
+            asks,
+            shared,
+            stirred,
+            demo: options.demo_page,
+        });
         Ok(Self {
             brain: brain::Parts {
                 gate,
@@ -240,14 +271,17 @@ impl Gateway {
                 orders,
                 dialer,
                 loaded,
+                desk,
             },
             inputs: Bound {
                 events: event_receiver,
                 reloads: reload_receiver,
                 orders: order_receiver,
+                page: ask_receiver,
             },
             listener,
             socket,
+            page,
             addrs,
             handle: Handle { reloads },
             camera_limits: options.camera_limits,
@@ -279,6 +313,7 @@ impl Gateway {
             inputs,
             listener,
             socket,
+            page,
             ..
         } = self;
         let (capacity, capacity_receiver) = watch::channel(None);
@@ -303,11 +338,15 @@ impl Gateway {
         let limits = http::Limits::default();
         servers.spawn(http::serve(listener, router, limits, last.clone()));
         servers.spawn(socket.serve(asked, token.clone()));
+        if let Some(page) = page {
+            servers.spawn(page::serve(page, token.clone()));
+        }
         let inputs = brain::Inputs {
             events: inputs.events,
             notices: notice_receiver,
             asked: asked_receiver,
             reloads: inputs.reloads,
+            page: inputs.page,
             capacity: capacity_receiver,
             frames_end,
         };
@@ -319,12 +358,46 @@ impl Gateway {
     }
 }
 
-type Opened = (
-    crate::policy::gate::Rulebook,
-    Writer,
-    writer::Recovered,
-    String,
-);
+/// What the brain holds for the page, and what the page sees of it.
+fn desk(
+    rules: &Rulebook,
+    now: Now,
+) -> (
+    brain::Desk,
+    watch::Receiver<Arc<page::Shared>>,
+    watch::Receiver<u64>,
+) {
+    let (shared, shared_receiver) = watch::channel(Arc::new(page::Shared::of(rules, 0)));
+    let (stirred, stirred_receiver) = watch::channel(0);
+    let desk = brain::Desk {
+        shared,
+        stirred,
+        waiting: BTreeMap::new(),
+        next: 0,
+        since: now.wall.rfc3339(),
+    };
+    (desk, shared_receiver, stirred_receiver)
+}
+
+/// Binds the commune's page.
+async fn listen(page: Option<&settings::Page>) -> Result<Option<http::Listener>, Error> {
+    let Some(page) = page else {
+        return Ok(None);
+    };
+    let address = page.listen;
+    let failed = |cause| Error::Page { address, cause };
+    let tls = page.tls.as_ref();
+    let tls = tls
+        .map(|tls| http::tls_config(&tls.certificate, &tls.key, &["http/1.1"]))
+        .transpose()
+        .map_err(failed)?;
+    let listener = http::Listener::bind(address, tls).await;
+    listener
+        .map(Some)
+        .map_err(|error| failed(error.to_string()))
+}
+
+type Opened = (Rulebook, Writer, writer::Recovered, String);
 
 /// What takes the disk's time.
 fn open(settings: &Arc<settings::Gateway>, clock: Clock) -> Result<Opened, Error> {

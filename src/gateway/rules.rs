@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::settings;
+use crate::format::designation::Authority;
 use crate::pki::{self, Error, Kept};
 use crate::policy::gate::Rulebook;
 
@@ -20,6 +21,11 @@ pub(super) fn read_all(settings: &Arc<settings::Gateway>) -> Result<Rulebook, Er
         let anchors = pki::anchors(file, agreement.revoked.as_deref(), &kept)?;
         authorities.push(anchors.into());
     }
+    let page = settings.page.as_ref();
+    let page = page
+        .map(|page| pki::anchors(&page.authority, page.revoked.as_deref(), &kept))
+        .transpose()?
+        .map(|anchors| Authority::from(anchors).of_agents());
     let own = pki::signer(&settings.tls)?;
     let mut centres = BTreeMap::new();
     for agreement in &settings.agreements {
@@ -32,6 +38,7 @@ pub(super) fn read_all(settings: &Arc<settings::Gateway>) -> Result<Rulebook, Er
     Ok(Rulebook {
         settings: Arc::clone(settings),
         authorities,
+        page,
         centres,
     })
 }

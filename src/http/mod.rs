@@ -5,6 +5,8 @@
 //! What is bounded: [`Limits`]. A client that stops reading loses its connection
 //! after [`STALLED`] by TCP's own user timeout (RFC 5482), zero windows included.
 
+pub mod bearer;
+mod input;
 mod problem;
 pub mod site;
 
@@ -30,6 +32,7 @@ use tower::ServiceExt;
 use crate::connect;
 use crate::pki;
 
+pub use input::{Query, statement};
 pub use problem::Problem;
 
 /// How long a peer may leave what was sent to it unacknowledged.

@@ -2,14 +2,62 @@
 //! checks of every call (DNS rebinding, cross-site writes, tokens in URLs, and by Fetch Metadata
 //! what a browser would do with the answer).
 
+use std::net::IpAddr;
+
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 
 use super::Problem;
+use crate::connect::is_loopback;
 use crate::reason::{Reason, Refusal};
 
 /// Query names under which programs put tokens.
 const TOKEN_NAMES: &[&str] = &["token", "access_token", "authorization", "bearer", "jwt"];
+
+/// How long a browser keeps to TLS for a host once it has come by it: a year.
+const STRICT_TRANSPORT: &str = "max-age=31536000";
+
+/// The server is called by a known name: loopback, one of `hosts` (with or without a port), or
+/// the address that it listens on. `setting` is where further names are set.
+///
+/// # Errors
+/// There is not one Host header (400), or it has another name (421).
+pub fn check_host(
+    headers: &HeaderMap,
+    hosts: &[String],
+    listens: IpAddr,
+    setting: &str,
+) -> Result<(), Problem> {
+    let host = single(headers, header::HOST)
+        .and_then(host_name)
+        .ok_or_else(|| Problem::with_status(400, "a request must carry one Host header"))?;
+    let known = is_loopback(&host)
+        || hosts
+            .iter()
+            .any(|known| host_name(known).is_some_and(|known| known.eq_ignore_ascii_case(&host)))
+        || (!listens.is_unspecified() && host.parse() == Ok(listens));
+    if known {
+        return Ok(());
+    }
+    let detail = format!("this server is not called by that name; add it to {setting}");
+    Err(Problem::with_status(421, detail))
+}
+
+/// What each answer carries: no copy is kept unless it says otherwise, no type is guessed, and
+/// over TLS the browser keeps to TLS.
+pub fn seal(headers: &mut HeaderMap, tls: bool) {
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if tls {
+        let strict = HeaderValue::from_static(STRICT_TRANSPORT);
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, strict);
+    }
+}
 
 /// Only browsers send an Origin; where one comes with a write or a WebSocket, it
 /// must be this server's own page. `scheme`: how the server is reached.
@@ -158,7 +206,7 @@ mod tests {
             ("sec-fetch-mode", mode),
             ("sec-fetch-dest", dest),
         ] {
-            headers.insert(name, header::HeaderValue::from_static(value));
+            headers.insert(name, HeaderValue::from_static(value));
         }
         headers
     }
@@ -197,10 +245,10 @@ mod tests {
             assert_eq!(refused.status(), 403, "{site} {mode} {dest}");
         }
         let mut worker = HeaderMap::new();
-        worker.insert("service-worker", header::HeaderValue::from_static("script"));
+        worker.insert("service-worker", HeaderValue::from_static("script"));
         assert!(check_call(&worker).is_err() && check_file(&worker).is_err());
         let mut twice = fetched("same-origin", "cors", "empty");
-        twice.append("sec-fetch-dest", header::HeaderValue::from_static("empty"));
+        twice.append("sec-fetch-dest", HeaderValue::from_static("empty"));
         assert!(check_call(&twice).is_err());
     }
 

@@ -146,15 +146,28 @@ pub enum Entry {
         scope: String,
         /// Until when the same is refused, RFC 3339.
         until: String,
-        /// Who: the socket peer.
+        /// Who: the socket peer, or `page:NUMBER` of the person who signed.
         by: String,
     },
     /// The commune lifted a cut.
     Allowed {
         /// What.
         scope: String,
-        /// Who: the socket peer.
+        /// Who: the socket peer, or `page:NUMBER` of the person who signed.
         by: String,
+    },
+    /// At the gateway: what a person at the commune signed on its page. What it does follows in
+    /// entries of its own; an approval and the end of a cut wait for this one.
+    Decision {
+        /// The statement verbatim.
+        statement: String,
+        /// Its id.
+        jti: RequestId,
+        /// Who signed; the unit is empty where the certificate names none.
+        person: Operator,
+        /// Why it had no effect.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Refusal>,
     },
     /// At the receiver: somebody began to watch.
     ViewingStarted {
@@ -396,7 +409,7 @@ impl Entry {
 /// How a request's wait for approval ended without a grant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitEnded {
-    /// Who at the commune, where a person did it: the socket peer.
+    /// Who at the commune, where a person did it: the socket peer, or `page:NUMBER`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
@@ -437,7 +450,7 @@ pub struct GrantEntry {
     pub start: i64,
     /// Until when, seconds since the epoch.
     pub expires: i64,
-    /// Who approved it at the commune (the socket peer), where the agreement wants
+    /// Who approved it at the commune (the socket peer, or `page:NUMBER`), where the agreement wants
     /// that; a renewal that needs no new approval names him again. At the gateway only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,

@@ -9,6 +9,7 @@
 //! | who waits for whom? | [`writer`]: own thread, group commit, the only maker of a [`Receipt`] |
 //! | what is still in force at start? | [`recover`] |
 //! | is it intact? | [`verify`] |
+//! | which entries of a month name a camera, a person, an incident? | [`search`] |
 //! | what happened in a month, for people? | [`report`](mod@report) |
 //! | do both sides say the same? | [`compare`](mod@compare) |
 //!
@@ -31,6 +32,7 @@ pub mod log;
 pub mod reader;
 pub mod recover;
 pub mod report;
+pub mod search;
 #[cfg(test)]
 pub(crate) mod sim;
 pub mod store;

@@ -236,6 +236,7 @@ pub const KINDS: &[&str] = &[
     "ended",
     "cut",
     "allowed",
+    "decision",
     "viewing_started",
     "viewing_ended",
     "credentials_changed",

@@ -248,6 +248,7 @@ impl Walk {
             | Entry::Ended { .. }
             | Entry::Refused { voids: None, .. }
             | Entry::Excess { .. }
+            | Entry::Decision { .. }
             | Entry::CredentialsChanged { .. }
             | Entry::ViewingStarted { .. }
             | Entry::ViewingEnded { .. }
@@ -518,6 +519,7 @@ impl Kept {
                 Entry::Refused { voids: None, .. }
                     | Entry::Unverified { .. }
                     | Entry::Excess { .. }
+                    | Entry::Decision { .. }
                     | Entry::Started { .. }
                     | Entry::Stopped {}
                     | Entry::Reloaded { .. }

@@ -295,6 +295,11 @@ impl Gateway {
             "designation_authority",
             settings.agreements.iter().map(|a| &a.designation_authority),
         );
+        if let Some(page) = &settings.page {
+            let served = page.tls.iter().map(|tls| &tls.certificate);
+            first_end(ends, "page", served);
+            first_end(ends, "page_authority", std::iter::once(&page.authority));
+        }
         if let Some(end) = settings.agreements.iter().filter_map(agreement::ends).min() {
             ends.with_label_values(&["agreement"]).set(end.seconds());
         }

@@ -72,8 +72,13 @@ pub fn of_gateway(settings: &settings::Gateway) -> Result<Vec<InForce>, Error> {
         revoked: agreement.revoked.as_deref().into_iter().collect(),
         is_passed_on: true,
     });
+    let page = settings.page.as_ref().map(|page| Use {
+        authority: &page.authority,
+        revoked: page.revoked.as_deref().into_iter().collect(),
+        is_passed_on: false,
+    });
     in_force(
-        links.map(Use::link).chain(designations),
+        links.map(Use::link).chain(designations).chain(page),
         &settings.state_dir,
     )
 }

@@ -15,6 +15,7 @@
 
 mod approval;
 mod cut;
+pub mod decision;
 mod grant;
 mod link;
 mod record;
@@ -94,6 +95,8 @@ pub struct Rulebook {
     /// The designation authority of each agreement, in the settings' order, with
     /// the newest revocation lists known.
     pub authorities: Vec<Authority>,
+    /// Who may sign in at the commune's page; `None`: there is no page.
+    pub page: Option<Authority>,
     /// The centres of the agreements.
     pub centres: BTreeMap<CentreId, Identity>,
 }
@@ -192,6 +195,13 @@ pub enum Command {
     },
     /// Keep a newer revocation list across restarts.
     KeepRevocation(Box<RevocationList>),
+    /// Tell what came of a signed statement ([`Gate::handle_order`]).
+    Answer {
+        /// Which one.
+        id: u64,
+        /// What it did, or why it did nothing.
+        result: Result<decision::Done, Refusal>,
+    },
     /// Count an answered request.
     Count {
         /// From whom.
@@ -216,6 +226,8 @@ enum Pending {
     Refusal(Box<request::Answer>, Box<Entry>),
     /// Grants that go on after a restart.
     Resumed(GrantId),
+    /// What a person at the commune signed, and what it gives.
+    Order(Box<decision::Ordered>),
 }
 
 /// The commune's machine.
@@ -235,6 +247,7 @@ pub struct Gate {
     resume_again: BTreeSet<GrantId>,
     ended: BTreeMap<GrantId, grant::Ended>,
     approvals: approval::Approvals,
+    orders: decision::Orders,
     stills: crate::policy::snapshot::Pace,
     paces: Paces,
     relays: BTreeMap<(CentreId, CameraId), grant::Relay>,
@@ -267,6 +280,7 @@ impl Gate {
             resume_again: BTreeSet::new(),
             ended: BTreeMap::new(),
             approvals: approval::Approvals::default(),
+            orders: decision::Orders::default(),
             stills: crate::policy::snapshot::Pace::default(),
             paces: Paces::default(),
             relays: BTreeMap::new(),
@@ -401,6 +415,7 @@ impl Gate {
                 self.ledger.owe(entry, None, now);
             }
             (Pending::Resumed(grant), result) => self.resumed(grant, result, now),
+            (Pending::Order(ordered), result) => self.order_recorded(*ordered, result, now),
         }
     }
 
@@ -639,7 +654,8 @@ impl Gate {
 }
 
 fn held_lists(rules: &Rulebook) -> impl Iterator<Item = &RevocationList> {
-    rules.authorities.iter().flat_map(Authority::lists)
+    let authorities = rules.authorities.iter().chain(&rules.page);
+    authorities.flat_map(Authority::lists)
 }
 
 fn revocation(list: &RevocationList) -> Entry {

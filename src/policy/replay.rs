@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::clock::Wall;
 use crate::format::ids::RequestId;
 use crate::format::jws;
-use crate::format::statement::{FRESH_SECONDS, REQUEST_TYPE, RequestClaims};
+use crate::format::statement::FRESH_SECONDS;
 use crate::reason::{Reason, Refusal};
 
 /// How long after its `iat` an id is remembered: the freshness window, and as
@@ -18,6 +20,12 @@ const KEPT: Duration = Duration::from_secs(2 * FRESH_SECONDS.unsigned_abs());
 /// Most ids remembered. Ten requests a second on each of many links fit; only
 /// statements dated into the future could fill it.
 pub const USED_LIMIT: usize = 65_536;
+
+/// When a statement was signed, whatever it is.
+#[derive(Deserialize)]
+struct Dated {
+    iat: i64,
+}
 
 /// The used request ids of the last minutes.
 #[derive(Clone, Debug, Default)]
@@ -77,13 +85,12 @@ impl Used {
         true
     }
 
-    /// Marks a request that the journal tells of, written at `time`: used before the restart.
-    pub fn recover(&mut self, id: RequestId, request: &str, time: Wall, now: Wall) {
+    /// Marks a statement that the journal tells of, written at `time`: used before the restart.
+    pub fn recover(&mut self, id: RequestId, statement: &str, time: Wall, now: Wall) {
         // It verified when it was written, so it parses; if not, the latest
         // signing time that was fresh then is the safe one.
         let latest = time.seconds().saturating_add(FRESH_SECONDS);
-        let iat = jws::open::<RequestClaims>(request, REQUEST_TYPE)
-            .map_or(latest, |signed| signed.claims.iat);
+        let iat = jws::read_unverified(statement).map_or(latest, |Dated { iat }| iat);
         let iat = Wall::from_seconds(iat);
         if iat.plus(KEPT) >= now {
             self.mark(id, iat, now);

@@ -13,7 +13,6 @@ use crate::reason::Reason;
 use crate::secret::Secret;
 
 mod admission;
-pub mod attempts;
 pub mod auth;
 mod connection;
 pub mod message;

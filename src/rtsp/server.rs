@@ -30,11 +30,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Library;
 use super::admission::{Admission, Id};
-use super::attempts::{ATTEMPTS_LIMIT, Attempts};
 use super::connection::{Connection, Peer};
 use super::out_tcp::SEND_BUFFER;
 use super::rtcp::REPORT_INTERVAL;
 use super::session::TIMEOUT_SECONDS;
+use crate::attempts::{ATTEMPTS_LIMIT, Attempts};
 use crate::clock::Clock;
 use crate::connect;
 

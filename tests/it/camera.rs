@@ -178,6 +178,7 @@ pub fn gateway(cameras: Vec<(&str, settings::Streams)>) -> settings::Gateway {
         metrics: "127.0.0.1:0".parse().unwrap(),
         socket: "/nonexistent".into(),
         socket_group: None,
+        page: None,
         tls: settings::Tls {
             certificate: "x".into(),
             key: "x".into(),

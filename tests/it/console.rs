@@ -1,6 +1,6 @@
 //! The operators' page in real browsers, against real daemons and simulated cameras.
 
-mod accessible;
+pub mod accessible;
 mod figures;
 mod finding;
 mod pictures;

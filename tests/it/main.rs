@@ -9,6 +9,7 @@ mod camera;
 mod certs;
 mod check_link;
 mod cli;
+mod commune;
 mod compare;
 mod config;
 mod console;

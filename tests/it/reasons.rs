@@ -76,6 +76,11 @@ const REACHED: &[(&str, &str, &[Reason])] = &[
         &[ApprovalPending, ApprovalTimedOut],
     ),
     (
+        "tests/it/commune/api.rs",
+        "a_person_approves_sees_cuts_and_allows_and_the_journal_tells_it",
+        &[OwnRequest],
+    ),
+    (
         "tests/it/malicious/grants.rs",
         "a_grant_that_is_never_confirmed_ends",
         &[CentreUnconfirmed],

@@ -19,10 +19,21 @@ pub struct Workstation {
 impl Workstation {
     /// Starts it for a receiver on this machine, and reads the address that it prints.
     pub async fn start(receiver: SocketAddr, key: &Path, cert: &Path, lang: &str) -> Self {
+        Self::start_for("--receiver", receiver, key, cert, lang).await
+    }
+
+    /// The same for what this option names.
+    pub async fn start_for(
+        option: &str,
+        server: SocketAddr,
+        key: &Path,
+        cert: &Path,
+        lang: &str,
+    ) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_fanal"))
             .arg("console")
-            .arg("--receiver")
-            .arg(format!("http://{receiver}"))
+            .arg(option)
+            .arg(format!("http://{server}"))
             .arg("--key")
             .arg(key)
             .arg("--cert")

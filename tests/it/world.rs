@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fanal::certs::Validity;
+use fanal::certs::authority;
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
 use fanal::commands::client::{Client, ReceiverArgs, Refused};
@@ -106,6 +108,10 @@ pub struct World {
     pub gateway_metrics: Arc<metrics::Gateway>,
     /// Where the gateway's `/ready` is.
     pub gateway_page: SocketAddr,
+    /// Where the commune's page is, if the plan sets one.
+    pub commune_page: Option<SocketAddr>,
+    /// Who signs for those at the commune's page: `page-ca.pem`.
+    pub agents: authority::Authority,
     pub receiver_metrics: Arc<metrics::Receiver>,
     pub addresses: Addresses,
     pub wire: Option<Wire>,
@@ -125,6 +131,9 @@ impl World {
         let now = Clock::system().now().wall;
         let trial = Trial::new(now).unwrap();
         let directory = Place::of_trial(&trial, &[COMMUNE, CENTRE]);
+        let validity = Validity::lasting(now, Duration::from_secs(86_400));
+        let agents = authority::Authority::make(authority::Kind::Designation, validity).unwrap();
+        directory.write("page-ca.pem", agents.certificate());
         let mut options = simulate::Options::new(simulate::names(plan.cameras));
         (plan.options)(&mut options);
         let server = simulate::Server::bind(options.clone()).await.unwrap();
@@ -153,21 +162,22 @@ impl World {
         }
         let link = wire.as_ref().map_or(addresses.link[0], |wire| wire.address);
         write_gateway(&directory, &plan, link, &cameras);
-        let (gateway, gateway_metrics, gateway_handle, gateway_page) =
-            run_gateway(&directory, &plan).await;
+        let running = run_gateway(&directory, &plan).await;
         let world = Self {
             directory,
             trial,
             plan,
             counters,
-            gateway: Some(gateway),
+            gateway: Some(running.daemon),
+            agents,
+            commune_page: running.commune_page,
             receiver: Some(receiver),
-            gateway_metrics,
-            gateway_page,
+            gateway_metrics: running.metrics,
+            gateway_page: running.page,
             receiver_metrics,
             addresses,
             wire,
-            gateway_handle,
+            gateway_handle: running.handle,
             link,
             cameras,
             simulator: options,
@@ -212,10 +222,11 @@ impl World {
     }
 
     pub async fn start_gateway(&mut self) {
-        let (daemon, metrics, handle, page) = run_gateway(&self.directory, &self.plan).await;
-        (self.gateway, self.gateway_metrics) = (Some(daemon), metrics);
-        self.gateway_handle = handle;
-        self.gateway_page = page;
+        let running = run_gateway(&self.directory, &self.plan).await;
+        (self.gateway, self.gateway_metrics) = (Some(running.daemon), running.metrics);
+        self.gateway_handle = running.handle;
+        self.gateway_page = running.page;
+        self.commune_page = running.commune_page;
     }
 
     /// Writes this at the end of gateway.toml instead of what stood there, and reloads.
@@ -446,14 +457,20 @@ async fn run_receiver(
     (Daemon { token, task }, addresses, metrics)
 }
 
-async fn run_gateway(
-    directory: &Place,
-    plan: &Plan,
-) -> (Daemon, Arc<metrics::Gateway>, gateway::Handle, SocketAddr) {
+struct RunningGateway {
+    daemon: Daemon,
+    metrics: Arc<metrics::Gateway>,
+    handle: gateway::Handle,
+    page: SocketAddr,
+    commune_page: Option<SocketAddr>,
+}
+
+async fn run_gateway(directory: &Place, plan: &Plan) -> RunningGateway {
     let loaded = config::load_gateway(&directory.path("gateway.toml")).unwrap();
     let mut options = gateway::Options {
         clock: plan.gateway_clock.clone(),
         accept_journals: plan.accepts.clone(),
+        demo_page: plan.demo_page,
         ..gateway::Options::default()
     };
     if plan.udp_shut {
@@ -465,9 +482,15 @@ async fn run_gateway(
     }
     let gateway = Gateway::bind(loaded, options).await.unwrap();
     let (metrics, handle) = (gateway.metrics(), gateway.handle());
-    let page = gateway.local_addrs().metrics;
+    let (page, commune_page) = (gateway.local_addrs().metrics, gateway.local_addrs().page);
     let token = CancellationToken::new();
     let run = gateway.run(token.clone());
     let task = tokio::spawn(async { run.await.map_err(|error| error.to_string()) });
-    (Daemon { token, task }, metrics, handle, page)
+    RunningGateway {
+        daemon: Daemon { token, task },
+        metrics,
+        handle,
+        page,
+        commune_page,
+    }
 }

@@ -5,6 +5,7 @@
 //! | `GET operator` | `{name, number, unit, not_after}` |
 //! | `POST token` | `{token, expires}` (seconds since the epoch) |
 //! | `POST requests` with the claims but `jti`, `iat`, `centre` | `{request}`, the statement |
+//! | `POST decisions` with the claims but `jti`, `iat`, `aud`; at a commune's page alone | `{statement}` |
 //!
 //! All need the [session](super::session)'s secret. `iat` is the centre's time, so that a workstation a
 //! minute off still works; at most [`CLOCK_LIMIT`] off its own, so that a receiver can't have
@@ -25,8 +26,9 @@ use super::session::Session;
 use super::{Console, Shared, words};
 use crate::clock::{Boot, Clock, Wall};
 use crate::commands::client::{self, Client};
+use crate::format::decision::{CutClaims, CutDecision, DECISION_TYPE, Decision, DecisionClaims};
 use crate::format::designation::{self, Designation, check_request};
-use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
+use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish, RequestId};
 use crate::format::statement::{REQUEST_TYPE, RequestClaims, STATEMENT_LIMIT, TOKEN_SECONDS};
 use crate::format::text;
 use crate::http::Problem;
@@ -174,6 +176,104 @@ struct Asked {
     present: Vec<String>,
     #[serde(default)]
     renews: Option<GrantId>,
+}
+
+/// A decision as the page asks for it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Decided {
+    Request(OfRequest),
+    Scope(OfScope),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfRequest {
+    request: RequestId,
+    decision: Decision,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfScope {
+    scope: Scope,
+    #[serde(default)]
+    block: Option<u64>,
+    decision: CutDecision,
+}
+
+/// What a cut covers, as it can be written.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Scope(String);
+
+impl TryFrom<String> for Scope {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, String> {
+        let scope: crate::policy::gate::Scope = written.parse()?;
+        Ok(Self(scope.to_string()))
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct SignedDecision {
+    statement: String,
+}
+
+/// `POST /local/v1/decisions`: shown on the terminal first, then signed.
+pub(super) async fn decision(
+    _: Session,
+    State(console): Shared,
+    body: Bytes,
+) -> Result<Json<SignedDecision>, Problem> {
+    let malformed = |cause: String| Problem::from(Refusal::new(Reason::MalformedRequest, cause));
+    if body.len() > STATEMENT_LIMIT {
+        return Err(malformed("longer than 16 KiB".to_owned()));
+    }
+    let decided: Decided = serde_json::from_slice(&body)
+        .map_err(|error| malformed(text::shown(&error.to_string(), 400)))?;
+    let (jti, iat) = (client::new_id(), console.centre_time().await?.seconds());
+    // The client knows a commune by the same form of id as a centre.
+    let aud = CommuneId::new(console.client.centre().as_str())
+        .map_err(|error| malformed(error.to_string()))?;
+    let show = |said: &str| {
+        // What can't be shown is not signed.
+        words::say(&words::decision(console.french, iat, &aud, said)).map_err(|error| {
+            let detail = format!("the terminal can't be written, so nothing is signed: {error}");
+            Refusal::new(Reason::Internal, detail)
+        })
+    };
+    let statement = match decided {
+        Decided::Request(OfRequest { request, decision }) => {
+            show(&words::of_request(console.french, request, decision))?;
+            let claims = DecisionClaims {
+                jti,
+                iat,
+                aud: aud.clone(),
+                request,
+                decision,
+            };
+            console.client.sign(DECISION_TYPE, &claims)
+        }
+        Decided::Scope(OfScope {
+            scope: Scope(scope),
+            block,
+            decision,
+        }) => {
+            show(&words::of_scope(console.french, &scope, block, decision))?;
+            let claims = CutClaims {
+                jti,
+                iat,
+                aud: aud.clone(),
+                scope,
+                block,
+                decision: Some(decision),
+            };
+            console.client.sign(DECISION_TYPE, &claims)
+        }
+    };
+    Ok(Json(SignedDecision { statement }))
 }
 
 #[derive(Serialize)]

@@ -4,11 +4,12 @@
 use std::io::Write;
 
 use crate::clock::Wall;
-use crate::commands::client::French;
+use crate::commands::client::{French, Server};
 use crate::config::grounds::GROUNDS;
+use crate::format::decision::{CutDecision, Decision};
 use crate::format::designation::Designation;
-use crate::format::ids::{CameraId, CentreId, ProfileWish};
-use crate::format::statement::RequestClaims;
+use crate::format::ids::{CameraId, CentreId, CommuneId, ProfileWish, RequestId};
+use crate::format::statement::{Operator, RequestClaims};
 
 /// Writes on the terminal.
 ///
@@ -21,12 +22,30 @@ pub(super) fn say(text: &str) -> std::io::Result<()> {
 }
 
 /// The first lines: who signs for which centre, and where the page is.
-pub(super) fn greeting(french: French, me: &Designation, centre: &CentreId, url: &str) -> String {
-    let who = format!(
-        "{} ({}, {})",
-        me.operator.name, me.operator.number, me.operator.unit
-    );
-    let until = me.not_after.rfc3339();
+pub(super) fn greeting(
+    french: French,
+    me: &Designation,
+    (server, id): (Server, &CentreId),
+    url: &str,
+) -> String {
+    let Operator { name, number, unit } = &me.operator;
+    let unit = Some(unit).filter(|unit| !unit.is_empty());
+    let unit = unit.map(|unit| format!(", {unit}")).unwrap_or_default();
+    let (who, until) = (format!("{name} ({number}{unit})"), me.not_after.rfc3339());
+    if server == Server::Commune {
+        return if french.0 {
+            format!(
+                "La page de {who}, à la commune {id} ; certificat valable jusqu'au {until} :\n  {url}\n\
+                 Chaque décision signée s'affiche ici. Ctrl-C arrête la page."
+            )
+        } else {
+            format!(
+                "The page of {who}, at the commune {id}; certificate valid until {until}:\n  {url}\n\
+                 Each decision that is signed is shown here. Ctrl-C stops the page."
+            )
+        };
+    }
+    let centre = id;
     if french.0 {
         format!(
             "La page de {who}, au centre {centre} ; désignation valable jusqu'au {until} :\n  {url}\n\
@@ -74,6 +93,41 @@ pub(super) fn request(french: French, claims: &RequestClaims) -> String {
         text.push_str(&grant.to_string());
     }
     text
+}
+
+/// A decision, as the terminal shows it before it is signed.
+pub(super) fn decision(french: French, iat: i64, commune: &CommuneId, said: &str) -> String {
+    let time = Wall::from_seconds(iat).rfc3339();
+    let signed = french.pick("Signé pour", "Signed for");
+    format!("{time} {signed} {commune}: {said}")
+}
+
+/// What is decided about a request.
+pub(super) fn of_request(french: French, request: RequestId, decision: Decision) -> String {
+    let what = match decision {
+        Decision::Approve => french.pick("accepte la demande", "approves the request"),
+        Decision::Refuse => french.pick("refuse la demande", "refuses the request"),
+    };
+    format!("{what} {request}")
+}
+
+/// What is decided about a scope.
+pub(super) fn of_scope(
+    french: French,
+    scope: &str,
+    block: Option<u64>,
+    decision: CutDecision,
+) -> String {
+    let what = match decision {
+        CutDecision::Cut => french.pick("coupe", "cuts"),
+        CutDecision::Allow => french.pick("autorise de nouveau", "allows again"),
+    };
+    let holds = block.and_then(|seconds| u32::try_from(seconds).ok());
+    let holds = holds.map(|seconds| {
+        let during = french.pick("pendant", "for");
+        format!(", {during} {}", duration(seconds))
+    });
+    format!("{what} {scope}{}", holds.unwrap_or_default())
 }
 
 /// The receiver does not answer any more.

@@ -69,6 +69,15 @@ pub(super) fn say(entry: &Entry) -> String {
         }
         Entry::Cut { scope, until, by } => format!("{scope} until {until} by {by}"),
         Entry::Allowed { scope, by } => format!("{scope} by {by}"),
+        Entry::Decision {
+            jti,
+            person: signer,
+            refused,
+            ..
+        } => match refused {
+            None => format!("{jti} signed by {}", person(signer)),
+            Some(refusal) => format!("{jti} signed by {}, no effect: {refusal}", person(signer)),
+        },
         Entry::ViewingStarted {
             grant,
             commune,

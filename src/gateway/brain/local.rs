@@ -115,7 +115,7 @@ impl Brain {
         .collect()
     }
 
-    fn rows(&self) -> Relays {
+    pub(super) fn rows(&self) -> Relays {
         let now = self.parts.clock.now();
         let bytes = &self.parts.metrics.relay_bytes_total;
         let rows = self.parts.gate.rows(now).into_iter().map(|row| Row {

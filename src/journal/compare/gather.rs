@@ -444,6 +444,7 @@ impl Gatherer<'_> {
             Entry::Waiting { .. }
             | Entry::Confirmed { .. }
             | Entry::Cut { .. }
+            | Entry::Decision { .. }
             | Entry::Viewings { .. } => (Some(Side::Commune), None),
             Entry::ViewingStarted { .. } | Entry::SnapshotRefused { .. } => {
                 (Some(Side::Centre), None)

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Wall;
-use crate::format::designation::{Authority, LinkAuthority, Rules, check_request, designate};
-use crate::format::ids::Sha256;
+use crate::format::decision::DECISION_TYPE;
+use crate::format::designation::{self, Authority, LinkAuthority, Rules, check_request, designate};
+use crate::format::ids::{RequestId, Sha256};
 use crate::format::jws;
 use crate::format::statement::{
     GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, Operator, REQUEST_TYPE, RequestClaims,
@@ -240,6 +242,12 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>, depth: Depth) -> 
                 }
             }
         }
+        Entry::Decision {
+            statement,
+            jti,
+            person,
+            ..
+        } => checker.decision(statement, jti, person),
         Entry::Confirmed { centre, head, .. } => checker.head(head, Some(centre.as_str())),
         Entry::PeerHead { peer, head } => checker.head(head, Some(peer)),
         Entry::PeerContradiction {
@@ -269,6 +277,12 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>, depth: Depth) -> 
     checker.checked
 }
 
+/// What all decisions say.
+#[derive(Deserialize)]
+struct Decided {
+    jti: RequestId,
+}
+
 struct Checker<'a> {
     authorities: Option<&'a Authorities>,
     depth: Depth,
@@ -283,6 +297,29 @@ impl Checker<'_> {
                 self.checked.wrong.push(format!("its {typ}: {refusal}"));
                 None
             }
+        }
+    }
+
+    /// What a person at the commune signed: whose authority that is, the settings say, which a
+    /// journal does not hold.
+    fn decision(&mut self, text: &str, jti: &RequestId, person: &Operator) {
+        self.checked.count += 1;
+        let signed = match jws::open::<Decided>(text, DECISION_TYPE) {
+            Ok(signed) => signed,
+            Err(refusal) => {
+                let wrong = format!("its {DECISION_TYPE}: {refusal}");
+                return self.checked.wrong.push(wrong);
+            }
+        };
+        self.same("jti", &signed.claims.jti, jti);
+        let holder = signed.chain.first().map(designation::read);
+        match holder {
+            Some(Ok(holder)) => self.same("person", &holder.operator, person),
+            Some(Err(cause)) => self
+                .checked
+                .wrong
+                .push(format!("its {DECISION_TYPE}: {cause}")),
+            None => {}
         }
     }
 

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::certs::trial::Trial;
+use crate::format::decision::DECISION_TYPE;
 use crate::format::ids::{
     CameraId, CentreId, CommuneId, GrantId, Incident, ProfileWish, RequestId,
 };
@@ -476,6 +477,35 @@ fn statements_must_say_what_their_entry_says_and_be_of_the_authoritys_keys() {
         .request
         .replace_range(forged.request.len() - 4.., "AAAA");
     assert!(check(&forged, &[]).0[0].contains("fanal-request+jwt"));
+}
+
+#[test]
+fn decisions_are_signed_by_whom_their_entry_names() {
+    let trial = Trial::new(START).unwrap();
+    let identity = trial.simple_operator("pm-7", "Mairie", START).unwrap();
+    let anne = Signer::from_pem(identity.key.expose(), &identity.certificate).unwrap();
+    let jti = RequestId(uuid::Uuid::from_u128(7));
+    let cut = serde_json::json!({"jti": jti, "iat": 1, "aud": "berre", "scope": "all", "block": 9});
+    let statement = anne.sign(DECISION_TYPE, &cut);
+    let checked = |statement: &str, jti, number: &str| {
+        let entry = Entry::Decision {
+            statement: statement.to_owned(),
+            jti,
+            person: Operator {
+                name: "Adjudant pm-7".to_owned(),
+                number: number.to_owned(),
+                unit: "Mairie".to_owned(),
+            },
+            refused: None,
+        };
+        statements::check(&entry, None, statements::Depth::Full).wrong
+    };
+    assert_eq!(checked(&statement, jti, "pm-7"), Vec::<String>::new());
+    let other = RequestId(uuid::Uuid::from_u128(8));
+    assert!(checked(&statement, other, "pm-7")[0].contains("jti"));
+    assert!(checked(&statement, jti, "pm-8")[0].contains("person"));
+    let (text, _) = statement.rsplit_once('.').unwrap();
+    assert!(checked(&format!("{text}.AAAA"), jti, "pm-7")[0].contains("signature"));
 }
 
 #[test]

@@ -178,7 +178,7 @@ impl Desk {
         let iat = Wall::from_seconds(claims.iat);
         let refusal = clock
             .or_else(|| self.used.doubt(iat, whose, now.wall))
-            .or_else(|| envelope::check_fresh(claims, whose, now).err())
+            .or_else(|| envelope::check_fresh(claims.iat, whose, now).err())
             .or_else(|| self.check_names(&request).err())
             .or_else(|| self.journal_trouble())
             .or_else(|| self.loss(&claims.aud))

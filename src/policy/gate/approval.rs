@@ -189,6 +189,11 @@ impl Gate {
         self.approvals.held.len()
     }
 
+    /// The request that waits under this id.
+    pub(super) fn waits(&self, request: RequestId) -> Option<&Verified<RequestClaims>> {
+        self.approvals.held.get(&request).map(|held| &held.request)
+    }
+
     /// Every request that waits, the soonest to end first.
     pub fn waiting(&self, now: Now) -> Vec<Waiting> {
         let mut rows: Vec<Waiting> = self

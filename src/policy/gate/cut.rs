@@ -136,18 +136,7 @@ impl Gate {
         by: &str,
         now: Now,
     ) -> Result<CutDone, CutError> {
-        let limit = match scope {
-            Scope::Grant(_) => GRANT_BLOCK_LIMIT,
-            Scope::Camera(_) | Scope::Centre(_) | Scope::All => BLOCK_LIMIT,
-        };
-        if block > limit {
-            return Err(CutError::BlockTooLong);
-        }
-        self.known(scope)?;
-        let shape = match scope {
-            Scope::Grant(grant) => Some(self.shape(*grant).ok_or(CutError::GrantUnknown(*grant))?),
-            Scope::Camera(_) | Scope::Centre(_) | Scope::All => None,
-        };
+        let shape = self.may_cut(scope, block)?;
         let until = now.wall.plus(block);
         self.generation += 1;
         self.owe_entry(
@@ -169,6 +158,37 @@ impl Gate {
         let grants = self.end_scope(scope, by, now);
         self.review_waiting(now);
         Ok(CutDone { grants, until })
+    }
+
+    /// Whether this can be cut for so long; of a grant: what it was.
+    pub(super) fn may_cut(
+        &self,
+        scope: &Scope,
+        block: Duration,
+    ) -> Result<Option<Shape>, CutError> {
+        let limit = match scope {
+            Scope::Grant(_) => GRANT_BLOCK_LIMIT,
+            Scope::Camera(_) | Scope::Centre(_) | Scope::All => BLOCK_LIMIT,
+        };
+        if block > limit {
+            return Err(CutError::BlockTooLong);
+        }
+        self.known(scope)?;
+        match scope {
+            Scope::Grant(grant) => {
+                let shape = self.shape(*grant).ok_or(CutError::GrantUnknown(*grant));
+                shape.map(Some)
+            }
+            Scope::Camera(_) | Scope::Centre(_) | Scope::All => Ok(None),
+        }
+    }
+
+    /// Whether there may be a cut of this scope to lift.
+    pub(super) fn may_allow(&self, scope: &Scope) -> Result<(), CutError> {
+        if self.blocks.contains_key(scope) {
+            return Ok(());
+        }
+        self.known(scope)
     }
 
     /// Lifts cuts: of this scope, or with [`Scope::All`] every one. How many.

@@ -167,6 +167,9 @@ impl Gate {
                     ended.viewings.note(part.zip(*parts));
                 }
             }
+            Entry::Decision { jti, statement, .. } => {
+                self.orders.recover(*jti, statement, time, now.wall);
+            }
             Entry::Excess { operator, .. } => self.paces.recover(operator, time, now.wall),
             Entry::Cut { scope, until, by } => self.read_cut(reading, scope, until, by, now),
             Entry::Allowed { scope, .. } => match scope.parse() {

@@ -357,7 +357,7 @@ impl Gate {
             );
             return Err(Refusal::new(Reason::WrongAudience, detail));
         }
-        envelope::check_fresh(claims, commune, now)
+        envelope::check_fresh(claims.iat, commune, now)
     }
 
     /// When the grant to renew began, if this request may carry it on.

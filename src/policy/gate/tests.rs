@@ -21,6 +21,7 @@ use crate::format::statement::{
 
 mod approval;
 mod bounds;
+mod decisions;
 mod links;
 mod lives;
 mod losses;
@@ -150,6 +151,7 @@ pub(in crate::policy) fn settings() -> Gateway {
         metrics: "127.0.0.1:0".parse().unwrap(),
         socket: "/nonexistent/s".into(),
         socket_group: None,
+        page: None,
         tls: tls(),
         agreements: vec![agreement(0), agreement(1)],
         relay_after_loss: false,
@@ -186,6 +188,7 @@ pub(in crate::policy) fn rules(settings: Gateway) -> Rulebook {
     });
     Rulebook {
         authorities: vec![authority; settings.agreements.len()],
+        page: None,
         centres: centres.collect(),
         settings: Arc::new(settings),
     }
@@ -205,6 +208,8 @@ struct World {
     counted: Vec<Option<Reason>>,
     heads_sent: usize,
     kept_lists: usize,
+    /// What came of signed statements.
+    answers: Vec<(u64, Result<decision::Done, Refusal>)>,
     sessions: [u64; 2],
     next: u128,
 }
@@ -232,6 +237,7 @@ impl World {
             counted: Vec::new(),
             heads_sent: 0,
             kept_lists: 0,
+            answers: Vec::new(),
             sessions: [0, 0],
             next: 1,
         };
@@ -441,6 +447,7 @@ impl World {
                 }
                 Command::Count { refused, .. } => self.counted.push(refused),
                 Command::KeepRevocation(_) => self.kept_lists += 1,
+                Command::Answer { id, result } => self.answers.push((id, result)),
                 Command::Focus { .. } | Command::WantKeyFrame { .. } => {}
             }
         }

@@ -52,12 +52,12 @@ pub fn open<'a, K>(
     Ok(opened)
 }
 
-/// Whether a request was signed within [`FRESH_SECONDS`] of now, by the clock of `whose`.
+/// Whether what was signed at `iat` (seconds since the epoch) was signed within [`FRESH_SECONDS`] of now, by the clock of `whose`.
 ///
 /// # Errors
 /// `stale_request`, with how far the clocks are apart.
-pub fn check_fresh(claims: &RequestClaims, whose: impl Display, now: Now) -> Result<(), Refusal> {
-    let late = now.wall.seconds().saturating_sub(claims.iat);
+pub fn check_fresh(iat: i64, whose: impl Display, now: Now) -> Result<(), Refusal> {
+    let late = now.wall.seconds().saturating_sub(iat);
     if late.abs() <= FRESH_SECONDS {
         return Ok(());
     }

@@ -7,10 +7,11 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use super::Shared;
 use super::auth::Caller;
 use super::geometry::{bad, point};
-use super::{Query, Shared};
 use crate::http::Problem;
+use crate::http::Query;
 use crate::places::{MOST, Place, QUERY};
 use crate::receiver::atlas::{Atlas, Lack};
 

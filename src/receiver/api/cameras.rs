@@ -4,14 +4,15 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
+use super::Shared;
 use super::auth::Caller;
 use super::geometry::{bad, circle, contains, distance, point, polygon};
 use super::neighbours::Middle;
-use super::{Query, Shared};
 use crate::clock::Wall;
 use crate::format::control::{AgreementInfo, CameraInfo};
 use crate::format::ids::CommuneId;
 use crate::http::Problem;
+use crate::http::Query;
 use crate::link::transport::Transport;
 use crate::places::fold::fold;
 use crate::policy::agreement::Closed;

@@ -5,9 +5,9 @@ use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
-use super::{Shared, auth};
+use super::Shared;
 use crate::format::ids::Sha256;
-use crate::http::Problem;
+use crate::http::{Problem, bearer};
 use crate::reason::{Reason, Refusal};
 
 /// The newest designation for a key that is valid now. Needs no token: who asks has none yet,
@@ -18,7 +18,7 @@ pub(super) async fn newest(
     Path(thumbprint): Path<String>,
     parts: Parts,
 ) -> Result<Response, Problem> {
-    let (address, now) = (auth::address(&parts), api.options.clock.now());
+    let (address, now) = (bearer::address(&parts), api.options.clock.now());
     let thumbprint: Result<Sha256, _> = thumbprint.parse();
     let thumbprint = thumbprint.map_err(|error| Problem::with_status(400, error.to_string()))?;
     let shared = api.options.control.shared();
@@ -29,7 +29,9 @@ pub(super) async fn newest(
         }
         None => {
             let guessed = Refusal::from(Reason::OperatorNotDesignated);
-            let counted = api.failures.count(address, "designation", guessed, now);
+            let counted = api
+                .bearers
+                .count_failure(address, "designation", guessed, now);
             if counted.reason == Reason::TooManyAttempts {
                 return Err(counted.into());
             }

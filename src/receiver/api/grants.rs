@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::super::control::Answered;
-use super::auth::{self, Caller};
+use super::auth::Caller;
 use super::{Api, Shared};
 use crate::clock::{Now, Wall};
 use crate::format::cause::Cause;
@@ -19,13 +19,10 @@ use crate::format::control::RelayState;
 use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, RequestId};
 use crate::format::statement::{Operator, RefusedCamera};
 use crate::http::site::host_name;
-use crate::http::{Peer, Problem};
+use crate::http::{self, Peer, Problem, bearer};
 use crate::media::relay::Profile;
 use crate::policy::desk::{Denial, Grant, GrantCamera};
 use crate::reason::{Mark, Reason, Refusal};
-
-/// Media type of a request.
-const JOSE: &str = "application/jose";
 
 /// A grant as its unit sees it.
 #[derive(Debug, Serialize)]
@@ -200,18 +197,8 @@ pub(super) async fn request(
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case(JOSE) {
-        let detail = format!("a request is sent as {JOSE}");
-        return Err(Problem::with_status(415, detail));
-    }
-    let body =
-        body.map_err(|error| Problem::with_status(error.status().as_u16(), error.body_text()))?;
-    let text = String::from_utf8(body.into())
-        .map_err(|_| Problem::from(Refusal::new(Reason::MalformedRequest, "not UTF-8")))?;
-    let (address, signer) = (peer.address.ip(), auth::signer(&text));
+    let text = http::statement(&headers, body, "a request")?;
+    let (address, signer) = (peer.address.ip(), bearer::signer(&text));
     match api.options.control.request(text).await {
         Ok(Answered::Granted(grant)) => Ok(created(&api, &grant, &headers)),
         Ok(Answered::Waiting {
@@ -222,7 +209,9 @@ pub(super) async fn request(
         Err(mut denial) => {
             if denial.refusal.reason.has(Mark::Attempts) {
                 let now = api.options.clock.now();
-                denial.refusal = api.failures.count(address, &signer, denial.refusal, now);
+                denial.refusal = api
+                    .bearers
+                    .count_failure(address, &signer, denial.refusal, now);
             }
             Err(Problem::from(denial).of_request())
         }

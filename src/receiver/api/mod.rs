@@ -6,7 +6,7 @@
 //! | a request (JWS) | 16 KiB | `malformed_request` |
 //! | an address that is searched | 128 characters, 20 places | 400 |
 //! | searches of addresses and reads of tiles at once | 8 | the others wait |
-//! | failed authentications of an address | [`auth::ATTEMPTS`] a minute | 429 `too_many_attempts` |
+//! | failed authentications of an address | [`crate::http::bearer::ATTEMPTS`] a minute | 429 `too_many_attempts` |
 //! | looks for a designation that is not there | count among them | the same |
 //! | verified tokens remembered | 4096, to their `exp` | the soonest to end go |
 //! | stills of a grant | [`crate::policy::snapshot::PER_MINUTE`] a minute | 429 `too_many_attempts` |
@@ -15,7 +15,7 @@
 //! | pictures to a live connection | the hub's queue of each camera | skip to the next key frame |
 
 mod atlas;
-pub mod auth;
+mod auth;
 mod cameras;
 mod designations;
 mod events;
@@ -37,7 +37,6 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::Addresses;
@@ -48,6 +47,7 @@ use super::designations::Designations;
 use super::hub::Hub;
 use crate::clock::Clock;
 use crate::http::Problem;
+use crate::http::bearer::Bearers;
 
 /// The description that `/api/v1/openapi.json` answers with.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -81,8 +81,7 @@ pub struct Options {
 #[derive(Debug)]
 pub(super) struct Api {
     options: Options,
-    tokens: auth::Tokens,
-    failures: auth::Failures,
+    bearers: Bearers,
     designations: Designations,
     clients: std::sync::atomic::AtomicU64,
     tags: live::Tags,
@@ -94,8 +93,7 @@ type Shared = State<Arc<Api>>;
 pub fn router(options: Options) -> Router {
     let api = Arc::new(Api {
         options,
-        tokens: auth::Tokens::default(),
-        failures: auth::Failures::default(),
+        bearers: Bearers::default(),
         designations: Designations::default(),
         clients: std::sync::atomic::AtomicU64::new(1),
         tags: live::Tags::default(),
@@ -198,21 +196,4 @@ async fn console(State(api): Shared) -> axum::Json<Console> {
 
 async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
-}
-
-/// A query string, strictly: an unknown name or a bad value is refused.
-struct Query<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> axum::extract::FromRequestParts<S> for Query<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        state: &S,
-    ) -> Result<Self, Problem> {
-        match axum::extract::Query::from_request_parts(parts, state).await {
-            Ok(axum::extract::Query(query)) => Ok(Self(query)),
-            Err(error) => Err(Problem::with_status(400, error.body_text())),
-        }
-    }
 }

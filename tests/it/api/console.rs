@@ -125,7 +125,7 @@ async fn the_newest_designation_for_a_key_is_found_unless_it_is_revoked_or_over(
 async fn a_stranger_who_guesses_keys_is_stopped() {
     let site = Site::start().await;
     let path = format!("/designations/{}", "0".repeat(64));
-    for _ in 0..fanal::receiver::api::auth::ATTEMPTS {
+    for _ in 0..fanal::http::bearer::ATTEMPTS {
         assert_eq!(site.raw("GET", &path, &[], "").await.status, 404);
     }
     let answer = site.raw("GET", &path, &[], "").await;

@@ -10,7 +10,7 @@ use crate::world::Plan;
 
 /// axe-core's one file, where `FANAL_AXE` names it. Where it does not, the test says that
 /// it is skipped, and fails where nothing may be skipped (`CI`).
-fn axe() -> Option<String> {
+pub fn axe() -> Option<String> {
     let Some(path) = std::env::var_os("FANAL_AXE").map(PathBuf::from) else {
         assert!(std::env::var_os("CI").is_none(), "axe-core not found");
         crate::tools::skipped(format_args!("axe-core not found"));
@@ -27,7 +27,7 @@ const CHECK: &str = "axe.run(document, {
   nodes: nodes.slice(0, 5).map(({ html, any }) => [html.slice(0, 200), any[0]?.message]) })))";
 
 /// Fails where axe finds something, in either theme.
-async fn is_accessible(browser: &mut Browser, axe: &str, what: &str) {
+pub async fn is_accessible(browser: &mut Browser, axe: &str, what: &str) {
     let present = browser.evaluate_beside("typeof axe").await;
     if present != "object" {
         browser.execute_beside(axe).await;

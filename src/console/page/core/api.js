@@ -141,6 +141,16 @@ export class Api {
     return this.#call("POST", "requests", await this.#signedIn().request(asked), JOSE);
   }
 
+  /**
+   * Signs what a person at the commune decides, and sends it.
+   * @param {"POST"|"DELETE"} method
+   * @param {string} path
+   * @param {DecisionClaims} decided
+   */
+  async decide(method, path, decided) {
+    return this.#call(method, path, await this.#signedIn().decision(decided), JOSE);
+  }
+
   /** @param {string} path */
   delete(path) {
     return this.#call("DELETE", path);

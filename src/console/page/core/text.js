@@ -3,11 +3,12 @@
 import * as desk from "/page/text/desk.js";
 import * as watch from "/page/text/watch.js";
 import * as find from "/page/text/find.js";
+import * as commune from "/page/text/commune.js";
 
 /** @type {Record<Lang, Record<string, string>>} */
 const WORDS = {
-  fr: spaced({ ...desk.fr, ...watch.fr, ...find.fr }),
-  en: { ...desk.en, ...watch.en, ...find.en },
+  fr: spaced({ ...desk.fr, ...watch.fr, ...find.fr, ...commune.fr }),
+  en: { ...desk.en, ...watch.en, ...find.en, ...commune.en },
 };
 
 /**
@@ -24,6 +25,16 @@ function spaced(words) {
 
 /** @type {Lang} */
 let language = "fr";
+
+let variant = "";
+
+/**
+ * Lets the words whose keys begin so take the place of the others: `commune.` for the commune's page.
+ * @param {string} prefix
+ */
+export function setVariant(prefix) {
+  variant = prefix;
+}
 
 /** `fr` or `en`. */
 export function lang() {
@@ -57,7 +68,8 @@ export function setLang(next) {
 export function t(key, params = {}) {
   const words = WORDS[language];
   const isOne = params.n === 1 || (language === "fr" && params.n === 0);
-  const text = (isOne ? words[`${key}|one`] : undefined) ?? words[key] ?? key;
+  const own = variant === "" ? undefined : words[variant + key];
+  const text = own ?? (isOne ? words[`${key}|one`] : undefined) ?? words[key] ?? key;
   return text.replace(/\{(\w+)\}/g, (_, name) => String(params[name] ?? ""));
 }
 

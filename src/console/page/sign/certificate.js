@@ -17,7 +17,7 @@ export const UNIT = "2.5.4.11";
  * @param {Bytes} der
  * @returns {{name: string, number: string, unit: string, notBefore: number, notAfter: number,
  *   keyInfo: Bytes}} times in ms; `keyInfo` = SubjectPublicKeyInfo (DER)
- * @throws {RangeError} where it is no certificate, or its subject lacks a part or has one twice
+ * @throws {RangeError} where it is no certificate, or its subject lacks a part but the unit, or has one twice
  */
 export function readDesignation(der) {
   const [tbs] = read(der).as(Tag.SEQUENCE).children();
@@ -31,7 +31,8 @@ export function readDesignation(der) {
   return {
     name: single(parts, NAME),
     number: single(parts, NUMBER),
-    unit: single(parts, UNIT),
+    // An agent of the commune may have none.
+    unit: parts.some(([oid]) => oid === UNIT) ? single(parts, UNIT) : "",
     notBefore,
     notAfter,
     keyInfo: keyInfo.as(Tag.SEQUENCE).whole,

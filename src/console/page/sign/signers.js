@@ -3,7 +3,16 @@
 
 import { Problem, answerOf, fetchOf } from "/page/core/api.js";
 import { readDesignation } from "/page/sign/certificate.js";
-import { REQUEST_TYPE, TOKEN_TYPE, requestClaims, statement, tokenClaims, uuid7 } from "/page/sign/statement.js";
+import {
+  DECISION_TYPE,
+  REQUEST_TYPE,
+  TOKEN_TYPE,
+  decisionClaims,
+  requestClaims,
+  statement,
+  tokenClaims,
+  uuid7,
+} from "/page/sign/statement.js";
 
 /** WebCrypto's names for P-256 with SHA-256. */
 export const P256 = { name: "ECDSA", namedCurve: "P-256" };
@@ -43,6 +52,12 @@ export class KeySigner {
   request(asked) {
     const claims = requestClaims(this.#id(), this.#now(), this.#centre, asked);
     return statement(REQUEST_TYPE, claims, this.#chain, (bytes) => this.#sign(bytes));
+  }
+
+  /** @param {DecisionClaims} decided */
+  decision(decided) {
+    const claims = decisionClaims(this.#id(), this.#now(), this.#centre, decided);
+    return statement(DECISION_TYPE, claims, this.#chain, (bytes) => this.#sign(bytes));
   }
 
   #id() {
@@ -100,13 +115,18 @@ export class LocalSigner {
   async request(asked) {
     return (await callLocal(this.#secret, "POST", "requests", asked)).request;
   }
+
+  /** @param {DecisionClaims} decided */
+  async decision(decided) {
+    return (await callLocal(this.#secret, "POST", "decisions", decided)).statement;
+  }
 }
 
 /**
  * @param {string} secret
  * @param {string} method
  * @param {string} path
- * @param {RequestClaims} [asked]
+ * @param {RequestClaims|DecisionClaims} [asked]
  */
 async function callLocal(secret, method, path, asked) {
   const headers = { "x-fanal-session": secret, "content-type": "application/json" };

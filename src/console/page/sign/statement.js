@@ -3,6 +3,7 @@
 import { base64, base64url, hex, utf8 } from "/page/core/encoding.js";
 
 export const REQUEST_TYPE = "fanal-request+jwt";
+export const DECISION_TYPE = "fanal-decision+jwt";
 export const TOKEN_TYPE = "fanal-token+jwt";
 
 /** Life of a bearer token, in seconds: the longest there is. */
@@ -55,6 +56,17 @@ export function requestClaims(id, nowMs, centre, asked) {
     present,
   };
   return renews === undefined ? claims : { ...claims, renews };
+}
+
+/**
+ * Claims of what a person at the commune decides.
+ * @param {string} id
+ * @param {number} nowMs
+ * @param {string} commune
+ * @param {DecisionClaims} decided
+ */
+export function decisionClaims(id, nowMs, commune, decided) {
+  return { jti: id, iat: Math.floor(nowMs / 1000), aud: commune, ...decided };
 }
 
 /**

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn approving() -> Gateway {
+pub(super) fn approving() -> Gateway {
     let mut changed = settings();
     changed.agreements[0].approval = Approval::Commune;
     changed
@@ -46,7 +46,7 @@ fn told_waiting(world: &World) -> Vec<u32> {
 }
 
 /// Asks for cameras; the request waits.
-fn waits(world: &mut World, operator: usize, claims: &RequestClaims) -> RequestId {
+pub(super) fn waits(world: &mut World, operator: usize, claims: &RequestClaims) -> RequestId {
     world.sent.clear();
     world.send_request(operator, claims);
     assert_eq!(told_waiting(world), [] as [u32; 0], "durable first");
@@ -62,7 +62,7 @@ fn waits(world: &mut World, operator: usize, claims: &RequestClaims) -> RequestI
     claims.jti
 }
 
-fn wait(world: &mut World, cameras: &[usize]) -> RequestId {
+pub(super) fn wait(world: &mut World, cameras: &[usize]) -> RequestId {
     let claims = world.claims(cameras);
     waits(world, 0, &claims)
 }
