@@ -9,6 +9,7 @@
 //! (`shutting_down`) → cameras get their TEARDOWN → the journal is written to its
 //! end and closed. Grants are not ended by it: they resume at the next start.
 
+mod attest;
 mod brain;
 pub mod camera;
 mod cause;
@@ -20,6 +21,7 @@ pub mod probe;
 pub mod relay;
 mod rules;
 mod session;
+pub mod sessions;
 pub mod socket;
 mod stream;
 pub mod turns;
@@ -29,6 +31,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -38,6 +41,7 @@ use crate::clock::Clock;
 use crate::config::{Loaded, settings};
 use crate::http;
 use crate::journal::entry::Entry;
+use crate::journal::looks::{LOOK_EVERY, Looks};
 use crate::journal::writer::{self, Writer};
 use crate::link;
 use crate::link::dial::Dialer;
@@ -63,6 +67,8 @@ pub struct Options {
     pub camera_limits: camera::Limits,
     /// When links try TCP, and QUIC again.
     pub link_pace: link::dial::Pace,
+    /// How often it looks whether its journal is still what it wrote.
+    pub look_every: Duration,
 }
 
 impl Default for Options {
@@ -74,6 +80,7 @@ impl Default for Options {
             accept_journals: BTreeMap::new(),
             camera_limits: camera::Limits::LAN,
             link_pace: link::dial::Pace::default(),
+            look_every: LOOK_EVERY,
         }
     }
 }
@@ -152,6 +159,7 @@ pub struct Gateway {
     addrs: LocalAddrs,
     handle: Handle,
     camera_limits: camera::Limits,
+    sessions: sessions::SessionLog,
 }
 
 /// What is bound of the brain's inputs before the threads start.
@@ -229,10 +237,16 @@ impl Gateway {
         };
         let (orders, order_receiver) = mpsc::channel(brain::ORDER_LIMIT);
         let (reloads, reload_receiver) = mpsc::channel(RELOAD_LIMIT);
+        let sessions = sessions::SessionLog::default();
+        let centres = settings.agreements.iter().map(|one| &one.centre);
+        let counts = (Arc::clone(&metrics), sessions.clone());
+        let attest = attest::Attest::new(counts, centres, &recovered.entries, now);
         let checks = Checks::expecting(&["journal", "link"]);
         Ok(Self {
             brain: brain::Parts {
                 gate,
+                attest,
+                looks: Looks::new(writer.clone(), options.look_every),
                 clock,
                 writer,
                 metrics,
@@ -251,6 +265,7 @@ impl Gateway {
             addrs,
             handle: Handle { reloads },
             camera_limits: options.camera_limits,
+            sessions,
         })
     }
 
@@ -288,6 +303,7 @@ impl Gateway {
             clock: brain.clock.clone(),
             metrics: Arc::clone(&brain.metrics),
             limits: self.camera_limits,
+            sessions: self.sessions,
             dialer: brain.dialer.clone(),
             orders: inputs.orders,
             notices,

@@ -16,6 +16,7 @@ use fanal::demo::player::{self, Seen};
 use fanal::format::ids::{CameraId, CommuneId, Incident, ProfileWish};
 use fanal::format::statement::RequestClaims;
 use fanal::gateway::{self, Gateway};
+use fanal::journal::looks::LOOK_EVERY;
 use fanal::link::dial::Pace;
 use fanal::metrics;
 use fanal::reason::Reason;
@@ -62,6 +63,8 @@ pub struct Plan {
     pub waits: Waits,
     /// Whether operators sign in at the page by its address, as at the demo's.
     pub demo_page: bool,
+    /// How often both look at their journals.
+    pub look_every: Duration,
     /// Whose journals both daemons accept as they are when they start.
     pub accepts: BTreeMap<String, String>,
 }
@@ -81,6 +84,7 @@ impl Default for Plan {
             receiver_clock: Clock::system(),
             waits: Waits::default(),
             demo_page: true,
+            look_every: LOOK_EVERY,
             accepts: BTreeMap::new(),
         }
     }
@@ -538,6 +542,7 @@ async fn run_receiver(
         accept_journals: plan.accepts.clone(),
         waits: plan.waits,
         demo_page: plan.demo_page,
+        look_every: plan.look_every,
     };
     let receiver = Receiver::bind(loaded, options).await.unwrap();
     let (addresses, metrics) = (receiver.local_addrs().clone(), receiver.metrics());
@@ -555,6 +560,7 @@ async fn run_gateway(
     let mut options = gateway::Options {
         clock: plan.gateway_clock.clone(),
         accept_journals: plan.accepts.clone(),
+        look_every: plan.look_every,
         ..gateway::Options::default()
     };
     if plan.udp_shut {

@@ -394,6 +394,7 @@ async fn run(directory: &Directory, clock: &Clock) -> (Running, Addresses, Contr
         accept_journals: BTreeMap::new(),
         waits: fanal::receiver::viewing::Waits::default(),
         demo_page: false,
+        ..Options::default()
     };
     let receiver = Receiver::bind(loaded, options).await.unwrap();
     let (addresses, control) = (receiver.local_addrs().clone(), receiver.control());
@@ -649,6 +650,7 @@ mask_verified = true
             class: Class::Rest,
             until: Boot(Duration::MAX),
             clock: self.clock.clone(),
+            meter: Arc::default(),
             metrics: Arc::clone(&self.metrics),
             notices,
         };
