@@ -47,6 +47,12 @@ impl Wall {
             Err(_) => "0000-00-00T00:00:00.000Z".to_owned(),
         }
     }
+
+    /// The time that an RFC 3339 text names; none where it is no such text.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let time: jiff::Timestamp = text.parse().ok()?;
+        Some(Self(time.as_microsecond()))
+    }
 }
 
 /// A time since the machine started, which goes on in suspend and never goes back.

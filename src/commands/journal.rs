@@ -251,6 +251,11 @@ fn print_findings(report: &Report) -> anyhow::Result<()> {
         serde_json::to_writer(&mut out, &json)?;
         writeln!(out)?;
     }
+    for attested in &report.attested {
+        let json = serde_json::json!({ "kind": "attested", "what": attested.to_string(), "attested": attested });
+        serde_json::to_writer(&mut out, &json)?;
+        writeln!(out)?;
+    }
     Ok(())
 }
 
@@ -276,6 +281,9 @@ fn print_report(report: &Report) {
     );
     for note in &report.notes {
         println!("{note}");
+    }
+    for attested in &report.attested {
+        println!("{attested}");
     }
     if report.is_intact() {
         println!("intact");

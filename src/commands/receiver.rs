@@ -53,6 +53,7 @@ pub fn run(args: ReceiverArgs) -> anyhow::Result<ExitCode> {
         accept_clock: args.accept_clock.then(account::own),
         waits: Waits::default(),
         demo_page: false,
+        ..Options::default()
     };
     daemon::run(async |token| {
         let status = format!("{} communes", loaded.settings.communes.len());

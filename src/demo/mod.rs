@@ -103,6 +103,7 @@ impl Demo {
             accept_journals: std::collections::BTreeMap::new(),
             waits: receiver::viewing::Waits::default(),
             demo_page: true,
+            ..receiver::Options::default()
         };
         let receiver = Receiver::bind(loaded, receiver_options)
             .await

@@ -35,9 +35,11 @@ const NAMES: usize = 256;
 /// Most weekly windows of an agreement, groups of a camera, and neighbours of it.
 const FEW: usize = 64;
 /// Version of the protocol: major (must match, is in the ALPN) and minor.
-pub const VERSION: (u32, u32) = (1, 1);
+pub const VERSION: (u32, u32) = (1, 2);
 /// From this minor version on a gateway takes numbered lists of viewings and confirms each part.
 pub const NUMBERED_VIEWINGS: u32 = 1;
+/// From this minor version on it also takes in them what the centre received.
+pub const COUNTED_VIEWINGS: u32 = 2;
 
 /// From the gateway to the receiver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -470,6 +472,14 @@ pub struct Journals {
         deserialize_with = "bounded::statement_option"
     )]
     pub continues: Option<String>,
+    /// Why the sender's journal does not verify, until its administrator accepted that. Sent
+    /// again while the link is up, where that is found then.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::shown_option::<_, { text::TEXT_LIMIT }>"
+    )]
+    pub damaged: Option<String>,
     /// The newest head that the sender holds of the peer's journal.
     #[serde(
         default,

@@ -155,6 +155,25 @@ pub struct ViewingsClaims {
     pub total: Option<u64>,
     /// The viewings, oldest first.
     pub viewings: Vec<Viewing>,
+    /// What was received of some of the grant's cameras; the other parts tell of the others.
+    /// Centres before protocol 1.2, and those that were stopped meanwhile, don't say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub received: Vec<Received>,
+    /// Since when that was counted, seconds since the epoch: a centre that was started again
+    /// counted from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_since: Option<i64>,
+}
+
+/// The bytes of one camera's pictures that the centre read from the link under a grant, headers of
+/// groups included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Received {
+    /// The camera.
+    pub camera: CameraId,
+    /// How many.
+    pub bytes: u64,
 }
 
 /// One viewing: a person (or account) saw a camera for a time. With `count` it is many of one

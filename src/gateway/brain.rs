@@ -11,6 +11,7 @@
 //! | questions of the commune's page | [`super::page::ASK_LIMIT`] | they wait |
 
 mod checks;
+mod journal;
 mod local;
 mod page;
 
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::attest::Attest;
 use super::frames::{Order, Start};
 use super::page::Ask;
 use super::rules;
@@ -37,6 +39,7 @@ use crate::format::ids::{CameraId, CentreId, GrantId, Sha256};
 use crate::gateway::relay::Notice;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
+use crate::journal::looks::Looks;
 use crate::journal::reader::OwnLine;
 use crate::journal::writer::Writer;
 use crate::link::dial::{self, Dialer};
@@ -86,6 +89,8 @@ pub(super) struct Inputs {
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) gate: Gate,
+    pub(super) attest: Attest,
+    pub(super) looks: Looks,
     pub(super) clock: Clock,
     pub(super) writer: Writer,
     pub(super) metrics: Arc<metrics::Gateway>,
@@ -187,7 +192,8 @@ impl Brain {
                         self.parts.gate.handle_own_line(&centre, &line, now);
                     }
                 }
-                _ = health.tick() => {}
+                found = self.parts.looks.damage() => self.damaged(&found),
+                _ = health.tick() => self.attest(),
                 // Last, for there may be no end of them: a centre that makes noise
                 // must not keep the commune from its own settings and cuts.
                 Some(event) = inputs.events.recv() => self.event(event).await,
@@ -343,6 +349,8 @@ impl Brain {
                 tracing::info!(%centre, %camera, %relay, grant = %permit.grant(), "relay opened");
                 self.parts.metrics.relays_opened_total.inc();
                 self.relays.insert(relay, (centre.clone(), camera.clone()));
+                let grant = permit.grant();
+                let meter = self.parts.attest.count(&centre, relay, grant, &camera);
                 let start = Start {
                     permit,
                     centre,
@@ -350,9 +358,24 @@ impl Brain {
                     camera,
                     wish,
                     until,
+                    counted: (grant, meter),
                 };
                 self.starts.push(start);
             }
+            Command::CountRelay {
+                centre,
+                relay,
+                camera,
+                grant,
+            } => {
+                let meter = self.parts.attest.count(&centre, relay, grant, &camera);
+                self.order(Order::Count(centre, relay, grant, meter)).await;
+            }
+            Command::Received {
+                centre,
+                grant,
+                received,
+            } => self.parts.attest.received(&centre, grant, received),
             Command::RelayWish {
                 centre,
                 relay,
@@ -373,6 +396,7 @@ impl Brain {
                 let closed = &self.parts.metrics.relays_closed_total;
                 closed.with_label_values(&[reason.code()]).inc();
                 self.relays.remove(&relay);
+                self.parts.attest.stop(&centre, relay);
                 self.order(Order::Stop(centre, relay, reason)).await;
             }
             Command::Focus { centre, relays } => self.order(Order::Focus(centre, relays)).await,
@@ -510,6 +534,10 @@ impl Brain {
             ));
         }
         self.parts.metrics.apply(new);
+        let centres = new.agreements.iter().map(|one| &one.centre);
+        self.parts
+            .attest
+            .set_centres(centres, self.parts.clock.now());
         self.parts.gate.handle_note(Entry::Reloaded {
             settings: loaded.hash,
             error: None,
@@ -598,10 +626,10 @@ impl Brain {
         drop(frames_end);
         tracing::info!("cameras and links closed; writing the journal's last entries");
         let last = async {
-            while let Some(appended) = self.appends.next().await {
-                self.appended(appended);
-                self.carry_out().await;
-            }
+            self.settle().await;
+            // Nothing is sent any more: the figures are final.
+            self.attest_now();
+            self.settle().await;
             self.parts.writer.append(Entry::Stopped {}).await
         };
         match tokio::time::timeout(LAST_ENTRIES, last).await {

@@ -27,10 +27,11 @@ use super::host::Hosts;
 use super::onvif::Devices;
 pub use super::session::Limits;
 use super::session::Target;
+use super::sessions::SessionLog;
 use super::stream::{Change, Stream};
 use crate::clock::Clock;
 use crate::config::settings;
-use crate::format::ids::CameraId;
+use crate::format::ids::{CameraId, GrantId};
 use crate::media::relay::Profile;
 use crate::media::sink::Sink;
 use crate::media::splice::Numbers;
@@ -63,6 +64,8 @@ pub(super) struct Inner {
     /// Where the time lines of all streams begin.
     pub(super) origin: Instant,
     pub(super) tasks: TaskTracker,
+    /// Which cameras are open.
+    log: SessionLog,
     stop: CancellationToken,
     state: Mutex<PoolState>,
     next_attachment: AtomicU64,
@@ -114,15 +117,16 @@ impl Pool {
         clock: Clock,
         metrics: Arc<metrics::Gateway>,
     ) -> Self {
-        Self::with_limits(settings, clock, metrics, Limits::LAN)
+        Self::with_limits(settings, clock, metrics, Limits::LAN, SessionLog::default())
     }
 
-    /// A pool with other limits than [`Limits::LAN`].
+    /// A pool with other limits than [`Limits::LAN`], which tells this log what is open.
     pub fn with_limits(
         settings: Arc<settings::Gateway>,
         clock: Clock,
         metrics: Arc<metrics::Gateway>,
         limits: Limits,
+        log: SessionLog,
     ) -> Self {
         let hosts = Arc::new(Hosts::default());
         hosts.configure(&settings.hosts);
@@ -137,6 +141,7 @@ impl Pool {
                 devices,
                 origin: Instant::now(),
                 tasks: TaskTracker::new(),
+                log,
                 stop,
                 state: Mutex::new(PoolState {
                     settings,
@@ -162,12 +167,19 @@ impl Pool {
     /// `camera_unknown`, `camera_invalid`, `shutting_down`.
     pub fn attach(
         &self,
-        _permit: &Permit,
+        permit: &Permit,
         camera: &CameraId,
         profile: Profile,
         sink: Arc<dyn Sink>,
     ) -> Result<Attachment, Refusal> {
+        self.held_by(camera, permit.grant());
         self.new_dangerous_attachment(camera, profile, sink)
+    }
+
+    /// A relay of this grant holds the camera: if it is open, it is for that.
+    pub(super) fn held_by(&self, camera: &CameraId, grant: GrantId) {
+        let now = self.inner.clock.now().wall;
+        self.inner.log.held_by(camera, grant, now);
     }
 
     /// As [`Pool::attach`], without the proof that a recorded grant allows it:
@@ -330,6 +342,7 @@ impl Inner {
     pub(super) fn note_phase(&self, camera: &CameraId, profile: Profile, phase: Phase) {
         let mut state = self.lock();
         let before = state.camera_state(camera);
+        let was_open = state.is_open(camera);
         let key = (camera.clone(), profile);
         if phase == Phase::Idle {
             state.phases.remove(&key);
@@ -337,6 +350,16 @@ impl Inner {
             state.phases.insert(key, phase);
         }
         let after = state.camera_state(camera);
+        let is_open = state.is_open(camera);
+        let entry = state.settings.cameras.get(camera);
+        let is_warm = entry.is_some_and(|entry| entry.streams.as_ref().is_ok_and(|s| s.warm));
+        let now = self.clock.now().wall;
+        // Under the lock, for main and sub streams have tasks of their own.
+        match (was_open, is_open) {
+            (false, true) => self.log.opened(camera, is_warm, now),
+            (true, false) => self.log.closed(camera, now),
+            _ => {}
+        }
         drop(state);
         if before != after {
             let gauge =
@@ -388,6 +411,12 @@ impl PoolState {
             close_after: streams.close_after,
         };
         Ok((Arc::new(target), settled, profile))
+    }
+
+    /// Whether one of the camera's streams has a session, or tries to.
+    fn is_open(&self, camera: &CameraId) -> bool {
+        let is = |profile| self.phases.contains_key(&(camera.clone(), profile));
+        is(Profile::Main) || is(Profile::Sub)
     }
 
     fn camera_state(&self, camera: &CameraId) -> CameraState {

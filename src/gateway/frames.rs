@@ -14,14 +14,16 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::camera::{Limits, Pool};
+use super::sessions::SessionLog;
 use super::turns::SharedLink;
 use super::uplink::{self, Share};
 use crate::clock::{Boot, Clock};
 use crate::config::settings;
-use crate::format::ids::{CameraId, CentreId, ProfileWish};
+use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish};
 use crate::gateway::relay::{Notice, Parts as RelayParts, RelaySender};
 use crate::link::Link;
 use crate::link::dial::Dialer;
+use crate::link::meter::Meter;
 use crate::media::relay::Class;
 use crate::media::relay::{Profile, RelayId};
 use crate::media::sink::State;
@@ -46,6 +48,8 @@ pub(super) enum Order {
     /// Relay cameras: those of one request together, so that each begins with the
     /// stream that the uplink has room for beside the others.
     Start(Vec<Start>),
+    /// Groups of a relay that begin from now on count for another of its grants.
+    Count(CentreId, RelayId, GrantId, Arc<Meter>),
     /// What a relay's operators want of its camera's streams.
     Wish(CentreId, RelayId, ProfileWish),
     /// Move a relay's deadline.
@@ -71,6 +75,8 @@ pub(super) struct Start {
     pub(super) camera: CameraId,
     pub(super) wish: ProfileWish,
     pub(super) until: Boot,
+    /// Under which grant its bytes count, and who counts them.
+    pub(super) counted: (GrantId, Arc<Meter>),
 }
 
 /// What the thread works with.
@@ -80,6 +86,8 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) metrics: Arc<metrics::Gateway>,
     pub(super) limits: Limits,
+    /// Which cameras are open, for the attestation.
+    pub(super) sessions: SessionLog,
     pub(super) dialer: Dialer,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) notices: mpsc::Sender<(RelayId, Notice)>,
@@ -127,13 +135,20 @@ async fn run(parts: Parts) -> Result<(), String> {
         clock,
         metrics,
         limits,
+        sessions,
         dialer,
         mut orders,
         notices,
         capacity,
     } = parts;
     let initial = Arc::clone(&settings);
-    let pool = Pool::with_limits(settings, clock.clone(), Arc::clone(&metrics), limits);
+    let pool = Pool::with_limits(
+        settings,
+        clock.clone(),
+        Arc::clone(&metrics),
+        limits,
+        sessions,
+    );
     let links_token = CancellationToken::new();
     let mut links = JoinSet::new();
     let token = links_token.clone();
@@ -213,6 +228,16 @@ impl Frames {
                 self.share.wish(&(centre, relay), wish);
                 self.settle();
             }
+            Order::Count(centre, relay, grant, meter) => {
+                let key = (centre, relay);
+                if let Some(sender) = self.share.sender(&key) {
+                    sender.set_meter(Arc::clone(&meter));
+                }
+                if let Some(relay) = self.relays.get_mut(&key) {
+                    self.pool.held_by(&relay.start.camera, grant);
+                    relay.start.counted = (grant, meter);
+                }
+            }
             Order::Until(centre, relay, until) => {
                 let key = (centre, relay);
                 if let Some(relay) = self.relays.get_mut(&key) {
@@ -285,6 +310,7 @@ impl Frames {
             camera: start.camera.clone(),
             class: relay.class,
             until: start.until,
+            meter: Arc::clone(&start.counted.1),
             clock: self.clock.clone(),
             metrics: Arc::clone(&self.metrics),
             notices: self.notices.clone(),
@@ -310,12 +336,10 @@ impl Frames {
             self.settle();
         }
         let camera = &relay.start.camera;
-        let elsewhere = self
-            .relays
-            .values()
-            .any(|held| &held.start.camera == camera);
-        if !elsewhere {
-            self.metrics.forget_camera(camera);
+        let mut others = self.relays.values();
+        match others.find(|held| &held.start.camera == camera) {
+            Some(other) => self.pool.held_by(camera, other.start.counted.0),
+            None => self.metrics.forget_camera(camera),
         }
     }
 

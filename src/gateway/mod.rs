@@ -9,6 +9,7 @@
 //! (`shutting_down`) → cameras get their TEARDOWN → the journal is written to its
 //! end and closed. Grants are not ended by it: they resume at the next start.
 
+mod attest;
 mod brain;
 pub mod camera;
 mod cause;
@@ -21,6 +22,7 @@ pub mod probe;
 pub mod relay;
 mod rules;
 mod session;
+pub mod sessions;
 pub mod socket;
 mod stream;
 pub mod turns;
@@ -30,6 +32,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -39,6 +42,7 @@ use crate::clock::{Clock, Now};
 use crate::config::{Loaded, settings};
 use crate::http;
 use crate::journal::entry::Entry;
+use crate::journal::looks::{LOOK_EVERY, Looks};
 use crate::journal::writer::{self, Writer};
 use crate::link;
 use crate::link::dial::Dialer;
@@ -66,6 +70,8 @@ pub struct Options {
     pub link_pace: link::dial::Pace,
     /// Whether the commune's page lets a key in its address sign in, as at the demo.
     pub demo_page: bool,
+    /// How often it looks whether its journal is still what it wrote.
+    pub look_every: Duration,
 }
 
 impl Default for Options {
@@ -78,6 +84,7 @@ impl Default for Options {
             camera_limits: camera::Limits::LAN,
             link_pace: link::dial::Pace::default(),
             demo_page: false,
+            look_every: LOOK_EVERY,
         }
     }
 }
@@ -167,6 +174,7 @@ pub struct Gateway {
     addrs: LocalAddrs,
     handle: Handle,
     camera_limits: camera::Limits,
+    sessions: sessions::SessionLog,
 }
 
 /// What is bound of the brain's inputs before the threads start.
@@ -250,6 +258,10 @@ impl Gateway {
         };
         let (orders, order_receiver) = mpsc::channel(brain::ORDER_LIMIT);
         let (reloads, reload_receiver) = mpsc::channel(RELOAD_LIMIT);
+        let sessions = sessions::SessionLog::default();
+        let centres = settings.agreements.iter().map(|one| &one.centre);
+        let counts = (Arc::clone(&metrics), sessions.clone());
+        let attest = attest::Attest::new(counts, centres, &recovered.entries, now);
         let checks = Checks::expecting(&["journal", "link"]);
         let (asks, ask_receiver) = mpsc::channel(page::ASK_LIMIT);
         let page = page_listener.map(|listener| page::Options {
@@ -264,6 +276,8 @@ impl Gateway {
         Ok(Self {
             brain: brain::Parts {
                 gate,
+                attest,
+                looks: Looks::new(writer.clone(), options.look_every),
                 clock,
                 writer,
                 metrics,
@@ -285,6 +299,7 @@ impl Gateway {
             addrs,
             handle: Handle { reloads },
             camera_limits: options.camera_limits,
+            sessions,
         })
     }
 
@@ -323,6 +338,7 @@ impl Gateway {
             clock: brain.clock.clone(),
             metrics: Arc::clone(&brain.metrics),
             limits: self.camera_limits,
+            sessions: self.sessions,
             dialer: brain.dialer.clone(),
             orders: inputs.orders,
             notices,

@@ -21,6 +21,7 @@ use crate::clock::{Boot, Clock};
 use crate::format::cause::Cause;
 use crate::format::ids::CameraId;
 use crate::link::group::GroupWriter;
+use crate::link::meter::Meter;
 use crate::link::{Carried, Link, priority};
 use crate::media::backlog::{Backlog, Entry, JUMP_AFTER, Step};
 use crate::media::relay::Class;
@@ -74,6 +75,8 @@ pub struct Parts {
     pub until: Boot,
     /// Boot time.
     pub clock: Clock,
+    /// Counts the bytes of the grant under which it begins.
+    pub meter: Arc<Meter>,
     /// The gateway's metrics.
     pub metrics: Arc<metrics::Gateway>,
     /// Where notices go; bounded, never waited for.
@@ -118,6 +121,8 @@ struct Inner {
     grace: Duration,
     class: Class,
     until: Boot,
+    /// Counts the groups that begin now.
+    meter: Arc<Meter>,
     is_late: bool,
     /// The picture that is being written is a key frame.
     is_key: bool,
@@ -147,6 +152,7 @@ impl RelaySender {
                 grace: LEAST_GRACE,
                 class: parts.class,
                 until: parts.until,
+                meter: parts.meter,
                 is_late: false,
                 is_key: false,
                 gave_way: None,
@@ -192,6 +198,11 @@ impl RelaySender {
     /// A renewal moved the deadline, or a grant's end brought it nearer.
     pub fn set_until(&self, until: Boot) {
         self.shared.lock().until = until;
+    }
+
+    /// Groups that begin from now on count for another grant.
+    pub fn set_meter(&self, meter: Arc<Meter>) {
+        self.shared.lock().meter = meter;
     }
 
     /// Operators look at it more, or less.
@@ -393,13 +404,14 @@ impl Shared {
                 Step::Open(at) => match task.open(&self.link, cx) {
                     Poll::Ready(Ok(stream)) => {
                         let class = inner.class;
+                        let meter = Arc::clone(&inner.meter);
                         if let Some(entry) = inner.backlog.entry(at) {
                             let header = GroupHeader {
                                 relay: self.relay,
                                 group: Arc::clone(&entry.group),
                             };
                             let writer = GroupWriter::new(stream, &header, class.number());
-                            entry.writer = Some(writer);
+                            entry.writer = Some(writer.metered(meter));
                         }
                     }
                     Poll::Ready(Err(_)) => return Break(()),
@@ -508,6 +520,9 @@ impl Shared {
         let before = writer.left();
         let written = writer.poll_write(self.link.piece(), cx);
         let taken = before - writer.left();
+        if is_over {
+            inner.meter.pass_outside(taken as u64);
+        }
         entry.wrote(taken);
         self.turns.wrote(now, taken);
         if let Poll::Ready(Ok(())) = written {

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::designation::Verified;
 
+use super::attestation::Attestation;
 use crate::format::ids::{
     CameraId, CentreId, CommuneId, GrantId, Incident, RequestId, Sha256, SnapshotId,
 };
-use crate::format::statement::{Operator, RefusedCamera, RequestClaims, Viewing};
+use crate::format::statement::{Operator, Received, RefusedCamera, RequestClaims, Viewing};
 use crate::media::relay::RelayId;
 use crate::reason::{Reason, Refusal};
 
@@ -227,6 +228,12 @@ pub enum Entry {
         parts: u32,
         /// What the part says.
         viewings: Vec<Viewing>,
+        /// What it says was received.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        received: Vec<Received>,
+        /// Since when that was counted, seconds since the epoch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        counted_since: Option<i64>,
     },
     /// At the receiver: the commune's journal holds the whole list of a grant's viewings.
     ViewingsTaken {
@@ -252,6 +259,9 @@ pub enum Entry {
         statement: String,
         /// What it says.
         viewings: Vec<Viewing>,
+        /// What it says was received.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        received: Vec<Received>,
     },
     /// At both ends: an operator takes a still of a picture. At the receiver before
     /// the gateway is asked, at the gateway before the receiver may give it.
@@ -314,8 +324,8 @@ pub enum Entry {
         /// The head, verbatim.
         head: String,
     },
-    /// This machine's journal did not verify at the start: a new one began, which continues the
-    /// last line that verified.
+    /// This machine's journal does not verify, as was found at the start or by a look while the
+    /// daemon ran: a new one began, which continues the last line that is certain.
     JournalDamaged {
         /// The file of the first line that does not verify.
         file: String,
@@ -323,6 +333,15 @@ pub enum Entry {
         line: u64,
         /// The fault of that line.
         cause: String,
+    },
+    /// A peer says that its journal does not verify; without a detail, that it does again or
+    /// was accepted there.
+    PeerDamaged {
+        /// The commune's or centre's id.
+        peer: String,
+        /// What it says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
     },
     /// An administrator accepts a journal as it is, whatever it lost before.
     JournalAccepted {
@@ -366,6 +385,9 @@ pub enum Entry {
         /// That line's link.
         link: Sha256,
     },
+    /// At the gateway: what was sent to a centre in a time, and why; each day and at an
+    /// orderly stop.
+    Attestation(Box<Attestation>),
     /// An administrator accepted a clock behind the journal's newest time.
     ClockAccepted {
         /// The newest time before, RFC 3339.

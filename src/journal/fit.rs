@@ -162,6 +162,7 @@ mod tests {
                 parts: Some(1),
                 statement: long.clone(),
                 viewings: (0..lists).map(viewing).collect(),
+                received: Vec::new(),
             };
             for entry in [viewings, refused(long.clone(), long)] {
                 let body = fit(encode(&entry).unwrap());

@@ -14,12 +14,16 @@
 //! were lost: a new journal begins in the same file, and its first line names
 //! the old one's id, last number and link.
 
+mod disk;
+
 use std::io;
 
+use self::disk::{explain, persist};
 use super::entry::{Entry, VERSION};
 use super::reader::{Content, Lines, Origin};
 use super::recover::{self, Begun, Damage, Last, Recent};
 use super::store::{Month, Store};
+use super::sums::{self, Sums};
 use crate::clock::{Clock, Wall};
 use crate::format::chain::{End, LINE_LIMIT};
 use crate::format::ids::Sha256;
@@ -90,8 +94,13 @@ pub struct Log {
     torn: u64,
     /// A write began and is not known to have ended well.
     dirty: bool,
+    /// Somebody else wrote to the newest file.
+    is_touched: bool,
     fault: Option<Fault>,
     intact: bool,
+    sums: Sums,
+    /// Damage that was found since the start, and that nobody has asked for.
+    found: Option<Entry>,
 }
 
 /// A log and what it held.
@@ -157,14 +166,17 @@ impl Log {
             notes: Vec::new(),
             torn: 0,
             dirty: false,
+            is_touched: false,
             fault: None,
             intact: true,
+            sums: Sums::new(found.sums),
+            found: None,
         };
         let mut readied = persisted.map(|()| drop(log.sign_head()));
         if let Some(damage) = damage {
             log.continue_damaged(&damage);
             let time = log.parts.clock.now().wall;
-            entries.extend(log.notes.last().map(|note| (2, time, note.clone())));
+            entries.extend(log.found.take().map(|note| (2, time, note)));
         }
         if let Some((hash, bytes)) = torn {
             tracing::warn!(
@@ -195,6 +207,16 @@ impl Log {
     ///
     /// The disk refuses; nothing of it counts as written.
     pub fn commit(&mut self, bodies: &[Vec<u8>]) -> Result<Committed, String> {
+        if !self.dirty
+            && let Some((month, _)) = self.file
+            && self.sums.before_write(self.parts.store.as_mut(), month)
+        {
+            tracing::warn!(
+                file = month.file_name(),
+                "journal: somebody else wrote to this file"
+            );
+            self.touched();
+        }
         let done = self.repair().and_then(|()| self.write(bodies));
         match done {
             Ok(committed) => {
@@ -283,6 +305,8 @@ impl Log {
         }
         self.sync(month)?;
         // Here it has happened.
+        self.sums
+            .wrote(self.parts.store.as_mut(), month, &batch.bytes);
         self.dirty = false;
         self.torn = 0;
         self.notes.clear();
@@ -391,6 +415,7 @@ impl Log {
             _ => {}
         }
         self.dirty = true;
+        self.sums.begins(month);
         match self.parts.store.create(month) {
             Ok(()) => {}
             Err(error)
@@ -418,6 +443,7 @@ impl Log {
             self.begin_anew(&cause)?;
         }
         self.dirty = false;
+        self.is_touched = false;
         Ok(())
     }
 
@@ -431,6 +457,12 @@ impl Log {
         match store.len(month) {
             Ok(found) if found < length => {
                 return Ok(Some(format!("{month}: {found} bytes of {length} are left")));
+            }
+            Ok(found) if found > length && self.is_touched => {
+                return Ok(Some(format!(
+                    "{month}: {} bytes were added",
+                    found - length
+                )));
             }
             Ok(found) => {
                 if found > length {
@@ -477,9 +509,23 @@ impl Log {
             "journal: lines that were durable are lost; a new journal begins that names the old one's head"
         );
         self.intact = false;
-        if let Some(journal) = self.journal.take() {
-            self.continue_from(journal);
-        }
+        // As a start would find it, so that the next one knows that it is told.
+        let left = recover::recover(self.parts.store.as_mut());
+        let left = left.map_err(|error| error.to_string())?.damage;
+        let damage = left.map_or_else(
+            || Damage {
+                file: self
+                    .file
+                    .map_or_else(String::new, |(month, _)| month.file_name()),
+                line: 0,
+                what: cause.to_owned(),
+            },
+            |damage| Damage {
+                what: format!("{}; {cause}", damage.what),
+                ..damage
+            },
+        );
+        self.tell(&damage);
         Ok(())
     }
 
@@ -492,13 +538,56 @@ impl Log {
             cause = damage.what,
             "journal: it does not verify; a new one begins that names the last line that does. Keep the files as they are, look with `fanal journal verify`, and accept it with --accept-journal"
         );
+        self.tell(damage);
+    }
+
+    /// The next lines begin a new journal and say why.
+    fn tell(&mut self, damage: &Damage) {
         let journal = self.journal.take().unwrap_or_default();
         self.continue_from(journal);
-        self.notes.push(Entry::JournalDamaged {
+        let damaged = Entry::JournalDamaged {
             file: damage.file.clone(),
             line: damage.line,
             cause: damage.what.clone(),
-        });
+        };
+        // Right behind the first line: a start knows the damage by that.
+        self.notes.insert(1, damaged.clone());
+        self.found = Some(damaged);
+    }
+
+    /// A look found damage while the journal is written: a new one begins, which names the
+    /// head that is known here and says what was found.
+    pub(super) fn condemn(&mut self, damage: &Damage) {
+        let journal = self.journal.clone();
+        // Where lines at the end are lost this begins the new one.
+        self.touched();
+        let repaired = self.repair();
+        if repaired.is_ok() && self.journal == journal {
+            self.intact = false;
+            self.continue_damaged(damage);
+        }
+        // What fails is told by `health`, and tried again.
+        let _ = self.commit(&[]);
+    }
+
+    /// Somebody else wrote to the files: what is there is looked at before more follows.
+    fn touched(&mut self) {
+        self.dirty = true;
+        self.is_touched = true;
+        if let Some((month, _)) = self.file {
+            // It may be another file of the same name. An error says that it is gone.
+            let _ = self.parts.store.forget(month);
+        }
+    }
+
+    /// The damage that was found since the last call.
+    pub(super) fn take_found(&mut self) -> Option<Entry> {
+        self.found.take()
+    }
+
+    /// What the files must hold.
+    pub(super) fn sums(&self) -> &Sums {
+        &self.sums
     }
 
     /// The next line is the first of a new journal, which names this one's last line.
@@ -530,6 +619,8 @@ impl Log {
             store.truncate(month, length)?;
         }
         store.sync(month)?;
+        let left = sums::summed(store, month, length)?;
+        self.sums.take_as_it_is(month, left.map(|(sum, _)| sum));
         Ok(Some((month, length)))
     }
 
@@ -581,21 +672,6 @@ impl Log {
     }
 }
 
-/// Makes durable what a process that was killed may have left in the system's
-/// memory alone, and drops that memory: after an fsync that failed it may show
-/// lines that no later fsync writes. A head must cover what is on the disk.
-fn persist(store: &mut dyn Store) -> Result<(), String> {
-    let listed = store.months();
-    let months = listed.map_err(|error| explain("reading", "the journal's directory", &error))?;
-    // Older files were durable before a newer one was made; one more costs little.
-    for month in months.iter().rev().take(2) {
-        let done = store.sync(*month).and_then(|()| store.forget(*month));
-        done.map_err(|error| explain("fsync of", &month.file_name(), &error))?;
-    }
-    let synced = store.sync_directory();
-    synced.map_err(|error| explain("fsync of", "the journal's directory", &error))
-}
-
 /// An entry as JSON, without what the log adds.
 ///
 /// # Errors
@@ -614,19 +690,6 @@ fn dress(body: &[u8], salt: &str, journal: Option<&str>) -> Vec<u8> {
     dressed.extend_from_slice(format!(r#""salt":"{salt}","#).as_bytes());
     dressed.extend_from_slice(body.strip_prefix(b"{").unwrap_or(body));
     dressed
-}
-
-/// What failed and, where the cause is known, the next step.
-fn explain(doing: &str, file: &str, error: &io::Error) -> String {
-    let remedy = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; make room on the disk that holds state_dir"
-        }
-        io::ErrorKind::PermissionDenied => "; the daemon's user must own state_dir",
-        io::ErrorKind::ReadOnlyFilesystem => "; the file system is mounted read-only",
-        _ => "",
-    };
-    format!("{doing} {file}: {error}{remedy}")
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! | question | where |
 //! |---|---|
 //! | what bytes is a line, what is its link? | [`crate::format::chain`] |
-//! | what is in a body? | [`entry`] |
+//! | what is in a body? | [`entry`], of an attestation [`attestation`] |
 //! | how is it written, and repaired after a failure? | [`log`], on [`store`] |
 //! | who waits for whom? | [`writer`]: own thread, group commit, the only maker of a [`Receipt`] |
 //! | what is still in force at start? | [`recover`] |
-//! | is it intact? | [`verify`] |
+//! | is it intact? | [`verify`]; while the daemon runs, [`looks`] by `sums` |
 //! | which entries of a month name a camera, a person, an incident? | [`search`] |
 //! | what happened in a month, for people? | [`report`](mod@report) |
 //! | do both sides say the same? | [`compare`](mod@compare) |
@@ -25,10 +25,12 @@
 //! `continues` (durable lines were lost; a new journal begins with `seq` 1 in the
 //! same file and names the old one's id, last number and link).
 
+pub mod attestation;
 pub mod compare;
 pub mod entry;
 mod fit;
 pub mod log;
+pub mod looks;
 pub mod reader;
 pub mod recover;
 pub mod report;
@@ -36,6 +38,7 @@ pub mod search;
 #[cfg(test)]
 pub(crate) mod sim;
 pub mod store;
+mod sums;
 pub mod verify;
 pub mod writer;
 

@@ -250,11 +250,13 @@ pub const KINDS: &[&str] = &[
     "peer_continues",
     "journal_went_back",
     "journal_damaged",
+    "peer_damaged",
     "journal_accepted",
     "revocation",
     "torn_line",
     "interrupted",
     "continues",
+    "attestation",
     "clock_accepted",
 ];
 

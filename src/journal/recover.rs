@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::entry::Entry;
 use super::reader::{self, Content, Lines, Origin, Place};
 use super::store::{Month, Store};
+use super::sums::{self, Sum};
 use crate::clock::Wall;
 use crate::format::chain::{End, LINE_LIMIT, Line};
 use crate::format::ids::{GrantId, RequestId, Sha256};
@@ -108,6 +109,8 @@ pub struct Found {
     pub recent: Recent,
     /// How many lines there are.
     pub lines: u64,
+    /// What each file holds.
+    pub(in crate::journal) sums: BTreeMap<Month, Sum>,
 }
 
 /// Reads it all.
@@ -134,7 +137,9 @@ pub fn recover(store: &mut dyn Store) -> Result<Found, Error> {
             entries: Vec::new(),
             recent: VecDeque::new(),
             lines: 0,
+            sums: BTreeMap::new(),
         },
+        candidate: None,
         kept: Kept::since(newest_time(store, &months)),
     };
     for (index, month) in months.iter().enumerate() {
@@ -158,6 +163,8 @@ fn newest_time(store: &mut dyn Store, months: &[Month]) -> Option<Wall> {
 
 struct Walk {
     found: Found,
+    /// Behind damage: a line that may begin the new journal that names it.
+    candidate: Option<(Month, Place, Vec<u8>)>,
     kept: Kept,
 }
 
@@ -168,13 +175,25 @@ impl Walk {
             file: file.clone(),
             source,
         };
+        // Before the first byte is read: what is changed meanwhile is looked at again.
+        let stamp = store.stamp(month).map_err(read)?;
+        let mut sum = Sum::new(Some(stamp));
+        let mut is_summed = true;
         let mut lines = Lines::new(store.read(month).map_err(read)?);
         self.found.file = Some((month, 0));
         loop {
             let next = lines.next_line().map_err(read)?;
             let Some((place, content)) = next else {
-                return Ok(());
+                break;
             };
+            match content {
+                Content::Line(line) => {
+                    sum.add(line);
+                    sum.add(b"\n");
+                }
+                Content::Unterminated(_) if newest => {}
+                Content::TooLong | Content::Unterminated(_) => is_summed = false,
+            }
             let read = match content {
                 Content::Line(line) if self.found.damage.is_some() => {
                     self.damaged_line(month, place, line);
@@ -183,7 +202,7 @@ impl Walk {
                 Content::Line(line) => self.line(month, place, line),
                 Content::Unterminated(hash) if newest => {
                     self.found.torn = Some((hash, place.bytes));
-                    return Ok(());
+                    break;
                 }
                 Content::Unterminated(_) => {
                     Err("it has no end, and a newer file follows".to_owned())
@@ -201,6 +220,28 @@ impl Walk {
             }
             self.found.file = Some((month, place.offset + place.bytes));
         }
+        if !is_summed {
+            // Of a line that is too long not all was kept.
+            let length = self.found.file.map_or(0, |(_, length)| length);
+            let again = sums::summed(store, month, length).map_err(read)?;
+            sum = again.map_or(sum, |(sum, _)| sum);
+        }
+        self.found.sums.insert(month, sum);
+        Ok(())
+    }
+
+    /// Whether a line says that the first damage was found: by its file and line.
+    fn names_damage(&self, bytes: &[u8]) -> bool {
+        let entry = Line::parse(bytes)
+            .ok()
+            .filter(Line::digest_matches)
+            .and_then(|line| reader::entry(line.body?).ok()?);
+        match entry.zip(self.found.damage.as_ref()) {
+            Some((Entry::JournalDamaged { file, line, .. }, damage)) => {
+                file == damage.file && line == damage.line
+            }
+            _ => false,
+        }
     }
 
     /// A line behind one that does not verify: the first of a new journal that names the
@@ -213,10 +254,28 @@ impl Walk {
             link: self.found.end.link,
             iat: 0,
         };
-        let continues = Origin::read(bytes).is_some_and(|origin| {
+        let origin = Origin::read(bytes);
+        let continues = origin.as_ref().is_some_and(|origin| {
             let End { seq, link } = self.found.end;
             origin.names(&known) && (origin.seq, origin.link) == (seq, link)
         });
+        // One that began while the daemon ran names the head that it knew; its second line
+        // names the damage.
+        let candidate = self.candidate.take();
+        if let Some((of, at, first)) = candidate
+            && self.names_damage(bytes)
+        {
+            self.found.damage = None;
+            // Counted when it was read first.
+            self.found.lines -= 1;
+            // Both were read: the first begins a journal, this one follows it.
+            let _ = self.line(of, at, &first);
+            let _ = self.line(month, place, bytes);
+            return;
+        }
+        if origin.is_some_and(|origin| origin.old == known.journal && origin.seq >= known.seq) {
+            self.candidate = Some((month, place, bytes.to_vec()));
+        }
         if continues {
             self.found.damage = None;
             // It was read above: it follows, being a first line.
@@ -256,7 +315,8 @@ impl Walk {
             | Entry::ViewingsTaken { .. }
             | Entry::PeerContradiction { .. }
             | Entry::JournalWentBack { .. }
-            | Entry::Revocation { .. } => None,
+            | Entry::Revocation { .. }
+            | Entry::Attestation(_) => None,
             _ => return,
         };
         let seq = line.header.seq;
@@ -393,7 +453,9 @@ impl Kept {
     /// Whether the body is worth reading. Old ones are told by the kind that our
     /// writer puts near the start, so that years of journal cost little.
     fn wants(&self, time: Wall, body: &[u8]) -> bool {
-        const LASTING: [&str; 12] = [
+        const LASTING: [&str; 14] = [
+            r#""kind":"peer_damaged""#,
+            r#""kind":"attestation""#,
             r#""kind":"cut""#,
             r#""kind":"allowed""#,
             r#""kind":"confirmed""#,
@@ -418,6 +480,14 @@ impl Kept {
 
     fn take(&mut self, seq: u64, time: Wall, entry: Entry, bytes: usize) {
         self.order += 1;
+        let entry = match entry {
+            // Where the last one ends is what counts of it.
+            Entry::Attestation(mut told) => {
+                (told.media, told.camera_sessions) = (Vec::new(), Vec::new());
+                Entry::Attestation(told)
+            }
+            entry => entry,
+        };
         let lasting = match &entry {
             Entry::Cut { scope, .. } => Some(format!("cut {scope}")),
             Entry::Allowed { scope, .. } => {
@@ -441,6 +511,8 @@ impl Kept {
             }
             Entry::PeerContradiction { peer, .. } => Some(format!("contradiction {peer}")),
             Entry::JournalWentBack { peer, .. } => Some(format!("went back {peer}")),
+            Entry::Attestation(told) => Some(format!("attested {}", told.centre)),
+            Entry::PeerDamaged { peer, .. } => Some(format!("damaged {peer}")),
             Entry::JournalDamaged { .. } => Some("damaged".to_owned()),
             Entry::JournalAccepted { journal, .. } => Some(format!("accepted {journal}")),
             _ => None,

@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::attestation::Attestation;
 use super::compare::Side;
 use super::entry::{Entry, GrantEntry};
 use super::store::Month;
+use super::verify::attested::Attested;
 use super::verify::statements::Depth;
 use super::verify::{self, Observer, Options, Seen};
 use crate::clock::Wall;
@@ -166,6 +168,8 @@ pub struct Verification {
     pub findings: Vec<String>,
     /// The journals in the directory: id, last line and its link.
     pub journals: Vec<String>,
+    /// What the attestations come to, by centre; none at a centre.
+    pub attested: Vec<Attested>,
 }
 
 /// Reads a journal and reports on a month.
@@ -197,6 +201,7 @@ pub fn report(options: &Options, month: Month) -> Result<Report, String> {
         statements: found.statements,
         keys_checked: options.authorities.is_some(),
         findings: found.findings.iter().map(ToString::to_string).collect(),
+        attested: found.attested,
         journals: found
             .journals
             .iter()
@@ -221,20 +226,6 @@ struct Reader {
     earlier: (Option<Month>, BTreeSet<GrantId>),
 }
 
-/// The part of an attestation that a report needs (interfaces.md 10).
-#[derive(Deserialize)]
-struct Attestation {
-    kind: String,
-    #[serde(default)]
-    media: Vec<Media>,
-}
-
-#[derive(Deserialize)]
-struct Media {
-    grant: GrantId,
-    sent: u64,
-}
-
 impl Observer for Reader {
     fn line(&mut self, seen: &Seen<'_>) {
         // Lines are in the file of their month, or a later one where the clock went back.
@@ -250,12 +241,9 @@ impl Observer for Reader {
         let of_month = seen.month == self.month;
         self.seen_month |= of_month;
         self.owner(seen.entry);
-        match seen.entry {
-            Some(entry) => {
-                let header = &seen.line.header;
-                self.entry(header.seq, header.time, entry, of_month);
-            }
-            None => self.attested(seen.line.body.unwrap_or_default()),
+        if let Some(entry) = seen.entry {
+            let header = &seen.line.header;
+            self.entry(header.seq, header.time, entry, of_month);
         }
     }
 }
@@ -274,14 +262,8 @@ impl Reader {
         self.report.side = self.report.side.or(side);
     }
 
-    fn attested(&mut self, body: &[u8]) {
-        let Ok(attestation) = serde_json::from_slice::<Attestation>(body) else {
-            return;
-        };
-        if attestation.kind != "attestation" {
-            return;
-        }
-        for media in attestation.media {
+    fn attested(&mut self, attestation: &Attestation) {
+        for media in &attestation.media {
             if let Some(grant) = self.grants.get_mut(&media.grant) {
                 let bytes = grant.bytes.get_or_insert(0);
                 *bytes = bytes.saturating_add(media.sent);
@@ -305,6 +287,7 @@ impl Reader {
                 *unverified = unverified.saturating_add(*count);
                 self.refusal(*reason, *count);
             }
+            Entry::Attestation(attestation) => self.attested(attestation),
             Entry::Cut { .. } if of_month => self.report.totals.cuts += 1,
             Entry::Ended {
                 grant,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use super::entry::Entry;
 use super::log::encode;
-use super::store::{Month, Store};
+use super::store::{Month, Stamp, Store};
 use crate::clock::Wall;
 use crate::format::chain::End;
 
@@ -85,6 +85,8 @@ struct File {
     durable: Vec<u8>,
     /// Whether its name is durable.
     named: bool,
+    /// Grows with each change.
+    version: u64,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +94,7 @@ struct State {
     files: BTreeMap<Month, File>,
     steps: u64,
     syncs: u64,
+    reads: u64,
     fault: Option<(u64, Fail, Then)>,
     dead: bool,
     capacity: Option<usize>,
@@ -119,6 +122,11 @@ impl Sim {
     /// How many fsyncs of files there were.
     pub(crate) fn syncs(&self) -> u64 {
         self.with(|state| state.syncs)
+    }
+
+    /// How often a file was opened to be read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.with(|state| state.reads)
     }
 
     /// Room for so many bytes in all.
@@ -167,6 +175,7 @@ impl Sim {
                 dirty: vec![false; content.len()],
                 durable: content.to_vec(),
                 named: true,
+                version: state.files.get(&month).map_or(0, |file| file.version) + 1,
             };
             state.files.insert(month, file);
         });
@@ -219,6 +228,7 @@ fn write(state: &mut State, month: Month, offset: usize, bytes: &[u8]) -> io::Re
     let room = capacity.map_or(usize::MAX, |capacity| capacity.saturating_sub(used));
     let fits = end.min(length.saturating_add(room)).max(offset);
     let bytes = &bytes[..fits - offset];
+    file.version += 1;
     file.cached.resize(length.max(fits), 0);
     file.dirty.resize(length.max(fits), true);
     file.cached[offset..fits].copy_from_slice(bytes);
@@ -238,7 +248,15 @@ impl Store for Sim {
         self.with(|state| Ok(file(state, month)?.cached.len() as u64))
     }
 
+    fn stamp(&mut self, month: Month) -> io::Result<Stamp> {
+        self.with(|state| {
+            let file = file(state, month)?;
+            Ok(Stamp(vec![file.version, file.cached.len() as u64]))
+        })
+    }
+
     fn read(&mut self, month: Month) -> io::Result<Box<dyn Read>> {
+        self.with(|state| state.reads += 1);
         self.with(|state| {
             let cached = file(state, month)?.cached.clone();
             Ok(Box::new(Cursor::new(cached)) as Box<dyn Read>)
@@ -283,6 +301,7 @@ impl Store for Sim {
             |state| {
                 let file = file(state, month)?;
                 file.cached.truncate(length);
+                file.version += 1;
                 file.dirty.truncate(length);
                 Ok(())
             },

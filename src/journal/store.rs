@@ -55,12 +55,19 @@ impl fmt::Display for Month {
     }
 }
 
+/// What changes with every write to a file, whoever writes: no content, but a sign that it may be
+/// another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp(pub Vec<u64>);
+
 /// What the journal asks of its files.
 pub trait Store: Send {
     /// The months that have a file, oldest first.
     fn months(&mut self) -> io::Result<Vec<Month>>;
     /// A file's length in bytes.
     fn len(&mut self, month: Month) -> io::Result<u64>;
+    /// A file's stamp now.
+    fn stamp(&mut self, month: Month) -> io::Result<Stamp>;
     /// A file from its start.
     fn read(&mut self, month: Month) -> io::Result<Box<dyn Read>>;
     /// Exactly so many bytes of a file.
@@ -154,6 +161,20 @@ impl Store for Disk {
 
     fn len(&mut self, month: Month) -> io::Result<u64> {
         Ok(std::fs::metadata(self.path(month))?.len())
+    }
+
+    fn stamp(&mut self, month: Month) -> io::Result<Stamp> {
+        let found = std::fs::metadata(self.path(month))?;
+        let times = [
+            found.mtime(),
+            found.mtime_nsec(),
+            found.ctime(),
+            found.ctime_nsec(),
+        ];
+        let times = times.map(i64::cast_unsigned);
+        Ok(Stamp(
+            [&[found.dev(), found.ino(), found.len()], &times[..]].concat(),
+        ))
     }
 
     fn read(&mut self, month: Month) -> io::Result<Box<dyn Read>> {

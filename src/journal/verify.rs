@@ -1,17 +1,19 @@
 //! Verifies a journal or a copy of one: month files, and nothing beside them.
 //!
-//! What it finds is named with file, line, number and what happened. Three
+//! What it finds is named with file, line, number and what happened. Four
 //! things are looked at:
 //!
 //! * the chain ([`crate::format::chain`]): a changed, removed, added, reordered
 //!   or repeated line;
 //! * the heads that others hold (`--with DIR`): lines cut off at the end, or a
 //!   chain rewritten, which no chain alone can show;
-//! * the signed statements inside ([`statements`]).
+//! * the signed statements inside ([`statements`]);
+//! * the attestations, against grants and the receiver's signed figures ([`attested`]).
 //!
 //! An intact journal is read once, in bounded memory. Where the chain is broken
 //! it is read again to tell what happened ([`order`]).
 
+pub mod attested;
 pub mod order;
 pub mod statements;
 
@@ -20,6 +22,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use self::attested::{Attested, Judge};
 use self::order::{Links, Row};
 use self::statements::{Authorities, Checked, Depth, Signers};
 use super::entry::Entry;
@@ -67,6 +70,8 @@ pub struct Report {
     pub more: u64,
     /// What should be known and is no fault.
     pub notes: Vec<String>,
+    /// What the attestations come to, by centre; none at a receiver.
+    pub attested: Vec<Attested>,
 }
 
 /// A journal's extent.
@@ -123,6 +128,8 @@ pub enum What {
     Contradicts(String),
     /// A signed statement in it does not hold.
     Statement(String),
+    /// An attestation does not agree with the rest of the journal.
+    Attestation(String),
     /// No authority given proves whose key signed a statement in it.
     Unproven(Signers, String),
 }
@@ -153,6 +160,7 @@ impl What {
             Self::Repeated(_) => "repeated",
             Self::Contradicts(_) => "contradicts",
             Self::Statement(_) | Self::Unproven(..) => "statement",
+            Self::Attestation(_) => "attestation",
         }
     }
 }
@@ -187,6 +195,7 @@ impl fmt::Display for What {
             ),
             Self::Contradicts(head) => write!(f, "changed: it contradicts {head}"),
             Self::Statement(how) | Self::Unproven(_, how) => write!(f, "statement: {how}"),
+            Self::Attestation(how) => write!(f, "attestation: {how}"),
         }
     }
 }
@@ -241,6 +250,7 @@ pub(in crate::journal) fn walk<'a>(
         broken: false,
         proven: BTreeMap::new(),
         unproven: BTreeMap::new(),
+        judge: Judge::default(),
         place: (String::new(), 0),
     };
     for directory in &options.with {
@@ -293,6 +303,7 @@ struct Walk<'a> {
     broken: bool,
     proven: BTreeMap<Signers, u64>,
     unproven: BTreeMap<Signers, Vec<Finding>>,
+    judge: Judge,
     /// The line that is read.
     place: (String, u64),
 }
@@ -392,6 +403,9 @@ impl Walk<'_> {
         let seq = line.header.seq;
         self.report.lines += 1;
         self.report.without_body += u64::from(line.body.is_none());
+        if line.body.is_none() || self.report.lines == 1 && seq != 1 {
+            self.judge.misses_lines();
+        }
         let begins = begins_journal(line, self.begun);
         if begins {
             if self.begun.is_some() {
@@ -445,6 +459,11 @@ impl Walk<'_> {
                 entry: entry.as_ref(),
                 checked: &checked,
             });
+        }
+        if let Some(entry) = entry.filter(|_| self.depth == Depth::Full) {
+            for wrong in self.judge.entry(&entry, &checked) {
+                self.tell(Some(seq), What::Attestation(wrong));
+            }
         }
         self.statements(seq, checked);
     }
@@ -540,6 +559,7 @@ impl Walk<'_> {
             unproven.for_each(|finding| self.report.tell(finding));
             return;
         }
+        self.report.attested = std::mem::take(&mut self.judge).finish();
         // Somebody who gives one authority wants its statements checked: those of
         // the other kind of signer, of which none is proven, are only noted.
         let any = self.proven.values().any(|count| *count > 0);

@@ -15,14 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::entry::Entry;
 use super::fit::fit;
 use super::log::{self, Log, Parts};
 use super::reader::{Content, Lines, Origin, OwnLine};
-use super::recover::{self, Begun, Recent};
+use super::recover::{self, Begun, Damage, Recent};
 use super::store::{Disk, Month, Store};
+use super::sums::Sums;
 use super::{LockedDirectory, Receipt};
 use crate::clock::{Clock, Wall};
 use crate::format::chain::Line;
@@ -108,12 +109,17 @@ struct Append {
 
 enum Job {
     Append(Append),
+    /// A look found this: the journal is not gone on with.
+    Condemn(Damage),
     Close,
 }
 
 /// What the thread tells the handles.
 struct Shared {
     directory: PathBuf,
+    sums: Sums,
+    /// Told when damage was found.
+    damaged: Notify,
     state: Mutex<State>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -129,6 +135,8 @@ struct State {
     first: Option<String>,
     health: Result<(), String>,
     stats: Stats,
+    /// Damage that was found since the start, until somebody asks for it.
+    found: Option<Entry>,
 }
 
 impl Writer {
@@ -165,7 +173,7 @@ impl Writer {
     ) -> Result<(Self, Recovered), Error> {
         let opened =
             Log::open(parts).map_err(|error| Error(format!("{}: {error}", directory.display())))?;
-        let log = opened.log;
+        let mut log = opened.log;
         let recovered = Recovered {
             entries: opened.entries,
             newest: opened.newest,
@@ -173,6 +181,8 @@ impl Writer {
         };
         let shared = Arc::new(Shared {
             directory,
+            sums: log.sums().clone(),
+            damaged: Notify::new(),
             state: Mutex::new(State {
                 head: None,
                 recent: log.recent().clone(),
@@ -185,11 +195,13 @@ impl Writer {
                     errors: 0,
                     intact: true,
                 },
+                found: None,
             }),
             thread: Mutex::new(None),
         });
-        shared.publish(&log);
-        let (jobs, queue) = mpsc::sync_channel(QUEUE_BYTES / LEAST_CHARGE + 1);
+        shared.publish(&mut log);
+        // Two that no room is taken for: a look's find, and the end.
+        let (jobs, queue) = mpsc::sync_channel(QUEUE_BYTES / LEAST_CHARGE + 2);
         let thread = std::thread::Builder::new().name("journal".to_owned());
         let thread = thread.spawn({
             let shared = Arc::clone(&shared);
@@ -319,6 +331,47 @@ impl Writer {
         self.shared.state().health.clone()
     }
 
+    /// Looks whether the files still hold what was read and written, and where they do not lets
+    /// a new journal begin that says so: see [`Writer::take_damage`]. Files that nobody touched
+    /// since the last look are not read. Takes its time, and rests in between; one look at a time.
+    ///
+    /// # Errors
+    /// A file could not be read; the next look tries again.
+    pub fn look(&self) -> Result<(), Error> {
+        let directory = &self.shared.directory;
+        let fail =
+            |error: std::io::Error| Error(format!("looking at {}: {error}", directory.display()));
+        let mut store = Disk::existing(directory).map_err(fail)?;
+        let Some(fault) = self.shared.sums.look(&mut store).map_err(fail)? else {
+            return Ok(());
+        };
+        // The same words as a start would find, so that the next one knows what this one told.
+        let found = recover::recover(&mut store).map_err(|error| Error(error.to_string()))?;
+        let damage = found.damage.unwrap_or_else(|| Damage {
+            file: fault.month.file_name(),
+            line: 0,
+            what: String::new(),
+        });
+        let what = match damage.what.as_str() {
+            "" => fault.what,
+            what => format!("{what}; {}: {}", fault.month.file_name(), fault.what),
+        };
+        // Full where the disk does not answer; the fault is told at the next start then.
+        let _ = self.jobs.try_send(Job::Condemn(Damage { what, ..damage }));
+        Ok(())
+    }
+
+    /// Waits for damage that [`Writer::take_damage`] tells; for one caller.
+    pub async fn damaged(&self) {
+        self.shared.damaged.notified().await;
+    }
+
+    /// The entry of damage that was found since the last call: it is in the journal, or will be
+    /// as soon as that can be written.
+    pub fn take_damage(&self) -> Option<Entry> {
+        self.shared.state().found.take()
+    }
+
     /// Figures for metrics.
     pub fn stats(&self) -> Stats {
         self.shared.state().stats
@@ -352,8 +405,12 @@ impl Shared {
         lock_of(&self.state)
     }
 
-    fn publish(&self, log: &Log) {
+    fn publish(&self, log: &mut Log) {
         let mut state = self.state();
+        if let Some(found) = log.take_found() {
+            state.found = Some(found);
+            self.damaged.notify_one();
+        }
         state.head = log.head().map(str::to_owned);
         let same = state.journal.as_deref() == log.journal();
         state.journal = log.journal().map(str::to_owned);
@@ -385,22 +442,33 @@ fn run(mut log: Log, queue: &mpsc::Receiver<Job>, shared: &Shared) {
         };
         let mut batch = Vec::new();
         let mut closing = false;
+        let mut damage = None;
         match first {
             Ok(Job::Append(append)) => batch.push(append),
+            Ok(Job::Condemn(damage)) => {
+                log.condemn(&damage);
+                shared.publish(&mut log);
+                continue;
+            }
             Ok(Job::Close) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 log.retry();
-                shared.publish(&log);
+                shared.publish(&mut log);
                 continue;
             }
         }
         while !closing && let Ok(job) = queue.try_recv() {
             match job {
                 Job::Append(append) => batch.push(append),
+                Job::Condemn(found) => damage = Some(found),
                 Job::Close => closing = true,
             }
         }
         commit(&mut log, batch, shared);
+        if let Some(damage) = damage {
+            log.condemn(&damage);
+            shared.publish(&mut log);
+        }
         if closing {
             return;
         }

@@ -7,7 +7,7 @@
 //! both know the other to be there and accepted before either says anything.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -44,6 +44,7 @@ struct Queue {
     filled: Notify,
     /// A message waits, or is on its way out.
     is_busy: AtomicBool,
+    sent: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +85,7 @@ impl Sender {
                 waiting: Mutex::default(),
                 filled: Notify::new(),
                 is_busy: AtomicBool::new(false),
+                sent: AtomicU64::new(0),
             }),
             connection,
         }
@@ -112,6 +114,11 @@ impl Sender {
         self.queue.filled.notify_one();
     }
 
+    /// Bytes that were handed to the connection, or are about to be.
+    pub(super) fn sent(&self) -> u64 {
+        self.queue.sent.load(Ordering::Relaxed)
+    }
+
     /// Whether a message waits for room on the link: pictures let it go first, for
     /// what streams may hand over is shared, whatever their priorities.
     pub(super) fn is_busy(&self) -> bool {
@@ -136,6 +143,8 @@ impl Sender {
             }
             match message {
                 Some(message) => {
+                    let bytes = message.len() as u64;
+                    self.queue.sent.fetch_add(bytes, Ordering::Relaxed);
                     if let Err(error) = stream.write_chunk(message).await {
                         return error;
                     }

@@ -515,7 +515,7 @@ impl Centre {
         let parts = &self.dialer.parts;
         let was_relaying = Arc::new(AtomicBool::new(false));
         let side = GatewaySide {
-            recorder: Recorder::new(Arc::clone(&parts.metrics), &peer, link.transport()),
+            recorder: Recorder::new(Arc::clone(&parts.metrics), &peer, link.clone()),
             clock: parts.clock.clone(),
             metrics: Arc::clone(&parts.metrics),
             centre: peer.clone(),
@@ -612,7 +612,7 @@ impl Side for GatewaySide {
             self.recorder.parity(giving.tick(now, has_room));
         }
         if self.ticks.is_multiple_of(4) {
-            self.recorder.record(now);
+            self.recorder.record();
         }
         self.ticks = self.ticks.wrapping_add(1);
         TICK

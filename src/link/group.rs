@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream, WriteError};
 
+use super::meter::Meter;
 use crate::media::unit::AccessUnit;
 use crate::media::wire::{
     self, ABANDONED, DecodeError, Fixed, GROUP_HEADER, GroupHeader, UNIT_HEADER, UnitHeader,
@@ -26,6 +27,9 @@ pub struct GroupWriter {
     rest: Bytes,
     header: Option<Bytes>,
     is_reset: bool,
+    /// Bytes handed over, and who counts them.
+    sent: u64,
+    meter: Arc<Meter>,
 }
 
 impl GroupWriter {
@@ -37,9 +41,18 @@ impl GroupWriter {
             rest: Bytes::new(),
             header: Some(header.encode()),
             is_reset: false,
+            sent: 0,
+            meter: Arc::default(),
         };
         writer.set_priority(priority);
         writer
+    }
+
+    /// The same, counted by this meter, whatever becomes of the relay meanwhile.
+    #[must_use]
+    pub fn metered(mut self, meter: Arc<Meter>) -> Self {
+        self.meter = meter;
+        self
     }
 
     /// Changes the priority; a raise takes effect when the stream is next served.
@@ -95,7 +108,12 @@ impl GroupWriter {
             let pending = &mut self.pending[start..];
             // Made for each poll: quinn documents that as cancel-safe, and remembers the
             // waker by stream.
-            std::task::ready!(pin!(self.stream.write_chunks(pending)).poll(cx))?;
+            let before = pending.iter().map(Bytes::len).sum::<usize>();
+            let written = pin!(self.stream.write_chunks(pending)).poll(cx);
+            let taken = before - pending.iter().map(Bytes::len).sum::<usize>();
+            self.sent += taken as u64;
+            self.meter.pass(taken as u64);
+            std::task::ready!(written)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -111,7 +129,11 @@ impl GroupWriter {
     /// there was something to give up.
     pub fn reset(&mut self, code: u32) -> bool {
         self.is_reset = true;
-        self.stream.reset(code.into()).is_ok()
+        let was_open = self.stream.reset(code.into()).is_ok();
+        if was_open {
+            self.meter.lose(std::mem::take(&mut self.sent));
+        }
+        was_open
     }
 }
 
@@ -243,6 +265,9 @@ pub struct GroupReader {
     at: usize,
     budget: Option<Arc<Budget>>,
     progress: Arc<Progress>,
+    /// Bytes taken before there was a meter.
+    unmetered: u64,
+    meter: Option<Arc<Meter>>,
 }
 
 impl GroupReader {
@@ -255,6 +280,8 @@ impl GroupReader {
             at: 0,
             budget: None,
             progress: Arc::default(),
+            unmetered: 0,
+            meter: None,
         }
     }
 
@@ -264,6 +291,12 @@ impl GroupReader {
             budget: Some(budget),
             ..Self::new(stream)
         }
+    }
+
+    /// Counts all of its bytes with this meter, those read already too.
+    pub fn set_meter(&mut self, meter: Arc<Meter>) {
+        meter.pass(std::mem::take(&mut self.unmetered));
+        self.meter = Some(meter);
     }
 
     /// How far it is read.
@@ -363,6 +396,12 @@ impl GroupReader {
         match self.stream.read_chunks(&mut self.chunks).await? {
             Some(filled) => {
                 self.filled = filled;
+                let chunks = self.chunks.iter().take(filled);
+                let bytes = chunks.map(Bytes::len).sum::<usize>() as u64;
+                match &self.meter {
+                    Some(meter) => meter.pass(bytes),
+                    None => self.unmetered += bytes,
+                }
                 self.progress.chunks.fetch_add(1, Ordering::Relaxed);
                 Ok(true)
             }

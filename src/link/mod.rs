@@ -18,6 +18,7 @@ mod ends;
 mod exchange;
 pub mod group;
 mod handshakes;
+pub mod meter;
 pub mod priority;
 pub mod probe;
 mod reach;
@@ -285,6 +286,11 @@ impl Link {
     /// lets it fill loses its link (`protocol_error`).
     pub fn send<M: serde::Serialize>(&self, message: &M) {
         self.control.send(message);
+    }
+
+    /// Bytes of control messages handed to the connection, lengths included.
+    pub fn control_sent(&self) -> u64 {
+        self.control.sent()
     }
 
     /// Round-trip time now.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::transport::Transport;
-use super::window;
+use tokio::time::Instant;
+
+use super::{Link, window};
 use crate::metrics;
 
 /// A link's figures now; through a tunnel those that only the kernel knows are 0.
@@ -64,27 +65,32 @@ pub fn asked(sent: &quinn_proto::FrameStats) -> u64 {
 pub(super) struct Recorder {
     metrics: std::sync::Arc<metrics::Gateway>,
     centre: String,
-    transport: Transport,
+    link: Link,
     last: Option<Snapshot>,
+    /// Bytes of control messages that are counted.
+    control: u64,
+    /// When it was looked at last, and how long the link was idle until then, below a second
+    /// that is counted.
+    looked: Instant,
+    idle: Duration,
 }
 
 impl Recorder {
     /// A link to this centre is up.
-    pub(super) fn new(
-        metrics: std::sync::Arc<metrics::Gateway>,
-        centre: &str,
-        transport: Transport,
-    ) -> Self {
+    pub(super) fn new(metrics: std::sync::Arc<metrics::Gateway>, centre: &str, link: Link) -> Self {
         metrics.link_up.with_label_values(&[centre]).set(1);
         metrics
             .link_transport
-            .with_label_values(&[centre, transport.as_str()])
+            .with_label_values(&[centre, link.transport().as_str()])
             .set(1);
         Self {
             metrics,
             centre: centre.to_owned(),
-            transport,
+            link,
             last: None,
+            control: 0,
+            looked: Instant::now(),
+            idle: Duration::ZERO,
         }
     }
 
@@ -97,8 +103,22 @@ impl Recorder {
     }
 
     /// Takes the figures of this second.
-    pub(super) fn record(&mut self, now: Snapshot) {
+    pub(super) fn record(&mut self) {
+        let now = self.link.stats();
         let labels = [self.centre.as_str()];
+        let control = self.link.control_sent();
+        let more = control - std::mem::replace(&mut self.control, control);
+        let counter = &self.metrics.link_control_bytes_total;
+        counter.with_label_values(&labels).inc_by(more);
+        let looked = std::mem::replace(&mut self.looked, Instant::now());
+        if self.link.relays() == 0 {
+            self.idle += self.looked - looked;
+            let counter = &self.metrics.link_idle_seconds_total;
+            counter
+                .with_label_values(&labels)
+                .inc_by(self.idle.as_secs());
+            self.idle = Duration::from_nanos(self.idle.subsec_nanos().into());
+        }
         let before = self.last.replace(now);
         self.metrics
             .link_rtt_seconds
@@ -130,11 +150,13 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
+        // What was sent since the last second.
+        self.record();
         let centre = self.centre.as_str();
         self.metrics.link_up.with_label_values(&[centre]).set(0);
         self.metrics
             .link_transport
-            .with_label_values(&[centre, self.transport.as_str()])
+            .with_label_values(&[centre, self.link.transport().as_str()])
             .set(0);
     }
 }

@@ -56,6 +56,10 @@ pub struct Gateway {
     pub link_parity_bytes_total: IntCounterVec,
     /// Bytes sent on the link of `centre`, QUIC's own included.
     pub link_sent_bytes_total: IntCounterVec,
+    /// Bytes of control messages sent, by centre.
+    pub link_control_bytes_total: IntCounterVec,
+    /// Seconds in which a link was up and carried no relay, by centre.
+    pub link_idle_seconds_total: IntCounterVec,
     /// UDP datagrams per send call: about 9 with segmentation offload, 1 without.
     pub link_datagrams_per_send: Gauge,
     /// `centre`: its clock minus ours.
@@ -222,6 +226,8 @@ impl Gateway {
             link_parity_bytes_total: r.counters("link_parity_bytes_total", &["centre"], "Bytes of parity sent against loss, beside QUIC's.")?,
             link_lost_packets_total: r.counters("link_lost_packets_total", &["centre"], "Packets lost on the link.")?,
             link_sent_bytes_total: r.counters("link_sent_bytes_total", &["centre"], "Bytes sent on the link, those of QUIC or TLS included.")?,
+            link_control_bytes_total: r.counters("link_control_bytes_total", &["centre"], "Bytes of control messages sent on the link.")?,
+            link_idle_seconds_total: r.counters("link_idle_seconds_total", &["centre"], "Seconds in which the link was up and carried no picture.")?,
             link_datagrams_per_send: r.real_gauge("link_datagrams_per_send", "Datagrams handed over per send call; about 9 with segmentation offload, 1 without.")?,
             link_clock_offset_seconds: r.real_gauges("link_clock_offset_seconds", &["centre"], "The centre's clock minus this machine's.")?,
             uplink_capacity_bytes_per_second: r.real_gauge("uplink_capacity_bytes_per_second", "What the uplink may carry; 0 where no limit is set.")?,
@@ -244,7 +250,7 @@ impl Gateway {
             relay_bytes_total: r.counters("relay_bytes_total", &["camera"], "Bytes of pictures handed to links.")?,
             frames_total: r.counters("frames_total", &["camera"], "Pictures handed to links.")?,
             gops_reset_total: r.counters("gops_reset_total", &["camera"], "Groups of pictures given up because they were late.")?,
-            ungranted_bytes_total: r.counter("ungranted_bytes_total", "Bytes stopped at the last look before a link for want of a live grant; always 0.")?,
+            ungranted_bytes_total: r.counter("ungranted_bytes_total", "Bytes at the last look before a link that no live grant covered; always 0.")?,
             registry: r.registry,
         })
     }
@@ -259,6 +265,8 @@ impl Gateway {
         self.link_lost_packets_total.with_label_values(&[centre]);
         self.link_parity_bytes_total.with_label_values(&[centre]);
         self.link_sent_bytes_total.with_label_values(&[centre]);
+        self.link_control_bytes_total.with_label_values(&[centre]);
+        self.link_idle_seconds_total.with_label_values(&[centre]);
         self.link_clock_offset_seconds.with_label_values(&[centre]);
         for transport in Transport::ALL {
             self.link_transport

@@ -39,6 +39,7 @@ use std::time::Duration;
 
 pub use commune::{Commune, Unusable};
 pub use ended::Told;
+pub use list::Figures;
 pub use request::{Asked, Denial, Progress};
 pub use shown::{End, Grant, GrantCamera};
 pub use snapshot::Still;

@@ -43,7 +43,7 @@ use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToGateway, ToReceiver};
 use crate::format::designation::{Authority, RevocationList, Verified};
 use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish};
-use crate::format::statement::RequestClaims;
+use crate::format::statement::{Received, RequestClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::{Profile, RelayId};
@@ -149,6 +149,27 @@ pub enum Command {
         wish: ProfileWish,
         /// When it ends at the latest: the latest of its grants' deadlines.
         until: Boot,
+    },
+    /// Another of a relay's grants is now the one that its bytes count for: the first in the
+    /// order of ids, which both ends know.
+    CountRelay {
+        /// Where it goes.
+        centre: CentreId,
+        /// Its number.
+        relay: RelayId,
+        /// The camera.
+        camera: CameraId,
+        /// The grant.
+        grant: GrantId,
+    },
+    /// The centre's signed figures of what it received under an ended grant are durable.
+    Received {
+        /// The centre.
+        centre: CentreId,
+        /// The grant.
+        grant: GrantId,
+        /// Bytes by camera.
+        received: Vec<Received>,
     },
     /// A renewal or an end moved the latest of a relay's deadlines.
     RelayUntil {

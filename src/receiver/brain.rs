@@ -31,6 +31,7 @@ use crate::format::control::{Heads, LINES_LIMIT, ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
+use crate::journal::looks::Looks;
 use crate::journal::reader::OwnLine;
 use crate::journal::writer::Writer;
 use crate::link::accept::{self, Acceptor};
@@ -58,6 +59,7 @@ pub(super) struct Brain {
     pub(super) desk: Desk,
     pub(super) hub: Hub,
     pub(super) journal: Writer,
+    pub(super) looks: Looks,
     pub(super) metrics: Arc<metrics::Receiver>,
     pub(super) checks: Checks,
     pub(super) clock: Clock,
@@ -148,6 +150,7 @@ impl Brain {
                 _ = looks.tick() => self.look(),
                 Some((ticket, result)) = self.state.appends.next() => self.recorded(ticket, result),
                 Some(event) = self.hub_events.recv() => self.hub_event(event),
+                found = self.looks.damage() => self.damaged(&found),
                 Some(reload) = self.state.reloads.next() => {
                     if let Ok(reload) = reload {
                         self.reloaded(reload);
@@ -169,6 +172,14 @@ impl Brain {
             self.carry_out();
         }
         self.stop().await;
+    }
+
+    /// The journal was found not to be what was written: what rests on it ends.
+    fn damaged(&mut self, found: &Entry) {
+        let (head, continues) = (self.journal.head(), self.journal.continues());
+        let (head, continues) = (head.as_deref(), continues.as_deref());
+        let now = self.clock.now();
+        self.desk.handle_damaged(found, head, continues, now);
     }
 
     async fn stop(mut self) {
@@ -483,7 +494,10 @@ impl Brain {
                 camera,
                 relay,
             } => self.hub.allow(&permit, &commune, &camera, relay),
-            Command::EndGrant { grant, reason } => self.hub.end_grant(grant, reason),
+            Command::EndGrant { grant, reason } => {
+                let figures = self.hub.end_grant(grant, reason);
+                self.desk.handle_counted(grant, figures, self.clock.now());
+            }
             Command::EndCamera {
                 grant,
                 commune,
@@ -597,9 +611,10 @@ impl Brain {
                 format!("{owed} entries wait to be written"),
                 "they are tried again by themselves",
             ),
-            Ok(()) => Check::failed(
-                "lines that were written are not there any more",
-                "stop the daemon and run fanal journal verify on a copy",
+            // Whether that stops relays is told by `journals`.
+            Ok(()) => Check::warning(
+                "lines that were written are gone or changed",
+                "keep the disk as it is and run fanal journal verify",
             ),
             Err(error) => Check::failed(
                 error,

@@ -1,7 +1,7 @@
 //! One relayed camera at the receiver: whose turn it is among its groups, the
 //! kept group, its viewers.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::allowance::Allowance;
 use crate::clock::{Boot, Clock, Now};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::link::group::Budget;
+use crate::link::meter::Meter;
 use crate::media::h265::Picture;
 use crate::media::kept::Kept;
 use crate::media::packets::Packetised;
@@ -61,7 +62,8 @@ pub(super) struct Camera {
 #[derive(Debug)]
 struct Inner {
     relay: RelayId,
-    grants: BTreeSet<GrantId>,
+    /// Who counts the bytes for each of them: those of a group count for the first.
+    grants: BTreeMap<GrantId, Arc<Meter>>,
     turn: Turn,
     configuration: Option<Arc<Configuration>>,
     kept: Kept,
@@ -138,7 +140,7 @@ impl Camera {
             id: id.clone(),
             inner: Mutex::new(Inner {
                 relay,
-                grants: BTreeSet::new(),
+                grants: BTreeMap::new(),
                 turn: Turn::default(),
                 configuration: None,
                 kept: Kept::new(),
@@ -176,9 +178,9 @@ impl Camera {
     }
 
     /// A grant allows it, for the first time or again.
-    pub(super) fn allow(&self, grant: GrantId, relay: RelayId) {
+    pub(super) fn allow(&self, grant: GrantId, relay: RelayId, meter: Arc<Meter>) {
         let mut inner = self.lock();
-        inner.grants.insert(grant);
+        inner.grants.insert(grant, meter);
         if inner.relay != relay {
             // A gateway that was started again counts its groups again.
             inner.relay = relay;
@@ -190,6 +192,15 @@ impl Camera {
         } else {
             inner.wants_first = true;
         }
+    }
+
+    /// Who counts the bytes of a group that begins now.
+    pub(super) fn meter(&self) -> Option<Arc<Meter>> {
+        let inner = self.lock();
+        inner
+            .grants
+            .first_key_value()
+            .map(|(_, meter)| Arc::clone(meter))
     }
 
     fn first_picture(&self) -> Event {
@@ -285,7 +296,7 @@ impl Camera {
     /// camera any more.
     pub(super) fn join(&self, viewing: Viewing, packets: bool) -> Option<Arc<Viewer>> {
         let mut inner = self.lock();
-        if inner.closed || !inner.grants.contains(&viewing.grant) {
+        if inner.closed || !inner.grants.contains_key(&viewing.grant) {
             return None;
         }
         let burst = self.burst(&inner, packets);

@@ -18,7 +18,7 @@
 mod reading;
 mod view;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -31,9 +31,11 @@ use super::camera::Camera;
 use super::outbox::Outbox;
 use super::viewer::Viewer;
 use super::viewing::{Event, ViewRequest, Waits};
-use crate::clock::Clock;
+use crate::clock::{Clock, Wall};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
+use crate::format::statement::Received;
 use crate::link::group::{Budget, GroupReader, ReadError};
+use crate::link::meter::Meter;
 use crate::link::transport::Transport;
 use crate::link::{Link, TakesGroups};
 use crate::media::relay::RelayId;
@@ -41,7 +43,7 @@ use crate::media::source;
 use crate::media::unit::Codec;
 use crate::media::wire::{DecodeError, UNGRANTED, UNKNOWN_KIND};
 use crate::metrics;
-use crate::policy::desk::Permit;
+use crate::policy::desk::{Figures, Permit};
 use crate::policy::seldom::Seldom;
 use crate::reason::Reason;
 use view::View;
@@ -128,13 +130,40 @@ impl Default for Commune {
 }
 
 /// A live grant, as far as the hub knows; sources keep it to tell why it ended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Grant {
     cameras: Mutex<HashSet<(CommuneId, CameraId)>>,
+    /// What was received of each camera, those that left it included, and since when.
+    meters: Mutex<BTreeMap<CameraId, Arc<Meter>>>,
+    since: Wall,
     ended: OnceLock<Reason>,
 }
 
 impl Grant {
+    fn new(since: Wall) -> Self {
+        Self {
+            cameras: Mutex::default(),
+            meters: Mutex::default(),
+            since,
+            ended: OnceLock::new(),
+        }
+    }
+
+    fn meter(&self, camera: &CameraId) -> Arc<Meter> {
+        Arc::clone(lock_of(&self.meters).entry(camera.clone()).or_default())
+    }
+
+    fn figures(&self) -> Figures {
+        let received = |(camera, meter): (&CameraId, &Arc<Meter>)| Received {
+            camera: camera.clone(),
+            bytes: meter.counted().passed,
+        };
+        Figures {
+            since: self.since,
+            cameras: lock_of(&self.meters).iter().map(received).collect(),
+        }
+    }
+
     fn cameras(&self) -> MutexGuard<'_, HashSet<(CommuneId, CameraId)>> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,8 +205,11 @@ impl Hub {
         if state.stopped.is_some() {
             return;
         }
-        let grant = state.grants.entry(permit.grant()).or_default();
+        let since = shared.clock.now().wall;
+        let grant = state.grants.entry(permit.grant());
+        let grant = grant.or_insert_with(|| Arc::new(Grant::new(since)));
         grant.cameras().insert((commune.clone(), camera.clone()));
+        let meter = grant.meter(camera);
         let place = state.communes.entry(commune.clone()).or_default();
         let known = place.cameras.entry(camera.clone()).or_insert_with(|| {
             Arc::new(Camera::new(
@@ -197,18 +229,18 @@ impl Hub {
         place.ended.retain(|ended| *ended != relay);
         place.relays.insert(relay, Arc::clone(&known));
         place.permit_streams();
-        known.allow(permit.grant(), relay);
+        known.allow(permit.grant(), relay, meter);
         shared.count_relays(&state);
         drop(state);
         shared.allowed.notify_waiters();
     }
 
     /// Ends a grant: its viewers are told why and end; a camera without a grant
-    /// left is forgotten at once, kept group and all.
-    pub fn end_grant(&self, grant: GrantId, reason: Reason) {
+    /// left is forgotten at once, kept group and all. Says what was received under it.
+    pub fn end_grant(&self, grant: GrantId, reason: Reason) -> Figures {
         let mut state = self.shared.lock();
         let Some(ended) = state.grants.remove(&grant) else {
-            return;
+            return Figures::default();
         };
         // Only this call ends it: it was taken out of the map.
         let _ = ended.ended.set(reason);
@@ -217,6 +249,7 @@ impl Hub {
             self.leave(&mut state, grant, &commune, &camera, reason);
         }
         self.shared.count_relays(&state);
+        ended.figures()
     }
 
     /// One camera of a grant is over (the commune cut it, or a renewal leaves it
@@ -370,6 +403,9 @@ impl Hub {
             self.shared.refused_relay(commune, header.relay);
             return;
         };
+        if let Some(meter) = camera.meter() {
+            reader.set_meter(meter);
+        }
         if header.group.configuration.codec == Codec::Jpeg {
             self.expect_jpeg(commune, header.relay);
             self.read_picture(&camera, &header, &mut reader, clock_offset_us)

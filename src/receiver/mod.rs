@@ -29,6 +29,7 @@ pub mod viewing;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,7 @@ use crate::config::{Loaded, settings};
 use crate::format::designation::Authority;
 use crate::http;
 use crate::journal::entry::Entry;
+use crate::journal::looks::{LOOK_EVERY, Looks};
 use crate::journal::writer::{Options as JournalOptions, Recovered, Writer};
 use crate::link::accept::Parts;
 use crate::metrics;
@@ -83,6 +85,8 @@ pub struct Options {
     /// Whether the page signs in with a key in its address (`#demo=…`): `fanal demo` alone.
     /// On any other page a link would sign its reader in as somebody else.
     pub demo_page: bool,
+    /// How often it looks whether its journal is still what it wrote.
+    pub look_every: Duration,
 }
 
 impl Default for Options {
@@ -93,6 +97,7 @@ impl Default for Options {
             accept_journals: BTreeMap::new(),
             waits: viewing::Waits::default(),
             demo_page: false,
+            look_every: LOOK_EVERY,
         }
     }
 }
@@ -144,6 +149,7 @@ impl Receiver {
     pub async fn bind(loaded: Loaded<settings::Receiver>, options: Options) -> Result<Self, Error> {
         let clock = options.clock.clone();
         let (waits, demo_page) = (options.waits, options.demo_page);
+        let look_every = options.look_every;
         let core = Core::open(loaded, options).await?;
         let settings = core.settings;
         let (table_sender, table) =
@@ -211,6 +217,7 @@ impl Receiver {
         let brain = brain::Brain {
             desk: core.desk,
             hub,
+            looks: Looks::new(core.journal.clone(), look_every),
             journal: core.journal.clone(),
             metrics,
             checks,

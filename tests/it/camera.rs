@@ -13,6 +13,7 @@ use fanal::clock::{Clock, Wall};
 use fanal::config::settings;
 use fanal::format::ids::CameraId;
 use fanal::gateway::camera::{Attachment, Limits, Pool};
+use fanal::gateway::sessions::SessionLog;
 use fanal::media::relay::Profile;
 use fanal::media::sink::{Sink, State};
 use fanal::media::unit::{AccessUnit, Codec, Frame, Group};
@@ -208,7 +209,13 @@ pub struct World {
 pub fn world(settings: settings::Gateway, limits: Limits) -> World {
     let metrics = Arc::new(metrics::Gateway::new([], settings.cameras.len()).unwrap());
     World {
-        pool: Pool::with_limits(Arc::new(settings), Clock::system(), metrics.clone(), limits),
+        pool: Pool::with_limits(
+            Arc::new(settings),
+            Clock::system(),
+            metrics.clone(),
+            limits,
+            SessionLog::default(),
+        ),
         metrics,
     }
 }

@@ -3,6 +3,7 @@
 
 mod api;
 mod approval;
+mod attestation;
 mod authorise;
 mod browser;
 mod camera;
@@ -38,6 +39,7 @@ mod simulate;
 mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
+mod tampered;
 mod tools;
 mod uplink;
 mod virtual_link;

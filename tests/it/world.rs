@@ -17,6 +17,7 @@ use fanal::demo::player::{self, Seen};
 use fanal::format::ids::Incident;
 use fanal::format::statement::RequestClaims;
 use fanal::gateway::{self, Gateway};
+use fanal::journal::looks::LOOK_EVERY;
 use fanal::link::dial::Pace;
 use fanal::metrics;
 use fanal::reason::Reason;
@@ -60,6 +61,8 @@ pub struct Plan {
     pub waits: Waits,
     /// Whether operators sign in at the page by its address, as at the demo's.
     pub demo_page: bool,
+    /// How often both look at their journals.
+    pub look_every: Duration,
     /// Whose journals both daemons accept as they are when they start.
     pub accepts: BTreeMap<String, String>,
 }
@@ -79,6 +82,7 @@ impl Default for Plan {
             receiver_clock: Clock::system(),
             waits: Waits::default(),
             demo_page: true,
+            look_every: LOOK_EVERY,
             accepts: BTreeMap::new(),
         }
     }
@@ -448,6 +452,7 @@ async fn run_receiver(
         accept_journals: plan.accepts.clone(),
         waits: plan.waits,
         demo_page: plan.demo_page,
+        look_every: plan.look_every,
     };
     let receiver = Receiver::bind(loaded, options).await.unwrap();
     let (addresses, metrics) = (receiver.local_addrs().clone(), receiver.metrics());
@@ -471,6 +476,7 @@ async fn run_gateway(directory: &Place, plan: &Plan) -> RunningGateway {
         clock: plan.gateway_clock.clone(),
         accept_journals: plan.accepts.clone(),
         demo_page: plan.demo_page,
+        look_every: plan.look_every,
         ..gateway::Options::default()
     };
     if plan.udp_shut {

@@ -1,5 +1,6 @@
 //! `fanal journal report`: a month for people, as a page to print, a table or JSON.
 
+mod attested;
 mod page;
 mod words;
 

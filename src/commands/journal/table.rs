@@ -121,6 +121,7 @@ pub(super) fn say(entry: &Entry) -> String {
             part,
             parts,
             viewings,
+            ..
         } => format!(
             "{grant} {} viewings owed to {commune}, part {} of {parts}",
             viewings.len(),
@@ -153,6 +154,13 @@ pub(super) fn say(entry: &Entry) -> String {
         Entry::PeerContinues { peer, .. } => format!("{peer} began a new journal"),
         Entry::JournalWentBack { peer, detail, .. } => format!("{peer} holds its head: {detail}"),
         Entry::JournalDamaged { file, line, cause } => format!("{file} line {line}: {cause}"),
+        Entry::PeerDamaged {
+            peer,
+            detail: Some(detail),
+        } => format!("{peer} says that its journal does not verify: {detail}"),
+        Entry::PeerDamaged { peer, detail: None } => {
+            format!("{peer} says nothing of that any more")
+        }
         Entry::JournalAccepted { journal, by } => format!("that of {journal}, by {by}"),
         Entry::Revocation {
             authority, number, ..
@@ -166,6 +174,20 @@ pub(super) fn say(entry: &Entry) -> String {
         Entry::Continues { journal, seq, link } => {
             format!("journal {journal} after its line {seq}, link {link}")
         }
+        Entry::Attestation(told) => format!(
+            "{} from {} to {}: {} bytes of pictures in {} rows, {} outside a grant{}",
+            told.centre,
+            told.from,
+            told.to,
+            told.media.iter().map(|row| row.sent).sum::<u64>(),
+            told.media.len(),
+            told.ungranted,
+            if told.gap.is_some() {
+                ", with a gap"
+            } else {
+                ""
+            },
+        ),
         Entry::ClockAccepted { newest, by } => format!("behind {newest}, accepted by {by}"),
     };
     // Names and details come from outside: they must not steer a terminal.

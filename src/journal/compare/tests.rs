@@ -338,6 +338,8 @@ impl Pair {
                 count: None,
                 seconds: None,
             }],
+            received: Vec::new(),
+            counted_since: None,
         }
     }
 
@@ -345,6 +347,7 @@ impl Pair {
         let statement = self.centre.sign(VIEWINGS_TYPE, &claims);
         let (part, parts) = (claims.part, claims.parts);
         let (grant, viewings) = (claims.grant, claims.viewings);
+        let received = claims.received;
         self.gateway.add(
             self.now,
             &Entry::Viewings {
@@ -353,6 +356,7 @@ impl Pair {
                 parts,
                 statement,
                 viewings,
+                received,
             },
         );
     }

@@ -357,7 +357,7 @@ fn lost_durable_lines_begin_a_new_journal_that_names_the_old_head() {
         assert!(!log.is_intact());
         let new = bench.heads.lock().unwrap().last().unwrap().clone();
         assert_ne!(new.journal, old.journal);
-        assert_eq!(new.seq, 3, "continues, interrupted, the entry");
+        assert_eq!(new.seq, 4, "continues, damaged, interrupted, the entry");
         let content = bench.sim.content(month);
         let text = String::from_utf8(content).unwrap();
         let continues = format!(
@@ -365,10 +365,100 @@ fn lost_durable_lines_begin_a_new_journal_that_names_the_old_head() {
             old.journal, old.seq, old.link
         );
         assert!(text.contains(&continues), "{what}: {text}");
+        assert!(log.take_found().is_some(), "{what}");
         let opened = Log::open(bench.parts()).unwrap();
-        let damaged = opened.entries.iter().any(is_damage);
-        assert_eq!(damaged, what == "last line another");
+        assert!(opened.entries.iter().any(is_damage), "{what}");
+        assert_eq!(opened.log.journal(), Some(new.journal.as_str()), "{what}");
     }
+}
+
+#[test]
+fn a_file_that_somebody_cut_or_changed_is_not_written_on() {
+    type Change = fn(&[u8]) -> Vec<u8>;
+    let changes: [(&str, Change); 4] = [
+        ("an earlier copy", |whole| {
+            let ends = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+            let ends: Vec<usize> = ends.map(|(at, _)| at).collect();
+            whole[..=ends[0]].to_vec()
+        }),
+        ("a tail cut in the middle", |whole| {
+            whole[..whole.len() - 5].to_vec()
+        }),
+        ("another last line", |whole| {
+            let mut changed = whole.to_vec();
+            changed[whole.len() - 10] ^= 1;
+            changed
+        }),
+        ("a line added", |whole| [whole, b"{}\n"].concat()),
+    ];
+    for (what, change) in changes {
+        let mut bench = Bench::new();
+        let mut log = bench.open().unwrap();
+        bench.commit(&mut log, 3);
+        let old = log.journal().unwrap().to_owned();
+        let month = Month::of(START);
+        let changed = change(&bench.sim.content(month));
+        bench.sim.replace(month, &changed);
+        bench.commit(&mut log, 1);
+        assert_eq!(log.health(), Ok(()), "{what}");
+        assert_ne!(log.journal(), Some(old.as_str()), "{what}");
+        assert!(!log.is_intact(), "{what}");
+        let Some(Entry::JournalDamaged { cause, .. }) = log.take_found() else {
+            panic!("{what}");
+        };
+        assert!(cause.contains("2026-"), "{what}: {cause}");
+        let origin = Origin::read(log.first().unwrap().as_bytes()).unwrap();
+        assert_eq!((origin.old, origin.seq), (old, 3), "{what}");
+        let new = log.journal().unwrap().to_owned();
+        // Both a start and a reader see it; a start goes on with the new one.
+        let opened = Log::open(bench.parts()).unwrap();
+        assert!(opened.entries.iter().any(is_damage), "{what}");
+        assert_eq!(opened.log.journal(), Some(new.as_str()), "{what}");
+    }
+}
+
+#[test]
+fn damage_in_an_old_line_is_told_by_a_new_journal_that_names_the_head() {
+    let mut bench = Bench::new();
+    let mut log = bench.open().unwrap();
+    bench.commit(&mut log, 5);
+    let head = bench.heads.lock().unwrap().last().unwrap().clone();
+    let month = Month::of(START);
+    let mut changed = bench.sim.content(month);
+    let ends: Vec<usize> = (0..changed.len())
+        .filter(|at| changed[*at] == b'\n')
+        .collect();
+    changed[ends[1] - 10] ^= 1;
+    bench.sim.replace(month, &changed);
+    let found = recover::recover(&mut bench.sim.clone()).unwrap();
+    log.condemn(&found.damage.unwrap());
+    assert!(log.take_found().is_some());
+    assert_eq!(log.health(), Ok(()));
+    let origin = Origin::read(log.first().unwrap().as_bytes()).unwrap();
+    assert_eq!(
+        (&origin.old, origin.seq, origin.link),
+        (&head.journal, 5, head.link)
+    );
+    assert_ne!(log.journal(), Some(head.journal.as_str()));
+    bench.commit(&mut log, 2);
+    // A start knows the damage by the line that tells of it, and goes on with the same journal.
+    let opened = Log::open(bench.parts()).unwrap();
+    assert_eq!(opened.log.journal(), log.journal());
+    assert_eq!(
+        opened
+            .entries
+            .iter()
+            .filter(|entry| is_damage(entry))
+            .count(),
+        1
+    );
+    assert_eq!(opened.log.lines(), log.lines());
+    // Another line is another damage.
+    let mut again = bench.sim.content(month);
+    again[ends[0] - 10] ^= 1;
+    bench.sim.replace(month, &again);
+    let opened = Log::open(bench.parts()).unwrap();
+    assert_ne!(opened.log.journal(), log.journal());
 }
 
 fn is_damage((.., entry): &(u64, Wall, Entry)) -> bool {

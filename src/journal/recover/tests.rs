@@ -141,6 +141,7 @@ fn many_ended_grants_are_let_go_and_live_ones_are_not() {
         grant: grant(number),
         statement: "x".repeat(900_000),
         viewings: Vec::new(),
+        received: Vec::new(),
     };
     let mut entries = Vec::new();
     for number in 0..80 {

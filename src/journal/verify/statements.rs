@@ -192,6 +192,8 @@ pub struct Checked {
     pub proven: Vec<(Signers, Result<(), String>)>,
     /// Heads of journals, with the statement.
     pub heads: Vec<(HeadClaims, String)>,
+    /// Since when the centre counted what a list of viewings says it received.
+    pub counted_since: Option<i64>,
     /// How many statements there were.
     pub count: u64,
 }
@@ -263,6 +265,7 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>, depth: Depth) -> 
             grant,
             statement,
             viewings,
+            received,
             ..
         } => {
             let signer =
@@ -270,6 +273,8 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>, depth: Depth) -> 
             if let Some(claims) = checker.machine(statement, VIEWINGS_TYPE, signer) {
                 checker.same("grant", &claims.grant, grant);
                 checker.same("viewings", &claims.viewings, viewings);
+                checker.same("received", &claims.received, received);
+                checker.checked.counted_since = claims.counted_since;
             }
         }
         _ => {}

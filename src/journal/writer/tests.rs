@@ -6,7 +6,7 @@ use crate::format::chain::LINE_LIMIT;
 use crate::format::designation::LinkAuthority;
 use crate::format::statement::HeadClaims;
 use crate::journal::sim::{Scratch, Sim};
-use crate::journal::store::Month;
+use crate::journal::store::{Month, Stamp};
 
 const NOW: Wall = Wall::from_seconds(1_795_996_800);
 
@@ -33,6 +33,9 @@ impl Store for Gated {
     }
     fn len(&mut self, month: Month) -> std::io::Result<u64> {
         self.sim.len(month)
+    }
+    fn stamp(&mut self, month: Month) -> std::io::Result<Stamp> {
+        self.sim.stamp(month)
     }
     fn read(&mut self, month: Month) -> std::io::Result<Box<dyn std::io::Read>> {
         self.sim.read(month)
@@ -200,7 +203,7 @@ fn old_lines_are_read_from_the_files_within_their_journal() {
         // The file is gone: a new journal begins.
         let journal = directory.0.join("journal");
         std::fs::remove_file(journal.join("2026-11.jsonl")).unwrap();
-        assert!(writer.append(Entry::Stopped {}).await.is_err());
+        writer.append(Entry::Stopped {}).await.unwrap();
         write(2_500).await;
         hand.advance(Duration::from_secs(31 * 86_400));
         write(2_500).await;
@@ -259,10 +262,14 @@ fn a_removed_file_is_noticed_and_the_journal_begins_anew() {
         let journal = writer.journal();
         let file = directory.0.join("journal/2026-11.jsonl");
         std::fs::remove_file(&file).unwrap();
-        let error = writer.append(Entry::Stopped {}).await.unwrap_err();
-        assert!(error.to_string().contains("removed"), "{error}");
         writer.append(Entry::Stopped {}).await.unwrap();
         assert_ne!(writer.journal(), journal);
+        let told = writer.take_damage();
+        assert!(
+            matches!(told, Some(Entry::JournalDamaged { .. })),
+            "{told:?}"
+        );
+        assert_eq!(writer.take_damage(), None, "told once");
         assert!(!writer.stats().intact);
         writer.close().await;
         let text = std::fs::read_to_string(&file).unwrap();

@@ -37,6 +37,8 @@ const LINES_TAKEN: (u32, u32) = (16, 1);
 /// A commune is sent the body-less lines that it says it lacks so often at once, and then
 /// with such pauses, however often it links: they may have to be read from old files.
 const LINES_SENT: (u32, Duration) = (16, Duration::from_secs(10));
+/// A commune's word on its own journal is written down so often at once, and then with such pauses.
+const DAMAGE_TOLD: (u32, Duration) = (16, Duration::from_secs(60));
 /// Most relay states kept of one commune.
 const RELAYS_LIMIT: usize = 4_096;
 
@@ -148,6 +150,7 @@ pub(super) struct Peer {
     pub(super) resumes: Allowance,
     lines_taken: Allowance,
     lines_sent: Allowance,
+    damage_told: Allowance,
     /// The newest state of each relay of this link.
     pub(super) relays: BTreeMap<RelayId, super::grant::News>,
     /// Minor version of the protocol, once the gateway of this link has said it.
@@ -167,6 +170,7 @@ impl Default for Peer {
             resumes: Allowance::new(RESUMES.0, RESUMES.1),
             lines_taken: Allowance::new(LINES_TAKEN.0, LINES_TAKEN.1),
             lines_sent: Allowance::every(LINES_SENT.0, LINES_SENT.1),
+            damage_told: Allowance::every(DAMAGE_TOLD.0, DAMAGE_TOLD.1),
             relays: BTreeMap::new(),
             minor: None,
         }
@@ -230,7 +234,8 @@ impl Desk {
         view.online = true;
         view.since = Some(now.wall);
         self.witnesses.link_up(commune, now);
-        let journals = self.witnesses.journals(commune, head.clone(), continues);
+        let mut journals = self.witnesses.journals(commune, head.clone(), continues);
+        journals.damaged = self.losses.damaged();
         let hello = ReceiverHello {
             minor: VERSION.1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -441,6 +446,13 @@ impl Desk {
             }
         }
         let evidence = self.witnesses.compare(commune, identity, told, now);
+        let peer = self.communes.get_mut(commune);
+        if peer.is_some_and(|peer| peer.damage_told.take(1, now.boot.0))
+            && let Some(entry) = self.losses.told(commune.as_str(), told.damaged.as_deref())
+        {
+            tracing::error!(%commune, ?told.damaged, "the commune says whether its journal verifies");
+            self.owe_entry(entry, None);
+        }
         self.owe_evidence(commune, evidence, now);
     }
 
@@ -503,6 +515,28 @@ impl Desk {
     pub fn handle_journal_accepted(&mut self, journal: String, by: String) {
         if let Some(entry) = self.losses.accept(journal, by) {
             self.owe_entry(entry, None);
+        }
+    }
+
+    /// A look found that the own journal does not verify: `entry` is in it, behind a new first line.
+    /// Grants end, and every linked commune is told.
+    pub fn handle_damaged(
+        &mut self,
+        entry: &Entry,
+        head: Option<&str>,
+        continues: Option<&str>,
+        now: Now,
+    ) {
+        self.losses.recover(entry);
+        let communes: Vec<CommuneId> = self.rules.communes.keys().cloned().collect();
+        for commune in communes {
+            let head = head.map(|head| self.head_for(&commune, head));
+            let mut journals = self.witnesses.journals(&commune, head, continues);
+            journals.damaged = self.losses.damaged();
+            self.send(&commune, ToGateway::Journals(journals));
+            if self.loss(&commune).is_some() {
+                self.end_lost(&commune, entry, now);
+            }
         }
     }
 

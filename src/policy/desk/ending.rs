@@ -58,7 +58,7 @@ impl Desk {
             grant,
             reason: refusal.reason,
         });
-        self.close_viewings(grant, &view.commune, now);
+        self.close_viewings(grant, &view.commune, None, now);
         self.note_end(grant, &view.commune, refusal.reason, by, now);
         self.send_viewings(now);
         self.notify_grant(&view);

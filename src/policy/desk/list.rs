@@ -9,7 +9,8 @@
 //! | lists owed | [`OWED_LIMIT`], [`OWED_FOR`] | the oldest stay in the journal alone |
 //!
 //! A list goes out in numbered parts, after the grant's end is told there, and again until each
-//! part is confirmed. The journal keeps all that a restart must not forget: the grant's end and its
+//! part is confirmed. It tells also what was received of each camera, which the commune holds
+//! against what it sent. The journal keeps all that a restart must not forget: the grant's end and its
 //! viewings, and for a commune that stays away the list itself (`viewings_owed`); `viewings_taken`
 //! closes it. Gateways before protocol 1.1 confirm nothing and take four parts: what they hold counts
 //! as taken with their next head.
@@ -18,10 +19,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Desk;
-use crate::clock::{Boot, Now};
-use crate::format::control::{NUMBERED_VIEWINGS, ToGateway};
+use crate::clock::{Boot, Now, Wall};
+use crate::format::control::{COUNTED_VIEWINGS, NUMBERED_VIEWINGS, ToGateway};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
-use crate::format::statement::{VIEWINGS_TYPE, Viewing, ViewingsClaims};
+use crate::format::statement::{Received, VIEWINGS_TYPE, Viewing, ViewingsClaims};
 use crate::journal::entry::Entry;
 use crate::policy::peer::rates::PerSecond;
 
@@ -36,8 +37,10 @@ const OWED_LIMIT: usize = 4_096;
 /// See the table above.
 const OWED_FOR: Duration = Duration::from_secs(31 * 24 * 3_600);
 /// Bytes of viewings in one part, as JSON: of a statement's 16 KiB in base64, certificates included.
-const PART_BYTES: usize = 6 * 1024;
-/// How long a grant's list waits for viewers that are being ended.
+const PART_BYTES: usize = 4 * 1024;
+/// Cameras in one part of which it tells what was received: some 2 KiB.
+const PART_CAMERAS: usize = 18;
+/// How long a grant's list waits for viewers that are being ended, and for the hub's figures.
 const CLOSING: Duration = Duration::from_secs(2);
 /// Parts that are sent to a commune without its confirmation.
 const WINDOW: usize = 8;
@@ -54,6 +57,44 @@ pub(super) const WRITE_AFTER: Duration = Duration::from_secs(600);
 const OLD: (usize, usize) = (40, 4);
 /// An older gateway does not take a list before its own end of the grant, and does not say so.
 const OLD_DELAY: Duration = Duration::from_secs(5);
+
+/// What the hub received under a grant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Since when it counted.
+    pub since: Wall,
+    /// The bytes of each camera.
+    pub cameras: Vec<Received>,
+}
+
+/// One part of a list.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Part {
+    pub(super) viewings: Vec<Viewing>,
+    pub(super) received: Vec<Received>,
+    /// Since when that was counted, in seconds.
+    pub(super) since: Option<i64>,
+}
+
+impl Part {
+    /// Viewings and figures side by side: as many parts as the longer needs.
+    fn all(viewings: Vec<Vec<Viewing>>, figures: &Figures) -> Vec<Self> {
+        let mut figured = figures.cameras.chunks(PART_CAMERAS);
+        let mut viewings = viewings.into_iter();
+        let mut parts = Vec::new();
+        loop {
+            let (viewed, received) = (viewings.next(), figured.next());
+            if viewed.is_none() && received.is_none() {
+                return parts;
+            }
+            parts.push(Self {
+                viewings: viewed.unwrap_or_default(),
+                since: received.map(|_| figures.since.seconds()),
+                received: received.unwrap_or_default().to_vec(),
+            });
+        }
+    }
+}
 
 /// The viewings of one grant.
 #[derive(Clone, Debug, Default)]
@@ -151,7 +192,7 @@ struct Owed {
     since: Boot,
     /// A gateway of before protocol 1.1 is sent it from then on.
     old_from: Boot,
-    parts: Vec<Vec<Viewing>>,
+    parts: Vec<Part>,
     taken: BTreeSet<u32>,
     /// When each part is sent again; none was sent: it may go now.
     again: BTreeMap<u32, Boot>,
@@ -163,7 +204,7 @@ struct Owed {
 }
 
 impl Owed {
-    fn new(commune: CommuneId, parts: Vec<Vec<Viewing>>, now: Now) -> Self {
+    fn new(commune: CommuneId, parts: Vec<Part>, now: Now) -> Self {
         Self {
             commune,
             since: now.boot,
@@ -182,21 +223,31 @@ impl Owed {
     }
 
     fn viewings(&self) -> usize {
-        self.parts.iter().map(Vec::len).sum()
+        self.parts.iter().map(|part| part.viewings.len()).sum()
     }
 
     fn total(&self) -> u64 {
-        let all = self.parts.iter().flatten();
+        let all = self.parts.iter().flat_map(|part| &part.viewings);
         all.map(|viewing| viewing.count.unwrap_or(1)).sum()
     }
+}
+
+/// A grant whose list is not made yet.
+#[derive(Debug)]
+struct Closing {
+    commune: CommuneId,
+    /// When it is made in any case.
+    at: Boot,
+    /// What the hub received, once it has said so.
+    figures: Option<Figures>,
 }
 
 /// All lists: of grants that live, that are closing, and that are owed.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     of_grant: BTreeMap<GrantId, List>,
-    /// Ended grants whose viewers are being ended, and how long that may take.
-    closing: BTreeMap<GrantId, (CommuneId, Boot)>,
+    /// Ended grants whose viewers are being ended.
+    closing: BTreeMap<GrantId, Closing>,
     owed: BTreeMap<GrantId, Owed>,
     paces: BTreeMap<CommuneId, PerSecond>,
     /// When owed lists are looked at again.
@@ -205,7 +256,7 @@ pub(super) struct Lists {
 
 impl Lists {
     pub(super) fn due(&self) -> Option<Boot> {
-        let closing = self.closing.values().map(|(_, at)| *at);
+        let closing = self.closing.values().map(|closing| closing.at);
         closing.chain(self.next).min()
     }
 
@@ -224,7 +275,7 @@ impl Lists {
         &mut self,
         grant: GrantId,
         commune: CommuneId,
-        parts: Vec<Vec<Viewing>>,
+        parts: Vec<Part>,
         now: Now,
     ) {
         self.of_grant.remove(&grant);
@@ -248,24 +299,47 @@ impl Lists {
 }
 
 impl Desk {
-    /// A grant ended: its list follows once its viewers are gone.
-    pub(super) fn close_viewings(&mut self, grant: GrantId, commune: &CommuneId, now: Now) {
+    /// A grant ended: its list follows once its viewers are gone and the hub has said what it
+    /// received; `figures` where it has nothing to say.
+    pub(super) fn close_viewings(
+        &mut self,
+        grant: GrantId,
+        commune: &CommuneId,
+        figures: Option<Figures>,
+        now: Now,
+    ) {
         self.end_away_of(grant, now);
-        let due = now.boot.plus(CLOSING);
-        let closing = (commune.clone(), due);
+        let closing = Closing {
+            commune: commune.clone(),
+            at: now.boot.plus(CLOSING),
+            figures,
+        };
         self.viewings.lists.closing.insert(grant, closing);
+    }
+
+    /// The hub's answer to [`super::Command::EndGrant`].
+    pub fn handle_counted(&mut self, grant: GrantId, figures: Figures, now: Now) {
+        if let Some(closing) = self.viewings.lists.closing.get_mut(&grant) {
+            closing.figures = Some(figures);
+            self.send_viewings(now);
+        }
     }
 
     /// Makes the lists of ended grants without viewers, or whose wait is over, and sends what
     /// is owed.
     pub(super) fn send_viewings(&mut self, now: Now) {
         let closing = self.viewings.lists.closing.iter();
-        let ready: Vec<(GrantId, CommuneId)> = closing
-            .filter(|(grant, (_, at))| *at <= now.boot || !self.viewings.is_watched(**grant))
-            .map(|(grant, (commune, _))| (*grant, commune.clone()))
+        let is_ready = |grant, closing: &Closing| {
+            closing.at <= now.boot || closing.figures.is_some() && !self.viewings.is_watched(grant)
+        };
+        let ready: Vec<GrantId> = closing
+            .filter(|(grant, closing)| is_ready(**grant, closing))
+            .map(|(grant, _)| *grant)
             .collect();
-        for (grant, commune) in ready {
-            self.viewings.lists.closing.remove(&grant);
+        for grant in ready {
+            let Some(closing) = self.viewings.lists.closing.remove(&grant) else {
+                continue;
+            };
             let still = self.open_viewings(grant, now);
             let lists = &mut self.viewings.lists;
             let mut list = lists.of_grant.remove(&grant).unwrap_or_default();
@@ -276,7 +350,9 @@ impl Desk {
             if kept + list.single.len() > KEPT {
                 list.fold_above(0);
             }
-            let owed = Owed::new(commune, list.parts(PART_BYTES, usize::MAX), now);
+            let figures = closing.figures.unwrap_or_default();
+            let parts = Part::all(list.parts(PART_BYTES, usize::MAX), &figures);
+            let owed = Owed::new(closing.commune, parts, now);
             self.viewings.lists.owe(grant, owed, now);
         }
         if self.viewings.lists.next.is_some_and(|at| at <= now.boot) {
@@ -370,9 +446,9 @@ impl Desk {
                 *flying += 1;
                 at(again);
                 let (parts, total) = (owed.count(), owed.total());
-                let viewings = owed.parts.get(part as usize).cloned().unwrap_or_default();
+                let content = owed.parts.get(part as usize).cloned().unwrap_or_default();
                 let numbers = Some((part, parts, total));
-                self.send_list(*grant, &owed.commune, viewings, numbers, now);
+                self.send_list(*grant, &owed.commune, content, numbers, now);
             }
         }
         lists.next = next;
@@ -387,13 +463,15 @@ impl Desk {
     }
 
     fn write_owed(&mut self, grant: GrantId, owed: &Owed) {
-        for (part, viewings) in (0..).zip(&owed.parts) {
+        for (part, content) in (0..).zip(&owed.parts) {
             let entry = Entry::ViewingsOwed {
                 grant,
                 commune: owed.commune.clone(),
                 part,
                 parts: owed.count(),
-                viewings: viewings.clone(),
+                viewings: content.viewings.clone(),
+                received: content.received.clone(),
+                counted_since: content.since,
             };
             self.owe_entry(entry, None);
         }
@@ -403,7 +481,7 @@ impl Desk {
     fn send_to_older(&mut self, grant: GrantId, owed: &mut Owed, now: Now) {
         let (per_part, most) = OLD;
         let mut list = List::default();
-        for viewing in owed.parts.iter().flatten() {
+        for viewing in owed.parts.iter().flat_map(|part| &part.viewings) {
             list.add(viewing.clone());
         }
         if list.single.len() + list.folded.len() > per_part * most {
@@ -413,7 +491,11 @@ impl Desk {
         if parts.len() > most {
             tracing::warn!(commune = %owed.commune, %grant, "its gateway is too old to take the whole list of viewings");
         }
-        for part in parts.into_iter().take(most) {
+        for viewings in parts.into_iter().take(most) {
+            let part = Part {
+                viewings,
+                ..Part::default()
+            };
             self.send_list(grant, &owed.commune, part, None, now);
         }
         owed.again.insert(0, now.boot);
@@ -423,10 +505,14 @@ impl Desk {
         &mut self,
         grant: GrantId,
         commune: &CommuneId,
-        viewings: Vec<Viewing>,
+        content: Part,
         numbers: Option<(u32, u32, u64)>,
         now: Now,
     ) {
+        let peer = self.communes.get(commune);
+        let minor = peer.and_then(|peer| peer.minor).unwrap_or(0);
+        // To an older gateway a claim that it does not know is a fault.
+        let counts = minor >= COUNTED_VIEWINGS;
         let Some(rules) = self.rules.communes.get(commune) else {
             return;
         };
@@ -438,7 +524,9 @@ impl Desk {
             part: numbers.map(|(part, ..)| part),
             parts: numbers.map(|(_, parts, _)| parts),
             total: numbers.map(|(.., total)| total),
-            viewings,
+            viewings: content.viewings,
+            received: if counts { content.received } else { Vec::new() },
+            counted_since: content.since.filter(|_| counts),
         };
         let statement = rules.signer.sign(VIEWINGS_TYPE, &claims);
         self.send(commune, ToGateway::Viewings { statement });
@@ -503,7 +591,6 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Wall;
 
     fn viewing(number: u64, who: &str, lasts: u64) -> Viewing {
         let from = Wall::from_seconds(1_795_400_000).plus(Duration::from_secs(number * 10));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::held::Held;
+use super::list::{Figures, Part};
 use super::{Desk, Grant, GrantCamera};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::RelayState;
@@ -68,7 +69,7 @@ struct Watching {
 /// A list of viewings that was written down because its commune stayed away.
 struct Written {
     commune: CommuneId,
-    parts: BTreeMap<u32, Vec<Viewing>>,
+    parts: BTreeMap<u32, Part>,
     count: u32,
 }
 
@@ -175,13 +176,20 @@ impl Desk {
                 part,
                 parts,
                 viewings,
+                received,
+                counted_since,
             } => {
                 let written = reading.written.entry(*grant).or_insert_with(|| Written {
                     commune: commune.clone(),
                     parts: BTreeMap::new(),
                     count: *parts,
                 });
-                written.parts.insert(*part, viewings.clone());
+                let content = Part {
+                    viewings: viewings.clone(),
+                    received: received.clone(),
+                    since: *counted_since,
+                };
+                written.parts.insert(*part, content);
             }
             Entry::ViewingsTaken { grant, .. } => {
                 reading.written.remove(grant);
@@ -331,7 +339,9 @@ impl Desk {
         if is_taken {
             self.viewings.lists.forget(view.id);
         } else {
-            self.close_viewings(view.id, &view.commune, now);
+            // Nobody counted on while the daemon was down.
+            let figures = Some(Figures::default());
+            self.close_viewings(view.id, &view.commune, figures, now);
         }
         // Long over and told: nobody asks any more, and no proof of it lives.
         let over = now.wall.since(view.until) > super::ENDED_KEPT;

@@ -61,6 +61,8 @@ struct World {
     entries: Vec<(u64, Wall, Entry)>,
     /// The journal fails while this is set.
     broken: bool,
+    /// What the hub says it received under a grant that ends.
+    figures: Figures,
 }
 
 impl World {
@@ -88,6 +90,7 @@ impl World {
             receipts: 0,
             entries: Vec::new(),
             broken: false,
+            figures: Figures::default(),
         }
     }
 
@@ -139,6 +142,10 @@ impl World {
                 };
                 let now = self.now();
                 self.desk.handle_recorded(*ticket, result, now);
+            }
+            if let Command::EndGrant { grant, .. } = &command {
+                let now = self.now();
+                self.desk.handle_counted(*grant, self.figures.clone(), now);
             }
             done.push(command);
         }

@@ -131,6 +131,8 @@ pub(super) struct Relay {
     /// What its grants want, as the driver knows it.
     wish: ProfileWish,
     pub(super) grants: BTreeSet<GrantId>,
+    /// The first of them, as the driver knows it.
+    counts_for: GrantId,
     /// The latest of its grants' deadlines, as the driver knows it.
     until: Boot,
     pub(super) state: RelayState,
@@ -260,6 +262,7 @@ impl Gate {
         let until = live.terms.deadline;
         if let Some(relay) = self.relays.get_mut(&key) {
             relay.grants.insert(grant);
+            self.count(&centre, camera);
             return self.adjust(&centre, camera);
         }
         let permit = Permit::new(grant, &live.terms.request, &live.receipt);
@@ -275,6 +278,7 @@ impl Gate {
                 cause: None,
                 wish,
                 grants: BTreeSet::from([grant]),
+                counts_for: grant,
                 until,
                 state: RelayState::Starting,
                 refusal: None,
@@ -351,7 +355,24 @@ impl Gate {
                 reason,
             });
         } else {
+            self.count(centre, camera);
             self.adjust(centre, camera);
+        }
+    }
+
+    /// Tells the driver which grant a relay's bytes count for, where that has changed.
+    fn count(&mut self, centre: &CentreId, camera: &CameraId) {
+        let relay = self.relays.get_mut(&(centre.clone(), camera.clone()));
+        if let Some(relay) = relay
+            && let Some(first) = relay.grants.first().copied()
+            && std::mem::replace(&mut relay.counts_for, first) != first
+        {
+            self.commands.push_back(Command::CountRelay {
+                centre: centre.clone(),
+                relay: relay.id,
+                camera: camera.clone(),
+                grant: first,
+            });
         }
     }
 

@@ -39,6 +39,9 @@ const LINES_TAKEN: (u32, u32) = (16, 1);
 /// with such pauses, however often it links.
 const LINES_SENT: (u32, Duration) = (16, Duration::from_secs(10));
 
+/// A centre's word on its own journal is written down so often at once, and then with such pauses.
+const DAMAGE_TOLD: (u32, Duration) = (16, Duration::from_secs(60));
+
 /// What a centre may still send and be sent, over all its links.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -48,6 +51,7 @@ pub(super) struct Peer {
     confirmations: Allowance,
     lines_taken: Allowance,
     lines_sent: Allowance,
+    damage_told: Allowance,
 }
 
 impl Default for Peer {
@@ -59,6 +63,7 @@ impl Default for Peer {
             confirmations: Allowance::new(CONFIRMATIONS.0, CONFIRMATIONS.1),
             lines_taken: Allowance::new(LINES_TAKEN.0, LINES_TAKEN.1),
             lines_sent: Allowance::every(LINES_SENT.0, LINES_SENT.1),
+            damage_told: Allowance::every(DAMAGE_TOLD.0, DAMAGE_TOLD.1),
         }
     }
 }
@@ -88,7 +93,8 @@ impl Gate {
             }
         }
         let head = head.map(|head| self.head_for(centre, head));
-        let journals = self.witnesses.journals(centre, head.clone(), continues);
+        let mut journals = self.witnesses.journals(centre, head.clone(), continues);
+        journals.damaged = self.losses.damaged();
         let hello = self.hello(centre, head, now);
         self.send(centre, ToReceiver::Hello(hello));
         self.send(centre, ToReceiver::Journals(journals));
@@ -247,6 +253,13 @@ impl Gate {
             }
         }
         let evidence = self.witnesses.compare(centre, identity, told, now);
+        let peer = self.peers.entry(centre.clone()).or_default();
+        if peer.damage_told.take(1, now.boot.0)
+            && let Some(entry) = self.losses.told(centre.as_str(), told.damaged.as_deref())
+        {
+            tracing::error!(%centre, ?told.damaged, "the centre says whether its journal verifies");
+            self.owe_entry(entry, None);
+        }
         self.owe_evidence(centre, evidence, now);
     }
 
@@ -281,6 +294,26 @@ impl Gate {
         if let Some(entry) = self.losses.accept(journal, by) {
             self.owe_entry(entry, None);
         }
+    }
+
+    /// A look found that the own journal does not verify: `entry` is in it, behind a new first line.
+    /// Grants end, and every linked centre is told.
+    pub fn handle_damaged(
+        &mut self,
+        entry: &Entry,
+        head: Option<&str>,
+        continues: Option<&str>,
+        now: Now,
+    ) {
+        self.losses.recover(entry);
+        let linked: Vec<CentreId> = self.links.keys().cloned().collect();
+        for centre in linked {
+            let head = head.map(|head| self.head_for(&centre, head));
+            let mut journals = self.witnesses.journals(&centre, head, continues);
+            journals.damaged = self.losses.damaged();
+            self.send(&centre, ToReceiver::Journals(journals));
+        }
+        self.review(now);
     }
 
     /// Journals that lost lines and were not accepted.

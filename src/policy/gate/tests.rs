@@ -16,7 +16,8 @@ use crate::format::designation::LinkAuthority;
 use crate::format::ids::{CommuneId, Incident, ProfileWish, RequestId, Sha256};
 use crate::format::jws::Signer;
 use crate::format::statement::{
-    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, VIEWINGS_TYPE, ViewingsClaims,
+    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, REQUEST_TYPE, Received, VIEWINGS_TYPE,
+    ViewingsClaims,
 };
 
 mod approval;
@@ -206,6 +207,10 @@ struct World {
     running: BTreeMap<RelayId, (CentreId, CameraId, Boot, ProfileWish)>,
     stopped: Vec<(RelayId, Reason)>,
     counted: Vec<Option<Reason>>,
+    /// For which grant each relay's bytes count, where that changed.
+    counts_for: BTreeMap<RelayId, GrantId>,
+    /// What centres signed to have received.
+    received: Vec<(GrantId, Vec<Received>)>,
     heads_sent: usize,
     kept_lists: usize,
     /// What came of signed statements.
@@ -235,6 +240,8 @@ impl World {
             running: BTreeMap::new(),
             stopped: Vec::new(),
             counted: Vec::new(),
+            counts_for: BTreeMap::new(),
+            received: Vec::new(),
             heads_sent: 0,
             kept_lists: 0,
             answers: Vec::new(),
@@ -441,6 +448,12 @@ impl World {
                     assert_ne!(*known, wish, "told when it changes");
                     *known = wish;
                 }
+                Command::CountRelay { relay, grant, .. } => {
+                    self.counts_for.insert(relay, grant);
+                }
+                Command::Received {
+                    grant, received, ..
+                } => self.received.push((grant, received)),
                 Command::StopRelay { relay, reason, .. } => {
                     assert!(self.running.remove(&relay).is_some(), "stopped once");
                     self.stopped.push((relay, reason));

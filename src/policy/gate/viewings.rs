@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Gate, Pending};
+use super::{Command, Gate, Pending};
 use crate::clock::Now;
 use crate::format::control::ToReceiver;
 use crate::format::ids::{CentreId, GrantId};
@@ -123,6 +123,7 @@ impl Gate {
             parts: claims.parts,
             statement: statement.to_owned(),
             viewings: claims.viewings,
+            received: claims.received,
         });
         let recording = Recording {
             centre: centre.clone(),
@@ -155,6 +156,15 @@ impl Gate {
         } = recording;
         match result {
             Ok(receipt) => {
+                if let Entry::Viewings { received, .. } = &*entry
+                    && !received.is_empty()
+                {
+                    self.commands.push_back(Command::Received {
+                        centre: centre.clone(),
+                        grant,
+                        received: received.clone(),
+                    });
+                }
                 let head = self.head_for(&centre, receipt.head());
                 self.confirm_viewings(&centre, grant, numbers, Some(head));
             }

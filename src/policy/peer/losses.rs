@@ -34,6 +34,14 @@ struct Lost {
     theirs: Option<String>,
     /// The own journal lacks a line whose signed head the peer holds.
     ours: Option<String>,
+    /// The peer says that its journal does not verify. It stops relaying by itself.
+    told: Option<String>,
+}
+
+impl Lost {
+    fn theirs(&self) -> Option<&str> {
+        self.theirs.as_deref().or(self.told.as_deref())
+    }
 }
 
 impl Losses {
@@ -59,6 +67,9 @@ impl Losses {
             Entry::JournalDamaged { file, line, cause } => {
                 self.damaged = Some(format!("{file} line {line}: {cause}"));
             }
+            Entry::PeerDamaged { peer, detail } => {
+                self.peers.entry(peer.clone()).or_default().told = detail.clone();
+            }
             Entry::JournalAccepted { journal, .. } => self.forget(journal),
             _ => {}
         }
@@ -72,6 +83,7 @@ impl Losses {
             }
         } else if let Some(lost) = self.peers.get_mut(journal) {
             lost.theirs = None;
+            lost.told = None;
         }
     }
 
@@ -127,6 +139,25 @@ impl Losses {
         Some(Refusal::new(Reason::JournalWentBack, detail))
     }
 
+    /// Why the own journal does not verify, for peers.
+    pub fn damaged(&self) -> Option<String> {
+        self.damaged.clone()
+    }
+
+    /// A peer says whether its journal verifies; the entry where that is news.
+    pub fn told(&mut self, peer: &str, damaged: Option<&str>) -> Option<Entry> {
+        let known = self.peers.get(peer).and_then(|lost| lost.told.as_ref());
+        if known.is_some() == damaged.is_some() {
+            return None;
+        }
+        let entry = Entry::PeerDamaged {
+            peer: peer.to_owned(),
+            detail: damaged.map(str::to_owned),
+        };
+        self.recover(&entry);
+        Some(entry)
+    }
+
     /// This machine's id.
     pub fn own_id(&self) -> &str {
         &self.own
@@ -140,13 +171,13 @@ impl Losses {
 
     /// The loss of a peer's journal.
     pub fn theirs(&self, peer: &str) -> Option<&str> {
-        self.peers.get(peer)?.theirs.as_deref()
+        self.peers.get(peer)?.theirs()
     }
 
     /// The peers whose journals lost lines, and what.
     pub fn all_theirs(&self) -> impl Iterator<Item = (&str, &str)> {
         let peers = self.peers.iter();
-        peers.filter_map(|(peer, lost)| Some((peer.as_str(), lost.theirs.as_deref()?)))
+        peers.filter_map(|(peer, lost)| Some((peer.as_str(), lost.theirs()?)))
     }
 }
 

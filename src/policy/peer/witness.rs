@@ -131,6 +131,7 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
         Journals {
             head,
             continues: continues.map(str::to_owned),
+            damaged: None,
             held: self.head(peer).map(|(_, text)| text.clone()),
         }
     }

@@ -312,6 +312,7 @@ async fn run(directory: &Place, clock: &Clock) -> (Running, Addresses, Control) 
         accept_journals: BTreeMap::new(),
         waits: fanal::receiver::viewing::Waits::default(),
         demo_page: false,
+        ..Options::default()
     };
     let receiver = Receiver::bind(loaded, options).await.unwrap();
     let (addresses, control) = (receiver.local_addrs().clone(), receiver.control());
@@ -534,6 +535,7 @@ impl Gateway {
             class: Class::Rest,
             until: Boot(Duration::MAX),
             clock: self.clock.clone(),
+            meter: Arc::default(),
             metrics: Arc::clone(&self.metrics),
             notices,
         };

@@ -72,6 +72,7 @@ pub(super) fn parts(
         class: Class::Rest,
         until,
         clock,
+        meter: Arc::default(),
         metrics: Arc::clone(&commune.metrics),
         notices,
     }

@@ -280,6 +280,8 @@ async fn it_can_touch_nothing_of_others() {
         parts: None,
         total: None,
         viewings: Vec::new(),
+        received: Vec::new(),
+        counted_since: None,
     };
     let meddling = [
         ToGateway::Release {

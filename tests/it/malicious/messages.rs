@@ -92,6 +92,8 @@ async fn its_noise_holds_up_nobody() {
         parts: None,
         total: None,
         viewings: Vec::new(),
+        received: Vec::new(),
+        counted_since: None,
     };
     let hello = |head: String| ReceiverHello {
         minor: 0,

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::View;
+use super::attested;
 use super::words::Words;
 use crate::format::ids::Sha256;
 use crate::journal::compare::Side;
@@ -154,6 +155,13 @@ fn verification(html: &mut String, report: &Report, words: &Words) {
     };
     row(html, words.keys, keys);
     row(html, words.journals, &found.journals.join("\n"));
+    let attested = found.attested.iter();
+    let said: Vec<String> = attested
+        .map(|one| attested::sentence(one, words.lang))
+        .collect();
+    if !said.is_empty() {
+        row(html, words.attested, &said.join("\n"));
+    }
     html.push_str("</table></section>");
 }
 

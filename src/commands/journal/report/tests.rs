@@ -96,6 +96,7 @@ fn entries() -> Vec<(Wall, Entry)> {
                 parts: None,
                 statement: String::new(),
                 viewings: vec![viewing],
+                received: Vec::new(),
             },
         ),
     ]

@@ -281,3 +281,25 @@ fn an_end_touches_only_its_own_communes_recordings() {
         .handle_ended(&other, id(1), Reason::GrantCut.into(), now);
     assert_eq!(world.desk.unrecorded.len(), 1);
 }
+
+#[test]
+fn damage_that_a_look_finds_ends_what_lives_and_the_commune_is_told() {
+    let mut world = World::linked();
+    world.granted(id(1), &["port"]);
+    let damaged = Entry::JournalDamaged {
+        file: "2026-10.jsonl".to_owned(),
+        line: 3,
+        cause: "its digest".to_owned(),
+    };
+    let now = world.now();
+    world.desk.handle_damaged(&damaged, Some("head"), None, now);
+    let commands = world.drain();
+    assert_eq!(ended(&commands, id(1)), Some(Reason::JournalWentBack));
+    let told = sent(&commands)
+        .into_iter()
+        .find_map(|message| match message {
+            ToGateway::Journals(told) => told.damaged.clone(),
+            _ => None,
+        });
+    assert_eq!(told.as_deref(), Some("2026-10.jsonl line 3: its digest"));
+}

@@ -451,6 +451,10 @@ impl Site {
                 Command::Send { message, .. } => self.check_sent(*message),
                 Command::EndGrant { grant, reason } => {
                     assert!(self.ended.insert(grant), "{grant} ends once");
+                    let now = self.world.now();
+                    self.world
+                        .desk
+                        .handle_counted(grant, Figures::default(), now);
                     let all = self.viewers.iter();
                     let of_grant: Vec<u64> = all
                         .filter(|(_, of)| **of == grant)

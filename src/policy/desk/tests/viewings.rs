@@ -1,7 +1,7 @@
 //! Who watched: recorded before a picture goes out, and told to the commune until it has it all.
 
 use super::*;
-use crate::format::statement::Viewing;
+use crate::format::statement::{Received, Viewing};
 
 fn viewer(number: u64, name: &str) -> Viewer {
     Viewer {
@@ -323,6 +323,93 @@ fn a_list_is_owed_through_lost_links_and_restarts_until_it_is_confirmed() {
     world.after(Duration::from_secs(5));
     let commands = world.link(2);
     assert_eq!(parts(&world, &commands), [], "it has it");
+}
+
+/// What the hub received of so many cameras.
+fn figures(cameras: u64) -> Figures {
+    let one = |number: u64| Received {
+        camera: camera(&format!("{number:0>62}")),
+        bytes: u64::MAX - number,
+    };
+    Figures {
+        since: Wall::from_seconds(START),
+        cameras: (0..cameras).map(one).collect(),
+    }
+}
+
+#[test]
+fn the_list_says_what_was_received_of_each_camera_in_parts_that_fit() {
+    let mut world = World::linked();
+    world.granted(id(1), &["port"]);
+    for number in 0..20 {
+        watch(&mut world, number, "port", 1);
+    }
+    world.figures = figures(70);
+    let commands = end(&mut world);
+    let told = parts(&world, &commands);
+    for one in &told {
+        confirm(&mut world, 1, one.part.unwrap());
+    }
+    assert!(is_taken(&world));
+    let of = |one: &ViewingsClaims| (one.received.len(), one.counted_since);
+    let numbers: Vec<_> = told.iter().map(of).collect();
+    let since = Some(START);
+    assert_eq!(
+        numbers,
+        [(18, since), (18, since), (18, since), (16, since)]
+    );
+    let received = told.iter().flat_map(|one| one.received.clone());
+    assert_eq!(received.collect::<Vec<_>>(), figures(70).cameras);
+    let viewings = told.iter().map(|one| one.viewings.len());
+    assert_eq!(viewings.sum::<usize>(), 20);
+}
+
+#[test]
+fn the_list_waits_for_what_was_received_and_not_for_long() {
+    let mut world = World::linked();
+    world.granted(id(1), &["port"]);
+    let now = world.now();
+    let ended = ToReceiver::Ended {
+        grant: id(1),
+        refusal: Reason::GrantCut.into(),
+        head: None,
+    };
+    world.desk.handle_message(&commune(), 1, ended, now);
+    let mut commands: Vec<Command> = Vec::new();
+    while let Some(command) = world.desk.poll_command() {
+        commands.push(command);
+    }
+    assert_eq!(parts(&world, &commands), [], "the hub has not answered");
+    let commands = world.after(Duration::from_secs(3));
+    assert_eq!(parts(&world, &commands)[0].received, []);
+}
+
+#[test]
+fn an_older_gateway_is_not_told_what_was_received() {
+    let mut world = World::linked();
+    let mut older = hello();
+    older.minor = 1;
+    world.tell(1, ToReceiver::Hello(older));
+    world.granted(id(1), &["port"]);
+    world.figures = figures(1);
+    let commands = end(&mut world);
+    let told = parts(&world, &commands);
+    assert_eq!((told[0].received.len(), told[0].counted_since), (0, None));
+}
+
+#[test]
+fn a_list_that_is_owed_keeps_what_was_received_across_a_restart() {
+    let mut world = World::linked();
+    world.granted(id(1), &["port"]);
+    world.figures = figures(2);
+    let now = world.now();
+    world.desk.handle_link_down(&commune(), 1, now);
+    world.after(Duration::from_secs(600));
+    // It is written down.
+    world.after(Duration::from_secs(700));
+    world.restart();
+    let commands = world.link(2);
+    assert_eq!(parts(&world, &commands)[0].received, figures(2).cameras);
 }
 
 #[test]

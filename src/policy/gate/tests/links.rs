@@ -124,6 +124,8 @@ fn viewings_are_taken_of_ended_grants_of_the_centre() {
             parts: None,
             total: None,
             viewings: Vec::new(),
+            received: Vec::new(),
+            counted_since: None,
         };
         let statement = keys().centres[number].sign(VIEWINGS_TYPE, &claims);
         ToGateway::Viewings { statement }
@@ -154,6 +156,48 @@ fn viewings_are_taken_of_ended_grants_of_the_centre() {
 }
 
 #[test]
+fn what_the_centre_received_is_told_once_it_is_durable() {
+    let mut world = World::new();
+    let grant = world.granted(&[0]);
+    world.message(
+        0,
+        ToGateway::Release {
+            grant,
+            by: "x".to_owned(),
+            reason: None,
+        },
+    );
+    world.settle();
+    let received = vec![Received {
+        camera: CameraId::new("quai-nord").unwrap(),
+        bytes: 4_711,
+    }];
+    let claims = ViewingsClaims {
+        iss: centre(0),
+        aud: CommuneId::new("berre-l-etang").unwrap(),
+        grant,
+        iat: START.seconds() + 60,
+        part: Some(0),
+        parts: Some(1),
+        total: Some(0),
+        viewings: Vec::new(),
+        received: received.clone(),
+        counted_since: Some(START.seconds()),
+    };
+    let statement = keys().centres[0].sign(VIEWINGS_TYPE, &claims);
+    world.message(0, ToGateway::Viewings { statement });
+    let told = |world: &mut World| {
+        let told = std::mem::take(&mut world.received);
+        told.into_iter()
+            .map(|(of, figures)| (of == grant, figures))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&mut world), [], "the journal has not answered");
+    world.settle();
+    assert_eq!(told(&mut world), [(true, received)]);
+}
+
+#[test]
 fn every_part_of_a_list_is_taken_once_and_confirmed_once_it_is_durable() {
     let mut world = World::new();
     let grant = world.granted(&[0]);
@@ -167,6 +211,8 @@ fn every_part_of_a_list_is_taken_once_and_confirmed_once_it_is_durable() {
             parts: Some(parts),
             total: Some(9_000),
             viewings: Vec::new(),
+            received: Vec::new(),
+            counted_since: None,
         };
         let statement = keys().centres[0].sign(VIEWINGS_TYPE, &claims);
         ToGateway::Viewings { statement }

@@ -395,3 +395,24 @@ fn a_renewal_refused_after_it_was_recorded_does_not_come_back() {
     world.advance(Duration::from_secs(500));
     assert_eq!(world.ended(grant), Some(Reason::GrantExpired));
 }
+
+#[test]
+fn a_shared_relay_counts_for_the_first_of_its_grants_by_id() {
+    let mut world = World::new();
+    let one = world.granted(&[0]);
+    let relay = *world.running.keys().next().unwrap();
+    assert!(world.counts_for.is_empty(), "the permit says it");
+    let other = world.granted(&[0]);
+    let (first, second) = (one.min(other), one.max(other));
+    let counts = |world: &World| world.counts_for.get(&relay).copied().unwrap_or(one);
+    assert_eq!(counts(&world), first);
+    let release = ToGateway::Release {
+        grant: first,
+        by: "x".to_owned(),
+        reason: None,
+    };
+    world.message(0, release);
+    world.settle();
+    assert_eq!(counts(&world), second);
+    assert!(world.running.contains_key(&relay));
+}

@@ -161,7 +161,7 @@ fn a_journal_that_went_on_and_a_new_one_that_names_the_old_are_no_losses() {
         ToGateway::Journals(Journals {
             head: Some(head.clone()),
             continues: Some(first),
-            held: None,
+            ..Journals::default()
         })
     };
     world.message(0, told(first_line(&new, &old, held + 5, 7)));
@@ -347,4 +347,78 @@ fn a_journal_that_was_damaged_resumes_nothing_and_its_cuts_hold() {
     assert!(world.ask(0, &claims).is_ok());
     let claims = world.claims(&[1]);
     assert_eq!(world.refused(&claims), Reason::CommuneRefused);
+}
+
+#[test]
+fn damage_that_a_look_finds_ends_what_lives_and_every_centre_is_told() {
+    let mut world = World::new();
+    let grant = world.granted(&[0]);
+    world.sent.clear();
+    let damaged = Entry::JournalDamaged {
+        file: "2026-10.jsonl".to_owned(),
+        line: 3,
+        cause: "its digest".to_owned(),
+    };
+    let now = world.now;
+    world
+        .gate
+        .handle_damaged(&damaged, Some("head"), Some("first line"), now);
+    world.settle();
+    assert_eq!(world.ended(grant), Some(Reason::JournalWentBack));
+    let told = world
+        .sent
+        .iter()
+        .filter_map(|(centre, message)| match message {
+            ToReceiver::Journals(told) => Some((centre.to_string(), told.damaged.clone())),
+            _ => None,
+        });
+    let why = Some("2026-10.jsonl line 3: its digest".to_owned());
+    let expected = [
+        (centre(0).to_string(), why.clone()),
+        (centre(1).to_string(), why),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    let claims = world.claims(&[0]);
+    assert_eq!(world.refused(&claims), Reason::JournalWentBack);
+}
+
+#[test]
+fn what_a_centre_says_of_its_own_journal_is_written_down_once_and_again_when_it_is_over() {
+    let mut world = World::new();
+    let told = |damaged: Option<&str>| {
+        ToGateway::Journals(Journals {
+            damaged: damaged.map(str::to_owned),
+            ..Journals::default()
+        })
+    };
+    let details = |world: &World| -> Vec<Option<String>> {
+        let entries = world.journal.iter();
+        let told = entries.filter_map(|(_, _, entry)| match entry {
+            Entry::PeerDamaged { detail, .. } => Some(detail.clone()),
+            _ => None,
+        });
+        told.collect()
+    };
+    let theirs = |world: &World| world.gate.losses().theirs(centre(0).as_str()).is_some();
+    for damaged in [None, Some("line 3"), Some("line 4")] {
+        world.message(0, told(damaged));
+        world.settle();
+    }
+    assert_eq!(details(&world), [Some("line 3".to_owned())]);
+    assert!(theirs(&world));
+    // It stops relaying by itself; here nothing is refused for that.
+    world.granted(&[0]);
+    let mut world = world.restarted(Duration::from_secs(1), settings());
+    assert!(theirs(&world), "also after a restart");
+    world.link_up(0);
+    world.message(0, told(None));
+    world.settle();
+    assert_eq!(details(&world).last(), Some(&None));
+    assert!(!theirs(&world));
+    // Who changes his mind all the time fills no journal.
+    for turn in 0..200 {
+        world.message(0, told((turn % 2 == 0).then_some("x")));
+        world.settle();
+    }
+    assert!(details(&world).len() < 30, "{}", details(&world).len());
 }
