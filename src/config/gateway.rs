@@ -9,7 +9,7 @@ use super::camera::{self, Entry};
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
 use super::settings::{Congestion, Credential, Gateway, Host, Uplink};
-use super::{csv, grounds, pem, raw, values};
+use super::{csv, grounds, pem, raw, values, witness};
 use crate::format::ids::CommuneId;
 use crate::secret::Secret;
 
@@ -21,6 +21,7 @@ const DEFAULT_START_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gateway> {
     let tls = root.section::<raw::Tls>("tls", reading);
     let relay_after_loss = relay_after_loss(root.section("journal", reading));
+    let witnesses = witness::read(&mut root, reading);
     let uplink = uplink(root.section("uplink", reading), reading);
     let credentials = credentials(root.strict_entries("credential", reading), reading);
     let hosts = hosts(root.strict_entries("host", reading), reading);
@@ -94,6 +95,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         tls: tls?,
         agreements,
         relay_after_loss,
+        witnesses,
         uplink,
         hosts,
         cameras,

@@ -36,6 +36,7 @@ mod receiver;
 mod section;
 pub mod settings;
 pub(crate) mod values;
+mod witness;
 
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,8 @@ sections! {
     }
     /// `[journal]` of both files.
     Journal "[journal]" { relay_after_loss: Option<bool>, }
+    /// `[[witness]]` of both files.
+    Witness "[[witness]]" { name: Text, url: Text, key: Text, }
     /// `[uplink]`
     Uplink "[uplink]" {
         max_bitrate: Text, min_per_relay: Text, congestion: Text, redundancy: Option<bool>,

@@ -10,6 +10,7 @@ use jiff::civil::Date;
 
 pub use crate::format::control::Hours;
 use crate::format::ids::{CameraId, CentreId, CommuneId, Sha256};
+use crate::format::note::VerifierKey;
 use crate::reason::Reason;
 use crate::secret::Secret;
 
@@ -40,6 +41,8 @@ pub struct Gateway {
     /// Whether relays go on although a journal, this machine's or a centre's, lost lines that
     /// nobody accepted.
     pub relay_after_loss: bool,
+    /// Who cosigns the journal's checkpoints, in the file's order.
+    pub witnesses: Vec<Witness>,
     /// The commune's uplink.
     pub uplink: Uplink,
     /// Cameras and recorders that allow few sessions.
@@ -50,6 +53,17 @@ pub struct Gateway {
     pub grounds: BTreeMap<String, Ground>,
     /// What is odd but no error, for the log, `fanal check` and `/ready`.
     pub warnings: Vec<String>,
+}
+
+/// A third who cosigns the journal's checkpoints: sees how many lines it has, and that it only grew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// Its name for people, in the journal and in metrics.
+    pub name: String,
+    /// The submission prefix (C2SP tlog-witness), without a slash at its end.
+    pub url: url::Url,
+    /// The key that it cosigns with.
+    pub key: VerifierKey,
 }
 
 /// Certificate, key and authority of one end of a link.
@@ -264,6 +278,8 @@ pub struct Receiver {
     /// Whether relays go on although a journal, this machine's or a commune's, lost lines that
     /// nobody accepted.
     pub relay_after_loss: bool,
+    /// Who cosigns the journal's checkpoints, in the file's order.
+    pub witnesses: Vec<Witness>,
     /// Where gateways come in.
     pub link_listen: Vec<SocketAddr>,
     /// The communes that may connect.

@@ -5,6 +5,7 @@
 //! What is bounded: [`Limits`]. A client that stops reading loses its connection
 //! after [`STALLED`] by TCP's own user timeout (RFC 5482), zero windows included.
 
+pub mod client;
 mod problem;
 pub mod site;
 

@@ -11,6 +11,7 @@
 //! | is it intact? | [`verify`] |
 //! | what happened in a month, for people? | [`report`](mod@report) |
 //! | do both sides say the same? | [`compare`](mod@compare) |
+//! | is it what witnesses saw? | [`checkpoints`] |
 //!
 //! Every body begins with `v` and a random 128-bit `salt` (so that the digest in
 //! a body-less copy tells nothing of the body); the first line's also has
@@ -24,6 +25,7 @@
 //! `continues` (durable lines were lost; a new journal begins with `seq` 1 in the
 //! same file and names the old one's id, last number and link).
 
+pub mod checkpoints;
 pub mod compare;
 pub mod entry;
 mod fit;

@@ -388,7 +388,7 @@ impl Kept {
     /// Whether the body is worth reading. Old ones are told by the kind that our
     /// writer puts near the start, so that years of journal cost little.
     fn wants(&self, time: Wall, body: &[u8]) -> bool {
-        const LASTING: [&str; 12] = [
+        const LASTING: [&str; 14] = [
             r#""kind":"cut""#,
             r#""kind":"allowed""#,
             r#""kind":"confirmed""#,
@@ -401,6 +401,8 @@ impl Kept {
             r#""kind":"journal_went_back""#,
             r#""kind":"journal_damaged""#,
             r#""kind":"journal_accepted""#,
+            r#""kind":"log_key""#,
+            r#""kind":"cosigned""#,
         ];
         let start = &body[..body.len().min(200)];
         let has = |text: &str| {
@@ -437,6 +439,8 @@ impl Kept {
             Entry::PeerContradiction { peer, .. } => Some(format!("contradiction {peer}")),
             Entry::JournalWentBack { peer, .. } => Some(format!("went back {peer}")),
             Entry::JournalDamaged { .. } => Some("damaged".to_owned()),
+            Entry::LogKey { .. } => Some("log key".to_owned()),
+            Entry::Cosigned { vkey, .. } => Some(format!("cosigned {vkey}")),
             Entry::JournalAccepted { journal, .. } => Some(format!("accepted {journal}")),
             _ => None,
         };

@@ -37,6 +37,7 @@ use self::control::{ASKS, Control, NOTICES, Shared, Table};
 use crate::clock::Clock;
 use crate::config::{Loaded, settings};
 use crate::format::designation::Authority;
+use crate::format::jws::Signer;
 use crate::http;
 use crate::journal::entry::Entry;
 use crate::journal::writer::{Options as JournalOptions, Recovered, Writer};
@@ -45,6 +46,7 @@ use crate::metrics;
 use crate::metrics::health::{Check, Checks};
 use crate::pki;
 use crate::policy::desk::Desk;
+use crate::witness;
 
 /// Events of links that wait for the control task; then the links wait.
 const LINK_EVENTS: usize = 256;
@@ -122,6 +124,7 @@ pub struct Receiver {
 
 struct RunParts {
     brain: brain::Brain,
+    witnesses: witness::Ready,
     frames: frames::Frames,
     journal: Writer,
     console: (http::Listener, axum::Router),
@@ -188,6 +191,18 @@ impl Receiver {
             notices: notices.clone(),
         };
         let checks = Checks::expecting(&["journal", "listening"]);
+        let witnesses = witness::Parts {
+            state_dir: settings.state_dir.clone(),
+            owner: settings.centre.to_string(),
+            signer: core.signer,
+            writer: core.journal.clone(),
+            clock: clock.clone(),
+            metrics: metrics.witnesses.clone(),
+            entries: metrics.journal(),
+            checks: checks.clone(),
+            known: core.known,
+        };
+        let (witnesses, ready) = witness::ready(witnesses, &settings.witnesses);
         let atlas = atlas::Atlas::start(&settings.console, checks.clone())?;
         let api_token = CancellationToken::new();
         let router = api::router(api::Options {
@@ -217,6 +232,7 @@ impl Receiver {
             clock,
             atlas,
             acceptor: bound.acceptor,
+            witnesses,
             asks,
             link_events,
             hub_events,
@@ -230,6 +246,7 @@ impl Receiver {
             control,
             parts: RunParts {
                 brain,
+                witnesses: ready,
                 frames,
                 journal: core.journal,
                 console: (console, router),
@@ -261,12 +278,17 @@ impl Receiver {
     pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
         let RunParts {
             brain,
+            witnesses,
             mut frames,
             journal,
             console,
             metrics,
             api_token,
         } = self.parts;
+        // Also where a part of the receiver ended by itself.
+        let witnesses_token = token.child_token();
+        let witnesses = witnesses.start(witnesses_token.clone());
+        let witnesses = witnesses.map_err(|error| Error(format!("witnesses' thread: {error}")))?;
         let brain_token = CancellationToken::new();
         let page_token = CancellationToken::new();
         brain.checks.set("listening", Check::ok("all sockets"));
@@ -304,6 +326,8 @@ impl Receiver {
         let whole = frames.stop().await;
         page_token.cancel();
         while tasks.join_next().await.is_some() {}
+        witnesses_token.cancel();
+        witnesses.ended().await;
         journal.close().await;
         tracing::info!("stopped");
         match failed {
@@ -328,6 +352,8 @@ struct Core {
     settings: Arc<settings::Receiver>,
     metrics: Arc<metrics::Receiver>,
     journal: Writer,
+    known: witness::Known,
+    signer: Arc<Signer>,
     desk: Desk,
     credentials: credentials::Credentials,
     authorities: Arc<[Authority]>,
@@ -340,7 +366,8 @@ impl Core {
         let metrics = Arc::new(metrics.map_err(|error| error.to_string())?);
         metrics.apply(&settings);
         metrics.config_last_reload_successful.set(1);
-        let (journal, recovered) = open_journal(&settings, &options.clock).await?;
+        let signer = pki::signer(&settings.tls)?;
+        let (journal, recovered) = open_journal(&settings, &signer, &options.clock).await?;
         // After the lock: it writes in the state directory.
         let rulebook = rules::read(&settings)?;
         let authorities = rulebook.authorities.clone().into();
@@ -364,6 +391,8 @@ impl Core {
             settings,
             metrics,
             journal,
+            known: witness::Known::of(&recovered.entries),
+            signer,
             desk,
             authorities,
         })
@@ -373,12 +402,13 @@ impl Core {
 /// Reads every line there is, so not on the runtime's thread.
 async fn open_journal(
     settings: &settings::Receiver,
+    signer: &Arc<Signer>,
     clock: &Clock,
 ) -> Result<(Writer, Recovered), Error> {
     let options = JournalOptions {
         state_dir: settings.state_dir.clone(),
         owner: settings.centre.to_string(),
-        signer: pki::signer(&settings.tls)?,
+        signer: Arc::clone(signer),
         clock: clock.clone(),
     };
     let opened = tokio::task::spawn_blocking(|| Writer::open(options)).await;

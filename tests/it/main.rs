@@ -41,5 +41,6 @@ mod tools;
 mod uplink;
 mod virtual_link;
 mod wire;
+mod witness;
 mod workstation;
 mod world;

@@ -13,8 +13,8 @@ use crate::format::designation::{Authority, LinkAuthority, Rules, check_request,
 use crate::format::ids::Sha256;
 use crate::format::jws;
 use crate::format::statement::{
-    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, Operator, REQUEST_TYPE, RequestClaims,
-    VIEWINGS_TYPE, ViewingsClaims,
+    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, LOG_KEY_TYPE, LogKeyClaims, Operator,
+    REQUEST_TYPE, RequestClaims, VIEWINGS_TYPE, ViewingsClaims,
 };
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::reason::Refusal;
@@ -260,9 +260,29 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>, depth: Depth) -> 
                 checker.same("viewings", &claims.viewings, viewings);
             }
         }
+        Entry::LogKey { vkey, statement } => {
+            let signer =
+                |claims: &LogKeyClaims| (claims.iss.clone(), Wall::from_seconds(claims.iat));
+            if let Some(claims) = checker.machine(statement, LOG_KEY_TYPE, signer) {
+                checker.same("vkey", &claims.vkey, vkey);
+            }
+        }
         _ => {}
     }
     checker.checked
+}
+
+/// The heads in an entry whose signature is right.
+pub(super) fn heads(entry: &Entry) -> Vec<HeadClaims> {
+    // Heads are small; what does not open is told when its own copy is verified.
+    let heads = check(entry, None, Depth::Full).heads;
+    let heads = heads.into_iter().map(|(head, _)| head);
+    heads.filter(|head| is_name(&head.iss)).collect()
+}
+
+/// Names in heads are ids; anything else would only spoil the report.
+fn is_name(name: &str) -> bool {
+    crate::format::ids::CommuneId::new(name).is_ok()
 }
 
 struct Checker<'a> {
