@@ -82,6 +82,7 @@ fn run(directory: &Path, lines: u64) -> anyhow::Result<()> {
         let options = Options {
             directories: vec![directory.join(COMMUNE), directory.join(CENTRE)],
             authorities,
+            witnesses: Vec::new(),
             memory: MEMORY_LIMIT,
         };
         let began = Instant::now();

@@ -16,6 +16,7 @@ use super::Usage;
 use crate::clock::Wall;
 use crate::format::chain::Line;
 use crate::format::ids::GrantId;
+use crate::format::note::{Kind, VerifierKey};
 use crate::journal::entry::Entry;
 use crate::journal::reader::{self, Content, KINDS, Lines};
 use crate::journal::recover::grant_of;
@@ -43,7 +44,7 @@ enum JournalCommand {
     --authority link-ca.pem --authority designation-ca.pem
 
 A chain alone can't show that its last lines were cut off: that takes the heads in the other
-side's journal (--with)."
+side's journal (--with), or what a third saw (--witness, with the witness's verifier key)."
     )]
     Verify(VerifyArgs),
     /// Compare journals of communes and centres: exit status 0 consistent, 1 contradiction or missing
@@ -53,7 +54,8 @@ side's journal (--with)."
     --authority link-ca.pem --authority designation-ca.pem
 
 A finding names the id that it convicts, or nobody. An entry that no signed head covers yet
-is unwitnessed: it is reported and convicts nobody. Without --authority the signatures are checked, but not whose keys
+is unwitnessed: it is reported and convicts nobody. With --witness the same holds of lines that the
+witness did not cosign, and of journals that both sides rewrote together it convicts both. Without --authority the signatures are checked, but not whose keys
 they are."
     )]
     Compare(compare::CompareArgs),
@@ -96,6 +98,10 @@ struct VerifyArgs {
     /// A link or designation authority (PEM): also check whose keys signed; may be given several times
     #[arg(long = "authority", value_name = "FILE")]
     authorities: Vec<PathBuf>,
+    /// A witness's verifier key: the checkpoints that it cosigned, here and in --with, must fit;
+    /// may be given several times
+    #[arg(long = "witness", value_name = "VKEY", value_parser = witness)]
+    witnesses: Vec<VerifierKey>,
     /// Print the findings as JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -207,6 +213,15 @@ fn show_line(
     Ok(())
 }
 
+/// A witness's key on the command line.
+fn witness(written: &str) -> Result<VerifierKey, String> {
+    let key: VerifierKey = written.parse()?;
+    match key.kind() {
+        Kind::Witness => Ok(key),
+        Kind::Log => Err("this is a log's key; give the witness's".to_owned()),
+    }
+}
+
 /// The authorities in these files; none where there are no files.
 fn authorities(paths: &[PathBuf]) -> anyhow::Result<Option<Authorities>> {
     let mut texts = Vec::new();
@@ -227,6 +242,7 @@ fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         directory: args.directory.clone(),
         with: args.with.clone(),
         authorities,
+        witnesses: args.witnesses.clone(),
     })
     .map_err(|cause| anyhow!(cause))?;
     if args.json {
@@ -276,8 +292,13 @@ fn print_report(report: &Report) {
         );
     }
     println!(
-        "{} files, {} lines ({} without body), {} signed statements, {} heads of others compared",
-        report.files, report.lines, report.without_body, report.statements, report.heads
+        "{} files, {} lines ({} without body), {} signed statements, {} heads of others and {} checkpoints compared",
+        report.files,
+        report.lines,
+        report.without_body,
+        report.statements,
+        report.heads,
+        report.checkpoints
     );
     for note in &report.notes {
         println!("{note}");

@@ -9,7 +9,7 @@ use super::camera::{self, Entry};
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
 use super::settings::{Congestion, Credential, Gateway, Host, Uplink};
-use super::{csv, grounds, page, pem, raw, values};
+use super::{csv, grounds, page, pem, raw, values, witness};
 use crate::format::ids::CommuneId;
 use crate::secret::Secret;
 
@@ -24,6 +24,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
     let page = root
         .has("page", false)
         .then(|| root.section::<raw::Page>("page", reading));
+    let witnesses = witness::read(&mut root, reading);
     let uplink = uplink(root.section("uplink", reading), reading);
     let credentials = credentials(root.strict_entries("credential", reading), reading);
     let hosts = hosts(root.strict_entries("host", reading), reading);
@@ -99,6 +100,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         tls: tls?,
         agreements,
         relay_after_loss,
+        witnesses,
         uplink,
         hosts,
         cameras,

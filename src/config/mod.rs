@@ -37,6 +37,7 @@ mod receiver;
 mod section;
 pub mod settings;
 pub(crate) mod values;
+mod witness;
 
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,8 @@ sections! {
     Page "[page]" {
         listen: Text, certificate: Text, key: Text, authority: Text, revoked: Text, hosts: Texts,
     }
+    /// `[[witness]]` of both files.
+    Witness "[[witness]]" { name: Text, url: Text, key: Text, }
     /// `[uplink]`
     Uplink "[uplink]" {
         max_bitrate: Text, min_per_relay: Text, congestion: Text, redundancy: Option<bool>,

@@ -10,13 +10,14 @@ use super::pem::{self, RawTls};
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
 use super::settings::{Account, Commune, Console, Operators, Receiver, Rtsp, Tls};
-use super::{page, raw, values};
+use super::{page, raw, values, witness};
 use crate::format::ids::{CentreId, CommuneId};
 
 /// Checks the whole file.
 pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Receiver> {
     let tls = root.section::<raw::Tls>("tls", reading);
     let relay_after_loss = relay_after_loss(root.section("journal", reading));
+    let witnesses = witness::read(&mut root, reading);
     let link = root.section::<raw::Link>("link", reading);
     let console = root.section::<raw::Console>("console", reading);
     let accounts = root.nested_entries::<raw::Account>("rtsp", "account", reading);
@@ -52,6 +53,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Rec
         metrics: metrics?,
         tls: tls?,
         relay_after_loss,
+        witnesses,
         link_listen,
         communes,
         console: console?,

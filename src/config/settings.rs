@@ -10,6 +10,7 @@ use jiff::civil::Date;
 
 pub use crate::format::control::Hours;
 use crate::format::ids::{CameraId, CentreId, CommuneId, Sha256};
+use crate::format::note::VerifierKey;
 use crate::reason::Reason;
 use crate::secret::Secret;
 
@@ -42,6 +43,8 @@ pub struct Gateway {
     /// Whether relays go on although a journal, this machine's or a centre's, lost lines that
     /// nobody accepted.
     pub relay_after_loss: bool,
+    /// Who cosigns the journal's checkpoints, in the file's order.
+    pub witnesses: Vec<Witness>,
     /// The commune's uplink.
     pub uplink: Uplink,
     /// Cameras and recorders that allow few sessions.
@@ -67,6 +70,17 @@ pub struct Page {
     pub revoked: Option<PathBuf>,
     /// Names under which the page is called, besides loopback and the address it listens on.
     pub hosts: Vec<String>,
+}
+
+/// A third who cosigns the journal's checkpoints: sees how many lines it has, and that it only grew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// Its name for people, in the journal and in metrics.
+    pub name: String,
+    /// The submission prefix (C2SP tlog-witness), without a slash at its end.
+    pub url: url::Url,
+    /// The key that it cosigns with.
+    pub key: VerifierKey,
 }
 
 /// Certificate, key and authority of one end of a link.
@@ -281,6 +295,8 @@ pub struct Receiver {
     /// Whether relays go on although a journal, this machine's or a commune's, lost lines that
     /// nobody accepted.
     pub relay_after_loss: bool,
+    /// Who cosigns the journal's checkpoints, in the file's order.
+    pub witnesses: Vec<Witness>,
     /// Where gateways come in.
     pub link_listen: Vec<SocketAddr>,
     /// The communes that may connect.

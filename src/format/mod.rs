@@ -15,6 +15,8 @@ pub mod decision;
 pub mod designation;
 pub mod ids;
 pub mod jws;
+pub mod merkle;
+pub mod note;
 pub mod pem;
 pub mod statement;
 pub mod trust;

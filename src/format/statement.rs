@@ -18,6 +18,8 @@ pub const TOKEN_TYPE: &str = "fanal-token+jwt";
 pub const GRANT_TYPE: &str = "fanal-grant+jwt";
 /// `typ` of a journal's head.
 pub const HEAD_TYPE: &str = "fanal-head+jwt";
+/// `typ` of a journal's log key.
+pub const LOG_KEY_TYPE: &str = "fanal-log-key+jwt";
 /// `typ` of a receiver's list of viewings, sent to the gateway at a grant's end.
 pub const VIEWINGS_TYPE: &str = "fanal-viewings+jwt";
 
@@ -128,6 +130,20 @@ pub struct HeadClaims {
     pub seq: u64,
     /// Its link.
     pub link: Sha256,
+    /// When it was signed, seconds since the epoch.
+    pub iat: i64,
+}
+
+/// The key that signs a journal's checkpoints, signed by its owner's link key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogKeyClaims {
+    /// The commune's or centre's id.
+    pub iss: String,
+    /// The journal's random id.
+    pub journal: String,
+    /// The verifier key (`vkey`); its name is the log's origin, `fanal/ID/JOURNAL`.
+    pub vkey: String,
     /// When it was signed, seconds since the epoch.
     pub iat: i64,
 }

@@ -51,6 +51,7 @@ use crate::metrics::health::{Check, Checks};
 use crate::pki::Kept;
 use crate::policy::gate::{Command, Fresh, Gate, Rulebook, Ticket};
 use crate::reason::Reason;
+use crate::witness;
 
 pub(super) use page::Desk;
 
@@ -97,6 +98,7 @@ pub(super) struct Parts {
     pub(super) checks: Checks,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) dialer: Dialer,
+    pub(super) witnesses: witness::Handle,
     pub(super) loaded: Loaded<Arc<settings::Gateway>>,
     /// What is held for the commune's page.
     pub(super) desk: Desk,
@@ -549,6 +551,7 @@ impl Brain {
         // Ends act before cameras change, and are told before links end.
         self.carry_out().await;
         self.parts.dialer.apply(link);
+        self.parts.witnesses.apply(&loaded.settings.witnesses);
         self.order(Order::Settings(Arc::clone(&loaded.settings)))
             .await;
         self.parts.loaded = loaded;

@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Now};
 use crate::config::{Loaded, settings};
+use crate::format::jws::Signer;
 use crate::http;
 use crate::journal::entry::Entry;
 use crate::journal::looks::{LOOK_EVERY, Looks};
@@ -50,6 +51,7 @@ use crate::metrics;
 use crate::metrics::health::Checks;
 use crate::pki;
 use crate::policy::gate::{Gate, Rulebook};
+use crate::witness;
 
 /// Reloads that wait.
 const RELOAD_LIMIT: usize = 4;
@@ -167,6 +169,7 @@ impl Handle {
 #[derive(Debug)]
 pub struct Gateway {
     brain: brain::Parts,
+    witnesses: witness::Ready,
     inputs: Bound,
     listener: http::Listener,
     socket: socket::Socket,
@@ -204,7 +207,7 @@ impl Gateway {
             let (settings, clock) = (Arc::clone(&settings), clock.clone());
             move || open(&settings, clock)
         });
-        let (rules, writer, recovered, certificate) = opened
+        let (rules, writer, recovered, certificate, signer) = opened
             .await
             .map_err(|error| Error::Ended(error.to_string()))??;
         let metrics = metrics(&settings)?;
@@ -273,6 +276,18 @@ impl Gateway {
             stirred,
             demo: options.demo_page,
         });
+        let witnesses = witness::Parts {
+            state_dir: settings.state_dir.clone(),
+            owner: settings.commune.to_string(),
+            signer,
+            writer: writer.clone(),
+            clock: clock.clone(),
+            metrics: metrics.witnesses.clone(),
+            entries: metrics.journal(),
+            checks: checks.clone(),
+            known: witness::Known::of(&recovered.entries),
+        };
+        let (witnesses, ready) = witness::ready(witnesses, &settings.witnesses);
         Ok(Self {
             brain: brain::Parts {
                 gate,
@@ -284,9 +299,11 @@ impl Gateway {
                 checks,
                 orders,
                 dialer,
+                witnesses,
                 loaded,
                 desk,
             },
+            witnesses: ready,
             inputs: Bound {
                 events: event_receiver,
                 reloads: reload_receiver,
@@ -325,6 +342,7 @@ impl Gateway {
     pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
         let Self {
             brain,
+            witnesses,
             inputs,
             listener,
             socket,
@@ -345,6 +363,9 @@ impl Gateway {
             capacity,
         })
         .map_err(|error| Error::Ended(format!("frames thread: {error}")))?;
+        let witnesses = witnesses.start(token.clone());
+        let witnesses =
+            witnesses.map_err(|error| Error::Ended(format!("witnesses' thread: {error}")))?;
         let metrics = Arc::clone(&brain.metrics);
         let router = metrics::serve::router(move || metrics.encode(), brain.checks.clone());
         let (asked, asked_receiver) = mpsc::channel(socket::CONNECTION_LIMIT);
@@ -369,6 +390,7 @@ impl Gateway {
         let result = brain::Brain::new(brain).run(inputs, token.clone()).await;
         token.cancel();
         last.cancel();
+        witnesses.ended().await;
         while servers.join_next().await.is_some() {}
         result.map_err(Error::Ended)
     }
@@ -413,7 +435,7 @@ async fn listen(page: Option<&settings::Page>) -> Result<Option<http::Listener>,
         .map_err(|error| failed(error.to_string()))
 }
 
-type Opened = (Rulebook, Writer, writer::Recovered, String);
+type Opened = (Rulebook, Writer, writer::Recovered, String, Arc<Signer>);
 
 /// What takes the disk's time.
 fn open(settings: &Arc<settings::Gateway>, clock: Clock) -> Result<Opened, Error> {
@@ -422,12 +444,12 @@ fn open(settings: &Arc<settings::Gateway>, clock: Clock) -> Result<Opened, Error
     let (writer, recovered) = Writer::open(writer::Options {
         state_dir: settings.state_dir.clone(),
         owner: settings.commune.to_string(),
-        signer,
+        signer: Arc::clone(&signer),
         clock,
     })?;
     // After the lock: it writes in the state directory.
     let rules = rules::read_all(settings)?;
-    Ok((rules, writer, recovered, certificate))
+    Ok((rules, writer, recovered, certificate, signer))
 }
 
 fn metrics(settings: &settings::Gateway) -> Result<Arc<metrics::Gateway>, Error> {

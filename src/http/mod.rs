@@ -6,6 +6,7 @@
 //! after [`STALLED`] by TCP's own user timeout (RFC 5482), zero windows included.
 
 pub mod bearer;
+pub mod client;
 mod input;
 mod problem;
 pub mod site;

@@ -32,8 +32,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde::Serialize;
 
+use super::checkpoints::Checkpoints;
 use super::verify::statements::{Authorities, Signers};
 use crate::format::ids::GrantId;
+use crate::format::note::VerifierKey;
 
 /// What is held in memory at once, in bytes, about.
 pub const MEMORY_LIMIT: usize = 512 * 1024 * 1024;
@@ -49,6 +51,8 @@ pub struct Options {
     pub directories: Vec<PathBuf>,
     /// Whose keys may have signed.
     pub authorities: Option<Authorities>,
+    /// Witnesses whose cosigned checkpoints must fit.
+    pub witnesses: Vec<VerifierKey>,
     /// What may be held in memory, in bytes: [`MEMORY_LIMIT`].
     pub memory: usize,
 }
@@ -114,6 +118,8 @@ pub struct Journal {
     pub last: u64,
     /// Number of the last line that a head covers which somebody else holds.
     pub witnessed: u64,
+    /// Number of the last line that a cosigned checkpoint covers.
+    pub cosigned: u64,
 }
 
 /// What was looked at.
@@ -129,6 +135,8 @@ pub struct Checked {
     pub statements: u64,
     /// How many heads were held against the journals.
     pub heads: u64,
+    /// How many cosigned checkpoints were held against the journals, copies counted each.
+    pub checkpoints: u64,
     /// How many grants and renewals both sides have.
     pub grants: u64,
     /// How many grants the centre never confirmed, which ended.
@@ -224,9 +232,11 @@ impl Budget {
 /// # Errors
 /// A directory that can't be read or holds no journal, or journals too large.
 pub fn compare(options: &Options, read: &AtomicU64) -> Result<Report, String> {
+    let authorities = options.authorities.as_ref();
+    let seen = Checkpoints::gather(&options.directories, &options.witnesses, authorities)?;
     let mut of = 1;
     loop {
-        match in_shares(options, of, read)? {
+        match in_shares(options, &seen, of, read)? {
             Some(report) => return Ok(report),
             None if of < SHARES_LIMIT => of *= 2,
             None => return Err("the journals are too large to be compared".to_owned()),
@@ -235,7 +245,12 @@ pub fn compare(options: &Options, read: &AtomicU64) -> Result<Report, String> {
 }
 
 /// Compares share after share; none where one does not fit into memory.
-fn in_shares(options: &Options, of: u64, read: &AtomicU64) -> Result<Option<Report>, String> {
+fn in_shares(
+    options: &Options,
+    seen: &Checkpoints,
+    of: u64,
+    read: &AtomicU64,
+) -> Result<Option<Report>, String> {
     let mut outcome = Outcome::default();
     let mut index = 0;
     while index < of {
@@ -244,11 +259,11 @@ fn in_shares(options: &Options, of: u64, read: &AtomicU64) -> Result<Option<Repo
             used: AtomicUsize::new(0),
             limit: options.memory,
         };
-        let Some(gathered) = gather::gather(options, share, &budget, read)? else {
+        let Some(gathered) = gather::gather(options, seen, share, &budget, read)? else {
             return Ok(None);
         };
         let known = outcome.names.len();
-        judge(options, gathered, share, &mut outcome)?;
+        judge(options, seen, gathered, share, &mut outcome)?;
         index += 1;
         if index > 1 && outcome.names.len() > known {
             // The shares before did not know whose journal that is.
@@ -354,6 +369,7 @@ impl Outcome {
 
 fn judge(
     options: &Options,
+    seen: &Checkpoints,
     gathered: gather::Gathered,
     share: Share,
     outcome: &mut Outcome,
@@ -364,6 +380,7 @@ fn judge(
             outcome.checked.lines += source.report.lines;
             outcome.checked.without_body += source.report.without_body;
             outcome.checked.statements += source.report.statements;
+            outcome.checked.checkpoints += source.report.checkpoints;
         }
     }
     let proven = |signers| {
@@ -377,6 +394,9 @@ fn judge(
     outcome.checked.machines_proven = chains.machines_proven;
     if first {
         chains.tell_sources(&gathered, operators_proven, outcome);
+        if !options.witnesses.is_empty() {
+            chains.tell_witnessed(&gathered, seen, outcome);
+        }
     }
     grants::judge(&gathered, &chains, outcome);
     Ok(())

@@ -34,6 +34,25 @@ pub enum Entry {
         /// Own link certificate chain (PEM): certificates are kept in the journal.
         certificate: String,
     },
+    /// The key that signs this journal's checkpoints; made with the journal.
+    LogKey {
+        /// Its verifier key, for witnesses; the name is the log's origin, `fanal/ID/JOURNAL`.
+        vkey: String,
+        /// The owner's statement of it (`fanal-log-key+jwt`).
+        statement: String,
+    },
+    /// A witness cosigned a checkpoint of this journal: it saw a tree of so many lines that begins
+    /// with each one it saw before.
+    Cosigned {
+        /// The witness's name in the settings.
+        witness: String,
+        /// Its verifier key.
+        vkey: String,
+        /// How many lines the checkpoint covers.
+        size: u64,
+        /// The checkpoint with the log's and the witness's signature: a signed note.
+        checkpoint: String,
+    },
     /// The daemon stopped in order.
     Stopped {},
     /// New settings are in force, or were refused (`error`).

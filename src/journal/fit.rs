@@ -9,13 +9,14 @@ use crate::format::chain::LINE_LIMIT;
 use crate::format::statement::STATEMENT_LIMIT;
 
 /// Members that hold signed statements or certificates, which a cut would make worthless.
-const SIGNED: [&str; 6] = [
+const SIGNED: [&str; 7] = [
     "request",
     "proof",
     "head",
     "peer_head",
     "statement",
     "certificate",
+    "checkpoint",
 ];
 /// Longest texts, in characters, and lists: the first that fit count.
 const CUTS: [(usize, usize); 3] = [(512, usize::MAX), (512, 512), (128, 64)];

@@ -282,6 +282,11 @@ impl Log {
         self.journal.as_deref()
     }
 
+    /// Number of the last durable line.
+    pub fn last_seq(&self) -> u64 {
+        self.end.seq
+    }
+
     /// Where the journal's first line is, once it has one.
     pub fn begun(&self) -> Option<Begun> {
         self.begun

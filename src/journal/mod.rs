@@ -12,6 +12,7 @@
 //! | which entries of a month name a camera, a person, an incident? | [`search`] |
 //! | what happened in a month, for people? | [`report`](mod@report) |
 //! | do both sides say the same? | [`compare`](mod@compare) |
+//! | is it what witnesses saw? | [`checkpoints`] |
 //!
 //! Every body begins with `v` and a random 128-bit `salt` (so that the digest in
 //! a body-less copy tells nothing of the body); the first line's also has
@@ -26,6 +27,7 @@
 //! same file and names the old one's id, last number and link).
 
 pub mod attestation;
+pub mod checkpoints;
 pub mod compare;
 pub mod entry;
 mod fit;

@@ -223,6 +223,8 @@ impl Origin {
 /// Every kind of [`Entry`] that this version knows.
 pub const KINDS: &[&str] = &[
     "started",
+    "log_key",
+    "cosigned",
     "stopped",
     "reloaded",
     "grant",

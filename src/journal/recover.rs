@@ -453,7 +453,7 @@ impl Kept {
     /// Whether the body is worth reading. Old ones are told by the kind that our
     /// writer puts near the start, so that years of journal cost little.
     fn wants(&self, time: Wall, body: &[u8]) -> bool {
-        const LASTING: [&str; 14] = [
+        const LASTING: [&str; 16] = [
             r#""kind":"peer_damaged""#,
             r#""kind":"attestation""#,
             r#""kind":"cut""#,
@@ -468,6 +468,8 @@ impl Kept {
             r#""kind":"journal_went_back""#,
             r#""kind":"journal_damaged""#,
             r#""kind":"journal_accepted""#,
+            r#""kind":"log_key""#,
+            r#""kind":"cosigned""#,
         ];
         let start = &body[..body.len().min(200)];
         let has = |text: &str| {
@@ -514,6 +516,8 @@ impl Kept {
             Entry::Attestation(told) => Some(format!("attested {}", told.centre)),
             Entry::PeerDamaged { peer, .. } => Some(format!("damaged {peer}")),
             Entry::JournalDamaged { .. } => Some("damaged".to_owned()),
+            Entry::LogKey { .. } => Some("log key".to_owned()),
+            Entry::Cosigned { vkey, .. } => Some(format!("cosigned {vkey}")),
             Entry::JournalAccepted { journal, .. } => Some(format!("accepted {journal}")),
             _ => None,
         };

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::attestation::Attestation;
+use super::checkpoints::Checkpoints;
 use super::compare::Side;
 use super::entry::{Entry, GrantEntry};
 use super::store::Month;
@@ -188,7 +189,12 @@ pub fn report(options: &Options, month: Month) -> Result<Report, String> {
         seen_month: false,
         earlier: (None, BTreeSet::new()),
     };
-    let found = verify::walk(options, Depth::Full, Some(&mut reader))?;
+    let found = verify::walk(
+        options,
+        Depth::Full,
+        &Checkpoints::default(),
+        Some(&mut reader),
+    )?;
     if !reader.seen_month {
         return Err(format!(
             "{} has no line of {month}",

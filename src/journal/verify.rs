@@ -16,6 +16,7 @@
 pub mod attested;
 pub mod order;
 pub mod statements;
+mod witnesses;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,12 +26,15 @@ use std::path::{Path, PathBuf};
 use self::attested::{Attested, Judge};
 use self::order::{Links, Row};
 use self::statements::{Authorities, Checked, Depth, Signers};
+use self::witnesses::Follower;
+use super::checkpoints::Checkpoints;
 use super::entry::Entry;
 use super::reader::{self, Content, Lines, Place};
 use super::store::{Disk, Month, Store};
 use crate::clock::Wall;
 use crate::format::chain::{Break, End, LINE_LIMIT, Line};
 use crate::format::ids::Sha256;
+use crate::format::note::VerifierKey;
 use crate::format::statement::HeadClaims;
 
 /// Most findings that are named; more are counted.
@@ -47,6 +51,8 @@ pub struct Options {
     pub with: Vec<PathBuf>,
     /// Whose keys may have signed.
     pub authorities: Option<Authorities>,
+    /// Witnesses whose cosigned checkpoints must fit, those in `with` too.
+    pub witnesses: Vec<VerifierKey>,
 }
 
 /// What was found.
@@ -62,6 +68,8 @@ pub struct Report {
     pub statements: u64,
     /// How many heads of others were held against it.
     pub heads: u64,
+    /// How many cosigned checkpoints were held against it.
+    pub checkpoints: u64,
     /// The journals, one unless lines were lost in a failure.
     pub journals: Vec<Journal>,
     /// What is wrong, in the order it stands; at most [`FINDINGS_LIMIT`].
@@ -85,6 +93,9 @@ pub struct Journal {
     pub link: Sha256,
     /// That line's time.
     pub time: Wall,
+    /// The lines that no cosigned checkpoint covers, first and last; none where all are covered,
+    /// but for cosignatures, or where the journal's id is not known.
+    pub unwitnessed: Option<(u64, u64)>,
 }
 
 /// Something wrong, and where.
@@ -126,6 +137,16 @@ pub enum What {
     Torn(u64),
     /// It is another than a head that its owner signed names.
     Contradicts(String),
+    /// A witness cosigned another tree of the lines up to this one, or lines after it that are
+    /// missing; and whether the journal's owner signed that tree.
+    Witnessed {
+        /// What is wrong.
+        what: String,
+        /// Whether it is missing lines.
+        missing: bool,
+        /// Whether the owner signed.
+        by_owner: bool,
+    },
     /// A signed statement in it does not hold.
     Statement(String),
     /// An attestation does not agree with the rest of the journal.
@@ -154,11 +175,11 @@ impl What {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Changed(_) | Self::Torn(_) => "changed",
-            Self::Removed { .. } => "removed",
+            Self::Removed { .. } | Self::Witnessed { missing: true, .. } => "removed",
             Self::Added(_) => "added",
             Self::Reordered(_) | Self::WrongFile => "reordered",
             Self::Repeated(_) => "repeated",
-            Self::Contradicts(_) => "contradicts",
+            Self::Contradicts(_) | Self::Witnessed { .. } => "contradicts",
             Self::Statement(_) | Self::Unproven(..) => "statement",
             Self::Attestation(_) => "attestation",
         }
@@ -193,6 +214,7 @@ impl fmt::Display for What {
                 "changed: the last line has no end ({bytes} bytes); after a crash the daemon cuts it \
                  off at its next start and records it"
             ),
+            Self::Witnessed { what, .. } => f.write_str(what),
             Self::Contradicts(head) => write!(f, "changed: it contradicts {head}"),
             Self::Statement(how) | Self::Unproven(_, how) => write!(f, "statement: {how}"),
             Self::Attestation(how) => write!(f, "attestation: {how}"),
@@ -227,18 +249,27 @@ pub(in crate::journal) struct Seen<'a> {
 
 /// Reads and judges. An error is a file that could not be read.
 pub fn verify(options: &Options) -> Result<Report, String> {
-    walk(options, Depth::Full, None)
+    let mut directories = vec![options.directory.clone()];
+    directories.extend(options.with.iter().cloned());
+    let authorities = options.authorities.as_ref();
+    let seen = Checkpoints::gather(&directories, &options.witnesses, authorities)?;
+    let mut report = walk(options, Depth::Full, &seen, None)?;
+    report.tell_unwitnessed(options, &seen);
+    Ok(report)
 }
 
 /// The same, with somebody who looks on.
 pub(in crate::journal) fn walk<'a>(
     options: &'a Options,
     depth: Depth,
+    checkpoints: &'a Checkpoints,
     observer: Option<&'a mut dyn Observer>,
 ) -> Result<Report, String> {
     let mut walk = Walk {
         authorities: options.authorities.as_ref(),
         depth,
+        checkpoints,
+        follower: Follower::default(),
         observer,
         heads: BTreeMap::new(),
         ends: BTreeMap::new(),
@@ -288,6 +319,8 @@ struct Held {
 struct Walk<'a> {
     authorities: Option<&'a Authorities>,
     depth: Depth,
+    checkpoints: &'a Checkpoints,
+    follower: Follower,
     observer: Option<&'a mut dyn Observer>,
     /// Heads by journal and number.
     heads: BTreeMap<(String, u64), Held>,
@@ -325,7 +358,7 @@ impl Walk<'_> {
                     .ok()
                     .and_then(|line| reader::entry(line.body?).ok()?);
                 let Some(entry) = entry else { continue };
-                for head in heads_of(&entry) {
+                for head in statements::heads(&entry) {
                     let source = format!("{} line {}", file.display(), place.number);
                     self.hold(&head, &source);
                 }
@@ -446,6 +479,7 @@ impl Walk<'_> {
                 None
             }
         });
+        self.compare_with_checkpoints(line, entry.as_ref());
         let checked = entry.as_ref().map_or_else(Checked::default, |entry| {
             statements::check(entry, self.authorities, self.depth)
         });
@@ -540,12 +574,14 @@ impl Walk<'_> {
             let (from, to) = (self.highest.0 + 1, last);
             self.tell(Some(self.highest.0), What::Removed { from, to });
         }
+        let unwitnessed = self.end_checkpoints(id.as_deref());
         let (seq, link, time) = std::mem::replace(&mut self.highest, NOTHING);
         self.report.journals.push(Journal {
             id,
             seq,
             link,
             time,
+            unwitnessed,
         });
     }
 
@@ -600,19 +636,6 @@ fn begins_journal(line: &Line<'_>, begun: Option<Sha256>) -> bool {
         None => true,
     };
     begun.is_none_or(|begun| begun != line.link && continues())
-}
-
-/// The heads in an entry whose signature is right.
-fn heads_of(entry: &Entry) -> Vec<HeadClaims> {
-    // Heads are small; what does not open is told when its own copy is verified.
-    let heads = statements::check(entry, None, Depth::Full).heads;
-    let heads = heads.into_iter().map(|(head, _)| head);
-    heads.filter(|head| jws_name(&head.iss)).collect()
-}
-
-/// Names in heads are ids; anything else would only spoil the report.
-fn jws_name(name: &str) -> bool {
-    crate::format::ids::CommuneId::new(name).is_ok()
 }
 
 fn open(directory: &Path) -> Result<Disk, String> {

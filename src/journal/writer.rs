@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::entry::Entry;
 use super::fit::fit;
@@ -27,6 +27,7 @@ use super::sums::Sums;
 use super::{LockedDirectory, Receipt};
 use crate::clock::{Clock, Wall};
 use crate::format::chain::Line;
+use crate::format::ids::Sha256;
 use crate::format::jws::Signer;
 use crate::format::statement::HEAD_TYPE;
 
@@ -81,6 +82,19 @@ pub struct Stats {
     pub intact: bool,
 }
 
+/// How far the journal came, for who follows it: see [`Writer::progress`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The journal's id, once it has a line.
+    pub journal: Option<String>,
+    /// Number of its last durable line.
+    pub seq: u64,
+    /// Counts commits since the start that held anything but cosignatures.
+    pub changes: u64,
+    /// Ends of grants that were written since the start.
+    pub ends: u64,
+}
+
 /// A handle to the writer's thread. Cheap to clone; the thread ends with the last one.
 #[derive(Clone)]
 pub struct Writer {
@@ -102,9 +116,28 @@ pub struct Error(pub String);
 
 struct Append {
     body: Vec<u8>,
+    mark: Mark,
     /// Held until the entry is written.
     room: OwnedSemaphorePermit,
     reply: oneshot::Sender<Result<Receipt, Error>>,
+}
+
+/// What an entry is to [`Progress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    End,
+    Cosigned,
+    Other,
+}
+
+impl Mark {
+    fn of(entry: &Entry) -> Self {
+        match entry {
+            Entry::Ended { .. } => Self::End,
+            Entry::Cosigned { .. } => Self::Cosigned,
+            _ => Self::Other,
+        }
+    }
 }
 
 enum Job {
@@ -121,6 +154,7 @@ struct Shared {
     /// Told when damage was found.
     damaged: Notify,
     state: Mutex<State>,
+    progress: watch::Sender<Progress>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -197,9 +231,11 @@ impl Writer {
                 },
                 found: None,
             }),
+            progress: watch::channel(Progress::default()).0,
             thread: Mutex::new(None),
         });
         shared.publish(&mut log);
+        shared.follow(&log, &[]);
         // Two that no room is taken for: a look's find, and the end.
         let (jobs, queue) = mpsc::sync_channel(QUEUE_BYTES / LEAST_CHARGE + 2);
         let thread = std::thread::Builder::new().name("journal".to_owned());
@@ -224,7 +260,7 @@ impl Writer {
     /// now: an entry too long for a line is cut, for it would never fit.
     pub async fn append(&self, entry: Entry) -> Result<Receipt, Error> {
         let body = fit(log::encode(&entry).map_err(Error)?);
-        let written = self.enqueue(body);
+        let written = self.enqueue(body, Mark::of(&entry));
         tokio::time::timeout(APPEND_TIMEOUT, written)
             .await
             .unwrap_or_else(|_| {
@@ -233,19 +269,69 @@ impl Writer {
             })
     }
 
-    async fn enqueue(&self, body: Vec<u8>) -> Result<Receipt, Error> {
+    async fn enqueue(&self, body: Vec<u8>, mark: Mark) -> Result<Receipt, Error> {
         let ended = || Error("the journal is closed".to_owned());
         let charge = u32::try_from(body.len().max(LEAST_CHARGE)).map_err(|_| ended())?;
         let room = Arc::clone(&self.room).acquire_many_owned(charge).await;
         let (reply, written) = oneshot::channel();
         let job = Job::Append(Append {
             body,
+            mark,
             room: room.map_err(|_| ended())?,
             reply,
         });
         // The room bounds the number of jobs to what the queue holds.
         self.jobs.try_send(job).map_err(|_| ended())?;
         written.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// How far the journal came; changes with each commit.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.shared.progress.subscribe()
+    }
+
+    /// Number and link of each line after `after`, up to `last`, in order, until `visit` says
+    /// no. Reads the files unless all of them are among the last thousands, so it is not for a
+    /// runtime's thread.
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn links(
+        &self,
+        after: u64,
+        last: u64,
+        mut visit: impl FnMut(u64, Sha256) -> bool,
+    ) -> std::io::Result<()> {
+        let (recent, begun) = {
+            let state = self.shared.state();
+            let first = state.recent.front().map_or(u64::MAX, |(first, _)| *first);
+            let lines = (first <= after.saturating_add(1)).then(|| {
+                let wanted = |seq: u64| seq > after && seq <= last;
+                let lines = state.recent.iter().filter(|(seq, _)| wanted(*seq));
+                lines.map(|(_, line)| Arc::clone(line)).collect::<Vec<_>>()
+            });
+            (lines, state.begun)
+        };
+        if let Some(lines) = recent {
+            for line in lines {
+                let Ok(line) = Line::parse(line.as_bytes()) else {
+                    continue;
+                };
+                if !visit(line.header.seq, line.link) {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let Some(begun) = begun else { return Ok(()) };
+        let range = Range {
+            begun,
+            after,
+            newest: last,
+        };
+        read_lines(&self.shared.directory, &range, |line| {
+            visit(line.header.seq, line.link)
+        })
     }
 
     /// The newest durable line's head statement.
@@ -308,12 +394,19 @@ impl Writer {
             begun,
             after: seq,
             newest,
-            limit,
         };
-        read_lines(&self.shared.directory, &range).unwrap_or_else(|error| {
+        let mut found: Vec<String> = Vec::new();
+        let read = read_lines(&self.shared.directory, &range, |line| {
+            if found.len() < limit {
+                found.push(line.header.without_body());
+            }
+            found.len() < limit
+        });
+        if let Err(error) = read {
             tracing::warn!(%error, "journal: reading lines for a peer");
-            Vec::new()
-        })
+            return Vec::new();
+        }
+        found
     }
 
     /// Whether the last write succeeded, and if not why.
@@ -428,6 +521,21 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Tells who follows the journal what a commit held.
+    fn follow(&self, log: &Log, marks: &[Mark]) {
+        self.progress.send_modify(|progress| {
+            progress.journal = log.journal().map(str::to_owned);
+            progress.seq = log.last_seq();
+            // The log's own lines come with no mark of ours.
+            let is_change = marks.is_empty() || marks.iter().any(|mark| *mark != Mark::Cosigned);
+            progress.changes += u64::from(is_change);
+            let ends = marks.iter().filter(|mark| **mark == Mark::End).count();
+            progress.ends += ends as u64;
+        });
+    }
+}
+
 fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -448,12 +556,16 @@ fn run(mut log: Log, queue: &mpsc::Receiver<Job>, shared: &Shared) {
             Ok(Job::Condemn(damage)) => {
                 log.condemn(&damage);
                 shared.publish(&mut log);
+                shared.follow(&log, &[]);
                 continue;
             }
             Ok(Job::Close) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 log.retry();
                 shared.publish(&mut log);
+                if log.health().is_ok() {
+                    shared.follow(&log, &[]);
+                }
                 continue;
             }
         }
@@ -468,6 +580,7 @@ fn run(mut log: Log, queue: &mpsc::Receiver<Job>, shared: &Shared) {
         if let Some(damage) = damage {
             log.condemn(&damage);
             shared.publish(&mut log);
+            shared.follow(&log, &[]);
         }
         if closing {
             return;
@@ -476,12 +589,16 @@ fn run(mut log: Log, queue: &mpsc::Receiver<Job>, shared: &Shared) {
 }
 
 fn commit(log: &mut Log, batch: Vec<Append>, shared: &Shared) {
+    let marks: Vec<Mark> = batch.iter().map(|append| append.mark).collect();
     let (bodies, replies): (Vec<_>, Vec<_>) = batch
         .into_iter()
         .map(|append| (append.body, (append.reply, append.room)))
         .unzip();
     let outcome = log.commit(&bodies);
     shared.publish(log);
+    if outcome.is_ok() {
+        shared.follow(log, &marks);
+    }
     // The one who asked may be gone: then nobody hears the answer.
     match outcome {
         Ok(committed) => {
@@ -508,15 +625,18 @@ struct Range {
     begun: Begun,
     after: u64,
     newest: u64,
-    limit: usize,
 }
 
-/// Reads body-less lines from the files: from the month that holds the first, up to the last.
-fn read_lines(directory: &Path, range: &Range) -> std::io::Result<Vec<String>> {
+/// Reads lines from the files: from the month that holds the first, up to the last, until
+/// `visit` says no.
+fn read_lines(
+    directory: &Path,
+    range: &Range,
+    mut visit: impl FnMut(&Line<'_>) -> bool,
+) -> std::io::Result<()> {
     let mut store = Disk::existing(directory)?;
     let mut months = store.months()?;
     months.retain(|month| *month >= range.begun.month);
-    let mut found: Vec<String> = Vec::new();
     let first = first_month(&mut store, &months, range)?;
     for month in months.into_iter().skip(first) {
         let mut lines = Lines::new(store.read(month)?);
@@ -531,13 +651,12 @@ fn read_lines(directory: &Path, range: &Range) -> std::io::Result<Vec<String>> {
             if is_before || line.header.seq <= range.after {
                 continue;
             }
-            if line.header.seq > range.newest || found.len() == range.limit {
-                return Ok(found);
+            if line.header.seq > range.newest || !visit(&line) {
+                return Ok(());
             }
-            found.push(line.header.without_body());
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The place of the newest month that begins at or before the first line that is wanted.

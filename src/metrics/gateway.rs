@@ -10,7 +10,7 @@ use prometheus::{
 
 use super::Transport;
 use super::register::Register;
-use super::{Journal, Lists, STEP_BUCKETS, encode, first_end, free_bytes};
+use super::{Journal, Lists, STEP_BUCKETS, Witnesses, encode, first_end, free_bytes};
 use crate::config::settings;
 use crate::format::cause::Cause;
 use crate::format::ids::{CameraId, CentreId};
@@ -38,6 +38,8 @@ pub struct Gateway {
     pub journal_errors_total: IntCounter,
     /// 1 while the journal verifies.
     pub journal_intact: IntGauge,
+    /// What witnesses answered.
+    pub witnesses: Witnesses,
     /// `use`: `link`, `link_authority`, `designation_authority`, `revocation_list`, `agreement`.
     pub certificate_expiry_timestamp_seconds: IntGaugeVec,
     /// Lists in the settings' files that are older than lists seen before.
@@ -217,6 +219,7 @@ impl Gateway {
             journal_entries_total: r.counter("journal_entries_total", "Journal entries made durable.")?,
             journal_errors_total: r.counter("journal_errors_total", "Journal entries that could not be made durable.")?,
             journal_intact: r.gauge("journal_intact", "1 while the journal verifies.")?,
+            witnesses: Witnesses::register(&r)?,
             certificate_expiry_timestamp_seconds: r.gauges("certificate_expiry_timestamp_seconds", &["use"], "When the first of these certificates ends, since the epoch.")?,
             revocation_lists_older: r.gauge("revocation_lists_older", "Revocation lists in files that are older than lists seen before.")?,
             link_up: r.gauges("link_up", &["centre"], "1 while the link to this centre stands.")?,
@@ -286,6 +289,7 @@ impl Gateway {
         for agreement in &settings.agreements {
             self.add_centre(&agreement.centre);
         }
+        self.witnesses.apply(&settings.witnesses);
         if let Ok(mut directory) = self.state_dir.lock() {
             *directory = Some(settings.state_dir.clone());
         }

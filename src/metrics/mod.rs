@@ -17,11 +17,13 @@ mod receiver;
 mod register;
 pub mod serve;
 mod transport;
+mod witnesses;
 
 pub use gateway::{CameraState, Gateway};
 pub use lists::{Lists, revocation_check};
 pub use receiver::{RTSP_REFUSALS, Receiver, STREAM_REFUSALS, ViewerKind};
 pub use transport::Transport;
+pub use witnesses::Witnesses;
 
 use std::path::Path;
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::register::Register;
-use super::{Journal, Lists, STEP_BUCKETS, encode, first_end, free_bytes};
+use super::{Journal, Lists, STEP_BUCKETS, Witnesses, encode, first_end, free_bytes};
 use crate::config::settings;
 use crate::format::ids::{CameraId, CommuneId};
 use crate::pki;
@@ -30,6 +30,8 @@ pub struct Receiver {
     pub journal_errors_total: IntCounter,
     /// 1 while the journal verifies.
     pub journal_intact: IntGauge,
+    /// What witnesses answered.
+    pub witnesses: Witnesses,
     /// `use`: `link`, `link_authority`, `designation_authority`, `revocation_list`, `console`,
     /// `rtsp`.
     pub certificate_expiry_timestamp_seconds: IntGaugeVec,
@@ -169,6 +171,7 @@ impl Receiver {
             journal_entries_total: r.counter("journal_entries_total", "Journal entries made durable.")?,
             journal_errors_total: r.counter("journal_errors_total", "Journal entries that could not be made durable.")?,
             journal_intact: r.gauge("journal_intact", "1 while the journal verifies.")?,
+            witnesses: Witnesses::register(&r)?,
             certificate_expiry_timestamp_seconds: r.gauges("certificate_expiry_timestamp_seconds", &["use"], "When the first of these certificates ends, since the epoch.")?,
             revocation_lists_older: r.gauge("revocation_lists_older", "Revocation lists in files that are older than lists seen before.")?,
             link_up: r.gauges("link_up", &["commune"], "1 while this commune's gateway is linked.")?,
@@ -210,6 +213,7 @@ impl Receiver {
         for commune in settings.communes.keys() {
             self.add_commune(commune);
         }
+        self.witnesses.apply(&settings.witnesses);
         if let Ok(mut directory) = self.state_dir.lock() {
             *directory = Some(settings.state_dir.clone());
         }

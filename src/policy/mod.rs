@@ -6,6 +6,7 @@
 
 pub mod agreement;
 pub mod camera;
+pub mod cosigning;
 pub mod desk;
 pub mod gate;
 pub mod key_frames;

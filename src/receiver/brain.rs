@@ -41,6 +41,7 @@ use crate::metrics::health::{Check, Checks};
 use crate::metrics::{self};
 use crate::policy::desk::{Command, Denial, Desk, Notice, Rulebook, Still, Ticket, Viewer};
 use crate::reason::{Reason, Refusal};
+use crate::witness;
 
 /// How often figures and health are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -65,6 +66,7 @@ pub(super) struct Brain {
     pub(super) clock: Clock,
     pub(super) atlas: Arc<Atlas>,
     pub(super) acceptor: Acceptor,
+    pub(super) witnesses: witness::Handle,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) link_events: mpsc::Receiver<LinkEvent<ToReceiver>>,
     pub(super) hub_events: mpsc::Receiver<viewing::Event>,
@@ -382,6 +384,7 @@ impl Brain {
         // What they end is told before connections learn that their token may be worth nothing.
         self.desk.handle_settings(rules, self.clock.now());
         self.carry_out();
+        self.witnesses.apply(&settings.witnesses);
         let settings = Arc::new(settings.clone());
         self.shared.send_modify(|shared| {
             *shared = Arc::new(Shared {

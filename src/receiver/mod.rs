@@ -38,6 +38,7 @@ use self::control::{ASKS, Control, NOTICES, Shared, Table};
 use crate::clock::Clock;
 use crate::config::{Loaded, settings};
 use crate::format::designation::Authority;
+use crate::format::jws::Signer;
 use crate::http;
 use crate::journal::entry::Entry;
 use crate::journal::looks::{LOOK_EVERY, Looks};
@@ -47,6 +48,7 @@ use crate::metrics;
 use crate::metrics::health::{Check, Checks};
 use crate::pki;
 use crate::policy::desk::Desk;
+use crate::witness;
 
 /// Events of links that wait for the control task; then the links wait.
 const LINK_EVENTS: usize = 256;
@@ -127,6 +129,7 @@ pub struct Receiver {
 
 struct RunParts {
     brain: brain::Brain,
+    witnesses: witness::Ready,
     frames: frames::Frames,
     journal: Writer,
     console: (http::Listener, axum::Router),
@@ -194,6 +197,18 @@ impl Receiver {
             notices: notices.clone(),
         };
         let checks = Checks::expecting(&["journal", "listening"]);
+        let witnesses = witness::Parts {
+            state_dir: settings.state_dir.clone(),
+            owner: settings.centre.to_string(),
+            signer: core.signer,
+            writer: core.journal.clone(),
+            clock: clock.clone(),
+            metrics: metrics.witnesses.clone(),
+            entries: metrics.journal(),
+            checks: checks.clone(),
+            known: core.known,
+        };
+        let (witnesses, ready) = witness::ready(witnesses, &settings.witnesses);
         let atlas = atlas::Atlas::start(&settings.console, checks.clone())?;
         let api_token = CancellationToken::new();
         let router = api::router(api::Options {
@@ -224,6 +239,7 @@ impl Receiver {
             clock,
             atlas,
             acceptor: bound.acceptor,
+            witnesses,
             asks,
             link_events,
             hub_events,
@@ -237,6 +253,7 @@ impl Receiver {
             control,
             parts: RunParts {
                 brain,
+                witnesses: ready,
                 frames,
                 journal: core.journal,
                 console: (console, router),
@@ -268,12 +285,17 @@ impl Receiver {
     pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
         let RunParts {
             brain,
+            witnesses,
             mut frames,
             journal,
             console,
             metrics,
             api_token,
         } = self.parts;
+        // Also where a part of the receiver ended by itself.
+        let witnesses_token = token.child_token();
+        let witnesses = witnesses.start(witnesses_token.clone());
+        let witnesses = witnesses.map_err(|error| Error(format!("witnesses' thread: {error}")))?;
         let brain_token = CancellationToken::new();
         let page_token = CancellationToken::new();
         brain.checks.set("listening", Check::ok("all sockets"));
@@ -311,6 +333,8 @@ impl Receiver {
         let whole = frames.stop().await;
         page_token.cancel();
         while tasks.join_next().await.is_some() {}
+        witnesses_token.cancel();
+        witnesses.ended().await;
         journal.close().await;
         tracing::info!("stopped");
         match failed {
@@ -335,6 +359,8 @@ struct Core {
     settings: Arc<settings::Receiver>,
     metrics: Arc<metrics::Receiver>,
     journal: Writer,
+    known: witness::Known,
+    signer: Arc<Signer>,
     desk: Desk,
     credentials: credentials::Credentials,
     authorities: Arc<[Authority]>,
@@ -347,7 +373,8 @@ impl Core {
         let metrics = Arc::new(metrics.map_err(|error| error.to_string())?);
         metrics.apply(&settings);
         metrics.config_last_reload_successful.set(1);
-        let (journal, recovered) = open_journal(&settings, &options.clock).await?;
+        let signer = pki::signer(&settings.tls)?;
+        let (journal, recovered) = open_journal(&settings, &signer, &options.clock).await?;
         // After the lock: it writes in the state directory.
         let rulebook = rules::read(&settings)?;
         let authorities = rulebook.authorities.clone().into();
@@ -371,6 +398,8 @@ impl Core {
             settings,
             metrics,
             journal,
+            known: witness::Known::of(&recovered.entries),
+            signer,
             desk,
             authorities,
         })
@@ -380,12 +409,13 @@ impl Core {
 /// Reads every line there is, so not on the runtime's thread.
 async fn open_journal(
     settings: &settings::Receiver,
+    signer: &Arc<Signer>,
     clock: &Clock,
 ) -> Result<(Writer, Recovered), Error> {
     let options = JournalOptions {
         state_dir: settings.state_dir.clone(),
         owner: settings.centre.to_string(),
-        signer: pki::signer(&settings.tls)?,
+        signer: Arc::clone(signer),
         clock: clock.clone(),
     };
     let opened = tokio::task::spawn_blocking(|| Writer::open(options)).await;

@@ -45,5 +45,6 @@ mod uplink;
 mod virtual_link;
 mod waiting;
 mod wire;
+mod witness;
 mod workstation;
 mod world;

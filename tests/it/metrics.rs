@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use fanal::config::settings::Witness;
 use fanal::format::ids::{CameraId, CentreId, CommuneId};
+use fanal::format::note::{Kind, NoteSigner};
 use fanal::http::{Limits, Listener, serve};
 use fanal::metrics::health::{Check, Checks};
 use fanal::metrics::{Gateway, Receiver};
@@ -46,6 +48,13 @@ fn promtool(args: &[&str], input: &str) -> Option<(bool, String)> {
 fn full() -> [String; 2] {
     let gateway = Gateway::new([&CentreId::new("corg-13").unwrap()], 200).unwrap();
     gateway.camera_up.with_label_values(&["quai-nord"]).set(1);
+    let key = NoteSigner::new("temoin.example", Kind::Witness, [1; 32]).unwrap();
+    let witness = Witness {
+        name: "Préfecture".to_owned(),
+        url: "https://temoin.example".parse().unwrap(),
+        key: key.verifier().clone(),
+    };
+    gateway.witnesses.apply(std::slice::from_ref(&witness));
     for counters in [
         &gateway.relay_bytes_total,
         &gateway.frames_total,
@@ -54,6 +63,7 @@ fn full() -> [String; 2] {
         counters.with_label_values(&["quai-nord"]).inc();
     }
     let receiver = Receiver::new([&CommuneId::new("berre-l-etang").unwrap()]).unwrap();
+    receiver.witnesses.apply(&[witness]);
     for counters in [&receiver.relay_bytes_total, &receiver.frames_total] {
         counters
             .with_label_values(&["berre-l-etang", "quai-nord"])

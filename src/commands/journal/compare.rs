@@ -11,6 +11,7 @@ use anyhow::anyhow;
 use clap::Args;
 
 use super::authorities;
+use crate::format::note::VerifierKey;
 use crate::journal::compare::{self, Checked, MEMORY_LIMIT, Options, Report, Verdict};
 
 /// How often the progress is shown.
@@ -26,6 +27,9 @@ pub(super) struct CompareArgs {
     /// A link or designation authority (PEM): also check whose keys signed; may be given several times
     #[arg(long = "authority", value_name = "FILE")]
     authorities: Vec<PathBuf>,
+    /// A witness's verifier key: the checkpoints that it cosigned must fit; may be given several times
+    #[arg(long = "witness", value_name = "VKEY", value_parser = super::witness)]
+    witnesses: Vec<VerifierKey>,
     /// Print verdict, findings and what was checked as JSON
     #[arg(long)]
     json: bool,
@@ -36,6 +40,7 @@ pub(super) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     let options = Options {
         directories: args.directories.clone(),
         authorities: authorities(&args.authorities)?,
+        witnesses: args.witnesses.clone(),
         memory: MEMORY_LIMIT,
     };
     let report = with_progress(&options).map_err(|cause| anyhow!(cause))?;
@@ -107,12 +112,16 @@ fn told(report: &Report) -> String {
     }
     for journal in &report.checked.journals {
         lines.push(format!(
-            "{} journal {}: lines {} to {}, witnessed to {}{}",
+            "{} journal {}: lines {} to {}, witnessed to {}{}{}",
             journal.owner.as_deref().unwrap_or("(owner not known)"),
             journal.id.as_deref().unwrap_or("(id left out)"),
             journal.first,
             journal.last,
             journal.witnessed,
+            match journal.cosigned {
+                0 => String::new(),
+                line => format!(", cosigned to {line}"),
+            },
             if journal.copies > 1 {
                 format!(", {} copies", journal.copies)
             } else {
@@ -125,13 +134,14 @@ fn told(report: &Report) -> String {
         without_body,
         statements,
         heads,
+        checkpoints,
         grants,
         viewings,
         stills,
         ..
     } = report.checked;
     lines.push(format!(
-        "{read} lines ({without_body} without body), {statements} signed statements, {heads} heads compared; \
+        "{read} lines ({without_body} without body), {statements} signed statements, {heads} heads and {checkpoints} checkpoints compared; \
          with both sides: {grants} grants and renewals, {viewings} viewings, {stills} stills"
     ));
     lines.extend(report.notes.iter().cloned());
@@ -142,7 +152,7 @@ fn told(report: &Report) -> String {
     lines.push(match report.verdict {
         Verdict::Consistent => format!("consistent{keys}"),
         Verdict::UnwitnessedTail => {
-            format!("consistent as far as heads cover; some of the rest is unwitnessed{keys}")
+            format!("consistent as far as heads and cosignatures cover; some of the rest is unwitnessed{keys}")
         }
         Verdict::Contradiction => format!("CONTRADICTION{keys}"),
     });

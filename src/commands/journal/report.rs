@@ -72,6 +72,7 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         directory: args.directory.clone(),
         with: Vec::new(),
         authorities: authorities(&args.authorities)?,
+        ..Options::default()
     };
     let report = report::report(&options, args.month).map_err(|cause| anyhow!(cause))?;
     let view = View {

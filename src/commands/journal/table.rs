@@ -149,6 +149,8 @@ pub(super) fn say(entry: &Entry) -> String {
             grant,
             refusal,
         } => format!("{grant} still {snapshot} not given: {refusal}"),
+        Entry::LogKey { vkey, .. } => vkey.clone(),
+        Entry::Cosigned { witness, size, .. } => format!("{witness} saw lines 1 to {size}"),
         Entry::PeerHead { peer, .. } => peer.clone(),
         Entry::PeerContradiction { peer, detail, .. } => format!("{peer}: {detail}"),
         Entry::PeerContinues { peer, .. } => format!("{peer} began a new journal"),

@@ -10,9 +10,12 @@ use crate::clock::Wall;
 use crate::format::ids::{GrantId, Sha256};
 use crate::format::jws;
 use crate::format::statement::{HEAD_TYPE, HeadClaims};
+use crate::journal::checkpoints::Checkpoints;
 use crate::journal::verify::What;
 use crate::journal::verify::statements::Signers;
 
+/// Said of lines that are missing and whose owner said so before anyone asked.
+const LOST: &str = "; its owner recorded that they were lost in a failed write";
 /// Most heads of one journal whose signature is looked at in search of one that holds.
 const TRIED_LIMIT: usize = 1_000;
 
@@ -141,6 +144,10 @@ impl Chains {
                         // Perhaps an authority is missing.
                         What::Unproven(..) => None,
                         What::Removed { from, .. } if self.is_lost(chain, *from) => None,
+                        What::Witnessed { by_owner, .. } => by_owner
+                            .then(|| self.chains[chain].owner.as_deref())
+                            .flatten()
+                            .map(str::to_owned),
                         _ => self.convicted(chain, seq),
                     },
                 );
@@ -162,6 +169,65 @@ impl Chains {
                 Signers::Operators => "no authority given proves the requests of operators: their keys are not checked",
                 Signers::Machines => "no authority given proves the statements of machines: their keys are not checked",
             }.to_owned());
+        }
+    }
+
+    /// What witnesses saw that is in no copy, and what they did not see.
+    pub(super) fn tell_witnessed(
+        &self,
+        gathered: &Gathered,
+        checkpoints: &Checkpoints,
+        outcome: &mut Outcome,
+    ) {
+        for (index, chain) in self.chains.iter().enumerate() {
+            let Some(id) = chain.id.as_deref() else {
+                continue;
+            };
+            let seen = checkpoints.of(id);
+            if let Some(told) = outcome.checked.journals.get_mut(index) {
+                let covered = seen.last().map_or(0, |one| one.size);
+                told.cosigned = covered.min(chain.last);
+            }
+            let beyond = || seen.iter().rev().take_while(|one| one.size > chain.last);
+            let by_owner = beyond().find(|one| one.is_owners);
+            if let Some(one) = by_owner.or_else(|| beyond().next()) {
+                let lost = self.is_lost(index, one.size);
+                let what = format!(
+                    "missing: it ends with line {}, and lines are missing by {}{}",
+                    chain.last,
+                    one.told,
+                    if lost { LOST } else { "" }
+                );
+                let finding = self.finding(index, Some(chain.last + 1), None, what);
+                outcome.findings.push(Finding {
+                    convicts: (one.is_owners && !lost).then(|| one.owner.clone()),
+                    ..finding
+                });
+            }
+            // The copy that reaches furthest has what is unwitnessed.
+            let longest = chain.segments.iter().copied();
+            let longest = longest.max_by_key(|at| gathered.segments[*at].last);
+            let unwitnessed = longest.and_then(|at| {
+                let source = &gathered.sources[gathered.segments[at].source];
+                let journals = &source.report.journals;
+                journals.get(at - source.segments)?.unwitnessed
+            });
+            if seen.is_empty() {
+                outcome.note(format!(
+                    "no witness that was named cosigned anything of journal {id}"
+                ));
+            } else if let Some((from, to)) = unwitnessed {
+                let what = format!("lines {from} to {to} came after the last cosignature");
+                let finding = self.finding(index, Some(from), None, what);
+                outcome.findings.push(Finding {
+                    unwitnessed: true,
+                    ..finding
+                });
+            }
+        }
+        if checkpoints.more > 0 {
+            let more = checkpoints.more;
+            outcome.note(format!("{more} more checkpoints were not looked at"));
         }
     }
 
@@ -251,6 +317,7 @@ fn summary(chain: &Chain) -> super::Journal {
         first: chain.first,
         last: chain.last,
         witnessed: chain.covered.min(chain.last),
+        cosigned: 0,
     }
 }
 
@@ -542,11 +609,7 @@ impl Group<'_, '_> {
                 chain.last,
                 head.seq,
                 self.said(head, chains),
-                if lost {
-                    "; its owner recorded that they were lost in a failed write"
-                } else {
-                    ""
-                }
+                if lost { LOST } else { "" }
             );
             let finding = chains.finding(index, Some(from), None, what);
             let finding = Finding {

@@ -11,6 +11,7 @@ use crate::format::chain::Line;
 use crate::format::ids::{GrantId, RequestId, Sha256, SnapshotId};
 use crate::format::jws;
 use crate::format::statement::{GrantClaims, HeadClaims, ViewingsClaims};
+use crate::journal::checkpoints::Checkpoints;
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::journal::reader;
 use crate::journal::store::{Disk, Month, Store};
@@ -238,6 +239,7 @@ fn hash<T: serde::Serialize>(what: &T) -> Sha256 {
 /// into memory.
 pub(super) fn gather(
     options: &Options,
+    seen: &Checkpoints,
     share: Share,
     budget: &Budget,
     read: &AtomicU64,
@@ -252,7 +254,7 @@ pub(super) fn gather(
             let Some(directory) = options.directories.get(index) else {
                 return done;
             };
-            done.push((index, one(options, directory, share, budget, read)));
+            done.push((index, one(options, seen, directory, share, budget, read)));
         }
     };
     let mut done = std::thread::scope(|scope| {
@@ -297,6 +299,7 @@ pub(super) fn gather(
 
 fn one(
     options: &Options,
+    seen: &Checkpoints,
     directory: &Path,
     share: Share,
     budget: &Budget,
@@ -317,8 +320,10 @@ fn one(
             directory: directory.to_owned(),
             with: Vec::new(),
             authorities: options.authorities.clone(),
+            witnesses: Vec::new(),
         },
         Depth::HeadsUnverified,
+        seen,
         Some(&mut gatherer),
     )?;
     gatherer.all.heads.extend(gatherer.highest.into_values());

@@ -1,3 +1,5 @@
+mod witnesses;
+
 use std::time::Duration;
 
 use super::*;
@@ -419,6 +421,7 @@ impl Pair {
             let options = Options {
                 directories,
                 authorities,
+                witnesses: Vec::new(),
                 memory,
             };
             compare(&options, &AtomicU64::new(0)).unwrap()
@@ -443,6 +446,7 @@ fn run_all(paths: &[PathBuf], authorities: Authorities) -> Report {
     let options = Options {
         directories: paths.to_vec(),
         authorities: Some(authorities),
+        witnesses: Vec::new(),
         memory: MEMORY_LIMIT,
     };
     compare(&options, &AtomicU64::new(0)).unwrap()

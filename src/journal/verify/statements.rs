@@ -15,8 +15,8 @@ use crate::format::designation::{self, Authority, LinkAuthority, Rules, check_re
 use crate::format::ids::{RequestId, Sha256};
 use crate::format::jws;
 use crate::format::statement::{
-    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, Operator, REQUEST_TYPE, RequestClaims,
-    VIEWINGS_TYPE, ViewingsClaims,
+    GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, LOG_KEY_TYPE, LogKeyClaims, Operator,
+    REQUEST_TYPE, RequestClaims, VIEWINGS_TYPE, ViewingsClaims,
 };
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::reason::Refusal;
@@ -277,9 +277,29 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>, depth: Depth) -> 
                 checker.checked.counted_since = claims.counted_since;
             }
         }
+        Entry::LogKey { vkey, statement } => {
+            let signer =
+                |claims: &LogKeyClaims| (claims.iss.clone(), Wall::from_seconds(claims.iat));
+            if let Some(claims) = checker.machine(statement, LOG_KEY_TYPE, signer) {
+                checker.same("vkey", &claims.vkey, vkey);
+            }
+        }
         _ => {}
     }
     checker.checked
+}
+
+/// The heads in an entry whose signature is right.
+pub(super) fn heads(entry: &Entry) -> Vec<HeadClaims> {
+    // Heads are small; what does not open is told when its own copy is verified.
+    let heads = check(entry, None, Depth::Full).heads;
+    let heads = heads.into_iter().map(|(head, _)| head);
+    heads.filter(|head| is_name(&head.iss)).collect()
+}
+
+/// Names in heads are ids; anything else would only spoil the report.
+fn is_name(name: &str) -> bool {
+    crate::format::ids::CommuneId::new(name).is_ok()
 }
 
 /// What all decisions say.

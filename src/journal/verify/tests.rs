@@ -324,7 +324,7 @@ fn heads_in_another_copy_show_a_cut_end_and_a_rewritten_chain() {
         verify(&Options {
             directory: own.0.clone(),
             with: vec![other.0.clone()],
-            authorities: None,
+            ..Options::default()
         })
         .unwrap()
     };
@@ -432,8 +432,8 @@ fn statements_must_say_what_their_entry_says_and_be_of_the_authoritys_keys() {
             .then(|| Authorities::from_pem(authorities.iter().copied()).unwrap());
         let report = verify(&Options {
             directory: directory.0.clone(),
-            with: Vec::new(),
             authorities,
+            ..Options::default()
         });
         let report = report.unwrap();
         (findings(&report), report.notes)

@@ -277,3 +277,73 @@ fn a_removed_file_is_noticed_and_the_journal_begins_anew() {
         assert!(Writer::open(options(&directory, &trial)).is_ok());
     });
 }
+
+#[test]
+fn progress_tells_ends_and_changes_but_no_cosignatures() {
+    let directory = Scratch::new("progress");
+    let trial = Trial::new(NOW).unwrap();
+    let ended = Entry::Ended {
+        grant: crate::format::ids::GrantId(uuid::Uuid::from_u128(1)),
+        reason: crate::reason::Reason::GrantReleased,
+        at: NOW.rfc3339(),
+        by: None,
+    };
+    let cosigned = Entry::Cosigned {
+        witness: "x".to_owned(),
+        vkey: "x".to_owned(),
+        size: 1,
+        checkpoint: "x".to_owned(),
+    };
+    runtime().block_on(async {
+        let (writer, _) = Writer::open(options(&directory, &trial)).unwrap();
+        let progress = writer.progress();
+        let begun = progress.borrow().clone();
+        assert_eq!((&begun.journal, begun.seq), (&None, 0));
+        let mut counts = Vec::new();
+        for entry in [Entry::Stopped {}, ended, cosigned] {
+            writer.append(entry).await.unwrap();
+            let now = progress.borrow().clone();
+            assert_eq!(now.journal, writer.journal());
+            counts.push((now.seq, now.changes - begun.changes, now.ends));
+        }
+        assert_eq!(counts, [(1, 1, 0), (2, 2, 1), (3, 2, 1)]);
+        writer.close().await;
+    });
+}
+
+#[test]
+fn links_are_those_of_the_lines_from_memory_and_from_the_files() {
+    let directory = Scratch::new("links");
+    let trial = Trial::new(NOW).unwrap();
+    runtime().block_on(async {
+        let (writer, _) = Writer::open(options(&directory, &trial)).unwrap();
+        let count = recover::RECENT_LINES as u64 + 40;
+        let appends = (0..count).map(|_| writer.append(Entry::Stopped {}));
+        let written = futures_util::future::join_all(appends).await;
+        let mut receipts: Vec<_> = written.into_iter().map(Result::unwrap).collect();
+        // Those that waited for room may have been let in in another order.
+        receipts.sort_by_key(Receipt::seq);
+        // The first lines are in the files alone.
+        for (after, last) in [(0, 30), (20, count), (count - 5, count - 2), (count, count)] {
+            let mut seen = Vec::new();
+            let read = writer.links(after, last, |seq, link| {
+                seen.push((seq, link));
+                true
+            });
+            read.unwrap();
+            let wanted = receipts.iter().map(|one| (one.seq(), one.link()));
+            let wanted: Vec<_> = wanted
+                .filter(|(seq, _)| (after + 1..=last).contains(seq))
+                .collect();
+            assert!(seen == wanted, "{after} to {last}: {} lines", seen.len());
+        }
+        let mut seen = 0;
+        let read = writer.links(0, count, |_, _| {
+            seen += 1;
+            seen < 3
+        });
+        read.unwrap();
+        assert_eq!(seen, 3);
+        writer.close().await;
+    });
+}
