@@ -61,11 +61,18 @@ interface Waiting {
 }
 
 interface Agreement {
-  grounds: (Labels & { id: string })[];
+  grounds: Grounds[];
   /** Seconds. */
   max_duration?: number;
   snapshots?: boolean;
+  /** Whether a person at the commune approves each request. */
+  approval?: boolean;
+  /** Ids of grounds that need none all the same. */
+  approval_exempt?: string[];
 }
+
+/** A motive of a request, with its labels. */
+type Grounds = Labels & { id: string };
 
 interface Commune {
   commune: string;
@@ -75,7 +82,10 @@ interface Commune {
   /** Seconds that its clock is ahead of the centre's. */
   clock_offset: number | null;
   contact: string | null;
+  /** One of the unit's. */
   agreement: Agreement | null;
+  /** All of the unit's. */
+  agreements?: Agreement[];
 }
 
 interface CameraAnswer {
@@ -89,6 +99,9 @@ interface CameraAnswer {
   field_of_view?: number | null;
   sub?: boolean;
   unusable?: { reason: string; since?: string; until?: string | null };
+  /** Metres and degrees from north, from the camera whose neighbours are asked for. */
+  distance?: number;
+  direction?: number;
 }
 
 interface Place {
@@ -158,6 +171,8 @@ interface HistoryLine extends Note {
 interface Toast extends Sentence {
   level?: Level;
   detail?: string;
+  /** Details in English, folded. */
+  english?: string;
 }
 
 /** A marked span; times in ms. */
@@ -177,10 +192,14 @@ interface Bookmark {
 /** What outlives a reload. */
 interface KeptIncident {
   ref: string;
-  /** An id; `groundsLabel` (state/names.js) has its words. */
+  /** The id of those in use; `groundsLabel` (state/names.js) has its words. */
   grounds: string;
+  /** Ids of all grounds that were asked under, those in use among them. */
+  allGrounds: string[];
   present: string[];
   at: Position | null;
+  /** The address of `at`, where it is known. */
+  place: string | null;
   openedAt: number;
   closedAt: number | null;
   /** Seconds to ask for; null: the default. */
@@ -266,6 +285,10 @@ interface PageState {
   incident: string | null;
   /** Key of the camera that is shown large. */
   focused: string | null;
+  /** Key of the camera that keys are meant for: touched or added last. */
+  current: string | null;
+  /** Key of the camera whose tile the keyboard goes to once it is there. */
+  goTo: string | null;
   tiles: Map<string, TileFigures>;
 }
 
@@ -290,6 +313,7 @@ interface GivenIncident {
   grounds?: string | null;
   present?: string[];
   at?: Position | null;
+  place?: string | null;
 }
 
 /** What a dispatch tool asks for in the address. */
@@ -307,6 +331,8 @@ interface Fragment {
 /** What the list and the map are asked to show. */
 interface Where {
   at?: Position | null;
+  /** The address of `at`. */
+  label?: string | null;
   neighboursOf?: string;
 }
 
@@ -357,6 +383,8 @@ interface StreamFigures {
   height: number;
   codec: string | null;
   queue: number;
+  /** Whether the newest picture is of the group that the receiver kept. */
+  kept?: boolean;
   received: number;
   frames: number;
   drawn: number;
@@ -411,6 +439,10 @@ interface MosaicActions {
   snapshot(key: string, live: { snapshot(key: string): Promise<Still> }): Promise<void>;
   bookmark(key: string): void;
   copy(text: string): Promise<void>;
+  /** Goes on to another camera: shows it, or asks for it. */
+  goOn(key: string): void;
+  /** Asks again for a camera that ended. */
+  again(key: string): void;
   /** Whether the camera's smaller stream was granted. */
   askSub(key: string): Promise<boolean>;
 }
@@ -507,5 +539,5 @@ interface Window {
   /** For those who measure. */
   fanalFigures?: () => object;
   /** What the wall's window takes over from the page that opened it. */
-  fanalWall?: () => { ctx: Context; actions: MosaicActions; incident: string | null };
+  fanalWall?: () => { ctx: DeskContext; actions: MosaicActions; incident: string | null };
 }

@@ -1,8 +1,10 @@
 //! The operators' page in real browsers, against real daemons and simulated cameras.
 
 mod accessible;
+mod border;
 mod figures;
 mod finding;
+mod keys;
 mod pictures;
 mod recorded;
 pub mod room;

@@ -31,6 +31,8 @@ const store = new Store({
   incidents: new Map(),
   incident: null,
   focused: null,
+  current: null,
+  goTo: null,
   tiles: new Map(),
 });
 followSettings(store);

@@ -5,6 +5,7 @@ import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { countdown, dayAndTime, duration, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
 import { confirm } from "/page/widget/dialog.js";
+import { englishDetails } from "/page/widget/details.js";
 import { refill, steady } from "/page/widget/redraw.js";
 import { lineText, reasonText } from "/page/state/line_text.js";
 import { cameraName, communeName, groundsLabel } from "/page/state/names.js";
@@ -56,8 +57,9 @@ export function mountIncident(element, ctx) {
  * @param {{head: HTMLElement, view: PanelView}} of
  */
 function drawHead(ctx, incident, { head, view }) {
-  const { ref, grounds, present, closedAt, duration: chosen } = incident ?? {};
-  const shown = JSON.stringify([ref, grounds && groundsLabel(ctx.store, grounds), present, closedAt, chosen, lang()]);
+  const { ref, grounds, allGrounds = [], present, place, closedAt, duration: chosen } = incident ?? {};
+  const labels = allGrounds.map((one) => groundsLabel(ctx.store, one));
+  const shown = JSON.stringify([ref, grounds, labels, present, place, closedAt, chosen, lang()]);
   if (shown === view.head) return;
   view.head = shown;
   head.hidden = incident === undefined;
@@ -113,7 +115,7 @@ export function unitList(store, show) {
         h("span", {
           class: "small quiet",
           text: [
-            groundsLabel(store, incident.grounds),
+            ...incident.allGrounds.map((one) => groundsLabel(store, one)),
             ...new Set(liveGrants(incident, grants).map(({ operator }) => operator.name)),
           ].join(" · "),
         }),
@@ -196,7 +198,8 @@ function heading(ctx, incident) {
   );
   /** @type {[string, Child[]][]} */
   const facts = [
-    [t("desk.fact.grounds"), [groundsLabel(ctx.store, incident.grounds)]],
+    [t("desk.fact.grounds"), [groundsChoice(ctx, incident)]],
+    ...(incident.place === null ? [] : [/** @type {[string, Child[]]} */ ([t("desk.fact.place"), [incident.place]])]),
     [t("desk.fact.opened"), [dayAndTime(incident.openedAt, now, lang())]],
     [
       t("desk.fact.present"),
@@ -228,6 +231,33 @@ function heading(ctx, incident) {
       ...facts.flatMap(([term, parts]) => [h("dt", { text: term }), h("dd", {}, ...parts)]),
     ),
   );
+}
+
+/**
+ * The grounds of the intervention; of several, the list that says which are in use.
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ */
+function groundsChoice(ctx, incident) {
+  const { ref, grounds, allGrounds, closedAt } = incident;
+  if (allGrounds.length < 2 || closedAt !== null)
+    return allGrounds.map((one) => groundsLabel(ctx.store, one)).join(", ");
+  const options = allGrounds.map((one) =>
+    h("option", { value: one, text: groundsLabel(ctx.store, one), selected: one === grounds }),
+  );
+  const change = () => ctx.desk.useGrounds(ref, select.value);
+  const select = h(
+    "select",
+    {
+      "data-testid": "grounds-in-use",
+      "data-focus": "grounds",
+      "aria-label": t("desk.grounds.in_use"),
+      title: t("desk.grounds.in_use"),
+      on: { change },
+    },
+    ...options,
+  );
+  return select;
 }
 
 /**
@@ -465,7 +495,7 @@ function refusalRow(ctx, incident, [key, { reason, detail }]) {
       h("span", { class: "quiet small", text: communeName(ctx.store, splitKey(key).commune) }),
     ),
     h("p", { class: "small", text: reasonText(reason) }),
-    detail ? h("p", { class: "small quiet", lang: "en", text: detail }) : null,
+    englishDetails(detail ?? ""),
     h(
       "div",
       { class: "row" },

@@ -3,7 +3,7 @@
 
 import { Problem } from "/page/core/api.js";
 import { t } from "/page/core/text.js";
-import { problemText } from "/page/state/line_text.js";
+import { detailText, problemText } from "/page/state/line_text.js";
 import { cameraName, communeName } from "/page/state/names.js";
 import { note } from "/page/state/records.js";
 import { changes, grantOf, isMine, liveGrants, newIncident } from "/page/state/rules.js";
@@ -125,6 +125,7 @@ export class Ledger {
     // After a reload the grant is only new to the store: its history is there.
     const isKnown = before === undefined && incident.history.some(({ params }) => params?.grant === grant.grant);
     incident.grants.add(grant.grant);
+    if (!incident.allGrounds.includes(grant.grounds)) incident.allGrounds.push(grant.grounds);
     if (isMine(grant, me) && incident.closedAt === null) {
       incident.mine = true;
       this.#showCameras(incident, grant);
@@ -241,6 +242,7 @@ export class Ledger {
       key: "desk.history.refused",
       params,
       detail: problem ? problemText(problem) : "",
+      english: problem ? detailText(problem) : "",
     });
     store.touch("incidents");
   }

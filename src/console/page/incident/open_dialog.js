@@ -1,9 +1,13 @@
 // The form that opens an intervention.
 
+import { messageOf } from "/page/core/api.js";
 import { h } from "/page/core/dom.js";
+import { digitOf } from "/page/core/shortcuts.js";
 import { lang, t } from "/page/core/text.js";
 import { field, openDialog } from "/page/widget/dialog.js";
-import { groundsOf, isReference, readPresent } from "/page/state/rules.js";
+import { communeName, groundsLabel } from "/page/state/names.js";
+import { agreementsOf, groundsOf, isReference, readPresent, splitKey } from "/page/state/rules.js";
+import { placeField } from "/page/widget/place_field.js";
 
 /**
  * Asks for reference, grounds and who is present, then opens it.
@@ -44,16 +48,42 @@ function form(ctx, given, close) {
     ),
   });
   const present = presentField(given.present ?? []);
+  const place = placeField(ctx, {
+    label: t("desk.open.place"),
+    hint: t(ctx.store.get("console")?.places ? "desk.open.place_hint" : "desk.open.place_hint_positions"),
+    given: given.at ? { at: given.at, place: given.place ?? null } : null,
+  });
+  const known = h("p", { class: "notice small", role: "status", "data-testid": "incident-known", hidden: true });
+  const submitButton = h("button", { class: "primary", "data-testid": "incident-open" });
+  /** An open intervention has this reference: which of its grounds are meant is said before the press. */
+  const showKnown = () => {
+    const open = ctx.store.get("incidents").get(reference.input.value.trim());
+    const isOpen = open !== undefined && open.closedAt === null;
+    known.hidden = !isOpen;
+    if (isOpen && motive.input.value === "") motive.input.value = open.grounds;
+    const isOther = isOpen && motive.input.value !== "" && motive.input.value !== open.grounds;
+    submitButton.textContent = t(isOther ? "desk.open.add_grounds" : isOpen ? "desk.open.show" : "desk.open.submit");
+    if (isOpen)
+      known.textContent = t("desk.open.known", {
+        ref: open.ref,
+        grounds: open.allGrounds.map((one) => groundsLabel(ctx.store, one)).join(", "),
+      });
+  };
+  reference.input.addEventListener("input", showKnown);
   const reach = h("p", { class: "quiet small", role: "status" });
   const showReach = () => {
     reach.textContent = reachText(grounds, communes, motive.input.value);
   };
-  motive.input.addEventListener("change", showReach);
+  motive.input.addEventListener("change", () => {
+    showReach();
+    showKnown();
+  });
   showReach();
+  showKnown();
   if (communes.length > 0 && grounds.length === 0) motive.say(t("desk.open.no_grounds"));
 
   /** @param {SubmitEvent} event */
-  const submit = (event) => {
+  const submit = async (event) => {
     event.preventDefault();
     const ref = reference.input.value.trim();
     const { names, problem } = readPresent(present.input.value);
@@ -65,8 +95,17 @@ function form(ctx, given, close) {
       wrong.input.focus();
       return;
     }
-    ctx.desk.openIncident({ ref, grounds: motive.input.value, present: names, at: given.at ?? null });
-    close(ref);
+    submitButton.disabled = true;
+    try {
+      const { at = null, place: label = null } = (await place.found()) ?? {};
+      ctx.desk.openIncident({ ref, grounds: motive.input.value, present: names, at, place: label });
+      close(ref);
+    } catch (error) {
+      place.say(messageOf(error));
+      place.input.focus();
+    } finally {
+      submitButton.disabled = false;
+    }
   };
   return [
     h(
@@ -75,12 +114,14 @@ function form(ctx, given, close) {
       reference.element,
       motive.element,
       reach,
+      place.element,
       present.element,
+      known,
       h(
         "div",
         { class: "row dialog-actions" },
         h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
-        h("button", { class: "primary", "data-testid": "incident-open" }, t("desk.open.submit")),
+        submitButton,
       ),
     ),
   ];
@@ -120,6 +161,39 @@ export function openPresentDialog(ctx, incident) {
   });
 }
 
+/**
+ * Asks on which grounds a camera is meant, where its commune's agreement lacks those in use.
+ * @param {DeskContext} ctx
+ * @param {string} key
+ * @param {Grounds[]} offered
+ */
+export function openGroundsDialog(ctx, key, offered) {
+  const commune = communeName(ctx.store, splitKey(key).commune);
+  return openDialog({ title: t("desk.grounds.title", { commune }), testid: "grounds-dialog" }, (close) => {
+    /** @param {string} grounds */
+    const choose = (grounds) => {
+      close();
+      ctx.desk.choose(key, grounds);
+    };
+    const buttons = offered.map(({ id, ...label }, index) =>
+      h(
+        "button",
+        { class: "row", "data-grounds": id, "data-autofocus": index === 0, on: { click: () => choose(id) } },
+        index < 9 ? h("kbd", { text: index + 1 }) : null,
+        t("desk.grounds.ask", { grounds: label[lang()] }),
+      ),
+    );
+    const list = h("div", { class: "stack" }, ...buttons);
+    list.addEventListener("keydown", (event) => {
+      const button = buttons[(digitOf(event) ?? 0) - 1];
+      if (button === undefined || event.repeat) return;
+      event.preventDefault();
+      button.click();
+    });
+    return [h("p", { class: "small", text: t("desk.grounds.text") }), list];
+  });
+}
+
 /** @param {string[]} names */
 function presentField(names) {
   return field({
@@ -139,7 +213,7 @@ function reachText(grounds, communes, chosen) {
   const found = grounds.find(({ id }) => id === chosen);
   if (found === undefined) return "";
   const names = new Map(communes.map(({ commune, name }) => [commune, name]));
-  const without = communes.filter(({ commune, agreement }) => agreement && !found.communes.includes(commune));
+  const without = communes.filter((one) => agreementsOf(one).length > 0 && !found.communes.includes(one.commune));
   /** @param {string[]} ids */
   const list = (ids) =>
     ids

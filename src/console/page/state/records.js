@@ -32,12 +32,15 @@ export function keep(store) {
  */
 function save(incidents, approvals) {
   const kept = [...incidents.values()].slice(-INCIDENTS).map((incident) => {
-    const { ref, grounds, present, at, openedAt, closedAt, history, bookmarks, duration, mine } = incident;
+    const { ref, grounds, allGrounds, present, at, place, openedAt, closedAt, history, bookmarks, duration, mine } =
+      incident;
     return {
       ref,
       grounds,
+      allGrounds,
       present,
       at,
+      place,
       openedAt,
       closedAt,
       duration,

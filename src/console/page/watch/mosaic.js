@@ -3,9 +3,10 @@
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { problemText } from "/page/state/line_text.js";
-import { grantOf, grantsOf, isMine, liveGrants, splitKey } from "/page/state/rules.js";
+import { agreementFor, grantOf, grantsOf, isMine, liveGrants, splitKey } from "/page/state/rules.js";
 import { layout, neighbour } from "/page/watch/layout.js";
 import { Live } from "/page/watch/live.js";
+import { Nearby } from "/page/watch/nearby.js";
 import { Tile } from "/page/watch/tile.js";
 import { isPictured, tileState } from "/page/watch/tile_state.js";
 import { toast } from "/page/widget/toasts.js";
@@ -56,11 +57,12 @@ export class Mosaic {
   #askedSub = new Set();
   /** @type {Set<string>} */
   #asking = new Set();
+  #nearby;
   scriptMs = 0;
 
   /**
    * @param {HTMLElement} element
-   * @param {Context} ctx
+   * @param {DeskContext} ctx
    * @param {{isMain: boolean, actions: MosaicActions, incident?: string|null}} of the main window
    *   writes `store.tiles`; another one always shows the same `incident`
    */
@@ -86,7 +88,10 @@ export class Mosaic {
     const { store } = ctx;
     new ResizeObserver(() => this.place()).observe(this.element);
     this.#stops.push(store.watch(["incidents", "incident", "grants", "locked", "online", "me"], () => this.follow()));
+    this.#nearby = new Nearby(ctx, { go: (key) => actions.goOn(key), loaded: () => this.update() });
     this.#stops.push(store.watch(["focused"], () => this.place()));
+    this.#stops.push(store.watch(["current", "focused"], () => this.#markCurrent()));
+    this.#stops.push(store.watch(["goTo"], () => this.#goTo()));
     this.#stops.push(store.watch(["me", "online"], () => this.#connect()));
     this.#stops.push(
       store.watch(["lang"], () => {
@@ -176,7 +181,9 @@ export class Mosaic {
       for (const known of [this.#tiles, this.#figures, this.#problems, this.#ends]) known.delete(key);
       this.#askedSub.delete(key);
       changed = true;
+      if (this.#isMain && store.get("current") === key) store.set("current", null);
     }
+    const known = this.#tiles.size;
     for (const key of keys) {
       if (this.#tiles.has(key)) continue;
       const tile = new Tile(key, this);
@@ -184,15 +191,44 @@ export class Mosaic {
       this.element.append(tile.element);
       this.live.add(key, tile.canvas);
       changed = true;
+      // Keys are meant for what was added last; of a mosaic that is drawn again, for its first.
+      if (this.#isMain && (known > 0 || store.get("current") === null)) store.set("current", key);
     }
     if (changed) {
       // In the incident's order.
       const rank = (/** @type {[string, Tile]} */ [key]) => keys.indexOf(key);
       this.#tiles = new Map([...this.#tiles].sort((one, other) => rank(one) - rank(other)));
+      if (this.#isMain && store.get("current") === null) store.set("current", keys[0] ?? null);
       this.place();
+      this.#markCurrent();
     }
     this.#startAndStop(store.get("locked"));
     this.update();
+    this.#goTo();
+  }
+
+  /** The tile that keys are meant for is marked. */
+  #markCurrent() {
+    const current = this.current();
+    for (const tile of this.#tiles.values()) tile.mark(this.#isMain && tile === current);
+  }
+
+  /**
+   * Keys are meant for this tile from now on.
+   * @param {string} key
+   */
+  touch(key) {
+    if (this.#isMain) this.#ctx.store.set("current", key);
+  }
+
+  /** The keyboard goes to a tile that was asked for, once it is there. */
+  #goTo() {
+    const { store } = this.#ctx;
+    const tile = this.#tiles.get(store.get("goTo") ?? "");
+    if (!this.#isMain || tile === undefined) return;
+    store.set("goTo", null);
+    store.set("current", tile.key);
+    if (document.querySelector("dialog[open]") === null) tile.element.focus({ preventScroll: true });
   }
 
   /** @param {boolean} locked */
@@ -223,7 +259,7 @@ export class Mosaic {
     this.#rects = layout(keys.length, focused, clientWidth, clientHeight);
     [...this.#tiles.values()].forEach((tile, index) => {
       const rect = this.#rects[index];
-      if (rect) tile.place(rect, index === focused);
+      if (rect) tile.place(rect, { isFocused: index === focused, number: index + 1 });
     });
     // The first named camera gets its main stream, the others named yield to it. Few cameras may
     // all have theirs; of many only the first.
@@ -318,7 +354,10 @@ export class Mosaic {
       });
       view.clockOffset = clockOffset;
       if (!isPictured(view.state) && !["starting", "retrying", "paused"].includes(view.state)) this.live.stop(key);
-      const allowed = commune?.agreement?.snapshots === true;
+      const agreement = grant && agreementFor(commune, grant.grounds);
+      const allowed = agreement?.snapshots === true;
+      const isLarge = this.#tiles.size === 1 || store.get("focused") === key;
+      this.#nearby.show(tile.edges, isLarge && this.#isMain && !store.get("locked") ? key : null);
       tile.show({
         camera: store.get("cameras").get(key),
         commune,
@@ -400,30 +439,23 @@ export class Mosaic {
       const keys = [...this.#tiles.keys()];
       const next = keys[neighbour(this.#rects, keys.indexOf(tile.key), direction)] ?? "";
       this.#tiles.get(next)?.element.focus();
-    } else if (event.key === "Enter") this.toggleFocus(tile.key);
+    } else if (event.key === "Enter" && tile.isOver) this.again(tile.key);
+    else if (event.key === "Enter") this.toggleFocus(tile.key);
     else if (event.key === "Delete") this.removeTile(tile.key);
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
 
-  /** The tile that keys are meant for: the one with the keyboard, the focused one, the only one. */
+  /** The tile that keys are meant for: the one touched or added last. */
   current() {
-    const { store } = this.#ctx;
-    const active = cameraAt(this.element.ownerDocument.activeElement);
-    const key = active ?? store.get("focused") ?? (this.#tiles.size === 1 ? [...this.#tiles.keys()][0] : undefined);
-    return this.#tiles.get(key ?? "");
+    return this.#tiles.get(this.#ctx.store.get("current") ?? "");
   }
-}
 
-/**
- * The camera of the tile that an element is in.
- * @param {Element|null} element
- */
-function cameraAt(element) {
-  /** @type {HTMLElement|null|undefined} */
-  const tile = element?.closest(".tile");
-  return tile?.dataset.camera;
+  /** @param {string} key */
+  again(key) {
+    this.actions.again(key);
+  }
 }
 
 /**

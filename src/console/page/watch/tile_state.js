@@ -54,7 +54,8 @@ export function tileState(of) {
   if (of.problem !== null) return say("unsupported", of.problem);
   if (of.paused) return say("paused");
   if (silentMs === null) return say(entry.state === "retrying" ? "retrying" : "starting", entry);
-  if (silentMs >= FROZEN || !of.online || !of.connected) return say("frozen", entry);
+  const isOld = figures?.kept === true && (ageMs ?? 0) >= FROZEN;
+  if (silentMs >= FROZEN || isOld || !of.online || !of.connected) return say("frozen", entry);
   if (silentMs >= SILENT || (ageMs ?? 0) >= LATE || entry.state === "late") return say("late", entry);
   return say("live", entry);
 }
