@@ -26,6 +26,7 @@ interface Why {
 
 interface GrantedCamera extends Why {
   camera: string;
+  name?: string | null;
   state: "starting" | "live" | "late" | "retrying" | "failed" | "ended";
   profile: "main" | "sub";
   profile_cause: string | null;
@@ -44,12 +45,16 @@ interface Grant {
   incident: string;
   grounds: string;
   operator: Operator;
+  /** Who else is present, as the newest request names them. */
+  present?: string[];
+  /** When it first began; RFC 3339. */
+  start?: string;
   /** RFC 3339, as the gateway signed it. */
   expires: string;
   granted: GrantedCamera[];
   refused: RefusedCamera[];
   proof: string;
-  ended?: { reason: string; detail: string; at: string };
+  ended?: { reason: string; detail: string; at: string; by?: Operator | null };
 }
 
 /** A request that waits for its commune's approval. */
@@ -161,6 +166,8 @@ type Level = "info" | "warn" | "bad";
 
 interface Note extends Sentence {
   level: Level;
+  /** ms; missing: now. */
+  at?: number;
 }
 
 /** A line of an intervention's history; `at` in ms. */
@@ -289,6 +296,8 @@ interface PageState {
   current: string | null;
   /** Key of the camera whose tile the keyboard goes to once it is there. */
   goTo: string | null;
+  /** Communes whose cameras all stopped without a cause, with when the last picture came (ms). */
+  silent: Map<string, number>;
   tiles: Map<string, TileFigures>;
 }
 

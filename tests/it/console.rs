@@ -4,6 +4,7 @@ mod accessible;
 mod border;
 mod figures;
 mod finding;
+mod handover;
 mod keys;
 mod pictures;
 mod recorded;

@@ -33,6 +33,7 @@ const store = new Store({
   focused: null,
   current: null,
   goTo: null,
+  silent: new Map(),
   tiles: new Map(),
 });
 followSettings(store);

@@ -10,7 +10,7 @@ use fanal::gateway::socket::{self, Answer, Request};
 use fanal::secret::Secret;
 use serde_json::{Value, json};
 
-use super::room::{demo_fragment, open_incident, tile};
+use super::room::{DEMO, demo_fragment, open_incident, tile};
 use crate::browser::{Browser, Kind, id};
 use crate::world::until;
 
@@ -64,6 +64,7 @@ async fn local(demo: &Demo, request: Request) -> Answer {
 
 #[tokio::test]
 async fn one_intervention_crosses_the_border() {
+    let _alone = DEMO.lock().await;
     let Some((demo, mut browser)) = at_the_desk().await else {
         return;
     };

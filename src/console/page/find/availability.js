@@ -1,7 +1,7 @@
 // Whether a camera can be watched now, and the words for why not.
 
-import { lang } from "/page/core/text.js";
-import { when } from "/page/core/time_text.js";
+import { lang, t } from "/page/core/text.js";
+import { age, when } from "/page/core/time_text.js";
 import { isUsable } from "/page/state/rules.js";
 
 /**
@@ -31,4 +31,16 @@ export function sinceText({ store, clock }, camera) {
   const since = commune?.online === false ? commune.since : camera.unusable?.since;
   if (!since) return "";
   return ` (${when("since", Date.parse(since), clock.now(), lang())})`;
+}
+
+/**
+ * That nothing comes from a camera's commune any more, though nobody said why; else empty.
+ * @param {Context} ctx
+ * @param {Camera} camera
+ */
+export function silenceText({ store }, camera) {
+  const last = store.get("silent").get(camera.commune);
+  if (last === undefined) return "";
+  const silent = performance.timeOrigin + performance.now() - last;
+  return t("desk.silent", { commune: camera.commune_name, age: age(silent, lang()) });
 }

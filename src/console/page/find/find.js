@@ -4,7 +4,7 @@ import { h, fill } from "/page/core/dom.js";
 import { Problem } from "/page/core/api.js";
 import { positionText, readPosition } from "/page/core/coordinates.js";
 import { t } from "/page/core/text.js";
-import { isAvailable, realObstacle } from "/page/find/availability.js";
+import { isAvailable, realObstacle, silenceText } from "/page/find/availability.js";
 import { findCameras, findPlaces, keepCameras } from "/page/find/lookup.js";
 import { CameraMap } from "/page/find/map.js";
 import { ResultList } from "/page/find/result_list.js";
@@ -121,7 +121,10 @@ export class Finder {
     );
     const { store } = ctx;
     store.watch(["lang"], () => this.#words());
-    store.watch(["cameras", "communes", "incidents", "incident", "online", "lang", "grants"], () => this.#show());
+    store.watch(
+      ["cameras", "communes", "incidents", "incident", "online", "lang", "grants", "approvals", "silent"],
+      () => this.#show(),
+    );
     store.watch(["online"], () => {
       if (store.get("online") === "online") this.#loadAll();
     });
@@ -415,7 +418,8 @@ export class Finder {
           ? "blocked"
           : "usable";
     const why = state === "watched" || obstacle === null ? "" : `: ${t(obstacle.key, obstacle.params)}`;
-    const title = `${camera.name}, ${camera.commune_name}${why}`;
+    const silence = silenceText(this.#ctx, camera);
+    const title = `${camera.name}, ${camera.commune_name}${why}${silence === "" ? "" : `: ${silence}`}`;
     return [{ ...camera, position, state, marked: this.#marked.has(key), title }];
   }
 }

@@ -4,7 +4,7 @@ import { arrow, distanceText } from "/page/core/distance_text.js";
 import { h } from "/page/core/dom.js";
 import { digitOf } from "/page/core/shortcuts.js";
 import { lang, t } from "/page/core/text.js";
-import { isAvailable, realObstacle, sinceText } from "/page/find/availability.js";
+import { isAvailable, realObstacle, silenceText, sinceText } from "/page/find/availability.js";
 import { refill, steady } from "/page/widget/redraw.js";
 
 /**
@@ -133,8 +133,10 @@ export class ResultList {
     const { key } = camera;
     const { desk } = this.#ctx;
     const obstacle = isWatched ? null : realObstacle(desk.mayAsk(key));
-    const why = obstacle === null ? "" : t(obstacle.key, obstacle.params) + sinceText(this.#ctx, camera);
-    const isBlocked = why !== "";
+    const isBlocked = obstacle !== null;
+    const why = isBlocked
+      ? t(obstacle.key, obstacle.params) + sinceText(this.#ctx, camera)
+      : silenceText(this.#ctx, camera);
     const needs = isWatched || isBlocked ? null : desk.approvalNeeded(key);
     const sign = isMarked ? "☑" : isWatched ? "▶" : !isBlocked ? "●" : isAvailable(this.#ctx, camera) ? "▲" : "■";
     const state = isWatched ? "watched" : isBlocked ? "blocked" : "usable";
@@ -170,7 +172,7 @@ export class ResultList {
           h("span", { class: "visually-hidden" }, `, ${t(`find.state.${state}`)}`),
         ),
         h("span", { class: "result-side small", text: side }),
-        isBlocked ? h("span", { class: "result-why small", text: why }) : null,
+        why ? h("span", { class: "result-why small", text: why }) : null,
         needs === null ? null : h("span", { class: "result-why small", text: t("find.approval", needs) }),
       ),
       offers.length === 0

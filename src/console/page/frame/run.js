@@ -12,18 +12,9 @@ import { switchTheme } from "/page/frame/settings.js";
 import { makeShell } from "/page/frame/shell.js";
 import { Desk } from "/page/incident/desk.js";
 import { mountIncident } from "/page/incident/incident.js";
-import { openGroundsDialog, openIncidentDialog } from "/page/incident/open_dialog.js";
+import { openGroundsDialog, openIncidentDialog, openTakeOverDialog } from "/page/incident/open_dialog.js";
 import { Lock } from "/page/sign/lock.js";
-import {
-  grantOf,
-  groundsOf,
-  isMine,
-  isReference,
-  liveGrants,
-  openIncidents,
-  readPresent,
-  shownIncident,
-} from "/page/state/rules.js";
+import { groundsOf, isReference, openIncidents, readPresent, shownIncident } from "/page/state/rules.js";
 import { toast } from "/page/widget/toasts.js";
 
 /**
@@ -158,18 +149,10 @@ async function mount(panel, load) {
 function addShortcuts(ctx, lock) {
   const { store, clock, shortcuts, desk } = ctx;
   const renew = () => {
-    const [grants, me, shown, focused] = [
-      store.get("grants"),
-      store.get("me"),
-      shownIncident(store),
-      store.get("focused"),
-    ];
-    const watched = focused === null ? undefined : grantOf(focused, shown, grants, me);
-    const soon = endingSoon(grants, me, clock.now());
-    const first = liveGrants(shown, grants)
-      .filter((grant) => isMine(grant, me))
-      .slice(0, 1);
-    for (const { grant } of watched ? [watched] : soon.length > 0 ? soon : first) desk.renew(grant);
+    const shown = shownIncident(store);
+    const soon = endingSoon(store.get("grants"), store.get("me"), clock.now());
+    for (const ref of new Set([...(shown ? [shown.ref] : []), ...soon.map(({ incident }) => incident)]))
+      desk.renewAll(ref);
   };
   const next = () => {
     const { mine: open } = openIncidents(store.get("incidents"), store.get("grants"));
@@ -179,7 +162,7 @@ function addShortcuts(ctx, lock) {
   };
   const takeOver = () => {
     const shown = shownIncident(store);
-    if (shown) desk.takeOver(shown.ref);
+    if (shown) openTakeOverDialog(ctx, shown);
   };
   shortcuts.on("n", "desk.key.new", () => openIncidentDialog(ctx));
   shortcuts.on("i", "desk.key.next", next);

@@ -393,7 +393,7 @@ export class Desk {
     if (grant === undefined || incident === undefined || grant.ended || this.#underWay.has(id)) return false;
     this.#underWay.add(id);
     try {
-      return await this.#renew(incident, grant, quiet);
+      return await this.#renew(incident, grant, { quiet });
     } finally {
       this.#underWay.delete(id);
     }
@@ -402,13 +402,13 @@ export class Desk {
   /**
    * @param {Incident} incident
    * @param {Grant} grant
-   * @param {boolean} quiet
+   * @param {{quiet: boolean, cameras?: string[], seconds?: number}} how all its cameras, and as long as
+   *   was chosen, unless said otherwise
    */
-  async #renew(incident, grant, quiet) {
+  async #renew(incident, grant, { quiet, cameras = openCameras(grant), seconds: given }) {
     const { store } = this.#ctx;
-    const cameras = grant.granted.filter(({ state }) => state !== "ended").map(({ camera }) => camera);
     const agreement = agreementFor(store.get("communes").get(grant.commune), grant.grounds);
-    const seconds = durationFor(agreement, incident.duration);
+    const seconds = given ?? durationFor(agreement, incident.duration);
     // A sub-stream that was asked for by name is kept: the browser may not decode the other one.
     const isSub = grant.granted.some(({ profile, profile_cause: cause }) => profile === "sub" && cause === "asked");
     const profile = isSub ? "sub" : "auto";
@@ -455,6 +455,37 @@ export class Desk {
       });
       return false;
     }
+  }
+
+  /**
+   * Renews all grants that the signer holds for an intervention: they end together again.
+   * @param {string} ref
+   */
+  async renewAll(ref) {
+    const { store } = this.#ctx;
+    const live = liveGrants(store.get("incidents").get(ref), store.get("grants"));
+    const own = live.filter((grant) => isMine(grant, store.get("me")));
+    const done = await Promise.all(own.map(({ grant }) => this.renew(grant, { quiet: true })));
+    const n = done.filter(Boolean).length;
+    if (n > 0) toast({ level: "info", key: "desk.toast.renewed_all", params: { n } });
+  }
+
+  /**
+   * Gives one camera of a grant back: a renewal without it, for no longer than the grant has; the
+   * grant itself with its last camera.
+   * @param {string} id
+   * @param {string} camera
+   */
+  async endCamera(id, camera) {
+    const { store, clock } = this.#ctx;
+    const grant = store.get("grants").get(id);
+    const incident = grant && store.get("incidents").get(grant.incident);
+    if (grant === undefined || incident === undefined) return;
+    const rest = grant.granted.filter((entry) => entry.state !== "ended" && entry.camera !== camera);
+    const seconds = Math.floor((Date.parse(grant.expires) - clock.now()) / 1000);
+    if (rest.length === 0) await this.release(id);
+    else if (seconds > 0)
+      await this.#renew(incident, grant, { quiet: true, cameras: rest.map((entry) => entry.camera), seconds });
   }
 
   /**
@@ -548,4 +579,12 @@ export class Desk {
     const { mine } = openIncidents(store.get("incidents"), store.get("grants"));
     store.set("incident", mine.at(-1)?.ref ?? null);
   }
+}
+
+/**
+ * Ids of the cameras of a grant that did not end.
+ * @param {Grant} grant
+ */
+function openCameras(grant) {
+  return grant.granted.filter(({ state }) => state !== "ended").map(({ camera }) => camera);
 }

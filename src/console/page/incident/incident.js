@@ -9,7 +9,7 @@ import { englishDetails } from "/page/widget/details.js";
 import { refill, steady } from "/page/widget/redraw.js";
 import { lineText, reasonText } from "/page/state/line_text.js";
 import { cameraName, communeName, groundsLabel } from "/page/state/names.js";
-import { openIncidentDialog, openPresentDialog } from "/page/incident/open_dialog.js";
+import { openIncidentDialog, openPresentDialog, openTakeOverDialog } from "/page/incident/open_dialog.js";
 import {
   DURATIONS,
   DEFAULT_DURATION,
@@ -304,7 +304,7 @@ function handover(ctx, incident, live) {
         class: "primary",
         "data-testid": "take-over",
         "data-focus": "take-over",
-        on: { click: () => ctx.desk.takeOver(incident.ref) },
+        on: { click: () => openTakeOverDialog(ctx, incident) },
       },
       t("desk.take_over"),
       " ",
@@ -327,7 +327,7 @@ function renewAll(ctx, live) {
       class: "small",
       "data-testid": "renew-all",
       "data-focus": "renew-all",
-      on: { click: () => own.forEach(({ grant }) => ctx.desk.renew(grant)) },
+      on: { click: () => ctx.desk.renewAll(own[0].incident) },
     },
     t("desk.renew_all"),
   );
@@ -407,6 +407,11 @@ function grantRow(ctx, grants) {
       }),
     ),
     h("p", { class: "small quiet", text: mine ? count : `${count} · ${soonest.operator.name}` }),
+    h("p", {
+      class: "small",
+      "data-testid": "grant-cameras",
+      text: grants.flatMap((grant) => namesOf(store, grant)).join(", "),
+    }),
     cameraStates(ctx, grants),
     h(
       "div",
@@ -417,10 +422,24 @@ function grantRow(ctx, grants) {
           "data-testid": "renew",
           "data-focus": `renew-${id}`,
           "aria-label": `${t(mine ? "desk.renew" : "desk.take_over")} ${name}`,
-          on: { click: each((grant) => desk.renew(grant)) },
+          on: {
+            click: mine ? each((grant) => desk.renew(grant)) : () => takeOver(ctx, soonest.incident),
+          },
         },
         t(mine ? "desk.renew" : "desk.take_over"),
       ),
+      mine
+        ? null
+        : h(
+            "button",
+            {
+              "data-testid": "watch-also",
+              "data-focus": `also-${id}`,
+              "aria-label": `${t("desk.watch_also")} ${name}`,
+              on: { click: () => desk.ask(grants.flatMap(keysOf)) },
+            },
+            t("desk.watch_also"),
+          ),
       h(
         "button",
         {
@@ -428,12 +447,55 @@ function grantRow(ctx, grants) {
           "data-testid": "release",
           "data-focus": `release-${id}`,
           "aria-label": `${t("desk.release")} ${name}`,
-          on: { click: each((grant) => desk.release(grant)) },
+          on: { click: mine ? each((grant) => desk.release(grant)) : () => endAfterAsking(ctx, grants) },
         },
         t("desk.release"),
       ),
     ),
   );
+}
+
+/**
+ * Keys of a grant's cameras that did not end.
+ * @param {Grant} grant
+ */
+function keysOf(grant) {
+  return openCameras(grant).map(({ camera }) => `${grant.commune}/${camera}`);
+}
+
+/**
+ * Their names.
+ * @param {PageStore} store
+ * @param {Grant} grant
+ */
+function namesOf(store, grant) {
+  return openCameras(grant).map(({ camera, name }) => name ?? cameraName(store, `${grant.commune}/${camera}`));
+}
+
+/**
+ * @param {DeskContext} ctx
+ * @param {string} ref
+ */
+function takeOver(ctx, ref) {
+  const incident = ctx.store.get("incidents").get(ref);
+  if (incident !== undefined) openTakeOverDialog(ctx, incident);
+}
+
+/**
+ * Ends a colleague's grants after a question that names him.
+ * @param {DeskContext} ctx
+ * @param {Grant[]} grants of one commune and holder
+ */
+async function endAfterAsking(ctx, grants) {
+  const [{ operator, commune }] = grants;
+  const sure = await confirm({
+    title: t("desk.end_other_title", { name: operator.name }),
+    text: t("desk.end_other_text", { commune: communeName(ctx.store, commune) }),
+    lines: grants.flatMap((grant) => namesOf(ctx.store, grant)),
+    action: t("desk.release"),
+    testid: "end-other",
+  });
+  if (sure) for (const { grant } of grants) ctx.desk.release(grant);
 }
 
 /**

@@ -4,9 +4,10 @@ import { messageOf } from "/page/core/api.js";
 import { h } from "/page/core/dom.js";
 import { digitOf } from "/page/core/shortcuts.js";
 import { lang, t } from "/page/core/text.js";
+import { dayAndTime } from "/page/core/time_text.js";
 import { field, openDialog } from "/page/widget/dialog.js";
 import { communeName, groundsLabel } from "/page/state/names.js";
-import { agreementsOf, groundsOf, isReference, readPresent, splitKey } from "/page/state/rules.js";
+import { agreementsOf, groundsOf, isMine, isReference, liveGrants, readPresent, splitKey } from "/page/state/rules.js";
 import { placeField } from "/page/widget/place_field.js";
 
 /**
@@ -155,6 +156,61 @@ export function openPresentDialog(ctx, incident) {
           { class: "row dialog-actions" },
           h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
           h("button", { class: "primary", "data-testid": "present-submit" }, t("desk.present.submit")),
+        ),
+      ),
+    ];
+  });
+}
+
+/**
+ * Takes over what colleagues hold of an intervention: says what, and asks who is present; the names
+ * that their requests had are there already.
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ */
+export function openTakeOverDialog(ctx, incident) {
+  const { store } = ctx;
+  const others = liveGrants(incident, store.get("grants")).filter((grant) => !isMine(grant, store.get("me")));
+  if (others.length === 0) return Promise.resolve(null);
+  const me = store.get("me");
+  const names = new Set([...incident.present, ...others.flatMap(({ present = [] }) => present)]);
+  names.delete(me?.name ?? "");
+  const line = (/** @type {Grant} */ grant) =>
+    t("desk.take_over_line", {
+      commune: communeName(store, grant.commune),
+      cameras: grant.granted.map(({ camera, name }) => name ?? camera).join(", "),
+      name: grant.operator.name,
+      time: dayAndTime(Date.parse(grant.start ?? grant.expires), ctx.clock.now(), lang()),
+    });
+  const title = t("desk.take_over_title", { ref: incident.ref });
+  return openDialog({ title, testid: "take-over-dialog" }, (close) => {
+    const present = presentField([...names]);
+    /** @param {SubmitEvent} event */
+    const submit = (event) => {
+      event.preventDefault();
+      const read = readPresent(present.input.value);
+      present.say(read.problem && t(read.problem));
+      if (read.problem !== null) return present.input.focus();
+      ctx.desk.setPresent(incident.ref, read.names);
+      ctx.desk.takeOver(incident.ref);
+      close();
+    };
+    return [
+      h(
+        "form",
+        { class: "stack", novalidate: true, on: { submit } },
+        h("ul", { class: "lines small" }, ...others.map((grant) => h("li", { text: line(grant) }))),
+        h("p", { class: "quiet small", text: t("desk.take_over_text") }),
+        present.element,
+        h(
+          "div",
+          { class: "row dialog-actions" },
+          h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
+          h(
+            "button",
+            { class: "primary", "data-testid": "take-over-submit", "data-autofocus": true },
+            t("desk.take_over"),
+          ),
         ),
       ),
     ];

@@ -45,3 +45,27 @@ export function lineText({ key, params = {} }) {
   if (typeof params.until === "number") words.until = when("until", params.until, Date.now(), lang());
   return t(key, words);
 }
+
+/** Reasons where a person at the commune can help. */
+const AT_THE_COMMUNE = new Set([
+  "commune_offline",
+  "commune_refused",
+  "approval_timed_out",
+  "grant_cut",
+  "link_lost",
+  "camera_unreachable",
+  "camera_refused",
+  "camera_unauthorized",
+  "camera_invalid",
+  "mask_not_verified",
+  "uplink_full",
+]);
+
+/**
+ * Whom to call, where a commune stands in the way; empty where it does not, or named nobody.
+ * @param {Commune|undefined} commune
+ * @param {string} reason
+ */
+export function contactText(commune, reason) {
+  return commune?.contact && AT_THE_COMMUNE.has(reason) ? t("desk.contact", { contact: commune.contact }) : "";
+}

@@ -274,8 +274,15 @@ export function changes(before, after, name) {
   /** @type {Note[]} */
   const notes = [];
   const commune = after.commune;
+  const cameras = after.granted.map(({ camera }) => name(`${commune}/${camera}`)).join(", ");
   if (before === undefined && !after.ended) {
-    notes.push({ level: "info", key: "desk.history.granted", params: { commune, n: after.granted.length } });
+    const at = after.start === undefined ? undefined : Date.parse(after.start);
+    notes.push({
+      level: "info",
+      key: "desk.history.granted",
+      params: { commune, cameras, n: after.granted.length },
+      at,
+    });
   }
   const changedHands = before !== undefined && before.operator.number !== after.operator.number;
   if (before && !changedHands && !before.ended && after.expires !== before.expires && !after.ended) {
@@ -289,11 +296,12 @@ export function changes(before, after, name) {
     });
   }
   if (after.ended && !before?.ended) {
-    const { reason, detail } = after.ended;
+    const { reason, detail, by } = after.ended;
+    const isOther = by && (by.number !== after.operator.number || by.unit !== after.operator.unit);
     notes.push({
-      level: isExpected(reason) ? "info" : "bad",
-      key: "desk.history.ended",
-      params: { commune, reason, detail },
+      level: isExpected(reason) && !isOther ? "info" : "bad",
+      key: isOther ? "desk.history.ended_by" : "desk.history.ended",
+      params: { commune, cameras, reason, detail, by: by?.name ?? "" },
     });
     return notes;
   }

@@ -2,13 +2,14 @@
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
-import { problemText } from "/page/state/line_text.js";
+import { age } from "/page/core/time_text.js";
+import { contactText, problemText } from "/page/state/line_text.js";
 import { agreementFor, grantOf, grantsOf, isMine, liveGrants, splitKey } from "/page/state/rules.js";
 import { layout, neighbour } from "/page/watch/layout.js";
 import { Live } from "/page/watch/live.js";
 import { Nearby } from "/page/watch/nearby.js";
 import { Tile } from "/page/watch/tile.js";
-import { isPictured, tileState } from "/page/watch/tile_state.js";
+import { FROZEN, TAKEN_OVER, isPictured, tileState } from "/page/watch/tile_state.js";
 import { toast } from "/page/widget/toasts.js";
 
 /** Tiles at once; the other cameras wait until one is closed. */
@@ -18,8 +19,6 @@ const MAIN_TILES = 4;
 /** A hidden page continues for this long, in ms, so that a short look elsewhere costs nothing. */
 const HIDDEN_AFTER = 5_000;
 
-/** Why a tile has no picture whose grant a colleague carries on; of the page alone. */
-const TAKEN_OVER = "taken_over";
 /** A camera whose pictures ended under a live grant is subscribed to again after this, in ms. */
 const RETRY_AFTER = 2_000;
 
@@ -326,6 +325,7 @@ export class Mosaic {
     const centreNow = clock.now();
     /** @type {PageState["tiles"]} */
     const tiles = new Map();
+    const silences = this.#silences(now);
     for (const [key, tile] of this.#tiles) {
       const { commune: communeId, camera: cameraId } = splitKey(key);
       const grant = this.#grant(key);
@@ -333,6 +333,8 @@ export class Mosaic {
       const taker = this.#taker(grant);
       const commune = store.get("communes").get(communeId);
       const clockOffset = commune?.clock_offset ?? 0;
+      const last = silences.get(communeId);
+      const silent = last === undefined ? null : now - last;
       const figures = this.#figures.get(key);
       const approval = [...store.get("approvals").values()].find(
         (waiting) => waiting.commune === communeId && waiting.cameras.includes(cameraId),
@@ -368,7 +370,9 @@ export class Mosaic {
         leftMs: grant && !grant.ended ? Date.parse(grant.expires) - centreNow : null,
         waitMs: approval ? Date.parse(approval.approve_by ?? "") - centreNow : null,
         snapshot: { allowed, text: t(allowed ? "watch.tile.snapshot" : "watch.tile.no_snapshot") },
-        reason: reasonOf(view),
+        reason: [silentText(commune, silent), reasonOf(view), contactOf(commune, view, silent)]
+          .filter(Boolean)
+          .join(" "),
       });
       tiles.set(key, {
         state: view.state,
@@ -385,7 +389,29 @@ export class Mosaic {
         problem: this.#problems.get(key)?.reason ?? null,
       });
     }
-    if (this.#isMain) store.set("tiles", tiles);
+    if (!this.#isMain) return;
+    store.set("tiles", tiles);
+    const before = store.get("silent");
+    if ([...before.keys()].join() !== [...silences.keys()].join()) store.set("silent", silences);
+  }
+
+  /**
+   * Communes from which nothing comes although nothing says why, with when their last picture came.
+   * @param {number} now ms of the clock of `shownAt`
+   */
+  #silences(now) {
+    /** @type {Map<string, number>} */
+    const last = new Map();
+    const { store } = this.#ctx;
+    if (store.get("online") !== "online" || !this.#connected || this.#paused || store.get("locked")) return last;
+    for (const key of this.#tiles.keys()) {
+      const { commune, camera } = splitKey(key);
+      const state = this.#grant(key)?.granted.find((entry) => entry.camera === camera)?.state;
+      const shownAt = this.#figures.get(key)?.shownAt;
+      if (!shownAt || (state !== "live" && state !== "late")) continue;
+      last.set(commune, Math.max(last.get(commune) ?? 0, shownAt));
+    }
+    return new Map([...last].filter(([, at]) => now - at >= FROZEN));
   }
 
   /** @param {boolean} isHidden */
@@ -456,6 +482,25 @@ export class Mosaic {
   again(key) {
     this.actions.again(key);
   }
+}
+
+/**
+ * @param {Commune|undefined} commune
+ * @param {number|null} silent ms
+ */
+function silentText(commune, silent) {
+  return silent === null ? "" : t("desk.silent", { commune: commune?.name ?? "", age: age(silent, lang()) });
+}
+
+/**
+ * Whom to call.
+ * @param {Commune|undefined} commune
+ * @param {TileView} view
+ * @param {number|null} silent
+ */
+function contactOf(commune, { state, reason }, silent) {
+  if (state === "live" || state === "late") return "";
+  return contactText(commune, state === "waiting" ? "commune_refused" : silent !== null ? "link_lost" : (reason ?? ""));
 }
 
 /**

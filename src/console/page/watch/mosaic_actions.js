@@ -47,7 +47,7 @@ function goOn({ store, desk }, key) {
 }
 
 /**
- * Closes a tile; with the last tile of a grant, the grant is given back.
+ * Closes a tile, and gives its camera back: nothing is relayed that nobody watches.
  * @param {DeskContext} ctx
  * @param {string} key
  */
@@ -60,10 +60,7 @@ function removeTile({ store, desk }, key) {
   incident.removed.add(key);
   store.touch("incidents");
   if (grant === undefined || !isMine(grant, store.get("me"))) return;
-  const shown = grant.granted.some(
-    ({ camera, state }) => state !== "ended" && incident.cameras.includes(`${grant.commune}/${camera}`),
-  );
-  if (!shown) desk.release(grant.grant);
+  desk.endCamera(grant.grant, splitKey(key).camera);
 }
 
 /**

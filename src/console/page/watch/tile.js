@@ -4,7 +4,7 @@ import { h, fill } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { age, countdown, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
 import { splitKey } from "/page/state/rules.js";
-import { isPictured } from "/page/watch/tile_state.js";
+import { TAKEN_OVER, isPictured } from "/page/watch/tile_state.js";
 import { codecName, panned, zoomed } from "/page/watch/units.js";
 
 const WHOLE = { zoom: 1, x: 0.5, y: 0.5 };
@@ -53,6 +53,7 @@ export class Tile {
   #beats = 0;
   /** The state that the label was last set for. */
   #spoken = "";
+  #spokenAgain = "";
 
   /**
    * @param {string} key
@@ -247,7 +248,7 @@ export class Tile {
       set(this.buttons[name], "title", t(`watch.tile.${name}`));
     }
     say(this.url, t("watch.tile.copy_url"));
-    fill(this.ask, t("desk.again"), " ", h("kbd", { text: t("desk.key.enter") }));
+    this.#spokenAgain = "";
   }
 
   /** @param {Shown} now */
@@ -266,6 +267,9 @@ export class Tile {
     say(this.word, view.state === "live" ? "" : t(`watch.state.${view.state}`, params));
     say(this.hint, reason);
     this.ask.hidden = view.state !== "ended" && view.state !== "failed";
+    const again = t(view.reason === TAKEN_OVER ? "watch.tile.go_on" : "desk.again");
+    if (this.#spokenAgain !== again) fill(this.ask, again, " ", h("kbd", { text: t("desk.key.enter") }));
+    this.#spokenAgain = again;
     const address = view.state === "unsupported" ? (entry?.rtsp ?? "") : "";
     this.url.hidden = address === "";
     this.address.hidden = address === "";

@@ -7,6 +7,9 @@ export const FROZEN = 3_000;
 /** A picture older than this when it is shown is late, in ms. */
 export const LATE = 2_000;
 
+/** Why a tile has no picture whose grant a colleague carries on; of the page alone. */
+export const TAKEN_OVER = "taken_over";
+
 /** States in which a picture may be seen. */
 const PICTURED = new Set(["live", "late", "frozen"]);
 
