@@ -21,7 +21,7 @@ use url::Url;
 use super::client::{self, Client, ReceiverArgs};
 use super::request;
 use crate::demo::player::{self, Seen};
-use crate::demo::site::{AGENT, CENTRE, COMMUNE, OPERATOR};
+use crate::demo::site::{AGENT, CENTRE, COMMUNE, NEIGHBOUR, OPERATOR};
 use crate::demo::{Cameras, Demo, wait_until};
 use crate::format::ids::{CameraId, CommuneId, Incident, ProfileWish};
 use crate::format::statement::RequestClaims;
@@ -325,6 +325,17 @@ fn page_fragment(key: &Path, certificate: &Path) -> anyhow::Result<String> {
 
 fn invite(parts: &Parts, url: &str, grant: &str) -> anyhow::Result<()> {
     let socket = parts.directory.join("gateway.sock");
+    let neighbour = parts.directory.join("rognac.sock");
+    let approve = if parts.counters.is_some() {
+        format!(
+            "\n  As the neighbour {NEIGHBOUR}, whose agreement has other grounds and whose agents approve:
+    fanal relays --socket {socket}
+    fanal approve REQUEST --socket {socket}",
+            socket = neighbour.display()
+        )
+    } else {
+        String::new()
+    };
     let operator = page_fragment(&parts.key, &parts.cert)?;
     let of_agent = |end| parts.directory.join(format!("{AGENT}.{end}"));
     let agent = page_fragment(&of_agent("key"), &of_agent("pem"))?;
@@ -342,7 +353,7 @@ fn invite(parts: &Parts, url: &str, grant: &str) -> anyhow::Result<()> {
     fanal status --receiver http://{console} --key {key} --cert {cert}
   As the commune:
     fanal relays --socket {socket}
-    fanal cut --grant {grant} --socket {socket}
+    fanal cut --grant {grant} --socket {socket}{approve}
   API http://{console}/api/v1/openapi.json
   Metrics http://{gateway}/metrics (gateway), http://{receiver}/metrics (receiver)
 ",
@@ -433,7 +444,8 @@ async fn finish(demo: Demo, shown: anyhow::Result<Shown>) -> anyhow::Result<bool
     let site = stopped?;
     let mut intact = true;
     let mut journals = Vec::new();
-    for side in ["gateway", "receiver"] {
+    let sides = ["gateway", NEIGHBOUR, "receiver"];
+    for side in sides.iter().filter(|side| site.path(side).is_dir()) {
         let options = verify::Options {
             directory: site.path(side).join("journal"),
             ..verify::Options::default()

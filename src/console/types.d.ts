@@ -26,6 +26,7 @@ interface Why {
 
 interface GrantedCamera extends Why {
   camera: string;
+  name?: string | null;
   state: "starting" | "live" | "late" | "retrying" | "failed" | "ended";
   profile: "main" | "sub";
   profile_cause: string | null;
@@ -44,12 +45,16 @@ interface Grant {
   incident: string;
   grounds: string;
   operator: Operator;
+  /** Who else is present, as the newest request names them. */
+  present?: string[];
+  /** When it first began; RFC 3339. */
+  start?: string;
   /** RFC 3339, as the gateway signed it. */
   expires: string;
   granted: GrantedCamera[];
   refused: RefusedCamera[];
   proof: string;
-  ended?: { reason: string; detail: string; at: string };
+  ended?: { reason: string; detail: string; at: string; by?: Operator | null };
 }
 
 /** A request that waits for its commune's approval. */
@@ -61,11 +66,18 @@ interface Waiting {
 }
 
 interface Agreement {
-  grounds: (Labels & { id: string })[];
+  grounds: Grounds[];
   /** Seconds. */
   max_duration?: number;
   snapshots?: boolean;
+  /** Whether a person at the commune approves each request. */
+  approval?: boolean;
+  /** Ids of grounds that need none all the same. */
+  approval_exempt?: string[];
 }
+
+/** A motive of a request, with its labels. */
+type Grounds = Labels & { id: string };
 
 interface Commune {
   commune: string;
@@ -75,7 +87,10 @@ interface Commune {
   /** Seconds that its clock is ahead of the centre's. */
   clock_offset: number | null;
   contact: string | null;
+  /** One of the unit's. */
   agreement: Agreement | null;
+  /** All of the unit's. */
+  agreements?: Agreement[];
 }
 
 interface CameraAnswer {
@@ -89,6 +104,9 @@ interface CameraAnswer {
   field_of_view?: number | null;
   sub?: boolean;
   unusable?: { reason: string; since?: string; until?: string | null };
+  /** Metres and degrees from north, from the camera whose neighbours are asked for. */
+  distance?: number;
+  direction?: number;
 }
 
 interface Place {
@@ -224,6 +242,8 @@ type Level = "info" | "warn" | "bad";
 
 interface Note extends Sentence {
   level: Level;
+  /** ms; missing: now. */
+  at?: number;
 }
 
 /** A line of an intervention's history; `at` in ms. */
@@ -234,6 +254,8 @@ interface HistoryLine extends Note {
 interface Toast extends Sentence {
   level?: Level;
   detail?: string;
+  /** Details in English, folded. */
+  english?: string;
 }
 
 /** A marked span; times in ms. */
@@ -253,10 +275,14 @@ interface Bookmark {
 /** What outlives a reload. */
 interface KeptIncident {
   ref: string;
-  /** An id; `groundsLabel` (state/names.js) has its words. */
+  /** The id of those in use; `groundsLabel` (state/names.js) has its words. */
   grounds: string;
+  /** Ids of all grounds that were asked under, those in use among them. */
+  allGrounds: string[];
   present: string[];
   at: Position | null;
+  /** The address of `at`, where it is known. */
+  place: string | null;
   openedAt: number;
   closedAt: number | null;
   /** Seconds to ask for; null: the default. */
@@ -350,6 +376,12 @@ interface PageState {
   incident: string | null;
   /** Key of the camera that is shown large. */
   focused: string | null;
+  /** Key of the camera that keys are meant for: touched or added last. */
+  current: string | null;
+  /** Key of the camera whose tile the keyboard goes to once it is there. */
+  goTo: string | null;
+  /** Communes whose cameras all stopped without a cause, with when the last picture came (ms). */
+  silent: Map<string, number>;
   tiles: Map<string, TileFigures>;
 }
 
@@ -374,6 +406,7 @@ interface GivenIncident {
   grounds?: string | null;
   present?: string[];
   at?: Position | null;
+  place?: string | null;
 }
 
 /** What a dispatch tool asks for in the address. */
@@ -391,6 +424,8 @@ interface Fragment {
 /** What the list and the map are asked to show. */
 interface Where {
   at?: Position | null;
+  /** The address of `at`. */
+  label?: string | null;
   neighboursOf?: string;
 }
 
@@ -441,6 +476,8 @@ interface StreamFigures {
   height: number;
   codec: string | null;
   queue: number;
+  /** Whether the newest picture is of the group that the receiver kept. */
+  kept?: boolean;
   received: number;
   frames: number;
   drawn: number;
@@ -495,6 +532,10 @@ interface MosaicActions {
   snapshot(key: string, live: { snapshot(key: string): Promise<Still> }): Promise<void>;
   bookmark(key: string): void;
   copy(text: string): Promise<void>;
+  /** Goes on to another camera: shows it, or asks for it. */
+  goOn(key: string): void;
+  /** Asks again for a camera that ended. */
+  again(key: string): void;
   /** Whether the camera's smaller stream was granted. */
   askSub(key: string): Promise<boolean>;
 }
@@ -591,5 +632,5 @@ interface Window {
   /** For those who measure. */
   fanalFigures?: () => object;
   /** What the wall's window takes over from the page that opened it. */
-  fanalWall?: () => { ctx: Context; actions: MosaicActions; incident: string | null };
+  fanalWall?: () => { ctx: DeskContext; actions: MosaicActions; incident: string | null };
 }

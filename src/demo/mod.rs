@@ -77,25 +77,30 @@ impl Demo {
         let cameras_token = CancellationToken::new();
         let mut camera_tasks = JoinSet::new();
         let mut counters = None;
-        let entries = match cameras {
-            Cameras::Own(urls) => CameraEntry::own(&urls)?,
+        let (entries, next_door) = match cameras {
+            Cameras::Own(urls) => (CameraEntry::own(&urls)?, Vec::new()),
             Cameras::Simulated(count) => {
-                let mut options = simulate::Options::new(simulate::names(count));
+                let names = simulate::names(count + site::NEIGHBOUR_CAMERAS);
+                let mut options = simulate::Options::new(names);
                 options.sub_bitrate = Some(SUB_BITRATE);
                 let server = simulate::Server::bind(options)
                     .await
                     .context("simulated cameras")?;
                 counters = Some(server.counters());
-                let entries = CameraEntry::simulated(&server.urls(), &server.sub_urls())?;
+                let (urls, subs) = (server.urls(), server.sub_urls());
+                let (own, others) = urls.split_at(count.min(urls.len()));
+                let (own_subs, other_subs) = subs.split_at(count.min(subs.len()));
+                let entries = CameraEntry::simulated(own, own_subs)?;
+                let others = CameraEntry::simulated_next_door(others, other_subs)?;
                 camera_tasks.spawn(server.run(cameras_token.clone()));
-                entries
+                (entries, others)
             }
         };
         let site = Site::make(clock.now().wall).context("files of the demo")?;
         let token = CancellationToken::new();
         let mut daemons = JoinSet::new();
 
-        let file = site.write_receiver()?;
+        let file = site.write_receiver(!next_door.is_empty())?;
         let loaded = config::load_receiver(&file).map_err(|errors| anyhow::anyhow!("{errors}"))?;
         let receiver_options = receiver::Options {
             clock: clock.clone(),
@@ -129,6 +134,18 @@ impl Demo {
         let gateway_figures = gateway.metrics();
         let run = gateway.run(token.clone());
         daemons.spawn(async { run.await.context("gateway") });
+        let mut communes = vec![site::COMMUNE];
+        if !next_door.is_empty() {
+            let file = site.write_neighbour(*link, &next_door)?;
+            let loaded =
+                config::load_gateway(&file).map_err(|errors| anyhow::anyhow!("{errors}"))?;
+            let neighbour = Gateway::bind(loaded, gateway::Options::default())
+                .await
+                .context("the neighbour's gateway")?;
+            let run = neighbour.run(token.clone());
+            daemons.spawn(async { run.await.context("the neighbour's gateway") });
+            communes.push(site::NEIGHBOUR);
+        }
 
         let mut demo = Self {
             site,
@@ -144,15 +161,17 @@ impl Demo {
             daemons,
             cameras: camera_tasks,
         };
-        demo.wait_for_link().await?;
+        demo.wait_for_links(&communes).await?;
         Ok(demo)
     }
 
-    async fn wait_for_link(&mut self) -> anyhow::Result<()> {
+    async fn wait_for_links(&mut self, communes: &[&str]) -> anyhow::Result<()> {
         let up = async {
-            let up = self.receiver.link_up.with_label_values(&[site::COMMUNE]);
-            while up.get() == 0 {
-                tokio::time::sleep(LOOK).await;
+            for commune in communes {
+                let up = self.receiver.link_up.with_label_values(&[*commune]);
+                while up.get() == 0 {
+                    tokio::time::sleep(LOOK).await;
+                }
             }
         };
         tokio::select! {

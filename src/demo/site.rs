@@ -19,6 +19,10 @@ use crate::format::ids::CameraId;
 
 /// The commune of the trial.
 pub const COMMUNE: &str = "berre-l-etang";
+/// The commune across the border, of simulated cameras: other grounds, and a person approves.
+pub const NEIGHBOUR: &str = "rognac";
+/// Its simulated cameras.
+pub const NEIGHBOUR_CAMERAS: usize = PLACES_NEXT_DOOR.len();
 /// The centre of the trial.
 pub const CENTRE: &str = "corg-13";
 /// The operator's service number, also the name of his files.
@@ -74,6 +78,91 @@ const PLACES: [(&str, &str, f64, f64); 8] = [
     ("Route de Rognac", "entrees", 43.4786, 5.1893),
 ];
 
+/// The neighbour's, roughly those of Rognac.
+const PLACES_NEXT_DOOR: [(&str, &str, f64, f64); 4] = [
+    ("RN 113, entrée ouest", "entrees", 43.4795, 5.2085),
+    ("Boulevard Jean-Jaurès", "centre", 43.4877, 5.2322),
+    ("Gare de Rognac", "centre", 43.4868, 5.2268),
+    ("Avenue de la République", "entrees", 43.4921, 5.2391),
+];
+
+/// Streets that can be searched: name, commune, post code, where number 1 is. Twenty numbers each.
+const STREETS: [(&str, &str, u32, f64, f64); 8] = [
+    (
+        "Avenue Roger Salengro",
+        "Berre-l'Étang",
+        13_130,
+        43.4811,
+        5.1741,
+    ),
+    (
+        "Boulevard Victor Hugo",
+        "Berre-l'Étang",
+        13_130,
+        43.4772,
+        5.1702,
+    ),
+    (
+        "Quai Romain Rolland",
+        "Berre-l'Étang",
+        13_130,
+        43.4728,
+        5.1668,
+    ),
+    (
+        "Place Jean Moulin",
+        "Berre-l'Étang",
+        13_130,
+        43.4757,
+        5.1685,
+    ),
+    ("Route de Rognac", "Berre-l'Étang", 13_130, 43.4786, 5.1893),
+    ("Boulevard Jean Jaurès", "Rognac", 13_340, 43.4877, 5.2322),
+    ("Avenue de la République", "Rognac", 13_340, 43.4921, 5.2391),
+    ("Avenue de la Gare", "Rognac", 13_340, 43.4868, 5.2268),
+];
+
+/// A commune's settings that differ.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    commune: &'static str,
+    name: &'static str,
+    state: &'static str,
+    socket: &'static str,
+    contact: &'static str,
+    grounds: &'static str,
+    max_duration: &'static str,
+    approval: &'static str,
+    metrics: u16,
+    page: u16,
+}
+
+const HOME: Terms = Terms {
+    commune: COMMUNE,
+    name: "Berre-l'Étang (demo)",
+    state: "gateway",
+    socket: "gateway.sock",
+    contact: "CSU de Berre-l'Étang, 04 00 00 00 01",
+    grounds: r#"["burglary", "pursuit", "assault", "drill"]"#,
+    max_duration: "4h",
+    approval: "automatic",
+    metrics: GATEWAY_METRICS_PORT,
+    page: PAGE_PORT,
+};
+
+const NEXT_DOOR: Terms = Terms {
+    commune: NEIGHBOUR,
+    name: "Rognac (demo)",
+    state: "rognac",
+    socket: "rognac.sock",
+    contact: "CSU de Rognac, 04 00 00 00 02",
+    grounds: r#"["pursuit", "accident", "drill"]"#,
+    max_duration: "20min",
+    approval: "commune",
+    metrics: 0,
+    page: 0,
+};
+
 impl CameraEntry {
     /// The visitor's own cameras, by their URLs.
     ///
@@ -112,8 +201,27 @@ impl CameraEntry {
         urls: &[(String, String)],
         subs: &[(String, String)],
     ) -> anyhow::Result<Vec<Self>> {
+        Self::placed(urls, subs, Place::of)
+    }
+
+    /// Simulated cameras of the neighbour, by name and URL.
+    ///
+    /// # Errors
+    /// A name that is no id.
+    pub fn simulated_next_door(
+        urls: &[(String, String)],
+        subs: &[(String, String)],
+    ) -> anyhow::Result<Vec<Self>> {
+        Self::placed(urls, subs, |index| Place::among(&PLACES_NEXT_DOOR, index))
+    }
+
+    fn placed(
+        urls: &[(String, String)],
+        subs: &[(String, String)],
+        place: impl Fn(usize) -> (Place, String),
+    ) -> anyhow::Result<Vec<Self>> {
         let entry = |(index, (name, url)): (usize, &(String, String))| {
-            let (place, street) = Place::of(index);
+            let (place, street) = place(index);
             let sub = subs.get(index).map(|(_, url)| url.parse()).transpose()?;
             Ok(Self {
                 id: CameraId::new(name.clone())?,
@@ -131,10 +239,14 @@ impl CameraEntry {
 impl Place {
     /// Of the camera with this number, and its name: eight streets, then a second and
     /// further cameras in each, a little way off.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // some hundreds
     fn of(index: usize) -> (Self, String) {
-        let (street, group, latitude, longitude) = PLACES[index % PLACES.len()];
-        let round = index / PLACES.len();
+        Self::among(&PLACES, index)
+    }
+
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // some hundreds
+    fn among(places: &[(&'static str, &'static str, f64, f64)], index: usize) -> (Self, String) {
+        let (street, group, latitude, longitude) = places[index % places.len()];
+        let round = index / places.len();
         let name = match round {
             0 => street.to_owned(),
             _ => format!("{street} {}", round + 1),
@@ -185,8 +297,10 @@ impl Site {
         site.write("link.crl.pem", trial.link_list())?;
         site.write("designation-ca.pem", trial.designation_authority())?;
         site.write("designation.crl.pem", trial.designation_list())?;
-        site.write_identity(COMMUNE, &trial.machine(COMMUNE)?)?;
-        site.write_identity(CENTRE, &trial.machine(CENTRE)?)?;
+        for id in [COMMUNE, NEIGHBOUR, CENTRE] {
+            site.write_identity(id, &trial.machine(id)?)?;
+        }
+        site.write("adresses.csv", &addresses())?;
         site.write_identity(OPERATOR, &trial.simple_operator(OPERATOR, "CORG 13", now)?)?;
         let validity = Validity::lasting(now, PAGE_LIFE);
         let page = Authority::make(Kind::Designation, validity)?;
@@ -230,11 +344,16 @@ impl Site {
         Ok(())
     }
 
-    /// Writes `receiver.toml`; gives its path.
+    /// Writes `receiver.toml`, with the neighbour or without; gives its path.
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn write_receiver(&self) -> anyhow::Result<PathBuf> {
+    pub fn write_receiver(&self, has_neighbour: bool) -> anyhow::Result<PathBuf> {
+        let neighbour = if has_neighbour {
+            format!("\n[[commune]]\nid = \"{NEIGHBOUR}\"\n")
+        } else {
+            String::new()
+        };
         let text = format!(
             r#"centre = "{CENTRE}"
 name = "CORG 13 (demo)"
@@ -252,9 +371,10 @@ listen = ["127.0.0.1:0"]
 
 [[commune]]
 id = "{COMMUNE}"
-
+{neighbour}
 [console]
 listen = "{console}"
+addresses = "adresses.csv"
 
 [rtsp]
 listen = "{rtsp}"
@@ -279,16 +399,50 @@ revoked = "designation.crl.pem"
         link: SocketAddr,
         cameras: &[CameraEntry],
     ) -> anyhow::Result<PathBuf> {
+        self.write_commune("gateway.toml", &HOME, link, cameras)
+    }
+
+    /// Writes `rognac.toml`, the neighbour's settings; gives its path.
+    ///
+    /// # Errors
+    /// A file can't be written.
+    pub fn write_neighbour(
+        &self,
+        link: SocketAddr,
+        cameras: &[CameraEntry],
+    ) -> anyhow::Result<PathBuf> {
+        self.write_commune("rognac.toml", &NEXT_DOOR, link, cameras)
+    }
+
+    fn write_commune(
+        &self,
+        file: &str,
+        terms: &Terms,
+        link: SocketAddr,
+        cameras: &[CameraEntry],
+    ) -> anyhow::Result<PathBuf> {
+        let Terms {
+            commune,
+            name,
+            state,
+            socket,
+            contact,
+            grounds,
+            max_duration,
+            approval,
+            ..
+        } = terms;
         let mut text = format!(
-            r#"commune = "{COMMUNE}"
-name = "Berre-l'Étang (demo)"
-state_dir = "gateway"
+            r#"commune = "{commune}"
+name = "{name}"
+contact = "{contact}"
+state_dir = "{state}"
 metrics = "{metrics}"
-socket = "gateway.sock"
+socket = "{socket}"
 
 [tls]
-certificate = "{COMMUNE}.pem"
-key = "{COMMUNE}.key"
+certificate = "{commune}.pem"
+key = "{commune}.key"
 authority = "link-ca.pem"
 revoked = "link.crl.pem"
 
@@ -306,15 +460,16 @@ designation_authority = "designation-ca.pem"
 revoked = "designation.crl.pem"
 units = ["CORG 13"]
 cameras = ["*"]
-grounds = ["burglary", "pursuit", "assault", "drill"]
-max_duration = "4h"
+grounds = {grounds}
+max_duration = "{max_duration}"
+approval = "{approval}"
 max_total = "12h"
 max_relays = 1000
 max_designation = "31d"
 snapshots = true
 "#,
-            metrics = free(GATEWAY_METRICS_PORT),
-            page = free(PAGE_PORT),
+            metrics = free(terms.metrics),
+            page = free(terms.page),
         );
         for camera in cameras {
             let CameraEntry { id, name, url, .. } = camera;
@@ -351,7 +506,7 @@ snapshots = true
                 user = toml_text(user),
             )?;
         }
-        self.write("gateway.toml", &text)
+        self.write(file, &text)
     }
 }
 
@@ -361,6 +516,23 @@ impl Drop for Site {
             tracing::warn!(%error, directory = %self.directory.display(), "files of the demo stay behind");
         }
     }
+}
+
+/// The addresses of [`STREETS`], as a file of the Base Adresse Nationale has them.
+fn addresses() -> String {
+    let mut text = "numero;nom_voie;code_postal;nom_commune;lon;lat\n".to_owned();
+    for (street, commune, code, latitude, longitude) in STREETS {
+        for number in 1..=20 {
+            let away = 0.00012 * f64::from(number - 1);
+            let _ = writeln!(
+                text,
+                "{number};{street};{code};{commune};{:.5};{:.5}",
+                longitude + away,
+                latitude + away / 3.0
+            );
+        }
+    }
+    text
 }
 
 /// A basic string of TOML.

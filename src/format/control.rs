@@ -368,6 +368,13 @@ pub struct AgreementInfo {
     /// Whether the commune approves each request.
     #[serde(default)]
     pub approval: bool,
+    /// Grounds that need none all the same. Older gateways don't say.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::shown_list::<_, NAMES>"
+    )]
+    pub approval_exempt: Vec<String>,
     /// When it is in force within a week; empty: always. Older gateways don't say.
     #[serde(
         default,

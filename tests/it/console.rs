@@ -1,8 +1,11 @@
 //! The operators' page in real browsers, against real daemons and simulated cameras.
 
 pub mod accessible;
+mod border;
 mod figures;
 mod finding;
+mod handover;
+mod keys;
 mod pictures;
 mod recorded;
 pub mod room;

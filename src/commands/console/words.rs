@@ -133,7 +133,8 @@ pub(super) fn of_scope(
 /// The receiver does not answer any more.
 pub(super) fn away(french: French, time: Wall, cause: &str) -> String {
     let text = french.pick("Le récepteur ne répond pas", "The receiver does not answer");
-    format!("{} {text}: {cause}", time.rfc3339())
+    let colon = french.pick(" :", ":");
+    format!("{} {text}{colon} {cause}", time.rfc3339())
 }
 
 /// The receiver answers again.

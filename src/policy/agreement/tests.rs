@@ -392,6 +392,7 @@ fn announced(from: &str, until: &str, hours: &[(&[usize], u16, u16)]) -> Agreeme
         snapshots: false,
         vms: false,
         approval: false,
+        approval_exempt: Vec::new(),
         hours: hours.collect(),
     }
 }

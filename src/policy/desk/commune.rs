@@ -82,7 +82,8 @@ impl Commune {
             .or_else(|| self.agreements_of(unit).next())
     }
 
-    fn agreements_of<'a>(&'a self, unit: &str) -> impl Iterator<Item = &'a AgreementInfo> {
+    /// The agreements under which a unit may ask.
+    pub fn agreements_of<'a>(&'a self, unit: &str) -> impl Iterator<Item = &'a AgreementInfo> {
         let all = self.agreements.iter().flat_map(|all| all.iter());
         all.filter(move |one| {
             one.units.is_empty() || one.units.iter().any(|allowed| allowed == unit)

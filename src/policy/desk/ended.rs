@@ -18,6 +18,7 @@ use super::{Desk, ENDED_KEPT};
 use crate::clock::{Boot, Now};
 use crate::format::control::RelayState;
 use crate::format::ids::{CommuneId, GrantId};
+use crate::format::statement::Operator;
 use crate::reason::Refusal;
 
 /// Ended grants that are shown.
@@ -174,8 +175,16 @@ impl Grant {
             &operator.number,
             &operator.unit,
         ];
-        let end = self.end.as_ref().map_or(0, |end| refusal(&end.refusal));
-        let own = size_of::<Self>() + texts.iter().map(|text| text.len()).sum::<usize>();
+        let end = self.end.as_ref().map_or(0, |end| {
+            let by = end.by.as_ref();
+            let by = by.map_or(0, |by| by.name.len() + by.number.len() + by.unit.len());
+            refusal(&end.refusal) + by
+        });
+        let present = self.present.iter();
+        let present = present.map(|name| size_of::<String>() + name.len());
+        let own = size_of::<Self>()
+            + texts.iter().map(|text| text.len()).sum::<usize>()
+            + present.sum::<usize>();
         own + end + cameras.sum::<usize>() + refused.sum::<usize>()
     }
 }
@@ -183,14 +192,20 @@ impl Grant {
 impl Desk {
     /// A grant that was live, or that the journal tells of, is over: its cameras
     /// end with it, and it is shown a while yet.
-    pub(super) fn keep_ended(&mut self, mut view: Grant, refusal: Refusal, at: Now) {
+    pub(super) fn keep_ended(
+        &mut self,
+        mut view: Grant,
+        refusal: Refusal,
+        by: Option<Operator>,
+        at: Now,
+    ) {
         for camera in &mut view.cameras {
             if camera.is_open() {
                 camera.state = RelayState::Ended;
                 camera.refusal = None;
             }
         }
-        view.end = Some(End { refusal, at });
+        view.end = Some(End { refusal, by, at });
         self.ended.insert(view);
     }
 
@@ -209,7 +224,6 @@ mod tests {
     use super::*;
     use crate::clock::Wall;
     use crate::format::ids::{CameraId, Incident};
-    use crate::format::statement::Operator;
     use crate::media::relay::Profile;
     use crate::reason::Reason;
 
@@ -242,6 +256,8 @@ mod tests {
                 number: "4711".to_owned(),
                 unit: "CORG 13".to_owned(),
             },
+            present: Vec::new(),
+            start: end.wall,
             authority: crate::format::ids::Sha256::ZERO,
             credentials: 0,
             expires: end.wall,
@@ -252,6 +268,7 @@ mod tests {
             proof: "x".repeat(5_000).into(),
             end: Some(End {
                 refusal: Refusal::new(Reason::GrantReleased, "released by A. Martin (4711)"),
+                by: None,
                 at: end,
             }),
         }

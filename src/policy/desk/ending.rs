@@ -44,12 +44,18 @@ impl Desk {
         self.send_release(&commune, grant, by, Reason::GrantReleased);
         let detail = format!("released by {} ({})", operator.name, operator.number);
         let refusal = Refusal::new(Reason::GrantReleased, detail);
-        self.end(grant, refusal, Some(operator.number.clone()), now);
+        self.end(grant, refusal, Some(operator), now);
         Ok(())
     }
 
-    /// Ends a grant: acts, tells, journals.
-    pub(super) fn end(&mut self, grant: GrantId, refusal: Refusal, by: Option<String>, now: Now) {
+    /// Ends a grant: acts, tells, journals; `by` is the person who gave it back.
+    pub(super) fn end(
+        &mut self,
+        grant: GrantId,
+        refusal: Refusal,
+        by: Option<&Operator>,
+        now: Now,
+    ) {
         let Some(held) = self.let_go(grant) else {
             return;
         };
@@ -59,10 +65,11 @@ impl Desk {
             reason: refusal.reason,
         });
         self.close_viewings(grant, &view.commune, None, now);
-        self.note_end(grant, &view.commune, refusal.reason, by, now);
+        let number = by.map(|operator| operator.number.clone());
+        self.note_end(grant, &view.commune, refusal.reason, number, now);
         self.send_viewings(now);
         self.notify_grant(&view);
-        self.keep_ended(view, refusal, now);
+        self.keep_ended(view, refusal, by.cloned(), now);
     }
 
     pub(super) fn note_end(

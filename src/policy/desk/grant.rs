@@ -303,6 +303,8 @@ impl Desk {
             incident: request.incident,
             grounds: request.grounds,
             operator: designation.operator.clone(),
+            present: request.present,
+            start: Wall::from_seconds(recording.first_start),
             authority: designation.authority,
             credentials: before.as_ref().map_or(0, |held| held.view.credentials),
             expires: Wall::from_seconds(claims.expires),

@@ -288,6 +288,7 @@ impl Desk {
         match (end, verified) {
             (None, Ok(request)) => {
                 view.until = until.min(request.designation().not_after);
+                view.present.clone_from(&request.claims().present);
                 let held = Held {
                     view: Arc::new(view),
                     request,
@@ -346,7 +347,7 @@ impl Desk {
         // Long over and told: nobody asks any more, and no proof of it lives.
         let over = now.wall.since(view.until) > super::ENDED_KEPT;
         if !over {
-            self.keep_ended(view, refusal, now);
+            self.keep_ended(view, refusal, None, now);
         }
     }
 }
@@ -376,6 +377,9 @@ fn past_view(grant: GrantId, past: &Past, until: Wall, deadline: Boot) -> Grant 
         incident: entry.incident.clone(),
         grounds: entry.grounds.clone(),
         operator: entry.operator.clone(),
+        // Of a request that is verified no more, nothing is taken over.
+        present: Vec::new(),
+        start: Wall::from_seconds(entry.first_start),
         authority: Sha256::ZERO,
         credentials: past.credentials,
         expires: Wall::from_seconds(entry.expires),

@@ -26,6 +26,10 @@ pub struct Grant {
     pub grounds: String,
     /// Who signed the newest request: he alone gets the RTSP credentials.
     pub operator: Operator,
+    /// Who else is present, as the newest request names them.
+    pub present: Vec<String>,
+    /// When it first began, by the gateway's clock: a renewal does not change it.
+    pub start: Wall,
     /// Which authority designates him ([`crate::format::designation::Authority::id`]).
     pub authority: Sha256,
     /// +1 whenever the RTSP password changed.
@@ -128,6 +132,8 @@ impl GrantCamera {
 pub struct End {
     /// Why.
     pub refusal: Refusal,
+    /// Who gave it back, where a person of its unit did.
+    pub by: Option<Operator>,
     /// When.
     pub at: Now,
 }

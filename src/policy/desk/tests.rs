@@ -310,6 +310,7 @@ fn hello() -> GatewayHello {
             snapshots: false,
             vms: false,
             approval: false,
+            approval_exempt: Vec::new(),
             hours: Vec::new(),
         }],
         head: None,

@@ -361,6 +361,7 @@ impl Gate {
             snapshots: agreement.snapshots,
             vms: agreement.vms,
             approval: agreement.approval == Approval::Commune,
+            approval_exempt: agreement.approval_exempt.clone(),
             hours: agreement.hours.clone(),
         }
     }

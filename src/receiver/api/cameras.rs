@@ -40,8 +40,10 @@ pub(super) struct CommuneView {
     /// Seconds that its clock is ahead of the centre's, while it is online.
     clock_offset: Option<f64>,
     contact: Option<String>,
-    /// The one that the caller's unit asks under.
+    /// The first that the caller's unit may ask under.
     agreement: Option<AgreementInfo>,
+    /// All that it may ask under: another one may allow other grounds.
+    agreements: Vec<AgreementInfo>,
     /// How many cameras it covers.
     cameras: usize,
 }
@@ -54,7 +56,8 @@ fn seconds(micros: i64) -> f64 {
 
 /// A commune as an operator of this unit sees it.
 pub(super) fn view(id: &CommuneId, commune: &Commune, unit: &str, hub: &Hub) -> CommuneView {
-    let agreement = commune.agreement_for(unit, "").cloned();
+    let agreements: Vec<AgreementInfo> = commune.agreements_of(unit).cloned().collect();
+    let agreement = agreements.first().cloned();
     let cameras = commune.cameras.as_ref().map_or(0, |list| list.len());
     CommuneView {
         commune: id.clone(),
@@ -69,6 +72,7 @@ pub(super) fn view(id: &CommuneId, commune: &Commune, unit: &str, hub: &Hub) -> 
         contact: commune.contact.clone(),
         cameras: if agreement.is_some() { cameras } else { 0 },
         agreement,
+        agreements,
     }
 }
 

@@ -32,6 +32,10 @@ pub(super) struct GrantView {
     incident: Incident,
     grounds: String,
     operator: Operator,
+    /// Who else is present, as the newest request names them.
+    present: Vec<String>,
+    /// When it first began, by the gateway's clock; RFC 3339.
+    start: String,
     /// RFC 3339, as the gateway signed it.
     expires: String,
     seconds_left: u64,
@@ -45,6 +49,8 @@ pub(super) struct GrantView {
 #[derive(Debug, Serialize)]
 struct CameraView {
     camera: CameraId,
+    /// Its name, where its commune announced one.
+    name: Option<String>,
     state: RelayState,
     /// Why, where it is not `live`.
     reason: Option<Reason>,
@@ -69,6 +75,8 @@ struct RefusedView {
 struct EndView {
     reason: Reason,
     detail: String,
+    /// Who gave it back, where a person of its unit did.
+    by: Option<Operator>,
     at: String,
 }
 
@@ -102,11 +110,20 @@ impl Api {
     /// called by.
     pub(super) fn view(&self, grant: &Grant, is_requester: bool, host: &str) -> GrantView {
         let now = self.options.clock.now();
+        let table = self.options.control.table();
+        let announced = table.communes.get(&grant.commune);
+        let announced = announced.and_then(|commune| commune.cameras.as_deref());
+        let name = |id: &CameraId| {
+            let list = announced?;
+            let at = list.binary_search_by(|info| info.id.cmp(id)).ok()?;
+            list.get(at).map(|info| info.name.clone())
+        };
         let cameras = grant.cameras.iter().map(|camera| {
             let refusal = grant.refusal(camera);
             let watchable = grant.end.is_none() && camera.is_open();
             CameraView {
                 camera: camera.camera.clone(),
+                name: name(&camera.camera),
                 state: camera.state,
                 reason: refusal.map(|refusal| refusal.reason),
                 detail: refusal.map(said),
@@ -127,6 +144,8 @@ impl Api {
             incident: grant.incident.clone(),
             grounds: grant.grounds.clone(),
             operator: grant.operator.clone(),
+            present: grant.present.clone(),
+            start: grant.start.rfc3339(),
             expires: grant.expires.rfc3339(),
             seconds_left: seconds_left(grant, now),
             granted: cameras.collect(),
@@ -135,6 +154,7 @@ impl Api {
             ended: grant.end.as_ref().map(|end| EndView {
                 reason: end.refusal.reason,
                 detail: said(&end.refusal),
+                by: end.by.clone(),
                 at: end.at.wall.rfc3339(),
             }),
         }

@@ -119,6 +119,7 @@ mod tests {
                 snapshots: false,
                 vms: false,
                 approval: false,
+                approval_exempt: Vec::new(),
                 hours: Vec::new(),
             }])),
             cameras: Some(cameras.clone().into()),

@@ -609,6 +609,7 @@ pub fn hello() -> GatewayHello {
             snapshots: false,
             vms: false,
             approval: false,
+            approval_exempt: Vec::new(),
             hours: Vec::new(),
         }],
         head: None,

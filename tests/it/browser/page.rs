@@ -183,7 +183,7 @@ impl Browser {
     pub async fn says(&mut self, selector: &str, words: &str) {
         let (selector, words) = (json!(selector), json!(words));
         let condition = format!(
-            "[...document.querySelectorAll({selector})].some((found) => (found.value ?? found.innerText).includes({words}))"
+            "[...document.querySelectorAll({selector})].some((found) => (found.value || found.innerText).includes({words}))"
         );
         self.until(&format!("{words} in {selector}"), &condition)
             .await;
@@ -205,15 +205,39 @@ impl Browser {
         let place = self
             .until(&format!("{selector} that can be clicked"), &find)
             .await;
+        let actions = [
+            json!({ "type": "pointerMove", "x": place["x"], "y": place["y"] }),
+            json!({ "type": "pointerDown", "button": 0 }),
+            json!({ "type": "pointerUp", "button": 0 }),
+        ];
+        self.point(&actions).await;
+    }
+
+    /// Presses the mouse on an element, once it can be clicked, and holds it.
+    pub async fn press_mouse(&mut self, selector: &str) {
+        let find = format!("({CLICKABLE})({})", json!(selector));
+        let place = self
+            .until(&format!("{selector} that can be pressed"), &find)
+            .await;
+        let actions = [
+            json!({ "type": "pointerMove", "x": place["x"], "y": place["y"] }),
+            json!({ "type": "pointerDown", "button": 0 }),
+        ];
+        self.point(&actions).await;
+    }
+
+    /// Lets the mouse go.
+    pub async fn release_mouse(&mut self) {
+        self.point(&[json!({ "type": "pointerUp", "button": 0 })])
+            .await;
+    }
+
+    async fn point(&mut self, actions: &[Value]) {
         let actions = json!([{
             "type": "pointer",
             "id": "mouse",
             "parameters": { "pointerType": "mouse" },
-            "actions": [
-                { "type": "pointerMove", "x": place["x"], "y": place["y"] },
-                { "type": "pointerDown", "button": 0 },
-                { "type": "pointerUp", "button": 0 },
-            ],
+            "actions": actions,
         }]);
         self.perform(actions).await;
     }

@@ -7,9 +7,9 @@ use super::room::Room;
 use crate::browser::Kind;
 use crate::world::Plan;
 
-/// `/page/find/NAME.js` as `module` in a function's body.
+/// `/page/NAME.js` as `module` in a function's body.
 fn with(name: &str, body: &str) -> String {
-    format!("import(`${{location.origin}}/page/find/{name}.js`).then((module) => {{ {body} }})")
+    format!("import(`${{location.origin}}/page/{name}.js`).then((module) => {{ {body} }})")
 }
 
 #[tokio::test]
@@ -51,7 +51,10 @@ async fn positions_are_read_and_sets_are_checked() {
         "return {}.map((text) => module.readPosition(text)?.map((one) => Math.round(one * 1e4) / 1e4) ?? null)",
         json!(texts)
     );
-    let read = room.browser.evaluate(&with("coordinates", &body)).await;
+    let read = room
+        .browser
+        .evaluate(&with("core/coordinates", &body))
+        .await;
     for ((text, wanted), found) in table.iter().zip(read.as_array().unwrap()) {
         assert_eq!(found, wanted, "{text}");
     }
@@ -61,14 +64,16 @@ async fn positions_are_read_and_sets_are_checked() {
       return [back, Math.round(module.distance([43, 5], [43.008993, 5])), Math.round(module.direction([43, 5], [43, 6])),
         module.isInside([43.5, 5.5], square), module.isInside([44.5, 5.5], square), module.roundLength(90)];";
     assert_eq!(
-        room.browser.evaluate(&with("geometry", geometry)).await,
+        room.browser
+            .evaluate(&with("find/geometry", geometry))
+            .await,
         json!([["43.474500", "5.169200"], 1000, 90, true, false, 50])
     );
     let sets = "const good = { name: 'Port', cameras: ['rognac/rn113', 'rognac/rn113'] };
       const bad = [1, { name: '', cameras: ['a/b'] }, { name: 'x', cameras: [] }, { name: 'x', cameras: ['../b'] }, { name: 'x' }];
       return [module.readSelections('x'), module.readSelections('{}'), module.readSelections(JSON.stringify([good, ...bad, good]))];";
     assert_eq!(
-        room.browser.evaluate(&with("selections", sets)).await,
+        room.browser.evaluate(&with("find/selections", sets)).await,
         json!([[], [], [{ "name": "Port", "cameras": ["rognac/rn113"] }]])
     );
     room.end().await;

@@ -9,6 +9,7 @@ use fanal::clock::{Clock, ManualClock};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::json;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::browser::{Browser, Kind, id};
@@ -34,6 +35,9 @@ const SEEN: &str = "(key) => {
 
 /// How finely an adjustable clock goes.
 const TICK: Duration = Duration::from_millis(20);
+
+/// One demo at a time: it takes the ports of a real machine where they are free.
+pub static DEMO: Mutex<()> = Mutex::const_new(());
 
 pub struct Room {
     pub world: World,

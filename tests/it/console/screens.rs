@@ -6,7 +6,7 @@ use fanal::demo::{Cameras, Demo};
 use fanal::secret::Secret;
 use serde_json::json;
 
-use super::room::{ask, demo_fragment, open_incident, tile};
+use super::room::{DEMO, ask, demo_fragment, open_incident, tile};
 use crate::browser::{Browser, Kind, id};
 use crate::world::until;
 
@@ -18,6 +18,7 @@ async fn screens_of_the_demo_are_kept() {
     let Some(mut browser) = Browser::start(Kind::Chromium).await else {
         return;
     };
+    let _alone = DEMO.lock().await;
     let demo = Demo::start(Cameras::Simulated(12)).await.unwrap();
     let read = |end: &str| {
         let path = demo.site.path(&format!("{OPERATOR}.{end}"));

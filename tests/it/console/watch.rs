@@ -74,6 +74,7 @@ async fn a_colleague_takes_over_under_the_playing_tile_and_gives_back() {
     room.shows_no_picture("cam-001").await;
     room.browser.says("[data-camera]", "Adjudant 13-2").await;
     room.browser.click(&id("take-over")).await;
+    room.browser.click(&id("take-over-submit")).await;
     room.browser.gone(&id("take-over")).await;
     room.moves("cam-001").await;
     let count = room.world.counters.borrow().camera("cam-001");

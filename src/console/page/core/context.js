@@ -21,6 +21,9 @@ export function makeContext() {
     incidents: new Map(),
     incident: null,
     focused: null,
+    current: null,
+    goTo: null,
+    silent: new Map(),
     tiles: new Map(),
   });
   /** @type {Api} */

@@ -7,7 +7,7 @@ const SILENCE = 40_000;
 /** The stream is opened again this long before its token's end, in ms. */
 const MARGIN = 45_000;
 /** Shortest and longest wait before another try, in ms. */
-const [FIRST_WAIT, LONGEST_WAIT] = [1_000, 15_000];
+const [FIRST_WAIT, LONGEST_WAIT] = [500, 2_500];
 /** Longest event, in characters. */
 const EVENT_LIMIT = 4 * 1024 * 1024;
 

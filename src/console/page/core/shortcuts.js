@@ -6,12 +6,33 @@ const OFF = "fanal-shortcuts-off";
 const FIELDS = "input, select, textarea, [contenteditable]";
 
 /**
- * The name of a key press: `event.key`, letters with shift as `Shift+L`. `null` with Ctrl,
- * Alt or Meta, which are the browser's.
+ * The digit of a key press, else `null`: by its place where the layout has another sign there, as
+ * a French keyboard has `&` on 1. With shift only where that gives the digit itself.
+ * @param {Pick<KeyboardEvent, "key"|"code"|"shiftKey">} event
+ */
+export function digitOf({ key, code, shiftKey }) {
+  if (/^[0-9]$/.test(key)) return Number(key);
+  const place = shiftKey ? null : /^Digit([0-9])$/.exec(code);
+  return place === null ? null : Number(place[1]);
+}
+
+/**
+ * Keys that enlarge and reduce, by their place: French keyboards have `=` and `)` there.
+ * @type {Record<string, string|undefined>}
+ */
+const PLACES = { Equal: "+", Minus: "-" };
+
+/**
+ * The name of a key press: `event.key`, letters with shift as `Shift+L`; digits, `+` and `-` also
+ * by their place on the keyboard. `null` with Ctrl, Alt or Meta, which are the browser's.
  * @param {KeyboardEvent} event
  */
-export function keyName({ key, shiftKey, ctrlKey, altKey, metaKey }) {
+export function keyName(event) {
+  const { key, code, shiftKey, ctrlKey, altKey, metaKey } = event;
   if (ctrlKey || altKey || metaKey) return null;
+  const digit = digitOf(event);
+  if (digit !== null) return String(digit);
+  if (PLACES[code] !== undefined) return PLACES[code];
   if (/^\p{L}$/u.test(key)) return shiftKey ? `Shift+${key.toUpperCase()}` : key.toLowerCase();
   return key.length > 1 && shiftKey ? `Shift+${key}` : key;
 }

@@ -1,6 +1,7 @@
 // Whether a camera can be watched now, and the words for why not.
 
 import { lang, t } from "/page/core/text.js";
+import { age, when } from "/page/core/time_text.js";
 import { isUsable } from "/page/state/rules.js";
 
 /**
@@ -22,14 +23,24 @@ export function realObstacle(obstacle) {
 
 /**
  * Since when a camera or its commune is away; empty where that is not known.
- * @param {PageStore} store
+ * @param {Context} ctx
  * @param {Camera} camera
  */
-export function sinceText(store, camera) {
+export function sinceText({ store, clock }, camera) {
   const commune = store.get("communes").get(camera.commune);
   const since = commune?.online === false ? commune.since : camera.unusable?.since;
   if (!since) return "";
-  const language = lang() === "fr" ? "fr-FR" : "en-GB";
-  const at = new Date(since).toLocaleString(language, { dateStyle: "short", timeStyle: "short" });
-  return ` (${t("find.since", { at })})`;
+  return ` (${when("since", Date.parse(since), clock.now(), lang())})`;
+}
+
+/**
+ * That nothing comes from a camera's commune any more, though nobody said why; else empty.
+ * @param {Context} ctx
+ * @param {Camera} camera
+ */
+export function silenceText({ store }, camera) {
+  const last = store.get("silent").get(camera.commune);
+  if (last === undefined) return "";
+  const silent = performance.timeOrigin + performance.now() - last;
+  return t("desk.silent", { commune: camera.commune_name, age: age(silent, lang()) });
 }

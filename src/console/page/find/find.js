@@ -1,10 +1,10 @@
 // The left of the page: the search field, the list of results, the map, the saved sets.
 
-import { h } from "/page/core/dom.js";
+import { h, fill } from "/page/core/dom.js";
 import { Problem } from "/page/core/api.js";
+import { positionText, readPosition } from "/page/core/coordinates.js";
 import { t } from "/page/core/text.js";
-import { isAvailable, realObstacle } from "/page/find/availability.js";
-import { positionText, readPosition } from "/page/find/coordinates.js";
+import { isAvailable, realObstacle, silenceText } from "/page/find/availability.js";
 import { findCameras, findPlaces, keepCameras } from "/page/find/lookup.js";
 import { CameraMap } from "/page/find/map.js";
 import { ResultList } from "/page/find/result_list.js";
@@ -18,8 +18,10 @@ import { toast } from "/page/widget/toasts.js";
 const PAUSE = 80;
 /** Results shown; the list ends with the number of the others. */
 const MOST = 200;
+/** Cameras nearest to a place that one press asks for. */
+const NEAREST = 4;
 
-/** @typedef {(name: "find") => void} ShowPanel */
+/** @typedef {(name: "find"|"watch") => void} ShowPanel */
 
 /**
  * Mounts the finder into `element`.
@@ -32,11 +34,10 @@ export function mountFind(element, ctx, { showPanel }) {
   const finder = new Finder(element, ctx, showPanel);
   shortcuts.on("/", "find.key.search", () => finder.focus());
   shortcuts.on("v", "find.key.neighbours", () => {
-    /** @type {HTMLElement|null|undefined} */
-    const tile = document.activeElement?.closest(".tile");
-    const key = tile?.dataset.camera ?? store.get("focused") ?? shownIncident(store)?.cameras.at(-1);
+    const key = store.get("current") ?? shownIncident(store)?.cameras.at(-1);
     if (key) finder.lookAt({ neighboursOf: key });
   });
+  shortcuts.on("p", "find.key.nearest", () => finder.askNearest());
   return finder;
 }
 
@@ -82,8 +83,14 @@ export class Finder {
     });
     this.about = h("p", { class: "find-about small quiet" });
     this.back = h("button", { class: "plain small", hidden: true, on: { click: () => this.#clear() } });
+    this.nearest = h("button", {
+      class: "primary small",
+      "data-testid": "ask-nearest",
+      hidden: true,
+      on: { click: () => this.askNearest() },
+    });
     this.list = new ResultList(ctx, {
-      choose: (key) => this.#choose(key),
+      choose: (key, grounds) => this.#choose(key, grounds),
       toggle: (key) => this.#toggle(key),
       go: (place) => this.#goToPlace(place),
       leave: () => this.input.focus(),
@@ -105,7 +112,8 @@ export class Finder {
         { class: "find-top stack" },
         this.input,
         this.sets.element,
-        h("div", { class: "row" }, this.about, h("span", { class: "grow" }), this.back),
+        h("div", { class: "row find-about-row" }, this.about, h("span", { class: "grow" }), this.back),
+        this.nearest,
       ),
       h("div", { class: "find-list" }, this.list.element, this.more),
       this.foot,
@@ -113,7 +121,10 @@ export class Finder {
     );
     const { store } = ctx;
     store.watch(["lang"], () => this.#words());
-    store.watch(["cameras", "communes", "incidents", "incident", "online", "lang", "grants"], () => this.#show());
+    store.watch(
+      ["cameras", "communes", "incidents", "incident", "online", "lang", "grants", "approvals", "silent"],
+      () => this.#show(),
+    );
     store.watch(["online"], () => {
       if (store.get("online") === "online") this.#loadAll();
     });
@@ -138,9 +149,9 @@ export class Finder {
   }
 
   #incidentChanged() {
-    const at = shownIncident(this.#ctx.store)?.at ?? null;
+    const { at = null, place = null } = shownIncident(this.#ctx.store) ?? {};
     this.#marked.clear();
-    if (at !== null) this.lookAt({ at });
+    if (at !== null) this.lookAt({ at, label: place });
     else if (this.input.value === "") this.#clear();
   }
 
@@ -148,19 +159,41 @@ export class Finder {
    * Shows the cameras near a place or beside a camera.
    * @param {Where} where
    */
-  lookAt({ at, neighboursOf }) {
+  lookAt({ at, label = null, neighboursOf }) {
     if (at) {
       this.map.goTo(at);
-      this.#about = { kind: "near", at };
+      this.#about = { kind: "near", at, label };
       this.#find();
     } else if (neighboursOf) {
       this.#showPanel("find");
       this.#about = { kind: "neighbours", of: neighboursOf };
+      this.map.follow(this.#ctx.store.get("cameras").get(neighboursOf)?.position);
       this.#find().then(() => {
         this.#show();
         this.list.focus();
       });
     }
+  }
+
+  /** Asks for the cameras nearest to the place, where the button that says so is shown. */
+  askNearest() {
+    if (this.nearest.hidden || !this.nearest.checkVisibility()) return;
+    const keys = this.#nearest();
+    const { store, desk } = this.#ctx;
+    desk.ask(keys);
+    this.#showPanel("watch");
+    store.set("goTo", keys[0] ?? null);
+  }
+
+  /** The nearest cameras of the place that may be asked for and are not shown yet, by key. */
+  #nearest() {
+    if (this.#about.kind !== "near") return [];
+    const { desk } = this.#ctx;
+    const watched = this.#watched();
+    return this.#cameras()
+      .map(({ key }) => key)
+      .filter((key) => !watched.has(key) && desk.mayAsk(key) === null)
+      .slice(0, NEAREST);
   }
 
   #clear() {
@@ -170,8 +203,8 @@ export class Finder {
     this.map.place = null;
     this.map.shape = null;
     this.map.redraw();
-    const at = shownIncident(this.#ctx.store)?.at ?? null;
-    this.#about = at === null ? { kind: "all" } : { kind: "near", at };
+    const { at = null, place = null } = shownIncident(this.#ctx.store) ?? {};
+    this.#about = at === null ? { kind: "all" } : { kind: "near", at, label: place };
     this.#find();
   }
 
@@ -196,7 +229,7 @@ export class Finder {
     try {
       const [cameras, places] = await Promise.all([findCameras(this.#ctx, about), findPlaces(this.#ctx, about)]);
       if (asked !== this.#asked) return;
-      this.#results = [...places.map((place) => ({ place })), ...cameras.slice(0, MOST).map((camera) => ({ camera }))];
+      this.#results = ranked(about, cameras.slice(0, MOST), places);
       this.#more = Math.max(0, cameras.length - MOST);
       this.#problem = null;
     } catch (error) {
@@ -226,22 +259,26 @@ export class Finder {
     return this.#results.flatMap((result) => ("camera" in result ? [result.camera] : []));
   }
 
+  /** Cameras of the mosaic that are shown or on their way: one that ended may be asked for again. */
   #watched() {
-    return new Set(shownIncident(this.#ctx.store)?.cameras ?? []);
+    const { store, desk } = this.#ctx;
+    return new Set((shownIncident(store)?.cameras ?? []).filter((key) => desk.isWatched(key)));
   }
 
   /**
-   * One click asks for a camera, or shows it large if it is there already.
+   * One click asks for a camera, or shows it large if it is there already. The keyboard follows.
    * @param {string} key
+   * @param {string} [grounds] others than those in use
    */
-  #choose(key) {
+  #choose(key, grounds) {
     const { desk, store } = this.#ctx;
-    if (this.#watched().has(key)) return store.set("focused", key);
-    const obstacle = desk.mayAsk(key);
-    if (obstacle !== null) return toast({ level: "warn", ...obstacle });
     const follows = this.#about.kind === "neighbours" && store.get("focused") !== null;
-    desk.ask([key]);
-    if (follows) store.set("focused", key);
+    if (this.#watched().has(key)) store.set("focused", key);
+    else if (!desk.choose(key, grounds)) return;
+    else if (follows) store.set("focused", key);
+    this.map.follow(store.get("cameras").get(key)?.position);
+    this.#showPanel("watch");
+    store.set("goTo", key);
   }
 
   /** @param {string} key */
@@ -285,7 +322,10 @@ export class Finder {
       if (this.#pending) this.#enter = { marks: event.shiftKey };
       else this.#take({ marks: event.shiftKey });
     } else if (event.key === "Escape" && this.input.value !== "") this.#clear();
-    else return;
+    else if (event.key === "Escape") {
+      this.input.blur();
+      this.#ctx.store.set("goTo", this.#ctx.store.get("current"));
+    } else return;
     event.preventDefault();
   }
 
@@ -304,8 +344,13 @@ export class Finder {
 
   /** @param {Place} place */
   #goToPlace({ label, position }) {
+    const { desk, store } = this.#ctx;
     this.input.value = label;
-    this.lookAt({ at: position });
+    const incident = shownIncident(store);
+    // An intervention without a place takes the first address that is looked for.
+    if (incident?.at === null) desk.setPlace(incident.ref, { label, position });
+    this.lookAt({ at: position, label });
+    this.nearest.focus();
   }
 
   #words() {
@@ -320,7 +365,9 @@ export class Finder {
 
   #show() {
     const watched = this.#watched();
-    this.list.show(this.#results, { marked: this.#marked, watched });
+    const numbered = this.#about.kind === "neighbours";
+    this.list.show({ results: this.#results, marked: this.#marked, watched, numbered });
+    this.#showNearest();
     this.more.textContent = this.#moreText();
     this.about.textContent = this.#aboutText();
     this.back.hidden = this.#about.kind === "all";
@@ -328,6 +375,12 @@ export class Finder {
     this.askButton.hidden = this.#marked.size === 0;
     this.foot.hidden = this.#marked.size === 0 && watched.size === 0;
     this.map.marks = [...this.#ctx.store.get("cameras").values()].flatMap((camera) => this.#mark(camera, watched));
+  }
+
+  #showNearest() {
+    const n = this.#nearest().length;
+    this.nearest.hidden = n === 0;
+    if (n > 0) fill(this.nearest, t("find.nearest", { n }), " ", h("kbd", { text: "P" }));
   }
 
   #moreText() {
@@ -339,7 +392,7 @@ export class Finder {
   #aboutText() {
     const about = this.#about;
     const n = this.#cameras().length + this.#more;
-    if (about.kind === "near") return t("find.about.near", { n, at: positionText(about.at) });
+    if (about.kind === "near") return t("find.about.near", { n, at: about.label ?? positionText(about.at) });
     if (about.kind === "neighbours") {
       const isKnown = this.#ctx.store.get("cameras").has(about.of);
       return t("find.about.neighbours", { n, camera: isKnown ? cameraName(this.#ctx.store, about.of) : about.of });
@@ -365,7 +418,38 @@ export class Finder {
           ? "blocked"
           : "usable";
     const why = state === "watched" || obstacle === null ? "" : `: ${t(obstacle.key, obstacle.params)}`;
-    const title = `${camera.name}, ${camera.commune_name}${why}`;
+    const silence = silenceText(this.#ctx, camera);
+    const title = `${camera.name}, ${camera.commune_name}${why}${silence === "" ? "" : `: ${silence}`}`;
     return [{ ...camera, position, state, marked: this.#marked.has(key), title }];
   }
+}
+
+/**
+ * Cameras and places in the order of the list: of a query first the cameras whose name has all its
+ * words, then places, then the other cameras.
+ * @param {import("/page/find/lookup.js").About} about
+ * @param {import("/page/find/lookup.js").FoundCamera[]} cameras
+ * @param {Place[]} places
+ * @returns {import("/page/find/result_list.js").Result[]}
+ */
+function ranked(about, cameras, places) {
+  const words = about.kind === "query" ? folded(about.text).split(" ") : [];
+  const isNamed = (/** @type {Camera} */ { name }) => words.every((word) => folded(name).includes(word));
+  const [named, others] =
+    places.length === 0 ? [cameras, []] : [cameras.filter(isNamed), cameras.filter((one) => !isNamed(one))];
+  return [
+    ...named.map((camera) => ({ camera })),
+    ...places.map((place) => ({ place })),
+    ...others.map((camera) => ({ camera })),
+  ];
+}
+
+/** @param {string} text */
+function folded(text) {
+  return text
+    .normalize("NFD")
+    .replace(/\p{M}/gu, "")
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, " ")
+    .trim();
 }

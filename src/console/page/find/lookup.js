@@ -1,6 +1,7 @@
 // Looks up cameras and places: by name, near a position, beside a camera, in a shape.
 
 import { direction, distance, isInside } from "/page/find/geometry.js";
+import { shownIncident } from "/page/state/rules.js";
 
 /** Nearest cameras of a place. */
 const NEAREST = 12;
@@ -8,7 +9,7 @@ const NEAREST = 12;
 const PLACES = 5;
 
 /**
- * @typedef {{kind: "all"} | {kind: "query", text: string} | {kind: "near", at: Position}
+ * @typedef {{kind: "all"} | {kind: "query", text: string} | {kind: "near", at: Position, label?: string|null}
  *   | {kind: "neighbours", of: string} | {kind: "shape", shape: Shape}} About the list's subject
  */
 /** @typedef {Camera & {away?: number, towards?: number}} FoundCamera with metres and degrees from north */
@@ -45,7 +46,10 @@ export async function findCameras({ api, store }, about) {
       const from = store.get("cameras").get(about.of)?.position;
       const found = keepCameras(store, await api.get(`cameras?neighbours=${about.of}`));
       const placed = from ? found.map((camera) => away(camera, from)) : found;
-      return placed.sort((one, other) => metres(one) - metres(other));
+      // Those that are shown already come last: the camera one comes from is no next one.
+      const shown = new Set(shownIncident(store)?.cameras ?? []);
+      const rank = (/** @type {FoundCamera} */ { key }) => Number(shown.has(key));
+      return placed.sort((one, other) => rank(one) - rank(other) || metres(one) - metres(other));
     }
     case "shape":
       return all.filter(({ position }) => position && isWithin(position, about.shape));

@@ -1,17 +1,9 @@
 // The map: cameras and their directions, on a plain ground or on tiles, without internet.
 
 import { h } from "/page/core/dom.js";
+import { distanceText } from "/page/core/distance_text.js";
 import { lang, t } from "/page/core/text.js";
-import {
-  cluster,
-  distance,
-  distanceText,
-  fit,
-  metresPerPixel,
-  project,
-  roundLength,
-  unproject,
-} from "/page/find/geometry.js";
+import { cluster, distance, fit, metresPerPixel, project, roundLength, unproject } from "/page/find/geometry.js";
 import { TileCache } from "/page/find/tiles.js";
 
 const [LEAST_ZOOM, MOST_ZOOM] = [4, 19];
@@ -110,6 +102,21 @@ export class CameraMap {
     this.place = position;
     this.#middle = position;
     this.#zoom = Math.max(this.#zoom, zoom);
+    this.redraw();
+  }
+
+  /**
+   * Moves so that a position is in sight; stays where it is if it is.
+   * @param {Position|null|undefined} position
+   */
+  follow(position) {
+    if (!position) return;
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const [x, y] = project(position, this.#zoom);
+    const [mx, my] = project(this.#middle, this.#zoom);
+    if (Math.abs(x - mx) < width * 0.4 && Math.abs(y - my) < height * 0.4) return;
+    this.#moved = true;
+    this.#middle = position;
     this.redraw();
   }
 

@@ -1,6 +1,7 @@
 // The saved sets of cameras: a button for each, and the dialog that keeps them.
 
 import { h } from "/page/core/dom.js";
+import { digitOf } from "/page/core/shortcuts.js";
 import { t } from "/page/core/text.js";
 import { loadSelections, readSelections, saveSelections } from "/page/find/selections.js";
 
@@ -19,8 +20,8 @@ export class Sets {
   constructor(ask) {
     this.#ask = ask;
     document.addEventListener("keydown", (event) => {
-      if (!event.altKey || event.ctrlKey || !/^[1-9]$/.test(event.key)) return;
-      const set = this.#sets[Number(event.key) - 1];
+      if (!event.altKey || event.ctrlKey) return;
+      const set = this.#sets[(digitOf(event) ?? 0) - 1];
       if (set === undefined || document.querySelector("dialog[open]") !== null) return;
       event.preventDefault();
       this.#ask(set.cameras);

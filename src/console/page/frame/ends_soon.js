@@ -3,7 +3,7 @@
 import { h } from "/page/core/dom.js";
 import { t } from "/page/core/text.js";
 import { countdown } from "/page/core/time_text.js";
-import { refill } from "/page/widget/redraw.js";
+import { refill, steady } from "/page/widget/redraw.js";
 import { communeName } from "/page/state/names.js";
 import { ENDS_SOON, isMine } from "/page/state/rules.js";
 
@@ -39,7 +39,7 @@ export function makeBanner(ctx) {
       refill(element);
       return;
     }
-    const renew = () => soon.forEach(({ grant }) => desk.renew(grant));
+    const renew = () => new Set(soon.map(({ incident }) => incident)).forEach((ref) => desk.renewAll(ref));
     refill(
       element,
       h(
@@ -63,7 +63,7 @@ export function makeBanner(ctx) {
       ),
     );
   };
-  setInterval(draw, 500);
-  store.watch(["grants", "me", "lang"], draw);
+  setInterval(steady(draw), 500);
+  store.watch(["grants", "me", "lang"], steady(draw));
   return element;
 }

@@ -2,7 +2,7 @@
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
-import { duration, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
+import { age, duration, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
 import { openDialog } from "/page/widget/dialog.js";
 import { openHelp } from "/page/frame/help.js";
 import { refill, steady } from "/page/widget/redraw.js";
@@ -80,7 +80,7 @@ function incidentTabs(ctx) {
         "data-focus": `tab-${incident.ref}`,
         dataset: { ref: incident.ref },
         "aria-current": incident.ref === store.get("incident") ? "true" : null,
-        title: groundsLabel(store, incident.grounds),
+        title: incident.allGrounds.map((one) => groundsLabel(store, one)).join(", "),
         on: { click: () => desk.showIncident(incident.ref) },
       },
       h("span", { class: "mono", text: incident.ref }),
@@ -161,7 +161,11 @@ function toolButtons(ctx, lock, { time, expiry }) {
     expiry,
     h(
       "span",
-      { class: "who", "data-testid": "sign-in-name", title: `${me?.number ?? ""} · ${me?.unit ?? ""}` },
+      {
+        class: "who",
+        "data-testid": "sign-in-name",
+        title: [me?.name, me?.number, me?.unit].filter(Boolean).join(" · "),
+      },
       me?.name ?? "",
     ),
     h(
@@ -217,10 +221,18 @@ function showTime(element, clock) {
   element.textContent = timeOfDay(now);
   element.dateTime = new Date(now).toISOString();
   const off = clock.workstationAhead;
-  const told =
-    Math.abs(off) > CLOCK_OFF ? `\n${t("desk.clock_off", { off: duration(Math.abs(off) / 1000, lang()) })}` : "";
+  const told = Math.abs(off) > CLOCK_OFF ? `\n${t("desk.clock_off", clockOff(clock))}` : "";
   element.title = `${t("desk.centre_time")} · ${utcTimeOfDay(now)}${told}`;
   element.classList.toggle("off", told !== "");
+}
+
+/**
+ * How far the workstation's clock is off, and which way, for `desk.clock_off`.
+ * @param {Context["clock"]} clock
+ */
+export function clockOff(clock) {
+  const off = clock.workstationAhead;
+  return { off: age(Math.abs(off), lang()), way: t(off > 0 ? "desk.clock_ahead" : "desk.clock_behind") };
 }
 
 /**

@@ -23,7 +23,7 @@ export function openHelp({ shortcuts }) {
     h(
       "dl",
       { class: "keys" },
-      ...lines(shortcuts.list()).map(({ key, words }) =>
+      ...[...lines(shortcuts.list()), ...others()].map(({ key, words }) =>
         h("div", {}, h("dt", {}, ...caps(key)), h("dd", { text: words })),
       ),
     ),
@@ -40,6 +40,19 @@ function lines(entries) {
     .filter(({ words }) => words !== "");
 }
 
+/** Keys of the list, of tiles and of the saved sets, which are no single keys of the whole page. */
+function others() {
+  return [
+    { key: "Enter", words: t("desk.help.enter") },
+    { key: "Delete", words: t("desk.help.delete") },
+    { key: "arrows", words: t("desk.help.arrows") },
+    { key: "Shift+arrows", words: t("desk.help.shift_arrows") },
+    { key: " ", words: t("desk.help.space") },
+    { key: "Shift+click", words: t("desk.help.shift_click") },
+    { key: "Alt+1-9", words: t("desk.help.alt_digit") },
+  ];
+}
+
 /**
  * `Shift+L` as two caps, `+` as one.
  * @param {string} key
@@ -50,7 +63,17 @@ function caps(key) {
 }
 
 /** @type {Record<string, string|undefined>} */
-const NAMED = { " ": "desk.key.space", Shift: "desk.key.shift", Escape: "desk.key.escape" };
+const NAMED = {
+  " ": "desk.key.space",
+  1: "desk.key.digits",
+  "1-9": "desk.key.digits",
+  Delete: "desk.key.delete",
+  Enter: "desk.key.enter",
+  Escape: "desk.key.escape",
+  Shift: "desk.key.shift",
+  arrows: "desk.key.arrows",
+  click: "desk.key.click",
+};
 
 /** @param {string} part */
 function capText(part) {

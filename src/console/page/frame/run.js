@@ -5,25 +5,16 @@ import { h, fill } from "/page/core/dom.js";
 import { Events } from "/page/core/events.js";
 import { readFragment } from "/page/core/fragment.js";
 import { t } from "/page/core/text.js";
-import { duration } from "/page/core/time_text.js";
 import { endingSoon } from "/page/frame/ends_soon.js";
-import { isClockOff } from "/page/frame/header.js";
+import { clockOff, isClockOff } from "/page/frame/header.js";
 import { openHelp } from "/page/frame/help.js";
 import { switchTheme } from "/page/frame/settings.js";
 import { makeShell } from "/page/frame/shell.js";
 import { Desk } from "/page/incident/desk.js";
 import { mountIncident } from "/page/incident/incident.js";
-import { openIncidentDialog } from "/page/incident/open_dialog.js";
+import { openGroundsDialog, openIncidentDialog, openTakeOverDialog } from "/page/incident/open_dialog.js";
 import { Lock } from "/page/sign/lock.js";
-import {
-  grantOf,
-  isMine,
-  isReference,
-  liveGrants,
-  openIncidents,
-  readPresent,
-  shownIncident,
-} from "/page/state/rules.js";
+import { groundsOf, isReference, openIncidents, readPresent, shownIncident } from "/page/state/rules.js";
 import { toast } from "/page/widget/toasts.js";
 
 /**
@@ -38,7 +29,8 @@ export function run(context, { shell, lockPlace, fragment, signer }) {
   let finder;
   /** @param {Where} where */
   const lookAt = (where) => finder?.lookAt(where);
-  const desk = new Desk(context, { lookAt });
+  const desk = new Desk(context, { lookAt, chooseGrounds: (key, offered) => openGroundsDialog(ctx, key, offered) });
+  /** @type {DeskContext} */
   const ctx = { ...context, desk };
 
   const lock = new Lock(context, { element: lockPlace, unlocked: resume });
@@ -62,8 +54,7 @@ export function run(context, { shell, lockPlace, fragment, signer }) {
     document.title = shown === null ? "fanal" : `${shown} · fanal`;
   });
   if (isClockOff(clock)) {
-    const off = duration(Math.abs(clock.workstationAhead) / 1000, store.get("lang"));
-    toast({ level: "warn", key: "desk.clock_off", params: { off } });
+    toast({ level: "warn", key: "desk.clock_off", params: clockOff(clock) });
   }
   addEventListener("hashchange", () => store.get("locked") || openAsked(readFragment(location.hash)));
 
@@ -119,14 +110,17 @@ export function run(context, { shell, lockPlace, fragment, signer }) {
    */
   function openAsked({ incident, grounds, at, present }) {
     if (incident === null) return;
-    if (store.get("incidents").get(incident)?.closedAt === null) {
+    const open = store.get("incidents").get(incident);
+    if (open?.closedAt === null) {
       desk.showIncident(incident);
+      if (at !== null) desk.setPlace(incident, { label: null, position: at });
       if (at !== null) lookAt({ at });
+      // Other grounds than those in use: the person says which are meant.
+      if (grounds !== null && !open.allGrounds.includes(grounds))
+        openIncidentDialog(ctx, { ref: incident, grounds, present: open.present, at: open.at, place: open.place });
       return;
     }
-    const known = [...store.get("communes").values()].some(({ agreement }) =>
-      agreement?.grounds.some(({ id }) => id === grounds),
-    );
+    const known = groundsOf(store.get("communes").values()).some(({ id }) => id === grounds);
     const { names, problem } = readPresent(present.join("\n"));
     if (isReference(incident) && grounds !== null && known && problem === null)
       desk.openIncident({ ref: incident, grounds, present: names, at });
@@ -155,18 +149,10 @@ async function mount(panel, load) {
 function addShortcuts(ctx, lock) {
   const { store, clock, shortcuts, desk } = ctx;
   const renew = () => {
-    const [grants, me, shown, focused] = [
-      store.get("grants"),
-      store.get("me"),
-      shownIncident(store),
-      store.get("focused"),
-    ];
-    const watched = focused === null ? undefined : grantOf(focused, shown, grants, me);
-    const soon = endingSoon(grants, me, clock.now());
-    const first = liveGrants(shown, grants)
-      .filter((grant) => isMine(grant, me))
-      .slice(0, 1);
-    for (const { grant } of watched ? [watched] : soon.length > 0 ? soon : first) desk.renew(grant);
+    const shown = shownIncident(store);
+    const soon = endingSoon(store.get("grants"), store.get("me"), clock.now());
+    for (const ref of new Set([...(shown ? [shown.ref] : []), ...soon.map(({ incident }) => incident)]))
+      desk.renewAll(ref);
   };
   const next = () => {
     const { mine: open } = openIncidents(store.get("incidents"), store.get("grants"));
@@ -176,7 +162,7 @@ function addShortcuts(ctx, lock) {
   };
   const takeOver = () => {
     const shown = shownIncident(store);
-    if (shown) desk.takeOver(shown.ref);
+    if (shown) openTakeOverDialog(ctx, shown);
   };
   shortcuts.on("n", "desk.key.new", () => openIncidentDialog(ctx));
   shortcuts.on("i", "desk.key.next", next);

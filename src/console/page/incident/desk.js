@@ -2,16 +2,20 @@
 // elements here; the store tells those who show it.
 
 import { Problem } from "/page/core/api.js";
-import { t } from "/page/core/text.js";
+import { lang, t } from "/page/core/text.js";
 import { Approvals } from "/page/incident/approvals.js";
 import { Ledger } from "/page/incident/ledger.js";
-import { problemText } from "/page/state/line_text.js";
+import { detailText, problemText } from "/page/state/line_text.js";
 import { communeName, groundsLabel, groundsLabels } from "/page/state/names.js";
 import { keep, load, note } from "/page/state/records.js";
 import {
+  agreementFor,
+  agreementsOf,
   byCommune,
   durationFor,
   grantOf,
+  groundsFor,
+  groundsOffered,
   isMine,
   isReference,
   liveGrants,
@@ -31,17 +35,20 @@ export class Desk {
   #ledger;
   #approvals;
   #lookAt;
+  #chooseGrounds;
   /** Cameras and grants whose request is under way: a second press asks nothing. */
   /** @type {Set<string>} */
   #underWay = new Set();
 
   /**
    * @param {Context} ctx
-   * @param {{lookAt: (where: Where) => void}} on shows a place in the finder
+   * @param {{lookAt: (where: Where) => void, chooseGrounds: (key: string, offered: Grounds[]) => void}} on
+   *   show a place in the finder, and the grounds on which a camera may be asked for
    */
-  constructor(ctx, { lookAt }) {
+  constructor(ctx, { lookAt, chooseGrounds }) {
     this.#ctx = ctx;
     this.#lookAt = lookAt;
+    this.#chooseGrounds = chooseGrounds;
     this.#ledger = new Ledger(ctx, { release: (id) => this.release(id) });
     this.#approvals = new Approvals(ctx, this.#ledger);
     this.#recall(load());
@@ -65,16 +72,16 @@ export class Desk {
   }
 
   /**
-   * Opens an intervention, or shows it if it is open.
-   * @param {{ref: string, grounds: string, present?: string[], at?: Position|null}} of
+   * Opens an intervention; one that is open is shown, and these grounds are those in use.
+   * @param {{ref: string, grounds: string, present?: string[], at?: Position|null, place?: string|null}} of
    */
-  openIncident({ ref, grounds, present = [], at = null }) {
+  openIncident({ ref, grounds, present = [], at = null, place = null }) {
     const { store, clock } = this.#ctx;
     if (!isReference(ref)) throw new RangeError("a reference has 1 to 64 of A-Z a-z 0-9 . _ / -");
     const incidents = store.get("incidents");
     const known = incidents.get(ref);
     const isOpen = known?.closedAt === null;
-    const incident = isOpen ? known : newIncident({ ref, grounds, present, at, openedAt: clock.now() });
+    const incident = isOpen ? known : newIncident({ ref, grounds, present, at, place, openedAt: clock.now() });
     incident.mine = true;
     if (!isOpen) {
       incident.history = known?.history ?? [];
@@ -84,10 +91,43 @@ export class Desk {
         key: "desk.history.opened",
         params: { grounds: groundsLabels(store, grounds) },
       });
-    }
+    } else this.useGrounds(ref, grounds);
     store.touch("incidents");
     this.showIncident(ref);
-    if (at !== null) this.#lookAt({ at });
+    if (at === null) return;
+    if (isOpen) this.setPlace(ref, { label: place, position: at });
+    this.#lookAt({ at, label: place });
+  }
+
+  /**
+   * The grounds of the next requests; those that were asked under remain the intervention's.
+   * @param {string} ref
+   * @param {string} grounds
+   */
+  useGrounds(ref, grounds) {
+    const { store } = this.#ctx;
+    const incident = store.get("incidents").get(ref);
+    if (incident === undefined || incident.grounds === grounds) return;
+    incident.grounds = grounds;
+    if (!incident.allGrounds.includes(grounds)) incident.allGrounds.push(grounds);
+    note(this.#ctx, ref, {
+      level: "info",
+      key: "desk.history.grounds",
+      params: { grounds: groundsLabels(store, grounds) },
+    });
+  }
+
+  /**
+   * Where an intervention takes place.
+   * @param {string} ref
+   * @param {{label: string|null, position: Position}} place
+   */
+  setPlace(ref, { label, position }) {
+    const { store } = this.#ctx;
+    const incident = store.get("incidents").get(ref);
+    if (incident === undefined) return;
+    [incident.at, incident.place] = [position, label];
+    store.touch("incidents");
   }
 
   /**
@@ -157,13 +197,87 @@ export class Desk {
   }
 
   /**
+   * Grounds on which a camera may be asked for where only those of the intervention are in the way;
+   * with their labels in the page's language.
+   * @param {string} key
+   */
+  otherGrounds(key) {
+    const { store, clock } = this.#ctx;
+    const of = {
+      commune: store.get("communes").get(splitKey(key).commune),
+      camera: store.get("cameras").get(key),
+      now: clock.now(),
+    };
+    return groundsOffered(this.mayAsk(key), of).map((one) => ({ ...one, label: one[lang()] }));
+  }
+
+  /**
+   * Whose approval a camera needs before it is shown; `null`: nobody's.
+   * @param {string} key
+   */
+  approvalNeeded(key) {
+    const { store } = this.#ctx;
+    const commune = store.get("communes").get(splitKey(key).commune);
+    const incident = shownIncident(store);
+    const grounds = incident === undefined ? null : groundsFor(incident, commune);
+    const agreement = grounds === null ? agreementsOf(commune)[0] : agreementFor(commune, grounds);
+    const isExempt = agreement?.approval_exempt?.includes(grounds ?? "") ?? false;
+    return agreement?.approval === true && !isExempt ? { commune: commune?.name ?? "" } : null;
+  }
+
+  /**
+   * Whether a camera of the intervention is shown, or on its way.
+   * @param {string} key
+   */
+  isWatched(key) {
+    const { store } = this.#ctx;
+    const incident = shownIncident(store);
+    if (incident === undefined) return false;
+    return this.#isAsked(incident, key) || grantOf(key, incident, store.get("grants"), store.get("me")) !== undefined;
+  }
+
+  /**
+   * One press on a camera: asks for it; where it can't be asked for, says why, or asks on which
+   * other grounds. Whether it was asked for.
+   * @param {string} key
+   * @param {string} [grounds] others than those in use
+   */
+  choose(key, grounds) {
+    const obstacle = this.mayAsk(key);
+    if (obstacle === null || (grounds !== undefined && obstacle.key === "desk.ask.grounds")) {
+      this.ask([key], { grounds });
+      return true;
+    }
+    const offered = this.otherGrounds(key);
+    if (offered.length > 0) this.#chooseGrounds(key, offered);
+    else toast({ level: "warn", ...obstacle });
+    return false;
+  }
+
+  /**
+   * Whether a request for a camera is under way or waits.
+   * @param {Incident} incident
+   * @param {string} key
+   */
+  #isAsked(incident, key) {
+    const { commune, camera } = splitKey(key);
+    return (
+      this.#underWay.has(`${incident.ref} ${key}`) ||
+      [...this.#ctx.store.get("approvals").values()].some(
+        (one) => one.incident === incident.ref && one.commune === commune && one.cameras.includes(camera),
+      )
+    );
+  }
+
+  /**
    * Asks for cameras: one signed request per commune, all at once. Cameras that are granted
    * already are left out, unless `beside`: for another stream of them.
    * @param {string[]} keys
-   * @param {{duration?: number|null, profile?: "auto"|"sub", beside?: boolean}} [options]
+   * @param {{duration?: number|null, profile?: "auto"|"sub", beside?: boolean, grounds?: string}} [options]
+   *   `grounds`: others than those that the intervention has for the commune
    * @returns {Promise<Outcome[]>}
    */
-  async ask(keys, { duration = null, profile = "auto", beside = false } = {}) {
+  async ask(keys, { duration = null, profile = "auto", beside = false, grounds } = {}) {
     const { store } = this.#ctx;
     const incident = shownIncident(store);
     if (incident === undefined || incident.closedAt !== null) {
@@ -171,14 +285,9 @@ export class Desk {
       return [];
     }
     const [me, grants] = [store.get("me"), store.get("grants")];
-    const waiting = [...store.get("approvals").values()].filter((one) => one.incident === incident.ref);
-    /** @param {string} key */
-    const isAsked = (key) =>
-      this.#underWay.has(`${incident.ref} ${key}`) ||
-      waiting.some(({ commune, cameras }) => cameras.some((camera) => key === `${commune}/${camera}`));
     const wanted = beside
       ? keys
-      : keys.filter((key) => !isAsked(key) && grantOf(key, incident, grants, me) === undefined);
+      : keys.filter((key) => !this.#isAsked(incident, key) && grantOf(key, incident, grants, me) === undefined);
     for (const key of keys) {
       incident.refusals.delete(key);
       incident.removed.delete(key);
@@ -189,7 +298,9 @@ export class Desk {
     const names = wanted.map((key) => `${incident.ref} ${key}`);
     for (const name of names) this.#underWay.add(name);
     try {
-      return await Promise.all(byCommune(wanted).map((part) => this.#askCommune(incident, part, wish, profile)));
+      return await Promise.all(
+        byCommune(wanted).map((part) => this.#askCommune(incident, part, { wish, profile, grounds })),
+      );
     } finally {
       for (const name of names) this.#underWay.delete(name);
     }
@@ -198,18 +309,22 @@ export class Desk {
   /**
    * @param {Incident} incident
    * @param {{commune: string, cameras: string[]}} part
-   * @param {number|null} wish
-   * @param {"auto"|"sub"} profile
+   * @param {{wish: number|null, profile: "auto"|"sub", grounds: string|undefined}} how
    * @returns {Promise<Outcome>}
    */
-  async #askCommune(incident, { commune, cameras }, wish, profile) {
+  async #askCommune(incident, { commune, cameras }, { wish, profile, grounds: chosen }) {
     const { store } = this.#ctx;
-    const seconds = durationFor(store.get("communes").get(commune)?.agreement, wish);
+    const known = store.get("communes").get(commune);
+    const grounds = chosen ?? groundsFor(incident, known) ?? incident.grounds;
+    const agreement = agreementFor(known, grounds);
+    const seconds = durationFor(agreement, wish);
+    this.#tellGrounds(incident, commune, grounds);
+    if (wish !== null && seconds < wish) this.#tellShorter(incident, commune, seconds);
     /** @type {RequestClaims} */
     const asked = {
       aud: commune,
       cameras,
-      grounds: incident.grounds,
+      grounds,
       incident: incident.ref,
       duration: seconds,
       profile,
@@ -239,6 +354,35 @@ export class Desk {
   }
 
   /**
+   * A commune is asked on other grounds than those in use: said once in the history.
+   * @param {Incident} incident
+   * @param {string} commune
+   * @param {string} grounds
+   */
+  #tellGrounds(incident, commune, grounds) {
+    if (incident.allGrounds.includes(grounds)) return;
+    const { store } = this.#ctx;
+    incident.allGrounds.push(grounds);
+    note(this.#ctx, incident.ref, {
+      level: "info",
+      key: "desk.history.other_grounds",
+      params: { commune: communeName(store, commune), grounds: groundsLabels(store, grounds) },
+    });
+  }
+
+  /**
+   * The agreement allows less time than was chosen.
+   * @param {Incident} incident
+   * @param {string} commune
+   * @param {number} seconds
+   */
+  #tellShorter(incident, commune, seconds) {
+    const params = { commune: communeName(this.#ctx.store, commune), seconds };
+    toast({ level: "warn", key: "desk.toast.shorter", params });
+    note(this.#ctx, incident.ref, { level: "info", key: "desk.toast.shorter", params });
+  }
+
+  /**
    * Renews a grant, also a colleague's: same id, URLs and credentials. Whether it was done.
    * @param {string} id
    */
@@ -249,7 +393,7 @@ export class Desk {
     if (grant === undefined || incident === undefined || grant.ended || this.#underWay.has(id)) return false;
     this.#underWay.add(id);
     try {
-      return await this.#renew(incident, grant, quiet);
+      return await this.#renew(incident, grant, { quiet });
     } finally {
       this.#underWay.delete(id);
     }
@@ -258,12 +402,13 @@ export class Desk {
   /**
    * @param {Incident} incident
    * @param {Grant} grant
-   * @param {boolean} quiet
+   * @param {{quiet: boolean, cameras?: string[], seconds?: number}} how all its cameras, and as long as
+   *   was chosen, unless said otherwise
    */
-  async #renew(incident, grant, quiet) {
+  async #renew(incident, grant, { quiet, cameras = openCameras(grant), seconds: given }) {
     const { store } = this.#ctx;
-    const cameras = grant.granted.filter(({ state }) => state !== "ended").map(({ camera }) => camera);
-    const seconds = durationFor(store.get("communes").get(grant.commune)?.agreement, incident.duration);
+    const agreement = agreementFor(store.get("communes").get(grant.commune), grant.grounds);
+    const seconds = given ?? durationFor(agreement, incident.duration);
     // A sub-stream that was asked for by name is kept: the browser may not decode the other one.
     const isSub = grant.granted.some(({ profile, profile_cause: cause }) => profile === "sub" && cause === "asked");
     const profile = isSub ? "sub" : "auto";
@@ -306,9 +451,41 @@ export class Desk {
         key: "desk.history.renew_refused",
         params,
         detail: problemText(problem),
+        english: detailText(problem),
       });
       return false;
     }
+  }
+
+  /**
+   * Renews all grants that the signer holds for an intervention: they end together again.
+   * @param {string} ref
+   */
+  async renewAll(ref) {
+    const { store } = this.#ctx;
+    const live = liveGrants(store.get("incidents").get(ref), store.get("grants"));
+    const own = live.filter((grant) => isMine(grant, store.get("me")));
+    const done = await Promise.all(own.map(({ grant }) => this.renew(grant, { quiet: true })));
+    const n = done.filter(Boolean).length;
+    if (n > 0) toast({ level: "info", key: "desk.toast.renewed_all", params: { n } });
+  }
+
+  /**
+   * Gives one camera of a grant back: a renewal without it, for no longer than the grant has; the
+   * grant itself with its last camera.
+   * @param {string} id
+   * @param {string} camera
+   */
+  async endCamera(id, camera) {
+    const { store, clock } = this.#ctx;
+    const grant = store.get("grants").get(id);
+    const incident = grant && store.get("incidents").get(grant.incident);
+    if (grant === undefined || incident === undefined) return;
+    const rest = grant.granted.filter((entry) => entry.state !== "ended" && entry.camera !== camera);
+    const seconds = Math.floor((Date.parse(grant.expires) - clock.now()) / 1000);
+    if (rest.length === 0) await this.release(id);
+    else if (seconds > 0)
+      await this.#renew(incident, grant, { quiet: true, cameras: rest.map((entry) => entry.camera), seconds });
   }
 
   /**
@@ -363,6 +540,7 @@ export class Desk {
         key: "desk.toast.release_failed",
         params: {},
         detail: problemText(problem),
+        english: detailText(problem),
       });
       return false;
     }
@@ -401,4 +579,12 @@ export class Desk {
     const { mine } = openIncidents(store.get("incidents"), store.get("grants"));
     store.set("incident", mine.at(-1)?.ref ?? null);
   }
+}
+
+/**
+ * Ids of the cameras of a grant that did not end.
+ * @param {Grant} grant
+ */
+function openCameras(grant) {
+  return grant.granted.filter(({ state }) => state !== "ended").map(({ camera }) => camera);
 }

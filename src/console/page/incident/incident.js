@@ -5,10 +5,11 @@ import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { countdown, dayAndTime, duration, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
 import { confirm } from "/page/widget/dialog.js";
+import { englishDetails } from "/page/widget/details.js";
 import { refill, steady } from "/page/widget/redraw.js";
 import { lineText, reasonText } from "/page/state/line_text.js";
 import { cameraName, communeName, groundsLabel } from "/page/state/names.js";
-import { openIncidentDialog, openPresentDialog } from "/page/incident/open_dialog.js";
+import { openIncidentDialog, openPresentDialog, openTakeOverDialog } from "/page/incident/open_dialog.js";
 import {
   DURATIONS,
   DEFAULT_DURATION,
@@ -56,8 +57,9 @@ export function mountIncident(element, ctx) {
  * @param {{head: HTMLElement, view: PanelView}} of
  */
 function drawHead(ctx, incident, { head, view }) {
-  const { ref, grounds, present, closedAt, duration: chosen } = incident ?? {};
-  const shown = JSON.stringify([ref, grounds && groundsLabel(ctx.store, grounds), present, closedAt, chosen, lang()]);
+  const { ref, grounds, allGrounds = [], present, place, closedAt, duration: chosen } = incident ?? {};
+  const labels = allGrounds.map((one) => groundsLabel(ctx.store, one));
+  const shown = JSON.stringify([ref, grounds, labels, present, place, closedAt, chosen, lang()]);
   if (shown === view.head) return;
   view.head = shown;
   head.hidden = incident === undefined;
@@ -113,7 +115,7 @@ export function unitList(store, show) {
         h("span", {
           class: "small quiet",
           text: [
-            groundsLabel(store, incident.grounds),
+            ...incident.allGrounds.map((one) => groundsLabel(store, one)),
             ...new Set(liveGrants(incident, grants).map(({ operator }) => operator.name)),
           ].join(" · "),
         }),
@@ -196,7 +198,8 @@ function heading(ctx, incident) {
   );
   /** @type {[string, Child[]][]} */
   const facts = [
-    [t("desk.fact.grounds"), [groundsLabel(ctx.store, incident.grounds)]],
+    [t("desk.fact.grounds"), [groundsChoice(ctx, incident)]],
+    ...(incident.place === null ? [] : [/** @type {[string, Child[]]} */ ([t("desk.fact.place"), [incident.place]])]),
     [t("desk.fact.opened"), [dayAndTime(incident.openedAt, now, lang())]],
     [
       t("desk.fact.present"),
@@ -228,6 +231,33 @@ function heading(ctx, incident) {
       ...facts.flatMap(([term, parts]) => [h("dt", { text: term }), h("dd", {}, ...parts)]),
     ),
   );
+}
+
+/**
+ * The grounds of the intervention; of several, the list that says which are in use.
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ */
+function groundsChoice(ctx, incident) {
+  const { ref, grounds, allGrounds, closedAt } = incident;
+  if (allGrounds.length < 2 || closedAt !== null)
+    return allGrounds.map((one) => groundsLabel(ctx.store, one)).join(", ");
+  const options = allGrounds.map((one) =>
+    h("option", { value: one, text: groundsLabel(ctx.store, one), selected: one === grounds }),
+  );
+  const change = () => ctx.desk.useGrounds(ref, select.value);
+  const select = h(
+    "select",
+    {
+      "data-testid": "grounds-in-use",
+      "data-focus": "grounds",
+      "aria-label": t("desk.grounds.in_use"),
+      title: t("desk.grounds.in_use"),
+      on: { change },
+    },
+    ...options,
+  );
+  return select;
 }
 
 /**
@@ -274,7 +304,7 @@ function handover(ctx, incident, live) {
         class: "primary",
         "data-testid": "take-over",
         "data-focus": "take-over",
-        on: { click: () => ctx.desk.takeOver(incident.ref) },
+        on: { click: () => openTakeOverDialog(ctx, incident) },
       },
       t("desk.take_over"),
       " ",
@@ -297,7 +327,7 @@ function renewAll(ctx, live) {
       class: "small",
       "data-testid": "renew-all",
       "data-focus": "renew-all",
-      on: { click: () => own.forEach(({ grant }) => ctx.desk.renew(grant)) },
+      on: { click: () => ctx.desk.renewAll(own[0].incident) },
     },
     t("desk.renew_all"),
   );
@@ -377,6 +407,11 @@ function grantRow(ctx, grants) {
       }),
     ),
     h("p", { class: "small quiet", text: mine ? count : `${count} · ${soonest.operator.name}` }),
+    h("p", {
+      class: "small",
+      "data-testid": "grant-cameras",
+      text: grants.flatMap((grant) => namesOf(store, grant)).join(", "),
+    }),
     cameraStates(ctx, grants),
     h(
       "div",
@@ -387,10 +422,24 @@ function grantRow(ctx, grants) {
           "data-testid": "renew",
           "data-focus": `renew-${id}`,
           "aria-label": `${t(mine ? "desk.renew" : "desk.take_over")} ${name}`,
-          on: { click: each((grant) => desk.renew(grant)) },
+          on: {
+            click: mine ? each((grant) => desk.renew(grant)) : () => takeOver(ctx, soonest.incident),
+          },
         },
         t(mine ? "desk.renew" : "desk.take_over"),
       ),
+      mine
+        ? null
+        : h(
+            "button",
+            {
+              "data-testid": "watch-also",
+              "data-focus": `also-${id}`,
+              "aria-label": `${t("desk.watch_also")} ${name}`,
+              on: { click: () => desk.ask(grants.flatMap(keysOf)) },
+            },
+            t("desk.watch_also"),
+          ),
       h(
         "button",
         {
@@ -398,12 +447,55 @@ function grantRow(ctx, grants) {
           "data-testid": "release",
           "data-focus": `release-${id}`,
           "aria-label": `${t("desk.release")} ${name}`,
-          on: { click: each((grant) => desk.release(grant)) },
+          on: { click: mine ? each((grant) => desk.release(grant)) : () => endAfterAsking(ctx, grants) },
         },
         t("desk.release"),
       ),
     ),
   );
+}
+
+/**
+ * Keys of a grant's cameras that did not end.
+ * @param {Grant} grant
+ */
+function keysOf(grant) {
+  return openCameras(grant).map(({ camera }) => `${grant.commune}/${camera}`);
+}
+
+/**
+ * Their names.
+ * @param {PageStore} store
+ * @param {Grant} grant
+ */
+function namesOf(store, grant) {
+  return openCameras(grant).map(({ camera, name }) => name ?? cameraName(store, `${grant.commune}/${camera}`));
+}
+
+/**
+ * @param {DeskContext} ctx
+ * @param {string} ref
+ */
+function takeOver(ctx, ref) {
+  const incident = ctx.store.get("incidents").get(ref);
+  if (incident !== undefined) openTakeOverDialog(ctx, incident);
+}
+
+/**
+ * Ends a colleague's grants after a question that names him.
+ * @param {DeskContext} ctx
+ * @param {Grant[]} grants of one commune and holder
+ */
+async function endAfterAsking(ctx, grants) {
+  const [{ operator, commune }] = grants;
+  const sure = await confirm({
+    title: t("desk.end_other_title", { name: operator.name }),
+    text: t("desk.end_other_text", { commune: communeName(ctx.store, commune) }),
+    lines: grants.flatMap((grant) => namesOf(ctx.store, grant)),
+    action: t("desk.release"),
+    testid: "end-other",
+  });
+  if (sure) for (const { grant } of grants) ctx.desk.release(grant);
 }
 
 /**
@@ -465,7 +557,7 @@ function refusalRow(ctx, incident, [key, { reason, detail }]) {
       h("span", { class: "quiet small", text: communeName(ctx.store, splitKey(key).commune) }),
     ),
     h("p", { class: "small", text: reasonText(reason) }),
-    detail ? h("p", { class: "small quiet", lang: "en", text: detail }) : null,
+    englishDetails(detail ?? ""),
     h(
       "div",
       { class: "row" },

@@ -3,7 +3,7 @@
 
 import { Problem } from "/page/core/api.js";
 import { t } from "/page/core/text.js";
-import { problemText } from "/page/state/line_text.js";
+import { contactText, detailText, problemText } from "/page/state/line_text.js";
 import { cameraName, communeName } from "/page/state/names.js";
 import { note } from "/page/state/records.js";
 import { changes, grantOf, isMine, liveGrants, newIncident } from "/page/state/rules.js";
@@ -117,7 +117,8 @@ export class Ledger {
     const isNew = incident === undefined || (incident.closedAt !== null && !incident.grants.has(grant.grant));
     if (isNew && !grant.ended) {
       const history = incident?.history ?? [];
-      incident = newIncident({ ref: grant.incident, grounds: grant.grounds, openedAt: clock.now() });
+      const openedAt = grant.start === undefined ? clock.now() : Date.parse(grant.start);
+      incident = newIncident({ ref: grant.incident, grounds: grant.grounds, present: grant.present, openedAt });
       incident.history = history;
       incidents.set(grant.incident, incident);
     }
@@ -125,11 +126,13 @@ export class Ledger {
     // After a reload the grant is only new to the store: its history is there.
     const isKnown = before === undefined && incident.history.some(({ params }) => params?.grant === grant.grant);
     incident.grants.add(grant.grant);
+    if (!incident.allGrounds.includes(grant.grounds)) incident.allGrounds.push(grant.grounds);
     if (isMine(grant, me) && incident.closedAt === null) {
       incident.mine = true;
       this.#showCameras(incident, grant);
     }
-    for (const note of isKnown ? [] : changes(before, grant, (key) => cameraName(this.#ctx.store, key)))
+    const names = new Map(grant.granted.map(({ camera, name }) => [`${grant.commune}/${camera}`, name]));
+    for (const note of isKnown ? [] : changes(before, grant, (key) => names.get(key) ?? cameraName(store, key)))
       this.#tell(incident, grant, note);
     store.touch("grants");
     store.touch("incidents");
@@ -178,9 +181,12 @@ export class Ledger {
    * @param {Grant} grant
    * @param {Note} line
    */
-  #tell(incident, grant, { level, key, params }) {
+  #tell(incident, grant, { level, key, params, at }) {
     const told = { ...params, commune: communeName(this.#ctx.store, grant.commune), grant: grant.grant };
-    note(this.#ctx, incident.ref, { level, key, params: told });
+    // That a person ended what he holds no longer concerns him alone.
+    const isOthers = key === "desk.history.ended_by" && !isMine(grant, this.#ctx.store.get("me"));
+    note(this.#ctx, incident.ref, { level: isOthers ? "info" : level, key, params: told, at });
+    if (isOthers) return;
     const isLost = key === "desk.history.taken_over" && !isMine(grant, this.#ctx.store.get("me"));
     if (level === "bad" || isLost)
       toast({
@@ -240,7 +246,10 @@ export class Ledger {
       level: "bad",
       key: "desk.history.refused",
       params,
-      detail: problem ? problemText(problem) : "",
+      detail: [problem ? problemText(problem) : "", contactText(store.get("communes").get(commune), reason ?? "")]
+        .filter(Boolean)
+        .join(" "),
+      english: problem ? detailText(problem) : "",
     });
     store.touch("incidents");
   }

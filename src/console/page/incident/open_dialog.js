@@ -1,9 +1,14 @@
 // The form that opens an intervention.
 
+import { messageOf } from "/page/core/api.js";
 import { h } from "/page/core/dom.js";
+import { digitOf } from "/page/core/shortcuts.js";
 import { lang, t } from "/page/core/text.js";
+import { dayAndTime } from "/page/core/time_text.js";
 import { field, openDialog } from "/page/widget/dialog.js";
-import { groundsOf, isReference, readPresent } from "/page/state/rules.js";
+import { communeName, groundsLabel } from "/page/state/names.js";
+import { agreementsOf, groundsOf, isMine, isReference, liveGrants, readPresent, splitKey } from "/page/state/rules.js";
+import { placeField } from "/page/widget/place_field.js";
 
 /**
  * Asks for reference, grounds and who is present, then opens it.
@@ -44,16 +49,42 @@ function form(ctx, given, close) {
     ),
   });
   const present = presentField(given.present ?? []);
+  const place = placeField(ctx, {
+    label: t("desk.open.place"),
+    hint: t(ctx.store.get("console")?.places ? "desk.open.place_hint" : "desk.open.place_hint_positions"),
+    given: given.at ? { at: given.at, place: given.place ?? null } : null,
+  });
+  const known = h("p", { class: "notice small", role: "status", "data-testid": "incident-known", hidden: true });
+  const submitButton = h("button", { class: "primary", "data-testid": "incident-open" });
+  /** An open intervention has this reference: which of its grounds are meant is said before the press. */
+  const showKnown = () => {
+    const open = ctx.store.get("incidents").get(reference.input.value.trim());
+    const isOpen = open !== undefined && open.closedAt === null;
+    known.hidden = !isOpen;
+    if (isOpen && motive.input.value === "") motive.input.value = open.grounds;
+    const isOther = isOpen && motive.input.value !== "" && motive.input.value !== open.grounds;
+    submitButton.textContent = t(isOther ? "desk.open.add_grounds" : isOpen ? "desk.open.show" : "desk.open.submit");
+    if (isOpen)
+      known.textContent = t("desk.open.known", {
+        ref: open.ref,
+        grounds: open.allGrounds.map((one) => groundsLabel(ctx.store, one)).join(", "),
+      });
+  };
+  reference.input.addEventListener("input", showKnown);
   const reach = h("p", { class: "quiet small", role: "status" });
   const showReach = () => {
     reach.textContent = reachText(grounds, communes, motive.input.value);
   };
-  motive.input.addEventListener("change", showReach);
+  motive.input.addEventListener("change", () => {
+    showReach();
+    showKnown();
+  });
   showReach();
+  showKnown();
   if (communes.length > 0 && grounds.length === 0) motive.say(t("desk.open.no_grounds"));
 
   /** @param {SubmitEvent} event */
-  const submit = (event) => {
+  const submit = async (event) => {
     event.preventDefault();
     const ref = reference.input.value.trim();
     const { names, problem } = readPresent(present.input.value);
@@ -65,8 +96,17 @@ function form(ctx, given, close) {
       wrong.input.focus();
       return;
     }
-    ctx.desk.openIncident({ ref, grounds: motive.input.value, present: names, at: given.at ?? null });
-    close(ref);
+    submitButton.disabled = true;
+    try {
+      const { at = null, place: label = null } = (await place.found()) ?? {};
+      ctx.desk.openIncident({ ref, grounds: motive.input.value, present: names, at, place: label });
+      close(ref);
+    } catch (error) {
+      place.say(messageOf(error));
+      place.input.focus();
+    } finally {
+      submitButton.disabled = false;
+    }
   };
   return [
     h(
@@ -75,12 +115,14 @@ function form(ctx, given, close) {
       reference.element,
       motive.element,
       reach,
+      place.element,
       present.element,
+      known,
       h(
         "div",
         { class: "row dialog-actions" },
         h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
-        h("button", { class: "primary", "data-testid": "incident-open" }, t("desk.open.submit")),
+        submitButton,
       ),
     ),
   ];
@@ -120,6 +162,94 @@ export function openPresentDialog(ctx, incident) {
   });
 }
 
+/**
+ * Takes over what colleagues hold of an intervention: says what, and asks who is present; the names
+ * that their requests had are there already.
+ * @param {DeskContext} ctx
+ * @param {Incident} incident
+ */
+export function openTakeOverDialog(ctx, incident) {
+  const { store } = ctx;
+  const others = liveGrants(incident, store.get("grants")).filter((grant) => !isMine(grant, store.get("me")));
+  if (others.length === 0) return Promise.resolve(null);
+  const me = store.get("me");
+  const names = new Set([...incident.present, ...others.flatMap(({ present = [] }) => present)]);
+  names.delete(me?.name ?? "");
+  const line = (/** @type {Grant} */ grant) =>
+    t("desk.take_over_line", {
+      commune: communeName(store, grant.commune),
+      cameras: grant.granted.map(({ camera, name }) => name ?? camera).join(", "),
+      name: grant.operator.name,
+      time: dayAndTime(Date.parse(grant.start ?? grant.expires), ctx.clock.now(), lang()),
+    });
+  const title = t("desk.take_over_title", { ref: incident.ref });
+  return openDialog({ title, testid: "take-over-dialog" }, (close) => {
+    const present = presentField([...names]);
+    /** @param {SubmitEvent} event */
+    const submit = (event) => {
+      event.preventDefault();
+      const read = readPresent(present.input.value);
+      present.say(read.problem && t(read.problem));
+      if (read.problem !== null) return present.input.focus();
+      ctx.desk.setPresent(incident.ref, read.names);
+      ctx.desk.takeOver(incident.ref);
+      close();
+    };
+    return [
+      h(
+        "form",
+        { class: "stack", novalidate: true, on: { submit } },
+        h("ul", { class: "lines small" }, ...others.map((grant) => h("li", { text: line(grant) }))),
+        h("p", { class: "quiet small", text: t("desk.take_over_text") }),
+        present.element,
+        h(
+          "div",
+          { class: "row dialog-actions" },
+          h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
+          h(
+            "button",
+            { class: "primary", "data-testid": "take-over-submit", "data-autofocus": true },
+            t("desk.take_over"),
+          ),
+        ),
+      ),
+    ];
+  });
+}
+
+/**
+ * Asks on which grounds a camera is meant, where its commune's agreement lacks those in use.
+ * @param {DeskContext} ctx
+ * @param {string} key
+ * @param {Grounds[]} offered
+ */
+export function openGroundsDialog(ctx, key, offered) {
+  const commune = communeName(ctx.store, splitKey(key).commune);
+  return openDialog({ title: t("desk.grounds.title", { commune }), testid: "grounds-dialog" }, (close) => {
+    /** @param {string} grounds */
+    const choose = (grounds) => {
+      close();
+      ctx.desk.choose(key, grounds);
+    };
+    const buttons = offered.map(({ id, ...label }, index) =>
+      h(
+        "button",
+        { class: "row", "data-grounds": id, "data-autofocus": index === 0, on: { click: () => choose(id) } },
+        index < 9 ? h("kbd", { text: index + 1 }) : null,
+        t("desk.grounds.ask", { grounds: label[lang()] }),
+      ),
+    );
+    const list = h("div", { class: "stack" }, ...buttons);
+    list.addEventListener("keydown", (event) => {
+      const button = buttons[(digitOf(event) ?? 0) - 1];
+      if (button === undefined || event.repeat) return;
+      event.preventDefault();
+      button.click();
+    });
+    return [h("p", { class: "small", text: t("desk.grounds.text") }), list];
+  });
+}
+
 /** @param {string[]} names */
 function presentField(names) {
   return field({
@@ -139,7 +269,7 @@ function reachText(grounds, communes, chosen) {
   const found = grounds.find(({ id }) => id === chosen);
   if (found === undefined) return "";
   const names = new Map(communes.map(({ commune, name }) => [commune, name]));
-  const without = communes.filter(({ commune, agreement }) => agreement && !found.communes.includes(commune));
+  const without = communes.filter((one) => agreementsOf(one).length > 0 && !found.communes.includes(one.commune));
   /** @param {string[]} ids */
   const list = (ids) =>
     ids

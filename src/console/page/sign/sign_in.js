@@ -4,7 +4,7 @@ import { messageOf } from "/page/core/api.js";
 import { h, fill } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { fromPem, toPem } from "/page/core/encoding.js";
-import { dayAndTime, duration } from "/page/core/time_text.js";
+import { duration, when } from "/page/core/time_text.js";
 import { field } from "/page/widget/dialog.js";
 import { readChain, readDesignation } from "/page/sign/certificate.js";
 import { KeySigner } from "/page/sign/signers.js";
@@ -191,14 +191,14 @@ function standing(person, now) {
   const found = state(person, now);
   if (found === "none") return { text: t("desk.sign.no_designation"), level: "warn" };
   const { notBefore, notAfter } = readDesignation(person.chain[0]);
-  const end = dayAndTime(notAfter, now, lang());
-  if (found === "expired") return { text: t("desk.sign.expired", { end }), level: "bad" };
+  if (found === "expired")
+    return { text: t("desk.sign.expired", { since: when("since", notAfter, now, lang()) }), level: "bad" };
   if (found === "early")
-    return { text: t("desk.sign.early", { start: dayAndTime(notBefore, now, lang()) }), level: "warn" };
+    return { text: t("desk.sign.early", { from: when("from", notBefore, now, lang()) }), level: "warn" };
   const left = notAfter - now;
   if (left < DESIGNATION_ENDS_SOON)
     return { text: t("desk.sign.ends_soon", { left: duration(left / 1000, lang()) }), level: "warn" };
-  return { text: t("desk.sign.valid_until", { end }), level: "quiet" };
+  return { text: t("desk.sign.valid_until", { until: when("until", notAfter, now, lang()) }), level: "quiet" };
 }
 
 /**

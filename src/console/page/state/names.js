@@ -1,7 +1,7 @@
 // Names of communes, cameras and grounds; the id while no name is known.
 
 import { lang } from "/page/core/text.js";
-import { splitKey } from "/page/state/rules.js";
+import { groundsOf, splitKey } from "/page/state/rules.js";
 
 /**
  * @param {PageStore} store
@@ -26,11 +26,8 @@ export function cameraName(store, key) {
  * @returns {Labels}
  */
 export function groundsLabels(store, id) {
-  for (const { agreement } of store.get("communes").values()) {
-    const found = agreement?.grounds.find((grounds) => grounds.id === id);
-    if (found) return { fr: found.fr, en: found.en };
-  }
-  return { fr: id, en: id };
+  const found = groundsOf(store.get("communes").values()).find((grounds) => grounds.id === id);
+  return { fr: found?.fr ?? id, en: found?.en ?? id };
 }
 
 /**

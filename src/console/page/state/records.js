@@ -32,12 +32,15 @@ export function keep(store) {
  */
 function save(incidents, approvals) {
   const kept = [...incidents.values()].slice(-INCIDENTS).map((incident) => {
-    const { ref, grounds, present, at, openedAt, closedAt, history, bookmarks, duration, mine } = incident;
+    const { ref, grounds, allGrounds, present, at, place, openedAt, closedAt, history, bookmarks, duration, mine } =
+      incident;
     return {
       ref,
       grounds,
+      allGrounds,
       present,
       at,
+      place,
       openedAt,
       closedAt,
       duration,
@@ -72,10 +75,12 @@ export function load() {
  * @param {string} ref
  * @param {Note} line
  */
-export function note({ store, clock }, ref, { level, key, params }) {
+export function note({ store, clock }, ref, { level, key, params, at = clock.now() }) {
   const incident = store.get("incidents").get(ref);
   if (incident === undefined) return;
-  incident.history.push({ at: clock.now(), level, key, params });
+  // What began before this page did has its place before what was noted since.
+  const later = incident.history.findIndex((line) => line.at > at);
+  incident.history.splice(later < 0 ? incident.history.length : later, 0, { at, level, key, params });
   if (incident.history.length > LINES) incident.history.splice(0, incident.history.length - LINES);
   store.touch("incidents");
 }

@@ -77,6 +77,35 @@ export function byCommune(keys) {
 }
 
 /**
+ * The agreements of the unit with a commune.
+ * @param {Commune|undefined} commune
+ * @returns {Agreement[]}
+ */
+export function agreementsOf(commune) {
+  return commune?.agreements ?? (commune?.agreement ? [commune.agreement] : []);
+}
+
+/**
+ * The agreement under which to ask a commune on these grounds, if one allows them.
+ * @param {Commune|undefined} commune
+ * @param {string} grounds
+ */
+export function agreementFor(commune, grounds) {
+  return agreementsOf(commune).find((agreement) => agreement.grounds.some(({ id }) => id === grounds));
+}
+
+/**
+ * The grounds under which an intervention asks a commune: those in use, else others of the
+ * intervention that the commune's agreement allows; `null` where it allows none of them.
+ * @param {Incident} incident
+ * @param {Commune|undefined} commune
+ */
+export function groundsFor(incident, commune) {
+  const wanted = [incident.grounds, ...incident.allGrounds];
+  return wanted.find((grounds) => agreementFor(commune, grounds) !== undefined) ?? null;
+}
+
+/**
  * How long to ask a commune for, in seconds: the wish, as far as the agreement allows it.
  * @param {Agreement|null|undefined} agreement
  * @param {number|null} wish
@@ -92,10 +121,10 @@ export function durationFor(agreement, wish) {
 export function groundsOf(communes) {
   /** @type {Map<string, Labels & {id: string, communes: string[]}>} */
   const found = new Map();
-  for (const { commune, agreement } of communes) {
-    for (const { id, fr, en } of agreement?.grounds ?? []) {
+  for (const commune of communes) {
+    for (const { id, fr, en } of agreementsOf(commune).flatMap(({ grounds }) => grounds)) {
       const known = found.get(id) ?? { id, fr, en, communes: [] };
-      known.communes.push(commune);
+      if (!known.communes.includes(commune.commune)) known.communes.push(commune.commune);
       found.set(id, known);
     }
   }
@@ -123,8 +152,8 @@ export function obstacle({ incident, commune, camera, now, online, groundsLabel,
   if (online !== "online") return { key: "desk.ask.offline", params: {} };
   if (commune === undefined) return { key: "desk.ask.unknown_commune", params: {} };
   const params = { commune: commune.name ?? commune.commune, contact: commune.contact ?? "" };
-  if (commune.agreement === null || commune.agreement === undefined) return { key: "desk.ask.no_agreement", params };
-  if (!commune.agreement.grounds.some(({ id }) => id === incident.grounds)) {
+  if (agreementsOf(commune).length === 0) return { key: "desk.ask.no_agreement", params };
+  if (groundsFor(incident, commune) === null) {
     return { key: "desk.ask.grounds", params: { ...params, grounds: groundsLabel(incident.grounds) } };
   }
   if (!commune.online)
@@ -135,16 +164,33 @@ export function obstacle({ incident, commune, camera, now, online, groundsLabel,
 }
 
 /**
+ * Grounds on which a camera may be asked for where only those of the intervention are in the way.
+ * @param {Required<Sentence>|null} found its obstacle
+ * @param {{commune: Commune|undefined, camera: Camera|undefined, now: number}} of
+ * @returns {Grounds[]}
+ */
+export function groundsOffered(found, { commune, camera, now }) {
+  if (found?.key !== "desk.ask.grounds" || !commune?.online || !isUsable(camera, now)) return [];
+  const offered = groundsOf([commune]);
+  // An exercise is never what a real intervention becomes.
+  const real = offered.filter(({ id }) => id !== "drill");
+  return real.length > 0 ? real : offered;
+}
+
+/**
  * A new intervention.
- * @param {{ref: string, grounds: string, present?: string[], at?: Position|null, openedAt: number}} of
+ * @param {{ref: string, grounds: string, present?: string[], at?: Position|null, place?: string|null,
+ *   openedAt: number}} of
  * @returns {Incident}
  */
-export function newIncident({ ref, grounds, present = [], at = null, openedAt }) {
+export function newIncident({ ref, grounds, present = [], at = null, place = null, openedAt }) {
   return {
     ref,
     grounds,
+    allGrounds: [grounds],
     present,
     at,
+    place,
     openedAt,
     closedAt: null,
     cameras: [],
@@ -228,8 +274,15 @@ export function changes(before, after, name) {
   /** @type {Note[]} */
   const notes = [];
   const commune = after.commune;
+  const cameras = after.granted.map(({ camera }) => name(`${commune}/${camera}`)).join(", ");
   if (before === undefined && !after.ended) {
-    notes.push({ level: "info", key: "desk.history.granted", params: { commune, n: after.granted.length } });
+    const at = after.start === undefined ? undefined : Date.parse(after.start);
+    notes.push({
+      level: "info",
+      key: "desk.history.granted",
+      params: { commune, cameras, n: after.granted.length },
+      at,
+    });
   }
   const changedHands = before !== undefined && before.operator.number !== after.operator.number;
   if (before && !changedHands && !before.ended && after.expires !== before.expires && !after.ended) {
@@ -243,11 +296,12 @@ export function changes(before, after, name) {
     });
   }
   if (after.ended && !before?.ended) {
-    const { reason, detail } = after.ended;
+    const { reason, detail, by } = after.ended;
+    const isOther = by && (by.number !== after.operator.number || by.unit !== after.operator.unit);
     notes.push({
-      level: isExpected(reason) ? "info" : "bad",
-      key: "desk.history.ended",
-      params: { commune, reason, detail },
+      level: isExpected(reason) && !isOther ? "info" : "bad",
+      key: isOther ? "desk.history.ended_by" : "desk.history.ended",
+      params: { commune, cameras, reason, detail, by: by?.name ?? "" },
     });
     return notes;
   }

@@ -31,7 +31,11 @@ export function openBookmarks({ store, clock }) {
       to: mark.open ? clock.now() : mark.to,
       commune: communeName(store, mark.commune),
     }));
-    const csv = csvOf(marks, { ref: incident.ref, grounds: groundsLabel(store, incident.grounds) }, lang());
+    const csv = csvOf(
+      marks,
+      { ref: incident.ref, grounds: incident.allGrounds.map((one) => groundsLabel(store, one)).join(", ") },
+      lang(),
+    );
     download(new Blob([csv], { type: "text/csv" }), fileName(["fanal", incident.ref, "reperes"], "csv"));
   };
   show();

@@ -2,12 +2,14 @@
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
-import { problemText } from "/page/state/line_text.js";
-import { grantOf, grantsOf, isMine, liveGrants, splitKey } from "/page/state/rules.js";
+import { age } from "/page/core/time_text.js";
+import { contactText, problemText } from "/page/state/line_text.js";
+import { agreementFor, grantOf, grantsOf, isMine, liveGrants, splitKey } from "/page/state/rules.js";
 import { layout, neighbour } from "/page/watch/layout.js";
 import { Live } from "/page/watch/live.js";
+import { Nearby } from "/page/watch/nearby.js";
 import { Tile } from "/page/watch/tile.js";
-import { isPictured, tileState } from "/page/watch/tile_state.js";
+import { FROZEN, TAKEN_OVER, isPictured, tileState } from "/page/watch/tile_state.js";
 import { toast } from "/page/widget/toasts.js";
 
 /** Tiles at once; the other cameras wait until one is closed. */
@@ -17,8 +19,6 @@ const MAIN_TILES = 4;
 /** A hidden page continues for this long, in ms, so that a short look elsewhere costs nothing. */
 const HIDDEN_AFTER = 5_000;
 
-/** Why a tile has no picture whose grant a colleague carries on; of the page alone. */
-const TAKEN_OVER = "taken_over";
 /** A camera whose pictures ended under a live grant is subscribed to again after this, in ms. */
 const RETRY_AFTER = 2_000;
 
@@ -56,11 +56,12 @@ export class Mosaic {
   #askedSub = new Set();
   /** @type {Set<string>} */
   #asking = new Set();
+  #nearby;
   scriptMs = 0;
 
   /**
    * @param {HTMLElement} element
-   * @param {Context} ctx
+   * @param {DeskContext} ctx
    * @param {{isMain: boolean, actions: MosaicActions, incident?: string|null}} of the main window
    *   writes `store.tiles`; another one always shows the same `incident`
    */
@@ -86,7 +87,10 @@ export class Mosaic {
     const { store } = ctx;
     new ResizeObserver(() => this.place()).observe(this.element);
     this.#stops.push(store.watch(["incidents", "incident", "grants", "locked", "online", "me"], () => this.follow()));
+    this.#nearby = new Nearby(ctx, { go: (key) => actions.goOn(key), loaded: () => this.update() });
     this.#stops.push(store.watch(["focused"], () => this.place()));
+    this.#stops.push(store.watch(["current", "focused"], () => this.#markCurrent()));
+    this.#stops.push(store.watch(["goTo"], () => this.#goTo()));
     this.#stops.push(store.watch(["me", "online"], () => this.#connect()));
     this.#stops.push(
       store.watch(["lang"], () => {
@@ -176,7 +180,9 @@ export class Mosaic {
       for (const known of [this.#tiles, this.#figures, this.#problems, this.#ends]) known.delete(key);
       this.#askedSub.delete(key);
       changed = true;
+      if (this.#isMain && store.get("current") === key) store.set("current", null);
     }
+    const known = this.#tiles.size;
     for (const key of keys) {
       if (this.#tiles.has(key)) continue;
       const tile = new Tile(key, this);
@@ -184,15 +190,44 @@ export class Mosaic {
       this.element.append(tile.element);
       this.live.add(key, tile.canvas);
       changed = true;
+      // Keys are meant for what was added last; of a mosaic that is drawn again, for its first.
+      if (this.#isMain && (known > 0 || store.get("current") === null)) store.set("current", key);
     }
     if (changed) {
       // In the incident's order.
       const rank = (/** @type {[string, Tile]} */ [key]) => keys.indexOf(key);
       this.#tiles = new Map([...this.#tiles].sort((one, other) => rank(one) - rank(other)));
+      if (this.#isMain && store.get("current") === null) store.set("current", keys[0] ?? null);
       this.place();
+      this.#markCurrent();
     }
     this.#startAndStop(store.get("locked"));
     this.update();
+    this.#goTo();
+  }
+
+  /** The tile that keys are meant for is marked. */
+  #markCurrent() {
+    const current = this.current();
+    for (const tile of this.#tiles.values()) tile.mark(this.#isMain && tile === current);
+  }
+
+  /**
+   * Keys are meant for this tile from now on.
+   * @param {string} key
+   */
+  touch(key) {
+    if (this.#isMain) this.#ctx.store.set("current", key);
+  }
+
+  /** The keyboard goes to a tile that was asked for, once it is there. */
+  #goTo() {
+    const { store } = this.#ctx;
+    const tile = this.#tiles.get(store.get("goTo") ?? "");
+    if (!this.#isMain || tile === undefined) return;
+    store.set("goTo", null);
+    store.set("current", tile.key);
+    if (document.querySelector("dialog[open]") === null) tile.element.focus({ preventScroll: true });
   }
 
   /** @param {boolean} locked */
@@ -223,7 +258,7 @@ export class Mosaic {
     this.#rects = layout(keys.length, focused, clientWidth, clientHeight);
     [...this.#tiles.values()].forEach((tile, index) => {
       const rect = this.#rects[index];
-      if (rect) tile.place(rect, index === focused);
+      if (rect) tile.place(rect, { isFocused: index === focused, number: index + 1 });
     });
     // The first named camera gets its main stream, the others named yield to it. Few cameras may
     // all have theirs; of many only the first.
@@ -290,6 +325,7 @@ export class Mosaic {
     const centreNow = clock.now();
     /** @type {PageState["tiles"]} */
     const tiles = new Map();
+    const silences = this.#silences(now);
     for (const [key, tile] of this.#tiles) {
       const { commune: communeId, camera: cameraId } = splitKey(key);
       const grant = this.#grant(key);
@@ -297,6 +333,8 @@ export class Mosaic {
       const taker = this.#taker(grant);
       const commune = store.get("communes").get(communeId);
       const clockOffset = commune?.clock_offset ?? 0;
+      const last = silences.get(communeId);
+      const silent = last === undefined ? null : now - last;
       const figures = this.#figures.get(key);
       const approval = [...store.get("approvals").values()].find(
         (waiting) => waiting.commune === communeId && waiting.cameras.includes(cameraId),
@@ -318,7 +356,10 @@ export class Mosaic {
       });
       view.clockOffset = clockOffset;
       if (!isPictured(view.state) && !["starting", "retrying", "paused"].includes(view.state)) this.live.stop(key);
-      const allowed = commune?.agreement?.snapshots === true;
+      const agreement = grant && agreementFor(commune, grant.grounds);
+      const allowed = agreement?.snapshots === true;
+      const isLarge = this.#tiles.size === 1 || store.get("focused") === key;
+      this.#nearby.show(tile.edges, isLarge && this.#isMain && !store.get("locked") ? key : null);
       tile.show({
         camera: store.get("cameras").get(key),
         commune,
@@ -329,7 +370,9 @@ export class Mosaic {
         leftMs: grant && !grant.ended ? Date.parse(grant.expires) - centreNow : null,
         waitMs: approval ? Date.parse(approval.approve_by ?? "") - centreNow : null,
         snapshot: { allowed, text: t(allowed ? "watch.tile.snapshot" : "watch.tile.no_snapshot") },
-        reason: reasonOf(view),
+        reason: [silentText(commune, silent), reasonOf(view), contactOf(commune, view, silent)]
+          .filter(Boolean)
+          .join(" "),
       });
       tiles.set(key, {
         state: view.state,
@@ -346,7 +389,29 @@ export class Mosaic {
         problem: this.#problems.get(key)?.reason ?? null,
       });
     }
-    if (this.#isMain) store.set("tiles", tiles);
+    if (!this.#isMain) return;
+    store.set("tiles", tiles);
+    const before = store.get("silent");
+    if ([...before.keys()].join() !== [...silences.keys()].join()) store.set("silent", silences);
+  }
+
+  /**
+   * Communes from which nothing comes although nothing says why, with when their last picture came.
+   * @param {number} now ms of the clock of `shownAt`
+   */
+  #silences(now) {
+    /** @type {Map<string, number>} */
+    const last = new Map();
+    const { store } = this.#ctx;
+    if (store.get("online") !== "online" || !this.#connected || this.#paused || store.get("locked")) return last;
+    for (const key of this.#tiles.keys()) {
+      const { commune, camera } = splitKey(key);
+      const state = this.#grant(key)?.granted.find((entry) => entry.camera === camera)?.state;
+      const shownAt = this.#figures.get(key)?.shownAt;
+      if (!shownAt || (state !== "live" && state !== "late")) continue;
+      last.set(commune, Math.max(last.get(commune) ?? 0, shownAt));
+    }
+    return new Map([...last].filter(([, at]) => now - at >= FROZEN));
   }
 
   /** @param {boolean} isHidden */
@@ -400,30 +465,42 @@ export class Mosaic {
       const keys = [...this.#tiles.keys()];
       const next = keys[neighbour(this.#rects, keys.indexOf(tile.key), direction)] ?? "";
       this.#tiles.get(next)?.element.focus();
-    } else if (event.key === "Enter") this.toggleFocus(tile.key);
+    } else if (event.key === "Enter" && tile.isOver) this.again(tile.key);
+    else if (event.key === "Enter") this.toggleFocus(tile.key);
     else if (event.key === "Delete") this.removeTile(tile.key);
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
 
-  /** The tile that keys are meant for: the one with the keyboard, the focused one, the only one. */
+  /** The tile that keys are meant for: the one touched or added last. */
   current() {
-    const { store } = this.#ctx;
-    const active = cameraAt(this.element.ownerDocument.activeElement);
-    const key = active ?? store.get("focused") ?? (this.#tiles.size === 1 ? [...this.#tiles.keys()][0] : undefined);
-    return this.#tiles.get(key ?? "");
+    return this.#tiles.get(this.#ctx.store.get("current") ?? "");
+  }
+
+  /** @param {string} key */
+  again(key) {
+    this.actions.again(key);
   }
 }
 
 /**
- * The camera of the tile that an element is in.
- * @param {Element|null} element
+ * @param {Commune|undefined} commune
+ * @param {number|null} silent ms
  */
-function cameraAt(element) {
-  /** @type {HTMLElement|null|undefined} */
-  const tile = element?.closest(".tile");
-  return tile?.dataset.camera;
+function silentText(commune, silent) {
+  return silent === null ? "" : t("desk.silent", { commune: commune?.name ?? "", age: age(silent, lang()) });
+}
+
+/**
+ * Whom to call.
+ * @param {Commune|undefined} commune
+ * @param {TileView} view
+ * @param {number|null} silent
+ */
+function contactOf(commune, { state, reason }, silent) {
+  if (state === "live" || state === "late") return "";
+  return contactText(commune, state === "waiting" ? "commune_refused" : silent !== null ? "link_lost" : (reason ?? ""));
 }
 
 /**

@@ -2,10 +2,10 @@
 
 import { h } from "/page/core/dom.js";
 import { Problem } from "/page/core/api.js";
-import { problemText } from "/page/state/line_text.js";
+import { detailText, problemText } from "/page/state/line_text.js";
 import { cameraName, communeName } from "/page/state/names.js";
 import { note } from "/page/state/records.js";
-import { grantOf, isMine, shownIncident, splitKey } from "/page/state/rules.js";
+import { agreementFor, grantOf, isMine, shownIncident, splitKey } from "/page/state/rules.js";
 import { BEFORE } from "/page/watch/bookmark_list.js";
 import { fileName, withTexts } from "/page/watch/png.js";
 import { toast } from "/page/widget/toasts.js";
@@ -20,6 +20,8 @@ export function mosaicActions(ctx) {
     snapshot: (key, live) => snapshot(ctx, key, live),
     bookmark: (key) => bookmark(ctx, key),
     copy,
+    goOn: (key) => goOn(ctx, key),
+    again: (key) => ctx.desk.choose(key),
     askSub: (key) => askSub(ctx, key),
   };
 }
@@ -33,7 +35,19 @@ function copy(text) {
 }
 
 /**
- * Closes a tile; with the last tile of a grant, the grant is given back.
+ * Goes on to another camera, large where the one before is. The keyboard follows.
+ * @param {DeskContext} ctx
+ * @param {string} key
+ */
+function goOn({ store, desk }, key) {
+  const isLarge = store.get("focused") !== null;
+  if (!desk.isWatched(key) && !desk.choose(key)) return;
+  if (isLarge) store.set("focused", key);
+  store.set("goTo", key);
+}
+
+/**
+ * Closes a tile, and gives its camera back: nothing is relayed that nobody watches.
  * @param {DeskContext} ctx
  * @param {string} key
  */
@@ -46,10 +60,7 @@ function removeTile({ store, desk }, key) {
   incident.removed.add(key);
   store.touch("incidents");
   if (grant === undefined || !isMine(grant, store.get("me"))) return;
-  const shown = grant.granted.some(
-    ({ camera, state }) => state !== "ended" && incident.cameras.includes(`${grant.commune}/${camera}`),
-  );
-  if (!shown) desk.release(grant.grant);
+  desk.endCamera(grant.grant, splitKey(key).camera);
 }
 
 /**
@@ -82,7 +93,7 @@ async function snapshot(ctx, key, live) {
   const grant = grantOf(key, incident, store.get("grants"), me);
   if (incident === undefined || me === null || grant === undefined) return;
   const names = { camera: cameraName(store, key), commune: communeName(store, commune) };
-  if (store.get("communes").get(commune)?.agreement?.snapshots !== true) {
+  if (agreementFor(store.get("communes").get(commune), grant.grounds)?.snapshots !== true) {
     toast({ level: "warn", key: "watch.snapshot.not_allowed", params: { commune: names.commune } });
     return;
   }
@@ -102,7 +113,13 @@ async function snapshot(ctx, key, live) {
     const params = { camera: names.camera, grant: grant.grant };
     note(ctx, incident.ref, { level: "info", key: "watch.history.snapshot", params });
   } catch (error) {
-    toast({ level: "bad", key: "watch.snapshot.failed", detail: problemText(Problem.of(error)) });
+    const problem = Problem.of(error);
+    toast({
+      level: "bad",
+      key: "watch.snapshot.failed",
+      detail: problemText(problem),
+      english: detailText(problem),
+    });
   }
 }
 

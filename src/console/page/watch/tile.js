@@ -1,10 +1,10 @@
 // One camera's tile: its picture, its name, its age, its buttons.
 
-import { h } from "/page/core/dom.js";
+import { h, fill } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
-import { countdown, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
+import { age, countdown, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
 import { splitKey } from "/page/state/rules.js";
-import { isPictured } from "/page/watch/tile_state.js";
+import { TAKEN_OVER, isPictured } from "/page/watch/tile_state.js";
 import { codecName, panned, zoomed } from "/page/watch/units.js";
 
 const WHOLE = { zoom: 1, x: 0.5, y: 0.5 };
@@ -53,6 +53,7 @@ export class Tile {
   #beats = 0;
   /** The state that the label was last set for. */
   #spoken = "";
+  #spokenAgain = "";
 
   /**
    * @param {string} key
@@ -94,6 +95,15 @@ export class Tile {
       bookmark: button("bookmark", "⚑", () => mosaic.bookmark(key)),
       close: button("close", "✕", () => mosaic.removeTile(key)),
     };
+    this.number = h("span", { class: "tile-number mono", "aria-hidden": "true" });
+    /** The neighbours, at the picture's edges. */
+    this.edges = h("div", { class: "tile-edges" });
+    this.ask = h("button", {
+      class: "tile-again",
+      hidden: true,
+      "data-testid": "tile-again",
+      on: { click: () => mosaic.again(key) },
+    });
     this.picture = h(
       "div",
       { class: "tile-picture" },
@@ -110,18 +120,26 @@ export class Tile {
         dataset: { camera: key, state: "asked", frames: "0", dropped: "0" },
       },
       this.picture,
-      h("div", { class: "tile-middle" }, this.word, this.hint, this.address, this.url),
+      h("div", { class: "tile-middle" }, this.word, this.hint, this.ask, this.address, this.url),
+      this.edges,
       h(
         "figcaption",
         { class: "tile-top" },
+        this.number,
         h("span", { class: "tile-dot", "aria-hidden": "true" }),
-        this.name,
-        this.commune,
+        h("span", { class: "tile-names grow" }, this.name, " ", this.commune),
+      ),
+      h("div", { class: "tile-buttons" }, ...Object.values(this.buttons)),
+      h(
+        "div",
+        { class: "tile-bottom" },
+        this.beat,
+        this.clock,
+        this.age,
         h("span", { class: "grow" }),
         this.profile,
-        ...Object.values(this.buttons),
+        this.left,
       ),
-      h("div", { class: "tile-bottom" }, this.beat, this.clock, this.age, h("span", { class: "grow" }), this.left),
     );
     this.#listen();
     this.words();
@@ -129,7 +147,10 @@ export class Tile {
 
   #listen() {
     const { element, picture, mosaic, key } = this;
-    element.addEventListener("dblclick", () => mosaic.toggleFocus(key));
+    element.addEventListener("dblclick", (event) => {
+      if (!(event.target instanceof Element && event.target.closest("button"))) mosaic.toggleFocus(key);
+    });
+    for (const event of ["pointerdown", "focusin"]) element.addEventListener(event, () => mosaic.touch(key));
     element.addEventListener("keydown", (event) => mosaic.tileKey(event, this));
     picture.addEventListener(
       "wheel",
@@ -156,6 +177,19 @@ export class Tile {
         once: true,
       });
     });
+  }
+
+  /** Keys are meant for it, or not. @param {boolean} isCurrent */
+  mark(isCurrent) {
+    if (this.element.classList.contains("current") === isCurrent) return;
+    this.element.classList.toggle("current", isCurrent);
+    if (isCurrent) set(this.element, "aria-current", "true");
+    else this.element.removeAttribute("aria-current");
+  }
+
+  /** Whether its pictures ended, so that they may be asked for again. */
+  get isOver() {
+    return !this.ask.hidden;
   }
 
   get isFocused() {
@@ -189,9 +223,10 @@ export class Tile {
   /**
    * Its rectangle in the mosaic.
    * @param {Rect} rect
-   * @param {boolean} isFocused
+   * @param {{isFocused: boolean, number: number}} of `number` is the key that shows it large
    */
-  place({ left, top, width, height }, isFocused) {
+  place({ left, top, width, height }, { isFocused, number }) {
+    say(this.number, String(number));
     Object.assign(this.element.style, {
       left: `${left}px`,
       top: `${top}px`,
@@ -199,7 +234,7 @@ export class Tile {
       height: `${height}px`,
     });
     this.element.classList.toggle("focused", isFocused);
-    this.element.classList.toggle("tight", width < 260);
+    this.element.classList.toggle("tight", width < 300);
     if (!isFocused && this.view.zoom !== 1) this.zoom(0);
     set(this.buttons.focus, "aria-pressed", String(isFocused));
     const scale = globalThis.devicePixelRatio || 1;
@@ -213,6 +248,7 @@ export class Tile {
       set(this.buttons[name], "title", t(`watch.tile.${name}`));
     }
     say(this.url, t("watch.tile.copy_url"));
+    this.#spokenAgain = "";
   }
 
   /** @param {Shown} now */
@@ -225,10 +261,15 @@ export class Tile {
     set(element, "data-dropped", String(figures?.dropped ?? 0));
     say(this.profile, entry && isPictured(view.state) ? t(`watch.profile.${entry.profile}`) : "");
     if (entry) set(this.profile, "title", entry.profile_cause ? t(`watch.cause.${entry.profile_cause}`) : "");
-    const seconds = Math.floor((view.silentMs ?? 0) / 1000);
-    const params = { s: seconds, codec: codecName(codec ?? ""), left: countdown(waitMs ?? 0) };
+    // A picture may have been old when it came: its own time counts.
+    const old = age(Math.max(view.silentMs ?? 0, view.ageMs ?? 0), lang());
+    const params = { age: old, codec: codecName(codec ?? ""), left: countdown(waitMs ?? 0) };
     say(this.word, view.state === "live" ? "" : t(`watch.state.${view.state}`, params));
     say(this.hint, reason);
+    this.ask.hidden = view.state !== "ended" && view.state !== "failed";
+    const again = t(view.reason === TAKEN_OVER ? "watch.tile.go_on" : "desk.again");
+    if (this.#spokenAgain !== again) fill(this.ask, again, " ", h("kbd", { text: t("desk.key.enter") }));
+    this.#spokenAgain = again;
     const address = view.state === "unsupported" ? (entry?.rtsp ?? "") : "";
     this.url.hidden = address === "";
     this.address.hidden = address === "";

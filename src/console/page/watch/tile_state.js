@@ -7,6 +7,9 @@ export const FROZEN = 3_000;
 /** A picture older than this when it is shown is late, in ms. */
 export const LATE = 2_000;
 
+/** Why a tile has no picture whose grant a colleague carries on; of the page alone. */
+export const TAKEN_OVER = "taken_over";
+
 /** States in which a picture may be seen. */
 const PICTURED = new Set(["live", "late", "frozen"]);
 
@@ -54,7 +57,8 @@ export function tileState(of) {
   if (of.problem !== null) return say("unsupported", of.problem);
   if (of.paused) return say("paused");
   if (silentMs === null) return say(entry.state === "retrying" ? "retrying" : "starting", entry);
-  if (silentMs >= FROZEN || !of.online || !of.connected) return say("frozen", entry);
+  const isOld = figures?.kept === true && (ageMs ?? 0) >= FROZEN;
+  if (silentMs >= FROZEN || isOld || !of.online || !of.connected) return say("frozen", entry);
   if (silentMs >= SILENT || (ageMs ?? 0) >= LATE || entry.state === "late") return say("late", entry);
   return say("live", entry);
 }

@@ -36,7 +36,7 @@ export function mountWatch(element, ctx) {
   store.watch(["incidents", "incident", "lang", "focused"], () => {
     const incident = shownIncident(store);
     const n = incident?.cameras.length ?? 0;
-    const tooMany = t("watch.too_many", { n, most: TILES_LIMIT });
+    const tooMany = t("watch.too_many", { n: n - TILES_LIMIT, most: TILES_LIMIT });
     count.textContent = n > TILES_LIMIT ? tooMany : n > 0 ? t("watch.count", { n }) : "";
     empty.hidden = n > 0;
     empty.textContent = t(incident === undefined ? "watch.empty_no_incident" : "watch.empty");
@@ -76,10 +76,13 @@ function addShortcuts({ store, shortcuts }, mosaic, open) {
   for (let digit = 1; digit <= 9; digit += 1) {
     shortcuts.on(String(digit), digit === 1 ? "watch.key.digit" : "", () => {
       const key = [...mosaic.tiles.keys()][digit - 1];
-      if (key) mosaic.toggleFocus(key);
+      if (key === undefined) return;
+      mosaic.touch(key);
+      mosaic.toggleFocus(key);
+      store.set("goTo", key);
     });
   }
-  onTile("+", "zoom_in", (tile) => tile.isFocused && tile.zoom(ZOOM));
+  onTile("+", "zoom_in", (tile) => (tile.isFocused ? tile.zoom(ZOOM) : mosaic.toggleFocus(tile.key)));
   onTile("-", "zoom_out", (tile) => tile.isFocused && tile.zoom(1 / ZOOM));
   onTile("0", "zoom_whole", (tile) => tile.zoom(0));
   onTile("s", "snapshot", (tile) => mosaic.snapshot(tile.key));
@@ -99,7 +102,7 @@ let wallWindow = null;
 
 /**
  * The mosaic in a window of its own; it ends with this one, and with the lock.
- * @param {Context} ctx
+ * @param {DeskContext} ctx
  * @param {MosaicActions} actions
  */
 function openWall(ctx, actions) {

@@ -57,6 +57,8 @@ class Stream {
   last = null;
   /** @type {number|null} */
   captured = null;
+  /** Whether that picture is of the kept group. */
+  kept = false;
   /** @type {number|null} */
   shownAt = null;
   /** @type {string|null} */
@@ -70,7 +72,7 @@ class Stream {
   config = null;
   needsKey = true;
   catchingUp = false;
-  /** Times of capture by timestamp. @type {Map<number, number>} */
+  /** Of the pictures that are decoded, by timestamp. @type {Map<number, Pick<Unit, "captured"|"kept">>} */
   times = new Map();
   /** @type {{busy: boolean, next: Unit|null}} */
   jpeg = { busy: false, next: null };
@@ -129,9 +131,9 @@ class Stream {
   start(config) {
     const decoder = new VideoDecoder({
       output: (frame) => {
-        const captured = this.times.get(frame.timestamp);
+        const unit = this.times.get(frame.timestamp);
         this.times.delete(frame.timestamp);
-        this.show(frame, captured, frame.displayWidth, frame.displayHeight);
+        this.show(frame, unit, frame.displayWidth, frame.displayHeight);
       },
       error: (error) => {
         if (decoder === this.decoder) this.failed(error);
@@ -184,7 +186,7 @@ class Stream {
     }
     this.needsKey = false;
     if (this.times.size > TIMES_LIMIT) this.times.clear();
-    this.times.set(unit.timestamp, unit.captured);
+    this.times.set(unit.timestamp, { captured: unit.captured, kept: unit.kept });
     const { timestamp, data } = unit;
     try {
       this.decoder.decode(new EncodedVideoChunk({ type: unit.key ? "key" : "delta", timestamp, data }));
@@ -207,7 +209,7 @@ class Stream {
     jpeg.busy = true;
     try {
       const bitmap = await createImageBitmap(new Blob([unit.data], { type: "image/jpeg" }));
-      if (jpeg === this.jpeg) this.show(bitmap, unit.captured, bitmap.width, bitmap.height);
+      if (jpeg === this.jpeg) this.show(bitmap, unit, bitmap.width, bitmap.height);
       else bitmap.close();
     } catch {
       this.counts.dropped += 1;
@@ -220,16 +222,17 @@ class Stream {
 
   /**
    * @param {VideoFrame|ImageBitmap} frame
-   * @param {number|undefined} captured
+   * @param {Pick<Unit, "captured"|"kept">|undefined} unit
    * @param {number} width
    * @param {number} height
    */
-  show(frame, captured, width, height) {
+  show(frame, unit, width, height) {
     this.failures = 0;
     this.last?.close();
     this.last = frame;
     this.counts.frames += 1;
-    this.captured = captured ?? this.captured;
+    this.captured = unit?.captured ?? this.captured;
+    this.kept = unit?.kept ?? this.kept;
     this.shownAt = performance.timeOrigin + performance.now();
     this.width = width;
     this.height = height;
@@ -257,8 +260,18 @@ class Stream {
 
   /** @returns {StreamFigures} */
   report() {
-    const { camera, captured, shownAt, width, height, codec, counts } = this;
-    return { camera, captured, shownAt, width, height, codec, queue: this.decoder?.decodeQueueSize ?? 0, ...counts };
+    const { camera, captured, kept, shownAt, width, height, codec, counts } = this;
+    return {
+      camera,
+      captured,
+      kept,
+      shownAt,
+      width,
+      height,
+      codec,
+      queue: this.decoder?.decodeQueueSize ?? 0,
+      ...counts,
+    };
   }
 }
 

@@ -2,40 +2,54 @@
 
 import { fill } from "/page/core/dom.js";
 
-let isPressed = false;
+/** What is held down: a button of the mouse or a finger, the space bar. @type {Set<"pointer"|"space">} */
+const held = new Set();
 /** @type {Set<() => void>} */
 const waiting = new Set();
 
-addEventListener(
-  "pointerdown",
-  () => {
-    isPressed = true;
-  },
-  true,
-);
-for (const event of ["pointerup", "pointercancel", "blur"])
+function letGo() {
+  // After the click, which reaches the pressed element only while that is in the page.
+  setTimeout(() => {
+    if (held.size > 0) return;
+    const due = [...waiting];
+    waiting.clear();
+    for (const draw of due) draw();
+  });
+}
+
+addEventListener("pointerdown", () => held.add("pointer"), true);
+for (const event of ["pointerup", "pointercancel"])
   addEventListener(
     event,
     () => {
-      isPressed = false;
-      // After the click, which reaches the pressed element only while that is in the page.
-      setTimeout(() => {
-        if (isPressed) return;
-        const due = [...waiting];
-        waiting.clear();
-        for (const draw of due) draw();
-      });
+      held.delete("pointer");
+      letGo();
     },
     true,
   );
+// A button acts when the space bar is let go.
+addEventListener("keydown", ({ key }) => key === " " && held.add("space"), true);
+addEventListener(
+  "keyup",
+  ({ key }) => {
+    if (key === " " && held.delete("space")) letGo();
+  },
+  true,
+);
+// The window's own: an element's comes with each press on another one.
+addEventListener("blur", ({ target }) => {
+  if (target !== window) return;
+  held.clear();
+  letGo();
+});
 
 /**
- * `draw`, put off while a mouse button or finger is down.
+ * `draw`, put off while a mouse button, a finger or the space bar is down.
  * @param {() => void} draw
  */
 export function steady(draw) {
   return () => {
-    if (isPressed) waiting.add(draw);
+    if (held.size > 0) waiting.add(draw);
     else draw();
   };
 }

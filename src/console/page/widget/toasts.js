@@ -3,6 +3,7 @@
 import { h } from "/page/core/dom.js";
 import { t } from "/page/core/text.js";
 import { lineText } from "/page/state/line_text.js";
+import { englishDetails } from "/page/widget/details.js";
 
 /** How long a message stays, in ms: plain ones, and bad ones. */
 const [LIFE, BAD_LIFE] = [7_000, 30_000];
@@ -23,14 +24,20 @@ export function toastPlace() {
  * Shows a message; the same one replaces an older.
  * @param {Toast} message
  */
-export function toast({ level = "info", key, params = {}, detail = "" }) {
+export function toast({ level = "info", key, params = {}, detail = "", english = "" }) {
   const text = lineText({ key, params });
   const name = `${text}\n${detail}`;
   for (const old of toasts()) if (old.dataset.text === name) old.remove();
   const message = h(
     "div",
     { class: `toast ${level}`, "data-testid": "toast", "data-key": key, dataset: { level, text: name } },
-    h("div", { class: "grow" }, h("p", { text }), detail ? h("p", { class: "small", text: detail }) : null),
+    h(
+      "div",
+      { class: "grow" },
+      h("p", { text }),
+      detail ? h("p", { class: "small", text: detail }) : null,
+      englishDetails(english),
+    ),
     h(
       "button",
       { class: "plain icon", type: "button", "aria-label": t("desk.close"), on: { click: () => message.remove() } },

@@ -22,6 +22,7 @@ fn messages(world: &World, id: u64, waits: RequestId, grant: GrantId) -> Vec<Val
     hello["agreements"][0]["hours"] =
         json!([{ "days": [true, true, true, true, true, true, true], "start": 0, "end": 5 }]);
     hello["agreements"][0]["grounds"][0]["id"] = "fire".into();
+    hello["agreements"][0]["approval_exempt"] = json!(["fire"]);
     let cameras = json!([{
         "id": "quai-nord", "name": "Quai", "groups": ["a"], "position": [1.0, 2.0], "bearing": 1.0,
         "field_of_view": 1.0, "neighbours": ["quai-sud", "rognac/quai"], "unusable": refusal,
