@@ -253,6 +253,8 @@ struct Task {
     broken: bool,
     epoch: u32,
     configuration: Option<Arc<Configuration>>,
+    /// When its inputs were taken last: every tick, unless the machine was held up.
+    looked: Boot,
     keys: KeyFrames,
     /// A key frame is being asked for.
     asking: Option<Asking>,
@@ -296,6 +298,7 @@ impl Task {
             .unwrap_or_else(|| (Life::new(timing, false, backoff), Timeline::new()));
         life.handle_timing(timing);
         let pressure = pool.hosts.pressure(shared.target.host());
+        let looked = Boot(pool.origin.elapsed());
         drop(shared);
         let mut ticker = tokio::time::interval(limits.tick);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -317,6 +320,7 @@ impl Task {
             broken: true,
             epoch: 0,
             configuration: None,
+            looked,
             keys: KeyFrames::default(),
             asking: None,
         }
@@ -337,6 +341,9 @@ impl Task {
             )
         };
         let now = self.now();
+        let before = std::mem::replace(&mut self.looked, now);
+        let held_up = now.since(before).saturating_sub(2 * self.pool.limits.tick);
+        self.life.handle_held_up(held_up);
         for (id, sink) in joining {
             self.join(id, sink);
         }

@@ -357,6 +357,21 @@ impl Life {
         }
     }
 
+    /// The machine did not run for so long: what came meanwhile was not looked at, so the
+    /// time counts against no camera.
+    pub fn handle_held_up(&mut self, by: Duration) {
+        match &mut self.phase {
+            Inner::Starting {
+                deadline: Some(deadline),
+            } => *deadline = deadline.plus(by),
+            Inner::Live { stalls, .. } => *stalls = stalls.plus(by),
+            Inner::Starting { deadline: None }
+            | Inner::Idle
+            | Inner::Retrying { .. }
+            | Inner::Held => {}
+        }
+    }
+
     /// A picture came.
     pub fn handle_picture(&mut self, now: Boot, key: bool) {
         match &mut self.phase {

@@ -450,6 +450,7 @@ impl Conversation {
             let over_udp = media
                 .as_ref()
                 .is_some_and(|media| matches!(media.lane, Lane::Udp { .. }));
+            let mut all = true;
             tokio::select! {
                 biased;
                 () = &mut cancelled => return Ok(()),
@@ -467,8 +468,8 @@ impl Conversation {
                     ready.map_err(|error| cause::from_io(&error, Step::NoPicture))?;
                     if let (Some(udp), Some(media)) = (&mut self.udp, &mut self.media) {
                         let clock = &self.opening.clock;
-                        udp.take(|packet, is_rtcp| media.take(packet, is_rtcp, clock));
-                        media.put_ready(Instant::now());
+                        // What a packet waits for may be among the rest.
+                        all = udp.take(|packet, is_rtcp| media.take(packet, is_rtcp, clock));
                     }
                 }
                 asked = retina.asked() => match asked {
@@ -482,7 +483,7 @@ impl Conversation {
                 },
                 () = sleep.as_mut() => {}
             }
-            self.keep_up(&mut due).await?;
+            self.keep_up(&mut due, all).await?;
         }
     }
 
@@ -536,13 +537,16 @@ impl Conversation {
         }
     }
 
-    /// What is due: pictures that nothing follows, a report, a keep-alive.
-    async fn keep_up(&mut self, due: &mut Due) -> Result<(), Failure> {
+    /// What is due: pictures that nothing follows, if `all` that came was taken; a report, a
+    /// keep-alive.
+    async fn keep_up(&mut self, due: &mut Due, all: bool) -> Result<(), Failure> {
         let now = Instant::now();
         let Some(media) = &mut self.media else {
             return Ok(());
         };
-        media.put_ready(now);
+        if all {
+            media.put_ready(now);
+        }
         if now < due.next {
             return Ok(());
         }

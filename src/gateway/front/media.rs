@@ -24,12 +24,14 @@ impl Media {
             self.assembler.push_rtcp(packet, now, clock.now().wall);
         } else {
             // Those of the packet before: nothing behind it made it doubtful.
-            self.put_ready(now);
+            while let Some(picture) = self.assembler.pop_made() {
+                self.plain.put(picture);
+            }
             self.assembler.push(packet, now);
         }
     }
 
-    /// Makes whole pictures ready to be written.
+    /// Makes whole pictures ready to be written; all that came by `now` was taken.
     pub(super) fn put_ready(&mut self, now: Instant) {
         while let Some(picture) = self.assembler.pop(now) {
             self.plain.put(picture);

@@ -104,12 +104,14 @@ impl Pair {
         }
     }
 
-    /// Takes what has come, RTP first; `true` for RTCP.
-    pub(super) fn take(&mut self, mut with: impl FnMut(&[u8], bool)) {
+    /// Takes what has come, RTP first; `true` for RTCP. `false`: more RTP may be there.
+    pub(super) fn take(&mut self, mut with: impl FnMut(&[u8], bool)) -> bool {
+        let mut is_all = false;
         for is_rtcp in [false, true] {
             for _ in 0..BATCH {
                 let socket = if is_rtcp { &self.rtcp } else { &self.rtp };
                 let Ok((length, from)) = socket.try_recv_from(&mut self.buffer) else {
+                    is_all |= !is_rtcp;
                     break;
                 };
                 if !self.is_camera(from) {
@@ -126,6 +128,7 @@ impl Pair {
                 with(self.buffer.get(..length).unwrap_or_default(), is_rtcp);
             }
         }
+        is_all
     }
 
     fn is_camera(&self, from: SocketAddr) -> bool {

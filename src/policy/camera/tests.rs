@@ -42,6 +42,26 @@ fn live() -> Life {
 }
 
 #[test]
+fn time_in_which_the_machine_did_not_run_counts_against_no_camera() {
+    let mut live = live();
+    live.handle_held_up(Duration::from_secs(60));
+    live.handle_timeout(at(62), Step::NoKeyFrame, 0.5);
+    assert_eq!(live.phase(), Phase::Live);
+    assert_eq!(live.poll_timeout(), Some(at(69)));
+    live.handle_timeout(at(69), Step::NoKeyFrame, 0.5);
+    assert_eq!(live.phase(), Phase::Retrying);
+    // The wait between two tries is one for the camera's sake: it goes on.
+    let again = live.poll_timeout();
+    live.handle_held_up(Duration::from_secs(60));
+    assert_eq!(live.poll_timeout(), again);
+    let mut starting = life();
+    starting.handle_attach(at(0));
+    starting.handle_started(at(0));
+    starting.handle_held_up(Duration::from_secs(5));
+    assert_eq!(starting.poll_timeout(), Some(at(15)));
+}
+
+#[test]
 fn a_start_is_shared_and_lives_with_its_first_key_frame() {
     let mut life = life();
     life.handle_attach(at(0));

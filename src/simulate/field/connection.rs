@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::{Instant, Interval, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::answer::message;
 use super::auth::{Check, Nonce, Verdict};
@@ -74,6 +74,8 @@ enum Way {
 struct Playing {
     stream: Stream,
     ticks: Interval,
+    /// When the newest picture was due.
+    due: Option<Instant>,
     /// PLAY or the latest receiver report.
     reported: Instant,
     /// Pictures since a request of the camera's that has no answer yet.
@@ -524,6 +526,7 @@ impl Connection {
                 self.playing = Some(Playing {
                     stream: Stream::new(script, clip, self.shared.rate, begun),
                     ticks: ticks(self.shared.rate),
+                    due: None,
                     reported: Instant::now(),
                     unanswered: None,
                 });
@@ -663,14 +666,22 @@ async fn report(way: Option<&Way>, buffer: &mut [u8]) -> usize {
 }
 
 fn ticks(rate: u32) -> Interval {
-    // What a pause of the machine held up comes at once: the pictures keep their clock.
-    interval(Duration::from_secs(1) / rate.max(1))
+    let mut ticks = interval(Duration::from_secs(1) / rate.max(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
 }
 
+/// Waits until a picture is due. Of a time in which the machine was held up, or nobody took
+/// the pictures, there are none: a camera does not make up for them.
 async fn tick(playing: Option<&mut Playing>) {
     match playing {
         Some(playing) => {
-            playing.ticks.tick().await;
+            let due = playing.ticks.tick().await;
+            if let Some(before) = playing.due.replace(due) {
+                let period = playing.ticks.period().as_nanos().max(1);
+                let periods = due.duration_since(before).as_nanos() / period;
+                playing.stream.skip((periods as u32).saturating_sub(1));
+            }
         }
         None => std::future::pending().await,
     }

@@ -55,6 +55,8 @@ pub(super) struct Stream {
     clip: Arc<Clip>,
     /// Number of the next picture behind PLAY.
     next: u64,
+    /// Pictures that were due but not made.
+    skipped: u64,
     number: u16,
     time: u32,
     step: u32,
@@ -70,6 +72,7 @@ impl Stream {
     pub(super) fn new(script: &'static Script, clip: Arc<Clip>, rate: u32, begun: i64) -> Self {
         Self {
             next: 0,
+            skipped: 0,
             number: script.first_number,
             time: script.time_start,
             step: script.time_step.unwrap_or_else(|| 90_000 / rate.max(1)),
@@ -81,6 +84,12 @@ impl Stream {
             script,
             clip,
         }
+    }
+
+    /// The camera's clock goes on by so many pictures that it does not make.
+    pub(super) fn skip(&mut self, pictures: u32) {
+        self.skipped += u64::from(pictures);
+        self.time = self.time.wrapping_add(self.step.wrapping_mul(pictures));
     }
 
     /// The next packet's number.
@@ -410,7 +419,8 @@ impl Stream {
 
     /// A sender report and its name (RFC 3550 6.4.1, 6.5).
     fn report(&self) -> Vec<u8> {
-        let wall = self.begun + (self.next * 1_000_000 / u64::from(self.rate)) as i64;
+        let passed = (self.next + self.skipped) * 1_000_000 / u64::from(self.rate);
+        let wall = self.begun + passed as i64;
         // NTP counts from 1900.
         let seconds = wall.div_euclid(1_000_000) + 2_208_988_800;
         let fraction = (wall.rem_euclid(1_000_000) << 32) / 1_000_000;

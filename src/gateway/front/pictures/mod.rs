@@ -229,11 +229,11 @@ impl Assembler {
             Verdict::Take(gap) => self.take(read, gap, now),
             Verdict::Held | Verdict::Drop => {}
         }
-        self.release(now);
+        self.release(None);
     }
 
     /// Takes the packets whose turn has come.
-    fn release(&mut self, now: Instant) {
+    fn release(&mut self, now: Option<Instant>) {
         while let Some((held, gap)) = self.order.release(now) {
             if let Some(read) = rtp::Packet::parse(&held.packet) {
                 self.take(&read, gap, held.at);
@@ -285,25 +285,27 @@ impl Assembler {
         self.reports.read(packet, now, wall);
     }
 
-    /// The next whole picture. To be called, until it gives none, before the next push and
-    /// when nothing more was read, and at [`Assembler::deadline`].
+    /// The next whole picture. To be called, until it gives none, when nothing more was
+    /// read, and at [`Assembler::deadline`]: what has come by `now` was pushed.
     pub(in crate::gateway) fn pop(&mut self, now: Instant) -> Option<Picture> {
-        self.release(now);
+        self.release(Some(now));
         // A packet that is waited for may belong to the picture.
-        let may_expire = self.order.deadline().is_none();
+        if self.order.deadline().is_none() {
+            match &mut self.maker {
+                Maker::Units(units) => units.expire(now),
+                Maker::Jpeg(jpeg) => jpeg.expire(now),
+            }
+        }
+        self.pop_made()
+    }
+
+    /// The next picture that packets ended. To be called, until it gives none, before the
+    /// next push. However late that is: a machine that was held up has not read what came
+    /// in time, so only [`Assembler::pop`] looks at the clock.
+    pub(in crate::gateway) fn pop_made(&mut self) -> Option<Picture> {
         let mut picture = match &mut self.maker {
-            Maker::Units(units) => {
-                if may_expire {
-                    units.expire(now);
-                }
-                units.pop()
-            }
-            Maker::Jpeg(jpeg) => {
-                if may_expire {
-                    jpeg.expire(now);
-                }
-                jpeg.pop()
-            }
+            Maker::Units(units) => units.pop(),
+            Maker::Jpeg(jpeg) => jpeg.pop(),
         }?;
         self.unreadable = None;
         picture.time = self.clock.place(picture.time);

@@ -364,9 +364,11 @@ impl Order {
     }
 
     /// The next packet that waited, once its turn has come or the one before it is given up.
-    pub(super) fn release(&mut self, now: Instant) -> Option<(Held, Gap)> {
+    /// `now`: nothing more was read; `None`: what is waited for may be there, unread.
+    pub(super) fn release(&mut self, now: Option<Instant>) -> Option<(Held, Gap)> {
+        let is_over = |at: Instant| now.is_some_and(|now| at <= now);
         if !self.unordered {
-            if self.deadline().is_some_and(|at| at <= now)
+            if self.deadline().is_some_and(is_over)
                 && let Some(astray) = self.astray.pop()
             {
                 self.judge(astray);
@@ -375,14 +377,14 @@ impl Order {
         }
         let first = self.held.front()?.sequence;
         if self.starting {
-            if self.deadline().is_none_or(|at| at > now) {
+            if !self.deadline().is_some_and(is_over) {
                 return None;
             }
             self.starting = false;
         }
         let gap = if first == self.next {
             std::mem::replace(&mut self.restarted, false).into()
-        } else if self.is_full() || self.deadline().is_some_and(|at| at <= now) {
+        } else if self.is_full() || self.deadline().is_some_and(is_over) {
             self.hole = (self.next, first.wrapping_sub(self.next));
             self.restarted = false;
             Gap::Lost
@@ -434,7 +436,7 @@ mod tests {
         let mut order = Order::new(unordered, Fixes::default());
         let mut out = Vec::new();
         let drain = |order: &mut Order, now: Instant, out: &mut Vec<(u16, Gap)>| {
-            while let Some((held, gap)) = order.release(now) {
+            while let Some((held, gap)) = order.release(Some(now)) {
                 out.push((held.sequence, gap));
             }
         };
@@ -495,8 +497,8 @@ mod tests {
             order.accept(&Packet::parse(&bytes).unwrap(), &bytes, start);
         }
         assert_eq!(order.deadline(), Some(start + ASTRAY));
-        assert!(order.release(start).is_none());
-        let (held, gap) = order.release(start + ASTRAY).unwrap();
+        assert!(order.release(Some(start)).is_none());
+        let (held, gap) = order.release(Some(start + ASTRAY)).unwrap();
         assert_eq!((held.sequence, gap), (2_000, Gap::Restart));
         assert_eq!(order.deadline(), None);
         // Another source: as much astray where its numbers do not go on.
@@ -509,7 +511,7 @@ mod tests {
             let verdict = order.accept(&Packet::parse(&bytes).unwrap(), &bytes, start);
             assert_eq!(verdict, expected, "{sequence} of {ssrc}");
         }
-        assert!(order.release(start).is_none());
+        assert!(order.release(Some(start)).is_none());
     }
 
     #[test]
@@ -619,7 +621,7 @@ mod tests {
             let now = start + Duration::from_millis(ms);
             let bytes = bytes(sequence, 1, 0);
             order.accept(&Packet::parse(&bytes).unwrap(), &bytes, now);
-            while order.release(now).is_some() {}
+            while order.release(Some(now)).is_some() {}
         };
         push(&mut order, 1, 0);
         push(&mut order, 3, 0);
@@ -641,7 +643,7 @@ mod tests {
             let mut bytes = bytes(number, 1, 0);
             bytes.resize(60_000, 0);
             order.accept(&Packet::parse(&bytes).unwrap(), &bytes, now);
-            while order.release(now).is_some() {}
+            while order.release(Some(now)).is_some() {}
             assert!(order.bytes <= HELD_BYTES + bytes.len());
         }
     }

@@ -264,6 +264,55 @@ fn play_with_strays(
 }
 
 #[test]
+fn a_machine_that_was_held_up_loses_nothing() {
+    // Nothing was read for two seconds in the middle of a picture, and all that came
+    // meanwhile is read at once; over UDP a packet was overtaken by two.
+    for (codec, mut sources) in [(Codec::H264, h264(3)), (Codec::H265, h265(3))] {
+        sources.truncate(8);
+        let sent: Vec<Units> = sources.iter().map(|it| it.slices.clone()).collect();
+        let usual = camera(codec, &sources, |_, _| {});
+        for (unordered, held_up) in [(false, 0), (false, 5), (true, 0), (true, 5)] {
+            let first = usual.partition_point(|(_, ms)| *ms < held_up * PAUSE);
+            let behind = usual.partition_point(|(_, ms)| *ms <= held_up * PAUSE);
+            for middle in first + 1..behind - 1 {
+                let mut out = usual.clone();
+                if unordered {
+                    out[middle - 1..middle + 2].rotate_left(1);
+                }
+                let shown = play_held_up(codec, unordered, &out, middle);
+                let shown: Vec<Units> = shown.iter().map(|it| slices_of(codec, it)).collect();
+                assert_eq!(shown, sent, "{codec:?} {unordered} {held_up} {middle}");
+            }
+        }
+    }
+}
+
+/// Plays packets; before that at `middle` the machine was held up.
+fn play_held_up(
+    codec: Codec,
+    unordered: bool,
+    out: &[(Vec<u8>, u64)],
+    middle: usize,
+) -> Vec<Picture> {
+    let start = Instant::now();
+    let (habits, fixes) = (Habits::default(), Fixes::default());
+    let mut assembler = Assembler::new(track(codec), unordered, 9, habits, fixes, start);
+    let mut pictures = Vec::new();
+    for (at, (packet, ms)) in out.iter().enumerate() {
+        let late = if at >= middle { 2_000 } else { 0 };
+        let now = start + Duration::from_millis(ms + late);
+        pictures.extend(std::iter::from_fn(|| assembler.pop_made()));
+        assembler.push(packet, now);
+        if at + 1 == middle || out.get(at + 1).is_none_or(|(_, next)| next != ms) {
+            pictures.extend(std::iter::from_fn(|| assembler.pop(now)));
+        }
+    }
+    let end = start + Duration::from_secs(60);
+    pictures.extend(std::iter::from_fn(|| assembler.pop(end)));
+    pictures
+}
+
+#[test]
 fn a_packet_told_too_short_costs_its_picture() {
     for (codec, sources) in codecs() {
         let out = camera(codec, &sources, |_, _| {});
