@@ -15,6 +15,7 @@ pub mod designation;
 pub mod ids;
 pub mod jws;
 pub mod pem;
+pub mod png;
 pub mod statement;
 pub mod trust;
 
