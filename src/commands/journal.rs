@@ -3,6 +3,7 @@
 
 mod compare;
 mod report;
+mod still;
 mod table;
 
 use std::io::{self, BufWriter, Write};
@@ -66,6 +67,15 @@ they are."
 Exit status 1: the journal is not intact (the report says so). --public leaves out people,
 incidents and every number below five, for the commune's own web page.")]
     Report(report::ReportArgs),
+    /// Find the grant of a still, and whether it is unaltered: exit status 0 unaltered and recorded, 1 not
+    #[command(
+        after_help = "Example: a still from a case file, against the journals of both sides
+  fanal journal still berre_quai-nord_2026-11-30.png /var/lib/fanal/journal /mnt/corg-13/journal
+
+The picture's data are compared with the hash that both journals hold. A still whose text was
+removed is found by that hash; one that was edited, cropped or saved again by the id in its text."
+    )]
+    Still(still::StillArgs),
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +131,7 @@ pub fn run(args: JournalArgs) -> anyhow::Result<ExitCode> {
         JournalCommand::Verify(args) => run_verify(&args),
         JournalCommand::Compare(args) => compare::run(&args),
         JournalCommand::Report(args) => report::run(&args),
+        JournalCommand::Still(args) => still::run(&args),
     }
 }
 

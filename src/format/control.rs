@@ -524,6 +524,9 @@ pub struct SnapshotAsked {
     pub camera: CameraId,
     /// When the picture was captured, by the gateway's clock: µs since the epoch.
     pub captured: i64,
+    /// Of the PNG's image data; absent from centres of versions that asked for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
 }
 
 #[cfg(test)]

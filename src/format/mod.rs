@@ -18,6 +18,7 @@ pub mod jws;
 pub mod merkle;
 pub mod note;
 pub mod pem;
+pub mod png;
 pub mod statement;
 pub mod trust;
 

@@ -297,6 +297,10 @@ pub enum Entry {
         captured: String,
         /// Who signed the grant's newest request.
         operator: Operator,
+        /// Of the PNG's image data, its IDAT chunks' contents in order; absent in entries of
+        /// versions that asked for none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<Sha256>,
     },
     /// At the receiver: a still that its journal holds was not given.
     SnapshotRefused {

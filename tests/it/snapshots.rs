@@ -1,5 +1,6 @@
 //! Stills over real sockets: given once both journals hold them.
 
+use fanal::format::ids::Sha256;
 use fanal::format::statement::{TOKEN_TYPE, TokenClaims};
 use fanal::journal::verify;
 use hyper::Method;
@@ -54,6 +55,7 @@ fn still(operator: &Operator, grant: &Value, camera: &str) -> String {
         "grant": grant["grant"],
         "camera": format!("{COMMUNE}/{camera}"),
         "captured": operator.client.now().rfc3339(),
+        "sha256": Sha256::of(b"picture"),
     })
     .to_string()
 }
@@ -74,6 +76,7 @@ async fn a_still_stands_in_both_journals_before_it_is_given() {
         assert_eq!(entry["snapshot"], given["snapshot"], "{daemon}");
         assert_eq!(entry["captured"], given["captured"], "{daemon}");
         assert_eq!(entry["camera"], "cam-001");
+        assert_eq!(entry["sha256"], json!(Sha256::of(b"picture")));
         assert_eq!(entry["operator"]["number"], "13-1");
     }
     assert!(world.entries("receiver", "snapshot_refused").is_empty());
@@ -96,7 +99,9 @@ async fn a_still_stands_in_both_journals_before_it_is_given() {
         "",
         "{}",
         &body.replace("cam-001", "CAM 1"),
-        &body.replace("20", "x"),
+        &body.replace("\"20", "\"x"),
+        &body.replace("sha256", "sha512"),
+        &body.replace(&Sha256::of(b"picture").to_string(), "abc"),
     ] {
         assert_eq!(take(&world, &operator, body).await.0, 400, "{body}");
     }

@@ -140,6 +140,7 @@ pub(super) fn say(entry: &Entry) -> String {
             camera,
             captured,
             operator,
+            ..
         } => format!(
             "{grant} {} takes still {snapshot} of {commune}/{camera} at {captured}",
             person(operator)

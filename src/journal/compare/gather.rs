@@ -126,6 +126,9 @@ pub(super) enum Kind {
     Still {
         snapshot: SnapshotId,
         says: Sha256,
+        /// Of its picture; versions before kept none. In a box: facts of all kinds are as
+        /// large as the largest.
+        sha256: Option<Box<Sha256>>,
     },
     StillRefused(SnapshotId),
 }
@@ -555,8 +558,10 @@ impl Gatherer<'_> {
                 camera,
                 captured,
                 operator,
+                sha256,
                 ..
             } => Kind::Still {
+                sha256: sha256.map(Box::new),
                 snapshot: *snapshot,
                 says: hash(&(grant, camera, captured, operator)),
             },

@@ -490,9 +490,14 @@ impl<'a> Grant<'a> {
     }
 
     fn stills(&self, outcome: &mut Outcome) {
-        let stills = |of: &[Said<'a>]| -> BTreeMap<SnapshotId, (Said<'a>, Sha256)> {
+        type Says = (Sha256, Option<Sha256>);
+        let stills = |of: &[Said<'a>]| -> BTreeMap<SnapshotId, (Said<'a>, Says)> {
             let stills = of.iter().filter_map(|said| match &said.fact.kind {
-                Kind::Still { snapshot, says } => Some((*snapshot, (*said, *says))),
+                Kind::Still {
+                    snapshot,
+                    says,
+                    sha256,
+                } => Some((*snapshot, (*said, (*says, sha256.as_deref().copied())))),
                 _ => None,
             });
             stills.collect()
@@ -506,7 +511,9 @@ impl<'a> Grant<'a> {
             match (here.get(&id), there.get(&id)) {
                 (Some((here, ours)), Some((there, theirs))) => {
                     outcome.checked.stills += 1;
-                    if ours != theirs {
+                    // One of the two may be a version that kept no hash of the picture.
+                    let pictures = ours.1.zip(theirs.1);
+                    if ours.0 != theirs.0 || pictures.is_some_and(|(one, other)| one != other) {
                         let what = format!(
                             "changed: still {id} is not the same as in line {} of {}",
                             there.seq(),

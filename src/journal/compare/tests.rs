@@ -1008,7 +1008,8 @@ fn a_journal_that_goes_on_under_another_id_after_a_failure_is_followed() {
 fn stills_are_with_both() {
     let mut pair = Pair::new();
     let grant = pair.grant();
-    let still = |captured: &str| Entry::Snapshot {
+    let with = |captured: &str, picture: Option<&[u8]>| Entry::Snapshot {
+        sha256: picture.map(Sha256::of),
         snapshot: crate::format::ids::SnapshotId(uuid::Uuid::from_u128(7)),
         grant,
         commune: CommuneId::new(COMMUNE).unwrap(),
@@ -1020,10 +1021,20 @@ fn stills_are_with_both() {
             unit: "CORG 13".to_owned(),
         },
     };
+    let still = |captured: &str| with(captured, Some(b"picture"));
     let now = pair.now;
     pair.receiver.add(now, &still("2026-11-30T00:00:01.000Z"));
     let report = pair.compare();
     assert_convicts_nobody(&report, Verdict::UnwitnessedTail, "not there yet");
+    for (picture, verdict) in [
+        (None, Verdict::Consistent),
+        (Some(&b"another"[..]), Verdict::Contradiction),
+    ] {
+        let mut side = pair.gateway.clone();
+        side.add(now, &with("2026-11-30T00:00:01.000Z", picture));
+        let report = pair.compare_books(&[&side, &pair.receiver]);
+        assert_eq!(report.verdict, verdict, "{picture:?}");
+    }
     let mut same = pair.gateway.clone();
     same.add(now, &still("2026-11-30T00:00:01.000Z"));
     let report = pair.compare_books(&[&same, &pair.receiver]);

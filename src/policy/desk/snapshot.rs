@@ -10,7 +10,7 @@ use super::{Command, Desk, Pending};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::{SnapshotAsked, ToGateway};
 use crate::format::designation::Designation;
-use crate::format::ids::{CameraId, CommuneId, GrantId, SnapshotId};
+use crate::format::ids::{CameraId, CommuneId, GrantId, Sha256, SnapshotId};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::policy::snapshot::{self, CONFIRM_TIMEOUT, PER_MINUTE};
@@ -32,6 +32,8 @@ pub struct Still {
     pub camera: CameraId,
     /// When the picture was captured, by the gateway's clock.
     pub captured: Wall,
+    /// Of the PNG's image data: its IDAT chunks' contents in order.
+    pub sha256: Sha256,
 }
 
 /// A still on its way.
@@ -70,6 +72,7 @@ impl Desk {
             camera: still.camera.clone(),
             captured: still.captured.rfc3339(),
             operator: who.operator.clone(),
+            sha256: Some(still.sha256),
         };
         let waiting = Waiting {
             caller,
@@ -148,6 +151,7 @@ impl Desk {
             grant: still.grant,
             camera: still.camera.clone(),
             captured: still.captured.0,
+            sha256: Some(still.sha256),
         };
         let (commune, snapshot) = (still.commune.clone(), still.snapshot);
         self.stills.waiting.insert(snapshot, waiting);

@@ -71,6 +71,7 @@ impl Gate {
             camera: asked.camera.clone(),
             captured: captured.rfc3339(),
             operator: terms.request.designation().operator.clone(),
+            sha256: asked.sha256,
         };
         if self.ledger.is_blocked() {
             return Err(self.journal_refusal());

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Shared;
 use super::auth::Caller;
 use crate::clock::Wall;
-use crate::format::ids::{CameraId, CommuneId, GrantId, SnapshotId};
+use crate::format::ids::{CameraId, CommuneId, GrantId, Sha256, SnapshotId};
 use crate::http::Problem;
 use crate::policy::desk::Still;
 
@@ -24,6 +24,9 @@ struct Body {
     camera: String,
     /// RFC 3339, by the gateway's clock: as the picture came with.
     captured: String,
+    /// Of the PNG's image data: its IDAT chunks' contents in order. Both journals hold it,
+    /// and `fanal journal still` compares.
+    sha256: Sha256,
 }
 
 /// The page draws the still by itself; what is asked for here is the leave to.
@@ -50,6 +53,7 @@ pub(super) async fn take(
         "grant": still.grant,
         "camera": format!("{}/{}", still.commune, still.camera),
         "captured": still.captured.rfc3339(),
+        "sha256": still.sha256,
         "at": api.options.clock.now().wall.rfc3339(),
     });
     Ok((StatusCode::CREATED, Json(view)).into_response())
@@ -71,5 +75,6 @@ fn read(body: &[u8]) -> Result<Still, String> {
         commune: CommuneId::new(commune).map_err(|error| error.to_string())?,
         camera: CameraId::new(camera).map_err(|error| error.to_string())?,
         captured: Wall(captured.as_microsecond()),
+        sha256: body.sha256,
     })
 }

@@ -73,6 +73,22 @@ async fn a_camera_that_falls_silent_is_opened_again_while_its_viewers_stay() {
 }
 
 #[tokio::test]
+async fn a_machine_that_was_held_up_blames_no_camera() {
+    let limits = Limits {
+        stall: Duration::from_millis(300),
+        ..LIMITS
+    };
+    let test = simple_with(Script::default(), limits, |_| {}).await;
+    test.sink.until_units(1).await;
+    test.camera.picture(1, Picture::delta(3_600)).await;
+    // Nothing of this process runs for longer than a stall, as in a virtual machine that is
+    // moved; the picture that came meanwhile is read behind it.
+    std::thread::sleep(3 * limits.stall);
+    let got = test.sink.until_units(2).await;
+    assert_eq!(got.states, [State::Starting, State::Live]);
+}
+
+#[tokio::test]
 async fn a_camera_that_never_answers_is_unreachable() {
     let limits = Limits {
         describe: Duration::from_millis(100),

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::room::{Room, tile};
 use crate::approval::{local, waiting};
 use crate::browser::{Kind, id};
-use crate::world::Plan;
+use crate::world::{Plan, World};
 use fanal::gateway::socket::{Answer, Request};
 
 /// Keeps what the page would save: names, and bytes as characters.
@@ -16,7 +16,7 @@ const KEEP_SAVED: &str = "(() => {
   URL.createObjectURL = (blob) => { const url = make(blob); blobs.set(url, blob); return url; };
   HTMLAnchorElement.prototype.click = function () {
     const { download, href } = this;
-    blobs.get(href).arrayBuffer().then((bytes) => window.fanalSaved.push([download, new TextDecoder('latin1').decode(bytes)]));
+    blobs.get(href).arrayBuffer().then((bytes) => window.fanalSaved.push([download, Array.from(new Uint8Array(bytes), (byte) => String.fromCharCode(byte)).join('')]));
   };
   return true;
 })()";
@@ -49,7 +49,72 @@ async fn a_still_is_recorded_at_both_ends_and_says_what_it_is() {
     assert!(name.starts_with("berre-l-etang_cam-001_"), "{name}");
     assert!(name.ends_with(&format!("_{grant}.png")), "{name}");
     assert!(png.contains("IHDR") && png.contains(grant), "{name}");
+    assert_eq!(at_commune["sha256"], at_centre["sha256"]);
+    let moment = at_commune["captured"].as_str().unwrap();
+    let bytes: Vec<u8> = png
+        .chars()
+        .map(|byte| u8::try_from(byte).unwrap())
+        .collect();
+    proves_itself(
+        &room.world,
+        &bytes,
+        &[grant, moment, "berre-l-etang/cam-001"],
+    );
     room.end().await;
+}
+
+/// `fanal journal still` finds a browser's still in both journals, and tells changed ones.
+fn proves_itself(world: &World, png: &[u8], says: &[&str]) {
+    let still = |name: &str, bytes: &[u8]| {
+        let file = world.directory.path(name);
+        std::fs::write(&file, bytes).unwrap();
+        let journal = |daemon: &str| world.directory.path(daemon).join("journal");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_fanal"))
+            .args(["journal", "still"])
+            .args([file, journal("gateway"), journal("receiver")])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code().unwrap(), text)
+    };
+    let (status, text) = still("still.png", png);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.starts_with("unaltered: picture and text"), "{text}");
+    for word in says {
+        assert!(text.contains(word), "{word} is not in {text}");
+    }
+    assert_eq!(text.matches("recorded  line").count(), 2, "{text}");
+    // The header, and then the picture without the texts between.
+    let at = |kind: &[u8]| png.windows(4).position(|four| four == kind).unwrap() - 4;
+    let bare = [&png[..at(b"iTXt")], &png[at(b"IDAT")..]].concat();
+    let (status, text) = still("bare.png", &bare);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("its text was removed"), "{text}");
+    let mut edited = png.to_vec();
+    edited[at(b"IDAT") + 40] ^= 1;
+    let (status, text) = still("edited.png", &edited);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.starts_with("altered: "), "{text}");
+    let other = says[0].replace(|letter| letter != '-', "1");
+    let named = png
+        .windows(36)
+        .position(|id| id == says[0].as_bytes())
+        .unwrap();
+    let mut renamed = png.to_vec();
+    renamed[named..named + 36].copy_from_slice(other.as_bytes());
+    let (status, text) = still("renamed.png", &renamed);
+    assert_eq!(status, 1, "{text}");
+    assert!(
+        text.contains("its text was changed: the text names grant"),
+        "{text}"
+    );
+    let mut foreign = bare;
+    let place = foreign.windows(4).position(|four| four == b"IDAT").unwrap();
+    foreign[place + 40] ^= 1;
+    let (status, text) = still("foreign.png", &foreign);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.starts_with("foreign: "), "{text}");
+    assert_eq!(still("nothing.jpg", b"\xff\xd8\xff").0, 1);
 }
 
 #[tokio::test]

@@ -75,6 +75,7 @@ fn entries() -> Vec<(Wall, Entry)> {
         camera: CameraId::new("quai-nord").unwrap(),
         captured: at(20).rfc3339(),
         operator: operator("13-1"),
+        sha256: Some(Sha256::of(b"picture")),
     };
     let ended = Entry::Ended {
         grant,

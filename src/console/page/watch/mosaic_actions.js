@@ -7,7 +7,7 @@ import { cameraName, communeName } from "/page/state/names.js";
 import { note } from "/page/state/records.js";
 import { agreementFor, grantOf, isMine, shownIncident, splitKey } from "/page/state/rules.js";
 import { BEFORE } from "/page/watch/bookmark_list.js";
-import { fileName, withTexts } from "/page/watch/png.js";
+import { fileName, imageHash, withTexts } from "/page/watch/png.js";
 import { toast } from "/page/widget/toasts.js";
 
 /**
@@ -101,7 +101,12 @@ async function snapshot(ctx, key, live) {
     const taken = await live.snapshot(key);
     const captured = new Date(taken.captured).toISOString();
     /** @type {SnapshotRecord} */
-    const recorded = await api.post("snapshots", { grant: grant.grant, camera: key, captured });
+    const recorded = await api.post("snapshots", {
+      grant: grant.grant,
+      camera: key,
+      captured,
+      sha256: await imageHash(taken.png),
+    });
     const png = withTexts(taken.png, {
       Title: `${names.camera}, ${names.commune}`,
       Author: `${me.name} (${me.number}, ${me.unit})`,

@@ -57,6 +57,26 @@ export function withTexts(png, texts) {
 }
 
 /**
+ * SHA-256 of a PNG's image data, its IDAT chunks' contents in order, in hexadecimal: what both
+ * journals hold of a still.
+ * @param {ArrayBuffer} png
+ */
+export async function imageHash(png) {
+  const view = new DataView(png);
+  /** @type {ArrayBuffer[]} */
+  const parts = [];
+  for (let at = 8; at + 12 <= png.byteLength;) {
+    const length = view.getUint32(at);
+    // "IDAT"
+    if (view.getUint32(at + 4) === 0x49444154) parts.push(png.slice(at + 8, at + 8 + length));
+    at += length + 12;
+  }
+  const data = await new Blob(parts).arrayBuffer();
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
  * A file's name of parts: letters, digits, `-` and `_` only.
  * @param {string[]} parts
  * @param {string} ending

@@ -25,6 +25,7 @@ fn still(world: &mut World) -> Still {
         commune: commune(),
         camera: camera("port"),
         captured: world.now().wall,
+        sha256: Sha256::of(b"picture"),
     }
 }
 
@@ -75,6 +76,7 @@ fn a_still_is_given_once_both_ends_have_it() {
         grant: id(1),
         camera: camera("port"),
         captured: wanted.captured.0,
+        sha256: Some(wanted.sha256),
     };
     assert_eq!(sent(&commands), [&ToGateway::Snapshot(asked)]);
     let message = recorded(&world, &wanted);

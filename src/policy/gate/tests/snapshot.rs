@@ -18,6 +18,7 @@ fn asked(world: &mut World, grant: GrantId, camera: usize) -> SnapshotAsked {
         grant,
         camera: camera_id(camera),
         captured: world.now.wall.0,
+        sha256: Some(Sha256::of(b"picture")),
     }
 }
 
@@ -64,14 +65,15 @@ fn a_still_is_recorded_before_the_centre_is_told() {
         camera,
         operator,
         captured,
+        sha256,
         ..
     }) = entry
     else {
         panic!("{entry:?}");
     };
     assert_eq!(
-        (snapshot, of, camera),
-        (still.snapshot, grant, camera_id(0))
+        (snapshot, of, camera, sha256),
+        (still.snapshot, grant, camera_id(0), still.sha256)
     );
     assert_eq!(operator.number, "13-1");
     assert_eq!(captured, world.now.wall.rfc3339());
