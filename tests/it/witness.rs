@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::tools::{have, run};
-use crate::world::{Operator, PATIENCE, Plan, World, tempdir, until};
+use crate::support::site::Place;
+use crate::world::{Operator, PATIENCE, Plan, World, until};
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(PATIENCE, future).await;
@@ -58,7 +59,7 @@ impl Door {
 
 /// litewitness with its key in an agent of its own, and its database.
 struct Witness {
-    place: tempdir::Directory,
+    place: Place,
     fingerprint: String,
     _agent: Child,
     running: Option<(Child, JoinSet<()>)>,
@@ -68,7 +69,7 @@ struct Witness {
 
 impl Witness {
     async fn start() -> Self {
-        let place = tempdir::Directory::make();
+        let place = Place::new();
         let path = |name: &str| place.path(name).to_str().unwrap().to_owned();
         let (key, socket) = (path("key"), path("agent"));
         let made = run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]).await;
@@ -229,7 +230,7 @@ async fn grant_and_end(operator: &Operator) {
 
 async fn seen(world: &World, daemon: &str, ends: usize) {
     until("the witness has seen the end", || {
-        let journal = world.journal(daemon);
+        let journal = world.directory.journal(daemon);
         let is_end = |body: &&serde_json::Value| body["kind"] == "ended";
         if journal.iter().filter(is_end).count() < ends {
             return false;
