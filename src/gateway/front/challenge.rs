@@ -33,6 +33,8 @@ pub(in crate::gateway) const fn refusals(proven: bool) -> u32 {
 pub(in crate::gateway) enum Way {
     /// Digest with this algorithm.
     Digest(Algorithm),
+    /// Digest with this algorithm, over texts without the backslashes that they were sent with.
+    Unescaped(Algorithm),
     /// The password itself.
     Basic,
 }
@@ -40,7 +42,9 @@ pub(in crate::gateway) enum Way {
 impl std::fmt::Display for Way {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Digest(algorithm) => write!(f, "Digest {}", algorithm.as_str()),
+            Self::Digest(algorithm) | Self::Unescaped(algorithm) => {
+                write!(f, "Digest {}", algorithm.as_str())
+            }
             Self::Basic => f.write_str("Basic"),
         }
     }
@@ -117,7 +121,7 @@ enum Protection {
 #[derive(Clone, Debug)]
 struct Offer {
     way: Way,
-    /// As sent between its quotes, and hashed so.
+    /// As sent between its quotes.
     realm: Vec<u8>,
     nonce: Vec<u8>,
     /// Echoed; `None`: not given.
@@ -143,25 +147,39 @@ impl Offer {
             return Vec::new();
         }
         let Some(given) = challenge.get("algorithm") else {
-            return vec![Self::new(Way::Digest(Algorithm::Md5), challenge, None)];
+            return Self::both(Algorithm::Md5, challenge, None);
         };
         let names = given.bytes.split(|byte| b",| ;".contains(byte));
         let names: Vec<&[u8]> = names.filter(|name| !name.is_empty()).take(8).collect();
         if names.is_empty() {
-            return vec![Self::new(Way::Digest(Algorithm::Md5), challenge, None)];
+            return Self::both(Algorithm::Md5, challenge, None);
         }
         let known = names.into_iter().filter_map(|name| {
             let echo = Value {
                 bytes: name.to_vec(),
                 quoted: given.quoted,
             };
-            Some(Self::new(
-                Way::Digest(Algorithm::named(name)?),
-                challenge,
-                Some(echo),
-            ))
+            Some(Self::both(Algorithm::named(name)?, challenge, Some(echo)))
         });
-        known.collect()
+        known.flatten().collect()
+    }
+
+    /// Both readings of a challenge whose texts have backslashes: whether those are part of
+    /// what is hashed is read in two ways (RFC 2617 1.2 `unq`, RFC 7230 3.2.6). Where each
+    /// stands before a quote or another one, it was put there to be taken away.
+    fn both(algorithm: Algorithm, challenge: &Challenge, echo: Option<Value>) -> Vec<Self> {
+        let raw = Self::new(Way::Digest(algorithm), challenge, echo);
+        let texts = [&raw.realm, &raw.nonce];
+        if !texts.iter().any(|text| text.contains(&b'\\')) {
+            return vec![raw];
+        }
+        let mut other = raw.clone();
+        other.way = Way::Unescaped(algorithm);
+        if texts.iter().all(|text| is_escaped(text)) {
+            vec![other, raw]
+        } else {
+            vec![raw, other]
+        }
     }
 
     fn new(way: Way, challenge: &Challenge, algorithm: Option<Value>) -> Self {
@@ -188,7 +206,7 @@ impl Offer {
     /// How weak it is: the order in which ways are tried.
     const fn rank(&self) -> u8 {
         match self.way {
-            Way::Digest(algorithm) => algorithm as u8,
+            Way::Digest(algorithm) | Way::Unescaped(algorithm) => algorithm as u8,
             Way::Basic => u8::MAX,
         }
     }
@@ -203,7 +221,7 @@ impl Offer {
     ) -> Vec<u8> {
         let user = credential.username.as_bytes();
         let password = credential.password.expose().as_bytes();
-        let Way::Digest(algorithm) = self.way else {
+        let (Way::Digest(algorithm) | Way::Unescaped(algorithm)) = self.way else {
             let pair = STANDARD.encode([user, b":", password].concat());
             return format!("Basic {pair}").into_bytes();
         };
@@ -211,9 +229,14 @@ impl Offer {
         let cnonce = &*self.cnonce.get_or_insert_with(|| hex(&cnonce));
         let count = format!("{:08x}", self.count);
 
-        let mut first = algorithm.hash(&[user, &self.realm, password]);
+        let hashed = |text: &[u8]| match self.way {
+            Way::Unescaped(_) => unescaped(text),
+            _ => text.to_vec(),
+        };
+        let (realm, nonce) = (hashed(&self.realm), hashed(&self.nonce));
+        let mut first = algorithm.hash(&[user, &realm, password]);
         if algorithm.has_session() {
-            first = algorithm.hash(&[first.as_bytes(), &self.nonce, cnonce.as_bytes()]);
+            first = algorithm.hash(&[first.as_bytes(), &nonce, cnonce.as_bytes()]);
         }
         let asked = [method.as_bytes(), uri.as_bytes()];
         let second = match self.protection {
@@ -228,10 +251,10 @@ impl Offer {
             Protection::AuthInt => "auth-int",
         });
         let response = match quality {
-            None => algorithm.hash(&[first.as_bytes(), &self.nonce, second.as_bytes()]),
+            None => algorithm.hash(&[first.as_bytes(), &nonce, second.as_bytes()]),
             Some(quality) => algorithm.hash(&[
                 first.as_bytes(),
-                &self.nonce,
+                &nonce,
                 count.as_bytes(),
                 cnonce.as_bytes(),
                 quality.as_bytes(),
@@ -252,7 +275,7 @@ impl Offer {
             answer.extend_from_slice(quote);
         };
         if self.hides_user {
-            let hidden = algorithm.hash(&[user, &self.realm]);
+            let hidden = algorithm.hash(&[user, &realm]);
             write("username", hidden.as_bytes(), true);
         } else {
             write("username", &escaped(user), true);
@@ -309,6 +332,22 @@ fn escaped(text: &[u8]) -> Vec<u8> {
     written
 }
 
+/// Whether each backslash stands before a quote or another one.
+fn is_escaped(text: &[u8]) -> bool {
+    escaped(&unescaped(text)) == text
+}
+
+/// What was meant by the inside of a quoted string.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut meant = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        let next = if *byte == b'\\' { bytes.next() } else { None };
+        meant.push(*next.unwrap_or(byte));
+    }
+    meant
+}
+
 /// How a 401 is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gateway) enum Next {
@@ -341,6 +380,8 @@ pub(in crate::gateway) struct Signer {
     /// Names of what was offered, and ways that were refused.
     offered: Vec<String>,
     tried: Vec<Way>,
+    /// The camera asks as a proxy does.
+    is_proxied: bool,
 }
 
 impl Signer {
@@ -362,6 +403,7 @@ impl Signer {
             nonces: 0,
             offered: Vec::new(),
             tried: Vec::new(),
+            is_proxied: false,
         }
     }
 
@@ -371,6 +413,19 @@ impl Signer {
         self.carried = self.current.is_some();
         self.proven = false;
         self
+    }
+
+    /// Whether a proxy is to see the answer too.
+    pub(in crate::gateway) const fn is_proxied(&self) -> bool {
+        self.is_proxied
+    }
+
+    /// The newest challenge came as a proxy's, or not.
+    pub(in crate::gateway) fn note_proxied(&mut self, is_proxied: bool, fixes: &Fixes) {
+        self.is_proxied = is_proxied;
+        if is_proxied {
+            fixes.note(Fix::ProxyChallenge);
+        }
     }
 
     /// Whether requests are signed.
@@ -483,7 +538,8 @@ impl Signer {
         if self.tried.is_empty() {
             return format!("it offered {offered}");
         }
-        let tried: Vec<String> = self.tried.iter().map(ToString::to_string).collect();
+        let mut tried: Vec<String> = self.tried.iter().map(ToString::to_string).collect();
+        tried.dedup();
         format!("it offered {offered}; tried {}", listed(&tried))
     }
 }

@@ -325,7 +325,7 @@ impl Dialogue {
         if let Some(credential) = &self.credential
             && let Some(answer) = self.signer.respond(credential, method, &uri, &[], cnonce)
         {
-            request.set("Authorization", answer);
+            request.sign(answer, self.signer.is_proxied());
             self.signed = true;
         }
         request
@@ -376,7 +376,7 @@ impl Dialogue {
     pub(super) fn judge(&mut self, ask: Ask, answer: &Message) -> Next {
         let status = answer.status().unwrap_or(0);
         let greeted = ask == Ask::Describe && self.greets;
-        if status != 401 && self.signed && !greeted {
+        if !matches!(status, 401 | 407) && self.signed && !greeted {
             let way = self.signer.accepted();
             if self.password.is_none() && status < 400 {
                 self.password = Some(Password::Accepted(way));
@@ -384,7 +384,7 @@ impl Dialogue {
         }
         self.tries += 1;
         let next = match status {
-            401 => self.handle_challenge(answer),
+            401 | 407 => self.handle_challenge(answer),
             // Whatever it says of OPTIONS, it was asked.
             _ if greeted => {
                 self.greets = false;
@@ -436,7 +436,9 @@ impl Dialogue {
             ));
         };
         self.challenged = true;
-        let headers = answer.all("WWW-Authenticate");
+        self.signer
+            .note_proxied(answer.is_proxys(), &self.learned.fixes);
+        let headers = answer.challenges();
         let chosen = self
             .signer
             .challenged(headers, self.signed, &self.learned.fixes);

@@ -73,6 +73,8 @@ fixes! {
     // Digest.
     /// RFC 7235 2.1: quotes, commas, spaces.
     ChallengeForm "challenge-form" "it writes its request for a password in an odd way";
+    /// RFC 7235 3.2: 407 is a proxy's.
+    ProxyChallenge "proxy-challenge" "it asks for a password as a proxy does";
     /// RFC 7616 3.7: a server offers only what it takes.
     DigestStepDown "digest-step-down" "it refuses the strongest way to sign in that it offers";
 
@@ -103,6 +105,10 @@ fixes! {
     // RTP and pictures.
     /// RFC 3550 5.1: padding or a header extension that is longer than its packet.
     RtpForm "rtp-form" "its RTP headers name padding or an extension beyond the packet";
+    /// RFC 3550 5.1: the version is 2.
+    RtpVersion "rtp-version" "its RTP packets name another version than 2";
+    /// RFC 2326 10.12: TCP keeps the order in which packets are made.
+    PacketOrder "packet-order" "it sends RTP packets out of order over TCP";
     /// RFC 3550 5.1: numbers rise by one with each packet.
     SequenceNumbers "sequence-numbers" "its RTP sequence numbers stand still, jump or begin again";
     /// RFC 3550 8: the SSRC of a source stays.
@@ -123,6 +129,8 @@ fixes! {
     UnknownPayload "unknown-payload" "it sends payloads that are no part of a picture";
     /// RFC 6184 5.6: payloads are NAL units without start codes.
     StartCodes "start-codes" "it puts start codes inside RTP payloads";
+    /// RFC 6184 5.6: payloads are NAL units without the lengths of files.
+    LengthPrefixes "length-prefixes" "it puts lengths in front of units inside RTP payloads";
     /// H.264 7.4.1, H.265 7.4.2: no start code inside a unit.
     EmulationPrevention "emulation-prevention" "it leaves out emulation prevention bytes";
     /// H.264 7.4.1.2.1: sets change only at a key picture.
@@ -133,6 +141,8 @@ fixes! {
     NoKeyPictures "no-key-pictures" "it never sends a full key picture, only recovery points";
     /// RFC 2435 3.1.2: fragments follow one another without holes.
     JpegFragments "jpeg-fragments" "its JPEG fragments leave holes";
+    /// RFC 2435 3.1.2: each fragment names its place.
+    JpegOffsets "jpeg-offsets" "all its JPEG fragments name offset 0";
     /// RFC 2435 3.1.5: width and height in units of 8 pixels.
     JpegSize "jpeg-size" "its JPEG packets do not name the size";
     /// RFC 2435 3: headers are left out of the payload.

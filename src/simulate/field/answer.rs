@@ -45,6 +45,7 @@ const fn phrase(status: u16) -> &'static str {
         302 => "Moved Temporarily",
         400 => "Bad Request",
         401 => "Unauthorized",
+        407 => "Proxy Authentication Required",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",

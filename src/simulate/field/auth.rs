@@ -51,7 +51,12 @@ impl Check<'_> {
     /// Judges a request, and says what to answer.
     pub(super) fn judge(&self, request: &Request, nonce: &mut Nonce) -> Verdict {
         let current = nonce.text(self.salt);
-        let given = request.header("Authorization");
+        let is_proxys = |line: &&str| line.starts_with("Proxy-");
+        let given = if self.guard.challenges.iter().any(is_proxys) {
+            request.header("Proxy-Authorization")
+        } else {
+            request.header("Authorization")
+        };
         let right = given.is_some_and(|given| self.is_right(given, request, &current, nonce));
         if right && nonce.uses < self.guard.uses {
             nonce.uses += 1;

@@ -430,7 +430,7 @@ impl Connection {
         let signed = request.header("Authorization").is_some();
         self.shared.count(camera, |count| {
             *count.requests.entry(request.method.clone()).or_default() += 1;
-            count.refused += u64::from(status == 401 && signed);
+            count.refused += u64::from(matches!(status, 401 | 407) && signed);
             count.played += u64::from(status == 200 && request.method == "PLAY");
             if count.latest.len() >= REQUESTS_LIMIT {
                 count.latest.pop_front();

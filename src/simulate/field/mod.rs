@@ -205,7 +205,7 @@ pub struct Count {
     pub requests: BTreeMap<String, u64>,
     /// PLAYs that were granted.
     pub played: u64,
-    /// Answers of 401 to requests that had an `Authorization`.
+    /// Answers of 401 and 407 to requests that had an `Authorization`.
     pub refused: u64,
     /// Receiver reports (RTCP type 201).
     pub reports: u64,

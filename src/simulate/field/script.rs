@@ -428,6 +428,14 @@ pub enum Law {
     Padding(u8),
     /// Packets have a header extension of this profile and these words.
     HeaderExtension(u16, &'static [u8]),
+    /// Packets name this RTP version.
+    Version(u8),
+    /// Packets have the start of a header extension that says more words than there are.
+    LongExtension,
+    /// Each NAL unit stands behind its length, as in files.
+    Lengths,
+    /// The first two packets of the picture change places, the next two too, and so on.
+    SwappedInPairs,
     /// Packets name this many contributing sources.
     Sources(u8),
     /// A packet of another payload type before the picture.
@@ -463,6 +471,12 @@ pub enum Flaw {
     OtherType,
     /// The last fragment has the end bit and so has the one before.
     TwoEnds,
+    /// All fragments have the start bit.
+    AllStart,
+    /// All fragments have the end bit.
+    AllEnd,
+    /// All fragments name offset 0 (JPEG alone).
+    AllAtZero,
 }
 
 /// How JPEG is sent (RFC 2435).

@@ -179,8 +179,13 @@ impl Stream {
         let mut lead: Vec<Vec<u8>> = Vec::new();
         let mut before: Vec<Packet> = Vec::new();
         let mut behind: Vec<Packet> = Vec::new();
+        let has_lengths = laws.iter().any(|law| matches!(law, Law::Lengths));
+        let in_front = |unit: &[u8]| match has_lengths {
+            true => [&(unit.len() as u32).to_be_bytes(), unit].concat(),
+            false => [script.start_code, unit].concat(),
+        };
         let plain = |unit: &[u8]| Packet {
-            payload: [script.start_code, unit].concat(),
+            payload: in_front(unit),
             ends_unit: true,
             ..Packet::default()
         };
@@ -225,8 +230,7 @@ impl Stream {
             packets.push(plain(&gathered(codec, &units, false)));
         } else {
             for unit in units {
-                let unit = [script.start_code, &unit].concat();
-                packets.extend(fragments(codec, &unit, script.packet));
+                packets.extend(fragments(codec, &in_front(&unit), script.packet));
             }
         }
         packets.extend(behind);
@@ -373,8 +377,15 @@ impl Stream {
             if packet.lost {
                 continue;
             }
+            let version = laws.iter().find_map(|law| match law {
+                Law::Version(version) => Some(*version << 6),
+                _ => None,
+            });
+            let is_long = has(|law| matches!(law, Law::LongExtension));
             let mut bytes = vec![
-                0x80 | u8::from(padding.is_some()) << 5
+                version.unwrap_or(0x80)
+                    | u8::from(is_long) << 4
+                    | u8::from(padding.is_some()) << 5
                     | u8::from(packet.extension.is_some()) << 4
                     | sources.unwrap_or(0),
                 u8::from(packet.marker) << 7 | packet.payload_type.unwrap_or(usual),
@@ -384,6 +395,9 @@ impl Stream {
             bytes.extend_from_slice(&source.to_be_bytes());
             for source in 0..sources.unwrap_or(0) {
                 bytes.extend_from_slice(&[9, 9, 9, source]);
+            }
+            if is_long {
+                bytes.extend_from_slice(&[0xbe, 0xde, 0xff, 0xff]);
             }
             if let Some((profile, words)) = &packet.extension {
                 bytes.extend_from_slice(&profile.to_be_bytes());
@@ -410,6 +424,9 @@ impl Stream {
         // Behind their numbers: these are orders of the network, not of the camera.
         if has(|law| matches!(law, Law::Backwards)) {
             written.reverse();
+        }
+        if has(|law| matches!(law, Law::SwappedInPairs)) {
+            written.chunks_exact_mut(2).for_each(<[_]>::reverse);
         }
         if has(|law| matches!(law, Law::Swapped)) && written.len() > 1 {
             written.swap(0, 1);
@@ -544,6 +561,15 @@ fn flawed(flaw: Flaw, codec: Codec, packets: &mut Vec<Packet>) {
         Flaw::TwoEnds => change(last - 1, |edges| edges | 0x40),
         Flaw::OtherType => {
             (first + 1..=last).for_each(|at| change(at, |edges| edges & 0xc0 | 1));
+        }
+        Flaw::AllStart => (0..=last).for_each(|at| change(at, |edges| edges | 0x80)),
+        Flaw::AllEnd => (0..=last).for_each(|at| change(at, |edges| edges | 0x40)),
+        Flaw::AllAtZero => {
+            for packet in packets.iter_mut().filter(|_| codec == Codec::Jpeg) {
+                if let Some(offset) = packet.payload.get_mut(1..4) {
+                    offset.fill(0);
+                }
+            }
         }
         Flaw::Restarted => {
             if let Some(again) = packets.get(first).cloned() {

@@ -138,6 +138,25 @@ impl Message {
         found.map(|(_, value)| value.as_slice())
     }
 
+    /// What asks for a password: also as a proxy does.
+    pub(in crate::gateway::front) fn challenges(&self) -> impl Iterator<Item = &[u8]> {
+        let own = self.all("WWW-Authenticate");
+        own.chain(self.all("Proxy-Authenticate"))
+    }
+
+    /// Whether the password is asked for as a proxy does.
+    pub(in crate::gateway::front) fn is_proxys(&self) -> bool {
+        self.status() == Some(407) || self.header("Proxy-Authenticate").is_some()
+    }
+
+    /// Signs a request; `is_proxied`: so that a proxy sees it too.
+    pub(in crate::gateway::front) fn sign(&mut self, answer: Vec<u8>, is_proxied: bool) {
+        if is_proxied {
+            self.set("Proxy-Authorization", answer.clone());
+        }
+        self.set("Authorization", answer);
+    }
+
     /// Sets a header, in place of all of that name.
     pub(in crate::gateway::front) fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
         self.remove(name);

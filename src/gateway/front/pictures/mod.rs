@@ -103,7 +103,8 @@ const STRAY_PICTURES: u8 = 3;
 #[derive(Debug)]
 pub(in crate::gateway) struct Assembler {
     fixes: Fixes,
-    payload_type: u8,
+    /// Of its packets: whether their headers are as they must be, RTP version and type.
+    form: Form,
     order_numbers: bool,
     order: Order,
     reports: Reports,
@@ -143,12 +144,19 @@ impl Clock {
     }
 }
 
-/// Packets of a payload type that was not announced.
+type Form = (bool, u8, u8);
+
+const fn form(packet: &rtp::Packet<'_>) -> Form {
+    (packet.is_sound, packet.version, packet.payload_type)
+}
+
+/// Packets of a payload type that was not announced, of another RTP version, or with a
+/// header extension beyond their end.
 #[derive(Debug, Default)]
 struct Foreign {
     /// An announced one came, or another was taken for it.
     settled: bool,
-    payload_type: u8,
+    form: Form,
     since: Option<Instant>,
     packets: Vec<(Vec<u8>, Instant)>,
     bytes: usize,
@@ -187,7 +195,7 @@ impl Assembler {
             Codec::Jpeg => Maker::Jpeg(Box::new(MotionJpeg::new(track.dimensions, fixes.clone()))),
         };
         Self {
-            payload_type: track.payload_type,
+            form: (true, 2, track.payload_type),
             order_numbers: track.order_numbers,
             order: Order::new(unordered, fixes.clone()),
             reports: Reports::new(ssrc, rate, fixes.clone()),
@@ -203,9 +211,10 @@ impl Assembler {
     /// Takes an RTP packet as it came; other bytes are ignored.
     pub(in crate::gateway) fn push(&mut self, packet: &[u8], now: Instant) {
         let Some(read) = rtp::Packet::parse(packet) else {
+            self.count_unreadable();
             return;
         };
-        if read.payload_type == self.payload_type {
+        if form(&read) == self.form {
             if !self.foreign.settled {
                 self.foreign = Foreign {
                     settled: true,
@@ -214,8 +223,16 @@ impl Assembler {
             }
             self.accept(&read, packet, now);
         } else if !self.foreign.settled && self.foreign.note(&read, packet, now) {
-            self.fixes.note(Fix::PayloadType);
-            self.payload_type = read.payload_type;
+            let (is_sound, version, payload_type) = form(&read);
+            if payload_type != self.form.2 {
+                self.fixes.note(Fix::PayloadType);
+            }
+            if version != 2 {
+                self.fixes.note(Fix::RtpVersion);
+            } else if !is_sound {
+                self.fixes.note(Fix::RtpForm);
+            }
+            self.form = form(&read);
             for (packet, at) in std::mem::take(&mut self.foreign.packets) {
                 if let Some(read) = rtp::Packet::parse(&packet) {
                     self.accept(&read, &packet, at);
@@ -246,9 +263,7 @@ impl Assembler {
             self.fixes.note(Fix::RtpForm);
         }
         self.reports.note(packet, gap, now);
-        if let Some(count) = &mut self.unreadable {
-            *count = count.saturating_add(1);
-        }
+        self.count_unreadable();
         match &mut self.maker {
             Maker::Units(units) => {
                 units.begin_packet(packet.time, now);
@@ -263,6 +278,12 @@ impl Assembler {
                 }
                 jpeg.take(packet, now);
             }
+        }
+    }
+
+    fn count_unreadable(&mut self) {
+        if let Some(count) = &mut self.unreadable {
+            *count = count.saturating_add(1);
         }
     }
 
@@ -366,7 +387,7 @@ impl Assembler {
             (self.foreign.audio >= AUDIO_PACKETS).then(|| {
                 let detail = format!(
                     "it sends no packet of payload type {}, which it announced for the picture, but audio instead: set the camera to H.264 or H.265",
-                    self.payload_type
+                    self.form.2
                 );
                 cause::hold(Reason::CodecUnsupported, detail)
             })
@@ -394,9 +415,9 @@ impl Foreign {
             self.audio = self.audio.saturating_add(1);
             return false;
         }
-        if self.payload_type != read.payload_type {
+        if self.form != form(read) {
             *self = Self {
-                payload_type: read.payload_type,
+                form: form(read),
                 audio: self.audio,
                 ..Self::default()
             };

@@ -28,6 +28,8 @@ const QUIET_FIRST: Duration = Duration::from_millis(500);
 const MARKED: Duration = Duration::from_millis(20);
 /// Pictures whose marker was right before markers are trusted.
 const PROOF: u8 = 4;
+/// Bytes by which the start of a picture is known again.
+const ALIKE: usize = 32;
 /// Pictures that wait to be taken.
 const READY: usize = 8;
 const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
@@ -55,6 +57,8 @@ pub(super) struct MotionJpeg {
     lie: bool,
     /// A picture without a marker ended where the next one began.
     unmarked: bool,
+    /// Fragments that are not the first name offset 0 too.
+    at_zero: bool,
     lost: bool,
     configuration: Option<Arc<Configuration>>,
     ready: VecDeque<Picture>,
@@ -73,6 +77,11 @@ struct Building {
     /// A whole file without RFC 2435's headers.
     is_file: bool,
     is_marked: bool,
+    /// A fragment named an offset other than 0.
+    has_offsets: bool,
+    /// Of the first fragment: type, Q, width and height; and its tables' header and content.
+    head: [u8; 4],
+    tables: Vec<u8>,
     width: u16,
     height: u16,
     problem: Option<Problem>,
@@ -143,6 +152,7 @@ impl MotionJpeg {
             truthful: 0,
             lie: false,
             unmarked: false,
+            at_zero: false,
             lost: false,
             configuration: None,
             ready: VecDeque::new(),
@@ -188,6 +198,10 @@ impl MotionJpeg {
             self.append(payload, now);
         } else if in_file {
             self.append(payload, now);
+        } else if let Some(scan) = self.rest_at_zero(payload) {
+            self.fixes.note(Fix::JpegOffsets);
+            self.at_zero = true;
+            self.append(scan, now);
         } else if let Some(part) = Part::parse(payload) {
             self.take_part(&part, packet, now);
         } else {
@@ -226,16 +240,48 @@ impl MotionJpeg {
             start: 0,
             is_file: true,
             is_marked: false,
+            has_offsets: false,
+            head: [0; 4],
+            tables: Vec::new(),
             width: 0,
             height: 0,
             problem: None,
         });
     }
 
+    /// The data of a fragment with offset 0 that goes on with the picture: that is not
+    /// marked, no fragment of it named another offset, and this is not its start again.
+    fn rest_at_zero<'a>(&self, payload: &'a [u8]) -> Option<&'a [u8]> {
+        let picture = self.picture.as_ref()?;
+        let (head, mut rest) = payload.split_first_chunk::<8>()?;
+        if picture.is_marked
+            || picture.has_offsets
+            || head[1..4] != [0; 3]
+            || head[4..] != picture.head
+        {
+            return None;
+        }
+        if (64..128).contains(&head[4]) {
+            rest = rest.get(4..)?;
+        }
+        let has_tables = !picture.tables.is_empty();
+        let again = rest.strip_prefix(picture.tables.as_slice());
+        rest = again.filter(|_| has_tables).unwrap_or(rest);
+        let before = picture.data.get(picture.start..).unwrap_or_default();
+        let alike = before.len().min(rest.len()).min(ALIKE);
+        let is_start = before.get(..alike) == rest.get(..alike);
+        (self.at_zero || !is_start).then_some(rest)
+    }
+
     fn take_part(&mut self, part: &Part<'_>, packet: &Packet<'_>, now: Instant) {
         if part.offset == 0 {
             self.finish();
             self.begin(part, packet, now);
+        } else {
+            self.at_zero = false;
+            if let Some(picture) = &mut self.picture {
+                picture.has_offsets = true;
+            }
         }
         let Some(picture) = &mut self.picture else {
             // Its start was lost, or a marker ended its picture too early.
@@ -265,6 +311,17 @@ impl MotionJpeg {
     /// The first fragment: writes the headers that RTP leaves out.
     fn begin(&mut self, part: &Part<'_>, packet: &Packet<'_>, now: Instant) {
         self.begin_file(packet.time, now);
+        if let (Some(picture), Some(head)) = (&mut self.picture, packet.payload.get(4..8)) {
+            picture.head.copy_from_slice(head);
+            let before = packet.payload.len().saturating_sub(part.data.len());
+            let main = if (64..128).contains(&part.kind) {
+                12
+            } else {
+                8
+            };
+            let tables = packet.payload.get(main..before).unwrap_or_default();
+            picture.tables.extend_from_slice(tables);
+        }
         if part.data.starts_with(&[0xff, 0xd8]) {
             self.fixes.note(Fix::JpegHeaders);
             if let Some(picture) = &mut self.picture {

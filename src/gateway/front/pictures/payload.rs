@@ -24,6 +24,8 @@ impl Units {
         let payload = packet.payload;
         if payload.is_empty() {
             self.fixes.note(Fix::EmptyPayload);
+        } else if self.take_lengths(payload) {
+            // As in files: nothing else is in it.
         } else if starts_with_code(payload) {
             self.fixes.note(Fix::StartCodes);
             self.stream(payload);
@@ -154,6 +156,7 @@ impl Units {
         } else {
             self.go_on(header, body);
         }
+        self.note_flags(flags & START != 0, flags & END != 0);
         if flags & END != 0 {
             if flags & START != 0 {
                 self.fixes.note(Fix::FragmentFlags);

@@ -197,6 +197,8 @@ mod tests {
 
     fn packet(sequence: u16, time: u32) -> Packet<'static> {
         Packet {
+            is_sound: true,
+            version: 2,
             marker: true,
             payload_type: 96,
             sequence,

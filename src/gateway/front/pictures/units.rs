@@ -5,13 +5,15 @@
 //! its head is there: the first slice of another picture cuts the buffer.
 
 mod fragments;
+mod lengths;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use self::fragments::Closed;
+use self::fragments::{Closed, Flags};
+use self::lengths::Lengths;
 use super::super::fix::{Fix, Fixes};
 use super::Picture;
 use super::habits::Habits;
@@ -50,6 +52,7 @@ struct Open {
     is_fragmented: bool,
     /// Its newest fragment has the marker, but not the end bit.
     is_marked: bool,
+    flags: Flags,
 }
 
 /// The picture that is being put together.
@@ -114,6 +117,8 @@ pub(super) struct Units {
     scan: Scan,
     open: Option<Open>,
     closed: Option<Closed>,
+    lengths: Option<Lengths>,
+    knows_lengths: bool,
     picture: Building,
     habits: Habits,
     /// Something was lost since the picture given out last.
@@ -150,6 +155,8 @@ impl Units {
             scan: Scan::default(),
             open: None,
             closed: None,
+            lengths: None,
+            knows_lengths: false,
             picture: Building::new(Vec::new(), now),
             habits: habits.lasting(),
             lost: false,
@@ -294,6 +301,7 @@ impl Units {
             time: self.time,
             is_fragmented,
             is_marked: false,
+            flags: Flags::default(),
         });
         self.picture.data.extend_from_slice(&[0; 4]);
     }

@@ -116,6 +116,50 @@ pub(super) static ROWS: &[Fault] = &[
         asks!(r#"Digest realm="Login to a1, no=b2 (main)", nonce="{nonce}", qop="auth""#),
     ),
     shown(
+        "digest-realm-with-quotes",
+        "Its realm has quotes, backslashes and commas, escaped as they must be.",
+        asks!(
+            r#"Digest realm="Cam \"A\" \\ b, nonce=c", nonce="{nonce}", algorithm=MD5, qop="auth""#
+        ),
+    ),
+    shown(
+        "digest-nonce-with-quotes",
+        "Its nonce has commas, and quotes and backslashes that are escaped.",
+        asks!(r#"Digest realm="cam", nonce="a,\"{nonce}\\=", qop="auth""#),
+    ),
+    shown(
+        "digest-as-of-a-proxy",
+        "It asks with 407 and Proxy-Authenticate in place of 401.",
+        Script {
+            guard: Some(Guard {
+                challenges: &[
+                    r#"Proxy-Authenticate: Digest realm="cam", nonce="{nonce}", algorithm=MD5, qop="auth""#,
+                ],
+                status: 407,
+                ..GUARD
+            }),
+            ..PLAIN
+        },
+    ),
+    shown(
+        "digest-with-407",
+        "It asks with 407 and WWW-Authenticate.",
+        Script {
+            guard: Some(Guard {
+                status: 407,
+                ..GUARD
+            }),
+            ..PLAIN
+        },
+    ),
+    shown(
+        "digest-twice-in-one-header",
+        "It offers SHA-256 and MD5 in one header, in lower case and without quotes.",
+        asks!(
+            r"digest realm=cam,nonce={nonce},algorithm=sha-256,qop=auth,digest realm=cam,nonce={nonce},algorithm=md5,qop=auth"
+        ),
+    ),
+    shown(
         "digest-empty-realm",
         "Its realm is empty.",
         asks!(r#"Digest realm="", nonce="{nonce}""#),

@@ -150,6 +150,24 @@ pub(super) static ROWS: &[Fault] = &[
     )
     .share(90),
     shown(
+        "jpeg-all-at-offset-zero",
+        "All fragments of a picture name offset 0.",
+        laws!((When::Each, Law::Fragments(Flaw::AllAtZero))),
+    ),
+    shown(
+        "jpeg-all-at-offset-zero-without-tables",
+        "All fragments of a picture name offset 0; there are neither tables nor restart markers.",
+        Script {
+            laws: &[(When::Each, Law::Fragments(Flaw::AllAtZero))],
+            ..form(Jpeg {
+                quality: 60,
+                tables: Tables::Never,
+                restarts: false,
+                ..USUAL
+            })
+        },
+    ),
+    shown(
         "jpeg-lost-picture",
         "A picture is lost now and then.",
         laws!((When::At(7), Law::Lost), (When::At(22), Law::Lost)),

@@ -330,6 +330,16 @@ pub(super) static ROWS: &[Fault] = &[
         },
     ),
     shown(
+        "many-units-in-one-packet",
+        "Each key picture is one packet: sets and slice behind start codes.",
+        Script {
+            in_band: InBand::Run,
+            start_code: &[0, 0, 0, 1],
+            packet: 60_000,
+            ..PLAIN
+        },
+    ),
+    shown(
         "short-start-codes-before-units",
         "A start code of three bytes is before each unit in its packets.",
         Script {

@@ -1,6 +1,6 @@
 //! Packets: numbers, times, fragments, framing (RFC 3550, RFC 6184, RFC 7798).
 
-use super::super::script::{Flaw, Law, Numbers, PLAIN, Script, When};
+use super::super::script::{Flaw, Law, Material, Numbers, PLAIN, Script, When};
 use super::{Fault, H264, H265, shown};
 
 /// A camera with these laws.
@@ -83,6 +83,47 @@ pub(super) static ROWS: &[Fault] = &[
         laws!((When::Every(15), Law::Fragments(Flaw::TwoEnds))),
     )
     .share(90),
+    shown(
+        "fragments-all-start",
+        "Every fragment has the start bit.",
+        laws!((When::Each, Law::Fragments(Flaw::AllStart))),
+    ),
+    shown(
+        "fragments-all-start-of-slices",
+        "Every fragment has the start bit; a picture has several slices.",
+        Script {
+            material: Material::Slices,
+            ..laws!((When::Each, Law::Fragments(Flaw::AllStart)))
+        },
+    ),
+    shown(
+        "fragments-all-end-of-slices",
+        "Every fragment has the end bit; a picture has several slices.",
+        Script {
+            material: Material::Slices,
+            ..laws!((When::Each, Law::Fragments(Flaw::AllEnd)))
+        },
+    )
+    .share(90),
+    shown(
+        "fragments-all-end",
+        "Every fragment has the end bit.",
+        laws!((When::Each, Law::Fragments(Flaw::AllEnd))),
+    )
+    .share(96),
+    shown(
+        "units-behind-lengths",
+        "Each unit in its packets stands behind its length, as in files.",
+        laws!((When::Each, Law::Lengths)),
+    ),
+    shown(
+        "large-units-behind-lengths",
+        "Each unit in its packets stands behind its length; few are fragmented.",
+        Script {
+            laws: &[(When::Each, Law::Lengths)],
+            ..PLAIN
+        },
+    ),
     shown(
         "fragment-of-one",
         "A whole unit is one fragment with start and end bit.",
@@ -304,6 +345,16 @@ pub(super) static ROWS: &[Fault] = &[
         laws!((When::Each, Law::Twice)),
     ),
     shown(
+        "packets-swapped",
+        "The first two packets of pictures change places now and then, over TCP.",
+        laws!((When::Every(6), Law::Swapped), (When::Key, Law::Swapped)),
+    ),
+    shown(
+        "packets-swapped-in-pairs",
+        "Of some pictures every two packets change places, over TCP.",
+        laws!((When::Every(6), Law::SwappedInPairs)),
+    ),
+    shown(
         "packet-too-short",
         "RTP packets of 0, 1 and 11 bytes come.",
         laws!(
@@ -325,6 +376,21 @@ pub(super) static ROWS: &[Fault] = &[
             ),
             (When::Every(7), Law::Packet(&[0; 40]))
         ),
+    ),
+    shown(
+        "packets-of-version-zero",
+        "All its RTP packets name version 0.",
+        laws!((When::Each, Law::Version(0))),
+    ),
+    shown(
+        "packets-of-version-one",
+        "All its RTP packets name version 1.",
+        laws!((When::Each, Law::Version(1))),
+    ),
+    shown(
+        "extensions-too-long",
+        "The header extension of each packet says more words than the packet has.",
+        laws!((When::Each, Law::LongExtension)),
     ),
     shown(
         "packet-with-missing-sources",

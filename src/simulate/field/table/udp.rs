@@ -1,6 +1,6 @@
 //! RTP over UDP. These cameras refuse TCP.
 
-use super::super::script::{Law, PLAIN, Script, When};
+use super::super::script::{Flaw, Law, PLAIN, Script, When};
 use super::{Fault, shown};
 
 const UDP: Script = Script { udp: true, ..PLAIN };
@@ -81,6 +81,28 @@ pub(super) static ROWS: &[Fault] = &[
         "udp-backwards",
         "The packets of a picture arrive in the opposite order now and then.",
         laws!((When::Every(9), Law::Backwards)),
+    ),
+    shown(
+        "udp-fragments-all-start",
+        "Every fragment has the start bit.",
+        Script {
+            packet: 90,
+            ..laws!((When::Each, Law::Fragments(Flaw::AllStart)))
+        },
+    ),
+    shown(
+        "udp-fragments-all-end",
+        "Every fragment has the end bit.",
+        Script {
+            packet: 90,
+            ..laws!((When::Each, Law::Fragments(Flaw::AllEnd)))
+        },
+    )
+    .share(96),
+    shown(
+        "udp-version-zero",
+        "All its RTP packets name version 0.",
+        laws!((When::Each, Law::Version(0))),
     ),
     shown(
         "udp-twice",

@@ -21,6 +21,24 @@ pub(super) struct Closed {
     scan: Scan,
 }
 
+/// Fragments of a unit, and those of them with start and end bit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flags {
+    fragments: u32,
+    starts: u32,
+    ends: u32,
+}
+
+impl Flags {
+    const fn all_start(self) -> bool {
+        self.fragments > 1 && self.starts == self.fragments
+    }
+
+    const fn all_end(self) -> bool {
+        self.fragments > 1 && self.ends == self.fragments
+    }
+}
+
 /// The meaning of a start bit while a unit is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
@@ -38,6 +56,9 @@ impl Units {
     /// A fragment with the start bit. `header`: the NAL header of its unit.
     pub(in super::super) fn begin_fragments(&mut self, header: &[u8], body: &[u8]) {
         self.classify();
+        if self.begin_lengths(header, body) {
+            return;
+        }
         let mut is_doubtful = false;
         if let Some(open) = self.open {
             self.fixes.note(Fix::FragmentFlags);
@@ -71,7 +92,10 @@ impl Units {
                     return;
                 }
                 self.unmark();
-                self.write(body);
+                match self.lengths {
+                    Some(_) => self.write_lengths(body),
+                    None => self.write(body),
+                }
             }
             _ => {
                 // Its start was lost, it is no part of anything, or an end bit was wrong.
@@ -81,9 +105,25 @@ impl Units {
         }
     }
 
+    /// The bits of the newest fragment: those that all fragments have say nothing.
+    pub(in super::super) fn note_flags(&mut self, start: bool, end: bool) {
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        let flags = &mut open.flags;
+        flags.fragments = flags.fragments.saturating_add(1);
+        flags.starts += u32::from(start);
+        flags.ends += u32::from(end);
+        self.habits.all_start = flags.all_start() || self.habits.all_start && start;
+        self.habits.all_end = flags.all_end() || self.habits.all_end && end;
+    }
+
     /// The newest fragment had the end bit.
     pub(in super::super) fn end_fragments(&mut self) {
         self.classify();
+        if !self.end_lengths() {
+            self.cut();
+        }
         let Some(open) = self.open else {
             return;
         };
@@ -150,9 +190,14 @@ impl Units {
 
     /// Another unit begins while one is open.
     pub(super) fn leave(&mut self) {
+        let is_whole = self.end_lengths();
         let Some(open) = self.open else {
             return;
         };
+        if !is_whole {
+            self.cut();
+            return;
+        }
         if open.is_marked && (open.time != self.time || !self.habits.ends) {
             self.close_marked();
         } else if self.habits.ends {
@@ -175,15 +220,21 @@ impl Units {
         if alike >= *ALIKE.start() && before.get(..alike) == body.get(..alike) {
             return Start::Again;
         }
-        match (self.may_begin_slice(header, body), self.habits.ends) {
+        let is_habit = self.habits.all_start || open.flags.all_start();
+        // One fragment alone is no unit (RFC 6184 5.8).
+        let is_first = open.flags.fragments == 1 && !self.habits.ends;
+        let may_begin = self.may_begin_slice(header, body, open.is_marked);
+        match (may_begin, self.habits.ends) {
             (false, _) => Start::GoesOn,
+            (true, _) if is_habit || is_first => Start::GoesOn,
             (true, true) => Start::Doubtful,
             (true, false) => Start::Another,
         }
     }
 
-    /// Whether a slice may begin with these bytes, as far as its header tells.
-    fn may_begin_slice(&self, header: &[u8], body: &[u8]) -> bool {
+    /// Whether a slice may begin with these bytes, as far as its header tells; the first of
+    /// a picture only where one `may_begin` here.
+    fn may_begin_slice(&self, header: &[u8], body: &[u8], may_begin: bool) -> bool {
         let head = body.get(..HEAD).unwrap_or(body);
         let unit = [header, head].concat();
         // What is read here may be no header: nothing is noted.
@@ -198,7 +249,7 @@ impl Units {
             (Head::Avc(this), Head::Avc(that)) => this.rest.is_some() || that.rest.is_none(),
             _ => head.pps() == before.pps(),
         };
-        is_readable && (head.first() || head.continues(before))
+        is_readable && (may_begin && head.first() || head.continues(before))
     }
 
     /// A fragment right behind an end bit, of the same unit: that bit was wrong.
@@ -211,7 +262,8 @@ impl Units {
             return;
         }
         let is_last = self.habits.knows_slices() && self.picture.slices >= self.habits.usual;
-        if !is_last && self.may_begin_slice(header, body) {
+        let is_habit = self.habits.all_end || open.flags.all_end();
+        if !is_last && !is_habit && self.may_begin_slice(header, body, true) {
             // The next slice without its start bit, as likely.
             self.picture.is_damaged = true;
             return;
