@@ -8,9 +8,9 @@
 //! |---|---|---|---|
 //! | ground | [`account`] | who of this machine's accounts acts, by the kernel's word | – |
 //! | | [`allowance`] | a rate with a burst | – |
-//! | | [`attempts`] | wrong credentials, counted by address and user | clock connect |
 //! | | [`clock`] | wall clock and boot clock, passed to who decides | – |
 //! | | [`connect`] | TCP to a name with several addresses; names of this machine | – |
+//! | | [`attempts`] | wrong credentials, counted by address and user | clock connect |
 //! | | [`digest`] | the hashes of RTSP and HTTP Digest | – |
 //! | | [`text`] | texts of people and peers: checked, or cut and made fit to be shown | – |
 //! | | [`reason`] | why something is refused, fails or ends: one code everywhere | text |

@@ -62,7 +62,7 @@ async fn a_duty(kind: Kind) {
     browser
         .until("the tab's title", "!document.title.startsWith('(')")
         .await;
-    browser.says(&id("relay"), "bit/s").await;
+    browser.says(&id("relay span"), "bit/s").await;
     browser.says(&id("grant"), "2026/4711").await;
     browser
         .keep_screenshot(&format!("commune-watches-{kind:?}"))
@@ -181,7 +181,7 @@ async fn axe_finds_nothing_on_the_communes_page() {
     browser.shown(&id("confirm")).await;
     is_accessible(&mut browser, &axe, "a decision").await;
     browser.click(&id("confirm")).await;
-    browser.says(&id("relay"), "bit/s").await;
+    browser.says(&id("relay span"), "bit/s").await;
     browser.click(&id("journal-search")).await;
     browser.shown(&format!("{} li", id("journal-rows"))).await;
     browser.gone(&id("toast")).await;

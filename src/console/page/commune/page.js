@@ -135,9 +135,9 @@ function follow(shared, changed) {
     },
     event: (name, body) => {
       if (name === "state") {
-        const before = shared.view.links;
+        const before = states(shared.view);
         shared.view = body;
-        if (JSON.stringify(before) !== JSON.stringify(body.links)) loadHealth();
+        if (before !== states(body)) loadHealth();
       } else if (name === "rates") shared.rates = body;
       else return;
       changed();
@@ -150,6 +150,14 @@ function follow(shared, changed) {
   setInterval(loadHealth, HEALTH_EVERY);
   setInterval(loadAttestation, ATTESTATION_EVERY);
   events.run();
+}
+
+/**
+ * What health depends on.
+ * @param {CommuneView} view
+ */
+function states({ links, relays }) {
+  return JSON.stringify([links, relays.map(({ camera, state }) => [camera, state])]);
 }
 
 /** @param {Shared} shared */

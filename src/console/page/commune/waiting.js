@@ -19,6 +19,14 @@ export function mountWaiting(element, shared) {
   // Read out as it comes: nobody may be looking.
   const said = h("p", { class: "visually-hidden", "aria-live": "assertive" });
   element.append(title, said, list);
+  const tick = () => {
+    /** @type {NodeListOf<HTMLElement>} */
+    const times = list.querySelectorAll("[data-until]");
+    for (const time of times) {
+      const left = Number(time.dataset.until) - shared.clock.now();
+      time.textContent = t("commune.waiting_left", { left: countdown(left) });
+    }
+  };
   shared.watch(() => {
     const { waiting } = shared.view;
     element.hidden = waiting.length === 0;
@@ -28,14 +36,6 @@ export function mountWaiting(element, shared) {
     refill(list, ...waiting.map((one) => card(one, shared)));
     tick();
   });
-  const tick = () => {
-    /** @type {NodeListOf<HTMLElement>} */
-    const times = list.querySelectorAll("[data-until]");
-    for (const time of times) {
-      const left = Number(time.dataset.until) - shared.clock.now();
-      time.textContent = t("commune.waiting_left", { left: countdown(left) });
-    }
-  };
   setInterval(tick, 1_000);
 }
 

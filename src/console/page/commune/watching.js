@@ -23,6 +23,11 @@ export function mountWatching(element, shared) {
   const list = h("div", { class: "entries" });
   const cuts = h("div", { class: "entries" });
   element.append(head, list, cuts);
+  const tick = () => {
+    /** @type {NodeListOf<HTMLElement>} */
+    const times = list.querySelectorAll("[data-until]");
+    for (const time of times) time.textContent = countdown(Number(time.dataset.until) - shared.clock.now());
+  };
   shared.watch(() => {
     const { relays, left_out: leftOut } = shared.view;
     const centres = [...new Set(relays.map(({ centre }) => centre))];
@@ -53,11 +58,6 @@ export function mountWatching(element, shared) {
     refill(cuts, ...cutCards(shared));
     tick();
   });
-  const tick = () => {
-    /** @type {NodeListOf<HTMLElement>} */
-    const times = list.querySelectorAll("[data-until]");
-    for (const time of times) time.textContent = countdown(Number(time.dataset.until) - shared.clock.now());
-  };
   setInterval(tick, 1_000);
 }
 
@@ -177,7 +177,7 @@ async function cut(shared, scope) {
         "div",
         { class: "row dialog-actions" },
         h("button", { type: "button", on: { click: () => close() } }, t("desk.cancel")),
-        h("button", { class: "danger", "data-testid": "cut-confirm", "data-autofocus": true }, t("commune.cut_grant")),
+        h("button", { class: "danger", "data-testid": "cut-confirm", "data-autofocus": true }, t("commune.cut")),
       ),
     );
     return [form];

@@ -29,16 +29,18 @@ export async function enter(ctx, { place, fragment, switchLang, done }) {
     fill(place);
     done(signer);
   };
+  let signer = null;
   try {
     const settings = await entrance.settings();
     store.set("console", settings);
     await clock.start();
-    const signer = await ownSigner(ctx, settings, fragment);
-    if (signer !== null) enters(signer);
-    else entrance.ask(settings, enters);
+    signer = await ownSigner(ctx, settings, fragment);
+    if (signer === null) entrance.ask(settings, enters);
   } catch (error) {
     entrance.showFailure(error);
   }
+  // A fault of the page itself is one for its console.
+  if (signer !== null) enters(signer);
 }
 
 /**
