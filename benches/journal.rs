@@ -340,6 +340,8 @@ impl Site {
             parts: Some(1),
             total: Some(viewings.len() as u64),
             viewings: viewings.clone(),
+            received: Vec::new(),
+            counted_since: None,
         };
         let statement = self.centre.sign(VIEWINGS_TYPE, &list);
         let list = Entry::Viewings {
@@ -348,6 +350,7 @@ impl Site {
             parts: Some(1),
             statement,
             viewings,
+            received: Vec::new(),
         };
         self.gateway.add(end, &list)?;
         let theirs = Entry::PeerHead {
