@@ -331,7 +331,7 @@ impl Judge {
         if figures.received != Some(told) {
             let signed = figures
                 .received
-                .map_or("nothing".to_owned(), |bytes| bytes.to_string());
+                .map_or_else(|| "nothing".to_owned(), |bytes| bytes.to_string());
             return Some(format!(
                 "{told} bytes of {camera} received under {grant}; the centre signed {signed}"
             ));
