@@ -273,7 +273,9 @@ impl Walk {
             let _ = self.line(month, place, bytes);
             return;
         }
-        if origin.is_some_and(|origin| origin.old == known.journal && origin.seq >= known.seq) {
+        // Of a journal whose first line is damaged the name is not known.
+        let is_of = |old: &str| known.journal.is_empty() || old == known.journal;
+        if origin.is_some_and(|origin| is_of(&origin.old) && origin.seq >= known.seq) {
             self.candidate = Some((month, place, bytes.to_vec()));
         }
         if continues {

@@ -495,7 +495,7 @@ impl Walk<'_> {
             });
         }
         if let Some(entry) = entry.filter(|_| self.depth == Depth::Full) {
-            for wrong in self.judge.entry(&entry, &checked) {
+            for wrong in self.judge.entry(line.header.time, &entry, &checked) {
                 self.tell(Some(seq), What::Attestation(wrong));
             }
         }

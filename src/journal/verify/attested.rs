@@ -104,6 +104,9 @@ pub(super) struct Judge {
     grants: BTreeMap<GrantId, Known>,
     sharing: BTreeMap<(CentreId, CameraId), VecDeque<GrantId>>,
     centres: BTreeMap<CentreId, Centre>,
+    /// The newest time of a line since the clock was set back last, and the newest before that.
+    newest: Wall,
+    set_back: Wall,
     /// Bodies are left out, or the journal's first lines are not there: grants may be missing.
     is_partial: bool,
 }
@@ -118,6 +121,8 @@ struct Known {
     figures: BTreeMap<CameraId, Figures>,
     counted_since: Option<i64>,
     is_counted: bool,
+    /// The clock went on while it lived.
+    is_timed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -134,7 +139,7 @@ struct Centre {
     gap: Wall,
 }
 
-fn time(text: &str) -> Result<Wall, String> {
+fn parse(text: &str) -> Result<Wall, String> {
     Wall::from_rfc3339(text).ok_or_else(|| format!("{text:?} is no time"))
 }
 
@@ -144,13 +149,22 @@ impl Judge {
         self.is_partial = true;
     }
 
-    /// What is wrong with an attestation; other entries are remembered.
-    pub(super) fn entry(&mut self, entry: &Entry, checked: &Checked) -> Vec<String> {
+    /// What is wrong with an attestation; other entries are remembered. `time` is the line's.
+    pub(super) fn entry(&mut self, time: Wall, entry: &Entry, checked: &Checked) -> Vec<String> {
+        if time.plus(MOMENT) < self.newest {
+            // The clock was set back: what was live then has no times that can be compared.
+            self.set_back = self.newest;
+            for known in self.grants.values_mut() {
+                known.is_timed = false;
+            }
+            self.newest = time;
+        }
+        self.newest = time.max(self.newest);
         match entry {
             // With a proof it is the receiver's, who attests nothing.
             Entry::Grant(grant) if grant.proof.is_none() => self.grant(grant),
             Entry::Ended { grant, at, .. } => {
-                if let (Some(known), Ok(at)) = (self.grants.get_mut(grant), time(at)) {
+                if let (Some(known), Ok(at)) = (self.grants.get_mut(grant), parse(at)) {
                     known.end = at.min(known.end);
                 }
             }
@@ -180,6 +194,7 @@ impl Judge {
             figures: BTreeMap::new(),
             counted_since: None,
             is_counted: false,
+            is_timed: true,
         });
         known.end = Wall::from_seconds(entry.expires);
         for camera in &entry.granted {
@@ -196,7 +211,7 @@ impl Judge {
 
     fn attestation(&mut self, told: &Attestation) -> Vec<String> {
         let mut wrong = Vec::new();
-        let (from, to) = match time(&told.from).and_then(|from| Ok((from, time(&told.to)?))) {
+        let (from, to) = match parse(&told.from).and_then(|from| Ok((from, parse(&told.to)?))) {
             Ok(period) => period,
             Err(cause) => return vec![cause],
         };
@@ -230,7 +245,7 @@ impl Judge {
         }
         centre.attested.to.clone_from(&told.to);
         if let Some(gap) = &told.gap {
-            match (time(&gap.from), time(&gap.to)) {
+            match (parse(&gap.from), parse(&gap.to)) {
                 (Ok(begin), Ok(end)) if from <= begin && begin <= end && end <= to => {
                     centre.gap = end;
                 }
@@ -297,7 +312,10 @@ impl Judge {
             return (!self.is_partial).then_some(wrong);
         };
         attested.grants += u64::from(*sent > 0 && !std::mem::replace(&mut known.is_counted, true));
-        if *sent > 0 && (known.start > to || known.end.plus(MOMENT) < from) {
+        let lived = !known.is_timed
+            || from <= self.set_back
+            || known.start <= to && known.end.plus(MOMENT) >= from;
+        if *sent > 0 && !lived {
             return Some(format!(
                 "{sent} bytes of {camera} under {grant}, which did not live then"
             ));
@@ -313,7 +331,7 @@ impl Judge {
         if figures.received != Some(told) {
             let signed = figures
                 .received
-                .map_or("nothing".to_owned(), |bytes| bytes.to_string());
+                .map_or_else(|| "nothing".to_owned(), |bytes| bytes.to_string());
             return Some(format!(
                 "{told} bytes of {camera} received under {grant}; the centre signed {signed}"
             ));
@@ -364,11 +382,12 @@ impl Judge {
         (from, to): (Wall, Wall),
     ) -> Option<String> {
         let Session { camera, why, .. } = session;
-        let (begin, end) = match (time(&session.from), time(&session.to)) {
+        let (begin, end) = match (parse(&session.from), parse(&session.to)) {
             (Ok(begin), Ok(end)) if begin <= end => (begin, end),
             _ => return Some(format!("a session of {camera} ends before it begins")),
         };
-        if begin < from || end > to {
+        let is_timed = from > self.set_back;
+        if is_timed && (begin < from || end > to) {
             return Some(format!("a session of {camera} is not within the period"));
         }
         let Why::Grant(grant) = why else { return None };
@@ -379,7 +398,7 @@ impl Judge {
             return (!self.is_partial).then_some(wrong);
         };
         let is_within = known.start <= begin.plus(MOMENT) && end <= known.end.plus(LINGERS);
-        (!is_within).then(|| {
+        (is_timed && known.is_timed && !is_within).then(|| {
             format!(
                 "{camera} was open from {} to {} under {grant}, which did not live then",
                 session.from, session.to

@@ -118,7 +118,7 @@ fn judge_counting(entries: &[Entry], since: i64) -> (Vec<String>, String) {
     };
     let wrong = entries
         .iter()
-        .flat_map(|entry| judge.entry(entry, &checked));
+        .flat_map(|entry| judge.entry(Wall(0), entry, &checked));
     let wrong = wrong.collect();
     let said = judge.finish().first().map(ToString::to_string);
     (wrong, said.unwrap_or_default())
@@ -258,7 +258,25 @@ fn nobody_is_accused_where_something_was_not_counted_or_is_counted_elsewhere() {
     let mut partial = Judge::default();
     partial.misses_lines();
     let entry = told(0, 900, vec![row(1, 5, Some(5))]);
-    assert_eq!(partial.entry(&entry, &Checked::default()), none);
+    assert_eq!(partial.entry(Wall(0), &entry, &Checked::default()), none);
+    // The clock was set back while the grant lived: its end is told to be before its start.
+    let mut set_back = Judge::default();
+    let mut period = attestation(0, 900, vec![row(1, 5, None)]);
+    period.camera_sessions.push(Session {
+        camera: camera(),
+        from: at(100),
+        to: at(100),
+        why: Why::Grant(id(1)),
+    });
+    let entries = [
+        (200, grant(1)),
+        (-3_000, ended(1, -3_000)),
+        (900, Entry::Attestation(Box::new(period))),
+    ];
+    for (second, entry) in entries {
+        let time = Wall::from_seconds(START + second);
+        assert_eq!(set_back.entry(time, &entry, &Checked::default()), none);
+    }
     // Groups that were given up on the way.
     let mut lost = row(1, 100_000_000, Some(6));
     lost.lost = 90_000_000;
