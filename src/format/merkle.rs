@@ -416,7 +416,7 @@ mod tests {
             let proof = tree.consistency(old, &mut |range| Some(links(range))).unwrap();
             let root = roots[usize::try_from(old).unwrap()];
             prop_assert!(verifies((old, root), (size, tree.root()), &proof));
-            let mut other = proof.clone();
+            let mut other = proof;
             if let Some(last) = other.last_mut() {
                 last.0[0] ^= 1;
                 prop_assert!(!verifies((old, root), (size, tree.root()), &other));

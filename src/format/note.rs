@@ -361,6 +361,8 @@ pub fn submission(old: u64, proof: &[Sha256], note: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::ProptestConfig;
+
     use super::*;
 
     // The example of the signed-note specification.
@@ -484,6 +486,40 @@ mod tests {
             "other/a/b",
         ] {
             assert_eq!(parse_origin(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_passes_both_signatures() {
+        let (log, witness) = (log(), witness());
+        let text = "fanal/berre-l-etang/0a\n7\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+        let note = format!("{text}\n{}{}", log.sign(text, 0), witness.sign(text, 9));
+        let holds = |note: &str| {
+            Note::parse(note).is_ok_and(|note| {
+                let by = |signer: &NoteSigner| signer.verifier().signed(&note).is_some();
+                by(&log) && by(&witness)
+            })
+        };
+        assert!(holds(&note));
+        for bit in 0..note.len() * 8 {
+            let mut changed = note.clone().into_bytes();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let passes = std::str::from_utf8(&changed).is_ok_and(holds);
+            assert!(!passes, "bit {bit}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn arbitrary_text_never_panics(text in "\\PC{0,80}\n\n(\u{2014} \\PC{0,20} [A-Za-z0-9+/=]{0,40}\n){0,3}") {
+            if let Ok(note) = Note::parse(&text) {
+                let _ = Checkpoint::parse(note.text);
+                let _ = witness().verifier().signed(&note);
+            }
+            let _ = text.parse::<VerifierKey>();
+            let _ = NoteSigner::from_secret(&text);
         }
     }
 

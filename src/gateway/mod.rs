@@ -283,7 +283,10 @@ impl Gateway {
             writer: writer.clone(),
             clock: clock.clone(),
             metrics: metrics.witnesses.clone(),
-            entries: metrics.journal(),
+            entries: witness::Entries {
+                counters: metrics.journal(),
+                seconds: metrics.journal_append_seconds.clone(),
+            },
             checks: checks.clone(),
             known: witness::Known::of(&recovered.entries),
         };

@@ -204,7 +204,10 @@ impl Receiver {
             writer: core.journal.clone(),
             clock: clock.clone(),
             metrics: metrics.witnesses.clone(),
-            entries: metrics.journal(),
+            entries: witness::Entries {
+                counters: metrics.journal(),
+                seconds: metrics.journal_append_seconds.clone(),
+            },
             checks: checks.clone(),
             known: core.known,
         };

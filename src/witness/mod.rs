@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::Histogram;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -59,11 +60,20 @@ pub struct Parts {
     /// Counts answers.
     pub metrics: Witnesses,
     /// Counts entries.
-    pub entries: Journal,
+    pub entries: Entries,
     /// Gets the check `witnesses`.
     pub checks: Checks,
     /// What the journal held at the start.
     pub known: Known,
+}
+
+/// The journal's metrics, as the daemon counts its other entries.
+#[derive(Clone, Debug)]
+pub struct Entries {
+    /// How many.
+    pub counters: Journal,
+    /// How long each took.
+    pub seconds: Histogram,
 }
 
 /// What a journal says of its key and its witnesses.
@@ -326,7 +336,7 @@ impl Driver {
             signer: Arc::clone(&self.parts.signer),
             writer: self.parts.writer.clone(),
             entries: self.parts.entries.clone(),
-            now: self.parts.clock.now().wall,
+            clock: self.parts.clock.clone(),
             known: self.parts.known.log_key.clone(),
         }
     }
@@ -369,7 +379,7 @@ impl Driver {
             return;
         };
         drop(settings);
-        let client = self.client.clone();
+        let (client, clock) = (self.client.clone(), self.parts.clock.clone());
         let (writer, entries) = (self.parts.writer.clone(), self.parts.entries.clone());
         self.submissions.spawn(async move {
             let answered = submit::submit(&client, &witness, &submission).await;
@@ -381,7 +391,7 @@ impl Driver {
                     size: checkpoint.size,
                     checkpoint: note.clone(),
                 };
-                if let Err(error) = append(&writer, &entries, entry).await {
+                if let Err(error) = append(&writer, &entries, &clock, entry).await {
                     tracing::warn!(%error, witness = witness.name, "a cosignature is not in the journal");
                 }
             }
@@ -471,11 +481,19 @@ impl Driver {
 }
 
 /// Appends and counts.
-async fn append(writer: &Writer, entries: &Journal, entry: Entry) -> Result<(), String> {
+async fn append(
+    writer: &Writer,
+    entries: &Entries,
+    clock: &Clock,
+    entry: Entry,
+) -> Result<(), String> {
+    let began = clock.now().boot;
     let appended = writer.append(entry).await;
+    let took = clock.now().boot.since(began);
+    entries.seconds.observe(took.as_secs_f64());
     match &appended {
-        Ok(_) => entries.entries_total.inc(),
-        Err(_) => entries.errors_total.inc(),
+        Ok(_) => entries.counters.entries_total.inc(),
+        Err(_) => entries.counters.errors_total.inc(),
     }
     appended.map(drop).map_err(|error| error.to_string())
 }
@@ -492,8 +510,8 @@ struct Opening {
     journal: String,
     signer: Arc<Signer>,
     writer: Writer,
-    entries: Journal,
-    now: Wall,
+    entries: Entries,
+    clock: Clock,
     known: Option<String>,
 }
 
@@ -510,7 +528,7 @@ async fn open_book(opening: Opening) -> Result<Book, String> {
         signer,
         writer,
         entries,
-        now,
+        clock,
         known,
     } = opening;
     let opened = tokio::task::spawn_blocking({
@@ -524,10 +542,11 @@ async fn open_book(opening: Opening) -> Result<Book, String> {
             iss: owner,
             journal,
             vkey: vkey.clone(),
-            iat: now.seconds(),
+            iat: clock.now().wall.seconds(),
         };
         let statement = signer.sign(LOG_KEY_TYPE, &claims);
-        append(&writer, &entries, Entry::LogKey { vkey, statement }).await?;
+        let entry = Entry::LogKey { vkey, statement };
+        append(&writer, &entries, &clock, entry).await?;
     }
     Ok(book)
 }

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use prometheus::HistogramOpts;
+
 use super::book::Book;
 use super::*;
 use crate::certs::trial::Trial;
@@ -71,8 +73,11 @@ fn a_journal_from_before_gets_its_key_at_the_next_start_and_keeps_it() {
                     journal: writer.journal().unwrap(),
                     signer: Arc::clone(&signer),
                     writer: writer.clone(),
-                    entries: Journal::unregistered().unwrap(),
-                    now: NOW,
+                    entries: Entries {
+                        counters: Journal::unregistered().unwrap(),
+                        seconds: Histogram::with_opts(HistogramOpts::new("s", "S.")).unwrap(),
+                    },
+                    clock: Clock::manual(NOW).0,
                     known: Known::of(&recovered.entries).log_key,
                 };
                 let book = open_book(opening).await.unwrap();

@@ -88,6 +88,11 @@ async fn what_both_daemons_wrote_agrees_and_what_is_changed_afterwards_does_not(
     let live = operator.granted(&["cam-001"]).await;
     let ends = world.entries("receiver", "ended").len();
     assert_eq!(ends, 2, "{live}");
+    until("the centre has confirmed the last grant", || {
+        let confirmed = world.entries("gateway", "confirmed");
+        confirmed.iter().any(|body| body["grant"] == live["grant"])
+    })
+    .await;
 
     let gateway = world.directory.path("gateway").join("journal");
     let receiver = world.directory.path("receiver").join("journal");

@@ -104,7 +104,7 @@ impl Report {
             let Some(id) = &journal.id else { continue };
             self.notes.push(match journal.unwitnessed {
                 None => format!("journal {id}: witnesses cosigned all of it"),
-                Some((from, to)) if from == 1 => {
+                Some((1, to)) => {
                     format!("journal {id}: unwitnessed: no witness that was named cosigned its lines 1 to {to}")
                 }
                 Some((from, to)) => format!(

@@ -95,7 +95,7 @@ struct Written {
 
 impl Written {
     fn of(books: &[&Book]) -> Self {
-        let scratch = Scratch::new("witnessed");
+        let scratch = Scratch::new(&format!("witnessed-{}", uuid::Uuid::now_v7()));
         let mut paths = Vec::new();
         for (index, book) in books.iter().enumerate() {
             let path = scratch.0.join(index.to_string());
