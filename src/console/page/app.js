@@ -6,6 +6,7 @@ import { h, fill } from "/page/core/dom.js";
 import { backoff } from "/page/core/events.js";
 import { readFragment, withoutSession } from "/page/core/fragment.js";
 import { Shortcuts } from "/page/core/shortcuts.js";
+import { recall, remember } from "/page/core/storage.js";
 import { Store } from "/page/core/store.js";
 import { t } from "/page/core/text.js";
 import { run } from "/page/frame/run.js";
@@ -34,6 +35,7 @@ const store = new Store({
   current: null,
   goTo: null,
   silent: new Map(),
+  alerts: new Map(),
   tiles: new Map(),
 });
 followSettings(store);
@@ -58,10 +60,10 @@ start();
 /** The centre first, then the signer, then everything else. */
 async function start() {
   if (fragment.session !== null) {
-    sessionStorage.setItem(SESSION, fragment.session);
+    remember("session", SESSION, fragment.session);
     history.replaceState(null, "", location.pathname + withoutSession(location.hash));
   }
-  api.session = sessionStorage.getItem(SESSION);
+  api.session = recall("session", SESSION) ?? fragment.session;
   try {
     const settings = await centre();
     store.set("console", settings);

@@ -183,11 +183,11 @@ export class Ledger {
    */
   #tell(incident, grant, { level, key, params, at }) {
     const told = { ...params, commune: communeName(this.#ctx.store, grant.commune), grant: grant.grant };
+    const isLost = key === "desk.history.taken_over" && !isMine(grant, this.#ctx.store.get("me"));
     // That a person ended what he holds no longer concerns him alone.
     const isOthers = key === "desk.history.ended_by" && !isMine(grant, this.#ctx.store.get("me"));
-    note(this.#ctx, incident.ref, { level: isOthers ? "info" : level, key, params: told, at });
+    note(this.#ctx, incident.ref, { level: isOthers ? "info" : isLost ? "warn" : level, key, params: told, at });
     if (isOthers) return;
-    const isLost = key === "desk.history.taken_over" && !isMine(grant, this.#ctx.store.get("me"));
     if (level === "bad" || isLost)
       toast({
         level: isLost ? "warn" : level,
