@@ -382,6 +382,8 @@ interface PageState {
   goTo: string | null;
   /** Communes whose cameras all stopped without a cause, with when the last picture came (ms). */
   silent: Map<string, number>;
+  /** Alerts by intervention that nobody has looked at. */
+  alerts: Map<string, number>;
   tiles: Map<string, TileFigures>;
 }
 

@@ -87,6 +87,12 @@ impl Browser {
         answer.unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
+    /// Runs a function before each page from now on, as a setting of the browser would.
+    pub async fn run_before_pages(&mut self, function: &str) {
+        let script = json!({ "functionDeclaration": function });
+        self.command("script.addPreloadScript", script).await;
+    }
+
     /// What all processes of the browser have taken of the processors so far.
     pub fn processor_time(&self) -> Duration {
         self.process.processor_time()

@@ -1,6 +1,7 @@
 //! The operators' page in real browsers, against real daemons and simulated cameras.
 
 pub mod accessible;
+mod alerts;
 mod border;
 mod figures;
 mod finding;

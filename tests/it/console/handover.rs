@@ -1,5 +1,7 @@
 //! Several operators at one intervention: who holds what, who is told of what.
 
+use fanal::format::ids::Incident;
+use fanal::format::statement::RequestClaims;
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -71,8 +73,8 @@ async fn a_colleagues_end_is_told_and_ones_own_of_his_is_asked() {
     room.shows_no_picture("cam-001").await;
     // The same the other way round: a question that names him comes first.
     let claims = colleague.claims(&["cam-002"], 600);
-    let incident = own["incident"].as_str().unwrap().parse().unwrap();
-    let claims = fanal::format::statement::RequestClaims { incident, ..claims };
+    let incident = Incident::new(own["incident"].as_str().unwrap()).unwrap();
+    let claims = RequestClaims { incident, ..claims };
     colleague.ask(&claims).await.unwrap();
     let release = format!("{}:not([disabled])", id("release"));
     room.browser.says("#incident", "cam-002").await;
@@ -143,6 +145,8 @@ async fn no_english_is_said_in_french() {
     for english in ["the commune", "until 20", "refused by", "released by"] {
         assert!(!text.contains(english), "{english} in: {text}");
     }
-    room.browser.says("body", "Refusée par la commune").await;
+    room.browser
+        .says(&id("refusal"), "refusée par la commune")
+        .await;
     room.end().await;
 }

@@ -1,5 +1,6 @@
 // A request that waits is heard, and seen in the title of the tab.
 
+import { recall, remember } from "/page/core/storage.js";
 import { t } from "/page/core/text.js";
 
 const OFF = "fanal-commune-silent";
@@ -12,7 +13,7 @@ export class Alert {
   /** @type {AudioContext|null} */
   #audio = null;
   #waiting = 0;
-  #isOn = localStorage.getItem(OFF) === null;
+  #isOn = recall("local", OFF) === null;
   #saidAt = 0;
 
   constructor() {
@@ -25,8 +26,7 @@ export class Alert {
 
   set isOn(value) {
     this.#isOn = value;
-    if (value) localStorage.removeItem(OFF);
-    else localStorage.setItem(OFF, "1");
+    remember("local", OFF, value ? null : "1");
     // The press that switches it on lets the browser make sounds.
     if (value) this.#sound();
   }

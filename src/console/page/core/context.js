@@ -24,6 +24,7 @@ export function makeContext() {
     current: null,
     goTo: null,
     silent: new Map(),
+    alerts: new Map(),
     tiles: new Map(),
   });
   /** @type {Api} */

@@ -1,5 +1,7 @@
 // Single keys, for hands that are on the keyboard. They can be switched off (WCAG 2.1.4).
 
+import { recall, remember } from "/page/core/storage.js";
+
 const OFF = "fanal-shortcuts-off";
 
 /** Elements that take keys themselves. */
@@ -44,7 +46,7 @@ export class Shortcuts {
   #enabled;
 
   constructor() {
-    this.#enabled = sessionStorage.getItem(OFF) === null;
+    this.#enabled = recall("session", OFF) === null;
     document.addEventListener("keydown", (event) => this.#press(event));
   }
 
@@ -55,8 +57,7 @@ export class Shortcuts {
 
   set enabled(value) {
     this.#enabled = value;
-    if (value) sessionStorage.removeItem(OFF);
-    else sessionStorage.setItem(OFF, "1");
+    remember("session", OFF, value ? null : "1");
   }
 
   /**

@@ -151,28 +151,32 @@ export class Finder {
   #incidentChanged() {
     const { at = null, place = null } = shownIncident(this.#ctx.store) ?? {};
     this.#marked.clear();
-    if (at !== null) this.lookAt({ at, label: place });
+    const isNew = shownIncident(this.#ctx.store)?.cameras.length === 0;
+    // Of a new intervention one press asks for the nearest.
+    if (at !== null) this.lookAt({ at, label: place }).then(() => isNew && this.nearest.focus());
     else if (this.input.value === "") this.#clear();
   }
 
   /**
    * Shows the cameras near a place or beside a camera.
    * @param {Where} where
+   * @returns {Promise<void>} once they are found
    */
   lookAt({ at, label = null, neighboursOf }) {
     if (at) {
       this.map.goTo(at);
       this.#about = { kind: "near", at, label };
-      this.#find();
+      return this.#find();
     } else if (neighboursOf) {
       this.#showPanel("find");
       this.#about = { kind: "neighbours", of: neighboursOf };
       this.map.follow(this.#ctx.store.get("cameras").get(neighboursOf)?.position);
-      this.#find().then(() => {
+      return this.#find().then(() => {
         this.#show();
         this.list.focus();
       });
     }
+    return Promise.resolve();
   }
 
   /** Asks for the cameras nearest to the place, where the button that says so is shown. */
@@ -349,8 +353,7 @@ export class Finder {
     const incident = shownIncident(store);
     // An intervention without a place takes the first address that is looked for.
     if (incident?.at === null) desk.setPlace(incident.ref, { label, position });
-    this.lookAt({ at: position, label });
-    this.nearest.focus();
+    this.lookAt({ at: position, label }).then(() => this.nearest.focus());
   }
 
   #words() {

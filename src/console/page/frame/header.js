@@ -21,9 +21,9 @@ const CLOCK_OFF = 60_000;
 /**
  * The header.
  * @param {DeskContext} ctx
- * @param {() => void} lock hides the page
+ * @param {{lock: () => void, sounds: import("/page/frame/sounds.js").Sounds}} of `lock` hides the page
  */
-export function makeHeader(ctx, lock) {
+export function makeHeader(ctx, { lock, sounds }) {
   const { store, clock } = ctx;
   const time = h("time", { class: "mono clock", "data-testid": "clock" });
   const expiry = h("span", { class: "chip", "data-testid": "designation-ends", hidden: true });
@@ -42,7 +42,7 @@ export function makeHeader(ctx, lock) {
     );
   });
   store.watch(
-    ["incidents", "incident", "grants", "me", "lang"],
+    ["incidents", "incident", "grants", "me", "lang", "alerts"],
     steady(() => {
       tabs.setAttribute("aria-label", t("desk.incidents"));
       refill(tabs, ...incidentTabs(ctx));
@@ -50,7 +50,7 @@ export function makeHeader(ctx, lock) {
   );
   store.watch(
     ["me", "online", "lang", "theme"],
-    steady(() => refill(tools, ...toolButtons(ctx, lock, { time, expiry }))),
+    steady(() => refill(tools, ...toolButtons(ctx, { lock, sounds, time, expiry }))),
   );
   const tick = () => {
     showTime(time, clock);
@@ -72,6 +72,7 @@ function incidentTabs(ctx) {
   const tab = (incident) => {
     const live = liveGrants(incident, store.get("grants"));
     const other = live.find((grant) => !isMine(grant, store.get("me")));
+    const alerts = store.get("alerts").get(incident.ref) ?? 0;
     return h(
       "button",
       {
@@ -86,6 +87,9 @@ function incidentTabs(ctx) {
       h("span", { class: "mono", text: incident.ref }),
       live.length > 0
         ? h("span", { class: "count", "aria-label": t("desk.grants_n", { n: live.length }), text: live.length })
+        : null,
+      alerts > 0
+        ? h("span", { class: "alert-count", "aria-label": t("desk.alerts", { n: alerts }), text: `! ${alerts}` })
         : null,
       other ? h("span", { class: "small quiet", text: other.operator.name }) : null,
     );
@@ -143,10 +147,9 @@ function showEnding(tabs, { store, clock }) {
 
 /**
  * @param {Context} ctx
- * @param {() => void} lock
- * @param {{time: HTMLElement, expiry: HTMLElement}} of
+ * @param {{lock: () => void, sounds: import("/page/frame/sounds.js").Sounds, time: HTMLElement, expiry: HTMLElement}} of
  */
-function toolButtons(ctx, lock, { time, expiry }) {
+function toolButtons(ctx, { lock, sounds, time, expiry }) {
   const { store } = ctx;
   const me = store.get("me");
   const online = store.get("online");
@@ -199,7 +202,7 @@ function toolButtons(ctx, lock, { time, expiry }) {
         "data-focus": "help",
         "aria-label": t("desk.help.title"),
         title: t("desk.help.title"),
-        on: { click: () => openHelp(ctx) },
+        on: { click: () => openHelp(ctx, sounds) },
       },
       "?",
     ),

@@ -2,13 +2,15 @@
 
 import { h } from "/page/core/dom.js";
 import { t } from "/page/core/text.js";
+import { SOUNDS } from "/page/frame/sounds.js";
 import { openDialog } from "/page/widget/dialog.js";
 
 /**
  * Shows all keys, with the switch that turns them off.
  * @param {Context} ctx
+ * @param {import("/page/frame/sounds.js").Sounds} sounds
  */
-export function openHelp({ shortcuts }) {
+export function openHelp({ shortcuts }, sounds) {
   const change = () => {
     shortcuts.enabled = input.checked;
   };
@@ -20,6 +22,7 @@ export function openHelp({ shortcuts }) {
   });
   return openDialog({ title: t("desk.help.title"), testid: "shortcuts", wide: true }, () => [
     h("label", { class: "row" }, input, h("span", { text: t("desk.help.enabled") })),
+    soundChoice(sounds),
     h(
       "dl",
       { class: "keys" },
@@ -28,6 +31,38 @@ export function openHelp({ shortcuts }) {
       ),
     ),
   ]);
+}
+
+/**
+ * The sounds' volume, 0 is off, and a button that plays them.
+ * @param {import("/page/frame/sounds.js").Sounds} sounds
+ */
+function soundChoice(sounds) {
+  const input = () => {
+    sounds.volume = Number(volume.value);
+  };
+  const volume = h("input", {
+    type: "range",
+    min: 0,
+    max: 1,
+    step: 0.1,
+    value: sounds.volume,
+    "data-testid": "volume",
+    "aria-label": `${t("desk.sound.title")} : ${t("desk.sound.volume")}`,
+    on: { input },
+  });
+  let next = 0;
+  const play = () => {
+    sounds.play(SOUNDS[next % SOUNDS.length]);
+    next += 1;
+  };
+  return h(
+    "div",
+    { class: "row sound-choice" },
+    h("span", { text: t("desk.sound.title") }),
+    volume,
+    h("button", { type: "button", "data-testid": "sound-try", on: { click: play } }, t("desk.sound.try")),
+  );
 }
 
 /**

@@ -5,11 +5,14 @@ import { h, fill } from "/page/core/dom.js";
 import { Events } from "/page/core/events.js";
 import { readFragment } from "/page/core/fragment.js";
 import { t } from "/page/core/text.js";
+import { remember } from "/page/core/storage.js";
+import { followAlerts } from "/page/frame/alerts.js";
 import { endingSoon } from "/page/frame/ends_soon.js";
 import { clockOff, isClockOff } from "/page/frame/header.js";
 import { openHelp } from "/page/frame/help.js";
 import { switchTheme } from "/page/frame/settings.js";
 import { makeShell } from "/page/frame/shell.js";
+import { Sounds } from "/page/frame/sounds.js";
 import { Desk } from "/page/incident/desk.js";
 import { mountIncident } from "/page/incident/incident.js";
 import { openGroundsDialog, openIncidentDialog, openTakeOverDialog } from "/page/incident/open_dialog.js";
@@ -23,6 +26,7 @@ import { toast } from "/page/widget/toasts.js";
  */
 export function run(context, { shell, lockPlace, fragment, signer }) {
   const { store, api, clock } = context;
+  const sounds = new Sounds();
   take(signer);
 
   /** Loaded after the desk. @type {import("/page/find/find.js").Finder|undefined} */
@@ -34,9 +38,9 @@ export function run(context, { shell, lockPlace, fragment, signer }) {
   const ctx = { ...context, desk };
 
   const lock = new Lock(context, { element: lockPlace, unlocked: resume });
-  const { panels, show } = makeShell(shell, ctx, () => lock.lock());
+  const { panels, show } = makeShell(shell, ctx, { lock: () => lock.lock(), sounds });
   mountIncident(panels.incident, ctx);
-  addShortcuts(ctx, lock);
+  addShortcuts(ctx, lock, sounds);
   const parts = [
     mount(panels.find, async () => {
       const { mountFind } = await import("/page/find/find.js");
@@ -49,10 +53,14 @@ export function run(context, { shell, lockPlace, fragment, signer }) {
   ];
   // The finder and the mosaic must be there for `#incident=…&at=…` and the first grants.
   Promise.all(parts).then(follow);
-  store.watch(["incident", "locked"], () => {
+  followAlerts(context, sounds);
+  store.watch(["incident", "locked", "alerts"], () => {
     const shown = store.get("locked") ? null : store.get("incident");
-    document.title = shown === null ? "fanal" : `${shown} · fanal`;
+    const alerts = [...store.get("alerts").values()].reduce((sum, n) => sum + n, 0);
+    const number = alerts > 0 ? `(${alerts}) ` : "";
+    document.title = number + (shown === null ? "fanal" : `${shown} · fanal`);
   });
+  if (!remember("session", "fanal-try", null)) toast({ level: "warn", key: "desk.no_storage" });
   if (isClockOff(clock)) {
     toast({ level: "warn", key: "desk.clock_off", params: clockOff(clock) });
   }
@@ -145,8 +153,9 @@ async function mount(panel, load) {
 /**
  * @param {DeskContext} ctx
  * @param {Lock} lock
+ * @param {Sounds} sounds
  */
-function addShortcuts(ctx, lock) {
+function addShortcuts(ctx, lock, sounds) {
   const { store, clock, shortcuts, desk } = ctx;
   const renew = () => {
     const shown = shownIncident(store);
@@ -170,5 +179,5 @@ function addShortcuts(ctx, lock) {
   shortcuts.on("t", "desk.key.take_over", takeOver);
   shortcuts.on("Shift+L", "desk.key.lock", () => lock.lock());
   shortcuts.on("Shift+T", "desk.key.theme", () => switchTheme(store));
-  shortcuts.on("?", "desk.key.help", () => openHelp(ctx));
+  shortcuts.on("?", "desk.key.help", () => openHelp(ctx, sounds));
 }

@@ -1,5 +1,6 @@
 // Language and theme: the two settings that this browser remembers.
 
+import { recall, remember } from "/page/core/storage.js";
 import { preferred, setLang } from "/page/core/text.js";
 
 /**
@@ -21,7 +22,7 @@ export function switchLang(store) {
   const next = store.get("lang") === "fr" ? "en" : "fr";
   // Before the store tells its listeners: they draw in it.
   setLang(next);
-  write("lang", next);
+  remember("local", "lang", next);
   store.set("lang", next);
 }
 
@@ -32,7 +33,7 @@ export function switchLang(store) {
 export function switchTheme(store) {
   const next = store.get("theme") === "dark" ? "light" : "dark";
   document.documentElement.dataset.theme = next;
-  write("theme", next);
+  remember("local", "theme", next);
   store.set("theme", next);
 }
 
@@ -42,22 +43,6 @@ export function switchTheme(store) {
  * @param {Value[]} allowed
  */
 function read(key, allowed) {
-  try {
-    const value = localStorage.getItem(key);
-    return allowed.find((one) => one === value) ?? null;
-  } catch {
-    return null;
-  }
-}
-
-/**
- * @param {string} key
- * @param {string} value
- */
-function write(key, value) {
-  try {
-    localStorage.setItem(key, value);
-  } catch {
-    // Storage is forbidden here: the setting holds until the page is closed.
-  }
+  const value = recall("local", key);
+  return allowed.find((one) => one === value) ?? null;
 }

@@ -1,6 +1,7 @@
 // The page's frame: header, three panels that fold, tabs in their place where it is narrow.
 
 import { h } from "/page/core/dom.js";
+import { recall, remember } from "/page/core/storage.js";
 import { t } from "/page/core/text.js";
 import { makeBanner } from "/page/frame/ends_soon.js";
 import { makeHeader } from "/page/frame/header.js";
@@ -15,9 +16,9 @@ const PANELS = ["find", "watch", "incident"];
  * Builds the frame into `shell`: gives the panels' elements by name, and what shows one.
  * @param {HTMLElement} shell
  * @param {DeskContext} ctx
- * @param {() => void} lock hides the page
+ * @param {{lock: () => void, sounds: import("/page/frame/sounds.js").Sounds}} of `lock` hides the page
  */
-export function makeShell(shell, ctx, lock) {
+export function makeShell(shell, ctx, { lock, sounds }) {
   const { store } = ctx;
   const panel = (/** @type {PanelName} */ name) => h("section", { id: name, class: "panel", tabindex: "-1" });
   const panels = { find: panel("find"), watch: panel("watch"), incident: panel("incident") };
@@ -54,7 +55,7 @@ export function makeShell(shell, ctx, lock) {
   }
   show("watch");
   const offline = h("p", { class: "offline-line", role: "alert", "data-testid": "offline", hidden: true });
-  shell.append(...skip, makeHeader(ctx, lock), offline, makeBanner(ctx), tabs, frame);
+  shell.append(...skip, makeHeader(ctx, { lock, sounds }), offline, makeBanner(ctx), tabs, frame);
   store.watch(["lang"], () => {
     PANELS.forEach((name, index) => {
       skip[index].textContent = t(`desk.skip.${name}`);
@@ -101,11 +102,10 @@ function foldable(name, panel, frame, folds, store) {
     const points = (name === "find") === folded ? "›" : "‹";
     button.textContent = points;
     button.setAttribute("aria-label", t(folded ? "desk.unfold" : "desk.fold", { panel: t(`desk.panel.${name}`) }));
-    if (folded) sessionStorage.setItem(key, "1");
-    else sessionStorage.removeItem(key);
+    remember("session", key, folded ? "1" : null);
   };
   button.addEventListener("click", () => fold(!panel.hidden));
   folds[name] = fold;
-  store.watch(["lang"], () => fold(sessionStorage.getItem(key) !== null));
+  store.watch(["lang"], () => fold(recall("session", key) !== null));
   return h("div", { class: `side side-${name}` }, button, panel);
 }

@@ -74,11 +74,14 @@ export class Approvals {
       }
       this.#settle(request);
       this.#ledger.takeAnswer(answer);
-      toast({
+      /** @type {Note} */
+      const approved = {
         level: "info",
         key: "desk.toast.approved",
         params: { commune: communeName(store, waiting.commune) },
-      });
+      };
+      note(this.#ctx, waiting.incident, approved);
+      toast(approved);
     } catch (error) {
       const problem = Problem.of(error);
       // No answer is no refusal: it is asked again when the receiver is back.

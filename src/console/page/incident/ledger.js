@@ -12,6 +12,9 @@ import { toast } from "/page/widget/toasts.js";
 /** Most cameras that one call fetches (the API's own bound). */
 const CAMERAS_MOST = 10_000;
 
+/** A grant that began longer ago than this is not one that this page just heard of, in ms. */
+const HEARD_AT_ONCE = 10_000;
+
 /** Takes the receiver's answers and events into the store. */
 export class Ledger {
   #ctx;
@@ -132,8 +135,11 @@ export class Ledger {
       this.#showCameras(incident, grant);
     }
     const names = new Map(grant.granted.map(({ camera, name }) => [`${grant.commune}/${camera}`, name]));
+    // What began long before this page heard of it has the time of its start.
+    const began = Date.parse(grant.start ?? "");
+    const at = before === undefined && clock.now() - began > HEARD_AT_ONCE ? began : undefined;
     for (const note of isKnown ? [] : changes(before, grant, (key) => names.get(key) ?? cameraName(store, key)))
-      this.#tell(incident, grant, note);
+      this.#tell(incident, grant, note.key === "desk.history.granted" ? { ...note, at } : note);
     store.touch("grants");
     store.touch("incidents");
     this.#loadCameras(grant.commune);
@@ -183,11 +189,11 @@ export class Ledger {
    */
   #tell(incident, grant, { level, key, params, at }) {
     const told = { ...params, commune: communeName(this.#ctx.store, grant.commune), grant: grant.grant };
+    const isLost = key === "desk.history.taken_over" && !isMine(grant, this.#ctx.store.get("me"));
     // That a person ended what he holds no longer concerns him alone.
     const isOthers = key === "desk.history.ended_by" && !isMine(grant, this.#ctx.store.get("me"));
-    note(this.#ctx, incident.ref, { level: isOthers ? "info" : level, key, params: told, at });
+    note(this.#ctx, incident.ref, { level: isOthers ? "info" : isLost ? "warn" : level, key, params: told, at });
     if (isOthers) return;
-    const isLost = key === "desk.history.taken_over" && !isMine(grant, this.#ctx.store.get("me"));
     if (level === "bad" || isLost)
       toast({
         level: isLost ? "warn" : level,

@@ -4,6 +4,7 @@ import { Problem, messageOf } from "/page/core/api.js";
 import { h, fill } from "/page/core/dom.js";
 import { backoff } from "/page/core/events.js";
 import { withoutSession } from "/page/core/fragment.js";
+import { recall, remember } from "/page/core/storage.js";
 import { t } from "/page/core/text.js";
 import { signInForm } from "/page/sign/sign_in.js";
 import { LocalSigner, demoSigner } from "/page/sign/signers.js";
@@ -20,10 +21,10 @@ export async function enter(ctx, { place, fragment, switchLang, done }) {
   const { store, api, clock } = ctx;
   const entrance = new Entrance(ctx, place, switchLang);
   if (fragment.session !== null) {
-    sessionStorage.setItem(SESSION, fragment.session);
+    remember("session", SESSION, fragment.session);
     history.replaceState(null, "", location.pathname + withoutSession(location.hash));
   }
-  api.session = sessionStorage.getItem(SESSION);
+  api.session = recall("session", SESSION) ?? fragment.session;
   /** @param {Signer} signer */
   const enters = (signer) => {
     fill(place);

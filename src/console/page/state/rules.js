@@ -276,12 +276,10 @@ export function changes(before, after, name) {
   const commune = after.commune;
   const cameras = after.granted.map(({ camera }) => name(`${commune}/${camera}`)).join(", ");
   if (before === undefined && !after.ended) {
-    const at = after.start === undefined ? undefined : Date.parse(after.start);
     notes.push({
       level: "info",
       key: "desk.history.granted",
       params: { commune, cameras, n: after.granted.length },
-      at,
     });
   }
   const changedHands = before !== undefined && before.operator.number !== after.operator.number;

@@ -329,6 +329,15 @@ export const fr = {
   "desk.end_other_text": "Ses images de {commune} s'arrêteront aussitôt. Il en sera averti.",
   "desk.contact": "Contact : {contact}",
   "desk.silent": "Rien ne vient plus de {commune} depuis {age}.",
+  "desk.sound.title": "Sons d'alerte",
+  "desk.sound.volume": "Volume",
+  "desk.sound.try": "Essayer",
+  "desk.alerts": "{n} alertes non vues",
+  "desk.alerts|one": "{n} alerte non vue",
+  "desk.designation_soon":
+    "Votre désignation expire dans {left} : toutes vos autorisations s'arrêteront. Faites-les reprendre par un collègue, ou présentez la suivante.",
+  "desk.no_storage":
+    "Ce navigateur refuse toute mémoire à cette page : un rechargement perdra l'historique et les réglages.",
 };
 
 export const en = {
@@ -657,4 +666,12 @@ export const en = {
   "desk.end_other_text": "The pictures of {commune} stop at once on that screen, which is told so.",
   "desk.contact": "Contact: {contact}",
   "desk.silent": "Nothing has come from {commune} for {age}.",
+  "desk.sound.title": "Alert sounds",
+  "desk.sound.volume": "Volume",
+  "desk.sound.try": "Try",
+  "desk.alerts": "{n} alerts not seen",
+  "desk.alerts|one": "{n} alert not seen",
+  "desk.designation_soon":
+    "Your designation expires in {left}: all your grants will end. Have a colleague take them over, or present the next one.",
+  "desk.no_storage": "This browser lets the page remember nothing: a reload will lose history and settings.",
 };

@@ -4,6 +4,7 @@
 import { distanceText } from "/page/core/distance_text.js";
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
+import { splitKey } from "/page/state/rules.js";
 import { refill, steady } from "/page/widget/redraw.js";
 
 /** Neighbours at one edge. */
@@ -76,7 +77,7 @@ export class Nearby {
     const bearing = this.#ctx.store.get("cameras").get(key ?? "")?.bearing;
     const rows = [...byEdge(found, bearing)].map(([edge, cameras]) => ({
       edge,
-      cameras: cameras.map((one) => this.#of(one)),
+      cameras: cameras.map((one) => this.#of(one, splitKey(key ?? "").commune)),
     }));
     const drawn = JSON.stringify([rows, lang()]);
     if ((this.#drawn.get(place) ?? "[[],null]") === drawn || (rows.length === 0 && !this.#drawn.has(place))) return;
@@ -104,9 +105,10 @@ export class Nearby {
 
   /**
    * @param {CameraAnswer} camera
+   * @param {string} own commune of the picture
    * @returns {Next}
    */
-  #of(camera) {
+  #of(camera, own) {
     const { store, desk } = this.#ctx;
     const key = `${camera.commune}/${camera.camera}`;
     const isWatched = desk.isWatched(key);
@@ -117,7 +119,10 @@ export class Nearby {
       key,
       name: camera.name,
       // The next commune is named: crossing into it changes whom one asks.
-      commune: camera.commune_name ?? store.get("communes").get(camera.commune)?.name ?? camera.commune,
+      commune:
+        camera.commune === own
+          ? ""
+          : (camera.commune_name ?? store.get("communes").get(camera.commune)?.name ?? camera.commune),
       away: camera.distance === undefined ? "" : distanceText(camera.distance, lang()),
       state: isWatched ? "watched" : obstacle === null ? "usable" : "blocked",
       why:

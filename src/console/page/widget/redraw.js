@@ -17,7 +17,7 @@ function letGo() {
   });
 }
 
-addEventListener("pointerdown", () => held.add("pointer"), true);
+addEventListener("pointerdown", ({ button }) => button === 0 && held.add("pointer"), true);
 for (const event of ["pointerup", "pointercancel"])
   addEventListener(
     event,
