@@ -43,7 +43,7 @@ sections! {
         authority: Text, certificate: Text, key: Text,
     }
     /// `[journal]` of both files.
-    Journal "[journal]" { relay_after_loss: Option<bool>, }
+    Journal "[journal]" { relay_after_loss: Option<bool>, keep: Text, }
     /// `[uplink]`
     Uplink "[uplink]" {
         max_bitrate: Text, min_per_relay: Text, congestion: Text, redundancy: Option<bool>,

@@ -10,6 +10,7 @@ use jiff::civil::Date;
 
 pub use crate::format::control::Hours;
 use crate::format::ids::{CameraId, CentreId, CommuneId, Sha256};
+use crate::format::keep::Keep;
 use crate::reason::Reason;
 use crate::secret::Secret;
 
@@ -40,6 +41,8 @@ pub struct Gateway {
     /// Whether relays go on although a journal, this machine's or a centre's, lost lines that
     /// nobody accepted.
     pub relay_after_loss: bool,
+    /// How long the journal is kept.
+    pub keep: Keep,
     /// The commune's uplink.
     pub uplink: Uplink,
     /// Cameras and recorders that allow few sessions.
@@ -264,6 +267,8 @@ pub struct Receiver {
     /// Whether relays go on although a journal, this machine's or a commune's, lost lines that
     /// nobody accepted.
     pub relay_after_loss: bool,
+    /// How long the journal is kept.
+    pub keep: Keep,
     /// Where gateways come in.
     pub link_listen: Vec<SocketAddr>,
     /// The communes that may connect.

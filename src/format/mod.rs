@@ -14,8 +14,10 @@ pub mod control;
 pub mod designation;
 pub mod ids;
 pub mod jws;
+pub mod keep;
 pub mod pem;
 pub mod statement;
+pub mod tree;
 pub mod trust;
 
 pub use crate::text;

@@ -492,6 +492,7 @@ impl Brain {
             ));
         }
         self.parts.metrics.apply(new);
+        self.parts.writer.set_keep(new.keep);
         self.parts.gate.handle_note(Entry::Reloaded {
             settings: loaded.hash,
             error: None,

@@ -38,6 +38,7 @@ use crate::clock::Clock;
 use crate::config::{Loaded, settings};
 use crate::http;
 use crate::journal::entry::Entry;
+use crate::journal::retention;
 use crate::journal::writer::{self, Writer};
 use crate::link;
 use crate::link::dial::Dialer;
@@ -45,6 +46,7 @@ use crate::metrics;
 use crate::metrics::health::Checks;
 use crate::pki;
 use crate::policy::gate::Gate;
+use crate::policy::peer::clock_guard::is_plausible;
 
 /// Reloads that wait.
 const RELOAD_LIMIT: usize = 4;
@@ -294,6 +296,8 @@ impl Gateway {
             capacity,
         })
         .map_err(|error| Error::Ended(format!("frames thread: {error}")))?;
+        let (writer, clock) = (brain.writer.clone(), brain.clock.clone());
+        writer.set_keep(brain.loaded.settings.keep);
         let metrics = Arc::clone(&brain.metrics);
         let router = metrics::serve::router(move || metrics.encode(), brain.checks.clone());
         let (asked, asked_receiver) = mpsc::channel(socket::CONNECTION_LIMIT);
@@ -303,6 +307,7 @@ impl Gateway {
         let limits = http::Limits::default();
         servers.spawn(http::serve(listener, router, limits, last.clone()));
         servers.spawn(socket.serve(asked, token.clone()));
+        servers.spawn(retention::daily(writer, clock, is_plausible, token.clone()));
         let inputs = brain::Inputs {
             events: inputs.events,
             notices: notice_receiver,

@@ -8,8 +8,10 @@
 //! | how is it written, and repaired after a failure? | [`log`], on [`store`] |
 //! | who waits for whom? | [`writer`]: own thread, group commit, the only maker of a [`Receipt`] |
 //! | what is still in force at start? | [`recover`] |
+//! | which months go, and what names them then? | [`retention`] |
 //! | is it intact? | [`verify`] |
 //! | what happened in a month, for people? | [`report`](mod@report) |
+//! | which part may somebody else see? | [`export`] |
 //! | do both sides say the same? | [`compare`](mod@compare) |
 //!
 //! Every body begins with `v` and a random 128-bit `salt` (so that the digest in
@@ -26,11 +28,13 @@
 
 pub mod compare;
 pub mod entry;
+pub mod export;
 mod fit;
 pub mod log;
 pub mod reader;
 pub mod recover;
 pub mod report;
+pub mod retention;
 #[cfg(test)]
 pub(crate) mod sim;
 pub mod store;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compare::Side;
 use super::entry::{Entry, GrantEntry};
+use super::reader;
 use super::store::Month;
 use super::verify::statements::Depth;
 use super::verify::{self, Observer, Options, Seen};
@@ -262,15 +263,17 @@ impl Observer for Reader {
 
 impl Reader {
     fn owner(&mut self, entry: Option<&Entry>) {
-        let (owner, side) = match entry {
-            Some(Entry::Started { by, .. }) => (by.clone(), None),
-            Some(Entry::Grant(grant)) if grant.proof.is_some() => {
-                (grant.centre.to_string(), Some(Side::Centre))
-            }
-            Some(Entry::Grant(grant)) => (grant.commune.to_string(), Some(Side::Commune)),
-            _ => return,
+        let Some(owner) = entry.and_then(reader::owner) else {
+            return;
         };
-        self.report.owner.get_or_insert(owner);
+        let side = match entry {
+            Some(Entry::Grant(grant)) if grant.proof.is_some() => Some(Side::Centre),
+            Some(Entry::Grant(_)) => Some(Side::Commune),
+            _ => None,
+        };
+        if self.report.owner.is_none() {
+            self.report.owner = Some(owner.to_owned());
+        }
         self.report.side = self.report.side.or(side);
     }
 
@@ -304,6 +307,11 @@ impl Reader {
                 let unverified = &mut self.report.totals.unverified;
                 *unverified = unverified.saturating_add(*count);
                 self.refusal(*reason, *count);
+            }
+            Entry::Excess { count, .. } if of_month => {
+                let refused = &mut self.report.totals.refused;
+                *refused = refused.saturating_add(*count);
+                self.refusal(Reason::TooManyRequests, *count);
             }
             Entry::Cut { .. } if of_month => self.report.totals.cuts += 1,
             Entry::Ended {

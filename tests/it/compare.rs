@@ -88,6 +88,11 @@ async fn what_both_daemons_wrote_agrees_and_what_is_changed_afterwards_does_not(
     let live = operator.granted(&["cam-001"]).await;
     let ends = world.entries("receiver", "ended").len();
     assert_eq!(ends, 2, "{live}");
+    // A stop may come before the confirmation of the last grant is read.
+    until("all are confirmed", || {
+        world.entries("gateway", "confirmed").len() == 3
+    })
+    .await;
 
     let gateway = world.directory.path("gateway").join("journal");
     let receiver = world.directory.path("receiver").join("journal");

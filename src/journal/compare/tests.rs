@@ -1,3 +1,5 @@
+mod pruned;
+
 use std::time::Duration;
 
 use super::*;
