@@ -37,6 +37,10 @@ pub struct Part {
 }
 
 impl Part {
+    fn is_all(&self) -> bool {
+        self.from.is_none() && self.until.is_none() && self.only.is_none()
+    }
+
     fn has(&self, month: Month) -> bool {
         self.from.is_none_or(|from| from <= month) && self.until.is_none_or(|until| month <= until)
     }
@@ -68,13 +72,16 @@ pub fn month(
 ) -> io::Result<()> {
     let mut lines = Lines::new(store.read(month)?);
     while let Some((_, content)) = lines.next_line()? {
-        // A line that can't be read is no reason to hide it; a torn one is none yet.
+        // A torn line is none yet.
         let Content::Line(bytes) = content else {
             continue;
         };
+        // Whom a line concerns that can't be read nobody knows: it is only in a copy of all.
         let Ok(line) = Line::parse(bytes) else {
-            out.write_all(bytes)?;
-            out.write_all(b"\n")?;
+            if selector.part.is_all() {
+                out.write_all(bytes)?;
+                out.write_all(b"\n")?;
+            }
             continue;
         };
         let entry = line.body.and_then(|body| reader::entry(body).ok()?);

@@ -220,7 +220,7 @@ impl View {
         }
         let _ = write!(
             html,
-            "<p>{}</p><pre>{}</pre></section><section><h2>{}</h2>",
+            "<p>{}</p><pre>{}</pre></section><section class=\"lines\"><h2>{}</h2>",
             text(words.verify),
             text(&command(args)),
             text(words.lines)
@@ -246,7 +246,7 @@ impl View {
             header.seq,
             text(&self.time(header.time)),
             text(self.words.kind(&kind)),
-            text(&detail.join("\n")).replace('\n', "<br>"),
+            text(&detail.join(" · ")),
         )
     }
 
@@ -282,7 +282,14 @@ impl View {
     fn value(&self, name: &str, value: &serde_json::Value) -> String {
         use serde_json::Value;
         match value {
-            Value::String(said) => said.clone(),
+            Value::String(said) => match name {
+                "grounds" | "reason" => self.words.known(name, said).to_owned(),
+                _ => said.parse::<jiff::Timestamp>().map_or_else(
+                    |_| said.clone(),
+                    |time| self.time(Wall(time.as_microsecond())),
+                ),
+            },
+            Value::Bool(is_so) => self.words.yes_or_no[usize::from(*is_so)].to_owned(),
             Value::Array(items) => {
                 let items: Vec<String> = items.iter().map(|item| self.value("", item)).collect();
                 items.join(", ")
@@ -348,7 +355,8 @@ mod tests {
             "v": 1, "salt": "00", "kind": "grant", "request": "eyJ.SECRET", "start": 1_796_076_000,
             "operator": {"name": "Adjudant <b>", "number": "13-1", "unit": "CORG 13"},
             "granted": ["quai-nord", "mairie"], "refused": [{"camera": "ecole", "reason": "x"}],
-            "renewal": false, "approved_by": null, "recipients": [],
+            "renewal": false, "approved_by": null, "recipients": [], "grounds": "fire",
+            "at": "2026-11-30T22:00:00.000Z",
         });
         let mut detail = Vec::new();
         view.flatten(&body, "", &mut detail);
@@ -361,7 +369,8 @@ mod tests {
             said.contains("30/11/2026 23:00:00") && said.contains("– "),
             "{said}"
         );
-        for not in ["SECRET", "salt", "null", "recipients"] {
+        assert!(said.contains("incendie") && said.contains("non"), "{said}");
+        for not in ["2026-11-30T", "SECRET", "salt", "null", "recipients"] {
             assert!(!said.contains(not), "{said}");
         }
     }

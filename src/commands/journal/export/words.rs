@@ -1,6 +1,8 @@
 //! What a transcript says, in French and English.
 
 use super::Lang;
+use crate::config::grounds::GROUNDS;
+use crate::reason::Reason;
 
 /// Members of bodies that only a program reads: they are in the signed original.
 pub(super) const LEFT_TO_THE_ORIGINAL: &[&str] = &[
@@ -49,6 +51,7 @@ pub(super) struct Words {
     pub(super) when: &'static str,
     pub(super) what: &'static str,
     pub(super) detail: &'static str,
+    pub(super) yes_or_no: [&'static str; 2],
 }
 
 const FRENCH: Words = Words {
@@ -75,6 +78,7 @@ const FRENCH: Words = Words {
     when: "Heure",
     what: "Opération",
     detail: "Détail",
+    yes_or_no: ["non", "oui"],
 };
 
 const ENGLISH: Words = Words {
@@ -101,6 +105,7 @@ const ENGLISH: Words = Words {
     when: "Time",
     what: "What",
     detail: "Detail",
+    yes_or_no: ["no", "yes"],
 };
 
 /// The words of this language.
@@ -120,6 +125,21 @@ impl Words {
     /// A member of a body.
     pub(super) fn field<'a>(&self, name: &'a str) -> &'a str {
         self.pick(FIELDS, name)
+    }
+
+    /// Grounds and reasons by their code; the code where this version does not know it.
+    pub(super) fn known<'a>(&self, name: &str, code: &'a str) -> &'a str {
+        if name == "grounds" {
+            return self.pick(GROUNDS, code);
+        }
+        let pick = |reason: Reason| {
+            if self.french {
+                reason.french()
+            } else {
+                reason.english()
+            }
+        };
+        Reason::from_code(code).map_or(code, pick)
     }
 
     fn pick<'a>(&self, table: &[(&str, &'static str, &'static str)], name: &'a str) -> &'a str {
