@@ -183,7 +183,7 @@ pub struct Segment {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
     /// It is in force by its kind and says nothing of a person: it is written again.
-    Carried(Entry),
+    Carried(Box<Entry>),
     /// Something that lives or is owed needs it: the month stays.
     Needed(String),
 }
@@ -257,7 +257,7 @@ pub fn plan(known: Known<'_>, keep: Keep, at_once: bool, now: Wall) -> Plan {
     let mut carried = Vec::new();
     for standing in known.standing {
         match standing {
-            Standing::Carried(entry) => carried.push(entry),
+            Standing::Carried(entry) => carried.push(*entry),
             Standing::Needed(why) => return Plan::Held(month, why),
         }
     }

@@ -146,11 +146,8 @@ impl Scan {
             else {
                 return Err(changed());
             };
-            if month > last {
-                self.walk
-                    .extents
-                    .as_mut()
-                    .map(|extents| extents.month(month));
+            if let Some(extents) = self.walk.extents.as_mut().filter(|_| month > last) {
+                extents.month(month);
             }
             let bytes =
                 store.read_at(month, from, usize::try_from(new).map_err(io::Error::other)?)?;
@@ -286,7 +283,7 @@ impl Kept {
         items.sort_by_key(|item| item.order);
         let mut standing = Vec::new();
         for item in items {
-            let carried = || Some(Standing::Carried(item.entry.clone()));
+            let carried = || Some(Standing::Carried(Box::new(item.entry.clone())));
             standing.extend(match &item.entry {
                 Entry::ViewingsOwed { grant, commune, .. } => Some(Standing::Needed(format!(
                     "{commune} has not confirmed the viewings of grant {grant} yet: they are owed"
@@ -301,7 +298,7 @@ impl Kept {
                     let peer = centre.to_string();
                     (contradicted(&peer) < item.order).then(|| {
                         let head = head.clone();
-                        Standing::Carried(Entry::PeerHead { peer, head })
+                        Standing::Carried(Box::new(Entry::PeerHead { peer, head }))
                     })
                 }
                 Entry::PeerHead { peer, .. } if contradicted(peer) > item.order => None,
