@@ -73,6 +73,8 @@ enum Command {
     Approve(commands::approve::ApproveArgs),
     /// At the commune: refuse a request that waits for approval
     Refuse(commands::approve::RefuseArgs),
+    /// Write the annexes that a commune must file, from its settings
+    Dossier(commands::dossier::DossierArgs),
     /// Show or verify a journal or a copy of one
     Journal(commands::journal::JournalArgs),
     /// The whole thing on this machine: cameras, commune, centre and operator
@@ -110,6 +112,7 @@ impl Command {
             Self::Allow(args) => commands::allow::run(args),
             Self::Approve(args) => commands::approve::approve(args),
             Self::Refuse(args) => commands::approve::refuse(args),
+            Self::Dossier(args) => commands::dossier::run(args),
             Self::Journal(args) => commands::journal::run(args),
             Self::Generate(args) => commands::generate::run(&args, Cli::command()),
             Self::Demo(args) => commands::demo::run(args),

@@ -2,7 +2,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod compare;
+mod export;
+mod prune;
 mod report;
+mod seal;
 mod still;
 mod table;
 
@@ -64,6 +67,7 @@ they are."
     #[command(after_help = "Example: November for the mayor, to print
   fanal journal report /var/lib/fanal/journal --month 2026-11 --format html > 2026-11.html
 
+With --out FILE --sign KEY --certificate CERT the report is signed: FILE.jws, for verify-report.
 Exit status 1: the journal is not intact (the report says so). --public leaves out people,
 incidents and every number below five, for the commune's own web page.")]
     Report(report::ReportArgs),
@@ -76,6 +80,30 @@ The picture's data are compared with the hash that both journals hold. A still w
 removed is found by that hash; one that was edited, cropped or saved again by the id in its text."
     )]
     Still(still::StillArgs),
+    /// Remove the oldest month, if its time is over; a signed line names it, and the rest still verifies
+    #[command(after_help = "Example: while the gateway is stopped
+  fanal journal prune /var/lib/fanal/journal --config /etc/fanal/gateway.toml
+
+The daemons prune by themselves, one month a day, by [journal] keep. A month stays that something
+live or owed needs; then the exit status is 1. In a copy, months that a pruned journal's newer
+months name go without a key.")]
+    Prune(prune::PruneArgs),
+    /// What an inspector takes away: a transcript to read, and the signed original that proves it
+    #[command(
+        after_help = "Example: November for the departmental commission, signed by the daemon's key
+  fanal journal export /var/lib/fanal/journal --out inspection --from 2026-11 --until 2026-11 \\
+    --authority link-ca.pem --authority designation-ca.pem --sign gateway.key --certificate gateway.pem
+
+Every line is in the copy, so it verifies; bodies outside the period, or that concern another centre
+than --only, are left out. Exit status 1: the journal is not intact (the transcript says so)."
+    )]
+    Export(export::ExportArgs),
+    /// Verify that a report or transcript is as it was signed: exit status 0 it is, 1 it is not
+    #[command(after_help = "Example: a report that was made with --out and --sign
+  fanal journal verify-report 2026-11.html --authority designation-ca.pem
+
+The signature is beside it: 2026-11.html.jws.")]
+    VerifyReport(seal::VerifyReportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -132,6 +160,9 @@ pub fn run(args: JournalArgs) -> anyhow::Result<ExitCode> {
         JournalCommand::Compare(args) => compare::run(&args),
         JournalCommand::Report(args) => report::run(&args),
         JournalCommand::Still(args) => still::run(&args),
+        JournalCommand::Prune(args) => prune::run(&args),
+        JournalCommand::Export(args) => export::run(&args),
+        JournalCommand::VerifyReport(args) => seal::verify_report(&args),
     }
 }
 

@@ -11,6 +11,7 @@ use super::section::{Root, Section};
 use super::settings::{Congestion, Credential, Gateway, Host, Uplink};
 use super::{csv, grounds, page, pem, raw, values, witness};
 use crate::format::ids::CommuneId;
+use crate::format::keep::Keep;
 use crate::secret::Secret;
 
 /// Largest file of one password.
@@ -20,7 +21,7 @@ const DEFAULT_START_INTERVAL: Duration = Duration::from_millis(200);
 /// Checks the whole file.
 pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gateway> {
     let tls = root.section::<raw::Tls>("tls", reading);
-    let relay_after_loss = relay_after_loss(root.section("journal", reading));
+    let (relay_after_loss, keep) = journal(root.section("journal", reading), reading);
     let page = root
         .has("page", false)
         .then(|| root.section::<raw::Page>("page", reading));
@@ -101,6 +102,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         agreements,
         relay_after_loss,
         witnesses,
+        keep,
         uplink,
         hosts,
         cameras,
@@ -120,9 +122,12 @@ pub(super) fn state_dir(
     reading.required_path(at, "state_dir", Some(written))
 }
 
-/// Whether relays go on although a journal lost lines; both daemons.
-pub(super) fn relay_after_loss(section: Section<raw::Journal>) -> bool {
-    section.raw.relay_after_loss.unwrap_or(false)
+/// Whether relays go on although a journal lost lines, and how long it is kept; both daemons.
+pub(super) fn journal(section: Section<raw::Journal>, reading: &mut Reading<'_>) -> (bool, Keep) {
+    let Section { raw, at } = section;
+    let keep = reading.optional(&at, "keep", raw.keep, |keep| keep.parse::<Keep>());
+    let relay_after_loss = raw.relay_after_loss.unwrap_or(false);
+    (relay_after_loss, keep.unwrap_or_default())
 }
 
 /// Where metrics are served; both daemons.

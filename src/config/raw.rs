@@ -43,7 +43,7 @@ sections! {
         authority: Text, certificate: Text, key: Text,
     }
     /// `[journal]` of both files.
-    Journal "[journal]" { relay_after_loss: Option<bool>, }
+    Journal "[journal]" { relay_after_loss: Option<bool>, keep: Text, }
     /// `[page]`
     Page "[page]" {
         listen: Text, certificate: Text, key: Text, authority: Text, revoked: Text, hosts: Texts,

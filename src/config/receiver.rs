@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::gateway::{Password, metrics, password, relay_after_loss, state_dir};
+use super::gateway::{Password, journal, metrics, password, state_dir};
 use super::pem::{self, RawTls};
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
@@ -16,7 +16,7 @@ use crate::format::ids::{CentreId, CommuneId};
 /// Checks the whole file.
 pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Receiver> {
     let tls = root.section::<raw::Tls>("tls", reading);
-    let relay_after_loss = relay_after_loss(root.section("journal", reading));
+    let (relay_after_loss, keep) = journal(root.section("journal", reading), reading);
     let witnesses = witness::read(&mut root, reading);
     let link = root.section::<raw::Link>("link", reading);
     let console = root.section::<raw::Console>("console", reading);
@@ -54,6 +54,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Rec
         tls: tls?,
         relay_after_loss,
         witnesses,
+        keep,
         link_listen,
         communes,
         console: console?,

@@ -10,6 +10,7 @@ use jiff::civil::Date;
 
 pub use crate::format::control::Hours;
 use crate::format::ids::{CameraId, CentreId, CommuneId, Sha256};
+use crate::format::keep::Keep;
 use crate::format::note::VerifierKey;
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -45,6 +46,8 @@ pub struct Gateway {
     pub relay_after_loss: bool,
     /// Who cosigns the journal's checkpoints, in the file's order.
     pub witnesses: Vec<Witness>,
+    /// How long the journal is kept.
+    pub keep: Keep,
     /// The commune's uplink.
     pub uplink: Uplink,
     /// Cameras and recorders that allow few sessions.
@@ -297,6 +300,8 @@ pub struct Receiver {
     pub relay_after_loss: bool,
     /// Who cosigns the journal's checkpoints, in the file's order.
     pub witnesses: Vec<Witness>,
+    /// How long the journal is kept.
+    pub keep: Keep,
     /// Where gateways come in.
     pub link_listen: Vec<SocketAddr>,
     /// The communes that may connect.

@@ -189,17 +189,9 @@ fn hash(digits: &[u8], member: &'static str) -> Result<Sha256, DecodeError> {
         .ok_or(DecodeError::Member(member))
 }
 
+/// One form only: what would not write back as it was read is another form.
 fn time(text: &[u8]) -> Result<Wall, DecodeError> {
-    let invalid = DecodeError::Member("time");
-    let text = std::str::from_utf8(text).map_err(|_| invalid)?;
-    let time: jiff::Timestamp = text.parse().map_err(|_| invalid)?;
-    let time = Wall(time.as_microsecond());
-    // One form only: what does not write back as it was read is another form.
-    if time.rfc3339() == text {
-        Ok(time)
-    } else {
-        Err(invalid)
-    }
+    Wall::from_line(text).ok_or(DecodeError::Member("time"))
 }
 
 /// Where a chain ends: what the next line must follow.

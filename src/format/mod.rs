@@ -15,6 +15,7 @@ pub mod decision;
 pub mod designation;
 pub mod ids;
 pub mod jws;
+pub mod keep;
 pub mod merkle;
 pub mod note;
 pub mod pem;

@@ -540,6 +540,7 @@ impl Brain {
         self.parts
             .attest
             .set_centres(centres, self.parts.clock.now());
+        self.parts.writer.set_keep(new.keep);
         self.parts.gate.handle_note(Entry::Reloaded {
             settings: loaded.hash,
             error: None,

@@ -44,6 +44,7 @@ use crate::format::jws::Signer;
 use crate::http;
 use crate::journal::entry::Entry;
 use crate::journal::looks::{LOOK_EVERY, Looks};
+use crate::journal::retention;
 use crate::journal::writer::{self, Writer};
 use crate::link;
 use crate::link::dial::Dialer;
@@ -51,6 +52,7 @@ use crate::metrics;
 use crate::metrics::health::Checks;
 use crate::pki;
 use crate::policy::gate::{Gate, Rulebook};
+use crate::policy::peer::clock_guard::is_plausible;
 use crate::witness;
 
 /// Reloads that wait.
@@ -369,6 +371,8 @@ impl Gateway {
         let witnesses = witnesses.start(token.clone());
         let witnesses =
             witnesses.map_err(|error| Error::Ended(format!("witnesses' thread: {error}")))?;
+        let (writer, clock) = (brain.writer.clone(), brain.clock.clone());
+        writer.set_keep(brain.loaded.settings.keep);
         let metrics = Arc::clone(&brain.metrics);
         let router = metrics::serve::router(move || metrics.encode(), brain.checks.clone());
         let (asked, asked_receiver) = mpsc::channel(socket::CONNECTION_LIMIT);
@@ -381,6 +385,7 @@ impl Gateway {
         if let Some(page) = page {
             servers.spawn(page::serve(page, token.clone()));
         }
+        servers.spawn(retention::daily(writer, clock, is_plausible, token.clone()));
         let inputs = brain::Inputs {
             events: inputs.events,
             notices: notice_receiver,

@@ -411,6 +411,28 @@ pub enum Entry {
     /// At the gateway: what was sent to a centre in a time, and why; each day and at an
     /// orderly stop.
     Attestation(Box<Attestation>),
+    /// A month was removed since its time is over (interfaces.md 10, "Retention"): the anchor of
+    /// one of the journals that had lines in it. Durable before the file goes.
+    Pruned {
+        /// The months: `2023-11`.
+        months: Vec<String>,
+        /// The journal's id: the line that says it may be among those removed.
+        journal: String,
+        /// Its first line that was removed.
+        first: u64,
+        /// Its last one.
+        last: u64,
+        /// That line's link.
+        link: Sha256,
+        /// Roots of the whole subtrees over the links of all lines up to that one (RFC 6962),
+        /// the largest first: what a tree of the rest goes on from.
+        tree: Vec<Sha256>,
+        /// A head of that line, signed when it was removed.
+        head: String,
+        /// A signed checkpoint of that tree, where the journal has witnesses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<String>,
+    },
     /// An administrator accepted a clock behind the journal's newest time.
     ClockAccepted {
         /// The newest time before, RFC 3339.

@@ -15,10 +15,13 @@
 //! the old one's id, last number and link.
 
 mod disk;
+mod offline;
+mod prune;
 
 use std::io;
 
 use self::disk::{explain, persist};
+pub use self::offline::Offline;
 use super::entry::{Entry, VERSION};
 use super::reader::{Content, Lines, Origin};
 use super::recover::{self, Begun, Damage, Last, Recent};
@@ -83,6 +86,8 @@ pub struct Log {
     begun: Option<Begun>,
     /// Its first line, where it continues another journal.
     first: Option<String>,
+    /// Its last line that was pruned; 0: none was.
+    pruned: u64,
     /// The newest head, signed after the fsync of what it covers.
     head: Option<String>,
     /// The last body-less lines, all durable.
@@ -160,6 +165,7 @@ impl Log {
             journal: found.journal,
             begun: found.begun,
             first: found.first,
+            pruned: found.pruned,
             head: None,
             recent: found.recent,
             lines: found.lines,
@@ -603,6 +609,7 @@ impl Log {
         self.end = End::START;
         self.last = None;
         self.first = None;
+        self.pruned = 0;
         self.head = None;
         self.recent.clear();
     }

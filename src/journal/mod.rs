@@ -8,9 +8,11 @@
 //! | how is it written, and repaired after a failure? | [`log`], on [`store`] |
 //! | who waits for whom? | [`writer`]: own thread, group commit, the only maker of a [`Receipt`] |
 //! | what is still in force at start? | [`recover`] |
+//! | which months go, and what names them then? | [`retention`] |
 //! | is it intact? | [`verify`]; while the daemon runs, [`looks`] by `sums` |
 //! | which entries of a month name a camera, a person, an incident? | [`search`] |
 //! | what happened in a month, for people? | [`report`](mod@report) |
+//! | which part may somebody else see? | [`export`] |
 //! | do both sides say the same? | [`compare`](mod@compare) |
 //! | is it what witnesses saw? | [`checkpoints`] |
 //!
@@ -30,12 +32,14 @@ pub mod attestation;
 pub mod checkpoints;
 pub mod compare;
 pub mod entry;
+pub mod export;
 mod fit;
 pub mod log;
 pub mod looks;
 pub mod reader;
 pub mod recover;
 pub mod report;
+pub mod retention;
 pub mod search;
 #[cfg(test)]
 pub(crate) mod sim;

@@ -66,11 +66,16 @@ impl<R: Read> Lines<R> {
     /// The file can't be read.
     pub fn next_line(&mut self) -> io::Result<Option<(Place, Content<'_>)>> {
         self.line.clear();
-        let mut bytes = 0u64;
-        let mut terminated = false;
-        // Only what passes the limit is hashed as it goes by; the rest is kept.
+        // One byte over the limit is kept, to know that it was passed.
+        let most = LINE_LIMIT as u64 + 1;
+        let kept = (&mut self.reader)
+            .take(most)
+            .read_until(b'\n', &mut self.line)?;
+        let mut bytes = kept as u64;
+        let mut terminated = self.line.pop_if(|last| *last == b'\n').is_some();
+        // Only what passes the limit is hashed as it goes by.
         let mut long: Option<aws_lc_rs::digest::Context> = None;
-        while !terminated {
+        while !terminated && bytes >= most {
             let buffer = match self.reader.fill_buf() {
                 Ok(buffer) => buffer,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -82,19 +87,13 @@ impl<R: Read> Lines<R> {
             let newline = buffer.iter().position(|byte| *byte == b'\n');
             let part = &buffer[..newline.unwrap_or(buffer.len())];
             terminated = newline.is_some();
-            // One byte over the limit is kept, to know that it was passed.
-            let room = (LINE_LIMIT + 1).saturating_sub(self.line.len());
-            let (kept, over) = part.split_at(part.len().min(room));
-            self.line.extend_from_slice(kept);
-            if !over.is_empty() {
-                let line = &self.line;
-                let hash = long.get_or_insert_with(|| {
-                    let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-                    hash.update(line);
-                    hash
-                });
-                hash.update(over);
-            }
+            let line = &self.line;
+            let hash = long.get_or_insert_with(|| {
+                let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+                hash.update(line);
+                hash
+            });
+            hash.update(part);
             let used = part.len() + usize::from(terminated);
             bytes += used as u64;
             self.reader.consume(used);
@@ -167,6 +166,16 @@ pub fn entry(body: &[u8]) -> Result<Option<Entry>, String> {
     }
 }
 
+/// Whose journal it is, where an entry says that: only its owner writes such a one.
+pub fn owner(entry: &Entry) -> Option<&str> {
+    match entry {
+        Entry::Started { by, .. } => Some(by),
+        Entry::Grant(grant) if grant.proof.is_some() => Some(grant.centre.as_str()),
+        Entry::Grant(grant) => Some(grant.commune.as_str()),
+        _ => None,
+    }
+}
+
 /// The first line of a journal that continues another: how it names that one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -189,6 +198,8 @@ pub struct OwnLine {
     pub link: Option<Sha256>,
     /// The journal that it continues, if it does.
     pub origin: Option<Origin>,
+    /// Its last line that was pruned; 0: none was.
+    pub pruned: u64,
 }
 
 impl Origin {
@@ -259,6 +270,7 @@ pub const KINDS: &[&str] = &[
     "interrupted",
     "continues",
     "attestation",
+    "pruned",
     "clock_accepted",
 ];
 

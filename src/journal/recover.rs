@@ -9,6 +9,8 @@
 //! them is one that ended. Those lines are known to be damaged as soon as a new journal
 //! names exactly the line before them.
 
+pub mod scan;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use super::entry::Entry;
 use super::reader::{self, Content, Lines, Origin, Place};
+use super::retention;
 use super::store::{Month, Store};
 use super::sums::{self, Sum};
 use crate::clock::Wall;
@@ -95,6 +98,8 @@ pub struct Found {
     pub journal: Option<String>,
     /// Where it begins.
     pub begun: Option<Begun>,
+    /// Its last line that was pruned; 0: all are there.
+    pub pruned: u64,
     /// Its first line, where it continues another journal.
     pub first: Option<String>,
     /// The first line that does not verify: a new journal must begin.
@@ -119,17 +124,33 @@ pub struct Found {
 ///
 /// The directory or a file can't be read. Damage is no error: [`Found::damage`] says it.
 pub fn recover(store: &mut dyn Store) -> Result<Found, Error> {
+    let mut walk = walk(store, false)?;
+    walk.found.entries = walk.kept.finish();
+    Ok(walk.found)
+}
+
+/// Reads it all; with the extent of each month, where that is wanted.
+fn walk(store: &mut dyn Store, with_extents: bool) -> Result<Walk, Error> {
     let months = store.months().map_err(|source| Error::Read {
         file: "the journal's directory".to_owned(),
         source,
     })?;
+    let failed = |source| Error::Read {
+        file: "the journal's files".to_owned(),
+        source,
+    };
+    let anchor = retention::anchor(store, &months).map_err(failed)?;
     let mut walk = Walk {
         found: Found {
             file: None,
-            end: End::START,
+            end: anchor.as_ref().map_or(End::START, |anchor| anchor.end),
             last: None,
-            journal: None,
-            begun: None,
+            journal: anchor.as_ref().map(|anchor| anchor.journal.clone()),
+            begun: anchor.as_ref().zip(months.first()).map(|(_, month)| Begun {
+                month: *month,
+                offset: 0,
+            }),
+            pruned: anchor.as_ref().map_or(0, |anchor| anchor.end.seq),
             first: None,
             damage: None,
             newest: None,
@@ -141,12 +162,12 @@ pub fn recover(store: &mut dyn Store) -> Result<Found, Error> {
         },
         candidate: None,
         kept: Kept::since(newest_time(store, &months)),
+        extents: with_extents.then(|| anchor.map(scan::Extents::after).unwrap_or_default()),
     };
     for (index, month) in months.iter().enumerate() {
         walk.file(store, *month, index + 1 == months.len())?;
     }
-    walk.found.entries = walk.kept.finish();
-    Ok(walk.found)
+    Ok(walk)
 }
 
 /// The time of the last line that can be read, without reading all the rest.
@@ -161,11 +182,13 @@ fn newest_time(store: &mut dyn Store, months: &[Month]) -> Option<Wall> {
     lines.find_map(|line| Some(Line::parse(line).ok()?.header.time))
 }
 
+#[derive(Debug)]
 struct Walk {
     found: Found,
     /// Behind damage: a line that may begin the new journal that names it.
     candidate: Option<(Month, Place, Vec<u8>)>,
     kept: Kept,
+    extents: Option<scan::Extents>,
 }
 
 impl Walk {
@@ -181,6 +204,9 @@ impl Walk {
         let mut is_summed = true;
         let mut lines = Lines::new(store.read(month).map_err(read)?);
         self.found.file = Some((month, 0));
+        if let Some(extents) = &mut self.extents {
+            extents.month(month);
+        }
         loop {
             let next = lines.next_line().map_err(read)?;
             let Some((place, content)) = next else {
@@ -292,6 +318,9 @@ impl Walk {
         else {
             return;
         };
+        if let Some(extents) = &mut self.extents {
+            extents.line(&line, None, self.kept.order);
+        }
         let time = line.header.time;
         let newest = self.found.newest.map_or(time, |newest| newest.max(time));
         self.found.newest = Some(newest);
@@ -359,6 +388,7 @@ impl Walk {
             let text = text.filter(|_| Origin::read(bytes).is_some());
             self.found.first = text.map(str::to_owned);
             self.found.recent.clear();
+            self.found.pruned = 0;
         }
         self.found.end = end;
         let mut whole = bytes.to_vec();
@@ -385,6 +415,10 @@ impl Walk {
                 self.found.newest = Some(time);
             }
             self.kept.take(line.header.seq, time, entry, body.len());
+        }
+        if let Some(extents) = &mut self.extents {
+            let journal = self.found.journal.as_deref().unwrap_or_default();
+            extents.line(&line, Some((journal, end)), self.kept.order);
         }
         Ok(())
     }
@@ -413,6 +447,7 @@ pub fn follow(copy: &mut Recent, recent: &Recent) {
 }
 
 /// An entry with its place in the order of all.
+#[derive(Debug)]
 struct Item {
     order: u64,
     seq: u64,
@@ -422,6 +457,7 @@ struct Item {
 }
 
 /// What still matters.
+#[derive(Debug)]
 struct Kept {
     /// Older entries are kept only while in force.
     since: Option<Wall>,
@@ -455,7 +491,7 @@ impl Kept {
     /// Whether the body is worth reading. Old ones are told by the kind that our
     /// writer puts near the start, so that years of journal cost little.
     fn wants(&self, time: Wall, body: &[u8]) -> bool {
-        const LASTING: [&str; 16] = [
+        const LASTING: [&str; 17] = [
             r#""kind":"peer_damaged""#,
             r#""kind":"attestation""#,
             r#""kind":"cut""#,
@@ -472,6 +508,7 @@ impl Kept {
             r#""kind":"journal_accepted""#,
             r#""kind":"log_key""#,
             r#""kind":"cosigned""#,
+            r#""kind":"pruned""#,
         ];
         let start = &body[..body.len().min(200)];
         let has = |text: &str| {
@@ -520,6 +557,7 @@ impl Kept {
             Entry::JournalDamaged { .. } => Some("damaged".to_owned()),
             Entry::LogKey { .. } => Some("log key".to_owned()),
             Entry::Cosigned { vkey, .. } => Some(format!("cosigned {vkey}")),
+            Entry::Pruned { journal, last, .. } => Some(format!("pruned {journal} {last}")),
             Entry::JournalAccepted { journal, .. } => Some(format!("accepted {journal}")),
             _ => None,
         };

@@ -12,6 +12,7 @@ use super::attestation::Attestation;
 use super::checkpoints::Checkpoints;
 use super::compare::Side;
 use super::entry::{Entry, GrantEntry};
+use super::reader;
 use super::store::Month;
 use super::verify::attested::Attested;
 use super::verify::statements::Depth;
@@ -256,15 +257,17 @@ impl Observer for Reader {
 
 impl Reader {
     fn owner(&mut self, entry: Option<&Entry>) {
-        let (owner, side) = match entry {
-            Some(Entry::Started { by, .. }) => (by.clone(), None),
-            Some(Entry::Grant(grant)) if grant.proof.is_some() => {
-                (grant.centre.to_string(), Some(Side::Centre))
-            }
-            Some(Entry::Grant(grant)) => (grant.commune.to_string(), Some(Side::Commune)),
-            _ => return,
+        let Some(owner) = entry.and_then(reader::owner) else {
+            return;
         };
-        self.report.owner.get_or_insert(owner);
+        let side = match entry {
+            Some(Entry::Grant(grant)) if grant.proof.is_some() => Some(Side::Centre),
+            Some(Entry::Grant(_)) => Some(Side::Commune),
+            _ => None,
+        };
+        if self.report.owner.is_none() {
+            self.report.owner = Some(owner.to_owned());
+        }
         self.report.side = self.report.side.or(side);
     }
 
@@ -294,6 +297,11 @@ impl Reader {
                 self.refusal(*reason, *count);
             }
             Entry::Attestation(attestation) => self.attested(attestation),
+            Entry::Excess { count, .. } if of_month => {
+                let refused = &mut self.report.totals.refused;
+                *refused = refused.saturating_add(*count);
+                self.refusal(Reason::TooManyRequests, *count);
+            }
             Entry::Cut { .. } if of_month => self.report.totals.cuts += 1,
             Entry::Ended {
                 grant,

@@ -87,6 +87,8 @@ struct File {
     named: bool,
     /// Grows with each change.
     version: u64,
+    /// Removed, and perhaps not yet on the disk.
+    is_removed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -148,6 +150,7 @@ impl Sim {
         self.with(|state| {
             state.files.retain(|_, file| file.named);
             for file in state.files.values_mut() {
+                file.is_removed = false;
                 file.cached = file.durable.clone();
                 file.dirty = vec![false; file.cached.len()];
             }
@@ -176,6 +179,7 @@ impl Sim {
                 durable: content.to_vec(),
                 named: true,
                 version: state.files.get(&month).map_or(0, |file| file.version) + 1,
+                is_removed: false,
             };
             state.files.insert(month, file);
         });
@@ -216,6 +220,7 @@ impl Sim {
 
 fn file(state: &mut State, month: Month) -> io::Result<&mut File> {
     let found = state.files.get_mut(&month);
+    let found = found.filter(|file| !file.is_removed);
     found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
@@ -241,7 +246,8 @@ fn write(state: &mut State, month: Month, offset: usize, bytes: &[u8]) -> io::Re
 
 impl Store for Sim {
     fn months(&mut self) -> io::Result<Vec<Month>> {
-        Ok(self.with(|state| state.files.keys().copied().collect()))
+        let there = |(month, file): (&Month, &File)| (!file.is_removed).then_some(*month);
+        Ok(self.with(|state| state.files.iter().filter_map(there).collect()))
     }
 
     fn len(&mut self, month: Month) -> io::Result<u64> {
@@ -337,7 +343,20 @@ impl Store for Sim {
         self.step(
             |_| {},
             |state| {
+                state.files.retain(|_, file| !file.is_removed);
                 state.files.values_mut().for_each(|file| file.named = true);
+                Ok(())
+            },
+        )
+    }
+
+    fn remove(&mut self, month: Month) -> io::Result<()> {
+        self.step(
+            |_| {},
+            |state| {
+                if let Ok(file) = file(state, month) {
+                    file.is_removed = true;
+                }
                 Ok(())
             },
         )

@@ -19,14 +19,13 @@ pub struct Month {
 impl Month {
     /// The month this time is in.
     pub fn of(time: Wall) -> Self {
-        let text = time.rfc3339();
-        let number = |range: std::ops::Range<usize>| text.get(range).and_then(|t| t.parse().ok());
+        let Ok(time) = jiff::Timestamp::from_microsecond(time.0) else {
+            return Self { year: 0, month: 0 };
+        };
+        let time = jiff::tz::TimeZone::UTC.to_datetime(time);
         Self {
-            year: number(0..4).unwrap_or(0),
-            month: text
-                .get(5..7)
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0),
+            year: u16::try_from(time.year()).unwrap_or(0),
+            month: time.month().unsigned_abs(),
         }
     }
 
@@ -82,6 +81,8 @@ pub trait Store: Send {
     fn sync(&mut self, month: Month) -> io::Result<()>;
     /// Makes the directory's names durable.
     fn sync_directory(&mut self) -> io::Result<()>;
+    /// Removes a file; durable after [`Store::sync_directory`]. None there: nothing to do.
+    fn remove(&mut self, month: Month) -> io::Result<()>;
     /// Drops what the system remembers of a file, so that it is read from the disk.
     fn forget(&mut self, month: Month) -> io::Result<()>;
 }
@@ -223,6 +224,14 @@ impl Store for Disk {
 
     fn sync_directory(&mut self) -> io::Result<()> {
         File::open(&self.directory)?.sync_all()
+    }
+
+    fn remove(&mut self, month: Month) -> io::Result<()> {
+        self.open = None;
+        match std::fs::remove_file(self.path(month)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn forget(&mut self, month: Month) -> io::Result<()> {

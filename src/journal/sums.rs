@@ -120,6 +120,14 @@ impl Sums {
         }
     }
 
+    /// Removes a file whose time is over: no look finds it gone, or there and unknown.
+    pub(super) fn remove(&self, store: &mut dyn Store, month: Month) -> io::Result<()> {
+        let mut sums = self.lock();
+        store.remove(month)?;
+        sums.remove(&month);
+        Ok(())
+    }
+
     /// The first file that is not what it must be; it is taken as it is from then on, so that
     /// each fault is told once.
     pub(super) fn look(&self, store: &mut dyn Store) -> io::Result<Option<Fault>> {

@@ -10,6 +10,9 @@
 //! * the signed statements inside ([`statements`]);
 //! * the attestations, against grants and the receiver's signed figures ([`attested`]).
 //!
+//! Months that were pruned are missing at the start: the chain then goes on from what an anchor
+//! names ([`crate::journal::retention`]), and without one those lines are missing.
+//!
 //! An intact journal is read once, in bounded memory. Where the chain is broken
 //! it is read again to tell what happened ([`order`]).
 
@@ -24,18 +27,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use self::attested::{Attested, Judge};
-use self::order::{Links, Row};
 use self::statements::{Authorities, Checked, Depth, Signers};
 use self::witnesses::Follower;
 use super::checkpoints::Checkpoints;
 use super::entry::Entry;
 use super::reader::{self, Content, Lines, Place};
+use super::retention::{self, Anchor};
 use super::store::{Disk, Month, Store};
 use crate::clock::Wall;
-use crate::format::chain::{Break, End, LINE_LIMIT, Line};
+use crate::format::chain::{Break, End, Line};
 use crate::format::ids::Sha256;
 use crate::format::note::VerifierKey;
-use crate::format::statement::HeadClaims;
+use crate::format::statement::{HEAD_TYPE, HeadClaims};
 
 /// Most findings that are named; more are counted.
 pub const FINDINGS_LIMIT: usize = 200;
@@ -87,6 +90,8 @@ pub struct Report {
 pub struct Journal {
     /// Its id; not known where the first line's body is left out.
     pub id: Option<String>,
+    /// Its last line that was pruned, as a valid anchor names it; 0: none was.
+    pub pruned: u64,
     /// Number of its last line.
     pub seq: u64,
     /// That line's link.
@@ -278,6 +283,8 @@ pub(in crate::journal) fn walk<'a>(
         end: End::START,
         highest: NOTHING,
         begun: None,
+        anchor: None,
+        owner: None,
         broken: false,
         proven: BTreeMap::new(),
         unproven: BTreeMap::new(),
@@ -295,12 +302,16 @@ pub(in crate::journal) fn walk<'a>(
             options.directory.display()
         ));
     }
+    let anchor = retention::anchor(&mut store, &months);
+    let anchor = anchor.map_err(|error| format!("{}: {error}", options.directory.display()))?;
+    walk.begin_after(anchor);
+    let base = walk.end;
     for (index, month) in months.iter().enumerate() {
         walk.file(&mut store, *month, index + 1 == months.len())?;
     }
     walk.finish();
     if walk.broken {
-        name_breaks(&mut store, &months, &mut walk.report)?;
+        order::name_breaks(&mut store, &months, base, &mut walk.report)?;
     }
     let key = |finding: &Finding| (finding.file.clone(), finding.line);
     walk.report.findings.sort_by_key(key);
@@ -333,6 +344,10 @@ struct Walk<'a> {
     highest: (u64, Sha256, Wall),
     /// Link of the line that began the journal.
     begun: Option<Sha256>,
+    /// What names the lines before the first one that is there.
+    anchor: Option<Anchor>,
+    /// Whose journal it is, as its own entries say first.
+    owner: Option<String>,
     broken: bool,
     proven: BTreeMap<Signers, u64>,
     unproven: BTreeMap<Signers, Vec<Finding>>,
@@ -342,6 +357,50 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// The chain goes on from what an anchor names.
+    fn begin_after(&mut self, anchor: Option<Anchor>) {
+        let Some(anchor) = anchor else { return };
+        // Otherwise it is proven where its line is read.
+        if self.depth == Depth::HeadsUnverified
+            && let Some(authorities) = self.authorities
+            && let Err(cause) =
+                authorities.machine(&anchor.head.0, HEAD_TYPE, &anchor.iss, anchor.head.1)
+        {
+            let cause = format!("the anchor of its pruned lines: {cause}");
+            self.tell(None, What::Unproven(Signers::Machines, cause));
+        }
+        self.follower = Follower::after(anchor.tree.clone());
+        self.end = anchor.end;
+        self.highest = (anchor.end.seq, anchor.end.link, Wall(0));
+        self.journal = Some(anchor.journal.clone());
+        self.begun = Some(anchor.end.link);
+        self.report.notes.push(format!(
+            "lines up to {} of journal {} were removed since their time was over, as {} signed",
+            anchor.end.seq, anchor.journal, anchor.iss
+        ));
+        self.anchor = Some(anchor);
+    }
+
+    /// Whose journal it is: only he may have pruned it.
+    fn owner(&mut self, seq: u64, entry: &Entry) {
+        if self.owner.is_some() {
+            return;
+        }
+        let Some(owner) = reader::owner(entry) else {
+            return;
+        };
+        if let Some(anchor) = &self.anchor
+            && anchor.iss != owner
+        {
+            let what = format!(
+                "the lines before this journal's first one are named by {}, and it is {owner}'s",
+                anchor.iss
+            );
+            self.tell(Some(seq), What::Statement(what));
+        }
+        self.owner = Some(owner.to_owned());
+    }
+
     /// Takes the heads out of another copy.
     fn gather(&mut self, directory: &Path) -> Result<(), String> {
         let mut store = open(directory)?;
@@ -480,6 +539,9 @@ impl Walk<'_> {
             }
         });
         self.compare_with_checkpoints(line, entry.as_ref());
+        if let Some(entry) = &entry {
+            self.owner(seq, entry);
+        }
         let checked = entry.as_ref().map_or_else(Checked::default, |entry| {
             statements::check(entry, self.authorities, self.depth)
         });
@@ -578,6 +640,7 @@ impl Walk<'_> {
         let (seq, link, time) = std::mem::replace(&mut self.highest, NOTHING);
         self.report.journals.push(Journal {
             id,
+            pruned: self.anchor.take().map_or(0, |anchor| anchor.end.seq),
             seq,
             link,
             time,
@@ -646,72 +709,6 @@ fn months(store: &mut Disk, directory: &Path) -> Result<Vec<Month>, String> {
     store
         .months()
         .map_err(|error| format!("{}: {error}", directory.display()))
-}
-
-/// Reads the journal again and names what broke its chain.
-fn name_breaks(store: &mut Disk, months: &[Month], report: &mut Report) -> Result<(), String> {
-    let mut rows: Vec<Row> = Vec::new();
-    let mut begun = None;
-    let mut journal = 0;
-    for (index, month) in months.iter().enumerate() {
-        let newest = index + 1 == months.len();
-        let fail = |error: io::Error| format!("reading {}: {error}", month.file_name());
-        let mut lines = Lines::new(store.read(*month).map_err(fail)?);
-        while let Some((place, content)) = lines.next_line().map_err(fail)? {
-            let header = match content {
-                Content::Line(bytes) => match Line::parse(bytes) {
-                    Ok(line) => {
-                        if begins_journal(&line, begun) {
-                            // What is before the very first line is out of place.
-                            if begun.is_some() {
-                                judge(&mut rows, journal, report);
-                                journal += 1;
-                            }
-                            begun = Some(line.link);
-                        }
-                        Ok(Links {
-                            seq: line.header.seq,
-                            prev: line.header.prev,
-                            link: line.link,
-                        })
-                    }
-                    Err(error) => Err(format!("it is no line of a journal: {error}")),
-                },
-                Content::TooLong => Err(format!("it is longer than {LINE_LIMIT} bytes")),
-                Content::Unterminated(_) if newest => continue,
-                Content::Unterminated(_) => Err("it has no end".to_owned()),
-            };
-            if rows.len() == order::ROWS_LIMIT {
-                report.notes.push(format!(
-                    "only the first {} lines were looked at for what broke the chain",
-                    order::ROWS_LIMIT
-                ));
-                judge(&mut rows, journal, report);
-                return Ok(());
-            }
-            rows.push(Row {
-                file: *month,
-                line: place.number,
-                header,
-            });
-        }
-    }
-    judge(&mut rows, journal, report);
-    Ok(())
-}
-
-/// Judges the lines of one journal and makes room for the next.
-fn judge(rows: &mut Vec<Row>, journal: usize, report: &mut Report) {
-    for (row, seq, what) in order::judge(rows) {
-        report.tell(Finding {
-            file: rows[row].file.file_name(),
-            line: rows[row].line,
-            seq,
-            journal,
-            what,
-        });
-    }
-    rows.clear();
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use super::fit::fit;
 use super::log::{self, Log, Parts};
 use super::reader::{Content, Lines, Origin, OwnLine};
 use super::recover::{self, Begun, Damage, Recent};
+use super::retention::{self, Anchor, Outcome, Scan};
 use super::store::{Disk, Month, Store};
 use super::sums::Sums;
 use super::{LockedDirectory, Receipt};
@@ -29,6 +30,7 @@ use crate::clock::{Clock, Wall};
 use crate::format::chain::Line;
 use crate::format::ids::Sha256;
 use crate::format::jws::Signer;
+use crate::format::keep::Keep;
 use crate::format::statement::HEAD_TYPE;
 
 /// Most bytes of entries that wait to be written.
@@ -140,10 +142,17 @@ impl Mark {
     }
 }
 
+struct Prune {
+    scan: Box<Scan>,
+    keep: Keep,
+    reply: oneshot::Sender<Result<Outcome, Error>>,
+}
+
 enum Job {
     Append(Append),
     /// A look found this: the journal is not gone on with.
     Condemn(Damage),
+    Prune(Prune),
     Close,
 }
 
@@ -167,6 +176,9 @@ struct State {
     begun: Option<Begun>,
     journal: Option<String>,
     first: Option<String>,
+    /// The journal's last line that was pruned; 0: none was.
+    pruned: u64,
+    keep: Keep,
     health: Result<(), String>,
     stats: Stats,
     /// Damage that was found since the start, until somebody asks for it.
@@ -223,6 +235,8 @@ impl Writer {
                 begun: None,
                 journal: None,
                 first: None,
+                pruned: 0,
+                keep: Keep::MOST,
                 health: Ok(()),
                 stats: Stats {
                     entries: 0,
@@ -334,6 +348,59 @@ impl Writer {
         })
     }
 
+    /// What names the lines that were pruned; none where the journal has its first line. Reads
+    /// files, so it is not for a runtime's thread.
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn anchor(&self) -> std::io::Result<Option<Anchor>> {
+        let mut store = Disk::existing(&self.shared.directory)?;
+        let months = store.months()?;
+        retention::anchor(&mut store, &months)
+    }
+
+    /// How long months are kept from now on; [`Keep::MOST`] before that.
+    pub fn set_keep(&self, keep: Keep) {
+        self.shared.state().keep = keep;
+    }
+
+    /// Removes the oldest month, if it is older than it may be ([`Writer::set_keep`]), nothing needs it and none was
+    /// removed within the last day (see [`super::retention`]). The whole journal is read first
+    /// where a month is to go. `is_plausible` judges the clock by the journal's newest time; in
+    /// doubt nothing goes.
+    ///
+    /// # Errors
+    /// What could not be read, written or removed; the next try goes on from there.
+    pub async fn prune(
+        &self,
+        clock: Clock,
+        is_plausible: impl FnOnce(Option<Wall>) -> bool + Send + 'static,
+    ) -> Result<Outcome, Error> {
+        let (directory, keep) = (self.shared.directory.clone(), self.shared.state().keep);
+        let scan = tokio::task::spawn_blocking(move || {
+            let fail = |error: &dyn std::fmt::Display| Error(format!("reading it: {error}"));
+            let mut store = Disk::existing(&directory).map_err(|error| fail(&error))?;
+            let scan = Scan::read(&mut store, keep, clock.now().wall);
+            let scan = scan.map_err(|error| fail(&error))?;
+            Ok(scan.filter(|scan| is_plausible(scan.found().newest)))
+        });
+        let scan = scan.await.map_err(|error| Error(error.to_string()))?;
+        let Some(scan) = scan?.map(Box::new) else {
+            return Ok(Outcome::Nothing);
+        };
+        let ended = || Error("the journal is closed".to_owned());
+        let least = u32::try_from(LEAST_CHARGE).map_err(|_| ended())?;
+        // As an entry: the room bounds the number of jobs to what the queue holds.
+        let room = Arc::clone(&self.room).acquire_many_owned(least).await;
+        let _room = room.map_err(|_| ended())?;
+        let (reply, done) = oneshot::channel();
+        let job = Job::Prune(Prune { scan, keep, reply });
+        self.jobs.try_send(job).map_err(|_| ended())?;
+        let done = tokio::time::timeout(APPEND_TIMEOUT, done).await;
+        let late = |_| Error("the disk did not answer".to_owned());
+        done.map_err(late)?.unwrap_or_else(|_| Err(ended()))
+    }
+
     /// The newest durable line's head statement.
     pub fn head(&self) -> Option<String> {
         self.shared.state().head.clone()
@@ -357,9 +424,11 @@ impl Writer {
             .first()
             .and_then(|line| Line::parse(line.as_bytes()).ok());
         let line = line.filter(|line| line.header.seq == seq);
+        let pruned = self.shared.state().pruned;
         OwnLine {
             journal: self.journal(),
             link: line.map(|line| line.link),
+            pruned,
             origin: self
                 .continues()
                 .and_then(|first| Origin::read(first.as_bytes())),
@@ -509,6 +578,7 @@ impl Shared {
         state.journal = log.journal().map(str::to_owned);
         state.begun = log.begun();
         state.first = log.first().map(str::to_owned);
+        state.pruned = log.pruned();
         state.health = log.health();
         state.stats.entries = log.lines();
         state.stats.intact = log.is_intact();
@@ -549,6 +619,7 @@ fn run(mut log: Log, queue: &mpsc::Receiver<Job>, shared: &Shared) {
             queue.recv_timeout(RETRY_EVERY)
         };
         let mut batch = Vec::new();
+        let mut pruning = None;
         let mut closing = false;
         let mut damage = None;
         match first {
@@ -557,6 +628,10 @@ fn run(mut log: Log, queue: &mpsc::Receiver<Job>, shared: &Shared) {
                 log.condemn(&damage);
                 shared.publish(&mut log);
                 shared.follow(&log, &[]);
+                continue;
+            }
+            Ok(Job::Prune(job)) => {
+                prune(&mut log, job, shared);
                 continue;
             }
             Ok(Job::Close) | Err(RecvTimeoutError::Disconnected) => return,
@@ -569,10 +644,14 @@ fn run(mut log: Log, queue: &mpsc::Receiver<Job>, shared: &Shared) {
                 continue;
             }
         }
-        while !closing && let Ok(job) = queue.try_recv() {
+        while !closing
+            && pruning.is_none()
+            && let Ok(job) = queue.try_recv()
+        {
             match job {
                 Job::Append(append) => batch.push(append),
                 Job::Condemn(found) => damage = Some(found),
+                Job::Prune(job) => pruning = Some(job),
                 Job::Close => closing = true,
             }
         }
@@ -582,10 +661,20 @@ fn run(mut log: Log, queue: &mpsc::Receiver<Job>, shared: &Shared) {
             shared.publish(&mut log);
             shared.follow(&log, &[]);
         }
+        if let Some(job) = pruning {
+            prune(&mut log, job, shared);
+        }
         if closing {
             return;
         }
     }
+}
+
+fn prune(log: &mut Log, job: Prune, shared: &Shared) {
+    let done = log.prune(*job.scan, job.keep, false).map_err(Error);
+    shared.publish(log);
+    shared.follow(log, &[]);
+    let _ = job.reply.send(done);
 }
 
 fn commit(log: &mut Log, batch: Vec<Append>, shared: &Shared) {

@@ -106,6 +106,7 @@ impl Journal {
     fn line(&self, seq: u64) -> OwnLine {
         let is_there = seq > 0 && usize::try_from(seq).unwrap() <= self.entries.len();
         OwnLine {
+            pruned: 0,
             journal: Some(self.id.clone()),
             link: is_there.then(|| self.link(seq)),
             origin: None,

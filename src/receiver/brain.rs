@@ -378,6 +378,7 @@ impl Brain {
     fn apply(&mut self, settings: &settings::Receiver, fetched: Fetched) {
         let Fetched { rules, tiles, link } = fetched;
         self.metrics.apply(settings);
+        self.journal.set_keep(settings.keep);
         show_warnings(&self.checks, settings);
         self.atlas.apply(&settings.console, tiles);
         let authorities: Arc<[_]> = rules.authorities.clone().into();

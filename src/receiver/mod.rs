@@ -42,12 +42,14 @@ use crate::format::jws::Signer;
 use crate::http;
 use crate::journal::entry::Entry;
 use crate::journal::looks::{LOOK_EVERY, Looks};
+use crate::journal::retention;
 use crate::journal::writer::{Options as JournalOptions, Recovered, Writer};
 use crate::link::accept::Parts;
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
 use crate::pki;
 use crate::policy::desk::Desk;
+use crate::policy::peer::clock_guard::is_plausible;
 use crate::witness;
 
 /// Events of links that wait for the control task; then the links wait.
@@ -315,6 +317,13 @@ impl Receiver {
         let (listener, router) = console;
         let limits = http::Limits::default();
         let console = tasks.spawn(http::serve(listener, router, limits, api_token.clone()));
+        let pruning = retention::daily(
+            journal.clone(),
+            brain.clock.clone(),
+            is_plausible,
+            brain_token.clone(),
+        );
+        tasks.spawn(pruning);
         let brain_task = tasks.spawn(brain.run(brain_token.clone()));
 
         let failed = tokio::select! {
@@ -423,7 +432,9 @@ async fn open_journal(
     };
     let opened = tokio::task::spawn_blocking(|| Writer::open(options)).await;
     let opened = opened.map_err(|error| Error(error.to_string()))?;
-    opened.map_err(|error| Error(error.to_string()))
+    let (writer, recovered) = opened.map_err(|error| Error(error.to_string()))?;
+    writer.set_keep(settings.keep);
+    Ok((writer, recovered))
 }
 
 async fn listen_console(settings: &settings::Receiver) -> Result<http::Listener, Error> {

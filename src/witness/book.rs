@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::format::ids::Sha256;
-use crate::format::merkle::Tree;
+use crate::format::merkle::{Frontier, Tree};
 use crate::format::note::{self, Checkpoint, Kind, NoteSigner, VerifierKey};
 use crate::journal::writer::Writer;
 use crate::policy::cosigning::Due;
@@ -43,11 +43,16 @@ pub(super) struct Submission {
 
 impl Book {
     /// Takes the key of this journal from `state_dir/log.key`, or makes one (mode 0600) where
-    /// the file is missing or of another journal.
+    /// the file is missing or of another journal. `pruned` is the tree of the lines that are gone.
     ///
     /// # Errors
     /// The file can't be read or made, or is no key; the text names it.
-    pub(super) fn open(state_dir: &Path, owner: &str, journal: &str) -> Result<Self, String> {
+    pub(super) fn open(
+        state_dir: &Path,
+        owner: &str,
+        journal: &str,
+        pruned: Option<Frontier>,
+    ) -> Result<Self, String> {
         let path = state_dir.join(FILE);
         let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let origin = note::origin(owner, journal);
@@ -65,7 +70,7 @@ impl Book {
         Ok(Self {
             journal: journal.to_owned(),
             signer,
-            tree: Tree::default(),
+            tree: pruned.map(Tree::resume).unwrap_or_default(),
         })
     }
 

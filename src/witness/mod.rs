@@ -533,7 +533,18 @@ async fn open_book(opening: Opening) -> Result<Book, String> {
     } = opening;
     let opened = tokio::task::spawn_blocking({
         let (owner, journal) = (owner.clone(), journal.clone());
-        move || Book::open(&state_dir, &owner, &journal)
+        let writer = writer.clone();
+        move || {
+            let anchor = writer.anchor();
+            let anchor = anchor.map_err(|error| format!("reading the journal: {error}"))?;
+            let pruned = anchor.filter(|anchor| anchor.journal == journal);
+            Book::open(
+                &state_dir,
+                &owner,
+                &journal,
+                pruned.map(|anchor| anchor.tree),
+            )
+        }
     });
     let book = opened.await.map_err(|error| error.to_string())??;
     let vkey = book.verifier().to_string();

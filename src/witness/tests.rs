@@ -39,7 +39,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn a_key_stays_with_its_journal_and_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let directory = Scratch::new("log-key");
-    let open = |journal: &str| Book::open(&directory.0, OWNER, journal).unwrap();
+    let open = |journal: &str| Book::open(&directory.0, OWNER, journal, None).unwrap();
     let first = open("aa").verifier().clone();
     assert_eq!(first.name(), "fanal/berre-l-etang/aa");
     assert_eq!(open("aa").verifier(), &first);
@@ -49,7 +49,7 @@ fn a_key_stays_with_its_journal_and_is_for_its_owner_alone() {
     let other = open("bb").verifier().clone();
     assert_eq!(other.name(), "fanal/berre-l-etang/bb");
     std::fs::write(&path, "PRIVATE+KEY+nothing").unwrap();
-    let error = Book::open(&directory.0, OWNER, "bb").unwrap_err();
+    let error = Book::open(&directory.0, OWNER, "bb", None).unwrap_err();
     assert!(
         error.contains("log.key") && error.contains("remove it"),
         "{error}"
@@ -139,7 +139,7 @@ fn checkpoints_cover_the_whole_journal_and_prove_that_it_only_grew() {
         let appends = (0..count).map(|_| writer.append(Entry::Stopped {}));
         futures_util::future::join_all(appends).await;
         let journal = writer.journal().unwrap();
-        let mut book = Book::open(&directory.0, OWNER, &journal).unwrap();
+        let mut book = Book::open(&directory.0, OWNER, &journal, None).unwrap();
         let witness = NoteSigner::new("w", Kind::Witness, [1; 32]).unwrap();
         let due = |old| Due {
             witness: witness.verifier().clone(),

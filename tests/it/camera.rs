@@ -189,6 +189,7 @@ pub fn gateway(cameras: Vec<(&str, settings::Streams)>) -> settings::Gateway {
         agreements: Vec::new(),
         relay_after_loss: false,
         witnesses: Vec::new(),
+        keep: fanal::format::keep::Keep::MOST,
         uplink: settings::Uplink {
             max_bitrate: None,
             min_per_relay: 0,

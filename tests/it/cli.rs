@@ -1,6 +1,8 @@
 //! The command line as a person meets it: arguments in, stdout, stderr and
 //! status out, with the built binary.
 
+mod papers;
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -91,7 +93,7 @@ fn help_version_and_wrong_usage() {
     assert!(err(&help).is_empty());
     for command in [
         "demo", "gateway", "receiver", "request", "renew", "release", "status", "relays", "cut",
-        "allow", "approve", "refuse", "check", "certs", "journal", "simulate",
+        "allow", "approve", "refuse", "check", "certs", "dossier", "journal", "simulate",
     ] {
         let named = |line: &str| line.split_whitespace().next() == Some(command);
         assert!(

@@ -12,8 +12,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::tools::{have, run};
 use crate::support::site::Place;
+use crate::tools::{have, run};
 use crate::world::{Operator, PATIENCE, Plan, World, until};
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

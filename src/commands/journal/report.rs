@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 
 use self::words::Words;
 use super::authorities;
+use super::seal::{self, SignArgs};
 use crate::commands::Usage;
 use crate::journal::report::{self, Public, Report};
 use crate::journal::store::Month;
@@ -43,6 +44,11 @@ pub(super) struct ReportArgs {
     /// A link or designation authority (PEM): also check whose keys signed; may be given several times
     #[arg(long = "authority", value_name = "FILE")]
     authorities: Vec<PathBuf>,
+    /// Write to this file instead of stdout
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    sign: SignArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,12 +60,12 @@ enum Format {
 
 /// The language of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Lang {
+pub(in crate::commands) enum Lang {
     Fr,
     En,
 }
 
-fn month(written: &str) -> Result<Month, String> {
+pub(super) fn month(written: &str) -> Result<Month, String> {
     let month = Month::from_file_name(&format!("{written}.jsonl"));
     month.ok_or_else(|| "write it like 2026-11".to_owned())
 }
@@ -68,6 +74,8 @@ fn month(written: &str) -> Result<Month, String> {
 pub(super) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let zone = TimeZone::get(&args.zone);
     let zone = zone.map_err(|error| Usage(format!("--zone {}: {error}", args.zone)))?;
+    seal::needs_file(args.out.as_deref(), &args.sign)?;
+    let signer = args.sign.signer()?;
     let options = Options {
         directory: args.directory.clone(),
         with: Vec::new(),
@@ -87,7 +95,10 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         (Format::Csv, false) => table(&report, &view)?,
         (Format::Csv, true) => public_table(&Public::of(&report), &view)?,
     };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    match &args.out {
+        Some(path) => seal::write(path, text.as_bytes(), signer.as_ref())?,
+        None => io::stdout().lock().write_all(text.as_bytes())?,
+    }
     Ok(if report.verification.intact {
         ExitCode::SUCCESS
     } else {

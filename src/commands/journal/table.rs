@@ -191,6 +191,17 @@ pub(super) fn say(entry: &Entry) -> String {
                 ""
             },
         ),
+        Entry::Pruned {
+            months,
+            journal,
+            first,
+            last,
+            link,
+            ..
+        } => format!(
+            "{} removed, its time is over: lines {first} to {last} of journal {journal}, link {link}",
+            months.join(" ")
+        ),
         Entry::ClockAccepted { newest, by } => format!("behind {newest}, accepted by {by}"),
     };
     // Names and details come from outside: they must not steer a terminal.

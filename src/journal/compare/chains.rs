@@ -28,7 +28,10 @@ pub(super) struct Chain {
     pub(super) segments: Vec<usize>,
     pub(super) last: u64,
     pub(super) last_time: Wall,
-    first: u64,
+    /// The first line that is there.
+    pub(super) first: u64,
+    /// That line's time.
+    pub(super) first_time: Wall,
     /// The last line that a valid head covers.
     pub(super) covered: u64,
     /// The owner says that its lines up to this one were lost in a failed write.
@@ -350,13 +353,17 @@ fn assemble(gathered: &Gathered, names: &mut Names) -> Chains {
             chains.push(Chain {
                 id: ids[index].clone(),
                 first: segment.first,
+                first_time: segment.first_time,
                 ..Chain::default()
             });
         }
         let of = &mut chains[chain];
         of.owner = of.owner.take().or_else(|| owners[index].clone());
         of.side = of.side.or(segment.side);
-        of.first = of.first.min(segment.first);
+        if segment.first < of.first {
+            of.first = segment.first;
+            of.first_time = segment.first_time;
+        }
         if segment.last >= of.last {
             of.last = segment.last;
             of.last_time = of.last_time.max(segment.last_time);

@@ -10,7 +10,7 @@ use crate::clock::Wall;
 use crate::format::chain::Line;
 use crate::format::ids::{GrantId, RequestId, Sha256, SnapshotId};
 use crate::format::jws;
-use crate::format::statement::{GrantClaims, HeadClaims, ViewingsClaims};
+use crate::format::statement::{HeadClaims, ViewingsClaims};
 use crate::journal::checkpoints::Checkpoints;
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::journal::reader;
@@ -49,6 +49,8 @@ pub(super) struct Segment {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) last_time: Wall,
+    /// The time of the first line.
+    pub(super) first_time: Wall,
     /// Number and link of each line of the share, in the journal's order.
     pub(super) links: Vec<(u64, Sha256)>,
     /// Numbers of lines without their body: first and last of each run.
@@ -180,6 +182,8 @@ pub(super) struct Granted {
     pub(super) centre: Arc<str>,
     pub(super) renewal: bool,
     pub(super) expires: i64,
+    /// The line of the other side's journal whose head was held when it was written.
+    pub(super) held: Option<(Arc<str>, u64)>,
     /// What it says that both sides must say alike.
     pub(super) says: Terms,
     /// The commune's signed grant, at the centre: the head in it.
@@ -391,6 +395,7 @@ impl Gatherer<'_> {
         while self.all.segments.len() <= seen.journal {
             self.all.segments.push(Segment {
                 first: header.seq,
+                first_time: header.time,
                 ..Segment::default()
             });
         }
@@ -444,11 +449,11 @@ impl Gatherer<'_> {
     /// Who wrote the journal, by what only he writes.
     fn owner(&mut self, at: At, entry: &Entry) {
         let (side, owner) = match entry {
-            Entry::Started { by, .. } => (None, Some(by.as_str())),
+            Entry::Started { .. } => (None, reader::owner(entry)),
             Entry::Grant(grant) if grant.proof.is_some() => {
-                (Some(Side::Centre), Some(grant.centre.as_str()))
+                (Some(Side::Centre), reader::owner(entry))
             }
-            Entry::Grant(grant) => (Some(Side::Commune), Some(grant.commune.as_str())),
+            Entry::Grant(_) => (Some(Side::Commune), reader::owner(entry)),
             Entry::Waiting { .. }
             | Entry::Confirmed { .. }
             | Entry::Cut { .. }
@@ -572,13 +577,20 @@ impl Gatherer<'_> {
     }
 
     fn granted(&mut self, seen: &Seen<'_>, entry: &GrantEntry) -> Granted {
-        // The head in the proof is the first of the entry's.
-        let proof = entry.proof.as_ref().and_then(|proof| {
-            let claims = jws::read_unverified::<GrantClaims>(proof).ok()?;
-            let head = jws::read_unverified::<HeadClaims>(&claims.head).ok()?;
-            Some((self.name(&head.journal), head.seq))
-        });
+        // The head in the proof is the first of the entry's, and the same as the one held there.
+        let mut heads = seen.checked.heads.iter();
+        let first = heads
+            .next()
+            .map(|(head, _)| (self.name(&head.journal), head.seq));
+        let held = heads
+            .next()
+            .map(|(head, _)| (self.name(&head.journal), head.seq));
+        let (proof, held) = match &entry.proof {
+            Some(_) => (first.clone(), held.or(first)),
+            None => (None, first),
+        };
         Granted {
+            held,
             jti: entry.jti,
             commune: self.name(entry.commune.as_str()),
             centre: self.name(entry.centre.as_str()),

@@ -21,6 +21,9 @@ const LIST_DELAY: Duration = Duration::from_secs(5);
 const PER_STATEMENT: usize = 40;
 /// A journal that goes on for this long after a still must hold it.
 const STILL_WITHIN: Duration = Duration::from_secs(60);
+/// A line of the other side this shortly after the first that is left may have been pruned: the
+/// clocks of both differ.
+const PRUNED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Judges all grants of the share.
 pub(super) fn judge(gathered: &Gathered, chains: &Chains, outcome: &mut Outcome) {
@@ -124,6 +127,18 @@ impl<'a> Grant<'a> {
         times.max().unwrap_or_default()
     }
 
+    /// Whether what this side wrote at a time may be pruned by now. Each side's clock is its own.
+    fn may_be_pruned(&self, side: Side, at: Wall, clocks: Duration) -> bool {
+        let owner = match side {
+            Side::Commune => self.commune,
+            Side::Centre => self.centre,
+        };
+        self.chains.of_owner(side, owner).any(|chain| {
+            let chain = &self.chains.chains[chain];
+            chain.first > 1 && at < chain.first_time.plus(clocks)
+        })
+    }
+
     fn find(&self, said: Said<'_>, what: String) -> Finding {
         self.chains
             .finding(said.chain, Some(said.seq()), Some(self.id), what)
@@ -223,10 +238,13 @@ impl<'a> Grant<'a> {
         match confirmed {
             Some((other, journal, seq)) => {
                 let centre = self.chains.chains.iter();
+                // Its entry is between the centre's head held before and the one that confirms it.
+                let held = granted.held.as_ref().filter(|(held, _)| held == journal);
+                let from = held.map_or(1, |(_, held)| held + 1);
                 let reached = centre
                     .filter(|chain| chain.id.as_ref() == Some(journal))
-                    .any(|chain| chain.last >= seq);
-                // Otherwise that journal is told to be missing or cut.
+                    .any(|chain| chain.first <= from && chain.last >= seq);
+                // Otherwise that journal is told to be missing or cut, or those lines are pruned.
                 if reached {
                     let what = format!(
                         "missing: the centre has no such grant, or its body is left out, though the commune holds its head of line {seq} as a confirmation (line {})",
@@ -249,8 +267,11 @@ impl<'a> Grant<'a> {
         let chains = &self.chains.chains;
         let index = (0..chains.len()).find(|index| chains[*index].id.as_ref() == Some(journal))?;
         let chain = &chains[index];
-        // A commune's journal that does not come so far is told by the head in the proof.
-        if chain.last < *seq || !self.chains.counts(granted.signed) {
+        // A commune's journal that does not come so far is told by the head in the proof, and the
+        // entry is at most that line: it may be pruned.
+        let is_pruned = chain.first > *seq
+            || chain.first > 1 && self.may_be_pruned(Side::Commune, said.fact.time, PRUNED_WITHIN);
+        if is_pruned || chain.last < *seq || !self.chains.counts(granted.signed) {
             return None;
         }
         let whole = chain.segments.iter().any(|segment| {
@@ -427,7 +448,8 @@ impl<'a> Grant<'a> {
                 {
                     own.listed = true;
                 }
-                if found < count {
+                let from = viewing.from.unwrap_or_default();
+                if found < count && !self.may_be_pruned(Side::Centre, from, ROUNDING) {
                     let times = match viewing.count {
                         Some(count) => format!(" {count} times"),
                         None => String::new(),
@@ -522,17 +544,22 @@ impl<'a> Grant<'a> {
                         outcome.findings.push(self.find(*here, what));
                     }
                 }
-                (Some((here, _)), None) => {
+                (Some((here, _)), None)
+                    if !self.may_be_pruned(Side::Centre, here.fact.time, STILL_WITHIN) =>
+                {
                     outcome
                         .findings
                         .push(self.lone_still(*here, id, Side::Centre));
                 }
-                (None, Some((there, _))) if !self.there.iter().any(refused) => {
+                (None, Some((there, _)))
+                    if !self.there.iter().any(refused)
+                        && !self.may_be_pruned(Side::Commune, there.fact.time, STILL_WITHIN) =>
+                {
                     outcome
                         .findings
                         .push(self.lone_still(*there, id, Side::Commune));
                 }
-                (None, _) => {}
+                _ => {}
             }
         }
     }

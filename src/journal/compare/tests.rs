@@ -1,3 +1,4 @@
+mod pruned;
 mod witnesses;
 
 use std::time::Duration;

@@ -3,11 +3,13 @@
 //! only used once it is known that something is wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::{fmt, io};
 
-use super::What;
+use super::{Finding, Report, What, begins_journal};
+use crate::format::chain::{End, LINE_LIMIT, Line};
 use crate::format::ids::Sha256;
-use crate::journal::store::Month;
+use crate::journal::reader::{Content, Lines};
+use crate::journal::store::{Disk, Month, Store as _};
 
 /// Most lines that are looked at together: 80 bytes of memory each.
 pub const ROWS_LIMIT: usize = 5_000_000;
@@ -37,10 +39,83 @@ pub struct Links {
 /// A row and what is wrong there.
 pub type Verdict = (usize, Option<u64>, What);
 
-/// Judges the lines of one journal, in the order they stand in.
-pub fn judge(rows: &[Row]) -> Vec<Verdict> {
+/// Reads the journal again and names what broke its chain.
+pub(super) fn name_breaks(
+    store: &mut Disk,
+    months: &[Month],
+    mut base: End,
+    report: &mut Report,
+) -> Result<(), String> {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut begun = (base.seq > 0).then_some(base.link);
+    let mut journal = 0;
+    for (index, month) in months.iter().enumerate() {
+        let newest = index + 1 == months.len();
+        let fail = |error: io::Error| format!("reading {}: {error}", month.file_name());
+        let mut lines = Lines::new(store.read(*month).map_err(fail)?);
+        while let Some((place, content)) = lines.next_line().map_err(fail)? {
+            let header = match content {
+                Content::Line(bytes) => match Line::parse(bytes) {
+                    Ok(line) => {
+                        if begins_journal(&line, begun) {
+                            // What is before the very first line is out of place.
+                            if begun.is_some() {
+                                judge_and_tell(&mut rows, base, journal, report);
+                                journal += 1;
+                                base = End::START;
+                            }
+                            begun = Some(line.link);
+                        }
+                        Ok(Links {
+                            seq: line.header.seq,
+                            prev: line.header.prev,
+                            link: line.link,
+                        })
+                    }
+                    Err(error) => Err(format!("it is no line of a journal: {error}")),
+                },
+                Content::TooLong => Err(format!("it is longer than {LINE_LIMIT} bytes")),
+                Content::Unterminated(_) if newest => continue,
+                Content::Unterminated(_) => Err("it has no end".to_owned()),
+            };
+            if rows.len() == ROWS_LIMIT {
+                report.notes.push(format!(
+                    "only the first {ROWS_LIMIT} lines were looked at for what broke the chain"
+                ));
+                judge_and_tell(&mut rows, base, journal, report);
+                return Ok(());
+            }
+            rows.push(Row {
+                file: *month,
+                line: place.number,
+                header,
+            });
+        }
+    }
+    judge_and_tell(&mut rows, base, journal, report);
+    Ok(())
+}
+
+/// Judges the lines of one journal and makes room for the next.
+fn judge_and_tell(rows: &mut Vec<Row>, base: End, journal: usize, report: &mut Report) {
+    for (row, seq, what) in judge(rows, base) {
+        report.tell(Finding {
+            file: rows[row].file.file_name(),
+            line: rows[row].line,
+            seq,
+            journal,
+            what,
+        });
+    }
+    rows.clear();
+}
+
+/// Judges the lines of one journal, in the order they stand in, which go on from `base`: the
+/// last one that was pruned, or [`End::START`].
+pub fn judge(rows: &[Row], base: End) -> Vec<Verdict> {
     let mut judge = Judge {
         rows,
+        base,
         chosen: BTreeMap::new(),
         filled: BTreeSet::new(),
         verdicts: Vec::new(),
@@ -57,6 +132,7 @@ pub fn judge(rows: &[Row]) -> Vec<Verdict> {
 
 struct Judge<'a> {
     rows: &'a [Row],
+    base: End,
     /// The row taken for each number.
     chosen: BTreeMap<u64, usize>,
     /// Numbers whose line is there but was changed beyond its header's use.
@@ -90,7 +166,7 @@ impl Judge<'_> {
         for (seq, rows) in &candidates {
             let link_before = match before {
                 Some(links) if links.seq.checked_add(1) == Some(*seq) => Some(links.link),
-                _ if *seq == 1 => Some(Sha256::ZERO),
+                _ if self.base.seq.checked_add(1) == Some(*seq) => Some(self.base.link),
                 _ => None,
             };
             let after = seq.checked_add(1).and_then(|next| candidates.get(&next));
@@ -155,7 +231,7 @@ impl Judge<'_> {
 
     /// A line that can't be read stands for the number that is missing there, or is one too many.
     fn unreadable(&mut self) {
-        let mut last = 0;
+        let mut last = self.base.seq;
         let mut told = Vec::new();
         for (row, content) in self.rows.iter().enumerate() {
             match &content.header {
@@ -194,7 +270,7 @@ impl Judge<'_> {
     /// Numbers that no line has.
     fn missing(&mut self) {
         let there: BTreeSet<u64> = self.chosen.keys().chain(&self.filled).copied().collect();
-        let mut expected = 1;
+        let mut expected = self.base.seq.saturating_add(1);
         for seq in there {
             if seq > expected {
                 // Told where the next line stands.
@@ -218,8 +294,12 @@ impl Judge<'_> {
             let Some(links) = self.links(*row) else {
                 continue;
             };
-            if *seq == 1 && links.prev != Sha256::ZERO {
-                let what = "its prev is not 64 zeros, as the first line's is";
+            if self.base.seq.checked_add(1) == Some(*seq) && links.prev != self.base.link {
+                let what = if self.base == End::START {
+                    "its prev is not 64 zeros, as the first line's is"
+                } else {
+                    "its prev is not the link that the anchor of the pruned lines names"
+                };
                 told.push((*row, Some(*seq), What::Changed(what.to_owned())));
             }
             let Some(next_seq) = seq.checked_add(1) else {

@@ -18,6 +18,7 @@ use crate::format::statement::{
     GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims, LOG_KEY_TYPE, LogKeyClaims, Operator,
     REQUEST_TYPE, RequestClaims, VIEWINGS_TYPE, ViewingsClaims,
 };
+use crate::format::trust::dns_names;
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::reason::Refusal;
 
@@ -117,6 +118,30 @@ impl Authorities {
             })
         })
         .map(drop)
+    }
+
+    /// Whether one of the authorities proves this chain of certificates, a person's or a machine's.
+    ///
+    /// # Errors
+    /// Why none of them does.
+    pub fn proves(&self, chain: &[CertificateDer<'_>], at: Wall) -> Result<(), String> {
+        let rules = Rules {
+            max_designation: None,
+            require_fresh_revocation: false,
+        };
+        let person = any(&self.operators, |authority| {
+            designate(chain, authority, rules, at).map(|_| None)
+        });
+        let names = chain.first().map(dns_names).unwrap_or_default();
+        let mut machines = names.iter().map(|name| {
+            any(&self.machines, |authority| {
+                authority.vouches(chain, name, at).map(|()| None)
+            })
+        });
+        match machines.next() {
+            Some(machine) => machine.map(drop),
+            None => person.map(drop),
+        }
     }
 
     /// Proves a chain, unless that was done for this time.
@@ -261,6 +286,20 @@ pub fn check(entry: &Entry, authorities: Option<&Authorities>, depth: Depth) -> 
             }
         }
         Entry::JournalWentBack { head, .. } => checker.head(head, None),
+        Entry::Pruned {
+            journal,
+            last,
+            link,
+            head,
+            ..
+        } => {
+            checker.head(head, None);
+            if let Some((claims, _)) = checker.checked.heads.first().cloned() {
+                checker.same("journal", &claims.journal, journal);
+                checker.same("last", &claims.seq, last);
+                checker.same("link", &claims.link, link);
+            }
+        }
         Entry::Viewings {
             grant,
             statement,

@@ -19,6 +19,16 @@ pub(super) struct Follower {
     told: Option<bool>,
 }
 
+impl Follower {
+    /// Of a journal whose first lines were pruned: their tree goes on.
+    pub(super) fn after(frontier: Frontier) -> Self {
+        Self {
+            frontier,
+            ..Self::default()
+        }
+    }
+}
+
 impl Walk<'_> {
     /// Takes the next line, and holds the tree of all up to it against the checkpoints of as many.
     pub(super) fn compare_with_checkpoints(&mut self, line: &Line<'_>, entry: Option<&Entry>) {

@@ -60,6 +60,9 @@ impl Store for Gated {
     fn sync_directory(&mut self) -> std::io::Result<()> {
         self.sim.sync_directory()
     }
+    fn remove(&mut self, month: Month) -> std::io::Result<()> {
+        Store::remove(&mut self.sim, month)
+    }
     fn forget(&mut self, month: Month) -> std::io::Result<()> {
         self.sim.forget(month)
     }

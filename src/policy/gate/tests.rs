@@ -157,6 +157,7 @@ pub(in crate::policy) fn settings() -> Gateway {
         agreements: vec![agreement(0), agreement(1)],
         relay_after_loss: false,
         witnesses: Vec::new(),
+        keep: crate::format::keep::Keep::MOST,
         uplink: Uplink {
             max_bitrate: None,
             min_per_relay: 300_000,

@@ -85,6 +85,13 @@ impl ClockGuard {
     }
 }
 
+/// Whether the clock can be believed beside a journal whose newest time is this.
+pub fn is_plausible(newest: Option<Wall>, now: Now) -> bool {
+    let mut guard = ClockGuard::default();
+    guard.recover(&[], newest);
+    guard.behind(now).is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -205,7 +205,9 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
         let is_named = own.origin.as_ref().is_some_and(|origin| {
             own.journal.as_ref() == Some(&origin.journal) && origin.names(&claims)
         });
-        if is_there || is_named {
+        // A line whose time is over can't be held against anything any more.
+        let is_pruned = own.journal.as_ref() == Some(&claims.journal) && claims.seq <= own.pruned;
+        if is_there || is_named || is_pruned {
             return None;
         }
         let detail = format!(

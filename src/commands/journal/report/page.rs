@@ -2,26 +2,21 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::View;
 use super::attested;
 use super::words::Words;
-use crate::format::ids::Sha256;
+use crate::commands::paper::{cells_of, head, row, table_head, text};
 use crate::journal::compare::Side;
 use crate::journal::report::{Grant, PUBLIC_MINIMUM, Public, Report};
 
 /// Findings on the page; `fanal journal verify` names them all.
 const FINDINGS_SHOWN: usize = 10;
 
-const STYLE: &str = include_str!("page.css");
-
 /// The report of a month.
 pub(super) fn page(report: &Report, view: &View) -> String {
     let words = view.words;
     let owner = report.owner.as_deref().unwrap_or("-");
-    let mut html = head(words, words.title, owner, &report.month);
+    let mut html = head(words.lang, &[words.title, owner, &report.month]);
     let of = match report.side {
         Some(Side::Centre) => words.of_centre,
         _ => words.of_commune,
@@ -54,7 +49,7 @@ pub(super) fn page(report: &Report, view: &View) -> String {
 pub(super) fn public(public: &Public, view: &View) -> String {
     let words = view.words;
     let owner = public.owner.as_deref().unwrap_or("-");
-    let mut html = head(words, words.public_title, owner, &public.month);
+    let mut html = head(words.lang, &[words.public_title, owner, &public.month]);
     let _ = write!(
         html,
         "<header><h1>{}</h1><p><strong>{}</strong> · <strong>{}</strong></p></header><table>",
@@ -106,21 +101,6 @@ pub(super) fn public_rows(public: &Public, words: &Words) -> Vec<(String, String
     };
     rows.push((words.verification.to_owned(), intact.to_owned()));
     rows
-}
-
-fn head(words: &Words, title: &str, owner: &str, month: &str) -> String {
-    let hash = STANDARD.encode(Sha256::of(STYLE.as_bytes()).0);
-    format!(
-        "<!doctype html><html lang=\"{}\"><head><meta charset=\"utf-8\">\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"referrer\" content=\"no-referrer\">\
-         <title>{} – {} – {}</title><style>{STYLE}</style></head><body>",
-        words.lang,
-        text(title),
-        text(owner),
-        text(month),
-    )
 }
 
 fn verification(html: &mut String, report: &Report, words: &Words) {
@@ -242,6 +222,8 @@ fn one(html: &mut String, grant: &Grant, view: &View) {
         );
         row(html, words.operator, &said);
     }
+    row(html, words.incident, &grant.incident);
+    row(html, words.start, &view.time(&grant.start));
     let lines = |texts: Vec<String>| texts.join(", ");
     row(
         html,
@@ -274,6 +256,7 @@ fn one(html: &mut String, grant: &Grant, view: &View) {
     if let Some(by) = &grant.approved_by {
         row(html, words.approved_by, by);
     }
+    row(html, words.agreement, &grant.agreement);
     if grant.renewals > 0 {
         row(html, words.renewals, &grant.renewals.to_string());
     }
@@ -302,8 +285,13 @@ fn viewings(html: &mut String, grant: &Grant, view: &View) {
     } else {
         table_head(html, &[words.who, words.camera, words.from, words.to]);
         for viewing in &grant.viewings {
+            // Many short viewings come folded: their number.
+            let who = match viewing.count {
+                Some(count) => format!("{} × {count}", viewing.who),
+                None => viewing.who.clone(),
+            };
             let cells = [
-                viewing.who.clone(),
+                who,
                 viewing.camera.to_string(),
                 view.time(&viewing.from),
                 view.time(&viewing.to),
@@ -325,47 +313,4 @@ fn viewings(html: &mut String, grant: &Grant, view: &View) {
         }
         html.push_str("</tbody></table>");
     }
-}
-
-fn table_head(html: &mut String, names: &[&str]) {
-    html.push_str("<table class=\"list\"><thead><tr>");
-    for name in names {
-        let _ = write!(html, "<th scope=\"col\">{}</th>", text(name));
-    }
-    html.push_str("</tr></thead><tbody>");
-}
-
-fn cells_of(html: &mut String, cells: &[String]) {
-    html.push_str("<tr>");
-    for cell in cells {
-        let _ = write!(html, "<td>{}</td>", text(cell));
-    }
-    html.push_str("</tr>");
-}
-
-fn row(html: &mut String, name: &str, value: &str) {
-    let value = text(value).replace('\n', "<br>");
-    let _ = write!(
-        html,
-        "<tr><th scope=\"row\">{}</th><td>{value}</td></tr>",
-        text(name)
-    );
-}
-
-/// Text as HTML shows it: nothing in it is markup.
-fn text(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            // Characters that steer the direction of text make a name read otherwise.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => html.push('\u{fffd}'),
-            c => html.push(c),
-        }
-    }
-    html
 }

@@ -220,6 +220,7 @@ fn the_own_journal_that_lacks_a_line_whose_head_the_centre_holds_is_told_apart()
         };
         assert_eq!(command, Some(wanted));
         let line = OwnLine {
+            pruned: 0,
             journal,
             link,
             origin,

@@ -1,0 +1,327 @@
+//! Reads the whole journal to see whether its oldest month may go: the same reading as at a
+//! start, with the extent of each month. It is read beside the writer's thread, which then reads
+//! what was written meanwhile ([`Scan::catch_up`]), so that nothing changes between the look and
+//! the deed.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::{Error, Found, Item, Kept, Walk};
+use crate::clock::Wall;
+use crate::format::chain::{End, Line};
+use crate::format::keep::Keep;
+use crate::format::merkle::{Frontier, leaf};
+use crate::journal::entry::Entry;
+use crate::journal::reader::{self, Content, Lines, Place};
+use crate::journal::retention::{Anchor, Extent, Known, Plan, Segment, Standing, plan};
+use crate::journal::store::{Month, Store};
+
+/// Most bytes that are read in the writer's thread: what came while the journal was scanned.
+const CATCH_UP_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// A journal as it was read.
+#[derive(Debug)]
+pub struct Scan {
+    walk: Walk,
+}
+
+/// Months and their lines, while they are read.
+#[derive(Debug, Default)]
+pub(super) struct Extents {
+    all: Vec<Extent>,
+    tree: Frontier,
+    /// Whose journal it is, as its own entries say.
+    owner: Option<String>,
+}
+
+impl Extents {
+    /// From a journal whose first lines are gone: who named them is its owner.
+    pub(super) fn after(anchor: Anchor) -> Self {
+        Self {
+            tree: anchor.tree,
+            owner: Some(anchor.iss),
+            ..Self::default()
+        }
+    }
+
+    /// A file begins.
+    pub(super) fn month(&mut self, month: Month) {
+        self.all.push(Extent {
+            month,
+            lines: 0,
+            first_time: None,
+            segments: Vec::new(),
+            order: 0,
+        });
+    }
+
+    /// A line of it, which verified where `end` is its own; `order` entries were kept so far.
+    pub(super) fn line(&mut self, line: &Line<'_>, verified: Option<(&str, End)>, order: u64) {
+        let Some(extent) = self.all.last_mut() else {
+            return;
+        };
+        extent.lines += 1;
+        extent.order = order;
+        let time = line.header.time;
+        extent.first_time = Some(extent.first_time.map_or(time, |first| first.min(time)));
+        let Some((journal, end)) = verified else {
+            return;
+        };
+        if end.seq == 1 {
+            self.tree = Frontier::default();
+        }
+        self.tree.push(leaf(&end.link.0));
+        match extent.segments.last_mut() {
+            Some(segment) if end.seq > 1 && segment.journal == journal => {
+                segment.end = end;
+                segment.tree.clone_from(&self.tree);
+            }
+            _ => extent.segments.push(Segment {
+                journal: journal.to_owned(),
+                first: end.seq,
+                end,
+                tree: self.tree.clone(),
+            }),
+        }
+        if self.owner.is_none() {
+            let entry = line.body.and_then(|body| reader::entry(body).ok()?);
+            self.owner = entry.as_ref().and_then(reader::owner).map(str::to_owned);
+        }
+    }
+}
+
+impl Scan {
+    /// Reads a journal, if its oldest month is to go; else none, after a look at its first line.
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn read(store: &mut dyn Store, keep: Keep, now: Wall) -> Result<Option<Self>, Error> {
+        let failed = |source| Error::Read {
+            file: "the journal's directory".to_owned(),
+            source,
+        };
+        let months = store.months().map_err(failed)?;
+        let [oldest, _, ..] = months[..] else {
+            return Ok(None);
+        };
+        let first = first_time(store, oldest).map_err(failed)?;
+        if first.is_some_and(|first| !keep.is_over(first, now)) {
+            return Ok(None);
+        }
+        Self::whole(store).map(Some)
+    }
+
+    /// Reads a journal.
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn whole(store: &mut dyn Store) -> Result<Self, Error> {
+        let mut walk = super::walk(store, true)?;
+        // A line that is being written is no torn one.
+        walk.found.torn = None;
+        Ok(Self { walk })
+    }
+
+    /// Reads what was written since, up to the end of what is durable.
+    ///
+    /// # Errors
+    /// It is not what follows, or too much.
+    pub fn catch_up(
+        &mut self,
+        store: &mut dyn Store,
+        to: (Month, u64),
+        end: End,
+    ) -> io::Result<()> {
+        let (last, known) = self.walk.found.file.unwrap_or((to.0, 0));
+        for month in store.months()?.into_iter().filter(|month| *month >= last) {
+            let from = if month == last { known } else { 0 };
+            let length = if month == to.0 {
+                to.1
+            } else {
+                store.len(month)?
+            };
+            let Some(new) = length
+                .checked_sub(from)
+                .filter(|new| *new <= CATCH_UP_LIMIT)
+            else {
+                return Err(changed());
+            };
+            if let Some(extents) = self.walk.extents.as_mut().filter(|_| month > last) {
+                extents.month(month);
+            }
+            let bytes =
+                store.read_at(month, from, usize::try_from(new).map_err(io::Error::other)?)?;
+            let mut lines = Lines::new(&bytes[..]);
+            while let Some((place, content)) = lines.next_line()? {
+                let Content::Line(line) = content else {
+                    return Err(changed());
+                };
+                let place = Place {
+                    offset: from + place.offset,
+                    ..place
+                };
+                self.walk
+                    .line(month, place, line)
+                    .map_err(io::Error::other)?;
+            }
+            self.walk.found.file = Some((month, length));
+        }
+        if self.walk.found.end == end {
+            Ok(())
+        } else {
+            Err(changed())
+        }
+    }
+
+    /// What the journal holds.
+    pub fn found(&self) -> &Found {
+        &self.walk.found
+    }
+
+    /// Whose journal it is, as its own entries say.
+    pub fn owner(&self) -> Option<&str> {
+        self.walk.extents.as_ref()?.owner.as_deref()
+    }
+
+    /// Its months.
+    pub fn extents(&self) -> &[Extent] {
+        self.walk
+            .extents
+            .as_ref()
+            .map_or(&[], |extents| &extents.all)
+    }
+
+    /// What is to be done with its oldest month. See [`plan`].
+    pub fn plan(&self, keep: Keep, at_once: bool, now: Wall) -> Plan {
+        let extents = self.extents();
+        let order = extents.first().map_or(0, |oldest| oldest.order);
+        let damage = self.walk.found.damage.as_ref();
+        let known = Known {
+            extents,
+            standing: self.walk.kept.standing(order, now),
+            anchors: self.walk.kept.anchors(),
+            damage: damage
+                .map(|damage| format!("{} line {}: {}", damage.file, damage.line, damage.what)),
+        };
+        plan(known, keep, at_once, now)
+    }
+}
+
+fn changed() -> io::Error {
+    io::Error::other("the journal changed while it was read; it is tried again")
+}
+
+/// The time of a file's first line.
+fn first_time(store: &mut dyn Store, month: Month) -> io::Result<Option<Wall>> {
+    let mut lines = Lines::new(store.read(month)?);
+    while let Some((_, content)) = lines.next_line()? {
+        if let Content::Line(bytes) = content
+            && let Ok(line) = Line::parse(bytes)
+        {
+            return Ok(Some(line.header.time));
+        }
+    }
+    Ok(None)
+}
+
+impl Kept {
+    /// All anchors: time, journal and line of each.
+    fn anchors(&self) -> Vec<(Wall, String, End)> {
+        let items = self.latest.values().chain(&self.young);
+        let anchors = items.filter_map(|item| match &item.entry {
+            Entry::Pruned {
+                journal,
+                last,
+                link,
+                ..
+            } => {
+                let end = End {
+                    seq: *last,
+                    link: *link,
+                };
+                Some((item.time, journal.clone(), end))
+            }
+            _ => None,
+        });
+        anchors.collect()
+    }
+
+    /// What of the entries up to this one is in force, in their order.
+    fn standing(&self, order: u64, now: Wall) -> Vec<Standing> {
+        let by_key: BTreeMap<&str, &Item> = self
+            .latest
+            .iter()
+            .map(|(key, item)| (key.as_str(), item))
+            .collect();
+        // Young entries are newer than those of `latest` with the same key.
+        let newest = |key: &str| by_key.get(key).map_or(0, |item| item.order);
+        let young = |wanted: &dyn Fn(&Entry) -> bool| {
+            let young = self.young.iter().filter(|item| wanted(&item.entry));
+            young.map(|item| item.order).max().unwrap_or(0)
+        };
+        let accepted = |machine: &str| {
+            let is_it = |entry: &Entry| matches!(entry, Entry::JournalAccepted { journal, .. } if journal == machine);
+            newest(&format!("accepted {machine}")).max(young(&is_it))
+        };
+        let contradicted = |machine: &str| {
+            let is_it = |entry: &Entry| matches!(entry, Entry::PeerContradiction { peer, .. } if peer == machine);
+            newest(&format!("contradiction {machine}")).max(young(&is_it))
+        };
+        let any_accepted = self
+            .latest
+            .values()
+            .chain(&self.young)
+            .filter(|item| matches!(item.entry, Entry::JournalAccepted { .. }))
+            .map(|item| item.order)
+            .max()
+            .unwrap_or(0);
+        let mut items: Vec<&Item> = self
+            .latest
+            .values()
+            .filter(|item| item.order <= order)
+            .collect();
+        items.sort_by_key(|item| item.order);
+        let mut standing = Vec::new();
+        for item in items {
+            let carried = || Some(Standing::Carried(Box::new(item.entry.clone())));
+            standing.extend(match &item.entry {
+                Entry::ViewingsOwed { grant, commune, .. } => Some(Standing::Needed(format!(
+                    "{commune} has not confirmed the viewings of grant {grant} yet: they are owed"
+                ))),
+                Entry::Cut { scope, until, .. } => {
+                    let until: Option<jiff::Timestamp> = until.parse().ok();
+                    let holds = until.is_none_or(|until| until.as_microsecond() > now.0);
+                    holds.then(|| Standing::Needed(format!("the cut of {scope} still holds")))
+                }
+                // A head that a later contradiction replaced is held no more.
+                Entry::Confirmed { centre, head, .. } => {
+                    let peer = centre.to_string();
+                    (contradicted(&peer) < item.order).then(|| {
+                        let head = head.clone();
+                        Standing::Carried(Box::new(Entry::PeerHead { peer, head }))
+                    })
+                }
+                Entry::PeerHead { peer, .. } if contradicted(peer) > item.order => None,
+                Entry::PeerContradiction { peer, .. } if accepted(peer) > item.order => None,
+                // Of the own journal: any acceptance after it may be the one, so it is only
+                // carried where there is none.
+                Entry::JournalWentBack { .. } | Entry::JournalDamaged { .. }
+                    if any_accepted > item.order =>
+                {
+                    None
+                }
+                // Only the place of the last attestation is known here, and only that counts.
+                Entry::JournalAccepted { .. } | Entry::Pruned { .. } | Entry::Attestation(_) => {
+                    None
+                }
+                _ => carried(),
+            });
+        }
+        let is_young = |item: &&Item| item.order <= order;
+        if self.young.iter().any(|item| is_young(&item)) {
+            let why = "it holds entries of the journal's last two days";
+            standing.push(Standing::Needed(why.to_owned()));
+        }
+        standing
+    }
+}
