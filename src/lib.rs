@@ -28,7 +28,7 @@
 //! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock format secret |
 //! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | allowance clock config connect format media metrics pki reason |
 //! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | clock connect digest media reason secret |
-//! | | [`simulate`] | simulated cameras, with the field's faults | clock digest media reason rtsp secret |
+//! | | [`simulate`] | simulated cameras, with the field's faults | clock connect digest media reason rtsp secret |
 //! | | [`console`] | the operators' page | http |
 //! | who does it | [`gateway`] | the commune's daemon | account clock config connect digest format http journal link media metrics pki policy reason secret |
 //! | | [`receiver`] | the centre's daemon | allowance clock config connect console format http journal link media metrics pki places policy reason rtsp secret tiles |

@@ -13,6 +13,7 @@ mod checks;
 mod local;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +28,11 @@ use super::frames::{Order, Start};
 use super::rules;
 use super::socket::Asked;
 use crate::clock::Clock;
-use crate::config::{self, Loaded, settings};
+use crate::config::{self, Disk, Loaded, settings};
+use crate::connect::listen::{Change, Listener};
 use crate::format::control::{Heads, LINES_LIMIT, RelayState, ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CentreId, GrantId, Sha256};
+use crate::format::jws::Signer;
 use crate::gateway::relay::Notice;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
@@ -41,7 +44,7 @@ use crate::media::relay::RelayId;
 use crate::media::sink::State;
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
-use crate::pki::Kept;
+use crate::pki::{self, Kept};
 use crate::policy::gate::{Command, Fresh, Gate, Rulebook, Ticket};
 use crate::reason::Reason;
 
@@ -84,6 +87,8 @@ pub(super) struct Parts {
     pub(super) checks: Checks,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) dialer: Dialer,
+    /// Of the metrics.
+    pub(super) listener: Listener,
     pub(super) loaded: Loaded<Arc<settings::Gateway>>,
 }
 
@@ -92,6 +97,8 @@ struct Fetched {
     loaded: Loaded<Arc<settings::Gateway>>,
     rules: Rulebook,
     link: dial::Read,
+    metrics: Change,
+    signer: Arc<Signer>,
 }
 
 /// New settings, or why the file is refused, and its hash.
@@ -417,22 +424,10 @@ impl Brain {
     /// Reads the settings again, beside the brain's work.
     fn reload(&mut self, reply: ReloadReply) {
         let file = self.parts.loaded.file.clone();
-        let dialer = self.parts.dialer.clone();
+        let old = Arc::clone(&self.parts.loaded.settings);
+        let (dialer, listener) = (self.parts.dialer.clone(), self.parts.listener.clone());
         self.reading.spawn_blocking(move || {
-            let read = config::load_gateway(&file)
-                .map_err(|errors| errors.to_string())
-                .and_then(|loaded| {
-                    let loaded = shared(loaded);
-                    let rules =
-                        rules::read_all(&loaded.settings).map_err(|error| error.to_string())?;
-                    let link = dialer.read(&loaded.settings);
-                    let link = link.map_err(|error| error.to_string())?;
-                    Ok(Box::new(Fetched {
-                        loaded,
-                        rules,
-                        link,
-                    }))
-                });
+            let read = fetch(&file, &old, &dialer, &listener);
             // The hash of a file that is refused is written down.
             let read = read.map_err(|cause| {
                 let bytes = std::fs::read(&file);
@@ -447,7 +442,8 @@ impl Brain {
         let (result, hash) = match read {
             Ok(fetched) => {
                 let hash = fetched.loaded.hash;
-                (self.apply(*fetched).await, hash)
+                self.apply(*fetched).await;
+                (Ok(()), hash)
             }
             Err((cause, hash)) => (Err(cause), hash),
         };
@@ -458,7 +454,7 @@ impl Brain {
         match &result {
             Ok(()) => tracing::info!("settings reloaded"),
             Err(cause) => {
-                tracing::error!(%cause, "settings not reloaded; the old ones stay");
+                tracing::error!(%cause, "settings not reloaded; the old ones stay whole");
                 let error: String = cause.chars().take(4_000).collect();
                 self.parts.gate.handle_note(Entry::Reloaded {
                     settings: hash,
@@ -470,28 +466,17 @@ impl Brain {
         let _ = reply.send(result);
     }
 
-    async fn apply(&mut self, fetched: Fetched) -> Result<(), String> {
+    async fn apply(&mut self, fetched: Fetched) {
         let Fetched {
             loaded,
             rules,
             link,
+            metrics,
+            signer,
         } = fetched;
-        let (old, new) = (&self.parts.loaded.settings, &loaded.settings);
-        let fixed = [
-            ("commune", old.commune != new.commune),
-            ("state_dir", old.state_dir != new.state_dir),
-            ("socket", old.socket != new.socket),
-            ("socket_group", old.socket_group != new.socket_group),
-            ("metrics", old.metrics != new.metrics),
-        ];
-        let changed: Vec<&str> = fixed.iter().filter(|f| f.1).map(|f| f.0).collect();
-        if !changed.is_empty() {
-            let names = changed.join(", ");
-            return Err(format!(
-                "{names} can't change while it runs; restart the gateway"
-            ));
-        }
-        self.parts.metrics.apply(new);
+        self.parts.writer.sign_with(signer);
+        self.parts.listener.apply(metrics);
+        self.parts.metrics.apply(&loaded.settings);
         self.parts.gate.handle_note(Entry::Reloaded {
             settings: loaded.hash,
             error: None,
@@ -504,7 +489,6 @@ impl Brain {
         self.order(Order::Settings(Arc::clone(&loaded.settings)))
             .await;
         self.parts.loaded = loaded;
-        Ok(())
     }
 
     /// Gauges and `/ready`.
@@ -561,6 +545,7 @@ impl Brain {
         let mut lists = gate.revocation_warnings(now);
         lists.extend(metrics.lists.warnings(now.wall));
         checks.set("revocation", metrics::revocation_check(lists));
+        checks.set("ends", metrics.ends.check(now.wall));
     }
 
     /// The stop: relays end, centres are told, cameras are closed, the journal
@@ -593,6 +578,47 @@ impl Brain {
         self.parts.writer.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// Refuses what no reload can take.
+fn unchanged(old: &settings::Gateway, new: &settings::Gateway) -> Result<(), String> {
+    let fixed = [
+        ("commune", old.commune != new.commune),
+        ("state_dir", old.state_dir != new.state_dir),
+        ("socket", old.socket != new.socket),
+        ("socket_group", old.socket_group != new.socket_group),
+    ];
+    config::unchanged(&fixed, "gateway")
+}
+
+/// Reads the file and all that it names, and binds a new address. Where it fails, nothing is
+/// changed: what no reload can take is refused before anything is written for it.
+fn fetch(
+    file: &Path,
+    old: &settings::Gateway,
+    dialer: &Dialer,
+    listener: &Listener,
+) -> Result<Box<Fetched>, String> {
+    let said = |errors: config::Errors| errors.to_string();
+    let read = config::load_gateway_from(file, &Disk::reading()).map_err(said)?;
+    unchanged(old, &read.settings)?;
+    // Again, to keep the passwords of URLs.
+    let loaded = shared(config::load_gateway(file).map_err(said)?);
+    let settings = &loaded.settings;
+    unchanged(old, settings)?;
+    let link = dialer.read(settings).map_err(|error| error.to_string())?;
+    let metrics = listener.prepare(Some(settings.metrics), None);
+    let metrics = metrics.map_err(|error| format!("metrics on {}: {error}", settings.metrics))?;
+    let signer = pki::signer(&settings.tls).map_err(|error| error.to_string())?;
+    // Last, for it keeps the newest revocation lists.
+    let rules = rules::read_all(settings).map_err(|error| error.to_string())?;
+    Ok(Box::new(Fetched {
+        rules,
+        link,
+        metrics,
+        signer,
+        loaded,
+    }))
 }
 
 /// Settings behind an `Arc`: everybody reads them.

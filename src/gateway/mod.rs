@@ -15,7 +15,7 @@ mod cause;
 mod frames;
 pub mod front;
 mod host;
-mod onvif;
+pub mod onvif;
 pub mod probe;
 pub mod relay;
 mod rules;
@@ -239,6 +239,7 @@ impl Gateway {
                 checks,
                 orders,
                 dialer,
+                listener: listener.clone(),
                 loaded,
             },
             inputs: Bound {

@@ -18,9 +18,14 @@ use crate::http::site::{check_origin, check_query, host_name, single};
 const STRICT_TRANSPORT: &str = "max-age=31536000";
 
 pub(super) async fn check(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let scheme = if api.options.tls { "https" } else { "http" };
+    let scheme = if api.is_tls() { "https" } else { "http" };
+    // Behind a proxy that speaks TLS the page's own origin has its scheme.
+    let is_behind = api.options.control.shared().settings.console.plain;
     let refused = check_host(&api, request.headers())
-        .and_then(|()| check_origin(&request, scheme))
+        .and_then(|()| match check_origin(&request, scheme) {
+            Err(_) if is_behind => check_origin(&request, "https"),
+            checked => checked,
+        })
         .and_then(|()| check_query(request.uri().query().unwrap_or_default()));
     let mut response = match refused {
         Ok(()) => next.run(request).await,
@@ -35,7 +40,7 @@ pub(super) async fn check(State(api): State<Arc<Api>>, request: Request, next: N
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    if api.options.tls {
+    if api.is_tls() {
         let strict = HeaderValue::from_static(STRICT_TRANSPORT);
         headers.insert(header::STRICT_TRANSPORT_SECURITY, strict);
     }
