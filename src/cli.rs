@@ -73,6 +73,8 @@ enum Command {
     Approve(commands::approve::ApproveArgs),
     /// At the commune: refuse a request that waits for approval
     Refuse(commands::approve::RefuseArgs),
+    /// Ask a daemon how it is, as a plugin of Nagios, Icinga or Centreon
+    Probe(commands::probe::ProbeArgs),
     /// Show or verify a journal or a copy of one
     Journal(commands::journal::JournalArgs),
     /// The whole thing on this machine: cameras, commune, centre and operator
@@ -110,6 +112,7 @@ impl Command {
             Self::Allow(args) => commands::allow::run(args),
             Self::Approve(args) => commands::approve::approve(args),
             Self::Refuse(args) => commands::approve::refuse(args),
+            Self::Probe(args) => commands::probe::run(args),
             Self::Journal(args) => commands::journal::run(args),
             Self::Generate(args) => commands::generate::run(&args, Cli::command()),
             Self::Demo(args) => commands::demo::run(args),

@@ -16,6 +16,7 @@ pub mod generate;
 pub mod journal;
 pub mod local;
 pub mod logs;
+pub mod probe;
 pub mod receiver;
 pub mod relays;
 pub mod release;

@@ -27,6 +27,7 @@ mod onvif;
 mod operator;
 mod origin;
 mod outage;
+mod probe;
 mod prometheus;
 mod reasons;
 mod relay;
