@@ -3,6 +3,8 @@
 //! failed, and the first that answers wins. A dead address among live ones costs
 //! [`STAGGER`], not a time-out. And which names are this machine's own.
 
+pub mod listen;
+
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

@@ -30,7 +30,7 @@
 //! | | [`witness`] | checkpoints of the journal go to thirds who cosign them | clock config format http journal metrics policy |
 //! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | allowance clock config connect format media metrics pki reason |
 //! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | attempts clock connect digest media reason secret |
-//! | | [`simulate`] | simulated cameras, with the field's faults | clock digest media reason rtsp secret |
+//! | | [`simulate`] | simulated cameras, with the field's faults | clock connect digest media reason rtsp secret |
 //! | | [`console`] | the pages of operators and of the commune | http |
 //! | who does it | [`gateway`] | the commune's daemon | account clock config connect console digest format http journal link media metrics pki policy reason secret witness |
 //! | | [`receiver`] | the centre's daemon | allowance clock config connect console format http journal link media metrics pki places policy reason rtsp secret tiles witness |

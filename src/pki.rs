@@ -5,6 +5,7 @@
 //! `state_dir/revocation`, one file named by the authority's key. An older list, from a file or a
 //! centre, then lifts no revocation, also after a restart.
 
+mod ends;
 mod lists;
 
 use std::fs::File;
@@ -24,6 +25,7 @@ use crate::format::trust::{self, Anchors, RevocationList};
 use crate::policy::peer::identity::Identity;
 use crate::secret::Secret;
 
+pub use ends::{End, SOON, of_gateway as ends_of_gateway, of_receiver as ends_of_receiver};
 pub use lists::{InForce, of_gateway, of_receiver};
 
 /// Largest file of certificates, of a key or of revocation lists, in bytes: what the settings'

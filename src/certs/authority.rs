@@ -5,16 +5,18 @@ use std::time::Duration;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
     DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PublicKeyData, RevokedCertParams, SerialNumber, SubjectPublicKeyInfo,
+    PublicKeyData, RevokedCertParams, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer,
 };
+use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
 use zeroize::Zeroizing;
 
-use super::{Error, Identity, Validity};
+use super::{Error, Identity, Issued, Validity};
 use crate::clock::Wall;
 use crate::format::{jws, pem, text, trust};
 use crate::secret::Secret;
@@ -26,17 +28,57 @@ pub enum Kind {
     Link,
     /// Operators.
     Designation,
+    /// Persons who may sign in at the commune's page.
+    Page,
+    /// TLS of console, RTSPS and page: what browsers and players check.
+    Console,
 }
 
 impl Kind {
-    /// Both, in the order in which they are made.
-    pub const ALL: [Self; 2] = [Self::Link, Self::Designation];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Link, Self::Designation, Self::Page, Self::Console];
 
-    /// `link` or `designation`, as in file names.
+    /// `link`, `designation`, `page` or `console`, as in file names.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Link => "link",
             Self::Designation => "designation",
+            Self::Page => "page",
+            Self::Console => "console",
+        }
+    }
+}
+
+/// Whom or what a certificate names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A gateway or receiver, by the commune's or centre's id.
+    Machine(String),
+    /// An operator.
+    Operator(Person),
+    /// A person who may sign in at the commune's page.
+    Agent(Person),
+    /// A server, by the DNS names and addresses under which it is called; at least one.
+    Server(Vec<String>),
+}
+
+impl Subject {
+    /// Which authority signs for it.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Machine(_) => Kind::Link,
+            Self::Operator(_) => Kind::Designation,
+            Self::Agent(_) => Kind::Page,
+            Self::Server(_) => Kind::Console,
+        }
+    }
+
+    /// The name of its files.
+    pub fn file_name(&self) -> &str {
+        match self {
+            Self::Machine(id) => id,
+            Self::Operator(person) | Self::Agent(person) => &person.number,
+            Self::Server(names) => names.first().map_or("", String::as_str),
         }
     }
 }
@@ -50,6 +92,24 @@ pub struct Person {
     pub name: String,
     /// Unit (`OU`).
     pub unit: String,
+}
+
+impl Person {
+    /// Whether number, name and unit have the agreed form.
+    ///
+    /// # Errors
+    /// [`Error::Name`] says which has not.
+    pub fn check(&self) -> Result<(), Error> {
+        check_number(&self.number)?;
+        for (what, value) in [("name", &self.name), ("unit", &self.unit)] {
+            text::check(value).map_err(|wrong| Error::Name {
+                what,
+                value: value.chars().take(80).collect(),
+                wrong,
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// How long a list is current where nothing else is asked for: after that gateways give an
@@ -105,17 +165,24 @@ impl Authority {
         })
     }
 
-    /// An authority from PEM texts; `list` is its newest revocation list.
-    pub fn from_pem(kind: Kind, certificate: &str, key: &str, list: &str) -> Result<Self, Error> {
+    /// An authority from PEM texts: its certificate is the first; its newest revocation list is
+    /// among `lists`, which may hold those of others.
+    pub fn from_pem(kind: Kind, certificate: &str, key: &str, lists: &str) -> Result<Self, Error> {
         let what = "the authority's key";
         let key = pem::private_key(key.as_bytes()).map_err(|error| unreadable(what)(&error))?;
         let key = KeyPair::try_from(&key).map_err(|error| unreadable(what)(&error))?;
-        let issuer = Issuer::from_ca_cert_der(&first_certificate(certificate)?, key)
-            .map_err(|error| unreadable("the authority's certificate")(&error))?;
-        let (number, revoked) = read_list(list)?;
+        let der = first_certificate(certificate)?;
+        let wrong = unreadable("the authority's certificate");
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| wrong(&error))?;
+        if parsed.public_key().raw != key.subject_public_key_info() {
+            let cause = "it is not that of the authority's certificate; bring both from one backup";
+            return Err(unreadable(what)(&cause));
+        }
+        let (number, revoked) = read_list(lists, &parsed)?;
+        let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|error| wrong(&error))?;
         Ok(Self {
             kind,
-            certificate: certificate.to_owned(),
+            certificate: pem::encode("CERTIFICATE", &der),
             issuer,
             revoked,
             number,
@@ -137,23 +204,47 @@ impl Authority {
         pem_of(self.issuer.key())
     }
 
+    /// Until when it may sign.
+    pub fn ends(&self) -> Option<Wall> {
+        let certificate = first_certificate(&self.certificate).ok()?;
+        trust::not_after(&certificate)
+    }
+
+    /// A certificate with a new key, or for the key of a PKCS #10 request (PEM), which stays where
+    /// it was made. Only the public key is taken from the request; its subject and extensions
+    /// are not looked at.
+    ///
+    /// # Errors
+    /// A name has no agreed form, or the request can't be used.
+    pub fn issue(
+        &self,
+        subject: &Subject,
+        validity: Validity,
+        request: Option<&str>,
+    ) -> Result<Issued, Error> {
+        let params = match subject {
+            Subject::Machine(id) => machine_params(id, validity)?,
+            Subject::Operator(person) | Subject::Agent(person) => person_params(person, validity)?,
+            Subject::Server(names) => server_params(names, validity)?,
+        };
+        if let Some(request) = request {
+            return Ok(Issued {
+                certificate: self.sign(&params, &requested_key(request)?)?,
+                key: None,
+            });
+        }
+        let key = new_key()?;
+        Ok(Issued {
+            certificate: self.sign(&params, &key)?,
+            key: Some(pem_of(&key)),
+        })
+    }
+
     /// A machine's certificate for the link: SAN DNS = `id`, client and server.
     pub fn machine(&self, id: &str, validity: Validity) -> Result<Identity, Error> {
-        let mut params = params(validity)?;
-        params.distinguished_name.push(DnType::CommonName, id);
-        let name = id.try_into().map_err(|_| Error::Name {
-            what: "id",
-            value: id.to_owned(),
-            wrong: "must match [a-z0-9][a-z0-9-]{0,62}",
-        })?;
-        params.subject_alt_names = vec![rcgen::SanType::DnsName(name)];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
         let key = new_key()?;
         Ok(Identity {
-            certificate: self.sign(&params, &key)?,
+            certificate: self.sign(&machine_params(id, validity)?, &key)?,
             key: pem_of(&key),
         })
     }
@@ -162,24 +253,21 @@ impl Authority {
     pub fn operator(&self, person: &Person, validity: Validity) -> Result<Identity, Error> {
         let key = new_key()?;
         Ok(Identity {
-            certificate: self.sign(&operator_params(person, validity)?, &key)?,
+            certificate: self.sign(&person_params(person, validity)?, &key)?,
             key: pem_of(&key),
         })
     }
 
-    /// An operator's designation for the key of a PKCS #10 request (PEM): the
-    /// operator's machine keeps its key to itself. Only the public key is taken
-    /// from the request; its subject and extensions are not looked at.
+    /// An operator's designation for the key of a request: see [`Authority::issue`].
     pub fn operator_from_request(
         &self,
         person: &Person,
         validity: Validity,
         request: &str,
     ) -> Result<String, Error> {
-        self.sign(
-            &operator_params(person, validity)?,
-            &requested_key(request)?,
-        )
+        let subject = Subject::Operator(person.clone());
+        let issued = self.issue(&subject, validity, Some(request))?;
+        Ok(issued.certificate)
     }
 
     /// Whether this authority signed the certificate (PEM).
@@ -191,7 +279,7 @@ impl Authority {
         let anchor = webpki::anchor_from_trusted_cert(&own)
             .map_err(|error| unreadable("the authority's certificate")(&error))?;
         // An expired certificate may be revoked too: the time is its own.
-        let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&der)
+        let (_, parsed) = X509Certificate::from_der(&der)
             .map_err(|error| unreadable("the certificate")(&error))?;
         let begins = u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or(0);
         Ok(leaf
@@ -214,7 +302,7 @@ impl Authority {
             return Err(Error::Foreign);
         }
         let der = first_certificate(certificate)?;
-        let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&der)
+        let (_, parsed) = X509Certificate::from_der(&der)
             .map_err(|error| unreadable("the certificate")(&error))?;
         let serial = parsed.raw_serial().to_vec();
         if !self.revoked.iter().any(|entry| entry.serial == serial) {
@@ -288,15 +376,65 @@ pub fn check_number(number: &str) -> Result<(), Error> {
     })
 }
 
-fn operator_params(person: &Person, validity: Validity) -> Result<CertificateParams, Error> {
-    check_number(&person.number)?;
-    for (what, value) in [("name", &person.name), ("unit", &person.unit)] {
-        text::check(value).map_err(|wrong| Error::Name {
-            what,
-            value: value.chars().take(80).collect(),
-            wrong,
-        })?;
+/// A machine's: SAN DNS = `id`, client and server.
+fn machine_params(id: &str, validity: Validity) -> Result<CertificateParams, Error> {
+    let mut params = params(validity)?;
+    params.distinguished_name.push(DnType::CommonName, id);
+    let name = id.try_into().map_err(|_| Error::Name {
+        what: "id",
+        value: id.to_owned(),
+        wrong: "must match [a-z0-9][a-z0-9-]{0,62}",
+    })?;
+    params.subject_alt_names = vec![SanType::DnsName(name)];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    Ok(params)
+}
+
+/// A server's: SAN DNS or IP, server alone.
+fn server_params(names: &[String], validity: Validity) -> Result<CertificateParams, Error> {
+    let mut params = params(validity)?;
+    let first = names.first().map(String::as_str).unwrap_or_default();
+    check_server_name(first)?;
+    params.distinguished_name.push(DnType::CommonName, first);
+    let alternatives = names.iter().map(|name| {
+        check_server_name(name)?;
+        if let Ok(address) = name.parse() {
+            return Ok(SanType::IpAddress(address));
+        }
+        let name = name.as_str().try_into();
+        name.map(SanType::DnsName).map_err(signing("a name"))
+    });
+    params.subject_alt_names = alternatives.collect::<Result<_, Error>>()?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(params)
+}
+
+/// Checks by what a server is called, which is also a file name: a DNS name in lower case of at
+/// most 64 characters, or an IP address.
+pub(super) fn check_server_name(name: &str) -> Result<(), Error> {
+    let is_label = |label: &str| {
+        let safe = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        !label.is_empty()
+            && label.bytes().all(safe)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_address = name.parse::<std::net::IpAddr>().is_ok();
+    if is_address || (name.len() <= 64 && name.split('.').all(is_label)) {
+        return Ok(());
     }
+    Err(Error::Name {
+        what: "name",
+        value: name.chars().take(80).collect(),
+        wrong: "must be a DNS name in lower case, such as corg13.example, or an address",
+    })
+}
+
+fn person_params(person: &Person, validity: Validity) -> Result<CertificateParams, Error> {
+    person.check()?;
     let mut params = params(validity)?;
     let name = &mut params.distinguished_name;
     name.push(DnType::CommonName, person.name.as_str());
@@ -371,8 +509,8 @@ fn requested_key(request: &str) -> Result<SubjectPublicKeyInfo, Error> {
 /// The serial number of a certificate (PEM), in hexadecimal.
 pub fn serial(certificate: &str) -> Result<String, Error> {
     let der = first_certificate(certificate)?;
-    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&der)
-        .map_err(|error| unreadable("the certificate")(&error))?;
+    let (_, parsed) =
+        X509Certificate::from_der(&der).map_err(|error| unreadable("the certificate")(&error))?;
     Ok(parsed
         .raw_serial()
         .iter()
@@ -388,28 +526,63 @@ fn first_certificate(text: &str) -> Result<CertificateDer<'static>, Error> {
     first.ok_or_else(|| unreadable(what)(&"no certificate in it"))
 }
 
-/// The number and entries of a list of ours.
-fn read_list(text: &str) -> Result<(u64, Vec<Revoked>), Error> {
+/// When a certificate (PEM) ends, and whose it is (CN, or what it is called by).
+pub fn described(certificate: &str) -> Result<(String, Option<Wall>), Error> {
+    let der = first_certificate(certificate)?;
+    let (_, parsed) =
+        X509Certificate::from_der(&der).map_err(|error| unreadable("the certificate")(&error))?;
+    let name = parsed.subject().iter_common_name().next();
+    let name = name.and_then(|name| name.as_str().ok()).unwrap_or_default();
+    Ok((text::shown(name, 80), trust::not_after(&der)))
+}
+
+/// When the first of these lists (PEM) must be replaced.
+pub fn lists_end(lists: &str) -> Option<Wall> {
+    let lists = CertificateRevocationListDer::pem_slice_iter(lists.as_bytes());
+    let ends = lists.filter_map(|der| {
+        let der = der.ok()?;
+        let (_, list) = CertificateRevocationList::from_der(&der).ok()?;
+        Some(Wall::from_seconds(list.next_update()?.timestamp()))
+    });
+    ends.min()
+}
+
+/// A new key and a request for a certificate of it (PKCS #10, PEM), which names nobody: the
+/// authority says whose it is.
+pub fn request() -> Result<(Secret, String), Error> {
+    let key = new_key()?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let request = params
+        .serialize_request(&key)
+        .map_err(signing("a request"))?;
+    let request = pem::encode("CERTIFICATE REQUEST", request.der());
+    Ok((pem_of(&key), request))
+}
+
+/// The number and entries of this authority's list among `lists`.
+fn read_list(lists: &str, authority: &X509Certificate<'_>) -> Result<(u64, Vec<Revoked>), Error> {
     let what = "the revocation list";
-    let der = CertificateRevocationListDer::from_pem_slice(text.as_bytes())
-        .map_err(|error| unreadable(what)(&error))?;
-    let (_, list) = x509_parser::revocation_list::CertificateRevocationList::from_der(&der)
-        .map_err(|error| unreadable(what)(&error))?;
-    let number = list
-        .crl_number()
-        .and_then(|number| u64::try_from(number).ok())
-        .ok_or_else(|| Error::Unreadable {
-            what,
-            cause: "it has no number, or one that is too large".to_owned(),
-        })?;
-    let revoked = list
-        .iter_revoked_certificates()
-        .map(|entry| Revoked {
+    for der in CertificateRevocationListDer::pem_slice_iter(lists.as_bytes()) {
+        let der = der.map_err(|error| unreadable(what)(&error))?;
+        let (_, list) =
+            CertificateRevocationList::from_der(&der).map_err(|error| unreadable(what)(&error))?;
+        if list.issuer().as_raw() != authority.subject().as_raw() {
+            continue;
+        }
+        let number = list
+            .crl_number()
+            .and_then(|number| u64::try_from(number).ok())
+            .ok_or_else(|| unreadable(what)(&"it has no number, or one that is too large"))?;
+        let revoked = list.iter_revoked_certificates().map(|entry| Revoked {
             serial: entry.raw_serial().to_vec(),
             at: Wall::from_seconds(entry.revocation_date.timestamp()),
-        })
-        .collect();
-    Ok((number, revoked))
+        });
+        return Ok((number, revoked.collect()));
+    }
+    Err(unreadable(what)(
+        &"there is none of this authority; bring it back, or earlier revocations would be forgotten",
+    ))
 }
 
 fn signing(what: &'static str) -> impl Fn(rcgen::Error) -> Error {

@@ -3,7 +3,9 @@
 //!
 //! Two authorities, kept by two people: the *link* authority names machines
 //! (a gateway, a receiver), the *designation* authority names operators. Anyone who
-//! holds the first is every machine, anyone who holds the second every operator.
+//! holds the first is every machine, anyone who holds the second every operator. Two more where
+//! they are needed: the *page* authority names persons who sign in at the commune's page, the
+//! *console* authority the servers that browsers and players meet.
 //! Nothing else in fanal needs these: any tool may make certificates of the form
 //! that interfaces.md 3 names. Keys are P-256.
 //!
@@ -11,9 +13,11 @@
 //! |---|---|
 //! | [`authority`] | an authority: issues, revokes, signs its list |
 //! | [`files`] | a directory of them, as `fanal certs` keeps it |
+//! | [`bundle`] | what one machine or person needs of it, as a tar |
 //! | [`trial`] | both authorities in memory |
 
 pub mod authority;
+pub mod bundle;
 pub mod files;
 pub mod trial;
 
@@ -45,7 +49,7 @@ pub enum Error {
         cause: String,
     },
     /// A certificate was not signed by this authority.
-    #[error("the certificate was signed by neither authority whose key is here")]
+    #[error("the certificate was signed by no authority whose key is here")]
     Foreign,
     /// The validity ends before it begins.
     #[error("a validity must be at least a second and end before the year 2500")]
@@ -90,6 +94,15 @@ impl Validity {
             until: from.plus(duration),
         }
     }
+}
+
+/// A certificate that was asked for.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The certificate, PEM.
+    pub certificate: String,
+    /// Its new private key, PKCS #8 in PEM; none where a request brought the public one.
+    pub key: Option<Secret>,
 }
 
 /// A certificate with its key.

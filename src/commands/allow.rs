@@ -29,7 +29,9 @@ pub fn run(args: AllowArgs) -> anyhow::Result<ExitCode> {
     };
     if let Answer::Allowed { scope, lifted } = args.local.ask(&request)? {
         match lifted {
+            0 if scope == "all" => println!("nothing was cut"),
             0 => println!("{scope} was not cut"),
+            1 => println!("allowed {scope}: 1 cut lifted"),
             lifted => println!("allowed {scope}: {lifted} cuts lifted"),
         }
     }

@@ -8,17 +8,18 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Usage;
+use super::client::French;
 use crate::clock::Clock;
 use crate::config::{self, Daemon, Disk, settings};
-use crate::pki::{self, InForce};
+use crate::pki::{self, End, InForce};
 
 mod atlas;
 mod cameras;
+mod discover;
 mod link;
 mod readers;
+mod sheet;
 
-/// Certificates that end sooner are pointed out.
-const SOON_DAYS: i64 = 14;
 /// Most cameras tried at once with `--parallel`.
 const PARALLEL_LIMIT: u16 = 256;
 
@@ -29,6 +30,8 @@ const PARALLEL_LIMIT: u16 = 256;
   fanal check --config /etc/fanal/gateway.toml --cameras
   fanal check --config /etc/fanal/gateway.toml --cameras --camera quai-nord --trace quai-nord.txt
   fanal check --config /etc/fanal/gateway.toml --link
+  fanal check --config /etc/fanal/gateway.toml --cameras --csv corrections.csv
+  fanal check --config /etc/fanal/gateway.toml --discover > found.csv
 
 Exit status: 0 all is well, 1 a camera or a centre failed, 2 the file is wrong.")]
 pub struct CheckArgs {
@@ -54,11 +57,25 @@ pub struct CheckArgs {
     /// passwords, addresses and pictures, to go with a report of a camera that fails
     #[arg(long, value_name = "FILE", requires = "cameras")]
     trace: Option<PathBuf>,
+    /// Search the network for ONVIF cameras and print rows for the cameras_file; a camera is
+    /// asked for its streams with the credential of its host's cameras, or the one all have
+    #[arg(long, conflicts_with_all = ["cameras", "link", "csv", "json"])]
+    discover: bool,
+    /// With --discover: ask at this address, not the whole network; may be repeated
+    #[arg(long, value_name = "ADDRESS", requires = "discover")]
+    at: Vec<String>,
+    /// Give the cameras_file back as OUT, with a last column that says what to correct in
+    /// each row; with --cameras also what the trial found
+    #[arg(long, value_name = "OUT", conflicts_with = "link")]
+    csv: Option<PathBuf>,
+    /// Language of that column: fr or en; default: the shell's
+    #[arg(long, value_name = "LANG", requires = "csv", value_parser = ["fr", "en"])]
+    lang: Option<String>,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
     /// Print only what is wrong: for ExecReload= and cron
-    #[arg(long, conflicts_with_all = ["json", "cameras", "link"])]
+    #[arg(long, conflicts_with_all = ["json", "cameras", "link", "discover"])]
     quiet: bool,
 }
 
@@ -68,10 +85,16 @@ pub struct CheckArgs {
 /// The file is wrong, or `--cameras` or `--link` was asked for a receiver.
 pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let disk = readers::Recorded::new(Disk::reading());
-    let daemon = config::detect(&args.config, &disk).map_err(wrong)?;
+    let daemon = match config::detect(&args.config, &disk) {
+        Ok(daemon) => daemon,
+        Err(errors) => return wrong(&args, errors),
+    };
     match daemon {
         Daemon::Gateway => {
-            let mut loaded = config::load_gateway_from(&args.config, &disk).map_err(wrong)?;
+            let mut loaded = match config::load_gateway_from(&args.config, &disk) {
+                Ok(loaded) => loaded,
+                Err(errors) => return wrong(&args, errors),
+            };
             let unreadable = disk.unreadable(&loaded.settings.state_dir);
             loaded.settings.warnings.extend(unreadable);
             if args.cameras {
@@ -80,47 +103,105 @@ pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
             if args.link {
                 return link::run(&args, &loaded.settings);
             }
-            let ends = gateway_ends(&loaded.settings);
+            if args.discover {
+                return discover::run(&args, &loaded.settings);
+            }
+            if let Some(out) = &args.csv {
+                let notes = unverified(&loaded.settings, args.is_french());
+                sheet::write(out, &loaded.settings, &notes, args.is_french())?;
+            }
             let lines = gateway_lines(&loaded.settings);
+            let ends = pki::ends_of_gateway(&loaded.settings);
             let lists = pki::of_gateway(&loaded.settings);
-            let mut warnings = with_lists(&loaded.settings.warnings, lists);
-            warnings.extend(ending_agreements(&loaded.settings));
-            summary(&args, "gateway", &lines, &warnings, &ends)
+            let mut warnings = with_ends(&loaded.settings.warnings, &ends, lists);
+            warnings.extend(disk.authority_keys());
+            summary(&args, "gateway", &lines, &warnings)
         }
         Daemon::Receiver => {
             if args.cameras {
                 let text = "--cameras is for the gateway's file: cameras are the commune's";
                 return Err(Usage(text.to_owned()).into());
             }
+            if args.discover {
+                let text = "--discover is for the gateway's file: cameras are the commune's";
+                return Err(Usage(text.to_owned()).into());
+            }
+            if args.csv.is_some() {
+                let text = "--csv is for the gateway's file: the table of cameras is the commune's";
+                return Err(Usage(text.to_owned()).into());
+            }
             if args.link {
                 let text = "--link is for the gateway's file: gateways dial, the receiver listens";
                 return Err(Usage(text.to_owned()).into());
             }
-            let mut loaded = config::load_receiver_from(&args.config, &disk).map_err(wrong)?;
+            let mut loaded = match config::load_receiver_from(&args.config, &disk) {
+                Ok(loaded) => loaded,
+                Err(errors) => return wrong(&args, errors),
+            };
             let unreadable = disk.unreadable(&loaded.settings.state_dir);
             loaded.settings.warnings.extend(unreadable);
-            let ends = receiver_ends(&loaded.settings);
             let mut lines = receiver_lines(&loaded.settings);
             lines.extend(atlas::lines(&loaded.settings.console)?);
             let lists = pki::of_receiver(&loaded.settings);
-            let warnings = with_lists(&loaded.settings.warnings, lists);
-            summary(&args, "receiver", &lines, &warnings, &ends)
+            let ends = pki::ends_of_receiver(&loaded.settings);
+            let mut warnings = with_ends(&loaded.settings.warnings, &ends, lists);
+            warnings.extend(disk.authority_keys());
+            summary(&args, "receiver", &lines, &warnings)
         }
     }
 }
 
-fn wrong(errors: config::Errors) -> Usage {
-    let count = errors.0.len();
-    let plural = if count == 1 { "mistake" } else { "mistakes" };
-    Usage(format!(
-        "the settings are wrong, {count} {plural}:\n{errors}"
-    ))
+impl CheckArgs {
+    fn is_french(&self) -> bool {
+        let shell = || French::of_environment().0;
+        self.lang.as_deref().map_or_else(shell, |lang| lang == "fr")
+    }
 }
 
-/// The warnings of the settings, and what is to be done about revocation lists.
-fn with_lists(settings: &[String], lists: Result<Vec<InForce>, pki::Error>) -> Vec<String> {
+/// Cameras whose masks nobody has verified.
+fn unverified(settings: &settings::Gateway, is_french: bool) -> sheet::Notes {
+    let text = mask(is_french);
+    let cameras = settings.cameras.values();
+    let cameras = cameras.filter(|camera| !camera.mask_verified && camera.streams.is_ok());
+    cameras
+        .map(|camera| (camera.id.to_string(), vec![text.to_owned()]))
+        .collect()
+}
+
+const fn mask(is_french: bool) -> &'static str {
+    if is_french {
+        "pas relayée tant que « masque vérifié » n'est pas « oui » : vérifiez les masques dans la caméra elle-même"
+    } else {
+        "not relayed until mask_verified = true"
+    }
+}
+
+/// Tells the file's mistakes; exit status 2.
+fn wrong(args: &CheckArgs, errors: config::Errors) -> anyhow::Result<ExitCode> {
+    if args.json {
+        let all = errors.0.iter().map(|problem| {
+            serde_json::json!({"file": problem.file, "line": problem.line, "text": problem.text})
+        });
+        let report = serde_json::json!({"file": args.config, "errors": all.collect::<Vec<_>>()});
+        let text = serde_json::to_string_pretty(&report).context("report not written as JSON")?;
+        println!("{text}");
+        return Ok(ExitCode::from(2));
+    }
+    let count = errors.0.len();
+    let plural = if count == 1 { "mistake" } else { "mistakes" };
+    let text = format!("the settings are wrong, {count} {plural}:\n{errors}");
+    Err(Usage(text).into())
+}
+
+/// The warnings of the settings, and what is to be done about all that ends.
+fn with_ends(
+    settings: &[String],
+    ends: &[End],
+    lists: Result<Vec<InForce>, pki::Error>,
+) -> Vec<String> {
     let now = Clock::system().now().wall;
     let mut warnings = settings.to_vec();
+    warnings.extend(ends.iter().filter_map(|end| end.warning(now)));
     match lists {
         Ok(lists) => {
             for list in lists {
@@ -134,19 +215,6 @@ fn with_lists(settings: &[String], lists: Result<Vec<InForce>, pki::Error>) -> V
     let mut said = std::collections::BTreeSet::new();
     warnings.retain(|warning| said.insert(warning.clone()));
     warnings
-}
-
-/// Agreements that end soon: after that every request is refused.
-fn ending_agreements(settings: &settings::Gateway) -> Vec<String> {
-    let now = Clock::system().now().wall.seconds();
-    let ending = settings.agreements.iter().filter_map(|agreement| {
-        let end = crate::policy::agreement::ends(agreement)?.seconds();
-        let days = (end - now).div_euclid(86_400);
-        let (reference, until) = (&agreement.reference, agreement.until);
-        (end > now && days < SOON_DAYS)
-            .then(|| format!("{reference}: its last day is {until}; renew the agreement"))
-    });
-    ending.collect()
 }
 
 /// One line of the summary: what, and how it is.
@@ -274,60 +342,12 @@ fn players(rtsp: &settings::Rtsp) -> String {
     }
 }
 
-/// A certificate in use and when it ends, seconds since the epoch.
-type End = (PathBuf, i64);
-
-fn gateway_ends(settings: &settings::Gateway) -> Vec<End> {
-    let agreements = || settings.agreements.iter();
-    let links = std::iter::once(&settings.tls).chain(agreements().map(|a| &a.tls));
-    let files = links.flat_map(|tls| [&tls.certificate, &tls.authority]);
-    ends(files.chain(agreements().map(|a| &a.designation_authority)))
-}
-
-fn receiver_ends(settings: &settings::Receiver) -> Vec<End> {
-    let communes = settings.communes.values().map(|commune| &commune.tls);
-    let links = std::iter::once(&settings.tls).chain(communes);
-    let servers = settings.console.tls.iter().chain(&settings.rtsp.tls);
-    let files = links.flat_map(|tls| [&tls.certificate, &tls.authority]);
-    let operators = settings.operators.iter().map(|o| &o.designation_authority);
-    ends(
-        files
-            .chain(operators)
-            .chain(servers.map(|tls| &tls.certificate)),
-    )
-}
-
-fn ends<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Vec<End> {
-    let mut ends: Vec<End> = files
-        .filter_map(|file| Some((file.clone(), crate::metrics::certificate_end(file)?)))
-        .collect();
-    ends.sort();
-    ends.dedup();
-    ends
-}
-
 fn summary(
     args: &CheckArgs,
     daemon: &str,
     lines: &[Line],
     warnings: &[String],
-    ends: &[End],
 ) -> anyhow::Result<ExitCode> {
-    let now = Clock::system().now().wall.seconds();
-    let mut warnings = warnings.to_vec();
-    for (file, end) in ends {
-        let days = (end - now).div_euclid(86_400);
-        let file = file.display();
-        if *end <= now {
-            warnings.push(format!(
-                "{file}: has ended; make a new one with fanal certs"
-            ));
-        } else if days < SOON_DAYS {
-            warnings.push(format!(
-                "{file}: ends in {days} days; make a new one with fanal certs"
-            ));
-        }
-    }
     if args.json {
         let fields: Vec<_> = lines
             .iter()
@@ -340,7 +360,7 @@ fn summary(
         println!("{text}");
         return Ok(ExitCode::SUCCESS);
     }
-    for warning in &warnings {
+    for warning in warnings {
         println!("warning: {warning}");
     }
     if args.quiet {

@@ -18,12 +18,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::client::{self, Client, ReceiverArgs};
+use super::client::{self, Client, French, ReceiverArgs};
 use super::request;
 use crate::demo::player::{self, Seen};
 use crate::demo::site::{AGENT, CENTRE, COMMUNE, NEIGHBOUR, OPERATOR};
 use crate::demo::{Cameras, Demo, wait_until};
-use crate::format::ids::{CameraId, CommuneId, Incident, ProfileWish};
+use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
 use crate::format::statement::RequestClaims;
 use crate::journal::verify;
 use crate::pki;
@@ -227,7 +227,10 @@ async fn show(args: &DemoArgs, parts: &Parts, token: CancellationToken) -> anyho
     let mut players = JoinSet::new();
     let played = url.to_owned();
     players.spawn(async move { player::play(&played, &sender).await });
-    let first = first_picture(&mut players, &mut seen).await?;
+    let first = match first_picture(&mut players, &mut seen).await {
+        Ok(first) => first,
+        Err(error) => return Err(no_picture(&client, id, error).await),
+    };
     let first_picture = first.duration_since(asked);
     say(&format!(
         "  first picture at a player {} after the request",
@@ -294,6 +297,23 @@ fn granted_camera(grant: &Value) -> anyhow::Result<&Value> {
         .as_array()
         .and_then(|granted| granted.first())
         .with_context(|| format!("nothing was granted: {}", grant["refused"]))
+}
+
+/// Why no picture came: the camera's own reason where the commune told one, for what the player
+/// saw of it is no cause.
+async fn no_picture(client: &Client, grant: GrantId, seen: anyhow::Error) -> anyhow::Error {
+    let told = client.call(Method::GET, &client::grant_path(grant)).await;
+    match told.ok().and_then(|answer| said_of_camera(&answer.json)) {
+        Some(said) => anyhow::anyhow!(said),
+        None => seen,
+    }
+}
+
+/// The reason's sentence of a grant's first camera that has one.
+fn said_of_camera(grant: &Value) -> Option<String> {
+    let mut cameras = grant["granted"].as_array()?.iter();
+    let failed = cameras.find(|camera| camera["reason"].is_string())?;
+    Some(client::refused_camera(failed, French::of_environment()))
 }
 
 async fn first_picture(
@@ -552,6 +572,22 @@ fn say(line: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_camera_s_own_reason_is_told_and_no_library_s() {
+        let grant = json!({"granted": [
+            {"camera": "a", "state": "live", "reason": null},
+            {"camera": "camera-1", "reason": "camera_unauthorized", "detail": "401 to DESCRIBE"},
+        ]});
+        let said = said_of_camera(&grant).unwrap();
+        let sentence = crate::reason::Reason::CameraUnauthorized;
+        let own = [sentence.english(), sentence.french()];
+        assert!(own.iter().any(|own| said.contains(own)), "{said}");
+        assert!(
+            said.starts_with("camera-1: camera_unauthorized") && said.ends_with("401 to DESCRIBE")
+        );
+        assert_eq!(said_of_camera(&json!({"granted": []})), None);
+    }
 
     #[test]
     fn cameras_are_read_from_a_file_that_no_error_quotes() {

@@ -18,6 +18,7 @@ pub mod journal;
 pub mod local;
 pub mod logs;
 mod paper;
+pub mod probe;
 pub mod receiver;
 pub mod relays;
 pub mod release;

@@ -20,7 +20,8 @@ use crate::receiver::{Addresses, Options, Receiver};
 #[command(after_help = "Example:
   fanal receiver --config /etc/fanal/receiver.toml
 
-SIGHUP reads the file again; a bad file keeps the old settings and says so.
+SIGHUP reads the file again, and takes addresses and certificates without a restart;
+a bad file keeps the old settings whole and says so.
 SIGTERM stops in order: viewers are told, the journal is written; live grants
 resume at the next start under the same URLs.")]
 pub struct ReceiverArgs {

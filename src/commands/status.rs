@@ -53,7 +53,8 @@ fn print_table(centre: &str, communes: &Value, grants: &Value) {
         );
     }
     let grants = list(grants, "grants");
-    println!("\n{} live grants of the unit", grants.len());
+    let plural = if grants.len() == 1 { "" } else { "s" };
+    println!("\n{} live grant{plural} of the unit", grants.len());
     for grant in grants {
         println!(
             "{} {} incident {}, {} s left",

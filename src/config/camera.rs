@@ -374,7 +374,7 @@ impl<'c, 'r, 'f> Checking<'c, 'r, 'f> {
                 path.display()
             ),
             Some((_, Ok(false))) | None => {
-                "a password is in the URL; the gateway will keep it in its state_dir, then remove it from this file".to_owned()
+                "a password is in the URL; once the gateway has read it, it is kept in state_dir: take it out of this file yourself then".to_owned()
             }
         };
         let line = self.at.of(in_url.key);

@@ -39,6 +39,9 @@ const COLUMNS: &[&str] = &[
     "warm",
 ];
 
+/// The column that `fanal check --csv` adds, in English and French.
+pub const FIX_COLUMNS: [&str; 2] = ["to fix", "à corriger"];
+
 /// Names of columns in a commune's own language.
 const FRENCH: &[(&str, &str)] = &[
     ("identifiant", "id"),
@@ -84,34 +87,73 @@ pub(super) fn read(path: &Path, line: u32, reading: &mut Reading<'_>) -> Vec<Ent
     }
 }
 
-/// The rows as entries, and the columns that are not read.
-fn rows(bytes: &[u8], path: &Path) -> Result<(Vec<Entry>, Vec<String>), (u32, String)> {
+/// A table as the file has it.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// What is between two columns: `;`, `,` or a tab.
+    pub delimiter: u8,
+    /// The rows, the one with the columns' names too, by their numbers in a spreadsheet.
+    pub rows: Vec<(u32, ::csv::StringRecord)>,
+}
+
+/// Reads any table that a spreadsheet wrote; rows longer or shorter than others are as they are.
+///
+/// # Errors
+/// It is no table; with the row, 0 where that is not known.
+pub fn parse(bytes: &[u8]) -> Result<Table, (u32, String)> {
     // Excel ends lines with CR LF, old programs of a Mac with CR.
     let text = decode(bytes)?.replace("\r\n", "\n").replace('\r', "\n");
     let first = text.lines().next().unwrap_or_default();
     let delimiters = [b';', b'\t', b','];
     let delimiter = delimiters
         .into_iter()
-        .find(|d| first.as_bytes().contains(d));
+        .find(|d| first.as_bytes().contains(d))
+        .unwrap_or(b',');
     let mut table = ::csv::ReaderBuilder::new()
-        .delimiter(delimiter.unwrap_or(b','))
+        .delimiter(delimiter)
         .flexible(true)
         .has_headers(false)
         .from_reader(text.as_bytes());
     let mut numbers = RowNumbers::new(&text);
-    let mut records = table.records().map(|record| {
-        let mut record = record.map_err(|error| (0, format!("not a table: {error}")))?;
-        let number = numbers.of(&record);
+    let mut rows = Vec::new();
+    for record in table.records() {
+        let record = record.map_err(|error| (0, format!("not a table: {error}")))?;
+        rows.push((numbers.of(&record), record));
+    }
+    Ok(Table { delimiter, rows })
+}
+
+/// The ids of a camera table's rows, made from the names where there are none.
+pub fn ids(table: &Table) -> Vec<(u32, String)> {
+    let Some((_, header)) = table.rows.first() else {
+        return Vec::new();
+    };
+    let mut header = header.clone();
+    header.trim();
+    let Ok((columns, _)) = columns(&header) else {
+        return Vec::new();
+    };
+    let rows = table.rows.iter().skip(1).map(|(number, record)| {
+        let mut record = record.clone();
         record.trim();
-        Ok((number, record))
+        let row = Row::new(&columns, &record, *number);
+        let made = || row.text("name").and_then(|name| id_of(&name));
+        (*number, row.text("id").or_else(made).unwrap_or_default())
     });
-    let Some(header) = records.next().transpose()? else {
+    rows.collect()
+}
+
+/// The rows as entries, and the columns that are not read.
+fn rows(bytes: &[u8], path: &Path) -> Result<(Vec<Entry>, Vec<String>), (u32, String)> {
+    let mut records = parse(bytes)?.rows.into_iter();
+    let Some((_, mut header)) = records.next() else {
         return Err((1, "is empty; the first row names the columns".to_owned()));
     };
-    let (columns, unread) = columns(&header.1)?;
+    header.trim();
+    let (columns, unread) = columns(&header)?;
     let mut entries = Vec::new();
-    for record in records {
-        let (number, record) = record?;
+    for (number, mut record) in records {
+        record.trim();
         if record.iter().all(str::is_empty) {
             continue;
         }
@@ -214,7 +256,9 @@ fn columns(header: &::csv::StringRecord) -> Result<(Columns, Vec<String>), (u32,
             continue;
         }
         let Some(column) = column(written) else {
-            unread.push(format!("{written:?}"));
+            if !FIX_COLUMNS.contains(&written) {
+                unread.push(format!("{written:?}"));
+            }
             found.push(Column::Unread);
             continue;
         };

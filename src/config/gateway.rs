@@ -64,8 +64,9 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
             Err(error) => Entry::unreadable(error, reading.file),
         })
         .collect();
-    if let Some(path) = reading.optional_path(&at, "cameras_file", raw.cameras_file) {
-        entries.extend(csv::read(&path, at.of("cameras_file"), reading));
+    let cameras_file = reading.optional_path(&at, "cameras_file", raw.cameras_file);
+    if let Some(path) = &cameras_file {
+        entries.extend(csv::read(path, at.of("cameras_file"), reading));
     }
     let around = camera::Around {
         credentials: &credentials,
@@ -91,6 +92,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
     let page = page.and_then(|page| page::check(page, &agreements, reading));
     let commune = commune?;
     Some(Gateway {
+        cameras_file,
         name: name.unwrap_or_else(|| commune.to_string()),
         contact,
         state_dir: state_dir?,

@@ -24,7 +24,7 @@
 
 mod agreement;
 mod camera;
-mod csv;
+pub mod csv;
 mod files;
 mod gateway;
 pub mod grounds;
@@ -129,6 +129,22 @@ pub fn detect(path: &Path, files: &dyn Files) -> Result<Daemon, Errors> {
              commune = \"…\", a receiver with centre = \"…\", at the top",
         )),
     }
+}
+
+/// Refuses a reload that changes one of these settings (name, whether it changes).
+///
+/// # Errors
+/// Names those that change, and that the daemon must be restarted for them.
+pub fn unchanged(fixed: &[(&str, bool)], daemon: &str) -> Result<(), String> {
+    let changed = fixed.iter().filter(|(_, changes)| *changes);
+    let changed: Vec<&str> = changed.map(|(name, _)| *name).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let names = changed.join(", ");
+    Err(format!(
+        "{names} can't change while it runs; restart the {daemon}"
+    ))
 }
 
 type Check<T> = fn(section::Root<'_>, &mut problem::Reading<'_>) -> Option<T>;

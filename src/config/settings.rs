@@ -52,6 +52,8 @@ pub struct Gateway {
     pub uplink: Uplink,
     /// Cameras and recorders that allow few sessions.
     pub hosts: Vec<Host>,
+    /// The table of cameras.
+    pub cameras_file: Option<PathBuf>,
     /// The cameras, invalid ones too, by id.
     pub cameras: BTreeMap<CameraId, Camera>,
     /// The grounds known here: fanal's list and `[[ground]]`.

@@ -33,10 +33,13 @@ use super::page::Ask;
 use super::rules;
 use super::socket::Asked;
 use crate::clock::Clock;
-use crate::config::{self, Loaded, settings};
+use crate::config::{self, Disk, Loaded, settings};
+use crate::connect::listen::{Change, Listener};
 use crate::format::control::{Heads, LINES_LIMIT, RelayState, ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CentreId, GrantId, Sha256};
+use crate::format::jws::Signer;
 use crate::gateway::relay::Notice;
+use crate::http;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::journal::looks::Looks;
@@ -48,7 +51,7 @@ use crate::media::relay::RelayId;
 use crate::media::sink::State;
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
-use crate::pki::Kept;
+use crate::pki::{self, Kept};
 use crate::policy::gate::{Command, Fresh, Gate, Rulebook, Ticket};
 use crate::reason::Reason;
 use crate::witness;
@@ -99,6 +102,10 @@ pub(super) struct Parts {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) dialer: Dialer,
     pub(super) witnesses: witness::Handle,
+    /// Of the metrics.
+    pub(super) listener: Listener,
+    /// Of the commune's page, where there is one.
+    pub(super) page_listener: Option<Listener>,
     pub(super) loaded: Loaded<Arc<settings::Gateway>>,
     /// What is held for the commune's page.
     pub(super) desk: Desk,
@@ -109,6 +116,9 @@ struct Fetched {
     loaded: Loaded<Arc<settings::Gateway>>,
     rules: Rulebook,
     link: dial::Read,
+    metrics: Change,
+    page: Option<Change>,
+    signer: Arc<Signer>,
 }
 
 /// New settings, or why the file is refused, and its hash.
@@ -460,22 +470,11 @@ impl Brain {
     /// Reads the settings again, beside the brain's work.
     fn reload(&mut self, reply: ReloadReply) {
         let file = self.parts.loaded.file.clone();
-        let dialer = self.parts.dialer.clone();
+        let old = Arc::clone(&self.parts.loaded.settings);
+        let (dialer, listener) = (self.parts.dialer.clone(), self.parts.listener.clone());
+        let page = self.parts.page_listener.clone();
         self.reading.spawn_blocking(move || {
-            let read = config::load_gateway(&file)
-                .map_err(|errors| errors.to_string())
-                .and_then(|loaded| {
-                    let loaded = shared(loaded);
-                    let rules =
-                        rules::read_all(&loaded.settings).map_err(|error| error.to_string())?;
-                    let link = dialer.read(&loaded.settings);
-                    let link = link.map_err(|error| error.to_string())?;
-                    Ok(Box::new(Fetched {
-                        loaded,
-                        rules,
-                        link,
-                    }))
-                });
+            let read = fetch(&file, &old, &dialer, &listener, page.as_ref());
             // The hash of a file that is refused is written down.
             let read = read.map_err(|cause| {
                 let bytes = std::fs::read(&file);
@@ -490,7 +489,8 @@ impl Brain {
         let (result, hash) = match read {
             Ok(fetched) => {
                 let hash = fetched.loaded.hash;
-                (self.apply(*fetched).await, hash)
+                self.apply(*fetched).await;
+                (Ok(()), hash)
             }
             Err((cause, hash)) => (Err(cause), hash),
         };
@@ -501,7 +501,7 @@ impl Brain {
         match &result {
             Ok(()) => tracing::info!("settings reloaded"),
             Err(cause) => {
-                tracing::error!(%cause, "settings not reloaded; the old ones stay");
+                tracing::error!(%cause, "settings not reloaded; the old ones stay whole");
                 let error: String = cause.chars().take(4_000).collect();
                 self.parts.gate.handle_note(Entry::Reloaded {
                     settings: hash,
@@ -513,28 +513,21 @@ impl Brain {
         let _ = reply.send(result);
     }
 
-    async fn apply(&mut self, fetched: Fetched) -> Result<(), String> {
+    async fn apply(&mut self, fetched: Fetched) {
         let Fetched {
             loaded,
             rules,
             link,
+            metrics,
+            page,
+            signer,
         } = fetched;
-        let (old, new) = (&self.parts.loaded.settings, &loaded.settings);
-        let fixed = [
-            ("commune", old.commune != new.commune),
-            ("state_dir", old.state_dir != new.state_dir),
-            ("socket", old.socket != new.socket),
-            ("socket_group", old.socket_group != new.socket_group),
-            ("metrics", old.metrics != new.metrics),
-            ("page.listen", listens(old) != listens(new)),
-        ];
-        let changed: Vec<&str> = fixed.iter().filter(|f| f.1).map(|f| f.0).collect();
-        if !changed.is_empty() {
-            let names = changed.join(", ");
-            return Err(format!(
-                "{names} can't change while it runs; restart the gateway"
-            ));
+        self.parts.writer.sign_with(signer);
+        self.parts.listener.apply(metrics);
+        if let (Some(listener), Some(page)) = (&self.parts.page_listener, page) {
+            listener.apply(page);
         }
+        let new = &loaded.settings;
         self.parts.metrics.apply(new);
         let centres = new.agreements.iter().map(|one| &one.centre);
         self.parts
@@ -556,7 +549,6 @@ impl Brain {
         self.order(Order::Settings(Arc::clone(&loaded.settings)))
             .await;
         self.parts.loaded = loaded;
-        Ok(())
     }
 
     /// Gauges and `/ready`.
@@ -613,6 +605,7 @@ impl Brain {
         let mut lists = gate.revocation_warnings(now);
         lists.extend(metrics.lists.warnings(now.wall));
         checks.set("revocation", metrics::revocation_check(lists));
+        checks.set("ends", metrics.ends.check(now.wall));
     }
 
     /// The stop: relays end, centres are told, cameras are closed, the journal
@@ -647,11 +640,58 @@ impl Brain {
     }
 }
 
-/// Where the page is served, and with which certificate: bound at the start.
-fn listens(settings: &settings::Gateway) -> Option<(std::net::SocketAddr, Option<[&Path; 2]>)> {
-    let page = settings.page.as_ref()?;
+/// Refuses what no reload can take.
+fn unchanged(old: &settings::Gateway, new: &settings::Gateway) -> Result<(), String> {
+    let fixed = [
+        ("commune", old.commune != new.commune),
+        ("state_dir", old.state_dir != new.state_dir),
+        ("socket", old.socket != new.socket),
+        ("socket_group", old.socket_group != new.socket_group),
+        ("page", old.page.is_some() != new.page.is_some()),
+    ];
+    config::unchanged(&fixed, "gateway")
+}
+
+/// Reads the file and all that it names, and binds a new address. Where it fails, nothing is
+/// changed: what no reload can take is refused before anything is written for it.
+fn fetch(
+    file: &Path,
+    old: &settings::Gateway,
+    dialer: &Dialer,
+    listener: &Listener,
+    page_listener: Option<&Listener>,
+) -> Result<Box<Fetched>, String> {
+    let said = |errors: config::Errors| errors.to_string();
+    let read = config::load_gateway_from(file, &Disk::reading()).map_err(said)?;
+    unchanged(old, &read.settings)?;
+    // Again, to keep the passwords of URLs.
+    let loaded = shared(config::load_gateway(file).map_err(said)?);
+    let settings = &loaded.settings;
+    unchanged(old, settings)?;
+    let link = dialer.read(settings).map_err(|error| error.to_string())?;
+    let metrics = listener.prepare(Some(settings.metrics), None);
+    let metrics = metrics.map_err(|error| format!("metrics on {}: {error}", settings.metrics))?;
+    let page = page_listener.zip(settings.page.as_ref());
+    let page = page.map(|(listener, page)| prepare_page(listener, page));
+    let page = page.transpose()?;
+    let signer = pki::signer(&settings.tls).map_err(|error| error.to_string())?;
+    // Last, for it keeps the newest revocation lists.
+    let rules = rules::read_all(settings).map_err(|error| error.to_string())?;
+    Ok(Box::new(Fetched {
+        rules,
+        link,
+        metrics,
+        page,
+        signer,
+        loaded,
+    }))
+}
+
+fn prepare_page(listener: &Listener, page: &settings::Page) -> Result<Change, String> {
     let tls = page.tls.as_ref();
-    Some((page.listen, tls.map(|tls| [&*tls.certificate, &*tls.key])))
+    let tls = tls.map(|tls| http::tls_config(&tls.certificate, &tls.key, &["http/1.1"]));
+    let change = listener.prepare(Some(page.listen), tls.transpose()?);
+    change.map_err(|error| format!("the page on {}: {error}", page.listen))
 }
 
 /// Settings behind an `Arc`: everybody reads them.

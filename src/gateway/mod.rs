@@ -16,7 +16,7 @@ mod cause;
 mod frames;
 pub mod front;
 mod host;
-mod onvif;
+pub mod onvif;
 mod page;
 pub mod probe;
 pub mod relay;
@@ -305,6 +305,8 @@ impl Gateway {
                 orders,
                 dialer,
                 witnesses,
+                listener: listener.clone(),
+                page_listener: page.as_ref().map(|page| page.listener.clone()),
                 loaded,
                 desk,
             },

@@ -16,6 +16,7 @@
 //! | those who ask a device | one per stream, [`PATIENCE`] | the error is told |
 //! | an answer | 256 KiB, 2 s | the error is told |
 
+pub mod discover;
 mod http;
 mod message;
 mod xml;

@@ -23,7 +23,7 @@ use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -31,8 +31,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::connect;
+use crate::connect::listen::Incoming as Connections;
 use crate::pki;
 
+pub use crate::connect::listen::Listener;
 pub use input::{Query, statement};
 pub use problem::Problem;
 
@@ -81,50 +83,6 @@ impl Default for Limits {
             body: 64 * 1024,
             grace: Duration::from_secs(3),
         }
-    }
-}
-
-/// A bound socket, with TLS or without.
-pub struct Listener {
-    tcp: TcpListener,
-    tls: Option<TlsAcceptor>,
-}
-
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener")
-            .field("tcp", &self.tcp)
-            .field("tls", &self.tls.is_some())
-            .finish()
-    }
-}
-
-impl Listener {
-    /// Binds `address`; TLS with this configuration where given.
-    ///
-    /// # Errors
-    /// The address is taken or not of this machine.
-    pub async fn bind(
-        address: SocketAddr,
-        tls: Option<Arc<rustls::ServerConfig>>,
-    ) -> std::io::Result<Self> {
-        Ok(Self {
-            tcp: TcpListener::bind(address).await?,
-            tls: tls.map(TlsAcceptor::from),
-        })
-    }
-
-    /// Where it listens, the port chosen by the system included.
-    ///
-    /// # Errors
-    /// The socket is gone.
-    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.tcp.local_addr()
-    }
-
-    /// Whether it speaks TLS.
-    pub fn is_tls(&self) -> bool {
-        self.tls.is_some()
     }
 }
 
@@ -188,15 +146,17 @@ impl Drop for Place {
 pub async fn serve(listener: Listener, router: Router, limits: Limits, token: CancellationToken) {
     let permits = Arc::new(Semaphore::new(limits.connections));
     let places = Places::default();
+    let mut incoming = listener.incoming();
+    drop(listener);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
             () = token.cancelled() => break,
-            accepted = accept(&listener.tcp, &permits) => accepted,
+            accepted = accept(&mut incoming, &permits) => accepted,
             Some(_) = connections.join_next() => continue,
         };
-        let (stream, address, permit) = match accepted {
+        let (stream, address, tls, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "http connection not accepted");
@@ -217,9 +177,9 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, token: Ca
                 _place: Arc::new(place),
             },
         };
-        connections.spawn(connection.run(stream, listener.tls.clone()));
+        connections.spawn(connection.run(stream, tls));
     }
-    drop(listener);
+    drop(incoming);
     let all_ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(limits.grace, all_ended).await.is_err() {
         tracing::debug!("http connections cut at the end of their grace");
@@ -229,15 +189,20 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, token: Ca
 
 /// The permit comes before the accept: what is over the limit waits in the kernel.
 async fn accept(
-    tcp: &TcpListener,
+    incoming: &mut Connections,
     permits: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> std::io::Result<(
+    TcpStream,
+    SocketAddr,
+    Option<TlsAcceptor>,
+    OwnedSemaphorePermit,
+)> {
     let permit = Arc::clone(permits)
         .acquire_owned()
         .await
         .map_err(std::io::Error::other)?;
-    let (stream, address) = tcp.accept().await?;
-    Ok((stream, address, permit))
+    let (stream, address, tls) = incoming.accept().await?;
+    Ok((stream, address, tls, permit))
 }
 
 struct Connection {

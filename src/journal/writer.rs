@@ -103,7 +103,11 @@ pub struct Writer {
     jobs: mpsc::SyncSender<Job>,
     room: Arc<Semaphore>,
     shared: Arc<Shared>,
+    /// Who signs heads; none where a test does.
+    signer: Option<SharedSigner>,
 }
+
+type SharedSigner = Arc<Mutex<Arc<Signer>>>;
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -200,15 +204,29 @@ impl Writer {
         let directory = options.state_dir.join("journal");
         let store = Disk::create(&directory)
             .map_err(|error| Error(format!("making {}: {error}", directory.display())))?;
-        let signer = options.signer;
+        let signer = Arc::new(Mutex::new(options.signer));
+        let signing = Arc::clone(&signer);
         let parts = Parts {
             store: Box::new(store),
             owner: options.owner,
             clock: options.clock,
             random: Box::new(|bytes| getrandom::fill(bytes).map_err(std::io::Error::other)),
-            sign: Box::new(move |claims| signer.sign(HEAD_TYPE, claims)),
+            sign: Box::new(move |claims| {
+                let signer = Arc::clone(&lock_of(&signing));
+                signer.sign(HEAD_TYPE, claims)
+            }),
         };
-        Self::start(parts, directory, Some(lock))
+        let (mut writer, recovered) = Self::start(parts, directory, Some(lock))?;
+        writer.signer = Some(signer);
+        Ok((writer, recovered))
+    }
+
+    /// Signs heads with this from the next line on: the machine's certificate was renewed, and
+    /// peers believe no head of one that has ended.
+    pub fn sign_with(&self, signer: Arc<Signer>) {
+        if let Some(held) = &self.signer {
+            *lock_of(held) = signer;
+        }
     }
 
     /// Starts the thread on any store.
@@ -266,7 +284,13 @@ impl Writer {
         let thread = thread.map_err(|error| Error(format!("starting its thread: {error}")))?;
         *lock_of(&shared.thread) = Some(thread);
         let room = Arc::new(Semaphore::new(QUEUE_BYTES));
-        Ok((Self { jobs, room, shared }, recovered))
+        let writer = Self {
+            jobs,
+            room,
+            shared,
+            signer: None,
+        };
+        Ok((writer, recovered))
     }
 
     /// Appends an entry; returns once it is durable. If the future is dropped,

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quinn::SendStream;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -72,12 +73,13 @@ pub struct Parts {
     pub taker: Arc<dyn TakesGroups>,
 }
 
-/// What new settings name, read: see [`Acceptor::read`].
+/// What new settings name, read and bound: see [`Acceptor::read`].
 #[derive(Debug)]
 pub struct Read {
     config: quinn::ServerConfig,
     tunnels: tunnel::Server,
     accepted: Accepted,
+    sockets: Vec<Pair>,
 }
 
 /// The receiver's end of all links. Cheap to clone, usable from any thread;
@@ -85,7 +87,10 @@ pub struct Read {
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     parts: Parts,
-    sockets: Vec<Pair>,
+    /// Those that take links now.
+    sockets: Arc<watch::Sender<Vec<Pair>>>,
+    /// That which serves the links.
+    runtime: Handle,
     /// The settings of tunnels now.
     tunnels: Arc<watch::Sender<tunnel::Server>>,
     /// The tasks of tunnels, which end with them.
@@ -101,9 +106,14 @@ pub struct Acceptor {
 /// Both sockets of one address.
 #[derive(Clone, Debug)]
 struct Pair {
+    /// As the settings have it.
+    address: SocketAddr,
     quic: quinn::Endpoint,
     parity: Parity,
     tcp: Arc<TcpListener>,
+    is_served: Arc<AtomicBool>,
+    /// Cancelled once the settings name it no more: it takes no new links then.
+    retired: CancellationToken,
 }
 
 /// The link that a commune has.
@@ -113,6 +123,13 @@ struct Live {
     connection: Connection,
     /// Cancelled when its session has told the control plane of its end.
     over: CancellationToken,
+}
+
+impl Read {
+    /// Where links will come in.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        addresses(&self.sockets)
+    }
 }
 
 impl Acceptor {
@@ -125,15 +142,11 @@ impl Acceptor {
     pub fn bind(settings: &settings::Receiver, parts: Parts) -> Result<Self, Error> {
         let end = tls::server(settings, &parts.clock)?;
         let config = endpoint::server_config(&end, Carrier::Udp)?;
-        let lasting = tls::lasting_secret(&settings.tls)?;
-        let sockets = settings
-            .link_listen
-            .iter()
-            .map(|address| Pair::bind(*address, &config, lasting))
-            .collect::<Result<_, _>>()?;
+        let sockets = Pair::bind_all(settings, &config, Vec::new())?;
         Ok(Self {
             parts,
-            sockets,
+            sockets: Arc::new(watch::Sender::new(sockets)),
+            runtime: Handle::current(),
             tunnels: Arc::new(watch::Sender::new(tunnel::Server::new(&end)?)),
             carriers: TaskTracker::new(),
             accepted: Arc::new(watch::Sender::new(accepted(settings, &end.peers))),
@@ -146,31 +159,37 @@ impl Acceptor {
 
     /// Where it listens, over UDP and TCP, with the ports the system chose.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.sockets
-            .iter()
-            .filter_map(|pair| pair.quic.local_addr().ok())
-            .collect()
+        addresses(&self.sockets.borrow())
     }
 
-    /// Reads what new settings name: certificates, keys, lists. It takes its time, and
-    /// changes nothing.
+    /// Reads what new settings name (certificates, keys, lists) and binds new addresses. It
+    /// takes its time, and changes nothing.
     ///
     /// # Errors
-    /// A file that can't be read or is not what it should be.
+    /// A file that can't be read or is not what it should be, or an address that is taken.
     pub fn read(&self, settings: &settings::Receiver) -> Result<Read, Error> {
         let end = tls::server(settings, &self.parts.clock)?;
+        let config = endpoint::server_config(&end, Carrier::Udp)?;
+        let now = self.sockets.borrow().clone();
+        let _runtime = self.runtime.enter();
         Ok(Read {
-            config: endpoint::server_config(&end, Carrier::Udp)?,
+            sockets: Pair::bind_all(settings, &config, now)?,
+            config,
             tunnels: tunnel::Server::new(&end)?,
             accepted: accepted(settings, &end.peers),
         })
     }
 
     /// Follows new settings: links of communes that are gone, revoked or no
-    /// longer signed for end. The addresses stay those of the start.
+    /// longer signed for end; those that came to an address that is named no more go on.
     pub fn apply(&self, read: Read) {
-        for pair in &self.sockets {
+        for pair in &read.sockets {
             pair.quic.set_server_config(Some(read.config.clone()));
+        }
+        for old in self.sockets.send_replace(read.sockets.clone()) {
+            if !read.sockets.iter().any(|pair| pair.is(&old)) {
+                old.retired.cancel();
+            }
         }
         self.tunnels.send_replace(read.tunnels);
         self.accepted.send_replace(read.accepted);
@@ -179,16 +198,26 @@ impl Acceptor {
     /// Serves gateways until the token is cancelled; then closes their links.
     pub async fn run(self, token: CancellationToken) {
         let mut loops = JoinSet::new();
-        for pair in &self.sockets {
-            let tcp = Arc::clone(&pair.tcp);
-            let quic = (pair.quic.clone(), pair.parity.clone());
-            loops.spawn(self.clone().serve(quic, token.clone()));
-            loops.spawn(self.clone().serve_tcp(tcp, token.clone()));
+        let mut sockets = self.sockets.subscribe();
+        loop {
+            for pair in sockets.borrow_and_update().iter() {
+                if !pair.is_served.swap(true, Ordering::Relaxed) {
+                    loops.spawn(self.clone().serve(pair.clone(), token.clone()));
+                    loops.spawn(self.clone().serve_tcp(pair.clone(), token.clone()));
+                }
+            }
+            tokio::select! {
+                biased;
+                () = token.cancelled() => break,
+                Some(_) = loops.join_next() => {}
+                _ = sockets.changed() => {}
+            }
         }
         while loops.join_next().await.is_some() {}
         self.carriers.close();
+        let open = self.sockets.borrow().clone();
         let parted = async {
-            for pair in &self.sockets {
+            for pair in &open {
                 pair.quic.wait_idle().await;
             }
             self.carriers.wait().await;
@@ -198,12 +227,25 @@ impl Acceptor {
     }
 
     /// One UDP socket's incoming connections.
-    async fn serve(self, (endpoint, parity): (quinn::Endpoint, Parity), token: CancellationToken) {
+    async fn serve(self, pair: Pair, token: CancellationToken) {
+        let Pair {
+            quic: endpoint,
+            parity,
+            tcp,
+            retired,
+            ..
+        } = pair;
+        // The task that takes its connections closes it.
+        drop(tcp);
         let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
                 () = token.cancelled() => break,
+                () = retired.cancelled() => {
+                    endpoint.set_server_config(None);
+                    break;
+                }
                 Some(_) = tasks.join_next() => {}
                 incoming = endpoint.accept() => {
                     let Some(incoming) = incoming else { break };
@@ -244,12 +286,20 @@ impl Acceptor {
 
     /// One TCP socket's incoming connections; those beyond their share are hung
     /// up on.
-    async fn serve_tcp(self, listener: Arc<TcpListener>, token: CancellationToken) {
+    async fn serve_tcp(self, pair: Pair, token: CancellationToken) {
+        let Pair {
+            quic,
+            tcp: listener,
+            retired,
+            ..
+        } = pair;
+        drop(quic);
         let mut tasks = JoinSet::new();
         loop {
             let taken = tokio::select! {
                 biased;
                 () = token.cancelled() => break,
+                () = retired.cancelled() => break,
                 Some(_) = tasks.join_next() => continue,
                 taken = listener.accept() => taken,
             };
@@ -275,6 +325,7 @@ impl Acceptor {
                 }
             }
         }
+        drop(listener);
         while tasks.join_next().await.is_some() {}
     }
 
@@ -414,7 +465,39 @@ fn accepted(settings: &settings::Receiver, peers: &Arc<dyn Peers>) -> Accepted {
     )
 }
 
+fn addresses(sockets: &[Pair]) -> Vec<SocketAddr> {
+    let bound = sockets.iter().map(|pair| pair.quic.local_addr());
+    bound.filter_map(Result::ok).collect()
+}
+
 impl Pair {
+    /// Those of the settings: those of `now` that are there already, and new ones.
+    fn bind_all(
+        settings: &settings::Receiver,
+        config: &quinn::ServerConfig,
+        mut now: Vec<Self>,
+    ) -> Result<Vec<Self>, Error> {
+        let lasting = tls::lasting_secret(&settings.tls)?;
+        let wanted = settings.link_listen.iter();
+        wanted
+            .map(
+                |wanted| match now.iter().position(|pair| pair.is_at(*wanted)) {
+                    Some(at) => Ok(now.swap_remove(at)),
+                    None => Self::bind(*wanted, config, lasting),
+                },
+            )
+            .collect()
+    }
+
+    fn is_at(&self, address: SocketAddr) -> bool {
+        let bound = self.quic.local_addr();
+        self.address == address || bound.is_ok_and(|bound| bound == address)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.tcp, &other.tcp)
+    }
+
     /// Both sockets; where any port would do, one that is free for both.
     fn bind(
         address: SocketAddr,
@@ -429,9 +512,12 @@ impl Pair {
             match tunnel::listen(bound) {
                 Ok(tcp) => {
                     return Ok(Self {
+                        address,
                         quic,
                         parity,
                         tcp: Arc::new(tcp),
+                        is_served: Arc::default(),
+                        retired: CancellationToken::new(),
                     });
                 }
                 Err(error) if tries == 0 => return Err(error),

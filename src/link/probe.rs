@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use tokio::time::{timeout, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -20,6 +21,7 @@ use super::transport::Connection;
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::format::control::ToGateway;
+use crate::format::trust::dns_names;
 use crate::metrics::health::{Check, State};
 use crate::pki::Kept;
 
@@ -148,6 +150,14 @@ impl Prober<'_> {
         let port = found.port();
         report.add("udp", shown("UDP", port, &udp, &tcp));
         report.add("tcp", shown("TCP", port, &tcp, &udp));
+        if !matches!(tcp, Tried::Accepted(_)) {
+            let answers = timeout(CONNECT_TIMEOUT, way.tunnel.shown(found)).await;
+            if let Ok(Ok(Some(certificate))) = answers
+                && let Some(check) = stranger(&certificate, &way.centre, &report.address)
+            {
+                report.add("peer", check);
+            }
+        }
         let quic = match &udp {
             Tried::Accepted(connection) => Some(connection.clone()),
             Tried::Refused(_) | Tried::Silent => None,
@@ -222,17 +232,68 @@ fn shown(name: &str, port: u16, tried: &Tried, other: &Tried) -> Check {
             let rtt = connection.rtt().as_secs_f64() * 1_000.0;
             Check::ok(format!("accepted, round trip {rtt:.1} ms"))
         }
-        (Tried::Refused(cause), Tried::Accepted(_)) => Check::warning(cause.clone(), remedy),
+        (Tried::Refused(cause), Tried::Accepted(_)) if !is_closed(cause) => {
+            Check::warning(cause.clone(), remedy)
+        }
+        (Tried::Refused(cause), Tried::Accepted(_)) => {
+            let remedy = format!(
+                "nothing takes {name} on port {port}: a firewall that answers for the centre, or another program; the link has no fall-back meanwhile"
+            );
+            Check::warning(cause.clone(), remedy)
+        }
+        (Tried::Refused(cause), _) if is_closed(cause) => {
+            Check::failed(cause.clone(), closed(port))
+        }
         (Tried::Refused(cause), _) => refused(cause),
-        (Tried::Silent, Tried::Accepted(_)) => Check::warning(detail, remedy),
+        (Tried::Silent, Tried::Accepted(_)) => {
+            Check::warning(format!("{detail}: {name} is dropped on the way"), remedy)
+        }
+        (Tried::Silent, Tried::Refused(cause)) if is_closed(cause) => {
+            Check::failed(detail, closed(port))
+        }
         (Tried::Silent, _) => Check::failed(detail, remedy),
     }
 }
 
+/// The system's word that nothing listens.
+fn is_closed(cause: &str) -> bool {
+    cause.contains("Connection refused")
+}
+
+fn closed(port: u16) -> String {
+    format!(
+        "nothing listens on port {port} there: is the receiver running, and is that the port of its [link] listen? is the address right?"
+    )
+}
+
+/// What to do about a handshake that was refused, by its cause.
 fn refused(cause: &str) -> Check {
-    let remedy = "compare the names, authorities and revocation lists of both ends; \
-                the centre's log has its side";
+    let says = |words: &[&str]| words.iter().any(|word| cause.contains(word));
+    let remedy = if says(&["unreachable", "No route"]) {
+        "this machine has no way there: look at its network settings, or a firewall that says so"
+    } else if says(&["xpired", "NotValidYet", "not valid yet"]) {
+        "a certificate has ended or does not begin yet: see fanal check on both sides, and compare both clocks"
+    } else if says(&["UnknownIssuer", "UnknownCA", "unknown ca", "unknown issuer"]) {
+        "the other side's certificate is of another authority: exchange the files of authority, or look for a firewall that opens TLS"
+    } else if says(&["evoked"]) {
+        "the certificate was revoked: ask the authority for a new one"
+    } else {
+        "compare the names, authorities and revocation lists of both ends; \
+         the centre's log has its side"
+    };
     Check::failed(cause, remedy)
+}
+
+/// Who answers over TCP, where that is not the centre.
+fn stranger(certificate: &CertificateDer<'_>, centre: &str, address: &str) -> Option<Check> {
+    if dns_names(certificate).iter().any(|name| name == centre) {
+        return None;
+    }
+    let found = tls::describe(certificate);
+    let remedy = format!(
+        "that is not {centre}: a firewall that opens and inspects TLS (have {address} exempted), or another server at this address"
+    );
+    Some(Check::failed(found, remedy))
 }
 
 fn mtu(bytes: u16) -> Check {
@@ -350,5 +411,57 @@ mod tests {
         );
         let refusal = || Tried::Refused("certificate revoked".to_owned());
         assert_eq!(shown("UDP", 1, &refusal(), &refusal()).state, State::Failed);
+        assert!(
+            shown("TCP", 1, &refusal(), &refusal())
+                .remedy
+                .contains("revoked")
+        );
+    }
+
+    #[test]
+    fn a_closed_port_is_told_from_a_filter_and_from_a_certificate() {
+        let closed = || Tried::Refused("Connection refused (os error 111)".to_owned());
+        for (name, tried, other) in [
+            ("TCP", closed(), Tried::Silent),
+            ("UDP", Tried::Silent, closed()),
+        ] {
+            let check = shown(name, 4433, &tried, &other);
+            assert_eq!(check.state, State::Failed);
+            assert!(
+                check.remedy.contains("is the receiver running"),
+                "{check:?}"
+            );
+            assert!(!check.remedy.contains("authorities"), "{check:?}");
+        }
+        for (cause, remedy) in [
+            ("Network is unreachable (os error 101)", "no way there"),
+            ("invalid peer certificate: Expired", "both clocks"),
+            ("invalid peer certificate: NotValidYet", "both clocks"),
+            (
+                "invalid peer certificate: UnknownIssuer",
+                "another authority",
+            ),
+            ("something else", "compare the names"),
+        ] {
+            let check = refused(cause);
+            assert!(check.remedy.contains(remedy), "{check:?}");
+        }
+    }
+
+    #[test]
+    fn who_answers_for_the_centre_is_named_with_the_issuer() {
+        let trial = crate::certs::trial::Trial::new(Clock::system().now().wall).unwrap();
+        let identity = trial.machine("proxy").unwrap();
+        let shown = crate::format::pem::certificates(identity.certificate.as_bytes());
+        let shown = shown.unwrap().remove(0);
+        assert_eq!(stranger(&shown, "proxy", "x:1"), None);
+        let check = stranger(&shown, "corg-13", "corg13.example:4433").unwrap();
+        assert!(
+            check
+                .detail
+                .starts_with("proxy, signed by CN=fanal link authority"),
+            "{check:?}"
+        );
+        assert!(check.remedy.contains("corg13.example:4433 exempted"));
     }
 }

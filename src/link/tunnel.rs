@@ -95,6 +95,20 @@ impl Client {
         })
     }
 
+    /// The certificate that is shown outside, by the one that answers there: a receiver, or what
+    /// opens TLS on the way.
+    ///
+    /// # Errors
+    /// As [`Client::dial`].
+    pub async fn shown(&self, address: SocketAddr) -> io::Result<Option<CertificateDer<'static>>> {
+        let stream = TcpStream::connect(address).await?;
+        let connector = TlsConnector::from(Arc::clone(&self.outer));
+        let stream = connector.connect(self.host.clone(), stream).await?;
+        let (_, session) = stream.get_ref();
+        let shown = session.peer_certificates().and_then(<[_]>::first);
+        Ok(shown.map(|certificate| certificate.clone().into_owned()))
+    }
+
     /// Connects to a receiver: TCP, and the TLS outside. Nothing is said of who we are.
     ///
     /// # Errors

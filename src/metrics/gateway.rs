@@ -10,13 +10,12 @@ use prometheus::{
 
 use super::Transport;
 use super::register::Register;
-use super::{Journal, Lists, STEP_BUCKETS, Witnesses, encode, first_end, free_bytes};
+use super::{Ends, Journal, Lists, STEP_BUCKETS, Witnesses, encode, free_bytes};
 use crate::config::settings;
 use crate::format::cause::Cause;
 use crate::format::ids::{CameraId, CentreId};
 use crate::media::relay::Profile;
 use crate::pki;
-use crate::policy::agreement;
 use crate::policy::camera::StartStep;
 use crate::reason::{Mark, Reason};
 
@@ -28,6 +27,8 @@ pub struct Gateway {
     state_dir: Mutex<Option<PathBuf>>,
     /// The revocation lists in force; read by `apply`.
     pub lists: Lists,
+    /// What ends of what the settings name; read by `apply`.
+    pub ends: Ends,
     /// 1 if the running settings are those of the file; 0 after a reload that was refused.
     pub config_last_reload_successful: IntGauge,
     /// Free bytes on the file system of `state_dir`; read at each scrape.
@@ -214,6 +215,7 @@ impl Gateway {
         Ok(Self {
             state_dir: Mutex::new(None),
             lists: Lists::default(),
+            ends: Ends::default(),
             config_last_reload_successful: r.gauge("config_last_reload_successful", "1 if the settings that run are those of the file.")?,
             state_free_bytes: r.gauge("state_free_bytes", "Free bytes on the file system of state_dir.")?,
             journal_entries_total: r.counter("journal_entries_total", "Journal entries made durable.")?,
@@ -297,24 +299,8 @@ impl Gateway {
         #[allow(clippy::cast_precision_loss)] // bit rates are far below 2^53
         self.uplink_capacity_bytes_per_second
             .set(limit as f64 / 8.0);
-        let links =
-            || std::iter::once(&settings.tls).chain(settings.agreements.iter().map(|a| &a.tls));
         let ends = &self.certificate_expiry_timestamp_seconds;
-        first_end(ends, "link", links().map(|tls| &tls.certificate));
-        first_end(ends, "link_authority", links().map(|tls| &tls.authority));
-        first_end(
-            ends,
-            "designation_authority",
-            settings.agreements.iter().map(|a| &a.designation_authority),
-        );
-        if let Some(page) = &settings.page {
-            let served = page.tls.iter().map(|tls| &tls.certificate);
-            first_end(ends, "page", served);
-            first_end(ends, "page_authority", std::iter::once(&page.authority));
-        }
-        if let Some(end) = settings.agreements.iter().filter_map(agreement::ends).min() {
-            ends.with_label_values(&["agreement"]).set(end.seconds());
-        }
+        self.ends.take(pki::ends_of_gateway(settings), ends);
         self.apply_lists(settings);
     }
 

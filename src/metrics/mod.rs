@@ -10,6 +10,7 @@
 //! path keep the handle that `with_label_values` returns instead of looking it
 //! up for every frame.
 
+mod ends;
 mod gateway;
 pub mod health;
 mod lists;
@@ -19,6 +20,7 @@ pub mod serve;
 mod transport;
 mod witnesses;
 
+pub use ends::Ends;
 pub use gateway::{CameraState, Gateway};
 pub use lists::{Lists, revocation_check};
 pub use receiver::{RTSP_REFUSALS, Receiver, STREAM_REFUSALS, ViewerKind};
@@ -27,9 +29,7 @@ pub use witnesses::Witnesses;
 
 use std::path::Path;
 
-use prometheus::{Encoder, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
-
-use crate::format::trust::not_after;
+use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
 
 /// Of steps between a fraction of a millisecond and a timeout.
 const STEP_BUCKETS: &[f64] = &[
@@ -73,24 +73,6 @@ fn encode(registry: &Registry) -> Result<String, prometheus::Error> {
 fn free_bytes(directory: &Path) -> Option<i64> {
     let stat = rustix::fs::statvfs(directory).ok()?;
     i64::try_from(stat.f_bavail.saturating_mul(stat.f_frsize)).ok()
-}
-
-/// Sets when the first of these certificates ends; one that can't be read is
-/// left out (anyone who uses it says so).
-fn first_end<'a>(
-    ends: &IntGaugeVec,
-    purpose: &str,
-    files: impl Iterator<Item = &'a std::path::PathBuf>,
-) {
-    if let Some(end) = files.filter_map(|file| certificate_end(file)).min() {
-        ends.with_label_values(&[purpose]).set(end);
-    }
-}
-
-/// When the first certificate of this PEM file ends, seconds since the epoch.
-pub(crate) fn certificate_end(pem: &Path) -> Option<i64> {
-    let certificates = crate::pki::certificates(pem).ok()?;
-    Some(not_after(certificates.first()?)?.seconds())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::register::Register;
-use super::{Journal, Lists, STEP_BUCKETS, Witnesses, encode, first_end, free_bytes};
+use super::{Ends, Journal, Lists, STEP_BUCKETS, Witnesses, encode, free_bytes};
 use crate::config::settings;
 use crate::format::ids::{CameraId, CommuneId};
 use crate::pki;
@@ -20,6 +20,8 @@ pub struct Receiver {
     state_dir: Mutex<Option<PathBuf>>,
     /// The revocation lists in force; read by `apply`.
     pub lists: Lists,
+    /// What ends of what the settings name; read by `apply`.
+    pub ends: Ends,
     /// 1 if the running settings are those of the file; 0 after a reload that was refused.
     pub config_last_reload_successful: IntGauge,
     /// Free bytes on the file system of `state_dir`; read at each scrape.
@@ -166,6 +168,7 @@ impl Receiver {
         Ok(Self {
             state_dir: Mutex::new(None),
             lists: Lists::default(),
+            ends: Ends::default(),
             config_last_reload_successful: r.gauge("config_last_reload_successful", "1 if the settings that run are those of the file.")?,
             state_free_bytes: r.gauge("state_free_bytes", "Free bytes on the file system of state_dir.")?,
             journal_entries_total: r.counter("journal_entries_total", "Journal entries made durable.")?,
@@ -217,22 +220,8 @@ impl Receiver {
         if let Ok(mut directory) = self.state_dir.lock() {
             *directory = Some(settings.state_dir.clone());
         }
-        let links =
-            || std::iter::once(&settings.tls).chain(settings.communes.values().map(|c| &c.tls));
         let ends = &self.certificate_expiry_timestamp_seconds;
-        first_end(ends, "link", links().map(|tls| &tls.certificate));
-        first_end(ends, "link_authority", links().map(|tls| &tls.authority));
-        first_end(
-            ends,
-            "designation_authority",
-            settings.operators.iter().map(|o| &o.designation_authority),
-        );
-        if let Some(tls) = &settings.console.tls {
-            first_end(ends, "console", std::iter::once(&tls.certificate));
-        }
-        if let Some(tls) = &settings.rtsp.tls {
-            first_end(ends, "rtsp", std::iter::once(&tls.certificate));
-        }
+        self.ends.take(pki::ends_of_receiver(settings), ends);
         let older = &self.revocation_lists_older;
         self.lists.take(pki::of_receiver(settings), ends, older);
     }

@@ -20,11 +20,12 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::atlas::{Atlas, Tiles};
+use super::atlas::Atlas;
 use super::control::{Answered, Ask, Shared, Table};
 use super::hub::Hub;
-use super::rules;
-use super::viewing;
+use super::listeners::Listeners;
+use super::reload::Fetched;
+use super::{Addresses, viewing};
 use crate::clock::{Boot, Clock};
 use crate::config::{Loaded, settings};
 use crate::format::control::{Heads, LINES_LIMIT, ToGateway, ToReceiver};
@@ -34,12 +35,12 @@ use crate::journal::entry::Entry;
 use crate::journal::looks::Looks;
 use crate::journal::reader::OwnLine;
 use crate::journal::writer::Writer;
-use crate::link::accept::{self, Acceptor};
+use crate::link::accept::Acceptor;
 use crate::link::{Event as LinkEvent, Link};
 use crate::media::relay::RelayId;
 use crate::metrics::health::{Check, Checks};
 use crate::metrics::{self};
-use crate::policy::desk::{Command, Denial, Desk, Notice, Rulebook, Still, Ticket, Viewer};
+use crate::policy::desk::{Command, Denial, Desk, Notice, Still, Ticket, Viewer};
 use crate::reason::{Reason, Refusal};
 use crate::witness;
 
@@ -67,6 +68,7 @@ pub(super) struct Brain {
     pub(super) atlas: Arc<Atlas>,
     pub(super) acceptor: Acceptor,
     pub(super) witnesses: witness::Handle,
+    pub(super) listeners: Listeners,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) link_events: mpsc::Receiver<LinkEvent<ToReceiver>>,
     pub(super) hub_events: mpsc::Receiver<viewing::Event>,
@@ -101,13 +103,6 @@ struct Reload {
     loaded: Box<Loaded<settings::Receiver>>,
     read: Result<Fetched, String>,
     reply: oneshot::Sender<Result<(), String>>,
-}
-
-/// What new settings name.
-struct Fetched {
-    rules: Rulebook,
-    tiles: Option<Tiles>,
-    link: accept::Read,
 }
 
 /// Who waits for the answer to a request.
@@ -348,9 +343,10 @@ impl Brain {
                 }
             }
             Ask::Reload { loaded, reply } => {
-                let acceptor = self.acceptor.clone();
+                let (acceptor, listeners) = (self.acceptor.clone(), self.listeners.clone());
+                let old = Arc::clone(&self.shared.borrow().settings);
                 let reading = tokio::task::spawn_blocking(move || Reload {
-                    read: fetch(&acceptor, &loaded.settings),
+                    read: Fetched::read(&acceptor, &listeners, &old, &loaded.settings),
                     loaded,
                     reply,
                 });
@@ -376,7 +372,14 @@ impl Brain {
     }
 
     fn apply(&mut self, settings: &settings::Receiver, fetched: Fetched) {
-        let Fetched { rules, tiles, link } = fetched;
+        let Fetched {
+            rules,
+            tiles,
+            link,
+            listeners,
+            signer,
+        } = fetched;
+        self.journal.sign_with(signer);
         self.metrics.apply(settings);
         self.journal.set_keep(settings.keep);
         show_warnings(&self.checks, settings);
@@ -386,21 +389,28 @@ impl Brain {
         self.desk.handle_settings(rules, self.clock.now());
         self.carry_out();
         self.witnesses.apply(&settings.witnesses);
+        self.listeners.apply(listeners);
+        self.acceptor.apply(link);
         let settings = Arc::new(settings.clone());
+        let addresses = Addresses::of(&self.listeners, &self.acceptor);
         self.shared.send_modify(|shared| {
             *shared = Arc::new(Shared {
                 settings,
                 authorities,
+                addresses,
                 generation: shared.generation + 1,
             });
         });
-        self.acceptor.apply(link);
     }
 
     fn note_reload(&mut self, settings: crate::format::ids::Sha256, error: Option<String>) {
         match &error {
             None => tracing::info!("new settings are in force"),
-            Some(error) => tracing::error!(%error, "the old settings stay"),
+            Some(error) => {
+                tracing::error!(%error, "settings not reloaded; the old ones stay whole");
+                let remedy = "correct the file and reload; the old settings run";
+                self.checks.set("settings", Check::warning(error, remedy));
+            }
         }
         self.metrics
             .config_last_reload_successful
@@ -643,6 +653,8 @@ impl Brain {
         let lists = self.metrics.lists.warnings(self.clock.now().wall);
         self.checks
             .set("revocation", metrics::revocation_check(lists));
+        let ends = self.metrics.ends.check(self.clock.now().wall);
+        self.checks.set("ends", ends);
         let (mut up, mut all) = (0, 0);
         for (_, commune) in self.desk.communes() {
             all += 1;
@@ -659,15 +671,6 @@ impl Brain {
         };
         self.checks.set("links", check);
     }
-}
-
-/// Reads all that new settings name.
-fn fetch(acceptor: &Acceptor, settings: &settings::Receiver) -> Result<Fetched, String> {
-    Ok(Fetched {
-        rules: rules::read(settings).map_err(|error| error.to_string())?,
-        tiles: Tiles::open(&settings.console)?,
-        link: acceptor.read(settings).map_err(|error| error.to_string())?,
-    })
 }
 
 /// What is odd in the settings, for `/ready`.

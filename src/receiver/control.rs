@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::Addresses;
 use crate::clock::Wall;
 use crate::config::{Loaded, settings};
 use crate::format::designation::{Authority, Designation, Unit};
@@ -75,6 +76,8 @@ pub struct Shared {
     pub settings: Arc<settings::Receiver>,
     /// Who signs operators' designations.
     pub authorities: Arc<[Authority]>,
+    /// Where the receiver listens.
+    pub addresses: Addresses,
     /// +1 at each reload.
     pub generation: u64,
 }

@@ -1,7 +1,6 @@
 //! The frames thread: one runtime for links, hub and viewers, players and browsers
 //! alike. The control plane sees handles only.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 use super::library::Library;
+use super::listeners::Listeners;
 use super::players::Players;
 use crate::config::settings;
-use crate::http;
 use crate::link::accept::{Acceptor, Parts};
-use crate::rtsp::server::{Limits, Listen, Options, Server};
+use crate::rtsp::server::{Limits, Options, Server};
 
 /// How often the ages of the newest pictures are brought up to date.
 const AGES_EVERY: Duration = Duration::from_secs(1);
@@ -25,10 +24,6 @@ const AGES_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Bound {
     /// All links.
     pub(super) acceptor: Acceptor,
-    /// Clear RTSP, where set.
-    pub(super) rtsp: Option<SocketAddr>,
-    /// RTSPS, where set.
-    pub(super) rtsps: Option<SocketAddr>,
     /// Where browsers' pictures are sent.
     pub(super) runtime: Handle,
 }
@@ -50,8 +45,8 @@ impl Drop for Frames {
 }
 
 impl Frames {
-    /// Starts the thread and binds all sockets; nobody is answered before
-    /// [`Frames::go`].
+    /// Starts the thread and binds the sockets of the links; nobody is answered before
+    /// [`Frames::go`]. Players come in by `listeners`.
     ///
     /// # Errors
     /// An address is taken, or a certificate can't be used.
@@ -59,6 +54,7 @@ impl Frames {
         settings: Arc<settings::Receiver>,
         parts: Parts,
         library: Library,
+        listeners: Listeners,
     ) -> Result<(Self, Bound), String> {
         let (bound_sender, bound) = oneshot::channel();
         let (go, wait) = oneshot::channel();
@@ -76,18 +72,16 @@ impl Frames {
                     .build();
                 match runtime {
                     Ok(runtime) => runtime.block_on(async {
-                        let started = bind(&settings, parts, library).await;
-                        let (acceptor, server, result) = match started {
-                            Ok((bound, server)) => {
-                                (Some(bound.acceptor.clone()), server, Ok(bound))
+                        let (bound, server) = match bind(&settings, parts, library, listeners) {
+                            Ok(started) => started,
+                            Err(error) => {
+                                let _ = bound_sender.send(Err(error));
+                                return;
                             }
-                            Err(error) => (None, None, Err(error)),
                         };
+                        let acceptor = bound.acceptor.clone();
                         // Anyone who started it may have gone; the wait below ends then.
-                        let _ = bound_sender.send(result);
-                        let Some(acceptor) = acceptor else {
-                            return;
-                        };
+                        let _ = bound_sender.send(Ok(bound));
                         if wait.await.is_ok() {
                             run(acceptor, server, hub, stop).await;
                         }
@@ -132,54 +126,28 @@ impl Frames {
     }
 }
 
-async fn bind(
+fn bind(
     settings: &settings::Receiver,
     parts: Parts,
     library: Library,
-) -> Result<(Bound, Option<Server>), String> {
-    let clock = parts.clock.clone();
-    let observer = Arc::new(Players(Arc::clone(&parts.metrics)));
+    listeners: Listeners,
+) -> Result<(Bound, Server), String> {
+    let options = Options {
+        listeners: vec![listeners.rtsp, listeners.rtsps],
+        limits: Limits::default(),
+        udp: listeners.udp,
+        clock: parts.clock.clone(),
+        observer: Some(Arc::new(Players(Arc::clone(&parts.metrics)))),
+    };
     let acceptor = Acceptor::bind(settings, parts).map_err(|error| error.to_string())?;
-    let rtsp = &settings.rtsp;
-    let mut listen = Vec::new();
-    if let Some(address) = rtsp.listen {
-        listen.push(Listen { address, tls: None });
-    }
-    if let (Some(address), Some(tls)) = (rtsp.tls_listen, &rtsp.tls) {
-        let tls = http::tls_config(&tls.certificate, &tls.key, &[])?;
-        let tls = Some(tls);
-        listen.push(Listen { address, tls });
-    }
-    let mut bound = Bound {
+    let bound = Bound {
         acceptor,
-        rtsp: None,
-        rtsps: None,
         runtime: Handle::current(),
     };
-    if listen.is_empty() {
-        return Ok((bound, None));
-    }
-    let encrypted: Vec<bool> = listen.iter().map(|listen| listen.tls.is_some()).collect();
-    let options = Options {
-        listen,
-        limits: Limits::default(),
-        udp: rtsp.udp,
-        clock,
-        observer: Some(observer),
-    };
-    let server = Server::bind(options, Arc::new(library)).await;
-    let server = server.map_err(|error| error.to_string())?;
-    for (address, encrypted) in server.local_addrs().into_iter().zip(encrypted) {
-        if encrypted {
-            bound.rtsps = Some(address);
-        } else {
-            bound.rtsp = Some(address);
-        }
-    }
-    Ok((bound, Some(server)))
+    Ok((bound, Server::new(options, Arc::new(library))))
 }
 
-async fn run(acceptor: Acceptor, server: Option<Server>, hub: Hub, token: CancellationToken) {
+async fn run(acceptor: Acceptor, server: Server, hub: Hub, token: CancellationToken) {
     let ages = async {
         let mut ticks = tokio::time::interval(AGES_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -191,10 +159,5 @@ async fn run(acceptor: Acceptor, server: Option<Server>, hub: Hub, token: Cancel
             }
         }
     };
-    let players = async {
-        if let Some(server) = server {
-            server.run(token.clone()).await;
-        }
-    };
-    tokio::join!(acceptor.run(token.clone()), players, ages);
+    tokio::join!(acceptor.run(token.clone()), server.run(token.clone()), ages);
 }

@@ -19,15 +19,17 @@ pub mod designations;
 mod frames;
 pub mod hub;
 pub mod library;
+mod listeners;
 mod outbox;
 mod pace;
 mod players;
+mod reload;
 pub mod rules;
 mod viewer;
 pub mod viewing;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::control::{ASKS, Control, NOTICES, Shared, Table};
+use self::listeners::Listeners;
 use crate::clock::Clock;
 use crate::config::{Loaded, settings};
 use crate::format::designation::Authority;
@@ -44,7 +47,7 @@ use crate::journal::entry::Entry;
 use crate::journal::looks::{LOOK_EVERY, Looks};
 use crate::journal::retention;
 use crate::journal::writer::{Options as JournalOptions, Recovered, Writer};
-use crate::link::accept::Parts;
+use crate::link::accept::{Acceptor, Parts};
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
 use crate::pki;
@@ -121,6 +124,23 @@ pub struct Addresses {
     pub metrics: SocketAddr,
 }
 
+impl Addresses {
+    fn of(listeners: &Listeners, acceptor: &Acceptor) -> Self {
+        // Both are always bound.
+        let always = |listener: &http::Listener| {
+            let none = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+            listener.address().unwrap_or(none)
+        };
+        Self {
+            console: always(&listeners.console),
+            rtsp: listeners.rtsp.address(),
+            rtsps: listeners.rtsps.address(),
+            link: acceptor.local_addrs(),
+            metrics: always(&listeners.metrics),
+        }
+    }
+}
+
 /// A bound receiver. Nobody is answered before [`Receiver::run`].
 #[derive(Debug)]
 pub struct Receiver {
@@ -163,11 +183,6 @@ impl Receiver {
         let (hub_sender, hub_events) = mpsc::channel(HUB_EVENTS);
         let (ask_sender, asks) = mpsc::channel(ASKS);
         let (notices, _) = broadcast::channel(NOTICES);
-        let (shared_sender, shared) = watch::channel(Arc::new(Shared {
-            settings: Arc::clone(&settings),
-            authorities: core.authorities,
-            generation: 0,
-        }));
         let metrics = core.metrics;
         let hub = hub::Hub::with_waits(clock.clone(), Arc::clone(&metrics), hub_sender, waits);
         let library = library::Library {
@@ -182,16 +197,17 @@ impl Receiver {
             events: link_sender,
             taker: Arc::new(hub.clone()),
         };
-        let (frames, bound) = frames::Frames::start(Arc::clone(&settings), parts, library).await?;
-        let console = listen_console(&settings).await?;
-        let page = listen(settings.metrics, None, "metrics").await?;
-        let addresses = Addresses {
-            console: local(&console)?,
-            rtsp: bound.rtsp,
-            rtsps: bound.rtsps,
-            link: bound.acceptor.local_addrs(),
-            metrics: local(&page)?,
-        };
+        let listeners = Listeners::bind(&settings)?;
+        let starting =
+            frames::Frames::start(Arc::clone(&settings), parts, library, listeners.clone());
+        let (frames, bound) = starting.await?;
+        let addresses = Addresses::of(&listeners, &bound.acceptor);
+        let (shared_sender, shared) = watch::channel(Arc::new(Shared {
+            settings: Arc::clone(&settings),
+            authorities: core.authorities,
+            addresses: addresses.clone(),
+            generation: 0,
+        }));
         let control = Control {
             asks: ask_sender,
             table,
@@ -222,9 +238,7 @@ impl Receiver {
             credentials: core.credentials,
             clock: clock.clone(),
             atlas: Arc::clone(&atlas),
-            tls: console.is_tls(),
             demo_page,
-            addresses: addresses.clone(),
             frames: bound.runtime,
             token: api_token.clone(),
         });
@@ -245,6 +259,7 @@ impl Receiver {
             atlas,
             acceptor: bound.acceptor,
             witnesses,
+            listeners: listeners.clone(),
             asks,
             link_events,
             hub_events,
@@ -261,8 +276,8 @@ impl Receiver {
                 witnesses: ready,
                 frames,
                 journal: core.journal,
-                console: (console, router),
-                metrics: (page, page_router),
+                console: (listeners.console, router),
+                metrics: (listeners.metrics, page_router),
                 api_token,
             },
         })
@@ -435,28 +450,4 @@ async fn open_journal(
     let (writer, recovered) = opened.map_err(|error| Error(error.to_string()))?;
     writer.set_keep(settings.keep);
     Ok((writer, recovered))
-}
-
-async fn listen_console(settings: &settings::Receiver) -> Result<http::Listener, Error> {
-    let tls = settings.console.tls.as_ref();
-    let tls = tls
-        .map(|tls| http::tls_config(&tls.certificate, &tls.key, &["http/1.1"]))
-        .transpose()?;
-    listen(settings.console.listen, tls, "the console").await
-}
-
-async fn listen(
-    address: SocketAddr,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    what: &str,
-) -> Result<http::Listener, Error> {
-    http::Listener::bind(address, tls)
-        .await
-        .map_err(|error| Error(format!("can't listen for {what} on {address}: {error}")))
-}
-
-fn local(listener: &http::Listener) -> Result<SocketAddr, Error> {
-    listener
-        .local_addr()
-        .map_err(|error| Error(error.to_string()))
 }

@@ -106,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> io::Result<Self> {
         let now = Instant::now();
         let boot = shared.clock.now().boot;
-        let allows_udp = shared.udp && !peer.encrypted;
+        let allows_udp = shared.udp.load(Ordering::Relaxed) && !peer.encrypted;
         let mut reports = interval(shared.limits.report_interval);
         reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {

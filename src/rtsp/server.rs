@@ -15,14 +15,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -37,21 +37,13 @@ use super::session::TIMEOUT_SECONDS;
 use crate::attempts::{ATTEMPTS_LIMIT, Attempts};
 use crate::clock::Clock;
 use crate::connect;
+use crate::connect::listen::{Incoming, Listener};
 
 /// Pause after a failed accept (out of descriptors, as a rule).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long connections may take to say good-bye.
 const STOP_GRACE: Duration = Duration::from_secs(3);
-
-/// Where to listen.
-#[derive(Clone, Debug)]
-pub struct Listen {
-    /// Address; port 0: any.
-    pub address: SocketAddr,
-    /// RTSPS; `None`: clear RTSP.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
-}
 
 /// How many connections are taken, and how long they may keep us waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +85,13 @@ impl Default for Limits {
 /// What a server is made of.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to listen; at least one.
-    pub listen: Vec<Listen>,
+    /// Where it listens: RTSPS where a listener speaks TLS.
+    pub listeners: Vec<Listener>,
     /// How many connections are taken, and how long they may keep us waiting.
     pub limits: Limits,
     /// Whether RTP goes over UDP where a player asks for it; it never does beside TLS.
-    pub udp: bool,
+    /// New connections see a change.
+    pub udp: Arc<AtomicBool>,
     /// Where the time comes from.
     pub clock: Clock,
     /// Who is told of sessions.
@@ -133,7 +126,7 @@ pub trait Observer: Send + Sync + std::fmt::Debug {
 /// A bound server. Nothing is answered before [`Server::run`].
 #[allow(missing_debug_implementations)] // libraries have none
 pub struct Server {
-    listeners: Vec<(TcpListener, Option<TlsAcceptor>)>,
+    listeners: Vec<Listener>,
     shared: Arc<Shared>,
 }
 
@@ -146,7 +139,7 @@ pub(super) struct Shared {
     pub(super) sent_bytes: Arc<AtomicU64>,
     attempts: Mutex<Attempts>,
     pub(super) limits: Limits,
-    pub(super) udp: bool,
+    pub(super) udp: Arc<AtomicBool>,
     places: Mutex<Places>,
 }
 
@@ -223,25 +216,10 @@ impl Drop for Place {
 }
 
 impl Server {
-    /// Binds all listeners.
-    ///
-    /// # Errors
-    ///
-    /// An address is taken or not of this machine.
-    pub async fn bind(options: Options, library: Arc<dyn Library>) -> io::Result<Self> {
-        let mut listeners = Vec::with_capacity(options.listen.len());
-        for listen in options.listen {
-            let listener = TcpListener::bind(listen.address).await.map_err(|error| {
-                let address = listen.address;
-                io::Error::new(
-                    error.kind(),
-                    format!("can't listen for RTSP on {address}: {error}"),
-                )
-            })?;
-            listeners.push((listener, listen.tls.map(TlsAcceptor::from)));
-        }
-        Ok(Self {
-            listeners,
+    /// A server that takes connections from these listeners once it runs.
+    pub fn new(options: Options, library: Arc<dyn Library>) -> Self {
+        Self {
+            listeners: options.listeners,
             shared: Arc::new(Shared {
                 library,
                 clock: options.clock,
@@ -259,16 +237,7 @@ impl Server {
                 limits: options.limits,
                 udp: options.udp,
             }),
-        })
-    }
-
-    /// Where it listens, in the order of the options.
-    pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        let addresses = self
-            .listeners
-            .iter()
-            .map(|(listener, _)| listener.local_addr());
-        addresses.filter_map(Result::ok).collect()
+        }
     }
 
     /// Counts bytes of pictures handed to viewers' sockets.
@@ -284,7 +253,7 @@ impl Server {
         let serving = join_all(
             listeners
                 .into_iter()
-                .map(|(listener, tls)| accept(listener, tls, Arc::clone(&shared))),
+                .map(|listener| accept(listener.incoming(), Arc::clone(&shared))),
         );
         let stopping = async {
             token.cancelled().await;
@@ -306,13 +275,13 @@ impl SentBytes {
     }
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
+async fn accept(mut incoming: Incoming, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
             () = shared.token.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = incoming.accept() => accepted,
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "an RTSP connection's task failed");
@@ -321,10 +290,10 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
             }
         };
         match accepted {
-            Ok((stream, address)) => match shared.admit(connect::place(address.ip())) {
+            Ok((stream, address, tls)) => match shared.admit(connect::place(address.ip())) {
                 Some(place) => {
                     let displaced = place.displaced.clone();
-                    let serving = serve(stream, address, tls.clone(), Arc::clone(&shared), place);
+                    let serving = serve(stream, address, tls, Arc::clone(&shared), place);
                     connections.spawn(async move {
                         tokio::select! {
                             biased;
@@ -344,7 +313,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
             }
         }
     }
-    drop(listener);
+    drop(incoming);
     let ended = async { while connections.join_next().await.is_some() {} };
     if timeout(STOP_GRACE, ended).await.is_err() {
         tracing::warn!("RTSP connections did not end in time and are cut");

@@ -17,8 +17,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::connect::listen::Listener;
 use crate::media::unit::Codec;
-use crate::rtsp::server::{self, Limits, Listen, Notice, Observer, SentBytes};
+use crate::rtsp::server::{self, Limits, Notice, Observer, SentBytes};
 use crate::secret::Secret;
 
 mod camera;
@@ -247,19 +248,24 @@ impl Server {
         };
         let (counting, counters) = watch::channel(Counters::default());
         let connections = 2 * streams + 64;
-        let server = server::Server::bind(
+        let listener = Listener::bind(options.listen, None)
+            .await
+            .map_err(|error| {
+                let address = options.listen;
+                let text = format!("can't listen for RTSP on {address}: {error}");
+                io::Error::new(error.kind(), text)
+            })?;
+        let address = listener.local_addr()?;
+        let server = server::Server::new(
             server::Options {
-                listen: vec![Listen {
-                    address: options.listen,
-                    tls: None,
-                }],
+                listeners: vec![listener],
                 // All cameras are at one address, and so may be all who watch them.
                 limits: Limits {
                     connections,
                     per_address: connections,
                     ..Limits::default()
                 },
-                udp: true,
+                udp: Arc::new(true.into()),
                 clock: options.clock,
                 observer: Some(Arc::new(Counting {
                     counters: counting,
@@ -267,13 +273,7 @@ impl Server {
                 })),
             },
             Arc::new(library),
-        )
-        .await?;
-        let address = server
-            .local_addrs()
-            .first()
-            .copied()
-            .unwrap_or(options.listen);
+        );
         Ok(Self {
             server,
             clips: std::iter::once(main).chain(sub).collect(),

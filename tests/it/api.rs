@@ -5,6 +5,7 @@ pub(crate) mod live;
 mod local;
 mod openapi;
 mod places;
+mod reloaded;
 pub(crate) mod site;
 
 use std::time::Duration;

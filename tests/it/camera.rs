@@ -172,6 +172,7 @@ pub fn gateway(cameras: Vec<(&str, settings::Streams)>) -> settings::Gateway {
         (id(name), camera)
     });
     settings::Gateway {
+        cameras_file: None,
         commune: "berre".parse().unwrap(),
         name: "Berre".to_owned(),
         contact: None,

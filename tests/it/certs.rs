@@ -141,3 +141,90 @@ fn says_what_is_wrong_and_how_to_mend_it() {
         assert!(output.stdout.is_empty(), "{args:?}");
     }
 }
+
+#[test]
+fn years_of_an_authority_from_a_shell() {
+    let scratch = Scratch::new();
+    let run = |args: &[&str], status: i32| {
+        let output = certs(&scratch.0, args);
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["init", "--dir", "link", "--only", "link"], 0);
+    run(&["init", "--dir", "page", "--only", "page"], 0);
+    run(&["request", "anne.petit", "--dir", "."], 0);
+    let agent = [
+        "agent",
+        "anne.petit",
+        "--name",
+        "Anne Petit",
+        "--csr",
+        "anne.petit.csr",
+    ];
+    let made = run(&[&agent[..], &["--dir", "page"]].concat(), 0);
+    assert_eq!(
+        made, "page/anne.petit.pem\n",
+        "the key stays where it was made"
+    );
+    let made = run(
+        &["console", "corg13.example", "10.13.0.5", "--dir", "console"],
+        0,
+    );
+    assert!(
+        made.ends_with("console/corg13.example.pem\nconsole/corg13.example.key\n"),
+        "{made}"
+    );
+
+    // A spreadsheet: nothing of it before every row is right.
+    let roster = "kind;id;name;unit;for\r\ngateway;berre-l-etang;;;\r\nreceiver;Corg;;;\r\n";
+    std::fs::write(scratch.0.join("roster.csv"), roster).unwrap();
+    let output = certs(&scratch.0, &["roster", "roster.csv", "--dir", "link"]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(2) && error.contains("roster.csv:3: id"),
+        "{error}"
+    );
+    assert!(!scratch.0.join("link/berre-l-etang.pem").exists());
+    std::fs::write(
+        scratch.0.join("roster.csv"),
+        roster.replace("Corg", "corg-13"),
+    )
+    .unwrap();
+    let made = run(&["roster", "roster.csv", "--dir", "link"], 0);
+    assert_eq!(made.lines().count(), 4);
+    assert_eq!(
+        run(&["roster", "roster.csv", "--dir", "link"], 0),
+        "",
+        "made already"
+    );
+
+    assert_eq!(
+        run(&["bundle", "corg-13", "--dir", "link"], 0),
+        "link/corg-13.tar\n"
+    );
+    let listed = Command::new("tar")
+        .args(["-tf", "link/corg-13.tar"])
+        .current_dir(&scratch.0)
+        .output()
+        .unwrap();
+    assert_eq!(
+        printed(&listed),
+        ["corg-13.pem", "corg-13.key", "link-ca.pem", "link.crl.pem"]
+    );
+    run(&["init", "--dir", "link", "--only", "link", "--replace"], 0);
+    run(
+        &["gateway", "berre-l-etang", "--dir", "link", "--replace"],
+        0,
+    );
+    let ends = run(&["ends", "--dir", "link"], 0);
+    assert!(
+        ends.contains("link.crl.pem") && ends.contains("link-ca.pem"),
+        "{ends}"
+    );
+    run(&["lists", "--dir", "link", "--lists-for", "10d"], 0);
+    assert!(run(&["ends", "--dir", "link"], 1).starts_with("soon"));
+    run(&["retire", "--only", "link", "--dir", "link"], 0);
+    // The old authority's certificates are nobody's now.
+    let output = certs(&scratch.0, &["revoke", "corg-13.pem", "--dir", "link"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}

@@ -185,10 +185,67 @@ fn check_says_what_is_wrong_with_line_and_mend() {
     assert!(out(&output).is_empty());
     let said = format!("{file}:12: [[agreement]] unknown key `untill`");
     assert!(err(&output).contains(&said), "{}", err(&output));
+    let output = fanal(&["check", "--config", &file, "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["errors"][0]["line"], 12, "{report}");
     let missing = place.0.join("none.toml").display().to_string();
     let output = fanal(&["check", "--config", &missing]);
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("can't be read"), "{}", err(&output));
+}
+
+#[test]
+fn check_gives_the_table_back_with_what_to_correct() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+    socket.bind(&any.into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    let place = Place::new("sheet");
+    let table = format!(
+        "nom;flux principal;masque vérifié;notes\r\nPort;rtsp://127.0.0.1:{port}/;oui;\r\n\
+         Gare;http://127.0.0.1/;oui;à voir\r\nÉcole;rtsp://127.0.0.1:{port}/2;non;\r\n"
+    );
+    place.put("cameras.csv", &table);
+    let file = place.put(
+        "gateway.toml",
+        &format!("cameras_file = \"cameras.csv\"\n{GATEWAY}"),
+    );
+    let out_file = place.0.join("back.csv").display().to_string();
+    let sheet = [
+        "check", "--config", &file, "--csv", &out_file, "--lang", "fr",
+    ];
+    let output = fanal(&sheet);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let back = std::fs::read_to_string(&out_file).unwrap();
+    let rows: Vec<&str> = back.lines().collect();
+    assert_eq!(
+        rows[0],
+        "\u{feff}nom;flux principal;masque vérifié;notes;à corriger"
+    );
+    assert!(rows[1].ends_with(";oui;;"), "{back}");
+    assert!(
+        rows[2].contains(";à voir;") && rows[2].contains("not rtsp://"),
+        "{back}"
+    );
+    assert!(
+        rows[3].contains("masques dans la caméra elle-même"),
+        "{back}"
+    );
+    let output = fanal(&[&sheet[..], &["--cameras"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    let back = std::fs::read_to_string(&out_file).unwrap();
+    let refused = fanal::reason::Reason::CameraRefused.french();
+    let row = back.lines().nth(1).unwrap();
+    assert!(row.contains("main: ") && row.contains(refused), "{back}");
+
+    place.put("link-ca.key", "not here");
+    let output = fanal(&["check", "--config", &file, "--quiet"]);
+    assert!(
+        out(&output).contains("THE KEY OF AN AUTHORITY"),
+        "{}",
+        out(&output)
+    );
 }
 
 #[test]
@@ -432,4 +489,65 @@ impl Drop for Killed {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+#[tokio::test]
+async fn a_camera_that_answers_becomes_a_row_and_one_that_is_known_does_not() {
+    let device = crate::onvif::Device::start(crate::onvif::Plan {
+        login: Some(crate::onvif::Login::Token { clock_off: 0 }),
+        ..crate::onvif::Plan::default()
+    })
+    .await;
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let at = socket.local_addr().unwrap().to_string();
+    // It names an address that is not its own.
+    let service = device.url().replace("127.0.0.1", "192.0.2.1");
+    let answering = tokio::spawn(async move {
+        let mut question = [0; 4096];
+        loop {
+            let (length, from) = socket.recv_from(&mut question).await.unwrap();
+            let text = String::from_utf8_lossy(&question[..length]);
+            assert!(text.contains("NetworkVideoTransmitter"), "{text}");
+            let answer = format!(
+                "<e:Envelope xmlns:e=\"http://www.w3.org/2003/05/soap-envelope\"><e:Body><d:ProbeMatches xmlns:d=\"http://schemas.xmlsoap.org/ws/2005/04/discovery\"><d:ProbeMatch><d:Scopes>onvif://www.onvif.org/name/Quai%20Nord</d:Scopes><d:XAddrs>{service}</d:XAddrs></d:ProbeMatch></d:ProbeMatches></e:Body></e:Envelope>"
+            );
+            socket.send_to(answer.as_bytes(), from).await.unwrap();
+        }
+    });
+    let place = Place::new("discover");
+    place.put("password.txt", "s3cret");
+    let discover = async |camera: &str| {
+        let credential = "[[credential]]\nid = \"hik\"\nusername = \"fanal\"\npassword_file = \"password.txt\"\n";
+        let camera = format!("{camera}\"\ncredential = \"hik");
+        let text = GATEWAY.replacen("rtsp://127.0.0.1/main", &camera, 1);
+        let file = place.put("gateway.toml", &format!("{text}{credential}"));
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_fanal"))
+            .args(["check", "--discover", "--at", &at, "--config"])
+            .arg(&file)
+            .output()
+            .await
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{errors}");
+        (text, errors)
+    };
+    let (text, errors) = discover("rtsp://127.0.0.1/other").await;
+    let row = text
+        .lines()
+        .nth(1)
+        .unwrap_or_else(|| panic!("{text}{errors}"));
+    assert!(
+        row.starts_with("Quai Nord 127.0.0.1;rtsp://127.0.0.1/"),
+        "{row}"
+    );
+    assert!(
+        row.ends_with(";non") && row.contains("main?unicast=true"),
+        "{row}"
+    );
+    let main = row.split(';').nth(1).unwrap();
+    let (text, errors) = discover(main).await;
+    assert_eq!(text.lines().count(), 1, "{text}{errors}");
+    assert!(!device.heard().contains("s3cret"));
+    answering.abort();
 }

@@ -30,6 +30,7 @@ mod onvif;
 mod operator;
 mod origin;
 mod outage;
+mod probe;
 mod prometheus;
 mod pruned;
 mod reasons;

@@ -17,7 +17,7 @@ use anyhow::Context;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{CheckArgs, Usage};
+use super::{CheckArgs, Usage, sheet};
 use crate::config::settings::{self, Camera, Streams};
 use crate::format::ids::CameraId;
 use crate::gateway::camera::Limits;
@@ -88,6 +88,14 @@ pub(super) fn run(args: &CheckArgs, settings: settings::Gateway) -> anyhow::Resu
             .with_context(|| format!("the trace can't be written to {}", file.display()))?;
     }
     rows.sort_by(|a, b| (&a.camera, a.profile).cmp(&(&b.camera, b.profile)));
+    if let Some(out) = &args.csv {
+        sheet::write(
+            out,
+            &settings,
+            &notes(&rows, args.is_french()),
+            args.is_french(),
+        )?;
+    }
     let text = if args.json {
         json(&rows)?
     } else {
@@ -96,6 +104,32 @@ pub(super) fn run(args: &CheckArgs, settings: settings::Gateway) -> anyhow::Resu
     print!("{text}");
     let failed = rows.iter().any(|row| row.report.cause.is_some());
     Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// What the trial found, for the table.
+fn notes(rows: &[Row], is_french: bool) -> sheet::Notes {
+    let mut notes = sheet::Notes::new();
+    for row in rows {
+        let stream = row.profile.as_str();
+        let texts = notes.entry(row.camera.to_string()).or_default();
+        if let Some(refusal) = &row.report.cause {
+            let sentence = if is_french {
+                refusal.reason.french()
+            } else {
+                refusal.reason.english()
+            };
+            // What is wrong with the entry the settings say themselves.
+            if refusal.reason != Reason::CameraInvalid {
+                texts.push(format!("{stream}: {sentence} ({})", refusal.detail));
+            }
+        }
+        texts.extend(
+            remarks(row, is_french)
+                .into_iter()
+                .map(|text| format!("{stream}: {text}")),
+        );
+    }
+    notes
 }
 
 /// What was said with each stream's camera.
@@ -255,7 +289,7 @@ fn result(row: &Row) -> &'static str {
 }
 
 /// What to correct though the stream plays.
-fn remarks(row: &Row) -> Vec<String> {
+fn remarks(row: &Row, is_french: bool) -> Vec<String> {
     let mut remarks = row.report.remarks.clone();
     if !row.report.fixes.is_empty() {
         let odd: Vec<&str> = row.report.fixes.iter().map(|fix| fix.sentence()).collect();
@@ -269,20 +303,16 @@ fn remarks(row: &Row) -> Vec<String> {
     if let Some(offset) = row.report.clock_offset
         && offset.abs() > CLOCK_TOLERANCE
     {
-        let (seconds, way) = (
-            offset.abs().as_secs(),
-            if offset.is_negative() {
-                "behind"
-            } else {
-                "ahead"
-            },
-        );
-        remarks.push(format!(
-            "its clock is {seconds} s {way}: set NTP, for the time in its picture is wrong too"
-        ));
+        let seconds = offset.abs().as_secs();
+        remarks.push(match (is_french, offset.is_negative()) {
+            (true, true) => format!("son horloge retarde de {seconds} s : réglez NTP, l'heure de l'image est fausse aussi"),
+            (true, false) => format!("son horloge avance de {seconds} s : réglez NTP, l'heure de l'image est fausse aussi"),
+            (false, true) => format!("its clock is {seconds} s behind: set NTP, for the time in its picture is wrong too"),
+            (false, false) => format!("its clock is {seconds} s ahead: set NTP, for the time in its picture is wrong too"),
+        });
     }
     if !row.mask_verified && row.profile == Profile::Main {
-        remarks.push("not relayed until mask_verified = true".to_owned());
+        remarks.push(super::mask(is_french).to_owned());
     }
     remarks
 }
@@ -352,7 +382,7 @@ fn table(rows: &[Row]) -> String {
                 notes.push_str(&format!("    cause: {}\n", refusal.detail));
             }
         }
-        for remark in remarks(row) {
+        for remark in remarks(row, false) {
             notes.push_str(&format!("{name}: {remark}\n"));
         }
     }
@@ -378,7 +408,7 @@ fn json(rows: &[Row]) -> anyhow::Result<String> {
                 "result": result(row),
                 "cause": cause.as_ref().map(|cause| &cause.detail),
                 "remedy": cause.as_ref().map(|cause| cause.reason.english()),
-                "remarks": remarks(row),
+                "remarks": remarks(row, false),
                 "fixed": row.report.fixes.iter().map(|fix| fix.as_str()).collect::<Vec<_>>(),
                 "clock_offset_seconds": row.report.clock_offset.map(|offset| offset.as_secs_f64()),
                 "codec": picture.map(|picture| codec(picture.codec)),

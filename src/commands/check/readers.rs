@@ -25,6 +25,26 @@ impl Recorded {
         }
     }
 
+    /// Keys of authorities beside what was read, a warning each: who takes this machine would be
+    /// every machine or every operator.
+    pub(super) fn authority_keys(&self) -> Vec<String> {
+        let read = self.read.borrow();
+        let directories: BTreeSet<&Path> = read.iter().filter_map(|path| path.parent()).collect();
+        let files = directories.into_iter().flat_map(|directory| {
+            let files = std::fs::read_dir(directory).into_iter().flatten();
+            files.filter_map(|file| Some(file.ok()?.path()))
+        });
+        let mut keys: Vec<PathBuf> = files.filter(|path| is_authority_key(path)).collect();
+        keys.sort();
+        let said = keys.iter().map(|key| {
+            format!(
+                "{}: THE KEY OF AN AUTHORITY IS ON THIS MACHINE; take it away now, it belongs to no daemon: who has it can pose as anybody it signs for",
+                key.display()
+            )
+        });
+        said.collect()
+    }
+
     /// What the daemon's user can't read of it, a warning each. Nothing unless this is root
     /// and the directory is there.
     pub(super) fn unreadable(&self, state_dir: &Path) -> Vec<String> {
@@ -55,6 +75,11 @@ impl Recorded {
         });
         barred.collect()
     }
+}
+
+fn is_authority_key(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".key") && (name.ends_with("-ca.key") || name.contains("-ca.old-"))
 }
 
 impl Files for Recorded {
@@ -152,6 +177,18 @@ impl User {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn authorities_keys_are_known_by_their_names() {
+        for (name, is_one) in [
+            ("/etc/fanal/link-ca.key", true),
+            ("designation-ca.old-4a.key", true),
+            ("berre.key", false),
+            ("link-ca.pem", false),
+        ] {
+            assert_eq!(is_authority_key(Path::new(name)), is_one, "{name}");
+        }
+    }
 
     #[test]
     fn a_user_reads_as_owner_then_group_then_other() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::Boot;
 use crate::media::sink::State;
 use crate::policy::seldom::Seldom;
-use crate::reason::Refusal;
+use crate::reason::{Reason, Refusal};
 
 /// The same cause is told again after this.
 const AGAIN: Duration = Duration::from_secs(3_600);
@@ -55,6 +55,12 @@ impl Log {
                 self.live_since = Some(now);
                 (!std::mem::take(&mut self.silent)).then_some(Line::Live)
             }
+            // An orderly stop is no failure of the camera's.
+            State::Retrying(refusal) | State::Failed(refusal)
+                if refusal.reason == Reason::ShuttingDown =>
+            {
+                None
+            }
             State::Retrying(refusal) | State::Failed(refusal) => {
                 let live = self.live_since.take();
                 if live.is_some_and(|since| now.since(since) >= WELL) {
@@ -71,7 +77,6 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reason::Reason;
 
     fn at(seconds: u64) -> Boot {
         Boot(Duration::from_secs(seconds))
@@ -91,6 +96,14 @@ mod tests {
         let lines: Vec<Line> = lines.collect();
         assert_eq!(lines.len(), 24);
         assert_eq!(lines[..2], [Line::Failed(0), Line::Failed(119)]);
+    }
+
+    #[test]
+    fn an_orderly_stop_is_no_failure() {
+        let mut log = Log::default();
+        assert_eq!(log.line(&State::Live, at(0)), Some(Line::Live));
+        let stopped = State::Failed(Reason::ShuttingDown.into());
+        assert_eq!(log.line(&stopped, at(5)), None);
     }
 
     #[test]

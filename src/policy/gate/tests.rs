@@ -145,6 +145,7 @@ fn camera(number: usize) -> Camera {
 
 pub(in crate::policy) fn settings() -> Gateway {
     Gateway {
+        cameras_file: None,
         commune: CommuneId::new("berre-l-etang").unwrap(),
         name: "Berre-l'Étang".to_owned(),
         contact: None,

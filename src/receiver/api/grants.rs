@@ -133,7 +133,7 @@ impl Api {
                     .then(|| self.rtsp_url(grant, camera, host))
                     .flatten(),
                 live: (watchable && is_requester).then(|| {
-                    let scheme = if self.options.tls { "wss" } else { "ws" };
+                    let scheme = if self.is_tls() { "wss" } else { "ws" };
                     format!("{scheme}://{host}/api/v1/live")
                 }),
             }
@@ -162,12 +162,10 @@ impl Api {
 
     /// Plays as it stands; `host` is what the API was called by.
     fn rtsp_url(&self, grant: &Grant, camera: &GrantCamera, host: &str) -> Option<String> {
-        let addresses = &self.options.addresses;
         let shared = self.options.control.shared();
-        let players = shared
-            .settings
-            .rtsp
-            .players(addresses.rtsp, addresses.rtsps)?;
+        let addresses = &shared.addresses;
+        let rtsp = &shared.settings.rtsp;
+        let players = rtsp.players(addresses.rtsp, addresses.rtsps)?;
         let called = host_name(host).unwrap_or_else(|| "localhost".to_owned());
         let password = self
             .options

@@ -39,7 +39,6 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::Addresses;
 use super::atlas::Atlas;
 use super::control::Control;
 use super::credentials::Credentials;
@@ -65,12 +64,8 @@ pub struct Options {
     pub clock: Clock,
     /// Addresses and map tiles.
     pub atlas: Arc<Atlas>,
-    /// Whether the API itself is behind TLS.
-    pub tls: bool,
     /// As [`super::Options::demo_page`].
     pub demo_page: bool,
-    /// Where the receiver listens.
-    pub addresses: Addresses,
     /// The frames thread, where pictures are sent.
     pub frames: tokio::runtime::Handle,
     /// Ends streams that would never end by themselves.
@@ -85,6 +80,14 @@ pub(super) struct Api {
     designations: Designations,
     clients: std::sync::atomic::AtomicU64,
     tags: live::Tags,
+}
+
+impl Api {
+    /// Whether the API itself is behind TLS.
+    fn is_tls(&self) -> bool {
+        let shared = self.options.control.shared();
+        shared.settings.console.tls.is_some()
+    }
 }
 
 type Shared = State<Arc<Api>>;

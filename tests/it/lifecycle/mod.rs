@@ -250,6 +250,45 @@ async fn a_reload_ends_what_it_forbids_and_a_bad_file_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_reload_takes_the_address_of_metrics_and_names_what_it_cant_take() {
+    let mut world = World::new().await;
+    let handle = world.running().handle.clone();
+    let toml = std::fs::read_to_string(world.place.path("gateway.toml")).unwrap();
+    let other = world.place.path("other");
+    let state = format!("state_dir = \"{}\"", world.place.path("").display());
+    let state = state.replace("/\"", "\"");
+    assert!(toml.contains(&state), "{state} not in {toml}");
+    let moved = format!("state_dir = \"{}\"", other.display());
+    world
+        .place
+        .write("gateway.toml", &toml.replacen(&state, &moved, 1));
+    let error = handle.reload().await.unwrap_err();
+    assert!(
+        error.contains("state_dir") && error.contains("restart"),
+        "{error}"
+    );
+    assert!(!other.exists(), "nothing was written for it");
+
+    // The same port on all addresses, from one of them.
+    let port = world.running().address.port();
+    let all = format!("metrics = \"0.0.0.0:{port}\"\nmetrics_plain = true");
+    world.place.write(
+        "gateway.toml",
+        &toml.replacen("metrics = \"127.0.0.1:0\"", &all, 1),
+    );
+    handle.reload().await.unwrap();
+    assert!(world.get("/ready").await.starts_with("HTTP/1.1 "));
+    let elsewhere = async {
+        while tokio::net::TcpStream::connect(("127.0.0.2", port))
+            .await
+            .is_err()
+        {}
+    };
+    within("metrics on all addresses", elsewhere).await;
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn the_socket_is_for_its_group_and_bears_nonsense() {
     use std::os::unix::fs::PermissionsExt;
     let mut world = World::new().await;

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fanal::clock::{Clock, Wall};
+use fanal::connect::listen::Listener;
 use fanal::media::source::{Event, Sampled, Source, Subscription};
 use fanal::media::unit::{AccessUnit, Configuration};
 use fanal::reason::Reason;
 use fanal::rtsp::rtp::Packetiser;
-use fanal::rtsp::server::{Limits, Listen, Notice, Observer, Options, Server};
+use fanal::rtsp::server::{Limits, Notice, Observer, Options, Server};
 use fanal::rtsp::{Library, OpenError, OpenRequest};
 use fanal::secret::Secret;
 use tokio::sync::mpsc;
@@ -91,20 +92,16 @@ pub async fn start(film: Film, limits: Limits, tls: Option<Arc<rustls::ServerCon
 pub async fn start_on(film: Film, stage: Stage) -> Running {
     let (sender, notices) = mpsc::channel(1_000);
     let refused = Arc::new(Mutex::new(Vec::new()));
+    let listener = Listener::bind(stage.address, stage.tls).await.unwrap();
+    let address = listener.address().unwrap();
     let options = Options {
-        listen: vec![Listen {
-            address: stage.address,
-            tls: stage.tls,
-        }],
+        listeners: vec![listener],
         limits: stage.limits,
-        udp: stage.udp,
+        udp: Arc::new(stage.udp.into()),
         clock: Clock::system(),
         observer: Some(Arc::new(Notices(sender, Arc::clone(&refused)))),
     };
-    let server = Server::bind(options, Arc::new(Cinema(Arc::new(film))))
-        .await
-        .unwrap();
-    let address = server.local_addrs()[0];
+    let server = Server::new(options, Arc::new(Cinema(Arc::new(film))));
     let token = CancellationToken::new();
     let task = tokio::spawn(server.run(token.clone()));
     Running {
