@@ -538,6 +538,13 @@ impl Packet {
 
 /// Spoils the fragments at the picture's end.
 fn flawed(flaw: Flaw, codec: Codec, packets: &mut Vec<Packet>) {
+    let all = match flaw {
+        Flaw::AllStart => 0x80,
+        Flaw::AllEnd => 0x40,
+        _ => 0,
+    };
+    let edges = packets.iter_mut().filter_map(|packet| packet.edges(codec));
+    edges.for_each(|edges| *edges |= all);
     let last = packets.len().saturating_sub(1);
     let count = packets
         .iter()
@@ -562,14 +569,11 @@ fn flawed(flaw: Flaw, codec: Codec, packets: &mut Vec<Packet>) {
         Flaw::OtherType => {
             (first + 1..=last).for_each(|at| change(at, |edges| edges & 0xc0 | 1));
         }
-        Flaw::AllStart => (0..=last).for_each(|at| change(at, |edges| edges | 0x80)),
-        Flaw::AllEnd => (0..=last).for_each(|at| change(at, |edges| edges | 0x40)),
+        Flaw::AllStart | Flaw::AllEnd => {}
         Flaw::AllAtZero => {
-            for packet in packets.iter_mut().filter(|_| codec == Codec::Jpeg) {
-                if let Some(offset) = packet.payload.get_mut(1..4) {
-                    offset.fill(0);
-                }
-            }
+            let jpeg = packets.iter_mut().filter(|_| codec == Codec::Jpeg);
+            let offsets = jpeg.filter_map(|packet| packet.payload.get_mut(1..4));
+            offsets.for_each(|offset| offset.fill(0));
         }
         Flaw::Restarted => {
             if let Some(again) = packets.get(first).cloned() {
