@@ -193,7 +193,8 @@ struct Driver {
     parts: Parts,
     settings: watch::Receiver<Vec<settings::Witness>>,
     token: CancellationToken,
-    client: Client,
+    /// Made for the first checkpoint: it reads the system's authorities.
+    client: Option<Client>,
     cosigning: Cosigning,
     /// The journal that is followed.
     journal: Option<String>,
@@ -217,7 +218,7 @@ impl Driver {
             parts,
             settings,
             token,
-            client: Client::new(),
+            client: None,
             cosigning: Cosigning::default(),
             journal: None,
             book: None,
@@ -379,7 +380,8 @@ impl Driver {
             return;
         };
         drop(settings);
-        let (client, clock) = (self.client.clone(), self.parts.clock.clone());
+        let client = self.client.get_or_insert_with(Client::new).clone();
+        let clock = self.parts.clock.clone();
         let (writer, entries) = (self.parts.writer.clone(), self.parts.entries.clone());
         self.submissions.spawn(async move {
             let answered = submit::submit(&client, &witness, &submission).await;
