@@ -498,7 +498,7 @@ fn decisions_are_signed_by_whom_their_entry_names() {
             },
             refused: None,
         };
-        statements::check(&entry, None, statements::Depth::Full).wrong
+        statements::check(&entry, None, Depth::Full).wrong
     };
     assert_eq!(checked(&statement, jti, "pm-7"), Vec::<String>::new());
     let other = RequestId(uuid::Uuid::from_u128(8));
