@@ -12,7 +12,7 @@ use crate::journal::store::Month;
 /// Most lines that are looked at together: 80 bytes of memory each.
 pub const ROWS_LIMIT: usize = 5_000_000;
 
-/// A line, where it stands among all and what it says.
+/// A line, its place among all and what it says.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Its file.
@@ -153,7 +153,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A line that can't be read stands for the number that is missing there, or is one too many.
+    /// A line that can't be read takes the number that is missing there, or is one too many.
     fn unreadable(&mut self) {
         let mut last = 0;
         let mut told = Vec::new();
@@ -197,7 +197,7 @@ impl Judge<'_> {
         let mut expected = 1;
         for seq in there {
             if seq > expected {
-                // Told where the next line stands.
+                // Told at the next line.
                 let row = self.chosen.get(&seq).copied();
                 let row = row.or_else(|| self.chosen.range(seq..).next().map(|(_, row)| *row));
                 let what = What::Removed {
@@ -257,7 +257,7 @@ impl Judge<'_> {
     }
 }
 
-/// Where a line stands.
+/// Where a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its file.

@@ -153,6 +153,7 @@ pub(in crate::policy) fn settings() -> Gateway {
         tls: tls(),
         agreements: vec![agreement(0), agreement(1)],
         relay_after_loss: false,
+        notify: None,
         uplink: Uplink {
             max_bitrate: None,
             min_per_relay: 300_000,

@@ -55,7 +55,7 @@ struct CameraView {
     profile: Profile,
     /// Why that one; null until the gateway has said so.
     profile_cause: Option<Cause>,
-    /// Plays as it stands; only the requester sees it.
+    /// Plays without a change; only the requester sees it.
     rtsp: Option<String>,
     /// The WebSocket that carries it to the requester.
     live: Option<String>,
@@ -143,7 +143,7 @@ impl Api {
         }
     }
 
-    /// Plays as it stands; `host` is what the API was called by.
+    /// Plays without a change; `host` is what the API was called by.
     fn rtsp_url(&self, grant: &Grant, camera: &GrantCamera, host: &str) -> Option<String> {
         let addresses = &self.options.addresses;
         let shared = self.options.control.shared();
