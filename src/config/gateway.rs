@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::agreement;
 use super::camera::{self, Entry};
+use super::notify::notify;
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
 use super::settings::{Congestion, Credential, Gateway, Host, Uplink};
@@ -21,6 +22,7 @@ const DEFAULT_START_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gateway> {
     let tls = root.section::<raw::Tls>("tls", reading);
     let relay_after_loss = relay_after_loss(root.section("journal", reading));
+    let notify = notify(root.section("notify", reading), reading);
     let uplink = uplink(root.section("uplink", reading), reading);
     let credentials = credentials(root.strict_entries("credential", reading), reading);
     let hosts = hosts(root.strict_entries("host", reading), reading);
@@ -94,6 +96,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         tls: tls?,
         agreements,
         relay_after_loss,
+        notify,
         uplink,
         hosts,
         cameras,
@@ -219,7 +222,7 @@ pub(super) fn password(source: Password, at: &Lines, reading: &mut Reading<'_>) 
     if source.inline {
         reading.error(
             at.of("password"),
-            "password: secrets don't stand in the settings; use password_file, or password_env for a variable of the environment",
+            "password: the settings hold no secret; use password_file, or password_env for a variable of the environment",
         );
         return None;
     }
@@ -243,7 +246,8 @@ pub(super) fn password(source: Password, at: &Lines, reading: &mut Reading<'_>) 
     reading.checked(at.of(key), key, value)
 }
 
-fn read_password(path: &Path, reading: &Reading<'_>) -> Result<Secret, String> {
+/// The one line of a file.
+pub(super) fn read_password(path: &Path, reading: &Reading<'_>) -> Result<Secret, String> {
     let shown = path.display();
     let bytes = reading.files.read(path, PASSWORD_LIMIT).map_err(|error| {
         format!("{shown} can't be read: {error}; check the path and who may read it")

@@ -28,6 +28,7 @@ mod csv;
 mod files;
 mod gateway;
 pub mod grounds;
+mod notify;
 mod pem;
 pub mod players;
 mod problem;

@@ -8,7 +8,7 @@ macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident $written:literal { $($key:ident: $type:ty,)* })*) => {
         $(
             $(#[$doc])*
-            #[derive(Clone, Debug, Default, Deserialize)]
+            #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
             #[serde(deny_unknown_fields, default)]
             pub(super) struct $name { $(pub(super) $key: $type,)* }
         )*
@@ -44,6 +44,10 @@ sections! {
     }
     /// `[journal]` of both files.
     Journal "[journal]" { relay_after_loss: Option<bool>, }
+    /// `[notify]` of both files.
+    Notify "[notify]" {
+        url: Text, secret_file: Text, authority: Text, events: Texts, details: Option<bool>,
+    }
     /// `[uplink]`
     Uplink "[uplink]" {
         max_bitrate: Text, min_per_relay: Text, congestion: Text, redundancy: Option<bool>,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::gateway::{Password, metrics, password, relay_after_loss, state_dir};
+use super::notify::notify;
 use super::pem::{self, RawTls};
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
@@ -17,6 +18,7 @@ use crate::format::ids::{CentreId, CommuneId};
 pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Receiver> {
     let tls = root.section::<raw::Tls>("tls", reading);
     let relay_after_loss = relay_after_loss(root.section("journal", reading));
+    let notify = notify(root.section("notify", reading), reading);
     let link = root.section::<raw::Link>("link", reading);
     let console = root.section::<raw::Console>("console", reading);
     let accounts = root.nested_entries::<raw::Account>("rtsp", "account", reading);
@@ -52,6 +54,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Rec
         metrics: metrics?,
         tls: tls?,
         relay_after_loss,
+        notify,
         link_listen,
         communes,
         console: console?,

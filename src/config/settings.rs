@@ -1,12 +1,13 @@
 //! Checked settings. Plain data: cheap to share behind an `Arc`, replaced whole
 //! at a reload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::civil::Date;
+use serde::Serialize;
 
 pub use crate::format::control::Hours;
 use crate::format::ids::{CameraId, CentreId, CommuneId, Sha256};
@@ -40,6 +41,8 @@ pub struct Gateway {
     /// Whether relays go on although a journal, this machine's or a centre's, lost lines that
     /// nobody accepted.
     pub relay_after_loss: bool,
+    /// Where notices go, besides the log.
+    pub notify: Option<Notify>,
     /// The commune's uplink.
     pub uplink: Uplink,
     /// Cameras and recorders that allow few sessions.
@@ -50,6 +53,59 @@ pub struct Gateway {
     pub grounds: BTreeMap<String, Ground>,
     /// What is odd but no error, for the log, `fanal check` and `/ready`.
     pub warnings: Vec<String>,
+}
+
+/// Where notices go: one HTTPS address.
+#[derive(Clone, Debug)]
+pub struct Notify {
+    /// The address.
+    pub url: url::Url,
+    /// `whsec_` and the key of the signatures in base64.
+    pub secret: Secret,
+    /// Who signs the server's certificate (PEM); `None`: those whom the system trusts.
+    pub authority: Option<PathBuf>,
+    /// What is told.
+    pub events: BTreeSet<NoticeKind>,
+    /// Whether operator and intervention are told too.
+    pub details: bool,
+}
+
+/// What a notice may tell of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoticeKind {
+    /// A grant or its renewal.
+    Grant,
+    /// A grant's end.
+    End,
+    /// A request was refused.
+    Refused,
+    /// A request waits for the commune.
+    Waiting,
+    /// A journal lost lines, or could not be written.
+    Alarm,
+}
+
+impl NoticeKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Grant,
+        Self::End,
+        Self::Refused,
+        Self::Waiting,
+        Self::Alarm,
+    ];
+
+    /// As it is written in settings and notices.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Grant => "grant",
+            Self::End => "end",
+            Self::Refused => "refused",
+            Self::Waiting => "waiting",
+            Self::Alarm => "alarm",
+        }
+    }
 }
 
 /// Certificate, key and authority of one end of a link.
@@ -264,6 +320,8 @@ pub struct Receiver {
     /// Whether relays go on although a journal, this machine's or a commune's, lost lines that
     /// nobody accepted.
     pub relay_after_loss: bool,
+    /// Where notices go, besides the log.
+    pub notify: Option<Notify>,
     /// Where gateways come in.
     pub link_listen: Vec<SocketAddr>,
     /// The communes that may connect.

@@ -26,6 +26,7 @@ use super::hub::Hub;
 use super::rules;
 use super::viewing;
 use crate::clock::{Boot, Clock};
+use crate::config::settings::NoticeKind;
 use crate::config::{Loaded, settings};
 use crate::format::control::{Heads, LINES_LIMIT, ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
@@ -38,6 +39,8 @@ use crate::link::{Event as LinkEvent, Link};
 use crate::media::relay::RelayId;
 use crate::metrics::health::{Check, Checks};
 use crate::metrics::{self};
+use crate::notify::Notices;
+use crate::notify::notice::About;
 use crate::policy::desk::{Command, Denial, Desk, Notice, Rulebook, Still, Ticket, Viewer};
 use crate::reason::{Reason, Refusal};
 
@@ -59,6 +62,7 @@ pub(super) struct Brain {
     pub(super) hub: Hub,
     pub(super) journal: Writer,
     pub(super) metrics: Arc<metrics::Receiver>,
+    pub(super) notify: Notices,
     pub(super) checks: Checks,
     pub(super) clock: Clock,
     pub(super) atlas: Arc<Atlas>,
@@ -192,7 +196,12 @@ impl Brain {
             Ok(Err(error)) => tracing::error!(%error, "the end could not be recorded"),
             Err(_) => tracing::error!("the journal takes too long at the end"),
         }
-        self.state.heads.shutdown().await;
+        let notices = self.notify.clone();
+        self.state.heads.spawn_blocking(move || {
+            notices.stop();
+            None
+        });
+        while self.state.heads.join_next().await.is_some() {}
     }
 
     fn recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>) {
@@ -365,6 +374,7 @@ impl Brain {
     fn apply(&mut self, settings: &settings::Receiver, fetched: Fetched) {
         let Fetched { rules, tiles, link } = fetched;
         self.metrics.apply(settings);
+        self.notify.apply(settings.notify.clone());
         show_warnings(&self.checks, settings);
         self.atlas.apply(&settings.console, tiles);
         let authorities: Arc<[_]> = rules.authorities.clone().into();
@@ -438,9 +448,14 @@ impl Brain {
                 let (journal, clock) = (self.journal.clone(), self.clock.clone());
                 let seconds = self.metrics.journal_append_seconds.clone();
                 let came = clock.now().boot;
+                let notices = self.notify.clone();
+                let told = notices.of(&entry);
                 self.state.appends.push_back(Box::pin(async move {
                     let result = journal.append(*entry).await;
                     seconds.observe(clock.now().boot.since(came).as_secs_f64());
+                    if let Some(told) = told.filter(|_| result.is_ok()) {
+                        notices.push(told);
+                    }
                     (ticket, result.map_err(|error| error.to_string()))
                 }));
             }
@@ -468,6 +483,11 @@ impl Brain {
                 commune,
                 approve_by,
             } => {
+                if let Some((claims, operator)) = self.desk.waits(request) {
+                    let about = About::request(claims, operator);
+                    let reason = Some(Reason::ApprovalPending);
+                    self.notify.push((NoticeKind::Waiting, about, reason));
+                }
                 if let Some(waiting) = self.state.callers.remove(&caller) {
                     // The one who asked may be gone.
                     let _ = waiting.reply.send(Ok(Answered::Waiting {

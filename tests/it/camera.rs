@@ -186,6 +186,7 @@ pub fn gateway(cameras: Vec<(&str, settings::Streams)>) -> settings::Gateway {
         },
         agreements: Vec::new(),
         relay_after_loss: false,
+        notify: None,
         uplink: settings::Uplink {
             max_bitrate: None,
             min_per_relay: 0,

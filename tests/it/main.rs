@@ -23,6 +23,7 @@ mod malice;
 mod malicious;
 mod malicious_gateway;
 mod metrics;
+mod notices;
 mod onvif;
 mod operator;
 mod origin;
