@@ -25,6 +25,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+#[path = "soak/chance.rs"]
+mod chance;
 #[path = "attack/doors.rs"]
 mod doors;
 #[path = "attack/inside.rs"]

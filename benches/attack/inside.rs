@@ -15,9 +15,10 @@ use fanal::media::wire::GroupHeader;
 use fanal::pki::Kept;
 use serde_json::json;
 
+use crate::chance::Chance;
 use crate::doors::Doors;
 use crate::parts::site::CENTRE;
-use crate::tried::{Chance, Count, Pace};
+use crate::tried::{Count, Pace, bytes, mutate};
 
 /// The kinds, as they are printed.
 pub(crate) const KINDS: [&str; 3] = [
@@ -43,7 +44,10 @@ pub(crate) async fn attack(
             continue;
         };
         let done = match kind {
-            0 => Ok(count.note(true)),
+            0 => {
+                count.note(true);
+                Ok(())
+            }
             1 => messages(&connection, &mut pace, &mut chance, count).await,
             _ => streams(&connection, &mut pace, &mut chance, count).await,
         };
@@ -102,17 +106,17 @@ async fn messages(
         if !pace.turn().await {
             break;
         }
-        let text = &texts[chance.below(texts.len())];
+        let text = &texts[chance.index(texts.len())];
         // JSON that can't be read ends the link, so most of it is whole.
-        let bytes = if chance.below(200) == 0 {
-            chance.mutate(text.as_bytes())
+        let said = if chance.index(200) == 0 {
+            mutate(chance, text.as_bytes())
         } else {
             text.as_bytes().to_vec()
         };
-        let length = u32::try_from(bytes.len()).context("a long message")?;
+        let length = u32::try_from(said.len()).context("a long message")?;
         send.write_all(&length.to_be_bytes()).await?;
-        send.write_all(&bytes).await?;
-        let datagram = Bytes::from(chance.bytes(100));
+        send.write_all(&said).await?;
+        let datagram = Bytes::from(bytes(chance, 100));
         let _ = connection.send_datagram(datagram);
         count.note(true);
     }
@@ -130,7 +134,7 @@ async fn streams(
     send.write_all(&[0; 4]).await?;
     let configuration = Arc::new(Configuration {
         codec: Codec::H264,
-        record: Bytes::from(chance.bytes(64)),
+        record: Bytes::from(bytes(chance, 64)),
         width: 640,
         height: 360,
     });
@@ -148,14 +152,14 @@ async fn streams(
             profile: fanal::media::relay::Profile::Main,
             configuration: Arc::clone(&configuration),
         });
-        let relay = RelayId(u32::try_from(chance.below(64))?);
+        let relay = RelayId(u32::try_from(chance.index(64))?);
         let header = GroupHeader { relay, group }.encode();
-        let bytes = match chance.below(3) {
-            0 => chance.mutate(&header),
-            1 => chance.bytes(2_000),
-            _ => [header.to_vec(), chance.bytes(4_000)].concat(),
+        let said = match chance.index(3) {
+            0 => mutate(chance, &header),
+            1 => bytes(chance, 2_000),
+            _ => [header.to_vec(), bytes(chance, 4_000)].concat(),
         };
-        count.note(stream.write_all(&bytes).await.is_ok());
+        count.note(stream.write_all(&said).await.is_ok());
     }
     Ok(())
 }

@@ -7,8 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use crate::chance::Chance;
 use crate::doors::Doors;
-use crate::tried::{Chance, Count, Pace};
+use crate::tried::{Count, Pace, bytes, mutate};
 
 /// The kinds, as they are printed.
 pub(crate) const KINDS: [&str; 8] = [
@@ -60,10 +61,10 @@ pub(crate) async fn attack(
         6 => {
             while pace.turn().await {
                 // The beginning of a TLS handshake, and what is none.
-                let length = 8 + chance.below(2_000);
-                let mut bytes = vec![0x16, 3, 1];
-                bytes.extend(chance.bytes(length));
-                count.note(exchange(doors.link, &bytes).await);
+                let length = 8 + chance.index(2_000);
+                let mut more = vec![0x16, 3, 1];
+                more.extend(bytes(&mut chance, length));
+                count.note(exchange(doors.link, &more).await);
             }
         }
         _ => datagrams(&doors.gateway, pace, chance, count).await,
@@ -79,7 +80,7 @@ async fn hold(at: SocketAddr, begin: &[u8], mut pace: Pace, mut chance: Chance, 
             count.note(false);
             continue;
         };
-        let length = chance.below(begin.len());
+        let length = chance.index(begin.len());
         let is_said = stream.write_all(&begin[..length]).await.is_ok();
         count.note(is_said);
         held.push_back(stream);
@@ -111,8 +112,8 @@ fn web_request(at: SocketAddr, chance: &mut Chance) -> Vec<u8> {
         "/page/app.js",
         "/api/v1/requests/0",
     ];
-    let path = PATHS[chance.below(PATHS.len())];
-    let token = "x".repeat(chance.below(20_000));
+    let path = PATHS[chance.index(PATHS.len())];
+    let token = "x".repeat(chance.index(20_000));
     let upgrade = if path.ends_with("live") {
         "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-protocol: fanal.v1\r\n"
     } else {
@@ -121,8 +122,8 @@ fn web_request(at: SocketAddr, chance: &mut Chance) -> Vec<u8> {
     let text = format!(
         "GET {path} HTTP/1.1\r\nhost: {at}\r\nauthorization: Bearer {token}\r\n{upgrade}\r\n"
     );
-    if chance.below(2) == 0 {
-        chance.mutate(text.as_bytes())
+    if chance.percent(50) {
+        mutate(chance, text.as_bytes())
     } else {
         text.into_bytes()
     }
@@ -131,11 +132,11 @@ fn web_request(at: SocketAddr, chance: &mut Chance) -> Vec<u8> {
 /// A request that looks like a signed one.
 fn posted(at: SocketAddr, chance: &mut Chance) -> Vec<u8> {
     const HEAD: &str = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImZhbmFsLXJlcXVlc3Qrand0IiwieDVjIjpbXX0";
-    let claims = "e".repeat(chance.below(16_000));
-    let body = chance.mutate(format!("{HEAD}.{claims}.AAAA").as_bytes());
+    let claims = "e".repeat(chance.index(16_000));
+    let body = mutate(chance, format!("{HEAD}.{claims}.AAAA").as_bytes());
     let head = format!(
         "POST /api/v1/requests HTTP/1.1\r\nhost: {at}\r\ncontent-type: application/jose\r\ncontent-length: {}\r\n\r\n",
-        body.len() + chance.below(2)
+        body.len() + chance.index(2)
     );
     [head.into_bytes(), body].concat()
 }
@@ -144,16 +145,16 @@ fn rtsp_request(at: SocketAddr, chance: &mut Chance) -> Vec<u8> {
     const METHODS: [&str; 6] = [
         "OPTIONS", "DESCRIBE", "SETUP", "PLAY", "ANNOUNCE", "TEARDOWN",
     ];
-    let method = METHODS[chance.below(METHODS.len())];
-    let user = uuid::Uuid::from_u64_pair(chance.next(), chance.next());
+    let method = METHODS[chance.index(METHODS.len())];
+    let user = uuid::Uuid::from_u64_pair(1, chance.between(0, u64::MAX - 1));
     let text = format!(
         "{method} rtsp://{at}/berre-l-etang/camera-001 RTSP/1.0\r\nCSeq: 1\r\nAuthorization: Digest username=\"{user}\", realm=\"fanal\", nonce=\"0\", uri=\"*\", response=\"{}\"\r\n\r\n",
         "0".repeat(32)
     );
-    match chance.below(3) {
-        0 => chance.mutate(text.as_bytes()),
+    match chance.index(3) {
+        0 => mutate(chance, text.as_bytes()),
         // Data of a channel that nobody set up.
-        1 => [vec![b'$', 0, 0xff, 0xff], chance.bytes(2_000)].concat(),
+        1 => [vec![b'$', 0, 0xff, 0xff], bytes(chance, 2_000)].concat(),
         _ => text.into_bytes(),
     }
 }
@@ -165,15 +166,16 @@ async fn datagrams(at: &[SocketAddr], mut pace: Pace, mut chance: Chance, count:
     };
     let first = [fanal::link::redundancy::KIND, 0xc3, 0x43, 0x00];
     while pace.turn().await {
-        let length = chance.below(1_400);
-        let mut bytes = vec![first[chance.below(first.len())]];
-        if bytes[0] == 0xc3 {
+        let kind = first[chance.index(first.len())];
+        let mut datagram = vec![kind];
+        if kind == 0xc3 {
             // Version 1, connection ids of 8 bytes: an Initial, were it sealed right.
-            bytes.extend([0, 0, 0, 1, 8]);
+            datagram.extend([0, 0, 0, 1, 8]);
         }
-        bytes.extend(chance.bytes(length.max(if bytes.len() > 1 { 1_200 } else { 0 })));
-        bytes.truncate(1_400);
-        let to = at[chance.below(at.len())];
-        count.note(socket.send_to(&bytes, to).await.is_ok());
+        let least = if kind == 0xc3 { 1_200 } else { 0 };
+        let length = chance.index(1_390).max(least);
+        datagram.extend(bytes(&mut chance, length));
+        let to = at[chance.index(at.len())];
+        count.note(socket.send_to(&datagram, to).await.is_ok());
     }
 }

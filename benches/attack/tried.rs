@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::chance::Chance;
 use crate::doors::Doors;
 use crate::{inside, outside};
 
@@ -50,43 +51,25 @@ impl Pace {
     }
 }
 
-/// Seeded bytes: the same seed tries the same.
-pub(crate) struct Chance(u64);
+/// So many bytes.
+pub(crate) fn bytes(chance: &mut Chance, length: usize) -> Vec<u8> {
+    let byte = |_| u8::try_from(chance.between(0, 255)).unwrap_or_default();
+    (0..length).map(byte).collect()
+}
 
-impl Chance {
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// Xorshift, after Marsaglia, "Xorshift RNGs", 2003.
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, count: usize) -> usize {
-        usize::try_from(self.next() % count.max(1) as u64).unwrap_or(0)
-    }
-
-    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
-    }
-
-    /// The text with some bytes other than they were.
-    pub(crate) fn mutate(&mut self, text: &[u8]) -> Vec<u8> {
-        let mut bytes = text.to_vec();
-        for _ in 0..=self.below(4) {
-            let at = self.below(bytes.len());
-            match self.below(3) {
-                0 if !bytes.is_empty() => bytes[at] = self.next() as u8,
-                1 => bytes.truncate(at),
-                _ => bytes.insert(at.min(bytes.len()), self.next() as u8),
-            }
+/// The text with some bytes other than they were.
+pub(crate) fn mutate(chance: &mut Chance, text: &[u8]) -> Vec<u8> {
+    let mut changed = text.to_vec();
+    for _ in 0..=chance.index(4) {
+        let at = chance.index(changed.len() + 1);
+        let new = bytes(chance, 1);
+        match chance.index(3) {
+            0 if at < changed.len() => changed[at] = new[0],
+            1 => changed.truncate(at),
+            _ => changed.insert(at, new[0]),
         }
-        bytes
     }
+    changed
 }
 
 /// Attacks until the end, then prints what was tried of each kind.
@@ -98,7 +81,12 @@ pub(crate) fn run(doors: &Doors) -> anyhow::Result<()> {
         let end = Instant::now() + Duration::from_secs(doors.seconds);
         let mut tasks = JoinSet::new();
         let mut counts: Vec<(&str, Arc<Count>)> = Vec::new();
-        for (number, name) in outside::KINDS.iter().chain(&inside::KINDS).enumerate() {
+        for (number, name) in outside::KINDS
+            .iter()
+            .chain(&inside::KINDS)
+            .copied()
+            .enumerate()
+        {
             let count = Arc::new(Count::default());
             counts.push((name, Arc::clone(&count)));
             let pace = Pace::new(doors.rate, end);

@@ -165,6 +165,9 @@ impl Gateway {
         for centre in centres {
             made.add_centre(centre);
         }
+        for outcome in super::NOTICE_OUTCOMES {
+            made.notices_total.with_label_values(&[outcome]);
+        }
         for state in CameraState::ALL {
             made.cameras.with_label_values(&[state.as_str()]);
         }

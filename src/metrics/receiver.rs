@@ -136,6 +136,9 @@ impl Receiver {
         for commune in communes {
             made.add_commune(commune);
         }
+        for outcome in super::NOTICE_OUTCOMES {
+            made.notices_total.with_label_values(&[outcome]);
+        }
         made.requests_total.with_label_values(&["granted", ""]);
         for reason in Reason::marked(Mark::ReceiverRequests) {
             made.requests_total

@@ -41,9 +41,6 @@ const FILE_LIMIT: u64 = 4 * queue::LIMIT as u64;
 /// The file of what waits, in the state directory.
 const FILE: &str = "notices.json";
 
-/// What a notice came to, as counted.
-pub const OUTCOMES: [&str; 5] = ["delivered", "retried", "expired", "dropped", "gone"];
-
 /// What happened: kind, of what, why.
 pub type Told = (NoticeKind, About, Option<Reason>);
 
@@ -103,9 +100,6 @@ impl Notices {
     /// # Errors
     /// The system gives no thread.
     pub fn start(options: Options, settings: Option<settings::Notify>) -> std::io::Result<Self> {
-        for outcome in OUTCOMES {
-            options.counter.with_label_values(&[outcome]);
-        }
         let teller = Teller::new(options.owner.clone());
         let shared = Arc::new(Shared {
             state: Mutex::new(State {

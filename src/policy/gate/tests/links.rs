@@ -194,7 +194,7 @@ fn a_list_is_taken_by_a_gateway_that_restarts_long_after_the_grants_end() {
         .map(|(_, at, entry)| (at, entry))
         .collect();
     // Files go by months.
-    let disk = Sim::default();
+    let mut disk = Sim::default();
     let mut months: BTreeMap<Month, Vec<u8>> = BTreeMap::new();
     for ((at, _), line) in entries.iter().zip(lines(&entries)) {
         months.entry(Month::of(*at)).or_default().extend(line);
@@ -202,7 +202,7 @@ fn a_list_is_taken_by_a_gateway_that_restarts_long_after_the_grants_end() {
     for (month, content) in months {
         disk.replace(month, &content);
     }
-    world.journal = recover(&mut disk.clone()).unwrap().entries;
+    world.journal = recover(&mut disk).unwrap().entries;
     let mut world = world.restarted(Duration::from_secs(5), settings());
     assert_eq!(world.ended(grant), Some(Reason::GrantReleased));
     world.link_up(0);
