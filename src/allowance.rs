@@ -47,6 +47,12 @@ impl Allowance {
         self.full_at.saturating_sub(now).saturating_sub(self.burst)
     }
 
+    /// How long until `amount` is there.
+    pub fn wait(&self, amount: u32, now: Duration) -> Duration {
+        let full_at = self.after(amount, now);
+        full_at.saturating_sub(now).saturating_sub(self.burst)
+    }
+
     fn after(&self, amount: u32, now: Duration) -> Duration {
         let used = self.each.saturating_mul(amount);
         self.full_at.max(now).saturating_add(used)

@@ -161,7 +161,7 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still until its handle moves it.
+    /// A clock that stops until its handle moves it.
     pub fn manual(start: Wall) -> (Self, ManualClock) {
         let now = Now {
             wall: start,
@@ -201,7 +201,7 @@ impl Clock {
             },
             Source::Manual(now) => {
                 let mut now = now.clone();
-                // An error means that the handle is gone: time stands still for good.
+                // An error means that the handle is gone: time stops for good.
                 if now.wait_for(|now| now.boot >= deadline).await.is_err() {
                     std::future::pending::<()>().await;
                 }

@@ -26,14 +26,15 @@
 //! | | [`places`] | addresses, found as they are typed | – |
 //! | | [`tiles`] | pictures of a map | – |
 //! | | [`metrics`] | what is counted; health | clock config format media pki policy reason |
+//! | | [`notify`] | notices of what happened: the log, and one HTTPS address | clock config connect format journal pki reason secret |
 //! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock format secret |
 //! | | [`witness`] | checkpoints of the journal go to thirds who cosign them | clock config format http journal metrics policy |
 //! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | allowance clock config connect format media metrics pki reason |
 //! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | attempts clock connect digest media reason secret |
 //! | | [`simulate`] | simulated cameras, with the field's faults | clock connect digest media reason rtsp secret |
 //! | | [`console`] | the pages of operators and of the commune | http |
-//! | who does it | [`gateway`] | the commune's daemon | account clock config connect console digest format http journal link media metrics pki policy reason secret witness |
-//! | | [`receiver`] | the centre's daemon | allowance clock config connect console format http journal link media metrics pki places policy reason rtsp secret tiles witness |
+//! | who does it | [`gateway`] | the commune's daemon | account clock config connect console digest format http journal link media metrics notify pki policy reason secret witness |
+//! | | [`receiver`] | the centre's daemon | allowance clock config connect console format http journal link media metrics notify pki places policy reason rtsp secret tiles witness |
 //! | commands | [`demo`] | both daemons and cameras on one machine | certs clock config format gateway metrics receiver simulate |
 //! | | [`commands`] | a file for each row of the command table | all above |
 //! | | [`cli`] | the command line | commands |
@@ -62,6 +63,7 @@ pub mod journal;
 pub mod link;
 pub mod media;
 pub mod metrics;
+pub mod notify;
 pub mod pki;
 pub mod places;
 pub mod policy;

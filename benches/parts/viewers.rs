@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     pub(crate) transit: [f64; 3],
     /// Connection to first picture: median and longest, ms.
     pub(crate) first: [f64; 2],
+    /// Of the compared cameras' pictures, the part that was shown.
+    pub(crate) share: f64,
 }
 
 impl Seen {
@@ -54,6 +56,7 @@ impl Seen {
             max,
             median,
             slowest,
+            share,
         ] = values[..]
         else {
             anyhow::bail!("players said {text}");
@@ -66,6 +69,7 @@ impl Seen {
             compared_cameras: cameras as u64,
             transit: [p50, p99, max],
             first: [median, slowest],
+            share,
         })
     }
 }
@@ -202,7 +206,7 @@ fn hash(data: &[u8]) -> u64 {
 
 fn tell(players: &[Player], compared: &[[Arrivals; 2]], end: Instant) {
     let mut transit = Vec::new();
-    let mut altered = 0;
+    let (mut altered, mut shown, mut all) = (0, 0_u64, 0_u64);
     for [relayed, direct] in compared {
         let (Ok(relayed), Ok(direct)) = (relayed.lock(), direct.lock()) else {
             continue;
@@ -210,6 +214,12 @@ fn tell(players: &[Player], compared: &[[Arrivals; 2]], end: Instant) {
         let Some(settled) = direct.values().min().map(|first| *first + SETTLE) else {
             continue;
         };
+        // The very last may be on their way.
+        let counts = |own: &Instant| *own > settled && *own + Duration::from_secs(1) < end;
+        for (hash, _) in direct.iter().filter(|(_, own)| counts(own)) {
+            all += 1;
+            shown += u64::from(relayed.contains_key(hash));
+        }
         for (hash, arrival) in relayed.iter() {
             match direct.get(hash) {
                 Some(own) if *own > settled => {
@@ -239,7 +249,7 @@ fn tell(players: &[Player], compared: &[[Arrivals; 2]], end: Instant) {
             .unwrap_or(f64::NAN)
     };
     println!(
-        "{} {} {altered} {} {} {} {} {} {} {}",
+        "{} {} {altered} {} {} {} {} {} {} {} {}",
         players.iter().map(|player| player.pictures).sum::<u64>(),
         players.iter().map(|player| player.lost).sum::<u64>(),
         transit.len(),
@@ -249,5 +259,6 @@ fn tell(players: &[Player], compared: &[[Arrivals; 2]], end: Instant) {
         at(&transit, 1.0),
         at(&first, 0.5),
         at(&first, 1.0),
+        shown as f64 / all.max(1) as f64,
     );
 }

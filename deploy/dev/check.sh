@@ -5,6 +5,14 @@ cd "$(git rev-parse --show-toplevel)"
 cargo fmt --check
 CLIPPY_CONF_DIR=deploy/dev cargo clippy --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+if command -v systemd-analyze >/dev/null; then
+  for unit in gateway receiver; do
+    systemd-analyze security --no-pager --offline=true --threshold=15 "deploy/fanal-$unit.service" >/dev/null ||
+      { echo "deploy/fanal-$unit.service: exposure is above 1.5: systemd-analyze security says why"; exit 1; }
+  done
+else
+  echo "the units' check: skipped: systemd-analyze not found"
+fi
 if command -v npm >/dev/null; then
   deploy/dev/page/check.sh
 else

@@ -44,7 +44,7 @@ const PRESENT_LIMIT: usize = 20;
     --key 13-4567.key --cert 13-4567.pem --commune berre-l-etang \\
     --camera quai-nord rond-point --incident COG-13/2026.42 --grounds pursuit --for 20m --hold
 
-The grant is printed as JSON on stdout; granted[].rtsp plays in VLC or ffplay as it stands:
+The grant is printed as JSON on stdout; granted[].rtsp plays in VLC or ffplay without a change:
   fanal request … | jq -r '.granted[0].rtsp' | xargs ffplay
 With --hold its member renewable ({until, by}) says until when it can be renewed, and what ends it
 then: designation, agreement (its dates and hours) or max_total."

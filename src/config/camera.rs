@@ -239,7 +239,7 @@ impl<'c, 'r, 'f> Checking<'c, 'r, 'f> {
             .collect()
     }
 
-    /// The id, or one that stands for it in lists while the entry is wrong.
+    /// The id, or one that replaces it in lists while the entry is wrong.
     fn id(&mut self) -> CameraId {
         let written = self.raw.id.take();
         let wrong = match written.as_deref().map(CameraId::new) {
@@ -594,7 +594,7 @@ fn fold(c: char) -> String {
     text.to_owned()
 }
 
-/// `ID-line-N`, within the length of ids: stands for an entry whose own id can't.
+/// `ID-line-N`, within the length of ids: replaces that of an entry whose own id can't.
 fn numbered(id: &str, line: u32) -> CameraId {
     let number = format!("line-{line}");
     let keep = 62_usize.saturating_sub(number.len());

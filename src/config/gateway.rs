@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::agreement;
 use super::camera::{self, Entry};
+use super::notify::notify;
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
 use super::settings::{Congestion, Credential, Gateway, Host, Uplink};
@@ -26,6 +27,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         .has("page", false)
         .then(|| root.section::<raw::Page>("page", reading));
     let witnesses = witness::read(&mut root, reading);
+    let notify = notify(root.section("notify", reading), reading);
     let uplink = uplink(root.section("uplink", reading), reading);
     let credentials = credentials(root.strict_entries("credential", reading), reading);
     let hosts = hosts(root.strict_entries("host", reading), reading);
@@ -105,6 +107,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         relay_after_loss,
         witnesses,
         keep,
+        notify,
         uplink,
         hosts,
         cameras,
@@ -233,7 +236,7 @@ pub(super) fn password(source: Password, at: &Lines, reading: &mut Reading<'_>) 
     if source.inline {
         reading.error(
             at.of("password"),
-            "password: secrets don't stand in the settings; use password_file, or password_env for a variable of the environment",
+            "password: the settings hold no secret; use password_file, or password_env for a variable of the environment",
         );
         return None;
     }
@@ -257,7 +260,8 @@ pub(super) fn password(source: Password, at: &Lines, reading: &mut Reading<'_>) 
     reading.checked(at.of(key), key, value)
 }
 
-fn read_password(path: &Path, reading: &Reading<'_>) -> Result<Secret, String> {
+/// The one line of a file.
+pub(super) fn read_password(path: &Path, reading: &Reading<'_>) -> Result<Secret, String> {
     let shown = path.display();
     let bytes = reading.files.read(path, PASSWORD_LIMIT).map_err(|error| {
         format!("{shown} can't be read: {error}; check the path and who may read it")

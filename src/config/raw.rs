@@ -8,7 +8,7 @@ macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident $written:literal { $($key:ident: $type:ty,)* })*) => {
         $(
             $(#[$doc])*
-            #[derive(Clone, Debug, Default, Deserialize)]
+            #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
             #[serde(deny_unknown_fields, default)]
             pub(super) struct $name { $(pub(super) $key: $type,)* }
         )*
@@ -50,6 +50,10 @@ sections! {
     }
     /// `[[witness]]` of both files.
     Witness "[[witness]]" { name: Text, url: Text, key: Text, }
+    /// `[notify]` of both files.
+    Notify "[notify]" {
+        url: Text, secret_file: Text, authority: Text, events: Texts, details: Option<bool>,
+    }
     /// `[uplink]`
     Uplink "[uplink]" {
         max_bitrate: Text, min_per_relay: Text, congestion: Text, redundancy: Option<bool>,

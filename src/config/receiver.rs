@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::gateway::{Password, journal, metrics, password, state_dir};
+use super::notify::notify;
 use super::pem::{self, RawTls};
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
@@ -18,6 +19,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Rec
     let tls = root.section::<raw::Tls>("tls", reading);
     let (relay_after_loss, keep) = journal(root.section("journal", reading), reading);
     let witnesses = witness::read(&mut root, reading);
+    let notify = notify(root.section("notify", reading), reading);
     let link = root.section::<raw::Link>("link", reading);
     let console = root.section::<raw::Console>("console", reading);
     let accounts = root.nested_entries::<raw::Account>("rtsp", "account", reading);
@@ -55,6 +57,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Rec
         relay_after_loss,
         witnesses,
         keep,
+        notify,
         link_listen,
         communes,
         console: console?,

@@ -1,12 +1,13 @@
 //! Checked settings. Plain data: cheap to share behind an `Arc`, replaced whole
 //! at a reload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::civil::Date;
+use serde::Serialize;
 
 pub use crate::format::control::Hours;
 use crate::format::ids::{CameraId, CentreId, CommuneId, Sha256};
@@ -48,6 +49,8 @@ pub struct Gateway {
     pub witnesses: Vec<Witness>,
     /// How long the journal is kept.
     pub keep: Keep,
+    /// Where notices go, besides the log.
+    pub notify: Option<Notify>,
     /// The commune's uplink.
     pub uplink: Uplink,
     /// Cameras and recorders that allow few sessions.
@@ -86,6 +89,59 @@ pub struct Witness {
     pub url: url::Url,
     /// The key that it cosigns with.
     pub key: VerifierKey,
+}
+
+/// Where notices go: one HTTPS address.
+#[derive(Clone, Debug)]
+pub struct Notify {
+    /// The address.
+    pub url: url::Url,
+    /// `whsec_` and the key of the signatures in base64.
+    pub secret: Secret,
+    /// Who signs the server's certificate (PEM); `None`: those whom the system trusts.
+    pub authority: Option<PathBuf>,
+    /// What is told.
+    pub events: BTreeSet<NoticeKind>,
+    /// Whether operator and intervention are told too.
+    pub details: bool,
+}
+
+/// What a notice may tell of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoticeKind {
+    /// A grant or its renewal.
+    Grant,
+    /// A grant's end.
+    End,
+    /// A request was refused.
+    Refused,
+    /// A request waits for the commune.
+    Waiting,
+    /// A journal lost lines, or could not be written.
+    Alarm,
+}
+
+impl NoticeKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Grant,
+        Self::End,
+        Self::Refused,
+        Self::Waiting,
+        Self::Alarm,
+    ];
+
+    /// As it is written in settings and notices.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Grant => "grant",
+            Self::End => "end",
+            Self::Refused => "refused",
+            Self::Waiting => "waiting",
+            Self::Alarm => "alarm",
+        }
+    }
 }
 
 /// Certificate, key and authority of one end of a link.
@@ -304,6 +360,8 @@ pub struct Receiver {
     pub witnesses: Vec<Witness>,
     /// How long the journal is kept.
     pub keep: Keep,
+    /// Where notices go, besides the log.
+    pub notify: Option<Notify>,
     /// Where gateways come in.
     pub link_listen: Vec<SocketAddr>,
     /// The communes that may connect.

@@ -286,7 +286,7 @@ fn mistakes_refuse_the_file_with_line_and_mend() {
         (
             "password_file = \"${CREDENTIALS_DIRECTORY}/hik.txt\"",
             "password = \"s3cret\"",
-            "secrets don't stand in the settings",
+            "the settings hold no secret",
         ),
         (
             "password_file = \"${CREDENTIALS_DIRECTORY}/hik.txt\"",

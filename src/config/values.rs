@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::civil::Date;
+use zeroize::Zeroizing;
 
 use super::settings::Hours;
 
@@ -229,6 +230,20 @@ pub(super) fn network(written: &str) -> Result<String, String> {
     }
 }
 
+/// The key of a webhook's signatures, as Standard Webhooks writes it: `whsec_` and 24 to 64 bytes
+/// in base64. The error shows nothing of it.
+pub(crate) fn webhook_key(written: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    let key = written.strip_prefix("whsec_");
+    let key = key
+        .and_then(|key| STANDARD.decode(key).ok())
+        .map(Zeroizing::new);
+    key.filter(|key| (24..=64).contains(&key.len())).ok_or_else(|| {
+        "must hold whsec_ and 24 to 64 bytes in base64; make one with: echo whsec_$(openssl rand -base64 32)".to_owned()
+    })
+}
+
 /// Windows of the week; the grammar is in the module's doc.
 pub(super) fn hours(written: &str) -> Result<Vec<Hours>, String> {
     let mut windows = Vec::new();
@@ -242,7 +257,7 @@ pub(super) fn hours(written: &str) -> Result<Vec<Hours>, String> {
                 add_days(&mut days, word)?;
             } else {
                 return Err(format!(
-                    "{:?}: days stand before times, and a comma between windows",
+                    "{:?}: write days before times, and a comma between windows",
                     part.trim()
                 ));
             }

@@ -51,13 +51,13 @@ pub struct CameraEntry {
     url: Url,
     /// The sub-stream, of a simulated one.
     sub: Option<Url>,
-    /// Where a simulated one stands.
+    /// Where a simulated one is.
     place: Option<Place>,
     /// User name and password, taken out of the URL.
     credential: Option<(String, String)>,
 }
 
-/// Where a camera stands, and where it looks.
+/// Where a camera is, and where it looks.
 #[derive(Clone, Debug)]
 struct Place {
     position: (f64, f64),

@@ -94,7 +94,7 @@ pub enum DecodeError {
     /// Longer than [`LINE_LIMIT`].
     #[error("it is longer than {LINE_LIMIT} bytes")]
     TooLong,
-    /// Another text stands where this member belongs.
+    /// Another text is where this member belongs.
     #[error("the member {0} is missing, misplaced or not in its form")]
     Member(&'static str),
     /// What follows the digest is neither a body nor the end.

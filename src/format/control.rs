@@ -34,6 +34,8 @@ const AGREEMENTS: usize = 32;
 const NAMES: usize = 256;
 /// Most weekly windows of an agreement, groups of a camera, and neighbours of it.
 const FEW: usize = 64;
+/// Most authorities of an agreement that are announced.
+pub const AUTHORITIES: usize = FEW;
 /// Version of the protocol: major (must match, is in the ALPN) and minor.
 pub const VERSION: (u32, u32) = (1, 2);
 /// From this minor version on a gateway takes numbered lists of viewings and confirms each part.
@@ -348,6 +350,15 @@ pub struct AgreementInfo {
     /// Units that may ask; empty: any.
     #[serde(default, deserialize_with = "bounded::shown_list::<_, NAMES>")]
     pub units: Vec<String>,
+    /// Keys of the authorities that designate for it
+    /// ([`crate::format::designation::Authority::keys`]): another authority may name a unit
+    /// alike. Empty: older gateways don't say.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::list::<_, _, FEW>"
+    )]
+    pub authorities: Vec<Sha256>,
     /// Allowed grounds with their labels.
     #[serde(deserialize_with = "bounded::list::<_, _, NAMES>")]
     pub grounds: Vec<GroundInfo>,

@@ -69,6 +69,11 @@ impl Authority {
         }
     }
 
+    /// SHA-256 of the key (SubjectPublicKeyInfo, DER) of each of its certificates.
+    pub fn keys(&self) -> impl Iterator<Item = Sha256> {
+        self.anchors.keys()
+    }
+
     /// SHA-256 over the keys of its certificates, in order of their hashes: two authorities may
     /// give the same number, unit and name to different persons.
     pub fn id(&self) -> Sha256 {
@@ -149,6 +154,9 @@ pub struct Designation {
     pub fingerprint: Sha256,
     /// [`Authority::id`] of the one that vouches for it; zeros where nobody was asked ([`read`]).
     pub authority: Sha256,
+    /// Keys of the authorities that its chain leads through, as [`Authority::keys`]: who trusts
+    /// one of them trusts it, whichever others stand in the same file.
+    pub path: Vec<Sha256>,
 }
 
 impl Designation {
@@ -350,6 +358,7 @@ impl LinkAuthority {
         let usage = webpki::KeyUsage::client_auth();
         self.0
             .verify(chain, at, usage, false)
+            .map(drop)
             .map_err(|untrusted| {
                 foreign(match untrusted {
                     Untrusted::Foreign | Untrusted::NotSigned(_) => {
@@ -394,6 +403,7 @@ pub fn read(certificate: &CertificateDer<'_>) -> Result<Designation, String> {
         not_after: Wall::from_seconds(parsed.validity().not_after.timestamp()),
         fingerprint: Sha256::of(certificate),
         authority: Sha256::ZERO,
+        path: Vec::new(),
     })
 }
 
@@ -419,7 +429,7 @@ pub fn designate(
     // The leaf's own validity is judged below, so that a stranger's expired
     // certificate is a stranger's first.
     let at = now.seconds().min(ends).max(begins);
-    authority
+    let path = authority
         .anchors
         .verify(
             chain,
@@ -476,6 +486,7 @@ pub fn designate(
         not_after: Wall::from_seconds(ends),
         fingerprint: Sha256::of(leaf),
         authority: authority.id,
+        path,
     })
 }
 

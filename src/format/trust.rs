@@ -279,7 +279,9 @@ impl Anchors {
 
     /// Verifies that the chain (leaf first) leads to one of the authorities at
     /// `at`. With `fresh`, the status of every certificate on the way must be
-    /// known from a list that is current at `at`.
+    /// known from a list that is current at `at`. Gives the keys of the authorities on
+    /// the way, as [`Anchors::keys`], the one it leads to first; certificates beside the way
+    /// are not among them.
     ///
     /// # Errors
     ///
@@ -290,7 +292,7 @@ impl Anchors {
         at: Wall,
         usage: impl webpki::ExtendedKeyUsageValidator + Copy,
         fresh: bool,
-    ) -> Result<(), Untrusted> {
+    ) -> Result<Vec<Sha256>, Untrusted> {
         let Some((leaf, intermediates)) = chain.split_first() else {
             return Err(Untrusted::NotSigned("the chain is empty".to_owned()));
         };
@@ -509,7 +511,7 @@ impl Anchor {
         at: UnixTime,
         usage: impl webpki::ExtendedKeyUsageValidator,
         fresh: bool,
-    ) -> Result<(), Untrusted> {
+    ) -> Result<Vec<Sha256>, Untrusted> {
         let (status, expiration) = if fresh {
             (
                 webpki::UnknownStatusPolicy::Deny,
@@ -532,20 +534,26 @@ impl Anchor {
                     .build()
             });
         let unchecked = fresh && revocation.is_none();
-        leaf.verify_for_usage(
-            ALGORITHMS,
-            std::slice::from_ref(&self.anchor),
-            intermediates,
-            at,
-            usage,
-            revocation,
-            None,
-        )
-        .map_err(|error| untrusted(&error))?;
+        let path = leaf
+            .verify_for_usage(
+                ALGORITHMS,
+                std::slice::from_ref(&self.anchor),
+                intermediates,
+                at,
+                usage,
+                revocation,
+                None,
+            )
+            .map_err(|error| untrusted(&error))?;
         if unchecked {
             return Err(Untrusted::RevocationUnknown("no list is held".to_owned()));
         }
-        Ok(())
+        let below = path.intermediate_certificates().filter_map(|certificate| {
+            let der = certificate.der();
+            let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+            Some(key_of(&certificate))
+        });
+        Ok(std::iter::once(self.key).chain(below).collect())
     }
 }
 

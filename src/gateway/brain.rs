@@ -51,6 +51,7 @@ use crate::media::relay::RelayId;
 use crate::media::sink::State;
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
+use crate::notify::Notices;
 use crate::pki::{self, Kept};
 use crate::policy::gate::{Command, Fresh, Gate, Rulebook, Ticket};
 use crate::reason::Reason;
@@ -98,6 +99,7 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) writer: Writer,
     pub(super) metrics: Arc<metrics::Gateway>,
+    pub(super) notify: Notices,
     pub(super) checks: Checks,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) dialer: Dialer,
@@ -328,9 +330,14 @@ impl Brain {
                 let clock = self.parts.clock.clone();
                 let seconds = self.parts.metrics.journal_append_seconds.clone();
                 let came = clock.now().boot;
+                let notices = self.parts.notify.clone();
+                let told = notices.of(&entry);
                 self.appends.push_back(Box::pin(async move {
                     let result = writer.append(*entry).await;
                     seconds.observe(clock.now().boot.since(came).as_secs_f64());
+                    if let Some(told) = told.filter(|_| result.is_ok()) {
+                        notices.push(told);
+                    }
                     (ticket, result.map_err(|error| error.to_string()))
                 }));
             }
@@ -548,6 +555,7 @@ impl Brain {
         self.parts.witnesses.apply(&loaded.settings.witnesses);
         self.order(Order::Settings(Arc::clone(&loaded.settings)))
             .await;
+        self.parts.notify.apply(loaded.settings.notify.clone());
         self.parts.loaded = loaded;
     }
 
@@ -634,7 +642,12 @@ impl Brain {
             Ok(Err(error)) => tracing::error!(%error, "the stop is not in the journal"),
             Err(_) => tracing::error!("the journal does not answer"),
         }
-        self.aside.shutdown().await;
+        let notices = self.parts.notify.clone();
+        self.aside.spawn_blocking(move || {
+            notices.stop();
+            None
+        });
+        while self.aside.join_next().await.is_some() {}
         self.parts.writer.close().await;
         tracing::info!("stopped");
     }

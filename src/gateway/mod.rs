@@ -50,6 +50,7 @@ use crate::link;
 use crate::link::dial::Dialer;
 use crate::metrics;
 use crate::metrics::health::Checks;
+use crate::notify::{self, Notices};
 use crate::pki;
 use crate::policy::gate::{Gate, Rulebook};
 use crate::policy::peer::clock_guard::is_plausible;
@@ -234,11 +235,27 @@ impl Gateway {
             certificate,
         });
         gate.handle_recovered(&recovered.entries, recovered.newest, now);
+        let notices = notify::Options {
+            owner: notify::notice::Owner::Commune(settings.commune.clone()),
+            clock: clock.clone(),
+            counter: metrics.notices_total.clone(),
+            state_dir: settings.state_dir.clone(),
+            limit: notify::ANSWER_LIMIT,
+        };
+        let notices = Notices::start(notices, settings.notify.clone());
+        let notices =
+            notices.map_err(|error| Error::Ended(format!("thread of notices: {error}")))?;
+        for (_, _, entry) in &recovered.entries {
+            notices.recover(entry);
+        }
         if let Some(by) = options.accept_clock {
             gate.handle_clock_accepted(by, now);
         }
         for (journal, by) in options.accept_journals {
             gate.handle_journal_accepted(journal, by);
+        }
+        if gate.losses().own().is_some() {
+            notices.own_loss();
         }
         if let Some(group) = &settings.socket_group {
             let keys = settings
@@ -301,6 +318,7 @@ impl Gateway {
                 clock,
                 writer,
                 metrics,
+                notify: notices,
                 checks,
                 orders,
                 dialer,

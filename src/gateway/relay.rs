@@ -36,7 +36,7 @@ use crate::reason::Reason;
 const LAST_LOOK: Duration = Duration::from_millis(100);
 /// How long a relay that gave way counts as late: a group or two.
 const GAVE_WAY: Duration = Duration::from_secs(4);
-/// A picture that stands still for longer than this is said to be late.
+/// A picture that does not change for longer than this is said to be late.
 const STANDS_STILL: Duration = Duration::from_millis(2_500);
 /// Least time a group's tail has to be acknowledged once a newer one has begun.
 const LEAST_GRACE: Duration = Duration::from_millis(150);
@@ -46,8 +46,8 @@ const LEAST_GRACE: Duration = Duration::from_millis(150);
 pub enum Notice {
     /// The camera's state changed.
     Camera(State),
-    /// Pictures are late: the rest of a group was dropped, the picture stands
-    /// still. A key frame soon, or the smaller stream, would help.
+    /// Pictures are late: the rest of a group was dropped, the picture is
+    /// frozen. A key frame soon, or the smaller stream, would help.
     Late,
     /// A key frame got through after [`Notice::Late`].
     OnTime,
@@ -179,8 +179,8 @@ impl RelaySender {
         inner.is_late || gave_way.is_some_and(|at| now.since(at) < GAVE_WAY)
     }
 
-    /// Whether the picture stands still until a key frame that is not due soon.
-    pub fn stands_still(&self) -> bool {
+    /// Whether the picture is frozen until a key frame that is not due soon.
+    pub fn is_frozen(&self) -> bool {
         self.shared.lock().is_late
     }
 
@@ -371,7 +371,7 @@ impl Shared {
             writer.reset(LATE);
             self.counters.groups_reset.inc();
         }
-        let is_overdue = inner.stands_still_at().is_some_and(|at| at <= now);
+        let is_overdue = inner.frozen_until().is_some_and(|at| at <= now);
         if (expired.late || is_overdue) && !inner.is_late {
             inner.is_late = true;
             self.tell(Notice::Late);
@@ -541,16 +541,12 @@ impl Inner {
     fn deadline(&self) -> Option<Boot> {
         let finishing = self.finishing.front().map(|(_, end)| *end);
         let backlog = self.backlog.deadline(self.grace);
-        let stands_still = self.stands_still_at().filter(|_| !self.is_late);
-        finishing
-            .into_iter()
-            .chain(backlog)
-            .chain(stands_still)
-            .min()
+        let is_frozen = self.frozen_until().filter(|_| !self.is_late);
+        finishing.into_iter().chain(backlog).chain(is_frozen).min()
     }
 
     /// When the next key frame, which was near when it gave way, counts as not coming.
-    fn stands_still_at(&self) -> Option<Boot> {
+    fn frozen_until(&self) -> Option<Boot> {
         let gave_way = self.gave_way.filter(|_| self.backlog.ends_short())?;
         Some(gave_way.plus(STANDS_STILL))
     }

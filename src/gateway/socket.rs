@@ -180,7 +180,7 @@ pub struct Waiting {
     pub seconds_left: u64,
 }
 
-/// A link that stands.
+/// A link that is up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkRow {
     /// The centre.

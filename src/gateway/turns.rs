@@ -84,7 +84,7 @@ impl LinkTurns {
         }
     }
 
-    /// How a relay stands now; says whether it is its turn, and wakes who has it else.
+    /// A relay's state now; says whether it is its turn, and wakes who has it else.
     pub(super) fn set(&self, relay: RelayId, class: Class, standing: Standing) -> bool {
         let mut inner = self.lock();
         let before = inner.turns.first();

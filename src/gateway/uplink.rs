@@ -242,7 +242,7 @@ impl Share {
 
     /// Puts a relay on a link, with the stream that its viewers had on the link
     /// before, else with that it is placed on. What it held on an older link goes
-    /// after the new attachment stands, so that the camera is not closed in between.
+    /// after the new attachment is there, so that the camera is not closed in between.
     ///
     /// # Errors
     /// As [`Pool::attach`]; the sender is stopped.
@@ -414,7 +414,7 @@ impl Share {
         }
         let late: Vec<(CameraId, Profile, bool)> = self
             .running()
-            .filter(|(_, _, relay)| relay.sender.stands_still())
+            .filter(|(_, _, relay)| relay.sender.is_frozen())
             .map(|(_, held, relay)| (held.camera.clone(), relay.profile, relay.moving.is_some()))
             .collect();
         let (sent, now) = (self.sent_rate(), self.now());

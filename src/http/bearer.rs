@@ -338,6 +338,7 @@ mod tests {
                 not_after: Wall::from_seconds(20),
                 fingerprint: Sha256::ZERO,
                 authority: Sha256::ZERO,
+                path: Vec::new(),
             },
             expires: Wall::from_seconds(10),
             generation: 0,

@@ -80,7 +80,7 @@ pub enum Entry {
         #[serde(flatten)]
         refusal: Refusal,
         /// The grant whose renewal, recorded under the same `jti`, this undoes:
-        /// the grant stands as it did before. A replay of a renewal undoes nothing.
+        /// the grant is as it was before. A replay of a renewal undoes nothing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         voids: Option<GrantId>,
         /// That it ends the wait of the same request: see [`Entry::Waiting`].

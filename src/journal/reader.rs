@@ -17,7 +17,7 @@ pub struct Lines<R> {
     offset: u64,
 }
 
-/// Where in a file something stands.
+/// Where in a file something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Number of the line in its file, from 1.

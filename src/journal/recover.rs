@@ -10,12 +10,14 @@
 //! names exactly the line before them.
 
 pub mod scan;
+mod traces;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::traces::Traces;
 use super::entry::Entry;
 use super::reader::{self, Content, Lines, Origin, Place};
 use super::retention;
@@ -29,6 +31,9 @@ use crate::reason::Reason;
 
 /// Every entry this young is kept: the longest grant, twice.
 pub const KEPT: Duration = Duration::from_secs(48 * 3600);
+/// How long past its time a centre may send the list of who watched under a grant: so long each
+/// side remembers it.
+pub const VIEWINGS_LATE: Duration = Duration::from_secs(31 * 24 * 3600);
 /// Refusals are kept this long: their `jti` must not come again, and the
 /// freshness of a request makes older ones impossible.
 pub const REFUSALS_KEPT: Duration = Duration::from_secs(15 * 60);
@@ -470,6 +475,8 @@ struct Kept {
     /// The newest of each thing that stays in force whatever its age: cuts,
     /// peers' heads, revocation lists.
     latest: BTreeMap<String, Item>,
+    /// What stays of grants that are over.
+    traces: Traces,
 }
 
 impl Kept {
@@ -481,6 +488,7 @@ impl Kept {
             young_bytes: 0,
             clear_above: KEPT_BYTES,
             latest: BTreeMap::new(),
+            traces: Traces::since(newest),
         }
     }
 
@@ -510,13 +518,21 @@ impl Kept {
             r#""kind":"cosigned""#,
             r#""kind":"pruned""#,
         ];
+        const OF_ENDED: [&str; 3] = [
+            r#""kind":"grant""#,
+            r#""kind":"ended""#,
+            r#""kind":"viewings""#,
+        ];
         let start = &body[..body.len().min(200)];
         let has = |text: &str| {
             start
                 .windows(text.len())
                 .any(|part| part == text.as_bytes())
         };
-        self.is_young(time) || LASTING.iter().any(|kind| has(kind)) || !has(r#""kind":"#)
+        self.is_young(time)
+            || LASTING.iter().any(|kind| has(kind))
+            || self.traces.wants(time) && OF_ENDED.iter().any(|kind| has(kind))
+            || !has(r#""kind":"#)
     }
 
     fn take(&mut self, seq: u64, time: Wall, entry: Entry, bytes: usize) {
@@ -572,6 +588,9 @@ impl Kept {
             if let Some(key) = lasting {
                 self.latest.remove(&key);
             }
+            if let Entry::Ended { grant, .. } = &item.entry {
+                self.traces.note_end(*grant);
+            }
             self.young_bytes += item.bytes;
             self.young.push_back(item);
             if self.young_bytes > self.clear_above {
@@ -580,6 +599,8 @@ impl Kept {
             }
         } else if let Some(key) = lasting {
             self.latest.insert(key, item);
+        } else if self.traces.wants(time) {
+            self.traces.take(item);
         }
     }
 
@@ -621,7 +642,7 @@ impl Kept {
                 _ => None,
             })
             .collect();
-        self.young.retain(|item| {
+        let stays = |item: &Item| {
             match &item.entry {
                 Entry::Waiting { jti, .. } => return !answered.contains(jti),
                 Entry::Forwarded { jti, .. } => {
@@ -641,12 +662,20 @@ impl Kept {
                     | Entry::Reloaded { .. }
             );
             !(over || passing && item.time < horizon)
-        });
+        };
+        for item in std::mem::take(&mut self.young) {
+            if stays(&item) {
+                self.young.push_back(item);
+            } else if self.traces.wants(item.time) {
+                self.traces.take(item);
+            }
+        }
         self.young_bytes = self.young.iter().map(|item| item.bytes).sum();
     }
 
     fn finish(self) -> Vec<(u64, Wall, Entry)> {
-        let mut items: Vec<Item> = self.latest.into_values().chain(self.young).collect();
+        let lasting = self.latest.into_values().chain(self.traces.finish());
+        let mut items: Vec<Item> = lasting.chain(self.young).collect();
         items.sort_by_key(|item| item.order);
         items
             .into_iter()

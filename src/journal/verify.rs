@@ -75,7 +75,7 @@ pub struct Report {
     pub checkpoints: u64,
     /// The journals, one unless lines were lost in a failure.
     pub journals: Vec<Journal>,
-    /// What is wrong, in the order it stands; at most [`FINDINGS_LIMIT`].
+    /// What is wrong, in the order of its lines; at most [`FINDINGS_LIMIT`].
     pub findings: Vec<Finding>,
     /// How many more findings there are.
     pub more: u64,

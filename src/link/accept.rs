@@ -380,7 +380,7 @@ impl Acceptor {
         })
     }
 
-    /// A link that stands: replaces the commune's older one, and runs.
+    /// A link that is up: replaces the commune's older one, and runs.
     async fn link(self, opened: Opened, parity: Option<Parity>, token: CancellationToken) {
         let Opened {
             name,

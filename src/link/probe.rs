@@ -46,7 +46,7 @@ pub struct Report {
     pub centre: String,
     /// As the settings have it.
     pub address: String,
-    /// What the name stands for.
+    /// The name's addresses.
     pub found: Option<SocketAddr>,
     /// Each step that was taken, in order.
     pub steps: Vec<Step>,

@@ -27,7 +27,7 @@ pub(super) trait Side: Send {
     /// Answers what needs no decision (the time); gives back the rest.
     fn message(&mut self, link: &Link, message: Self::Message) -> Option<Self::Message>;
 
-    /// Called when the link stands, and each time after the wait that it gave.
+    /// Called when the link is up, and each time after the wait that it gave.
     fn tick(&mut self, link: &Link) -> Duration;
 }
 

@@ -115,6 +115,7 @@ fn check(
 ) -> Result<(), rustls::Error> {
     anchors
         .verify(chain, now, usage, false)
+        .map(drop)
         .map_err(|untrusted| {
             rustls::Error::InvalidCertificate(match untrusted {
                 Untrusted::Foreign => CertificateError::UnknownIssuer,

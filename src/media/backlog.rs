@@ -151,7 +151,7 @@ pub struct Expired<W> {
     pub unsent: u32,
     /// Groups that lost their end; what of them was sent stays good.
     pub short: u32,
-    /// The newest group lost its end: the picture stands still until the next key frame.
+    /// The newest group lost its end: the picture is frozen until the next key frame.
     pub late: bool,
     /// Pictures dropped.
     pub dropped: u32,
@@ -279,7 +279,7 @@ impl<W> Backlog<W> {
         true
     }
 
-    /// How it stands, for the link's turns.
+    /// Its state, for the link's turns.
     pub fn standing(&self) -> Standing {
         let live = || self.entries.iter().filter(|entry| !entry.truncated);
         let writing: usize = live()
@@ -329,7 +329,7 @@ impl<W> Backlog<W> {
         }
     }
 
-    /// The newest group is cut short: the picture stands still until the next.
+    /// The newest group is cut short: the picture is frozen until the next.
     pub const fn ends_short(&self) -> bool {
         self.has_gap
     }

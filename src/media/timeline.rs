@@ -54,7 +54,7 @@ const ARRIVALS: usize = 48;
 /// By this fraction of its distance from its arrival a picture is moved to it.
 const ARRIVAL_SHARE: i64 = 24;
 
-/// Where a picture stands.
+/// A picture's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// Presentation time, 90 kHz.
@@ -90,7 +90,7 @@ struct Running {
 }
 
 impl Timeline {
-    /// A line on which nothing stands.
+    /// A line without a picture.
     pub fn new() -> Self {
         Self::default()
     }

@@ -7,8 +7,8 @@
 //!   whole: pictures that take turns by pieces would all be late;
 //! * what waits may take as long as a quarter second to send, or as one key frame takes
 //!   where that is more. Beyond, a relay of the least important class gives up the rest
-//!   of its group: the one whose next key frame is nearest, since its picture stands
-//!   still for the shortest time. So cameras lose the ends of their groups in turn,
+//!   of its group: the one whose next key frame is nearest, since its picture is
+//!   frozen for the shortest time. So cameras lose the ends of their groups in turn,
 //!   and what is shown is shown in time;
 //! * a relay that has the link to itself lets its pictures wait for nearly a second.
 //!
@@ -23,7 +23,7 @@ use crate::media::relay::Class;
 
 /// Time that what waits may take to send: at least, and at most.
 const ALLOWED: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(850));
-/// The same for a relay that has the link to itself. Its picture stands still from there
+/// The same for a relay that has the link to itself. Its picture is frozen from there
 /// until its next key frame, and nobody else has the time that it leaves: each tenth of a
 /// second more is worth a quarter of a second of pictures where 3.4 Mbit/s meet 2. With this
 /// 95 % of the pictures are there within a second.
@@ -37,7 +37,7 @@ const RATE_SPAN: Duration = Duration::from_secs(1);
 /// Time between two that give way because nothing else helped.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How one relay stands.
+/// The state of one relay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Since when its next picture waits; `None`: nothing waits.
@@ -100,7 +100,7 @@ impl<K> Default for Turns<K> {
 }
 
 impl<K: Copy + Ord> Turns<K> {
-    /// How a relay stands now.
+    /// A relay's state now.
     pub fn set(&mut self, relay: K, class: Class, standing: Standing) {
         let now = (class, standing);
         let before = self.relays.insert(relay, now);

@@ -45,7 +45,7 @@ pub struct Gateway {
     pub certificate_expiry_timestamp_seconds: IntGaugeVec,
     /// Lists in the settings' files that are older than lists seen before.
     pub revocation_lists_older: IntGauge,
-    /// `centre`: 1 while the link stands.
+    /// `centre`: 1 while the link is up.
     pub link_up: IntGaugeVec,
     /// `centre`: 0 while its journal lacks lines that it signed, until that is accepted.
     pub centre_journal_intact: IntGaugeVec,
@@ -91,6 +91,8 @@ pub struct Gateway {
     pub grants_active: IntGauge,
     /// Requests that wait for the commune.
     pub approvals_waiting: IntGauge,
+    /// `outcome`: what became of a notice.
+    pub notices_total: IntCounterVec,
     /// Cameras going to centres.
     pub relays_active: IntGauge,
     /// `profile` (`main`, `sub`): relays on a link by the stream they carry.
@@ -170,6 +172,9 @@ impl Gateway {
         for centre in centres {
             made.add_centre(centre);
         }
+        for outcome in super::NOTICE_OUTCOMES {
+            made.notices_total.with_label_values(&[outcome]);
+        }
         for state in CameraState::ALL {
             made.cameras.with_label_values(&[state.as_str()]);
         }
@@ -224,7 +229,7 @@ impl Gateway {
             witnesses: Witnesses::register(&r)?,
             certificate_expiry_timestamp_seconds: r.gauges("certificate_expiry_timestamp_seconds", &["use"], "When the first of these certificates ends, since the epoch.")?,
             revocation_lists_older: r.gauge("revocation_lists_older", "Revocation lists in files that are older than lists seen before.")?,
-            link_up: r.gauges("link_up", &["centre"], "1 while the link to this centre stands.")?,
+            link_up: r.gauges("link_up", &["centre"], "1 while the link to this centre is up.")?,
             centre_journal_intact: r.gauges("centre_journal_intact", &["centre"], "0 while this centre's journal lacks lines that it signed, until that is accepted.")?,
             link_transport: r.gauges("link_transport", &["centre", "transport"], "1 for the transport that the link uses.")?,
             link_rtt_seconds: r.real_gauges("link_rtt_seconds", &["centre"], "Round-trip time of the link.")?,
@@ -255,6 +260,7 @@ impl Gateway {
             relay_bytes_total: r.counters("relay_bytes_total", &["camera"], "Bytes of pictures handed to links.")?,
             frames_total: r.counters("frames_total", &["camera"], "Pictures handed to links.")?,
             gops_reset_total: r.counters("gops_reset_total", &["camera"], "Groups of pictures given up because they were late.")?,
+            notices_total: r.counters("notices_total", &["outcome"], "Notices by what became of them: delivered, retried (an attempt that was not taken), expired, dropped, gone.")?,
             ungranted_bytes_total: r.counter("ungranted_bytes_total", "Bytes at the last look before a link that no live grant covered; always 0.")?,
             registry: r.registry,
         })

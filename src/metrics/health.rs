@@ -10,7 +10,7 @@ use crate::policy::peer::losses::Losses;
 /// The outcome of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// How it stands.
+    /// Its state.
     pub state: State,
     /// What was found, in English, without secrets.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -20,7 +20,7 @@ pub struct Check {
     pub remedy: String,
 }
 
-/// How a check stands.
+/// The state of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -122,7 +122,7 @@ impl Checks {
         checks.remove(name);
     }
 
-    /// Whether no check has failed, and the list as it stands now.
+    /// Whether no check has failed, and the list as it is now.
     pub fn report(&self) -> Report {
         let checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Report {

@@ -31,6 +31,9 @@ use std::path::Path;
 
 use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
 
+/// What became of a notice, or of an attempt to send it (`retried`).
+const NOTICE_OUTCOMES: [&str; 5] = ["delivered", "retried", "expired", "dropped", "gone"];
+
 /// Of steps between a fraction of a millisecond and a timeout.
 const STEP_BUCKETS: &[f64] = &[
     0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,

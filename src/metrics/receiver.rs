@@ -49,6 +49,8 @@ pub struct Receiver {
     pub requests_total: IntCounterVec,
     /// Cameras coming in.
     pub relays_active: IntGauge,
+    /// `outcome`: what became of a notice.
+    pub notices_total: IntCounterVec,
     /// `commune`, `camera`: bytes of pictures received.
     pub relay_bytes_total: IntCounterVec,
     /// `commune`, `camera`: pictures received.
@@ -138,6 +140,9 @@ impl Receiver {
         for commune in communes {
             made.add_commune(commune);
         }
+        for outcome in super::NOTICE_OUTCOMES {
+            made.notices_total.with_label_values(&[outcome]);
+        }
         made.requests_total.with_label_values(&["granted", ""]);
         for reason in Reason::marked(Mark::ReceiverRequests) {
             made.requests_total
@@ -192,6 +197,7 @@ impl Receiver {
             viewer_skips_total: r.counters("viewer_skips_total", &["kind"], "Jumps of slow viewers to the next key frame.")?,
             rtsp_refused_total: r.counters("rtsp_refused_total", &["reason"], "RTSP requests and connections refused.")?,
             newest_frame_age_seconds: r.real_gauges("newest_frame_age_seconds", &["commune", "camera"], "How long ago the newest picture came.")?,
+            notices_total: r.counters("notices_total", &["outcome"], "Notices by what became of them: delivered, retried (an attempt that was not taken), expired, dropped, gone.")?,
             streams_refused_total: r.counters("streams_refused_total", &["commune", "cause"], "Media streams stopped unread.")?,
             registry: r.registry,
         })

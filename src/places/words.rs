@@ -7,7 +7,7 @@ const FILLERS: &[&str] = &[
     "a", "au", "aux", "d", "de", "des", "du", "en", "et", "l", "la", "le", "les", "sur",
 ];
 
-/// What people and files shorten, and what it stands for. Sorted.
+/// What people and files shorten, and what that means. Sorted.
 const ABBREVIATIONS: &[(&str, &str)] = &[
     ("adj", "adjudant"),
     ("all", "allee"),

@@ -107,8 +107,8 @@ pub fn judge(
 /// # Errors
 /// `no_agreement`, `agreement_not_in_force`, `grounds_not_allowed`, `duration_too_long`: of
 /// several agreements the refusal of the one that passed most checks.
-pub fn check_announced(
-    agreements: &[AgreementInfo],
+pub fn check_announced<'a>(
+    agreements: impl IntoIterator<Item = &'a AgreementInfo>,
     request: &RequestClaims,
     unit: &str,
     now: Wall,

@@ -23,6 +23,7 @@ mod forwarded;
 mod grant;
 mod grant_id;
 mod held;
+mod later;
 mod list;
 mod recover;
 mod request;
@@ -309,6 +310,8 @@ pub struct Desk {
     /// Communes that change so often that it is told only at times, and when next.
     untold: BTreeSet<CommuneId>,
     untold_due: Option<Boot>,
+    /// Communes whose resumes wait for their pace.
+    late_communes: BTreeSet<CommuneId>,
     stopping: bool,
 }
 
@@ -343,6 +346,7 @@ impl Desk {
             communes_version: 0,
             untold: BTreeSet::new(),
             untold_due: None,
+            late_communes: BTreeSet::new(),
             stopping: false,
         }
     }
@@ -364,6 +368,7 @@ impl Desk {
             .chain(self.ledger.due())
             .chain(self.unverified.due())
             .chain(self.untold_due)
+            .chain(self.later_due(now))
             .chain(self.paces.due())
             .chain(live)
             .min()
@@ -378,6 +383,7 @@ impl Desk {
         self.send_viewings(now);
         self.flush_peers(now);
         self.tell_untold(now);
+        self.take_later(now);
         self.forget(now);
         if let Some(line) = self.unverified.line(self.rules.centre.as_str(), now) {
             self.note(line);
@@ -427,17 +433,13 @@ impl Desk {
                 }
                 self.handle_refused(commune, id, refusal, cameras);
             }
-            ToReceiver::Waiting { request, seconds } => {
-                self.handle_waiting(commune, &request, seconds, now);
-            }
             ToReceiver::WaitEnded { request, .. } => {
+                self.end_later(commune, message.clone());
                 self.handle_wait_ended(commune, request, message, now);
             }
-            ToReceiver::Resume {
-                request,
-                proof,
-                relays,
-            } => self.handle_resume(commune, &request, proof, relays, now),
+            ToReceiver::Waiting { .. } | ToReceiver::Resume { .. } => {
+                self.handle_paced(commune, message, now);
+            }
             ToReceiver::Ended {
                 grant,
                 refusal,
@@ -446,6 +448,12 @@ impl Desk {
                 if let Some(head) = head {
                     self.handle_head(commune, &head, now);
                 }
+                let again = ToReceiver::Ended {
+                    grant,
+                    refusal: refusal.clone(),
+                    head: None,
+                };
+                self.end_later(commune, again);
                 self.handle_ended(commune, grant, refusal, now);
             }
             ToReceiver::CameraEnded {
@@ -533,7 +541,7 @@ impl Desk {
         self.communes_changed();
     }
 
-    /// An administrator accepts the clock as it stands.
+    /// An administrator accepts the clock as it is.
     pub fn handle_clock_accepted(&mut self, by: String, now: Now) {
         if let Some(entry) = self.clock.accept(by, now) {
             self.owe_entry(entry, None);

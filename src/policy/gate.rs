@@ -539,7 +539,7 @@ impl Gate {
         }
     }
 
-    /// An administrator accepts the clock as it stands.
+    /// An administrator accepts the clock as it is.
     pub fn handle_clock_accepted(&mut self, by: String, now: Now) {
         if let Some(entry) = self.clock.accept(by, now) {
             self.owe_entry(entry, None);

@@ -322,6 +322,7 @@ impl Pair {
             not_after: START.plus(Duration::from_secs(86_400)),
             fingerprint: Sha256::ZERO,
             authority: desk_rules(&[]).authorities[0].id(),
+            path: Vec::new(),
         };
         self.desk.handle_release(grant, &who, self.now).unwrap();
         self.pump();

@@ -292,7 +292,7 @@ impl Uplink {
     pub fn handle_late(&mut self, sent: u64, now: Boot) {
         let is_soon = self.stepped.is_some_and(|at| now.since(at) < STEP);
         let demand = gross(self.demand());
-        // A link that stands still is cut, not narrow.
+        // A link that carries nothing is cut, not narrow.
         if is_soon || sent < demand / 10 {
             return;
         }
@@ -469,7 +469,10 @@ impl Uplink {
                 if tries {
                     may_try = false;
                     let room = budget.map_or(after, |budget| budget + held.rates.more());
-                    budget = Some(room.max(after));
+                    let room = room.max(after);
+                    // What is tried goes above what was measured, and not above the setting.
+                    let limit = self.limit.map(net);
+                    budget = Some(limit.map_or(room, |limit| room.min(limit)));
                     tried = budget.map(gross);
                 }
                 if is_ready && (tries || fits(budget)) {

@@ -27,6 +27,7 @@ use super::listeners::Listeners;
 use super::reload::Fetched;
 use super::{Addresses, viewing};
 use crate::clock::{Boot, Clock};
+use crate::config::settings::NoticeKind;
 use crate::config::{Loaded, settings};
 use crate::format::control::{Heads, LINES_LIMIT, ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
@@ -40,6 +41,8 @@ use crate::link::{Event as LinkEvent, Link};
 use crate::media::relay::RelayId;
 use crate::metrics::health::{Check, Checks};
 use crate::metrics::{self};
+use crate::notify::Notices;
+use crate::notify::notice::About;
 use crate::policy::desk::{Command, Denial, Desk, Notice, Still, Ticket, Viewer};
 use crate::reason::{Reason, Refusal};
 use crate::witness;
@@ -63,6 +66,7 @@ pub(super) struct Brain {
     pub(super) journal: Writer,
     pub(super) looks: Looks,
     pub(super) metrics: Arc<metrics::Receiver>,
+    pub(super) notify: Notices,
     pub(super) checks: Checks,
     pub(super) clock: Clock,
     pub(super) atlas: Arc<Atlas>,
@@ -200,7 +204,12 @@ impl Brain {
             Ok(Err(error)) => tracing::error!(%error, "the end could not be recorded"),
             Err(_) => tracing::error!("the journal takes too long at the end"),
         }
-        self.state.heads.shutdown().await;
+        let notices = self.notify.clone();
+        self.state.heads.spawn_blocking(move || {
+            notices.stop();
+            None
+        });
+        while self.state.heads.join_next().await.is_some() {}
     }
 
     fn recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>) {
@@ -382,6 +391,7 @@ impl Brain {
         self.journal.sign_with(signer);
         self.metrics.apply(settings);
         self.journal.set_keep(settings.keep);
+        self.notify.apply(settings.notify.clone());
         show_warnings(&self.checks, settings);
         self.atlas.apply(&settings.console, tiles);
         let authorities: Arc<[_]> = rules.authorities.clone().into();
@@ -463,9 +473,14 @@ impl Brain {
                 let (journal, clock) = (self.journal.clone(), self.clock.clone());
                 let seconds = self.metrics.journal_append_seconds.clone();
                 let came = clock.now().boot;
+                let notices = self.notify.clone();
+                let told = notices.of(&entry);
                 self.state.appends.push_back(Box::pin(async move {
                     let result = journal.append(*entry).await;
                     seconds.observe(clock.now().boot.since(came).as_secs_f64());
+                    if let Some(told) = told.filter(|_| result.is_ok()) {
+                        notices.push(told);
+                    }
                     (ticket, result.map_err(|error| error.to_string()))
                 }));
             }
@@ -493,6 +508,11 @@ impl Brain {
                 commune,
                 approve_by,
             } => {
+                if let Some((claims, operator)) = self.desk.waits(request) {
+                    let about = About::request(claims, operator);
+                    let reason = Some(Reason::ApprovalPending);
+                    self.notify.push((NoticeKind::Waiting, about, reason));
+                }
                 if let Some(waiting) = self.state.callers.remove(&caller) {
                     // The one who asked may be gone.
                     let _ = waiting.reply.send(Ok(Answered::Waiting {

@@ -50,6 +50,7 @@ use crate::journal::writer::{Options as JournalOptions, Recovered, Writer};
 use crate::link::accept::{Acceptor, Parts};
 use crate::metrics;
 use crate::metrics::health::{Check, Checks};
+use crate::notify::{self, Notices};
 use crate::pki;
 use crate::policy::desk::Desk;
 use crate::policy::peer::clock_guard::is_plausible;
@@ -82,7 +83,7 @@ impl From<String> for Error {
 pub struct Options {
     /// Where the time comes from.
     pub clock: Clock,
-    /// Who accepts the clock as it stands, though the journal holds a later time.
+    /// Who accepts the clock as it is, though the journal holds a later time.
     pub accept_clock: Option<String>,
     /// Whose journals an administrator accepts as they are, by their owners' ids, and who
     /// that administrator is.
@@ -254,6 +255,7 @@ impl Receiver {
             looks: Looks::new(core.journal.clone(), look_every),
             journal: core.journal.clone(),
             metrics,
+            notify: core.notify,
             checks,
             clock,
             atlas,
@@ -385,6 +387,7 @@ async fn wait_for(tasks: &mut tokio::task::JoinSet<()>, task: &tokio::task::Abor
 struct Core {
     settings: Arc<settings::Receiver>,
     metrics: Arc<metrics::Receiver>,
+    notify: Notices,
     journal: Writer,
     known: witness::Known,
     signer: Arc<Signer>,
@@ -408,6 +411,18 @@ impl Core {
         let now = options.clock.now();
         let mut desk = Desk::new(rulebook);
         desk.handle_recovered(&recovered.entries, recovered.newest, now);
+        let notices = notify::Options {
+            owner: notify::notice::Owner::Centre(settings.centre.clone()),
+            clock: options.clock.clone(),
+            counter: metrics.notices_total.clone(),
+            state_dir: settings.state_dir.clone(),
+            limit: notify::ANSWER_LIMIT,
+        };
+        let notices = Notices::start(notices, settings.notify.clone());
+        let notices = notices.map_err(|error| format!("thread of notices: {error}"))?;
+        for (_, _, entry) in &recovered.entries {
+            notices.recover(entry);
+        }
         desk.handle_note(Entry::Started {
             by: settings.centre.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -420,10 +435,14 @@ impl Core {
         for (journal, by) in options.accept_journals {
             desk.handle_journal_accepted(journal, by);
         }
+        if desk.losses().own().is_some() {
+            notices.own_loss();
+        }
         Ok(Self {
             credentials: credentials::Credentials::open(&settings.state_dir)?,
             settings,
             metrics,
+            notify: notices,
             journal,
             known: witness::Known::of(&recovered.entries),
             signer,

@@ -68,7 +68,7 @@ impl Nonce {
         now.since(self.issued) >= NONCE_LIFE
     }
 
-    /// The challenges, each for a `WWW-Authenticate` of its own. MD5 stands last:
+    /// The challenges, each for a `WWW-Authenticate` of its own. MD5 comes last:
     /// ffmpeg and live555 (VLC) take the last they see, whether they know it or not;
     /// live555 reads realm, nonce and stale in this order only.
     pub fn challenges(&self, stale: bool) -> [String; 2] {

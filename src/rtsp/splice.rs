@@ -11,7 +11,7 @@ use super::rtp::BURST_TICKS;
 use crate::media::packets::Packetised;
 use crate::media::source::Sampled;
 
-/// How much later than the last picture of before the newest one stands, where the
+/// How much later than the last picture of before the newest one is, where the
 /// camera has sent none meanwhile: 40 ms.
 const LEAST_STEP: i32 = 3_600;
 

@@ -191,6 +191,7 @@ pub fn gateway(cameras: Vec<(&str, settings::Streams)>) -> settings::Gateway {
         relay_after_loss: false,
         witnesses: Vec::new(),
         keep: fanal::format::keep::Keep::MOST,
+        notify: None,
         uplink: settings::Uplink {
             max_bitrate: None,
             min_per_relay: 0,

@@ -31,6 +31,10 @@ impl WithSecrets {
             ("designation.crl.pem", trial.designation_list().to_owned()),
             ("hik.txt", "a password\n".to_owned()),
             ("vms", "another\n".to_owned()),
+            (
+                "notify.txt",
+                "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n".to_owned(),
+            ),
             ("adresses-13.csv.gz", String::new()),
             ("fond.pmtiles", String::new()),
         ]);

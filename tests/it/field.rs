@@ -296,7 +296,7 @@ async fn judge(
     Ok(())
 }
 
-/// The slices of a unit, whatever stands around them.
+/// The slices of a unit, whatever is around them.
 fn slices(codec: Codec, data: &[u8]) -> Vec<&[u8]> {
     match codec {
         Codec::H264 => length_prefixed(data)

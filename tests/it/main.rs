@@ -25,6 +25,7 @@ mod malice;
 mod malicious;
 mod malicious_gateway;
 mod metrics;
+mod notices;
 mod old_journal;
 mod onvif;
 mod operator;

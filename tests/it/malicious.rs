@@ -2,6 +2,7 @@
 //! that the centre sees, and says whatever it likes. It must get no picture that
 //! no operator signed for, not one longer than granted, and leave its trace.
 
+mod floods;
 mod grants;
 mod messages;
 

@@ -3,6 +3,7 @@
 //! grant that no operator asked for, no word in the centre's journal that is not its own, no
 //! memory and no time of other communes.
 
+mod floods;
 mod gateway;
 mod grants;
 mod messages;

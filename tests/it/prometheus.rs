@@ -139,7 +139,7 @@ async fn watch_both(place: &Place, gateway: SocketAddr, receiver: SocketAddr) {
     loop {
         gateway.scraped().await;
         receiver.scraped().await;
-        // Both are up and each says that the link to the other stands.
+        // Both are up and each says that the link to the other is up.
         let whole = "count(up{job=~\"fanal-.*\"} == 1) \
             + count(fanal_gateway_link_up{centre=\"corg-13\"} == 1) \
             + count(fanal_receiver_link_up{commune=\"berre-l-etang\"} == 1)";

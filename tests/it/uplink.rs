@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
+use crate::api::site::Events;
 use crate::tools::{have, run};
 use crate::world::{COMMUNE, Operator, PATIENCE, Plan, Player, World, rtsp, until};
 
@@ -41,14 +42,21 @@ async fn placed_camera(
     (profile, cause): (&str, &str),
 ) {
     let path = format!("/api/v1/grants/{}", grant["grant"].as_str().unwrap());
+    let is_placed = |told: &Value| {
+        let camera = &told["granted"][at];
+        told["grant"] == grant["grant"]
+            && camera["profile"] == profile
+            && camera["profile_cause"] == cause
+    };
+    let client = &operator.client;
+    let address = client.authority().parse().unwrap();
+    let token = client.sign_token(client.now().seconds(), 300);
     let wait = async {
-        loop {
-            let told = operator.call(Method::GET, &path).await.unwrap();
-            let camera = &told["granted"][at];
-            if camera["profile"] == profile && camera["profile_cause"] == cause {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        // What changes from here on is told.
+        let mut events = Events::listen_at(address, &token, &[]).await;
+        let mut told = operator.call(Method::GET, &path).await.unwrap();
+        while !is_placed(&told) {
+            told = events.next("grant").await;
         }
     };
     let waited = tokio::time::timeout(PATIENCE, wait).await;

@@ -531,6 +531,21 @@ fn authorities_between_are_followed_and_can_be_revoked() {
 }
 
 #[test]
+fn the_authorities_on_the_way_are_told_and_those_beside_it_are_not() {
+    let (root, beside) = (Maker::new("region"), Maker::new("other"));
+    let unit = root.below("unit");
+    let signer = unit.chained(&[&beside, &unit], |_| {});
+    let text = request(&signer);
+    let path = |authority: &Authority| {
+        let verified = verify_request(&text, authority, RULES, NOW).unwrap();
+        verified.designation().path.clone()
+    };
+    let key = |maker: &Maker| maker.authority(&[]).keys().next().unwrap();
+    assert_eq!(path(&root.authority(&[])), [key(&root), key(&unit)]);
+    assert_eq!(path(&unit.authority(&[])), [key(&unit)]);
+}
+
+#[test]
 fn an_authority_between_that_is_named_too_revokes_with_its_own_list() {
     let root = Maker::new("region");
     let unit = root.below("unit");

@@ -64,7 +64,7 @@ pub(super) fn read(document: &[u8]) -> Result<Element, Malformed> {
     let not_xml = |error: &dyn std::fmt::Display| Malformed::NotXml(error.to_string());
     let text = std::str::from_utf8(document).map_err(|error| not_xml(&error))?;
     let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}'));
-    // The last is the innermost open element; the first stands for the document.
+    // The last is the innermost open element; the first is the document's.
     let mut open = vec![Element::default()];
     let mut elements = 0;
     loop {

@@ -104,6 +104,58 @@ fn young_entries_are_kept_and_of_old_ones_only_what_is_in_force() {
 }
 
 #[test]
+fn of_grants_that_are_over_their_trace_stays_at_the_gateway_for_a_month() {
+    let of = |number: u128, proof: Option<&str>| {
+        let entry = serde_json::json!({
+            "kind": "grant", "grant": grant(number), "request": "a.b.c", "jti": grant(number),
+            "proof": proof, "commune": "berre", "centre": "corg-13",
+            "operator": { "name": "A", "number": "1", "unit": "U" },
+            "grounds": "assault", "incident": "1", "recipients": ["U"],
+            "granted": ["quai"], "refused": [], "renewal": false,
+            "first_start": 1, "start": 1, "expires": 2,
+            "agreement": "A", "settings": Sha256::ZERO,
+        });
+        serde_json::from_value::<Entry>(entry).unwrap()
+    };
+    let part = |number: u128| Entry::Viewings {
+        grant: grant(number),
+        part: Some(0),
+        parts: Some(1),
+        statement: "a.b.c".to_owned(),
+        viewings: Vec::new(),
+        received: Vec::new(),
+    };
+    let kept = |proof: Option<&str>| {
+        let entries = [
+            (after(0), of(1, proof)),
+            (after(1), ended(1)),
+            (after(700), of(2, proof)),
+            (after(701), part(2)),
+            (after(702), ended(2)),
+            (after(703), part(2)),
+            (after(704), of(3, proof)),
+            (after(894), of(4, proof)),
+            (after(900), ended(4)),
+            (after(947), Entry::Stopped {}),
+        ];
+        let found = recover(&mut disk(&lines(&entries))).unwrap();
+        found.entries
+    };
+    let told = kept(None);
+    let places: Vec<u64> = told.iter().map(|(seq, ..)| *seq).collect();
+    // The first is older than a month, the third has no end.
+    assert_eq!(places, [3, 4, 5, 6, 8, 9, 10]);
+    let Entry::Grant(trace) = &told[0].2 else {
+        panic!("{told:?}");
+    };
+    assert_eq!((trace.request.as_str(), trace.granted.len()), ("", 1));
+    assert!(matches!(&told[1].2, Entry::Viewings { statement, .. } if statement.is_empty()));
+    // A centre's journal says by other entries what it owes.
+    let places: Vec<u64> = kept(Some("p")).iter().map(|(seq, ..)| *seq).collect();
+    assert_eq!(places, [9, 10]);
+}
+
+#[test]
 fn lifting_everything_lifts_each_cut() {
     let entries = [
         (after(0), cut("camera:a")),

@@ -14,7 +14,7 @@ use crate::journal::store::{Disk, Month, Store as _};
 /// Most lines that are looked at together: 80 bytes of memory each.
 pub const ROWS_LIMIT: usize = 5_000_000;
 
-/// A line, where it stands among all and what it says.
+/// A line, its place among all and what it says.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Its file.
@@ -229,7 +229,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A line that can't be read stands for the number that is missing there, or is one too many.
+    /// A line that can't be read takes the number that is missing there, or is one too many.
     fn unreadable(&mut self) {
         let mut last = self.base.seq;
         let mut told = Vec::new();
@@ -273,7 +273,7 @@ impl Judge<'_> {
         let mut expected = self.base.seq.saturating_add(1);
         for seq in there {
             if seq > expected {
-                // Told where the next line stands.
+                // Told at the next line.
                 let row = self.chosen.get(&seq).copied();
                 let row = row.or_else(|| self.chosen.range(seq..).next().map(|(_, row)| *row));
                 let what = What::Removed {
@@ -337,7 +337,7 @@ impl Judge<'_> {
     }
 }
 
-/// Where a line stands.
+/// Where a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its file.

@@ -385,6 +385,7 @@ fn announced(from: &str, until: &str, hours: &[(&[usize], u16, u16)]) -> Agreeme
         from: from.to_owned(),
         until: until.to_owned(),
         units: Vec::new(),
+        authorities: Vec::new(),
         grounds: Vec::new(),
         max_duration: 0,
         max_total: 0,

@@ -13,6 +13,7 @@ use super::{Command, Denial, Desk};
 use crate::clock::Now;
 use crate::format::control::ToReceiver;
 use crate::format::ids::{CommuneId, RequestId};
+use crate::format::statement::{Operator, RequestClaims};
 use crate::reason::{Reason, Refusal};
 
 /// The longest wait that is believed: the longest an agreement can set.
@@ -32,9 +33,6 @@ impl Desk {
         seconds: u32,
         now: Now,
     ) {
-        if !self.may_resume(commune, now) {
-            return;
-        }
         let checked = self
             .verify_any(text, now)
             .and_then(|request| self.check_names(&request).map(|()| request));
@@ -144,6 +142,14 @@ impl Desk {
         if forwarded.caller.is_none() {
             self.commands.push_back(Command::Count { refused });
         }
+    }
+
+    /// A request that waits for its commune's approval, and who signed it.
+    pub fn waits(&self, request: RequestId) -> Option<(&RequestClaims, &Operator)> {
+        let mut waiting = self.waiting.values();
+        let held = waiting.find(|held| held.request.claims().jti == request)?;
+        let operator = &held.request.designation().operator;
+        Some((held.request.claims(), operator))
     }
 
     fn waiting_for(&mut self, commune: &CommuneId, request: RequestId) -> Option<&mut Forwarded> {

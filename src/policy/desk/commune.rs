@@ -11,6 +11,7 @@ use crate::format::control::{
     AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, Heads, Journals, ReceiverHello,
     RelayState, ToGateway, VERSION,
 };
+use crate::format::designation::Designation;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::format::jws;
 use crate::format::statement::{GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims};
@@ -74,25 +75,37 @@ pub struct Unusable {
 }
 
 impl Commune {
-    /// The agreement under which a unit asks: one that allows the grounds, else
-    /// any of the unit's.
-    pub fn agreement_for(&self, unit: &str, grounds: &str) -> Option<&AgreementInfo> {
-        self.agreements_of(unit)
+    /// The agreement under which an operator asks: one that allows the grounds, else
+    /// any of his unit's.
+    pub fn agreement_for(&self, who: &Designation, grounds: &str) -> Option<&AgreementInfo> {
+        self.agreements_of(who)
             .find(|one| one.grounds.iter().any(|ground| ground.id == grounds))
-            .or_else(|| self.agreements_of(unit).next())
+            .or_else(|| self.agreements_of(who).next())
     }
 
-    /// The agreements under which a unit may ask.
-    pub fn agreements_of<'a>(&'a self, unit: &str) -> impl Iterator<Item = &'a AgreementInfo> {
+    /// Those that name his unit, where it is designated for by an authority that they name.
+    pub fn agreements_of(&self, who: &Designation) -> impl Iterator<Item = &AgreementInfo> {
+        let unit = &who.operator.unit;
+        self.agreements_under(who)
+            .filter(move |one| one.units.is_empty() || one.units.contains(unit))
+    }
+
+    /// Those whose authorities designated him, whatever their units; all of a gateway that
+    /// does not say so.
+    pub(super) fn agreements_under(
+        &self,
+        who: &Designation,
+    ) -> impl Iterator<Item = &AgreementInfo> {
         let all = self.agreements.iter().flat_map(|all| all.iter());
         all.filter(move |one| {
-            one.units.is_empty() || one.units.iter().any(|allowed| allowed == unit)
+            let mut named = one.authorities.iter();
+            one.authorities.is_empty() || named.any(|key| who.path.contains(key))
         })
     }
 
-    /// The time in which none of the unit's agreements is in force, if that is now.
-    pub fn closed_for(&self, unit: &str, now: Wall) -> Option<Closed> {
-        agreement::all_closed(self.agreements_of(unit), now)
+    /// The time in which none of the operator's agreements is in force, if that is now.
+    pub fn closed_for(&self, who: &Designation, now: Wall) -> Option<Closed> {
+        agreement::all_closed(self.agreements_of(who), now)
     }
 
     /// Why nobody can be given this camera's picture now, whatever the grounds: what
@@ -149,6 +162,8 @@ pub(super) struct Peer {
     told: PerSecond,
     /// What it may still send and be sent, over all its links.
     pub(super) resumes: Allowance,
+    /// What came faster than that.
+    pub(super) later: super::later::Later,
     lines_taken: Allowance,
     lines_sent: Allowance,
     damage_told: Allowance,
@@ -169,6 +184,7 @@ impl Default for Peer {
             introduced: false,
             told: PerSecond::default(),
             resumes: Allowance::new(RESUMES.0, RESUMES.1),
+            later: super::later::Later::default(),
             lines_taken: Allowance::new(LINES_TAKEN.0, LINES_TAKEN.1),
             lines_sent: Allowance::every(LINES_SENT.0, LINES_SENT.1),
             damage_told: Allowance::every(DAMAGE_TOLD.0, DAMAGE_TOLD.1),
@@ -227,6 +243,7 @@ impl Desk {
         let peer = self.communes.entry(commune.clone()).or_default();
         peer.session = Some(session);
         peer.minor = None;
+        peer.later.clear();
         peer.relays.clear();
         peer.pages.clear();
         peer.next_page = 0;
@@ -258,6 +275,7 @@ impl Desk {
         }
         if let Some(peer) = self.communes.get_mut(commune) {
             peer.session = None;
+            peer.later.clear();
             let view = Arc::make_mut(&mut peer.view);
             view.online = false;
             view.since = Some(now.wall);

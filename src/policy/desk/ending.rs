@@ -126,11 +126,10 @@ impl Desk {
             expires: Wall::from_seconds(proof.claims.expires),
             not_after: designation.not_after,
         };
-        let (unit, grounds) = (&designation.operator.unit, &request.claims().grounds);
-        let agreement = self
-            .communes
-            .get(commune)
-            .and_then(|peer| peer.view.agreement_for(unit, grounds));
+        let agreement = self.communes.get(commune).and_then(|peer| {
+            let grounds = &request.claims().grounds;
+            peer.view.agreement_for(designation, grounds)
+        });
         let in_force = agreement.map(|one| closed(one, span.expires).is_none());
         expiry::cause(request.claims(), &span, in_force)
     }

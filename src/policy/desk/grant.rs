@@ -152,7 +152,10 @@ impl Desk {
         let agreement = self
             .communes
             .get(&recording.commune)
-            .and_then(|peer| peer.view.agreement_for(&operator.unit, &claims.grounds))
+            .and_then(|peer| {
+                let who = recording.request.designation();
+                peer.view.agreement_for(who, &claims.grounds)
+            })
             .map_or_else(String::new, |agreement| agreement.reference.clone());
         GrantEntry {
             grant: proof.claims.grant,
@@ -350,7 +353,7 @@ impl Desk {
         self.answer_recording(&recording, Ok(claims.grant));
     }
 
-    /// How a camera of a recorded grant stands.
+    /// The state of a camera of a recorded grant.
     fn granted_camera(
         &self,
         recording: &Recording,

@@ -24,6 +24,7 @@ use crate::format::control::{COUNTED_VIEWINGS, NUMBERED_VIEWINGS, ToGateway};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::format::statement::{Received, VIEWINGS_TYPE, Viewing, ViewingsClaims};
 use crate::journal::entry::Entry;
+use crate::journal::recover::VIEWINGS_LATE;
 use crate::policy::peer::rates::PerSecond;
 
 /// See the table above.
@@ -35,14 +36,14 @@ const KEPT: usize = 100_000;
 /// See the table above.
 const OWED_LIMIT: usize = 4_096;
 /// See the table above.
-const OWED_FOR: Duration = Duration::from_secs(31 * 24 * 3_600);
+const OWED_FOR: Duration = VIEWINGS_LATE;
 /// Bytes of viewings in one part, as JSON: of a statement's 16 KiB in base64, certificates included.
 const PART_BYTES: usize = 4 * 1024;
 /// Cameras in one part of which it tells what was received: some 2 KiB.
 const PART_CAMERAS: usize = 18;
 /// How long a grant's list waits for viewers that are being ended, and for the hub's figures.
 const CLOSING: Duration = Duration::from_secs(2);
-/// Parts that are sent to a commune without its confirmation.
+/// Parts on their way to a commune whose confirmation may still come.
 const WINDOW: usize = 8;
 /// Parts that are sent to a commune in a second: it looks at
 /// [`crate::policy::peer::rates::STATEMENTS_PER_SECOND`] statements of all kinds.
@@ -185,6 +186,34 @@ fn seconds(viewing: &Viewing) -> u64 {
     viewing.seconds.or_else(lasted).unwrap_or(0)
 }
 
+/// A part that was sent and is not confirmed.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: Boot,
+    /// When it is sent again.
+    again: Boot,
+}
+
+/// What is on its way to one commune.
+#[derive(Debug, Default)]
+struct Way {
+    /// Parts that an answer may still come to. One that has none after [`AGAIN`] is lost, or
+    /// its gateway can't take it: it holds no place.
+    flying: usize,
+    /// When the first of their places is free.
+    free: Option<Boot>,
+}
+
+impl Way {
+    fn note(&mut self, sent: Sent, now: Now) {
+        let lost = sent.at.plus(AGAIN);
+        if lost > now.boot {
+            self.flying += 1;
+            self.free = Some(self.free.map_or(lost, |free| free.min(lost)));
+        }
+    }
+}
+
 /// A list that its commune's journal does not hold yet.
 #[derive(Debug)]
 struct Owed {
@@ -194,8 +223,8 @@ struct Owed {
     old_from: Boot,
     parts: Vec<Part>,
     taken: BTreeSet<u32>,
-    /// When each part is sent again; none was sent: it may go now.
-    again: BTreeMap<u32, Boot>,
+    /// The parts that were sent on this link.
+    sent: BTreeMap<u32, Sent>,
     pause: Duration,
     /// When it is written down whole.
     write_at: Option<Boot>,
@@ -211,7 +240,7 @@ impl Owed {
             old_from: now.boot.plus(OLD_DELAY),
             parts,
             taken: BTreeSet::new(),
-            again: BTreeMap::new(),
+            sent: BTreeMap::new(),
             pause: AGAIN,
             write_at: Some(now.boot.plus(WRITE_AFTER)),
             head: None,
@@ -260,9 +289,27 @@ impl Lists {
         closing.chain(self.next).min()
     }
 
-    /// A finished viewing.
+    /// A finished viewing, of a grant whose list is not closed.
     pub(super) fn add(&mut self, grant: GrantId, viewing: Viewing) {
         self.of_grant.entry(grant).or_default().add(viewing);
+    }
+
+    /// Whether viewings of a grant are still gathered.
+    pub(super) fn is_open(&self, grant: GrantId) -> bool {
+        self.of_grant.contains_key(&grant)
+    }
+
+    /// Keeps viewings of these grants alone, and of those whose list is being closed.
+    pub(super) fn retain(&mut self, lives: impl Fn(GrantId) -> bool) {
+        let closing = &self.closing;
+        self.of_grant
+            .retain(|grant, _| lives(*grant) || closing.contains_key(grant));
+    }
+
+    /// Of how many grants viewings are gathered.
+    #[cfg(test)]
+    pub(super) fn gathered(&self) -> usize {
+        self.of_grant.len()
     }
 
     /// The commune's journal holds the list already.
@@ -308,6 +355,7 @@ impl Desk {
         figures: Option<Figures>,
         now: Now,
     ) {
+        self.viewings.lists.of_grant.entry(grant).or_default();
         self.end_away_of(grant, now);
         let closing = Closing {
             commune: commune.clone(),
@@ -365,7 +413,7 @@ impl Desk {
         let lists = &mut self.viewings.lists;
         for owed in lists.owed.values_mut() {
             if &owed.commune == commune {
-                owed.again.clear();
+                owed.sent.clear();
                 owed.pause = AGAIN;
                 // An older gateway must hear of the grant's end on this link first.
                 owed.old_from = now.boot.plus(OLD_DELAY);
@@ -387,14 +435,8 @@ impl Desk {
             }
             !over
         });
-        let mut in_flight: BTreeMap<CommuneId, usize> = BTreeMap::new();
-        for owed in lists.owed.values() {
-            let waits = owed
-                .again
-                .iter()
-                .filter(|(part, again)| **again > now.boot && !owed.taken.contains(part));
-            *in_flight.entry(owed.commune.clone()).or_default() += waits.count();
-        }
+        let mut ways: BTreeMap<CommuneId, Way> = BTreeMap::new();
+        let mut parts: Vec<(Option<Boot>, GrantId, u32)> = Vec::new();
         for (grant, owed) in &mut lists.owed {
             if let Some(when) = owed.write_at {
                 if when <= now.boot {
@@ -408,7 +450,7 @@ impl Desk {
                 continue;
             };
             if !is_numbered {
-                if owed.again.is_empty() {
+                if owed.sent.is_empty() {
                     let when = owed.old_from;
                     if when <= now.boot {
                         self.send_to_older(*grant, owed, now);
@@ -418,38 +460,54 @@ impl Desk {
                 }
                 continue;
             }
-            let pace = lists.paces.entry(owed.commune.clone()).or_default();
-            let flying = in_flight.entry(owed.commune.clone()).or_default();
-            // All parts that are sent again in this round wait as long.
-            let mut is_again = false;
+            let way = ways.entry(owed.commune.clone()).or_default();
             for part in 0..owed.count() {
                 if owed.taken.contains(&part) {
                     continue;
                 }
-                let again = owed.again.get(&part).copied();
-                if let Some(again) = again.filter(|again| *again > now.boot) {
-                    at(again);
-                    continue;
+                let sent = owed.sent.get(&part).copied();
+                if let Some(sent) = sent {
+                    way.note(sent, now);
                 }
-                if *flying >= WINDOW {
-                    break;
+                match sent.map(|sent| sent.again) {
+                    Some(again) if again > now.boot => at(again),
+                    again => parts.push((again, *grant, part)),
                 }
-                if !pace.take(PER_SECOND, now) {
-                    at(now.boot.plus(Duration::from_secs(1)));
-                    break;
-                }
-                if again.is_some() && !std::mem::replace(&mut is_again, true) {
-                    owed.pause = (owed.pause * 2).min(AGAIN_AT_LEAST);
-                }
-                let again = now.boot.plus(owed.pause);
-                owed.again.insert(part, again);
-                *flying += 1;
-                at(again);
-                let (parts, total) = (owed.count(), owed.total());
-                let content = owed.parts.get(part as usize).cloned().unwrap_or_default();
-                let numbers = Some((part, parts, total));
-                self.send_list(*grant, &owed.commune, content, numbers, now);
             }
+        }
+        // Those that were never sent come first: a list that a gateway does not confirm, and is
+        // sent again and again, holds up no other.
+        parts.sort_unstable();
+        let mut repeated = BTreeSet::new();
+        for (again, grant, part) in parts {
+            let Some(owed) = lists.owed.get_mut(&grant) else {
+                continue;
+            };
+            let way = ways.entry(owed.commune.clone()).or_default();
+            if way.flying >= WINDOW {
+                way.free.into_iter().for_each(&mut at);
+                continue;
+            }
+            let pace = lists.paces.entry(owed.commune.clone()).or_default();
+            if !pace.take(PER_SECOND, now) {
+                at(now.boot.plus(Duration::from_secs(1)));
+                continue;
+            }
+            // All parts of a list that are sent again in this round wait as long.
+            if again.is_some() && repeated.insert(grant) {
+                owed.pause = (owed.pause * 2).min(AGAIN_AT_LEAST);
+            }
+            let sent = Sent {
+                at: now.boot,
+                again: now.boot.plus(owed.pause),
+            };
+            owed.sent.insert(part, sent);
+            way.note(sent, now);
+            at(sent.again);
+            let (parts, total) = (owed.count(), owed.total());
+            let content = owed.parts.get(part as usize).cloned().unwrap_or_default();
+            let numbers = Some((part, parts, total));
+            self.send_list(grant, &owed.commune, content, numbers, now);
         }
         lists.next = next;
         self.viewings.lists = lists;
@@ -498,7 +556,11 @@ impl Desk {
             };
             self.send_list(grant, &owed.commune, part, None, now);
         }
-        owed.again.insert(0, now.boot);
+        let sent = Sent {
+            at: now.boot,
+            again: now.boot,
+        };
+        owed.sent.insert(0, sent);
     }
 
     fn send_list(
@@ -564,7 +626,7 @@ impl Desk {
             return;
         }
         let owed = self.viewings.lists.owed.iter_mut();
-        let sent = owed.filter(|(_, owed)| &owed.commune == commune && !owed.again.is_empty());
+        let sent = owed.filter(|(_, owed)| &owed.commune == commune && !owed.sent.is_empty());
         let grants: Vec<GrantId> = sent
             .map(|(grant, owed)| {
                 owed.head = Some(head.to_owned());

@@ -118,6 +118,10 @@ impl Desk {
                 lists.recover(grant, commune, parts, now);
             }
         }
+        // Viewings of a grant that is not known any more are in no list.
+        let grants = &self.grants;
+        let lists = &mut self.viewings.lists;
+        lists.retain(|grant| grants.contains_key(&grant));
     }
 
     fn read_entry(&mut self, reading: &mut Reading, seq: u64, time: Wall, entry: &Entry, now: Now) {

@@ -67,7 +67,7 @@ pub struct Asked {
     at: Boot,
 }
 
-/// How a request stands, for those who listen.
+/// The state of a request, for those who listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// It waits for the commune's approval, until then.
@@ -250,9 +250,13 @@ impl Desk {
         if claims.renews.is_none() {
             self.check_share(request.designation())?;
         }
-        if let Some(agreements) = &peer.view.agreements {
-            let unit = &request.designation().operator.unit;
-            check_announced(agreements, claims, unit, now.wall)?;
+        if peer.view.agreements.is_some() {
+            let who = request.designation();
+            let mut agreements = peer.view.agreements_under(who).peekable();
+            // Whom no agreement's authority designated, the gate refuses, and says why.
+            if agreements.peek().is_some() {
+                check_announced(agreements, claims, &who.operator.unit, now.wall)?;
+            }
         }
         if let Some(cameras) = &peer.view.cameras {
             check_cameras(cameras, &claims.cameras)?;

@@ -25,9 +25,6 @@ impl Desk {
         relays: BTreeMap<CameraId, RelayId>,
         now: Now,
     ) {
-        if !self.may_resume(commune, now) {
-            return;
-        }
         let named = jws::open::<GrantClaims>(&proof, GRANT_TYPE).map(|signed| signed.claims.grant);
         let checked = self
             .verify_any(request, now)
@@ -105,12 +102,6 @@ impl Desk {
             request,
             proof,
         });
-    }
-
-    /// Whether a commune may have one more grant or wait looked at.
-    pub(super) fn may_resume(&mut self, commune: &CommuneId, now: Now) -> bool {
-        let peer = self.communes.get_mut(commune);
-        peer.is_some_and(|peer| peer.resumes.take(1, now.boot.0))
     }
 
     /// Whether a grant that is not recorded here may be: for a request of this centre's own

@@ -244,6 +244,7 @@ impl World {
             not_after: Wall::from_seconds(START + 86_400),
             fingerprint: Sha256::ZERO,
             authority: self.desk.rules.authorities[0].id(),
+            path: self.desk.rules.authorities[0].keys().collect(),
         }
     }
 
@@ -299,6 +300,7 @@ fn hello() -> GatewayHello {
             from: "2025-02-13".to_owned(),
             until: "2030-02-12".to_owned(),
             units: vec!["CORG 13".to_owned()],
+            authorities: Vec::new(),
             grounds: vec![GroundInfo {
                 id: "assault".to_owned(),
                 fr: "agression".to_owned(),

@@ -355,7 +355,11 @@ impl Desk {
             count: None,
             seconds: None,
         };
-        self.viewings.lists.add(viewer.grant, viewing);
+        // A list that was closed without waiting for it has it as it was then.
+        let grant = viewer.grant;
+        if self.grants.contains_key(&grant) || self.viewings.lists.is_open(grant) {
+            self.viewings.lists.add(viewer.grant, viewing);
+        }
         self.owe_entry(
             Entry::ViewingEnded {
                 start,

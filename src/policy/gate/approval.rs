@@ -308,18 +308,19 @@ impl Gate {
         timeout: Duration,
         now: Now,
     ) -> Result<Held, Denied> {
-        let unit = &examined.verified.designation().operator.unit;
+        let unit = examined.verified.designation().unit();
         let recording = self.ledger.pending().filter_map(|pending| match pending {
             Pending::Waiting(held) => Some(&**held),
             _ => None,
         });
         let waiting: Vec<&Held> = self.approvals.held.values().chain(recording).collect();
-        let of_unit = waiting.iter().filter(|held| {
-            &held.centre == centre && &held.request.designation().operator.unit == unit
-        });
+        let of_unit = waiting
+            .iter()
+            .filter(|held| &held.centre == centre && held.request.designation().unit() == unit);
         let over = if of_unit.count() >= WAITING_PER_UNIT {
             Some(format!(
-                "{WAITING_PER_UNIT} requests of {unit} wait for the commune already"
+                "{WAITING_PER_UNIT} requests of {} wait for the commune already",
+                unit.name
             ))
         } else if waiting.len() >= WAITING_LIMIT {
             Some(format!(

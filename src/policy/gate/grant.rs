@@ -376,7 +376,7 @@ impl Gate {
         }
     }
 
-    /// Ends a grant, wherever it stands: acts, tells, journals.
+    /// Ends a grant, whatever its state: acts, tells, journals.
     pub(super) fn end(&mut self, grant: GrantId, refusal: Refusal, by: Option<String>, now: Now) {
         let terms = match self.grants.remove(&grant) {
             Some(live) => live.terms,

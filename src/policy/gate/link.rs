@@ -7,9 +7,10 @@ use crate::allowance::Allowance;
 use crate::clock::Now;
 use crate::config::settings::{Agreement, Approval};
 use crate::format::control::{
-    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, Heads, Journals,
+    AUTHORITIES, AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, Heads, Journals,
     ReceiverHello, ToReceiver, VERSION,
 };
+use crate::format::designation::Authority;
 use crate::format::ids::{CentreId, GrantId};
 use crate::format::statement::HeadClaims;
 use crate::format::text;
@@ -323,7 +324,7 @@ impl Gate {
 
     fn hello(&self, centre: &CentreId, head: Option<String>, now: Now) -> GatewayHello {
         let settings = &self.rules.settings;
-        let agreements = settings.agreements.iter();
+        let agreements = settings.agreements.iter().zip(&self.rules.authorities);
         GatewayHello {
             minor: VERSION.1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -331,20 +332,21 @@ impl Gate {
             name: settings.name.clone(),
             contact: settings.contact.clone(),
             agreements: agreements
-                .filter(|agreement| &agreement.centre == centre)
-                .map(|agreement| self.agreement_info(agreement))
+                .filter(|(agreement, _)| &agreement.centre == centre)
+                .map(|(agreement, authority)| self.agreement_info(agreement, authority))
                 .collect(),
             head,
         }
     }
 
-    fn agreement_info(&self, agreement: &Agreement) -> AgreementInfo {
+    fn agreement_info(&self, agreement: &Agreement, authority: &Authority) -> AgreementInfo {
         let grounds = agreement.grounds.iter();
         AgreementInfo {
             reference: agreement.reference.clone(),
             from: agreement.from.to_string(),
             until: agreement.until.to_string(),
             units: agreement.units.clone(),
+            authorities: authority.keys().take(AUTHORITIES).collect(),
             grounds: grounds
                 .filter_map(|id| {
                     let ground = self.rules.settings.grounds.get(id)?;

@@ -124,7 +124,7 @@ impl Gate {
                     self.read_wait_ended(*jti, peer, refusal, time, now);
                 }
                 // A renewal that was recorded and refused all the same: the
-                // grant stands as it did before.
+                // grant is as it was before.
                 if let Some(grant) = voids
                     && let Some(past) = reading.grants.get(grant)
                     && past.entry.renewal

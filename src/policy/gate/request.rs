@@ -297,7 +297,7 @@ impl Gate {
             return Err(lost);
         }
         match request.claims().renews {
-            Some(renewed) => self.renewable(centre, renewed, request),
+            Some(renewed) => self.renewable(centre, renewed, request, now),
             None if self.grants.len() >= super::GRANT_LIMIT => Err(Refusal::new(
                 Reason::TooManyRelays,
                 "too many grants live at this commune",
@@ -366,6 +366,7 @@ impl Gate {
         centre: &CentreId,
         renewed: GrantId,
         request: &Verified<RequestClaims>,
+        now: Now,
     ) -> Result<Wall, Refusal> {
         let Some(live) = self.grants.get(&renewed) else {
             return Err(Refusal::new(
@@ -376,7 +377,7 @@ impl Gate {
         let terms = &live.terms;
         let same = &terms.centre == centre
             && terms.claims().incident == request.claims().incident
-            && terms.request.designation().operator.unit == request.designation().operator.unit;
+            && self.is_same_unit(centre, &terms.request, request, now);
         if same {
             Ok(terms.first_start)
         } else {
@@ -386,6 +387,31 @@ impl Gate {
                 format!("grant {renewed} is not one of this unit and incident"),
             ))
         }
+    }
+
+    /// Whether both were signed in one unit of one authority. Both are verified as of now: the
+    /// authority may go on under other keys, or be that of several agreements.
+    fn is_same_unit(
+        &self,
+        centre: &CentreId,
+        one: &Verified<RequestClaims>,
+        other: &Verified<RequestClaims>,
+        now: Now,
+    ) -> bool {
+        if one.designation().unit() == other.designation().unit() {
+            return true;
+        }
+        if one.designation().operator.unit != other.designation().operator.unit {
+            return false;
+        }
+        let verified = [one, other].map(|request| self.verify(centre, request.text(), now));
+        let [Ok(one), Ok(other)] = verified else {
+            return false;
+        };
+        one.iter().any(|(agreement, one)| {
+            let other = other.get(agreement);
+            other.is_some_and(|other| one.designation().unit() == other.designation().unit())
+        })
     }
 
     /// The best verdict of the agreements under which a request verified.

@@ -159,6 +159,7 @@ pub(in crate::policy) fn settings() -> Gateway {
         relay_after_loss: false,
         witnesses: Vec::new(),
         keep: crate::format::keep::Keep::MOST,
+        notify: None,
         uplink: Uplink {
             max_bitrate: None,
             min_per_relay: 300_000,

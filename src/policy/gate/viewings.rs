@@ -11,11 +11,12 @@ use crate::format::ids::{CentreId, GrantId};
 use crate::format::statement::{VIEWINGS_TYPE, ViewingsClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
+use crate::journal::recover::VIEWINGS_LATE;
 
 /// How long past its time, by the wall clock, the end of a grant is remembered: its
 /// centre may send the list of viewings that late. A centre that was away is told of
 /// the end only while the grant's time runs.
-pub(super) const VIEWINGS_DELAY: Duration = Duration::from_secs(31 * 24 * 3_600);
+pub(super) const VIEWINGS_DELAY: Duration = VIEWINGS_LATE;
 /// Parts taken of the lists of one grant, of at most 16 KiB each: a centre folds what is more
 /// than some 200 of them, and a list that it makes again may have other parts.
 const PARTS_LIMIT: usize = 512;

@@ -1,7 +1,7 @@
 //! Whether the wall clock can be believed: it never is behind the own journal. Pure.
 //!
 //! A clock set back would make grants, designations and requests valid again whose time
-//! is over. So while it stands more than [`CLOCK_TOLERANCE`] behind the newest time in
+//! is over. So while it is more than [`CLOCK_TOLERANCE`] behind the newest time in
 //! the journal, requests are refused (`clock_wrong`), until it has caught up or an
 //! administrator accepts it as it is.
 
@@ -66,7 +66,7 @@ impl ClockGuard {
     /// Why no request can be judged now, if so; `whose` clock it is.
     pub fn refusal(&self, whose: impl Display, now: Now) -> Option<Refusal> {
         let behind = self.behind(now)?.as_secs();
-        let detail = format!("the clock of {whose} stands {behind} s behind its journal");
+        let detail = format!("the clock of {whose} is {behind} s behind its journal");
         Some(Refusal::new(Reason::ClockWrong, detail))
     }
 
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(refusal.reason, Reason::ClockWrong);
         assert_eq!(
             refusal.detail,
-            "the clock of corg-13 stands 6 s behind its journal"
+            "the clock of corg-13 is 6 s behind its journal"
         );
         assert_eq!(
             guard.left(Wall::from_seconds(130), at(94)),

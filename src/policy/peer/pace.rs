@@ -269,6 +269,7 @@ mod tests {
             not_after: Wall::from_seconds(10_000),
             fingerprint: Sha256::ZERO,
             authority: Sha256([authority; 32]),
+            path: Vec::new(),
         }
     }
 

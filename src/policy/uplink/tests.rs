@@ -140,7 +140,7 @@ fn lateness_finds_the_limit_that_nobody_knew() {
 }
 
 #[test]
-fn a_link_that_stands_still_is_not_narrow() {
+fn a_link_that_carries_nothing_is_not_narrow() {
     let mut uplink = uplink(None, 4);
     uplink.allot(at(0));
     uplink.handle_late(20_000, at(5));
@@ -167,6 +167,28 @@ fn what_was_measured_is_tried_again_and_less_often_after_a_failure() {
     // Nothing is late: it stays, and the next is tried.
     uplink.allot(at(206));
     assert_eq!(mains(&uplink), 2);
+}
+
+#[test]
+fn what_is_tried_above_the_measured_stays_below_the_setting() {
+    let mut uplink = uplink(Some(14 * MBIT), 0);
+    for (number, has_sub) in [(0, true), (1, false), (2, true), (3, true)] {
+        uplink.handle_start(key(number), ProfileWish::Auto, has_sub, at(0));
+    }
+    uplink.allot(at(0));
+    uplink.handle_measured(9 * MBIT, at(0));
+    uplink.allot(at(60));
+    let rates = Rates {
+        main: MBIT,
+        sub: MBIT / 10,
+    };
+    uplink.handle_rates(&key(2), rates);
+    uplink.allot(at(80));
+    // One is tried again, beside another that had room until then.
+    uplink.handle_start(key(4), ProfileWish::Auto, false, at(80));
+    uplink.allot(at(80));
+    assert!(uplink.demand() <= net(14 * MBIT), "{}", uplink.demand());
+    assert_eq!(placed(&uplink, 0).0, Profile::Main);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::geometry::{bad, circle, contains, distance, point, polygon};
 use super::neighbours::Middle;
 use crate::clock::Wall;
 use crate::format::control::{AgreementInfo, CameraInfo};
+use crate::format::designation::Designation;
 use crate::format::ids::CommuneId;
 use crate::http::Problem;
 use crate::http::Query;
@@ -54,9 +55,9 @@ fn seconds(micros: i64) -> f64 {
     (micros / 1_000) as f64 / 1_000.0
 }
 
-/// A commune as an operator of this unit sees it.
-pub(super) fn view(id: &CommuneId, commune: &Commune, unit: &str, hub: &Hub) -> CommuneView {
-    let agreements: Vec<AgreementInfo> = commune.agreements_of(unit).cloned().collect();
+/// A commune as this operator sees it.
+pub(super) fn view(id: &CommuneId, commune: &Commune, who: &Designation, hub: &Hub) -> CommuneView {
+    let agreements: Vec<AgreementInfo> = commune.agreements_of(who).cloned().collect();
     let agreement = agreements.first().cloned();
     let cameras = commune.cameras.as_ref().map_or(0, |list| list.len());
     CommuneView {
@@ -80,10 +81,10 @@ pub(super) fn view(id: &CommuneId, commune: &Commune, unit: &str, hub: &Hub) -> 
 pub(super) async fn communes(State(api): Shared, caller: Caller) -> Json<Vec<CommuneView>> {
     let table = api.options.control.table();
     let communes = table.communes.iter();
-    let unit = &caller.designation.operator.unit;
+    let who = &caller.designation;
     Json(
         communes
-            .map(|(id, commune)| view(id, commune, unit, &api.options.hub))
+            .map(|(id, commune)| view(id, commune, who, &api.options.hub))
             .collect(),
     )
 }
@@ -190,20 +191,20 @@ pub(super) async fn search(
 ) -> Result<Json<Vec<CameraView>>, Problem> {
     let filter = Filter::read(search)?;
     let table = api.options.control.table();
-    let unit = &caller.designation.operator.unit;
+    let who = &caller.designation;
     let now = api.options.clock.now().wall;
     let middle = filter.neighbours.as_ref();
-    let middle = middle.map(|wanted| Middle::find(wanted, &table.communes, unit));
+    let middle = middle.map(|wanted| Middle::find(wanted, &table.communes, who));
     let mut found = Vec::new();
     for (id, commune) in table.communes.iter() {
-        if commune.agreement_for(unit, "").is_none() {
+        if commune.agreement_for(who, "").is_none() {
             continue;
         }
         let home = Home {
             id,
             name: commune.name.clone().unwrap_or_else(|| id.to_string()),
             commune,
-            closed: commune.closed_for(unit, now),
+            closed: commune.closed_for(who, now),
         };
         for info in commune.cameras.iter().flat_map(|list| list.iter()) {
             if let Some(distance) = filter.matches(id, &home.name, info, middle.as_ref()) {

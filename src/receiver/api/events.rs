@@ -1,7 +1,7 @@
 //! `GET events`: what changes, as server-sent events, read by fetch.
 //!
 //! `ready` comes first; then `grant`, `commune` and `request` with the newest
-//! view of each (`request` says how one stands that waits for approval: `waiting`,
+//! view of each (`request` gives the state of one that waits for approval: `waiting`,
 //! `granted`, `refused`); `resync` where some were left out because the client was slow:
 //! it should load its lists again; `end` with the reason before the stream ends
 //! (the token's end, the designation's, or the daemon's). New settings may revoke: the
@@ -170,7 +170,7 @@ impl Listener {
             Notice::Commune(commune) => {
                 let known = table.communes.get(commune)?;
                 let hub = &self.api.options.hub;
-                let view = cameras::view(commune, known, &own.operator.unit, hub);
+                let view = cameras::view(commune, known, own, hub);
                 Some(event("commune", &view))
             }
             Notice::Grant { .. } | Notice::Request { .. } => None,

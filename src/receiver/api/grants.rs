@@ -58,7 +58,7 @@ struct CameraView {
     profile: Profile,
     /// Why that one; null until the gateway has said so.
     profile_cause: Option<Cause>,
-    /// Plays as it stands; only the requester sees it.
+    /// Plays without a change; only the requester sees it.
     rtsp: Option<String>,
     /// The WebSocket that carries it to the requester.
     live: Option<String>,
@@ -160,7 +160,7 @@ impl Api {
         }
     }
 
-    /// Plays as it stands; `host` is what the API was called by.
+    /// Plays without a change; `host` is what the API was called by.
     fn rtsp_url(&self, grant: &Grant, camera: &GrantCamera, host: &str) -> Option<String> {
         let shared = self.options.control.shared();
         let addresses = &shared.addresses;

@@ -68,7 +68,7 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take nothing.
 const STALLED: Duration = Duration::from_secs(20);
 /// How long one look for a camera's first picture waits before looking again at
-/// whether its grant still stands.
+/// whether its grant still lives.
 pub(super) const VIEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages between the cameras' tasks and the socket: the hub's queues are the
 /// ones that skip.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::geometry::{direction, distance};
 use crate::format::control::CameraInfo;
+use crate::format::designation::Designation;
 use crate::format::ids::CommuneId;
 use crate::policy::desk::Commune;
 
@@ -25,16 +26,16 @@ pub(super) struct Middle<'a> {
 }
 
 impl<'a> Middle<'a> {
-    /// Looks it up among the cameras that a unit may ask for. One that is not there
+    /// Looks it up among the cameras that an operator may ask for. One that is not there
     /// still is the neighbour of those that name it.
     pub(super) fn find(
         (commune, camera): &'a (String, String),
         communes: &'a BTreeMap<CommuneId, Arc<Commune>>,
-        unit: &str,
+        who: &Designation,
     ) -> Self {
         let visible = || {
             let visible = communes.iter();
-            let visible = visible.filter(|(_, one)| one.agreement_for(unit, "").is_some());
+            let visible = visible.filter(|(_, one)| one.agreement_for(who, "").is_some());
             visible.flat_map(|(id, one)| {
                 let list = one.cameras.iter().flat_map(|list| list.iter());
                 list.map(move |info| (id, info))
@@ -88,8 +89,10 @@ fn names(list: &[String], of_commune: &str, commune: &str, camera: &str) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Wall;
     use crate::format::control::AgreementInfo;
-    use crate::format::ids::CameraId;
+    use crate::format::ids::{CameraId, Sha256};
+    use crate::format::statement::Operator;
 
     fn camera(id: &str, position: [f64; 2], neighbours: &[&str]) -> CameraInfo {
         CameraInfo {
@@ -112,6 +115,7 @@ mod tests {
                 from: String::new(),
                 until: String::new(),
                 units: vec![unit.to_owned()],
+                authorities: Vec::new(),
                 grounds: Vec::new(),
                 max_duration: 0,
                 max_total: 0,
@@ -135,10 +139,21 @@ mod tests {
     /// Neighbours of a camera, as `commune/camera`.
     fn around(communes: &BTreeMap<CommuneId, Arc<Commune>>, commune: &str, id: &str) -> String {
         let wanted = (commune.to_owned(), id.to_owned());
-        let middle = Middle::find(&wanted, communes, "U");
+        let who = Designation {
+            operator: Operator {
+                name: "A".to_owned(),
+                number: "1".to_owned(),
+                unit: "U".to_owned(),
+            },
+            not_after: Wall(0),
+            fingerprint: Sha256::ZERO,
+            authority: Sha256::ZERO,
+            path: Vec::new(),
+        };
+        let middle = Middle::find(&wanted, communes, &who);
         let visible = communes
             .iter()
-            .filter(|(_, one)| one.agreement_for("U", "").is_some());
+            .filter(|(_, one)| one.agreement_for(&who, "").is_some());
         let all = visible.flat_map(|(id, commune)| {
             let list = commune.cameras.iter().flat_map(|list| list.iter());
             list.map(move |info| (id, info))

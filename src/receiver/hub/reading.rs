@@ -105,8 +105,8 @@ impl Hub {
                 () = &mut passed => return Err(Stop::Passed),
                 () = &mut idle => {
                     let chunks = progress.chunks();
-                    let stands = progress.is_within_unit() && chunks == seen;
-                    if stands && !self.is_silent(&camera.commune) {
+                    let stalls = progress.is_within_unit() && chunks == seen;
+                    if stalls && !self.is_silent(&camera.commune) {
                         return Err(Stop::Idle);
                     }
                     seen = chunks;

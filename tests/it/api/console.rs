@@ -112,7 +112,7 @@ async fn the_newest_designation_for_a_key_is_found_unless_it_is_revoked_or_over(
     let answer = site.raw("GET", &path, &[], "").await;
     assert_eq!(answer.body.replace('\r', ""), long.replace('\r', ""));
 
-    // Revoked: the older one stands. Over: none does.
+    // Revoked: the older one counts. Over: none does.
     site.revoke(&long);
     site.reload().await;
     let answer = site.raw("GET", &path, &[], "").await;

@@ -598,6 +598,7 @@ pub fn hello() -> GatewayHello {
             from: "2020-01-01".to_owned(),
             until: "2099-12-31".to_owned(),
             units: vec!["CORG 13".to_owned()],
+            authorities: Vec::new(),
             grounds: vec![GroundInfo {
                 id: "assault".to_owned(),
                 fr: "agression".to_owned(),

@@ -70,7 +70,7 @@ pub fn demo_fragment(identity: &Identity) -> String {
     format!("demo={}", URL_SAFE_NO_PAD.encode(operator.to_string()))
 }
 
-/// A clock that goes as fast as the system's, and ahead when it is told to. It stands still
+/// A clock that goes as fast as the system's, and ahead when it is told to. It stops
 /// once the task is dropped.
 pub fn adjustable_clock() -> (Clock, ManualClock, JoinSet<()>) {
     let (clock, manual) = Clock::manual(Clock::system().now().wall);

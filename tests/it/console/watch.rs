@@ -121,6 +121,53 @@ async fn an_expired_grant_leaves_words_and_no_picture() {
     room.end().await;
 }
 
+/// What the page tells its worker is noted, and the wait for the next token passes at once.
+const NOTE_ORDERS: &str = "(() => {
+  window.fanalTestOrders = [];
+  const { postMessage } = Worker.prototype;
+  Worker.prototype.postMessage = function (order, ...rest) {
+    window.fanalTestOrders.push(order.type);
+    return postMessage.call(this, order, ...rest);
+  };
+  const { setTimeout } = window;
+  const isLong = (wait) => wait > 200_000 && wait < 256_000;
+  window.setTimeout = (then, wait, ...rest) => setTimeout(then, isLong(wait) ? 100 : wait, ...rest);
+})()";
+
+#[tokio::test]
+async fn the_picture_goes_on_past_the_first_tokens_end_in_the_same_socket() {
+    let (clock, manual, _going) = adjustable_clock();
+    let plan = Plan {
+        receiver_clock: clock,
+        ..Plan::default()
+    };
+    let Some(mut room) = Room::watching(Kind::Chromium, plan, &[]).await else {
+        return;
+    };
+    room.browser.evaluate(NOTE_ORDERS).await;
+    room.ask("cam-001").await;
+    room.moves("cam-001").await;
+    // Half a minute and more before its end the page signs the next one, and sends it.
+    manual.advance(Duration::from_secs(250));
+    room.browser
+        .evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        .await;
+    room.browser
+        .until(
+            "a new token in the socket",
+            "window.fanalTestOrders.includes('token')",
+        )
+        .await;
+    room.moves("cam-001").await;
+    manual.advance(Duration::from_secs(60));
+    room.moves("cam-001").await;
+    let opened = "window.fanalTestOrders.filter((order) => order === 'open').length";
+    assert_eq!(room.browser.evaluate(opened).await, json!(1));
+    assert_eq!(room.world.entries("receiver", "viewing_started").len(), 1);
+    assert!(room.world.entries("receiver", "viewing_ended").is_empty());
+    room.end().await;
+}
+
 #[tokio::test]
 async fn a_reload_keeps_intervention_and_pictures() {
     let Some(mut room) = Room::watching(Kind::Chromium, Plan::default(), &["cam-001"]).await else {
@@ -147,7 +194,7 @@ async fn a_lost_link_is_told_and_recovered_from() {
     room.moves("cam-001").await;
     let wire = room.world.wire.as_ref().unwrap();
     wire.cut(true);
-    // A picture that stands still does not look live.
+    // A frozen picture does not look live.
     let state = format!(
         "!['live', 'starting'].includes(document.querySelector({}).dataset.state)",
         json!(tile("cam-001"))

@@ -125,7 +125,7 @@ async fn no_clock_prolongs_a_grant() {
             .await;
         stage.hand.set_wall(moved);
         if wall_moves < 0 {
-            // The deadline of the boot clock stands.
+            // The deadline of the boot clock holds.
             stage.hand.advance(Duration::from_secs(599));
             receiver.until_more_groups(granted.relay(camera), 1).await;
         }

@@ -94,7 +94,7 @@ impl Client {
             let challenge = answer.header("WWW-Authenticate");
             assert!(
                 challenge.contains("algorithm=MD5"),
-                "MD5 stands last: {challenge}"
+                "MD5 comes last: {challenge}"
             );
             self.nonce = challenge
                 .split("nonce=\"")

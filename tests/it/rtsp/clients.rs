@@ -75,7 +75,7 @@ fn silent() -> Film {
 }
 
 /// VLC ties RTP time to its clock at the first report, and throws away what it has
-/// decoded by then: it stands still until the next key frame unless the report
+/// decoded by then: it is frozen until the next key frame unless the report
 /// comes first. It drops pictures as late when the reports disagree.
 #[tokio::test]
 async fn for_vlc_a_report_stands_before_the_first_packet_and_all_agree() {

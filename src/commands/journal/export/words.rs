@@ -24,7 +24,7 @@ pub(super) const LEFT_TO_THE_ORIGINAL: &[&str] = &[
 ];
 
 /// Members that are seconds since the epoch.
-pub(super) const TIMES: &[&str] = &["start", "first_start", "expires", "iat"];
+pub(super) const TIMES: &[&str] = &["start", "first_start", "expires", "iat", "counted_since"];
 
 /// The words of a language.
 pub(super) struct Words {
@@ -190,6 +190,11 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("ended", "Fin de l'autorisation", "Grant ended"),
     ("cut", "Coupure par la commune", "Cut by the commune"),
     ("allowed", "Coupure levée", "Cut lifted"),
+    (
+        "decision",
+        "Décision signée à la page de la commune",
+        "Decision signed at the commune's page",
+    ),
     ("viewing_started", "Début de visionnage", "Viewing began"),
     ("viewing_ended", "Fin de visionnage", "Viewing ended"),
     (
@@ -239,6 +244,11 @@ const KINDS: &[(&str, &str, &str)] = &[
         "Journal went back",
     ),
     ("journal_damaged", "Journal endommagé", "Journal damaged"),
+    (
+        "peer_damaged",
+        "Journal endommagé chez l'autre partie",
+        "The other side's journal is damaged",
+    ),
     (
         "journal_accepted",
         "Journal accepté en l'état",
@@ -326,4 +336,29 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("file", "fichier", "file"),
     ("cause", "cause", "cause"),
     ("newest", "dernière heure inscrite", "newest time"),
+    ("person", "personne", "person"),
+    ("sha256", "empreinte de l'image", "hash of the picture"),
+    ("witness", "témoin", "witness"),
+    ("vkey", "clé de vérification", "verifier key"),
+    ("size", "lignes", "lines"),
+    ("link_sent", "octets vers le centre", "bytes to the centre"),
+    ("control_sent", "dont messages", "of them messages"),
+    ("media", "images", "pictures"),
+    ("sent", "octets envoyés", "bytes sent"),
+    ("received", "octets reçus", "bytes received"),
+    ("lost", "octets abandonnés", "bytes given up"),
+    (
+        "ungranted",
+        "octets hors autorisation",
+        "bytes outside a grant",
+    ),
+    (
+        "idle_seconds",
+        "secondes sans image",
+        "seconds without pictures",
+    ),
+    ("camera_sessions", "caméras ouvertes", "cameras open"),
+    ("why", "pourquoi", "why"),
+    ("gap", "sans décompte", "not counted"),
+    ("counted_since", "décompté depuis", "counted since"),
 ];

@@ -291,7 +291,7 @@ impl Channels {
     }
 }
 
-/// Where `$` stands, but for the first byte.
+/// Where `$` is, but for the first byte.
 fn dollars(bytes: &[u8]) -> impl Iterator<Item = usize> {
     let found = bytes.iter().enumerate().skip(1);
     found.filter_map(|(at, byte)| (*byte == b'$').then_some(at))

@@ -408,7 +408,7 @@ fn too_large() -> String {
 
 impl Foreign {
     /// Keeps a packet of another type. `true`: none of the announced came, and this one
-    /// stands for it.
+    /// is taken for it.
     fn note(&mut self, read: &rtp::Packet<'_>, packet: &[u8], now: Instant) -> bool {
         // Static types of audio (RFC 3551 table 4).
         if read.payload_type < 24 {

@@ -72,7 +72,7 @@ struct Building {
     arrived: Instant,
     /// Headers that were written, then the scan; or a whole file.
     data: Vec<u8>,
-    /// Where fragment offset 0 stands.
+    /// Where fragment offset 0 is.
     start: usize,
     /// A whole file without RFC 2435's headers.
     is_file: bool,

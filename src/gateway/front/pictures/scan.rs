@@ -105,7 +105,7 @@ impl Scan {
     }
 }
 
-/// Where the first zero stands that two zeros in a row or the end make doubtful; the
+/// The place of the first zero that two zeros in a row or the end make doubtful; the
 /// length where there is none.
 fn find_zeros(bytes: &[u8]) -> usize {
     // A byte that is not 0 is in no pair of zeros: every other byte is enough.

@@ -185,7 +185,7 @@ impl Units {
         self.close();
     }
 
-    /// A whole unit whose header stands apart from the rest.
+    /// A whole unit whose header is apart from the rest.
     pub(super) fn unit_of(&mut self, header: &[u8], rest: &[u8]) {
         self.leave();
         self.begin(false);

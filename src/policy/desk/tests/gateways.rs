@@ -171,7 +171,17 @@ fn resumes_and_lines_beyond_the_pace_are_not_looked_at() {
     };
     let looked = (0..1_500).filter(|_| !world.tell(1, message()).is_empty());
     assert_eq!(looked.count(), 1_200);
-    world.after(Duration::from_secs(1));
+    // The others wait, and are looked at without being told again.
+    let confirmed = |commands: &[Command]| {
+        let sent = sent(commands);
+        let confirmed = |message: &&&ToGateway| matches!(message, ToGateway::Confirm { .. });
+        sent.iter().filter(confirmed).count()
+    };
+    let due = world.desk.poll_timeout(world.now()).unwrap();
+    assert!(due <= world.now().boot.plus(Duration::from_millis(100)));
+    assert_eq!(confirmed(&world.after(Duration::from_secs(1))), 10);
+    let later = (0..30).map(|_| confirmed(&world.after(Duration::from_secs(1))));
+    assert_eq!(later.sum::<usize>(), 290);
     assert!(!world.tell(1, message()).is_empty());
     // However often it links and says that it has nothing.
     let heads = |world: &World| {
@@ -193,6 +203,86 @@ fn resumes_and_lines_beyond_the_pace_are_not_looked_at() {
             .count();
     }
     assert!((1..=16).contains(&with_lines), "{with_lines}");
+}
+
+#[test]
+fn what_ended_while_it_waited_does_not_come_to_life() {
+    let mut world = World::linked();
+    let claims = world.claims(&["port"]);
+    let request = world.sign(&claims);
+    forwarded(&world.ask(&request));
+    let spent = |world: &mut World| {
+        let peer = world.desk.communes.get_mut(&commune()).unwrap();
+        while peer.resumes.take(1, Duration::MAX / 2) {}
+    };
+    spent(&mut world);
+    let message = resume(&world, &request, id(1), &claims);
+    assert_eq!(allowed(&world.tell(1, message)), []);
+    let ended = ToReceiver::Ended {
+        grant: id(1),
+        refusal: Reason::GrantCut.into(),
+        head: None,
+    };
+    world.tell(1, ended);
+    let peer = world.desk.communes.get_mut(&commune()).unwrap();
+    peer.resumes = crate::allowance::Allowance::new(10, 10);
+    world.after(Duration::from_secs(1));
+    assert!(
+        world
+            .desk
+            .grant(id(1))
+            .is_none_or(|grant| grant.end.is_some())
+    );
+    assert!(world.desk.grants.is_empty());
+}
+
+#[test]
+fn what_waits_of_a_commune_is_bounded_and_goes_with_its_link() {
+    let mut world = World::linked();
+    let (request, proof, _) = world.granted(id(1), &["port"]);
+    let message = || ToReceiver::Resume {
+        request: request.clone(),
+        proof: proof.clone(),
+        relays: BTreeMap::from([(camera("port"), RelayId(1))]),
+    };
+    for _ in 0..20_000 {
+        world.tell(1, message());
+        let peer = &world.desk.communes[&commune()];
+        assert!(peer.later.bytes() <= 2 * 1024 * 1024);
+    }
+    world.link(2);
+    assert_eq!(world.desk.communes[&commune()].later.bytes(), 0);
+    let now = world.now();
+    assert_eq!(world.desk.later_due(now), None);
+}
+
+#[test]
+fn agreements_are_those_of_the_operators_own_authority() {
+    let mut world = World::linked();
+    let own = world.who("4711", "CORG 13");
+    let mut hello = hello();
+    hello.agreements[0].authorities = own.path.clone();
+    world.tell(1, ToReceiver::Hello(hello));
+    let namesake = Designation {
+        path: vec![Sha256::of(b"another authority's key")],
+        ..own.clone()
+    };
+    let (_, view) = world.desk.communes().next().unwrap();
+    let agreement = |who: &Designation| view.agreement_for(who, "assault").is_some();
+    assert!(agreement(&own) && !agreement(&namesake));
+    // The same unit's hours say nothing of an agreement with another authority.
+    let mut over = super::hello();
+    over.agreements[0].authorities = namesake.path.clone();
+    over.agreements[0].until = "2025-02-14".to_owned();
+    world.tell(1, ToReceiver::Hello(over));
+    let (_, view) = world.desk.communes().next().unwrap();
+    let now = world.now().wall;
+    assert!(view.closed_for(&own, now).is_none());
+    assert!(view.closed_for(&namesake, now).is_some());
+    // Whom no authority designated, the gate refuses.
+    let claims = world.claims(&["port"]);
+    let request = world.sign(&claims);
+    forwarded(&world.ask(&request));
 }
 
 #[test]

@@ -413,6 +413,73 @@ fn a_list_that_is_owed_keeps_what_was_received_across_a_restart() {
 }
 
 #[test]
+fn lists_that_a_gateway_does_not_confirm_hold_up_no_other() {
+    let mut world = World::linked();
+    // More of them than may be on their way at once.
+    for number in 1..=20 {
+        world.granted(id(number), &["port"]);
+        world.tell(
+            1,
+            ToReceiver::Ended {
+                grant: id(number),
+                refusal: Reason::GrantCut.into(),
+                head: None,
+            },
+        );
+    }
+    let mut sent = BTreeSet::new();
+    for _ in 0..30 {
+        let commands = world.after(Duration::from_secs(1));
+        sent.extend(parts(&world, &commands).iter().map(|part| part.grant));
+    }
+    assert_eq!(sent.len(), 20, "each of them");
+    // A new one goes before those that are sent again, also while all of these are due.
+    world.after(Duration::from_secs(3_600));
+    world.granted(id(99), &["port"]);
+    world.tell(
+        1,
+        ToReceiver::Ended {
+            grant: id(99),
+            refusal: Reason::GrantCut.into(),
+            head: None,
+        },
+    );
+    let mut sent = Vec::new();
+    for _ in 0..11 {
+        let commands = world.after(Duration::from_secs(1));
+        sent.extend(parts(&world, &commands).iter().map(|part| part.grant));
+    }
+    assert!(
+        sent.iter().take(8).any(|grant| *grant == id(99)),
+        "{sent:?}"
+    );
+}
+
+#[test]
+fn a_viewing_that_ends_after_its_list_is_gathered_no_more() {
+    let mut world = World::linked();
+    world.granted(id(1), &["port"]);
+    start(&mut world, viewer(1, "port"));
+    end(&mut world);
+    // The list goes without waiting longer for it.
+    let commands = world.after(Duration::from_secs(2));
+    assert_eq!(parts(&world, &commands)[0].viewings.len(), 1);
+    leave(&mut world, 1, Some(Reason::GrantCut));
+    assert_eq!(world.desk.viewings.lists.gathered(), 0);
+    // Nor after a restart on a journal that has forgotten the grant.
+    let is_viewing = |entry: &Entry| {
+        matches!(
+            entry,
+            Entry::ViewingStarted { .. } | Entry::ViewingEnded { .. }
+        )
+    };
+    world.entries.retain(|(_, _, entry)| is_viewing(entry));
+    assert!(!world.entries.is_empty());
+    world.restart();
+    assert_eq!(world.desk.viewings.lists.gathered(), 0);
+}
+
+#[test]
 fn a_list_follows_the_release_that_makes_the_gateway_take_it() {
     let mut world = World::linked();
     world.granted(id(1), &["port"]);

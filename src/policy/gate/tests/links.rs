@@ -198,6 +198,76 @@ fn what_the_centre_received_is_told_once_it_is_durable() {
 }
 
 #[test]
+fn a_list_is_taken_by_a_gateway_that_restarts_long_after_the_grants_end() {
+    use crate::journal::recover::recover;
+    use crate::journal::sim::{Sim, lines};
+    use crate::journal::store::Month;
+
+    let mut world = World::new();
+    let grant = world.granted(&[0]);
+    let part = |part: u32, at: Wall| {
+        let claims = ViewingsClaims {
+            iss: centre(0),
+            aud: CommuneId::new("berre-l-etang").unwrap(),
+            grant,
+            iat: at.seconds(),
+            part: Some(part),
+            parts: Some(2),
+            total: Some(2),
+            viewings: Vec::new(),
+            received: Vec::new(),
+            counted_since: None,
+        };
+        let statement = keys().centres[0].sign(VIEWINGS_TYPE, &claims);
+        ToGateway::Viewings { statement }
+    };
+    let release = ToGateway::Release {
+        grant,
+        by: "x".to_owned(),
+        reason: None,
+    };
+    world.message(0, release);
+    world.settle();
+    let at = world.now.wall;
+    world.message(0, part(0, at));
+    world.settle();
+    world.advance_clocks(Duration::from_secs(29 * 86_400));
+    let newest = world.now.wall;
+    world.journal.push((0, newest, Entry::Stopped {}));
+    let entries = std::mem::take(&mut world.journal);
+    let entries: Vec<(Wall, Entry)> = entries
+        .into_iter()
+        .map(|(_, at, entry)| (at, entry))
+        .collect();
+    // Files go by months.
+    let mut disk = Sim::default();
+    let mut months: BTreeMap<Month, Vec<u8>> = BTreeMap::new();
+    for ((at, _), line) in entries.iter().zip(lines(&entries)) {
+        months.entry(Month::of(*at)).or_default().extend(line);
+    }
+    for (month, content) in months {
+        disk.replace(month, &content);
+    }
+    world.journal = recover(&mut disk).unwrap().entries;
+    let mut world = world.restarted(Duration::from_secs(5), settings());
+    assert_eq!(world.ended(grant), Some(Reason::GrantReleased));
+    world.link_up(0);
+    world.sent.clear();
+    let (before, at) = (world.journal.len(), world.now.wall);
+    for number in 0..2 {
+        world.message(0, part(number, at));
+        world.settle();
+    }
+    let confirmed = world.sent.iter().filter(|(_, message)| {
+        matches!(message, ToReceiver::ViewingsRecorded { grant: of, .. } if *of == grant)
+    });
+    assert_eq!(confirmed.count(), 2);
+    let taken = world.journal[before..].iter();
+    let taken = taken.filter(|(_, _, entry)| matches!(entry, Entry::Viewings { .. }));
+    assert_eq!(taken.count(), 1, "the first part was there already");
+}
+
+#[test]
 fn every_part_of_a_list_is_taken_once_and_confirmed_once_it_is_durable() {
     let mut world = World::new();
     let grant = world.granted(&[0]);

@@ -376,6 +376,37 @@ fn a_renewal_keeps_the_id_and_may_be_a_colleagues() {
 }
 
 #[test]
+fn a_renewal_is_of_the_same_unit_of_the_same_authority() {
+    let mut other = Trial::new(START).unwrap();
+    let list = other.designation_list().to_owned();
+    let namesake = other.simple_operator("13-2", "CORG 13", START).unwrap();
+    let namesake = signer(&namesake);
+    let (own, authorities) = (keys().trial.designation_authority(), &mut other);
+    let foreign = authorities.designation_authority().to_owned();
+    let mut settings = settings();
+    settings.agreements[1].centre = centre(0);
+    let mut world = World::with(settings);
+    let grant = world.granted(&[0]);
+    let renewal = |world: &mut World| {
+        let mut claims = world.claims(&[0]);
+        claims.renews = Some(grant);
+        claims
+    };
+    // The centre's second agreement takes the designations of another authority.
+    let authority = |pem: &str| Authority::from_pem(pem, &[]).unwrap();
+    world.gate.rules.authorities[1] = Authority::from_pem(&foreign, &[&list]).unwrap();
+    let claims = renewal(&mut world);
+    let text = namesake.sign(REQUEST_TYPE, &claims);
+    let refused = world.ask_text(0, &text).unwrap_err();
+    assert_eq!(refused.reason, Reason::GrantUnknown);
+    // The own authority goes on under one key more, and is that of both agreements.
+    world.gate.rules.authorities[0] = authority(&format!("{own}{foreign}"));
+    world.gate.rules.authorities[1] = authority(own);
+    let claims = renewal(&mut world);
+    assert_eq!(world.ask(1, &claims), Ok(grant));
+}
+
+#[test]
 fn renewals_never_pass_the_total() {
     let mut world = World::new();
     let grant = world.granted(&[0]);
