@@ -10,8 +10,10 @@
 //! - from inside: a neighbour's gateway with its own certificate, which floods control messages,
 //!   streams and datagrams, and links again whenever it is thrown out.
 //!
+//! All arguments, and the same in a debug build:
+//!
 //!     cargo bench --bench attack -- --minutes 120 --cameras 8 --rate 300 --seed 1
-//!     cargo test --bench attack -- --minutes 1      # the same in a debug build
+//!     cargo test --bench attack -- --minutes 1
 //!
 //! `--rate` bounds each kind's attempts in a second, since attacker and attacked share the machine;
 //! 0: as many as it can. Printed, for each window: the share of the cameras' pictures that was
