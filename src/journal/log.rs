@@ -14,6 +14,7 @@
 //! were lost: a new journal begins in the same file, and its first line names
 //! the old one's id, last number and link.
 
+mod damage;
 mod disk;
 mod offline;
 mod prune;
@@ -538,67 +539,6 @@ impl Log {
         );
         self.tell(&damage);
         Ok(())
-    }
-
-    /// Lines that were read at the start do not verify: the next line begins a new journal
-    /// behind them, which names the last line that did.
-    fn continue_damaged(&mut self, damage: &Damage) {
-        tracing::error!(
-            file = damage.file,
-            line = damage.line,
-            cause = damage.what,
-            "journal: it does not verify; a new one begins that names the last line that does. Keep the files as they are, look with `fanal journal verify`, and accept it with --accept-journal"
-        );
-        self.tell(damage);
-    }
-
-    /// The next lines begin a new journal and say why.
-    fn tell(&mut self, damage: &Damage) {
-        let journal = self.journal.take().unwrap_or_default();
-        self.continue_from(journal);
-        let damaged = Entry::JournalDamaged {
-            file: damage.file.clone(),
-            line: damage.line,
-            cause: damage.what.clone(),
-        };
-        // Right behind the first line: a start knows the damage by that.
-        self.notes.insert(1, damaged.clone());
-        self.found = Some(damaged);
-    }
-
-    /// A look found damage while the journal is written: a new one begins, which names the
-    /// head that is known here and says what was found.
-    pub(super) fn condemn(&mut self, damage: &Damage) {
-        let journal = self.journal.clone();
-        // Where lines at the end are lost this begins the new one.
-        self.touched();
-        let repaired = self.repair();
-        if repaired.is_ok() && self.journal == journal {
-            self.intact = false;
-            self.continue_damaged(damage);
-        }
-        // What fails is told by `health`, and tried again.
-        let _ = self.commit(&[]);
-    }
-
-    /// Somebody else wrote to the files: what is there is looked at before more follows.
-    fn touched(&mut self) {
-        self.dirty = true;
-        self.is_touched = true;
-        if let Some((month, _)) = self.file {
-            // It may be another file of the same name. An error says that it is gone.
-            let _ = self.parts.store.forget(month);
-        }
-    }
-
-    /// The damage that was found since the last call.
-    pub(super) fn take_found(&mut self) -> Option<Entry> {
-        self.found.take()
-    }
-
-    /// What the files must hold.
-    pub(super) fn sums(&self) -> &Sums {
-        &self.sums
     }
 
     /// The next line is the first of a new journal, which names this one's last line.

@@ -463,7 +463,8 @@ impl Reader {
             totals.viewing_seconds += grant.viewings.iter().map(seconds).sum::<u64>();
             totals.stills += grant.stills.len() as u64;
             cameras.extend(&grant.cameras);
-            operators.extend(grant.operators.iter().map(|signed| &signed.operator.number));
+            let signed = grant.operators.iter().map(|signed| &signed.operator);
+            operators.extend(signed.map(|operator| (&operator.number, &operator.unit)));
             if let Some(bytes) = grant.bytes {
                 let all = totals.bytes.get_or_insert(0);
                 *all = all.saturating_add(bytes);

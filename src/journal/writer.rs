@@ -9,7 +9,10 @@
 //! the thread tries by itself every [`RETRY_EVERY`], so a disk that was full
 //! needs nothing but room.
 
-use std::path::{Path, PathBuf};
+mod lines;
+mod prune;
+
+use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,18 +20,15 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use self::prune::{Prune, prune};
 use super::entry::Entry;
 use super::fit::fit;
 use super::log::{self, Log, Parts};
-use super::reader::{Content, Lines, Origin, OwnLine};
 use super::recover::{self, Begun, Damage, Recent};
-use super::retention::{self, Anchor, Outcome, Scan};
-use super::store::{Disk, Month, Store};
+use super::store::Disk;
 use super::sums::Sums;
 use super::{LockedDirectory, Receipt};
 use crate::clock::{Clock, Wall};
-use crate::format::chain::Line;
-use crate::format::ids::Sha256;
 use crate::format::jws::Signer;
 use crate::format::keep::Keep;
 use crate::format::statement::HEAD_TYPE;
@@ -144,12 +144,6 @@ impl Mark {
             _ => Self::Other,
         }
     }
-}
-
-struct Prune {
-    scan: Box<Scan>,
-    keep: Keep,
-    reply: oneshot::Sender<Result<Outcome, Error>>,
 }
 
 enum Job {
@@ -328,103 +322,6 @@ impl Writer {
         self.shared.progress.subscribe()
     }
 
-    /// Number and link of each line after `after`, up to `last`, in order, until `visit` says
-    /// no. Reads the files unless all of them are among the last thousands, so it is not for a
-    /// runtime's thread.
-    ///
-    /// # Errors
-    /// A file can't be read.
-    pub fn links(
-        &self,
-        after: u64,
-        last: u64,
-        mut visit: impl FnMut(u64, Sha256) -> bool,
-    ) -> std::io::Result<()> {
-        let (recent, begun) = {
-            let state = self.shared.state();
-            let first = state.recent.front().map_or(u64::MAX, |(first, _)| *first);
-            let lines = (first <= after.saturating_add(1)).then(|| {
-                let wanted = |seq: u64| seq > after && seq <= last;
-                let lines = state.recent.iter().filter(|(seq, _)| wanted(*seq));
-                lines.map(|(_, line)| Arc::clone(line)).collect::<Vec<_>>()
-            });
-            (lines, state.begun)
-        };
-        if let Some(lines) = recent {
-            for line in lines {
-                let Ok(line) = Line::parse(line.as_bytes()) else {
-                    continue;
-                };
-                if !visit(line.header.seq, line.link) {
-                    break;
-                }
-            }
-            return Ok(());
-        }
-        let Some(begun) = begun else { return Ok(()) };
-        let range = Range {
-            begun,
-            after,
-            newest: last,
-        };
-        read_lines(&self.shared.directory, &range, |line| {
-            visit(line.header.seq, line.link)
-        })
-    }
-
-    /// What names the lines that were pruned; none where the journal has its first line. Reads
-    /// files, so it is not for a runtime's thread.
-    ///
-    /// # Errors
-    /// A file can't be read.
-    pub fn anchor(&self) -> std::io::Result<Option<Anchor>> {
-        let mut store = Disk::existing(&self.shared.directory)?;
-        let months = store.months()?;
-        retention::anchor(&mut store, &months)
-    }
-
-    /// How long months are kept from now on; [`Keep::MOST`] before that.
-    pub fn set_keep(&self, keep: Keep) {
-        self.shared.state().keep = keep;
-    }
-
-    /// Removes the oldest month, if it is older than it may be ([`Writer::set_keep`]), nothing needs it and none was
-    /// removed within the last day (see [`super::retention`]). The whole journal is read first
-    /// where a month is to go. `is_plausible` judges the clock by the journal's newest time; in
-    /// doubt nothing goes.
-    ///
-    /// # Errors
-    /// What could not be read, written or removed; the next try goes on from there.
-    pub async fn prune(
-        &self,
-        clock: Clock,
-        is_plausible: impl FnOnce(Option<Wall>) -> bool + Send + 'static,
-    ) -> Result<Outcome, Error> {
-        let (directory, keep) = (self.shared.directory.clone(), self.shared.state().keep);
-        let scan = tokio::task::spawn_blocking(move || {
-            let fail = |error: &dyn std::fmt::Display| Error(format!("reading it: {error}"));
-            let mut store = Disk::existing(&directory).map_err(|error| fail(&error))?;
-            let scan = Scan::read(&mut store, keep, clock.now().wall);
-            let scan = scan.map_err(|error| fail(&error))?;
-            Ok(scan.filter(|scan| is_plausible(scan.found().newest)))
-        });
-        let scan = scan.await.map_err(|error| Error(error.to_string()))?;
-        let Some(scan) = scan?.map(Box::new) else {
-            return Ok(Outcome::Nothing);
-        };
-        let ended = || Error("the journal is closed".to_owned());
-        let least = u32::try_from(LEAST_CHARGE).map_err(|_| ended())?;
-        // As an entry: the room bounds the number of jobs to what the queue holds.
-        let room = Arc::clone(&self.room).acquire_many_owned(least).await;
-        let _room = room.map_err(|_| ended())?;
-        let (reply, done) = oneshot::channel();
-        let job = Job::Prune(Prune { scan, keep, reply });
-        self.jobs.try_send(job).map_err(|_| ended())?;
-        let done = tokio::time::timeout(APPEND_TIMEOUT, done).await;
-        let late = |_| Error("the disk did not answer".to_owned());
-        done.map_err(late)?.unwrap_or_else(|_| Err(ended()))
-    }
-
     /// The newest durable line's head statement.
     pub fn head(&self) -> Option<String> {
         self.shared.state().head.clone()
@@ -438,68 +335,6 @@ impl Writer {
     /// Its first line, where it continues another journal: behind lines that were lost.
     pub fn continues(&self) -> Option<String> {
         self.shared.state().first.clone()
-    }
-
-    /// The line of this number, as far as heads of it go. Reads files where the line is old,
-    /// which takes its time.
-    pub fn line(&self, seq: u64) -> OwnLine {
-        let lines = self.lines_after(seq.saturating_sub(1), 1);
-        let line = lines
-            .first()
-            .and_then(|line| Line::parse(line.as_bytes()).ok());
-        let line = line.filter(|line| line.header.seq == seq);
-        let pruned = self.shared.state().pruned;
-        OwnLine {
-            journal: self.journal(),
-            link: line.map(|line| line.link),
-            pruned,
-            origin: self
-                .continues()
-                .and_then(|first| Origin::read(first.as_bytes())),
-        }
-    }
-
-    /// The body-less lines after `seq`, oldest first, at most `limit`. All are
-    /// durable. Lines older than the last thousand are read from the files,
-    /// which takes its time.
-    pub fn lines_after(&self, seq: u64, limit: usize) -> Vec<String> {
-        let (from_memory, newest, begun) = {
-            let state = self.shared.state();
-            let first = state.recent.front().map(|(first, _)| *first);
-            let newest = state.recent.back().map_or(0, |(newest, _)| *newest);
-            let all_there = first.is_none_or(|first| first <= seq.saturating_add(1));
-            let lines = all_there.then(|| {
-                let after = state.recent.iter().filter(|(number, _)| *number > seq);
-                after
-                    .take(limit)
-                    .map(|(_, line)| line.to_string())
-                    .collect()
-            });
-            (lines, newest, state.begun)
-        };
-        if let Some(lines) = from_memory {
-            return lines;
-        }
-        let Some(begun) = begun else {
-            return Vec::new();
-        };
-        let range = Range {
-            begun,
-            after: seq,
-            newest,
-        };
-        let mut found: Vec<String> = Vec::new();
-        let read = read_lines(&self.shared.directory, &range, |line| {
-            if found.len() < limit {
-                found.push(line.header.without_body());
-            }
-            found.len() < limit
-        });
-        if let Err(error) = read {
-            tracing::warn!(%error, "journal: reading lines for a peer");
-            return Vec::new();
-        }
-        found
     }
 
     /// Whether the last write succeeded, and if not why.
@@ -694,13 +529,6 @@ fn run(mut log: Log, queue: &mpsc::Receiver<Job>, shared: &Shared) {
     }
 }
 
-fn prune(log: &mut Log, job: Prune, shared: &Shared) {
-    let done = log.prune(*job.scan, job.keep, false).map_err(Error);
-    shared.publish(log);
-    shared.follow(log, &[]);
-    let _ = job.reply.send(done);
-}
-
 fn commit(log: &mut Log, batch: Vec<Append>, shared: &Shared) {
     let marks: Vec<Mark> = batch.iter().map(|append| append.mark).collect();
     let (bodies, replies): (Vec<_>, Vec<_>) = batch
@@ -730,60 +558,6 @@ fn commit(log: &mut Log, batch: Vec<Append>, shared: &Shared) {
             }
         }
     }
-}
-
-/// Which lines are wanted.
-struct Range {
-    /// Where the journal begins: what is before is another one's.
-    begun: Begun,
-    after: u64,
-    newest: u64,
-}
-
-/// Reads lines from the files: from the month that holds the first, up to the last, until
-/// `visit` says no.
-fn read_lines(
-    directory: &Path,
-    range: &Range,
-    mut visit: impl FnMut(&Line<'_>) -> bool,
-) -> std::io::Result<()> {
-    let mut store = Disk::existing(directory)?;
-    let mut months = store.months()?;
-    months.retain(|month| *month >= range.begun.month);
-    let first = first_month(&mut store, &months, range)?;
-    for month in months.into_iter().skip(first) {
-        let mut lines = Lines::new(store.read(month)?);
-        while let Some((place, content)) = lines.next_line()? {
-            let is_before = month == range.begun.month && place.offset < range.begun.offset;
-            let Content::Line(bytes) = content else {
-                continue;
-            };
-            let Ok(line) = Line::parse(bytes) else {
-                continue;
-            };
-            if is_before || line.header.seq <= range.after {
-                continue;
-            }
-            if line.header.seq > range.newest || !visit(&line) {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The place of the newest month that begins at or before the first line that is wanted.
-fn first_month(store: &mut Disk, months: &[Month], range: &Range) -> std::io::Result<usize> {
-    for (at, month) in months.iter().enumerate().skip(1).rev() {
-        let mut lines = Lines::new(store.read(*month)?);
-        if let Some((_, Content::Line(bytes))) = lines.next_line()?
-            && let Ok(line) = Line::parse(bytes)
-            && line.header.seq <= range.after.saturating_add(1)
-        {
-            return Ok(at);
-        }
-    }
-    Ok(0)
 }
 
 #[cfg(test)]

@@ -179,6 +179,11 @@ impl Teller {
                 let about = self.owner.about(Some(peer));
                 (NoticeKind::Alarm, about, Some(Reason::JournalWentBack))
             }
+            // Without a detail it says that the damage was accepted.
+            Entry::PeerDamaged { peer, detail, .. } if detail.is_some() => {
+                let about = self.owner.about(Some(peer));
+                (NoticeKind::Alarm, about, Some(Reason::JournalWentBack))
+            }
             Entry::Interrupted { .. } => {
                 let about = self.owner.about(None);
                 (NoticeKind::Alarm, about, Some(Reason::JournalUnavailable))

@@ -24,7 +24,7 @@ use super::atlas::Atlas;
 use super::control::{Answered, Ask, Shared, Table};
 use super::hub::Hub;
 use super::listeners::Listeners;
-use super::reload::Fetched;
+use super::reload::{Fetched, show_warnings};
 use super::{Addresses, viewing};
 use crate::clock::{Boot, Clock};
 use crate::config::settings::NoticeKind;
@@ -690,18 +690,5 @@ impl Brain {
             )
         };
         self.checks.set("links", check);
-    }
-}
-
-/// What is odd in the settings, for `/ready`.
-pub(super) fn show_warnings(checks: &Checks, settings: &settings::Receiver) {
-    if settings.warnings.is_empty() {
-        checks.remove("settings");
-    } else {
-        let remedy = "remedy the settings and reload (SIGHUP)";
-        checks.set(
-            "settings",
-            Check::warning(settings.warnings.join("; "), remedy),
-        );
     }
 }

@@ -243,7 +243,7 @@ impl Receiver {
             frames: bound.runtime,
             token: api_token.clone(),
         });
-        brain::show_warnings(&checks, &settings);
+        reload::show_warnings(&checks, &settings);
         let encode = {
             let metrics = Arc::clone(&metrics);
             move || metrics.encode()

@@ -9,6 +9,7 @@ use super::rules;
 use crate::config::{self, settings};
 use crate::format::jws::Signer;
 use crate::link::accept::{self, Acceptor};
+use crate::metrics::health::{Check, Checks};
 use crate::pki;
 use crate::policy::desk::Rulebook;
 
@@ -51,5 +52,18 @@ impl Fetched {
             // Last, for it keeps the newest revocation lists.
             rules: rules::read(new).map_err(|error| error.to_string())?,
         })
+    }
+}
+
+/// What is odd in the settings, for `/ready`.
+pub(super) fn show_warnings(checks: &Checks, settings: &settings::Receiver) {
+    if settings.warnings.is_empty() {
+        checks.remove("settings");
+    } else {
+        let remedy = "remedy the settings and reload (SIGHUP)";
+        checks.set(
+            "settings",
+            Check::warning(settings.warnings.join("; "), remedy),
+        );
     }
 }

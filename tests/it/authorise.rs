@@ -181,7 +181,7 @@ async fn each_refusal_has_its_reason_and_its_entry() {
         .trial
         .revoke_operator(&revoked.identity.certificate, START);
     let list = list.unwrap().to_owned();
-    stage.write("operators-13.crl.pem", &list);
+    stage.write("designation.crl.pem", &list);
     let (mut first, mut second) = (stage.receiver("corg-13"), stage.receiver("corg-84"));
     // The second agreement wants a current list, and there is none.
     let strict = stage.other_agreement(&second) + "require_fresh_revocation = true\n";
@@ -310,7 +310,7 @@ async fn an_agreement_ends_with_its_last_day_and_with_what_it_no_longer_says() {
     let mut receiver = stage.receiver("corg-13");
     let agreement = stage.agreement(&receiver);
     // Until the day of the start, inclusive.
-    let today = agreement.replace("until = 2030-02-12", "until = 2026-11-18");
+    let today = agreement.replace("until = 2090-02-12", "until = 2026-11-18");
     stage.write_settings(&today);
     stage.start().await;
     receiver.link().await;
@@ -464,7 +464,7 @@ async fn without_a_journal_no_camera_opens() {
     receiver.until_bytes(witness, 1).await;
     // Looked at, and so confirmed.
     receiver.refused("").await;
-    let december = stage.path("state/journal/2026-12.jsonl");
+    let december = stage.path("gateway/journal/2026-12.jsonl");
     std::os::unix::fs::symlink("/dev/full", &december).unwrap();
     stage.hand.advance(Duration::from_secs(20));
     for _ in 0..3 {

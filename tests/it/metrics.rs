@@ -276,7 +276,8 @@ fn alerts_tell_of_lists_and_agreements() {
     let behind = "fanal_receiver_revocation_lists_older";
     let cases = [
         case(&list, 13 * day, soon, 1),
-        case(&agreement, 13 * day, soon, 1),
+        case(&agreement, 20 * day, soon, 1),
+        case(&agreement, 22 * day, soon, 0),
         case(&list, 15 * day, soon, 0),
         case(&list, 0, soon, 0),
         case(behind, 1, older, 1),

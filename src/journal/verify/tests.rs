@@ -8,7 +8,7 @@ use crate::format::ids::{
 };
 use crate::format::jws::Signer;
 use crate::format::statement::Operator;
-use crate::format::statement::{HEAD_TYPE, REQUEST_TYPE, RequestClaims};
+use crate::format::statement::{HEAD_TYPE, HeadClaims, REQUEST_TYPE, RequestClaims};
 use crate::journal::entry::GrantEntry;
 use crate::journal::sim::{Scratch, lines};
 

@@ -3,9 +3,11 @@ use std::sync::Condvar;
 use super::*;
 use crate::certs::trial::Trial;
 use crate::format::chain::LINE_LIMIT;
+use crate::format::chain::Line;
 use crate::format::designation::LinkAuthority;
 use crate::format::statement::HeadClaims;
 use crate::journal::sim::{Scratch, Sim};
+use crate::journal::store::Store;
 use crate::journal::store::{Month, Stamp};
 
 const NOW: Wall = Wall::from_seconds(1_795_996_800);

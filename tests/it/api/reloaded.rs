@@ -236,7 +236,7 @@ async fn what_no_reload_can_take_is_named_and_leaves_no_trace() {
     change(
         &site,
         &[
-            ("state_dir = \"state\"", "state_dir = \"other\""),
+            ("state_dir = \"receiver\"", "state_dir = \"other\""),
             ("name = \"CORG 13\"", "name = \"Other\""),
         ],
     );

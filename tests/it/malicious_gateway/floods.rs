@@ -64,8 +64,9 @@ async fn a_still_is_answered_once_however_much_it_says_of_stills() {
         ("content-type", "application/json"),
     ];
     let captured = stage.site.clock.now().wall.rfc3339();
-    let body = json!({ "grant": grant, "camera": format!("{COMMUNE}/port"), "captured": captured })
-        .to_string();
+    let body = json!({ "grant": grant, "camera": format!("{COMMUNE}/port"), "captured": captured,
+        "sha256": "0".repeat(64) })
+    .to_string();
     let head = stage.bad.head();
     let recorded =
         |id: Uuid| json!({ "type": "snapshot_recorded", "snapshot": id, "head": head.clone() });
