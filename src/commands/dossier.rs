@@ -355,7 +355,7 @@ impl Words {
         ];
         let fits = units
             .iter()
-            .find(|(size, _)| seconds >= *size && seconds % size == 0);
+            .find(|(size, _)| seconds >= *size && seconds.is_multiple_of(*size));
         match fits {
             Some((size, unit)) => {
                 let count = seconds / size;
