@@ -2,6 +2,7 @@
 //! with their daemons, metrics as they are scraped, players.
 #![allow(dead_code)] // Each bench takes its part.
 
+#[allow(clippy::duplicate_mod)] // `link` has it once more, among all that tests share.
 #[path = "../../tests/support/site.rs"]
 pub(crate) mod files;
 pub(crate) mod metrics;

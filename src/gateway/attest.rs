@@ -326,7 +326,7 @@ mod tests {
     }
 
     fn attest(journal: &[(u64, Wall, Entry)], second: i64) -> Attest {
-        let metrics = metrics::Gateway::new([].into_iter(), 0).unwrap();
+        let metrics = metrics::Gateway::new([], 0).unwrap();
         let counts = (Arc::new(metrics), SessionLog::default());
         let centres = [centre("corg-13"), centre("corg-84")];
         Attest::new(counts, centres.iter(), journal, now(second))

@@ -347,6 +347,9 @@ async fn an_agreement_ends_with_its_last_day_and_with_what_it_no_longer_says() {
     stage.reload().await;
     let ended = receiver.ended(granted.id()).await;
     assert_eq!(ended.reason, Reason::AgreementChanged);
+    // Its session is over before hours pass.
+    let live = stage.metrics().cameras.with_label_values(&["live"]);
+    crate::world::until("temoin is let go", || live.get() == 0).await;
     // The day ends at midnight in Paris, 23:00 UTC, and with it the last grant.
     stage.write_settings(&today);
     stage.reload().await;

@@ -12,7 +12,7 @@ const METHODS: [&str; 2] = ["get", "delete"];
 
 /// The words of JSON Schema that [`compare`] knows. Another one in the description fails,
 /// so that nothing there goes unchecked.
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 14] = [
     "$ref",
     "type",
     "enum",
@@ -24,6 +24,7 @@ const WORDS: [&str; 13] = [
     "minItems",
     "maxItems",
     "format",
+    "pattern",
     "description",
     "title",
 ];
@@ -141,6 +142,17 @@ fn compare(described: &Value, schema: &Value, value: &Value, place: &str) {
                 assert!(text.parse::<jiff::civil::Date>().is_ok(), "{place}: {text}");
             }
             Some(format) => panic!("{place}: the format {format}"),
+            None => {}
+        }
+        match words.get("pattern").and_then(Value::as_str) {
+            Some("^[0-9a-f]{64}$") => {
+                let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+                assert!(
+                    text.len() == 64 && text.bytes().all(is_hex),
+                    "{place}: {text}"
+                );
+            }
+            Some(pattern) => panic!("{place}: the pattern {pattern}"),
             None => {}
         }
     }

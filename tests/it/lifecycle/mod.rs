@@ -259,7 +259,7 @@ async fn a_reload_takes_the_address_of_metrics_and_names_what_it_cant_take() {
     assert!(toml.contains(state), "{state} not in {toml}");
     world
         .place
-        .write("gateway.toml", &toml.replacen(state, moved, 1));
+        .write("gateway.toml", toml.replacen(state, moved, 1));
     let error = handle.reload().await.unwrap_err();
     assert!(
         error.contains("state_dir") && error.contains("restart"),
@@ -272,7 +272,7 @@ async fn a_reload_takes_the_address_of_metrics_and_names_what_it_cant_take() {
     let all = format!("metrics = \"0.0.0.0:{port}\"\nmetrics_plain = true");
     world.place.write(
         "gateway.toml",
-        &toml.replacen("metrics = \"127.0.0.1:0\"", &all, 1),
+        toml.replacen("metrics = \"127.0.0.1:0\"", &all, 1),
     );
     handle.reload().await.unwrap();
     assert!(world.get("/ready").await.starts_with("HTTP/1.1 "));
