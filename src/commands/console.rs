@@ -99,10 +99,10 @@ The commune's page, which cuts and approves, comes the same way:
 The address that it prints holds the session's secret: it is for this machine's browser alone.
 Each statement that is signed is written on the terminal, in words, before it is sent.")]
 pub struct ConsoleArgs {
-    /// The receiver's API, such as https://corg13.example:8889: the operators' page
+    /// The receiver's API, for the operators' page
     #[arg(long, value_name = "URL")]
     receiver: Option<Url>,
-    /// The page of a commune's gateway, such as https://berre.example:8891
+    /// The page of a commune's gateway
     #[arg(long, value_name = "URL")]
     commune: Option<Url>,
     /// Your private key (PEM); it never leaves this machine

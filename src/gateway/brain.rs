@@ -176,7 +176,8 @@ impl Brain {
                 Some(asked) = inputs.asked.recv() => self.answer(asked),
                 Some(ask) = inputs.page.recv() => self.page(ask),
                 Some(notice) = inputs.notices.recv() => self.notice(notice),
-                Some(reply) = inputs.reloads.recv() => self.reload(reply),
+                // One after the other: the newest settings win.
+                Some(reply) = inputs.reloads.recv(), if self.reading.is_empty() => self.reload(reply),
                 Ok(()) = inputs.capacity.changed() => {
                     let capacity = *inputs.capacity.borrow_and_update();
                     self.parts.gate.handle_capacity(capacity);

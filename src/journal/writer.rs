@@ -367,12 +367,15 @@ impl Writer {
             return Ok(());
         };
         // The same words as a start would find, so that the next one knows what this one told.
-        let found = recover::recover(&mut store).map_err(|error| Error(error.to_string()))?;
-        let damage = found.damage.unwrap_or_else(|| Damage {
-            file: fault.month.file_name(),
-            line: 0,
-            what: String::new(),
-        });
+        // What the look found is told once, whatever a second reading says.
+        let found = recover::recover(&mut store).ok();
+        let damage = found
+            .and_then(|found| found.damage)
+            .unwrap_or_else(|| Damage {
+                file: fault.month.file_name(),
+                line: 0,
+                what: String::new(),
+            });
         let what = match damage.what.as_str() {
             "" => fault.what,
             what => format!("{what}; {}: {}", fault.month.file_name(), fault.what),

@@ -181,6 +181,7 @@ impl Brain {
         let (head, continues) = (head.as_deref(), continues.as_deref());
         let now = self.clock.now();
         self.desk.handle_damaged(found, head, continues, now);
+        self.notify.own_loss();
     }
 
     async fn stop(mut self) {

@@ -352,14 +352,17 @@ impl Driver {
             }
             Worked::Made(book, made) => {
                 match made {
-                    Ok(submissions) => submissions.into_iter().for_each(|one| self.submit(one)),
+                    Ok(submissions) => {
+                        submissions.into_iter().for_each(|one| self.submit(one));
+                        self.keep(book);
+                    }
+                    // The next try opens the book again: lines that it lacks may be pruned.
                     Err((cause, due)) => {
                         tracing::error!(%cause, "no checkpoint for witnesses; tried again in a minute");
                         self.cosigning.not_sent(&due);
                         self.not_before = retry;
                     }
                 }
-                self.keep(book);
             }
         }
     }

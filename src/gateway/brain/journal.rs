@@ -13,6 +13,7 @@ impl Brain {
         let (head, continues) = (writer.head(), writer.continues());
         let (head, continues) = (head.as_deref(), continues.as_deref());
         self.parts.gate.handle_damaged(found, head, continues, now);
+        self.parts.notify.own_loss();
     }
 
     /// Waits for the journal's answers, until nothing more is to be written.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::{Error, Found, Item, Kept, Walk};
+use super::{Error, Found, Item, Kept, VIEWINGS_LATE, Walk};
 use crate::clock::Wall;
 use crate::format::chain::{End, Line};
 use crate::format::keep::Keep;
@@ -285,6 +285,8 @@ impl Kept {
         for item in items {
             let carried = || Some(Standing::Carried(Box::new(item.entry.clone())));
             standing.extend(match &item.entry {
+                // The centre gives a list up after that time.
+                Entry::ViewingsOwed { .. } if now.since(item.time) > VIEWINGS_LATE => None,
                 Entry::ViewingsOwed { grant, commune, .. } => Some(Standing::Needed(format!(
                     "{commune} has not confirmed the viewings of grant {grant} yet: they are owed"
                 ))),
@@ -302,7 +304,12 @@ impl Kept {
                     })
                 }
                 Entry::PeerHead { peer, .. } if contradicted(peer) > item.order => None,
-                Entry::PeerContradiction { peer, .. } if accepted(peer) > item.order => None,
+                Entry::PeerContradiction { peer, .. } | Entry::PeerDamaged { peer, .. }
+                    if accepted(peer) > item.order =>
+                {
+                    None
+                }
+                Entry::PeerDamaged { detail: None, .. } => None,
                 // Of the own journal: any acceptance after it may be the one, so it is only
                 // carried where there is none.
                 Entry::JournalWentBack { .. } | Entry::JournalDamaged { .. }

@@ -35,7 +35,7 @@ impl Writer {
     }
 
     /// Removes the oldest month, if it is older than it may be ([`Writer::set_keep`]), nothing needs it and none was
-    /// removed within the last day (see [`super::retention`]). The whole journal is read first
+    /// removed within the last day (see [`crate::journal::retention`]). The whole journal is read first
     /// where a month is to go. `is_plausible` judges the clock by the journal's newest time; in
     /// doubt nothing goes.
     ///
