@@ -85,7 +85,7 @@ removed is found by that hash; one that was edited, cropped or saved again by th
   fanal journal prune /var/lib/fanal/journal --config /etc/fanal/gateway.toml
 
 The daemons prune by themselves, one month a day, by [journal] keep. A month stays that something
-live or owed needs; then the exit status is 1. In a copy, months that a pruned journal's newer
+live needs; then the exit status is 1. In a copy, months that a pruned journal's newer
 months name go without a key.")]
     Prune(prune::PruneArgs),
     /// What an inspector takes away: a transcript to read, and the signed original that proves it

@@ -184,7 +184,7 @@ pub struct Segment {
 pub enum Standing {
     /// It is in force by its kind and says nothing of a person: it is written again.
     Carried(Box<Entry>),
-    /// Something that lives or is owed needs it: the month stays.
+    /// Something that lives needs it: the month stays.
     Needed(String),
 }
 

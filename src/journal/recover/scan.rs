@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::{Error, Found, Item, Kept, VIEWINGS_LATE, Walk};
+use super::{Error, Found, Item, Kept, Walk};
 use crate::clock::Wall;
 use crate::format::chain::{End, Line};
 use crate::format::keep::Keep;
@@ -285,11 +285,9 @@ impl Kept {
         for item in items {
             let carried = || Some(Standing::Carried(Box::new(item.entry.clone())));
             standing.extend(match &item.entry {
-                // The centre gives a list up after that time.
-                Entry::ViewingsOwed { .. } if now.since(item.time) > VIEWINGS_LATE => None,
-                Entry::ViewingsOwed { grant, commune, .. } => Some(Standing::Needed(format!(
-                    "{commune} has not confirmed the viewings of grant {grant} yet: they are owed"
-                ))),
+                // No gateway takes a list so late: [`super::VIEWINGS_LATE`] is far less than any
+                // journal is kept.
+                Entry::ViewingsOwed { .. } => None,
                 Entry::Cut { scope, until, .. } => {
                     let until: Option<jiff::Timestamp> = until.parse().ok();
                     let holds = until.is_none_or(|until| until.as_microsecond() > now.0);

@@ -255,7 +255,7 @@ fn at_every_step_that_fails_the_next_run_finishes_and_nothing_is_named_twice() {
 }
 
 #[test]
-fn what_is_in_force_is_written_again_and_what_is_owed_holds_the_month() {
+fn what_is_in_force_is_written_again_and_a_list_that_nobody_takes_holds_no_month() {
     let bench = Bench::new();
     let list = Entry::Revocation {
         authority: "CA".to_owned(),
@@ -307,18 +307,7 @@ fn what_is_in_force_is_written_again_and_what_is_owed_holds_the_month() {
     };
     let bench = Bench::new();
     let mut log = bench.months(std::slice::from_ref(&owed), 6);
-    let held = bench.prune(&mut log, false).unwrap();
-    assert!(
-        matches!(&held, Outcome::Held { why, .. } if why.contains("owed")),
-        "{held:?}"
-    );
-    assert_eq!((bench.files()[0].as_str(), bench.anchors()), ("2026-11", 0));
-    let taken = Entry::ViewingsTaken {
-        grant: GrantId(uuid::Uuid::from_u128(5)),
-        commune: CommuneId::new("berre-l-etang").unwrap(),
-        head: None,
-    };
-    bench.day(&mut log, &[taken]);
+    // Nobody takes it any more: it holds no month.
     assert!(matches!(
         bench.prune(&mut log, false),
         Ok(Outcome::Removed { .. })
