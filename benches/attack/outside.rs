@@ -1,4 +1,4 @@
-//! Attacks of strangers: whoever reaches a port.
+//! Attacks of strangers who reach a port.
 
 use std::net::SocketAddr;
 use std::time::Duration;

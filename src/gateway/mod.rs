@@ -40,7 +40,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Now};
 use crate::config::{Loaded, settings};
-use crate::format::jws::Signer;
 use crate::http;
 use crate::journal::entry::Entry;
 use crate::journal::looks::{LOOK_EVERY, Looks};
@@ -210,7 +209,7 @@ impl Gateway {
             let (settings, clock) = (Arc::clone(&settings), clock.clone());
             move || open(&settings, clock)
         });
-        let (rules, writer, recovered, certificate, signer) = opened
+        let (rules, writer, recovered, certificate) = opened
             .await
             .map_err(|error| Error::Ended(error.to_string()))??;
         let metrics = metrics(&settings)?;
@@ -298,7 +297,6 @@ impl Gateway {
         let witnesses = witness::Parts {
             state_dir: settings.state_dir.clone(),
             owner: settings.commune.to_string(),
-            signer,
             writer: writer.clone(),
             clock: clock.clone(),
             metrics: metrics.witnesses.clone(),
@@ -463,7 +461,7 @@ async fn listen(page: Option<&settings::Page>) -> Result<Option<http::Listener>,
         .map_err(|error| failed(error.to_string()))
 }
 
-type Opened = (Rulebook, Writer, writer::Recovered, String, Arc<Signer>);
+type Opened = (Rulebook, Writer, writer::Recovered, String);
 
 /// What takes the disk's time.
 fn open(settings: &Arc<settings::Gateway>, clock: Clock) -> Result<Opened, Error> {
@@ -472,12 +470,12 @@ fn open(settings: &Arc<settings::Gateway>, clock: Clock) -> Result<Opened, Error
     let (writer, recovered) = Writer::open(writer::Options {
         state_dir: settings.state_dir.clone(),
         owner: settings.commune.to_string(),
-        signer: Arc::clone(&signer),
+        signer,
         clock,
     })?;
     // After the lock: it writes in the state directory.
     let rules = rules::read_all(settings)?;
-    Ok((rules, writer, recovered, certificate, signer))
+    Ok((rules, writer, recovered, certificate))
 }
 
 fn metrics(settings: &settings::Gateway) -> Result<Arc<metrics::Gateway>, Error> {

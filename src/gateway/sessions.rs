@@ -69,7 +69,7 @@ impl SessionLog {
         }
     }
 
-    /// A session of the camera begins; one that is set `warm` is open whoever looks at it.
+    /// A session of the camera begins; one that is set `warm` is open also while nobody looks at it.
     pub fn opened(&self, camera: &CameraId, is_warm: bool, now: Wall) {
         let mut state = self.lock();
         let grant = state.wanted.get(camera).copied().filter(|_| !is_warm);

@@ -54,7 +54,7 @@ impl fmt::Display for Month {
     }
 }
 
-/// What changes with every write to a file, whoever writes: no content, but a sign that it may be
+/// Changes with every write to a file, by this process or another: no content, but a sign that it may be
 /// another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp(pub Vec<u64>);

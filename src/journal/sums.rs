@@ -132,6 +132,14 @@ impl Sums {
     /// each fault is told once.
     pub(super) fn look(&self, store: &mut dyn Store) -> io::Result<Option<Fault>> {
         let known = self.lock().clone();
+        self.compare(known, store)
+    }
+
+    fn compare(
+        &self,
+        known: BTreeMap<Month, Sum>,
+        store: &mut dyn Store,
+    ) -> io::Result<Option<Fault>> {
         for month in store.months()? {
             if !known.contains_key(&month) && !self.lock().contains_key(&month) {
                 self.take_as_it_is(month, summed(store, month, u64::MAX)?.map(|(sum, _)| sum));

@@ -223,6 +223,11 @@ impl Writer {
         }
     }
 
+    /// Who signs now; none where the parts of a trial sign.
+    pub fn signer(&self) -> Option<Arc<Signer>> {
+        self.signer.as_ref().map(|held| Arc::clone(&lock_of(held)))
+    }
+
     /// Starts the thread on any store.
     fn start(
         parts: Parts,

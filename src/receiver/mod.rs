@@ -219,7 +219,6 @@ impl Receiver {
         let witnesses = witness::Parts {
             state_dir: settings.state_dir.clone(),
             owner: settings.centre.to_string(),
-            signer: core.signer,
             writer: core.journal.clone(),
             clock: clock.clone(),
             metrics: metrics.witnesses.clone(),
@@ -390,7 +389,6 @@ struct Core {
     notify: Notices,
     journal: Writer,
     known: witness::Known,
-    signer: Arc<Signer>,
     desk: Desk,
     credentials: credentials::Credentials,
     authorities: Arc<[Authority]>,
@@ -404,7 +402,7 @@ impl Core {
         metrics.apply(&settings);
         metrics.config_last_reload_successful.set(1);
         let signer = pki::signer(&settings.tls)?;
-        let (journal, recovered) = open_journal(&settings, &signer, &options.clock).await?;
+        let (journal, recovered) = open_journal(&settings, signer, &options.clock).await?;
         // After the lock: it writes in the state directory.
         let rulebook = rules::read(&settings)?;
         let authorities = rulebook.authorities.clone().into();
@@ -445,7 +443,6 @@ impl Core {
             notify: notices,
             journal,
             known: witness::Known::of(&recovered.entries),
-            signer,
             desk,
             authorities,
         })
@@ -455,13 +452,13 @@ impl Core {
 /// Reads every line there is, so not on the runtime's thread.
 async fn open_journal(
     settings: &settings::Receiver,
-    signer: &Arc<Signer>,
+    signer: Arc<Signer>,
     clock: &Clock,
 ) -> Result<(Writer, Recovered), Error> {
     let options = JournalOptions {
         state_dir: settings.state_dir.clone(),
         owner: settings.centre.to_string(),
-        signer: Arc::clone(signer),
+        signer,
         clock: clock.clone(),
     };
     let opened = tokio::task::spawn_blocking(|| Writer::open(options)).await;

@@ -17,7 +17,6 @@ mod submit;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Histogram;
@@ -29,7 +28,6 @@ use self::book::{Book, Submission};
 use self::submit::Answered;
 use crate::clock::{Boot, Clock, Wall};
 use crate::config::settings;
-use crate::format::jws::Signer;
 use crate::format::note::{self, Checkpoint, Note, VerifierKey};
 use crate::format::statement::{LOG_KEY_TYPE, LogKeyClaims};
 use crate::http::client::Client;
@@ -51,8 +49,6 @@ pub struct Parts {
     pub state_dir: PathBuf,
     /// The commune's or centre's id.
     pub owner: String,
-    /// The link's key: signs the log's one.
-    pub signer: Arc<Signer>,
     /// The journal.
     pub writer: Writer,
     /// The time.
@@ -334,7 +330,6 @@ impl Driver {
             state_dir: self.parts.state_dir.clone(),
             owner: self.parts.owner.clone(),
             journal,
-            signer: Arc::clone(&self.parts.signer),
             writer: self.parts.writer.clone(),
             entries: self.parts.entries.clone(),
             clock: self.parts.clock.clone(),
@@ -513,7 +508,6 @@ struct Opening {
     state_dir: PathBuf,
     owner: String,
     journal: String,
-    signer: Arc<Signer>,
     writer: Writer,
     entries: Entries,
     clock: Clock,
@@ -530,7 +524,6 @@ async fn open_book(opening: Opening) -> Result<Book, String> {
         state_dir,
         owner,
         journal,
-        signer,
         writer,
         entries,
         clock,
@@ -560,6 +553,7 @@ async fn open_book(opening: Opening) -> Result<Book, String> {
             vkey: vkey.clone(),
             iat: clock.now().wall.seconds(),
         };
+        let signer = writer.signer().ok_or("nobody signs for this journal")?;
         let statement = signer.sign(LOG_KEY_TYPE, &claims);
         let entry = Entry::LogKey { vkey, statement };
         append(&writer, &entries, &clock, entry).await?;

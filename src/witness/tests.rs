@@ -5,6 +5,7 @@ use prometheus::HistogramOpts;
 use super::book::Book;
 use super::*;
 use crate::certs::trial::Trial;
+use crate::format::jws::Signer;
 use crate::format::note::{Kind, NoteSigner};
 use crate::journal::sim::Scratch;
 use crate::journal::writer;
@@ -71,7 +72,6 @@ fn a_journal_from_before_gets_its_key_at_the_next_start_and_keeps_it() {
                     state_dir: directory.0.clone(),
                     owner: OWNER.to_owned(),
                     journal: writer.journal().unwrap(),
-                    signer: Arc::clone(&signer),
                     writer: writer.clone(),
                     entries: Entries {
                         counters: Journal::unregistered().unwrap(),

@@ -144,7 +144,7 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 let (tls, replies, give) = (tls.clone(), Arc::clone(&replies), give.clone());
                 connections.spawn(async move {
-                    // Whoever checks the certificate first may go.
+                    // A client that checks the certificate first may go.
                     let _ = serve(stream, tls, &replies, give).await;
                 });
             }

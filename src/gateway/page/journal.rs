@@ -166,7 +166,7 @@ impl Page {
         let permit = permit.map_err(|_| Problem::from(Reason::ShuttingDown))?;
         let token = self.token.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            // Given back when the reading is over, whoever waits for it.
+            // Given back when the reading is over, also where nobody waits for it any more.
             let _permit = permit;
             let begun = Instant::now();
             read(&|| begun.elapsed() < READ_TIME && !token.is_cancelled())

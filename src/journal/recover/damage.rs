@@ -71,9 +71,15 @@ impl Walk {
         else {
             return;
         };
+        self.narrow(&line, body);
+        // Behind what was taken of it: it belongs to its month.
         if let Some(extents) = &mut self.extents {
             extents.line(&line, None, self.kept.order);
         }
+    }
+
+    /// Takes what only narrows.
+    fn narrow(&mut self, line: &Line<'_>, body: &[u8]) {
         let time = line.header.time;
         let newest = self.found.newest.map_or(time, |newest| newest.max(time));
         self.found.newest = Some(newest);

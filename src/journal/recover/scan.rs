@@ -198,7 +198,7 @@ impl Scan {
         let damage = self.walk.found.damage.as_ref();
         let known = Known {
             extents,
-            standing: self.walk.kept.standing(order, now),
+            standing: self.walk.kept.standing(order, self.owner(), now),
             anchors: self.walk.kept.anchors(),
             damage: damage
                 .map(|damage| format!("{} line {}: {}", damage.file, damage.line, damage.what)),
@@ -246,8 +246,8 @@ impl Kept {
         anchors.collect()
     }
 
-    /// What of the entries up to this one is in force, in their order.
-    fn standing(&self, order: u64, now: Wall) -> Vec<Standing> {
+    /// What of the entries up to this one is in force, in their order, in `owner`'s journal.
+    fn standing(&self, order: u64, owner: Option<&str>, now: Wall) -> Vec<Standing> {
         let by_key: BTreeMap<&str, &Item> = self
             .latest
             .iter()
@@ -267,14 +267,6 @@ impl Kept {
             let is_it = |entry: &Entry| matches!(entry, Entry::PeerContradiction { peer, .. } if peer == machine);
             newest(&format!("contradiction {machine}")).max(young(&is_it))
         };
-        let any_accepted = self
-            .latest
-            .values()
-            .chain(&self.young)
-            .filter(|item| matches!(item.entry, Entry::JournalAccepted { .. }))
-            .map(|item| item.order)
-            .max()
-            .unwrap_or(0);
         let mut items: Vec<&Item> = self
             .latest
             .values()
@@ -308,10 +300,9 @@ impl Kept {
                     None
                 }
                 Entry::PeerDamaged { detail: None, .. } => None,
-                // Of the own journal: any acceptance after it may be the one, so it is only
-                // carried where there is none.
+                // Of the own journal.
                 Entry::JournalWentBack { .. } | Entry::JournalDamaged { .. }
-                    if any_accepted > item.order =>
+                    if owner.is_some_and(|owner| accepted(owner) > item.order) =>
                 {
                     None
                 }

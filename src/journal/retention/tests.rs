@@ -272,7 +272,18 @@ fn what_is_in_force_is_written_again_and_a_list_that_nobody_takes_holds_no_month
         head: "h0".to_owned(),
         found: Some("h1".to_owned()),
     };
+    let went_back = Entry::JournalWentBack {
+        peer: "corg-13".to_owned(),
+        detail: "x".to_owned(),
+        head: "h".to_owned(),
+    };
+    let peer_damaged = Entry::PeerDamaged {
+        peer: "corg-13".to_owned(),
+        detail: Some("x".to_owned()),
+    };
     let first = [
+        went_back.clone(),
+        peer_damaged.clone(),
         contradiction.clone(),
         accepted,
         head("h2"),
@@ -293,8 +304,10 @@ fn what_is_in_force_is_written_again_and_a_list_that_nobody_takes_holds_no_month
         .iter()
         .position(|entry| matches!(entry, Entry::Pruned { .. }))
         .unwrap();
-    assert_eq!(entries[at - 2..at], [head("h2"), list]);
+    // The peer's journal was accepted, this one was not.
+    assert_eq!(entries[at - 3..at], [went_back, head("h2"), list]);
     assert!(!entries.contains(&contradiction), "accepted");
+    assert!(!entries.contains(&peer_damaged), "accepted");
 
     let owed = Entry::ViewingsOwed {
         grant: GrantId(uuid::Uuid::from_u128(5)),

@@ -88,3 +88,17 @@ fn a_change_between_two_writes_is_found_though_the_writer_went_on() {
     sums.wrote(&mut sim, new, b"four\n");
     assert!(look(&sums, &sim).unwrap().contains("its bytes are not"));
 }
+
+#[test]
+fn a_month_that_ends_while_it_is_looked_at_is_no_fault() {
+    let (mut sim, sums, _, new) = two();
+    let known = sums.lock().clone();
+    sim.write_at(new, 6, b"four\n").unwrap();
+    sums.wrote(&mut sim, new, b"four\n");
+    let next = Month::of(NEW.plus(Duration::from_secs(40 * 86_400)));
+    sums.begins(next);
+    sim.replace(next, b"five\n");
+    sums.wrote(&mut sim, next, b"five\n");
+    assert_eq!(sums.compare(known, &mut sim).unwrap(), None);
+    assert_eq!(look(&sums, &sim), None);
+}

@@ -77,7 +77,7 @@ async fn a_person_approves_sees_cuts_and_allows_and_the_journal_tells_it() {
     assert_eq!(waiting[0]["request"], request.to_string());
     assert_eq!(waiting[0]["operator"]["number"], "13-1");
     let path = format!("/waiting/{request}");
-    // Not by who asked, whoever certifies him; not by a centre's operator.
+    // Not by the person who asked, under any certificate; not by a centre's operator.
     let own = town.agent("13-1").decides(request, Decision::Approve);
     refused(&town.send("POST", &path, &own).await, 403, "own_request");
     let foreign = town.operator("13-2").decides(request, Decision::Approve);

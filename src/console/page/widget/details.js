@@ -1,4 +1,4 @@
-// What the receiver adds in English, for whoever is called for help.
+// What the receiver adds in English, for the person who is called for help.
 
 import { h } from "/page/core/dom.js";
 import { t } from "/page/core/text.js";
