@@ -75,6 +75,8 @@ enum Command {
     Refuse(commands::approve::RefuseArgs),
     /// Write the annexes that a commune must file, from its settings
     Dossier(commands::dossier::DossierArgs),
+    /// Have a running daemon read its settings again, and say whether it took them
+    Reload(commands::reload::ReloadArgs),
     /// Ask a daemon how it is, as a plugin of Nagios, Icinga or Centreon
     Probe(commands::probe::ProbeArgs),
     /// Show or verify a journal or a copy of one
@@ -115,6 +117,7 @@ impl Command {
             Self::Approve(args) => commands::approve::approve(args),
             Self::Refuse(args) => commands::approve::refuse(args),
             Self::Dossier(args) => commands::dossier::run(args),
+            Self::Reload(args) => commands::reload::run(args),
             Self::Probe(args) => commands::probe::run(args),
             Self::Journal(args) => commands::journal::run(args),
             Self::Generate(args) => commands::generate::run(&args, Cli::command()),

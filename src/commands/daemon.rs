@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::health::Checks;
 use crate::shutdown::{self, Signals};
 
 /// A daemon that has bound its sockets.
@@ -16,6 +17,9 @@ pub(super) trait Daemon {
     /// Reads the settings again; the text: why the old ones go on. The daemon logs and
     /// journals the outcome itself.
     async fn reload(&self) -> Result<(), String>;
+
+    /// Its `/ready`, where the outcome of each reload is told.
+    fn checks(&self) -> &Checks;
 }
 
 /// Runs a daemon until SIGTERM, SIGINT or its own end, and reloads it at SIGHUP.
@@ -53,11 +57,14 @@ where
                     shutdown::reloading();
                     tokio::select! {
                         ended = &mut running => break ended?,
-                        outcome = daemon.reload() => match outcome {
-                            Ok(()) => shutdown::ready(&status),
-                            Err(cause) => shutdown::ready(&format!(
-                                "old settings, the file has mistakes: {cause}"
-                            )),
+                        outcome = daemon.reload() => {
+                            match &outcome {
+                                Ok(()) => shutdown::ready(&status),
+                                Err(cause) => shutdown::ready(&format!(
+                                    "the old settings go on, the new ones are refused: {cause}"
+                                )),
+                            }
+                            daemon.checks().reloaded(&outcome);
                         }
                     }
                 }

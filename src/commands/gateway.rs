@@ -11,6 +11,7 @@ use super::daemon::{self, Daemon};
 use crate::account;
 use crate::config;
 use crate::gateway::{Gateway, Handle, Options};
+use crate::metrics::health::Checks;
 
 /// Arguments of `fanal gateway`.
 #[derive(Debug, Args)]
@@ -67,5 +68,9 @@ impl Daemon for Handle {
 
     async fn reload(&self) -> Result<(), String> {
         Handle::reload(self).await
+    }
+
+    fn checks(&self) -> &Checks {
+        Handle::checks(self)
     }
 }

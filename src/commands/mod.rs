@@ -22,6 +22,7 @@ pub mod probe;
 pub mod receiver;
 pub mod relays;
 pub mod release;
+pub mod reload;
 pub mod renew;
 pub mod request;
 pub mod simulate;

@@ -99,7 +99,8 @@ async fn ask(url: &str) -> Result<Ready, Failed> {
         .map_err(|_| Failed::Foreign(format!("{url} is no /ready of fanal")))
 }
 
-async fn get(host: &str, port: u16, url: &url::Url) -> anyhow::Result<Bytes> {
+/// The body of what is at `url`, asked over HTTP at this host and port.
+pub(super) async fn get(host: &str, port: u16, url: &url::Url) -> anyhow::Result<Bytes> {
     let (stream, _) = connect::connect(host, port).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

@@ -11,6 +11,7 @@ use super::daemon::{self, Daemon};
 use crate::account;
 use crate::clock::Clock;
 use crate::config;
+use crate::metrics::health::Checks;
 use crate::receiver::control::Control;
 use crate::receiver::viewing::Waits;
 use crate::receiver::{Addresses, Options, Receiver};
@@ -61,14 +62,24 @@ pub fn run(args: ReceiverArgs) -> anyhow::Result<ExitCode> {
         let receiver = Receiver::bind(loaded, options).await?;
         log_addresses(receiver.local_addrs());
         let control = receiver.control();
+        let checks = receiver.checks();
         let path = args.config;
         let running = async { Ok(receiver.run(token).await?) };
-        Ok((Centre { path, control }, status, running))
+        Ok((
+            Centre {
+                checks,
+                path,
+                control,
+            },
+            status,
+            running,
+        ))
     })
 }
 
 /// The running receiver, as its signals see it.
 struct Centre {
+    checks: Checks,
     path: PathBuf,
     control: Control,
 }
@@ -90,6 +101,10 @@ impl Daemon for Centre {
                 Err(errors)
             }
         }
+    }
+
+    fn checks(&self) -> &Checks {
+        &self.checks
     }
 }
 

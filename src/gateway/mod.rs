@@ -151,6 +151,7 @@ pub struct LocalAddrs {
 #[derive(Clone, Debug)]
 pub struct Handle {
     reloads: mpsc::Sender<brain::ReloadReply>,
+    checks: Checks,
 }
 
 impl Handle {
@@ -164,6 +165,11 @@ impl Handle {
         let gone = |_| "the gateway is not running".to_owned();
         self.reloads.send(reply).await.map_err(|_| gone(()))?;
         answer.await.map_err(|_| gone(()))?
+    }
+
+    /// The checks of `/ready`.
+    pub const fn checks(&self) -> &Checks {
+        &self.checks
     }
 }
 
@@ -317,7 +323,7 @@ impl Gateway {
                 writer,
                 metrics,
                 notify: notices,
-                checks,
+                checks: checks.clone(),
                 orders,
                 dialer,
                 witnesses,
@@ -337,7 +343,7 @@ impl Gateway {
             socket,
             page,
             addrs,
-            handle: Handle { reloads },
+            handle: Handle { reloads, checks },
             camera_limits: options.camera_limits,
             sessions,
         })

@@ -1,7 +1,7 @@
 //! What a daemon knows of its own health: a short list of named checks.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -95,7 +95,14 @@ impl Check {
 /// The list, shared between those who know and `/ready`. A daemon is ready while
 /// no check has failed. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Checks(Arc<Mutex<BTreeMap<&'static str, Check>>>);
+pub struct Checks(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    checks: BTreeMap<&'static str, Check>,
+    reloads: u64,
+    reload_refused: Option<String>,
+}
 
 impl Checks {
     /// A list on which these checks have failed until somebody says otherwise.
@@ -112,20 +119,33 @@ impl Checks {
 
     /// Sets the outcome of a check.
     pub fn set(&self, name: &'static str, check: Check) {
-        let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        checks.insert(name, check);
+        self.known().checks.insert(name, check);
     }
 
     /// Takes a check off the list.
     pub fn remove(&self, name: &'static str) {
-        let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        checks.remove(name);
+        self.known().checks.remove(name);
+    }
+
+    /// Counts a reload that is over: the settings are taken, or why not.
+    pub fn reloaded(&self, outcome: &Result<(), String>) {
+        let mut known = self.known();
+        known.reloads += 1;
+        known.reload_refused = outcome.as_ref().err().cloned();
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether no check has failed, and the list as it is now.
     pub fn report(&self) -> Report {
-        let checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
+        let checks = &known.checks;
         Report {
+            pid: std::process::id(),
+            reloads: known.reloads,
+            reload_refused: known.reload_refused.clone(),
             ready: checks.values().all(|check| check.state != State::Failed),
             checks: checks
                 .iter()
@@ -143,6 +163,13 @@ impl Checks {
 pub struct Report {
     /// Whether the daemon does its work.
     pub ready: bool,
+    /// The daemon's process.
+    pub pid: u32,
+    /// Reloads since the start, taken or refused.
+    pub reloads: u64,
+    /// Why the last reload was refused; absent where it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reload_refused: Option<String>,
     /// Each check, by name.
     pub checks: Vec<Named>,
 }

@@ -299,6 +299,11 @@ impl Receiver {
         self.control.clone()
     }
 
+    /// The checks of `/ready`.
+    pub fn checks(&self) -> Checks {
+        self.parts.brain.checks.clone()
+    }
+
     /// Serves until the token is cancelled; then ends in order.
     ///
     /// # Errors
