@@ -275,7 +275,7 @@ class Try:
         self.follow("lost-key")
         # The newer package is on the key from here on.
         (shared / "fanal_older.deb").unlink()
-        shutil.copy(package, shared)
+        shutil.copy(package, shared / "fanal_newer.deb")
         (self.machines["commune"].root / "srv/disk").mkdir()
         before = self.machines["commune"].run("dpkg-query -W fanal")[1]
         self.follow("keeping")
@@ -380,6 +380,8 @@ def main():
     )
     cgroups = Path(cgroups.stdout.splitlines()[0])
     machines = {}
+    # The machines end with it, however it ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         for name in HOSTS:
             machines[name] = Machine(name, base(), work, shared, cgroups)
@@ -394,6 +396,7 @@ def main():
     finally:
         for machine in machines.values():
             machine.stop()
+            shutil.rmtree(machine.cgroup, ignore_errors=True)
 
 
 if __name__ == "__main__":
