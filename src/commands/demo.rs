@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::client::{self, Client, French, ReceiverArgs};
+use super::client::{self, Client, ReceiverArgs};
+use super::french::French;
 use super::request;
 use crate::demo::player::{self, Seen};
 use crate::demo::site::{AGENT, CENTRE, COMMUNE, NEIGHBOUR, OPERATOR};

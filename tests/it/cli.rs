@@ -14,6 +14,7 @@ fn fanal(args: &[&str]) -> Output {
         .args(args)
         .env_remove("RUST_LOG")
         .env_remove("CREDENTIALS_DIRECTORY")
+        .env("LC_ALL", "C.UTF-8")
         .output()
         .unwrap()
 }
@@ -121,20 +122,33 @@ fn check_says_what_is_right() {
     let file = place.put("gateway.toml", GATEWAY);
     let output = fanal(&["check", "--config", &file]);
     let text = out(&output);
-    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    // One of the cameras can't be relayed.
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
     for said in [
-        "warning: ",
+        "wrong: ",
         "gateway.toml:22: camera \"mairie\": main: \"http://127.0.0.1/\" is http://, not rtsp://",
         "1 may be relayed, 0 wait for mask_verified, 1 wrong entries",
         "Convention with corg-13, 2025-02-13 to 2030-02-12, covers 1 of them",
-        "the gateway's settings are right, with 1 warning",
+        "the gateway would run with these settings, without 1 camera whose entry is wrong",
     ] {
         assert!(text.contains(said), "{said} not in\n{text}");
     }
     let output = fanal(&["check", "--config", &file, "--json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["daemon"], "gateway");
+    assert_eq!(output.status.code(), Some(1));
     assert_eq!(report["warnings"].as_array().unwrap().len(), 1);
+    let finding = &report["findings"][0];
+    assert_eq!(
+        (&finding["wrong"], &finding["line"], &finding["camera"]),
+        (&true.into(), &22.into(), &"mairie".into()),
+        "{report}"
+    );
+    let right = GATEWAY.replace("http://127.0.0.1/", "rtsp://127.0.0.1/2");
+    let file = place.put("gateway.toml", &right.replace("mairie", "ecole-1"));
+    let output = fanal(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+    assert!(out(&output).contains("the gateway's settings are right\n"));
 
     let receiver = "centre = \"corg-13\"\n[tls]\ncertificate = \"corg-13.pem\"\nkey = \"corg-13.key\"\n\
         authority = \"link-ca.pem\"\n[[commune]]\nid = \"berre-l-etang\"\n\
@@ -173,6 +187,55 @@ fn check_says_what_is_right() {
         "{}",
         err(&output)
     );
+}
+
+#[test]
+fn check_speaks_french() {
+    let place = Place::new("french");
+    let settings = GATEWAY.replace(
+        "cameras = [\"*\"]",
+        "cameras = [\"*\"]\nexcept = [\"ecole-*\"]",
+    );
+    let school =
+        "[[camera]]\nid = \"ecole-1\"\nmain = \"rtsp://127.0.0.1/3\"\nmask_verified = true\n";
+    let file = place.put("gateway.toml", &format!("{settings}{school}"));
+    let french = fanal(&["check", "--lang", "fr", "--config", &file]);
+    let text = out(&french);
+    assert_eq!(french.status.code(), Some(1), "{text}");
+    for said in [
+        "faux : ",
+        "gateway.toml:23: caméra \"mairie\" : main: \"http://127.0.0.1/\" est en http://, et non en rtsp://",
+        "caméras      2 peuvent être relayées, 0 attendent mask_verified, 1 lignes fausses",
+        "convention   Convention avec corg-13, du 2025-02-13 au 2030-02-12, en couvre 1",
+        "sans         ecole-1, que except nomme par \"ecole-*\"",
+        "la passerelle fonctionnerait avec ces réglages, sans 1 caméra dont la ligne est fausse",
+    ] {
+        assert!(text.contains(said), "{said} not in\n{text}");
+    }
+    // The shell's language unless another is asked for.
+    let by = |variable: &str, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fanal"));
+        command.args(["check", "--config", &file]).args(args);
+        for name in ["LC_ALL", "LC_MESSAGES", "LANG"] {
+            command.env_remove(name);
+        }
+        out(&command.env(variable, "fr_FR.UTF-8").output().unwrap())
+    };
+    for variable in ["LC_ALL", "LC_MESSAGES", "LANG"] {
+        assert_eq!(by(variable, &[]), text, "{variable}");
+        assert!(by(variable, &["--lang", "en"]).starts_with("wrong: "));
+    }
+    let file = place.put("gateway.toml", &GATEWAY.replace("link-ca.pem", "none.pem"));
+    let wrong = fanal(&["check", "--lang", "fr", "--config", &file]);
+    assert_eq!(wrong.status.code(), Some(2));
+    for said in [
+        "les réglages sont faux, 1 erreur",
+        "ne peut être lu : fichier ou répertoire absent",
+    ] {
+        assert!(err(&wrong).contains(said), "{}", err(&wrong));
+    }
+    let receiver = fanal(&["check", "--lang", "fr", "--config", "/nonexistent.toml"]);
+    assert_eq!(receiver.status.code(), Some(2));
 }
 
 #[test]
@@ -216,7 +279,7 @@ fn check_gives_the_table_back_with_what_to_correct() {
         "check", "--config", &file, "--csv", &out_file, "--lang", "fr",
     ];
     let output = fanal(&sheet);
-    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
     let back = std::fs::read_to_string(&out_file).unwrap();
     let rows: Vec<&str> = back.lines().collect();
     assert_eq!(
@@ -225,7 +288,7 @@ fn check_gives_the_table_back_with_what_to_correct() {
     );
     assert!(rows[1].ends_with(";oui;;"), "{back}");
     assert!(
-        rows[2].contains(";à voir;") && rows[2].contains("not rtsp://"),
+        rows[2].contains(";à voir;") && rows[2].contains("et non en rtsp://"),
         "{back}"
     );
     assert!(
@@ -421,9 +484,13 @@ fn a_package_gets_a_page_for_every_command_and_completions() {
 fn a_quiet_check_says_only_what_is_wrong() {
     let place = Place::new("quiet");
     let file = place.put("gateway.toml", GATEWAY);
-    let right = fanal(&["check", "--quiet", "--config", &file]);
-    assert!(right.status.success(), "{}", err(&right));
-    assert!(!out(&right).contains("commune"), "{}", out(&right));
+    for (flag, status) in [("--quiet", 1), ("--reload", 0)] {
+        let right = fanal(&["check", flag, "--config", &file]);
+        // A reload takes the file without the camera whose entry is wrong.
+        assert_eq!(right.status.code(), Some(status), "{flag}");
+        assert!(out(&right).contains("wrong: "), "{}", out(&right));
+        assert!(!out(&right).contains("commune"), "{}", out(&right));
+    }
     let file = place.put("gateway.toml", &GATEWAY.replace("grounds =", "grouns ="));
     let wrong = fanal(&["check", "--quiet", "--config", &file]);
     assert_eq!(wrong.status.code(), Some(2));
