@@ -44,7 +44,7 @@ Exit status: 0 all is well, perhaps with warnings; 1 a camera's entry is wrong, 
 centre failed; 2 the file is wrong.")]
 pub struct CheckArgs {
     /// The daemon's file: gateway.toml or receiver.toml
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/fanal/gateway.toml")]
     config: PathBuf,
     /// Open each camera once and tell what it sends, or why it does not; where onvif
     /// is set, ask for a key frame and tell how soon it came

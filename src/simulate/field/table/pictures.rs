@@ -360,17 +360,22 @@ pub(super) static ROWS: &[Fault] = &[
             ..PLAIN
         },
     ),
-    refused(
+    shown(
         "never-a-key-picture",
-        "It never sends a key picture.",
-        &[Reason::CameraNoKeyFrame],
-        "",
+        "It never sends a key picture, and no recovery point either.",
         Script {
             codec: H264,
             material: Material::NoKey,
             ..PLAIN
         },
-    ),
+    )
+    .keyless(),
+    shown(
+        "never-a-key-picture-h265",
+        "It never sends a key picture, and no recovery point either.",
+        laws!(H265; (When::Key, Law::LeftOut)),
+    )
+    .keyless(),
     refused(
         "never-parameter-sets",
         "It sends parameter sets nowhere.",

@@ -78,6 +78,35 @@ pub(super) static ROWS: &[Fault] = &[
     )
     .share(90),
     shown(
+        "fragments-never-start",
+        "No fragment has the start bit.",
+        laws!((When::Each, Law::Fragments(Flaw::NoStart))),
+    )
+    .share(85),
+    shown(
+        "fragments-never-start-of-slices",
+        "No fragment has the start bit; a picture has several slices.",
+        Script {
+            material: Material::Slices,
+            ..laws!((When::Each, Law::Fragments(Flaw::NoStart)))
+        },
+    )
+    .share(85),
+    shown(
+        "packet-with-more-sources-than-bytes",
+        "An RTP packet says 15 sources and has three bytes; another has half a source.",
+        laws!(
+            (
+                When::Every(5),
+                Law::Packet(&[0x8f, 96, 0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 0x41, 1, 2])
+            ),
+            (
+                When::Every(7),
+                Law::Packet(&[0x81, 96, 0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 9, 9])
+            )
+        ),
+    ),
+    shown(
         "fragments-end-twice",
         "The last two fragments of a picture have the end bit now and then.",
         laws!((When::Every(15), Law::Fragments(Flaw::TwoEnds))),

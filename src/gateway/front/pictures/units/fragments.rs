@@ -55,6 +55,7 @@ enum Start {
 impl Units {
     /// A fragment with the start bit. `header`: the NAL header of its unit.
     pub(in super::super) fn begin_fragments(&mut self, header: &[u8], body: &[u8]) {
+        self.habits.starts = true;
         self.classify();
         if self.begin_lengths(header, body) {
             return;
@@ -98,8 +99,16 @@ impl Units {
                 }
             }
             _ => {
-                // Its start was lost, it is no part of anything, or an end bit was wrong.
+                // Its start was lost, it is no part of anything, an end bit was wrong, or this
+                // camera sets no start bits.
                 self.fixes.note(Fix::FragmentFlags);
+                let is_start = std::mem::take(&mut self.after_end) && !self.habits.starts;
+                if is_start && self.may_begin_slice(header, body, true) {
+                    self.begin(true);
+                    self.write(header);
+                    self.write(body);
+                    return;
+                }
                 self.reopen(header, body);
             }
         }
@@ -129,6 +138,7 @@ impl Units {
         };
         let scan = self.scan;
         self.habits.ends = true;
+        self.after_end = true;
         self.close();
         self.closed = (open.class == Class::Slice).then_some(Closed { open, scan });
     }
