@@ -129,6 +129,7 @@ impl Units {
 
     /// The newest fragment had the end bit.
     pub(in super::super) fn end_fragments(&mut self) {
+        self.after_end = true;
         self.classify();
         if !self.end_lengths() {
             self.cut();
@@ -138,7 +139,6 @@ impl Units {
         };
         let scan = self.scan;
         self.habits.ends = true;
-        self.after_end = true;
         self.close();
         self.closed = (open.class == Class::Slice).then_some(Closed { open, scan });
     }
