@@ -1,6 +1,7 @@
 //! `fanal check`: validates either daemon's file, tries cameras and links.
 #![allow(clippy::print_stdout)]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,16 +9,20 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Usage;
-use super::client::French;
+use super::french::French;
 use crate::clock::Clock;
-use crate::config::{self, Daemon, Disk, settings};
+use crate::config::{self, Daemon, Disk, Problem, settings};
+use crate::format::ids::CameraId;
 use crate::pki::{self, End, InForce};
 
 mod atlas;
+mod beside;
 mod cameras;
 mod discover;
+mod host;
 mod link;
 mod readers;
+mod rows;
 mod sheet;
 
 /// Most cameras tried at once with `--parallel`.
@@ -33,10 +38,13 @@ const PARALLEL_LIMIT: u16 = 256;
   fanal check --config /etc/fanal/gateway.toml --cameras --csv corrections.csv
   fanal check --config /etc/fanal/gateway.toml --discover > found.csv
 
-Exit status: 0 all is well, 1 a camera or a centre failed, 2 the file is wrong.")]
+Where a gateway runs with this file it is asked: cameras that it relays are left to it.
+
+Exit status: 0 all is well, perhaps with warnings; 1 a camera's entry is wrong, or a camera or a
+centre failed; 2 the file is wrong.")]
 pub struct CheckArgs {
     /// The daemon's file: gateway.toml or receiver.toml
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/fanal/gateway.toml")]
     config: PathBuf,
     /// Open each camera once and tell what it sends, or why it does not; where onvif
     /// is set, ask for a key frame and tell how soon it came
@@ -68,13 +76,13 @@ pub struct CheckArgs {
     /// each row; with --cameras also what the trial found
     #[arg(long, value_name = "OUT", conflicts_with = "link")]
     csv: Option<PathBuf>,
-    /// Language of that column: fr or en; default: the shell's
-    #[arg(long, value_name = "LANG", requires = "csv", value_parser = ["fr", "en"])]
+    /// Language: fr or en; default: the shell's (LC_ALL, LC_MESSAGES, LANG)
+    #[arg(long, value_name = "LANG", value_parser = ["fr", "en"])]
     lang: Option<String>,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
-    /// Print only what is wrong: for ExecReload= and cron
+    /// Print only what is wrong: for cron
     #[arg(long, conflicts_with_all = ["json", "cameras", "link", "discover"])]
     quiet: bool,
 }
@@ -84,6 +92,17 @@ pub struct CheckArgs {
 /// # Errors
 /// The file is wrong, or `--cameras` or `--link` was asked for a receiver.
 pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let french = args.french();
+    check(args).map_err(|error| match error.downcast::<Usage>() {
+        Ok(usage) => Usage(french.say(&usage.0).into_owned()).into(),
+        Err(error) if french.0 => {
+            anyhow::Error::msg(french.say(&format!("{error:#}")).into_owned())
+        }
+        Err(error) => error,
+    })
+}
+
+fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let disk = readers::Recorded::new(Disk::reading());
     let daemon = match config::detect(&args.config, &disk) {
         Ok(daemon) => daemon,
@@ -91,31 +110,29 @@ pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     };
     match daemon {
         Daemon::Gateway => {
-            let mut loaded = match config::load_gateway_from(&args.config, &disk) {
+            let loaded = match config::load_gateway_from(&args.config, &disk) {
                 Ok(loaded) => loaded,
                 Err(errors) => return wrong(&args, errors),
             };
-            let unreadable = disk.unreadable(&loaded.settings.state_dir);
-            loaded.settings.warnings.extend(unreadable);
+            let settings = loaded.settings;
+            let mut more = disk.unreadable(&settings.state_dir);
             if args.cameras {
-                return cameras::run(&args, loaded.settings);
+                return cameras::run(&args, settings);
             }
             if args.link {
-                return link::run(&args, &loaded.settings);
+                return link::run(&args, &settings);
             }
             if args.discover {
-                return discover::run(&args, &loaded.settings);
+                return discover::run(&args, &settings);
             }
             if let Some(out) = &args.csv {
-                let notes = unverified(&loaded.settings, args.is_french());
-                sheet::write(out, &loaded.settings, &notes, args.is_french())?;
+                sheet::write(out, &settings, &unused(&settings), args.french())?;
             }
-            let lines = gateway_lines(&loaded.settings);
-            let ends = pki::ends_of_gateway(&loaded.settings);
-            let lists = pki::of_gateway(&loaded.settings);
-            let mut warnings = with_ends(&loaded.settings.warnings, &ends, lists);
-            warnings.extend(disk.authority_keys());
-            summary(&args, "gateway", &lines, &warnings)
+            let lines = gateway_lines(&settings);
+            let (ends, lists) = (pki::ends_of_gateway(&settings), pki::of_gateway(&settings));
+            more.extend(disk.authority_keys());
+            let findings = findings(&settings.warnings, &ends, lists, more);
+            summary(&args, "gateway", &lines, &findings)
         }
         Daemon::Receiver => {
             if args.cameras {
@@ -134,87 +151,138 @@ pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
                 let text = "--link is for the gateway's file: gateways dial, the receiver listens";
                 return Err(Usage(text.to_owned()).into());
             }
-            let mut loaded = match config::load_receiver_from(&args.config, &disk) {
+            let loaded = match config::load_receiver_from(&args.config, &disk) {
                 Ok(loaded) => loaded,
                 Err(errors) => return wrong(&args, errors),
             };
-            let unreadable = disk.unreadable(&loaded.settings.state_dir);
-            loaded.settings.warnings.extend(unreadable);
-            let mut lines = receiver_lines(&loaded.settings);
-            lines.extend(atlas::lines(&loaded.settings.console)?);
-            let lists = pki::of_receiver(&loaded.settings);
-            let ends = pki::ends_of_receiver(&loaded.settings);
-            let mut warnings = with_ends(&loaded.settings.warnings, &ends, lists);
-            warnings.extend(disk.authority_keys());
-            summary(&args, "receiver", &lines, &warnings)
+            let settings = loaded.settings;
+            let mut more = disk.unreadable(&settings.state_dir);
+            let mut lines = receiver_lines(&settings);
+            lines.extend(atlas::lines(&settings.console)?);
+            let (ends, lists) = (
+                pki::ends_of_receiver(&settings),
+                pki::of_receiver(&settings),
+            );
+            more.extend(disk.authority_keys());
+            let findings = findings(&settings.warnings, &ends, lists, more);
+            summary(&args, "receiver", &lines, &findings)
         }
     }
 }
 
 impl CheckArgs {
-    fn is_french(&self) -> bool {
-        let shell = || French::of_environment().0;
-        self.lang.as_deref().map_or_else(shell, |lang| lang == "fr")
+    fn french(&self) -> French {
+        French::chosen(self.lang.as_deref())
     }
 }
 
-/// Cameras whose masks nobody has verified.
-fn unverified(settings: &settings::Gateway, is_french: bool) -> sheet::Notes {
-    let text = mask(is_french);
+/// Something to correct.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+struct Finding {
+    /// Whether the daemon does without what it is about; else a warning.
+    wrong: bool,
+    file: Option<PathBuf>,
+    line: Option<u32>,
+    camera: Option<CameraId>,
+    /// What it is and the remedy, with its place.
+    text: String,
+}
+
+impl From<&Problem> for Finding {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            wrong: problem.disables,
+            file: Some(problem.file.clone()),
+            line: problem.line,
+            camera: problem.camera.clone(),
+            text: problem.to_string(),
+        }
+    }
+}
+
+impl From<String> for Finding {
+    fn from(text: String) -> Self {
+        Self {
+            wrong: false,
+            file: None,
+            line: None,
+            camera: None,
+            text,
+        }
+    }
+}
+
+/// Cameras whose masks nobody has verified, and those that no agreement covers.
+fn unused(settings: &settings::Gateway) -> sheet::Notes {
     let cameras = settings.cameras.values();
-    let cameras = cameras.filter(|camera| !camera.mask_verified && camera.streams.is_ok());
-    cameras
-        .map(|camera| (camera.id.to_string(), vec![text.to_owned()]))
-        .collect()
+    let cameras = cameras.filter(|camera| camera.streams.is_ok());
+    let notes = cameras.filter_map(|camera| {
+        let mask = (!camera.mask_verified).then(|| MASK.to_owned());
+        let texts: Vec<String> = mask
+            .into_iter()
+            .chain(uncovered(settings, camera))
+            .collect();
+        (!texts.is_empty()).then(|| (camera.id.to_string(), texts))
+    });
+    notes.collect()
 }
 
-const fn mask(is_french: bool) -> &'static str {
-    if is_french {
-        "pas relayée tant que « masque vérifié » n'est pas « oui » : vérifiez les masques dans la caméra elle-même"
-    } else {
-        "not relayed until mask_verified = true"
-    }
+const MASK: &str = "not relayed until mask_verified = true: verify the masks in the camera itself";
+
+/// What to say of a camera for which nobody may ask.
+fn uncovered(settings: &settings::Gateway, camera: &settings::Camera) -> Option<String> {
+    let nobody = "no agreement covers it: nobody may ask for it";
+    let mut agreements = settings.agreements.iter();
+    (!agreements.any(|agreement| agreement.covers(camera))).then(|| nobody.to_owned())
 }
 
 /// Tells the file's mistakes; exit status 2.
 fn wrong(args: &CheckArgs, errors: config::Errors) -> anyhow::Result<ExitCode> {
     if args.json {
         let all = errors.0.iter().map(|problem| {
-            serde_json::json!({"file": problem.file, "line": problem.line, "text": problem.text})
+            let text = args.french().say(&problem.text);
+            serde_json::json!({"file": problem.file, "line": problem.line, "text": text})
         });
         let report = serde_json::json!({"file": args.config, "errors": all.collect::<Vec<_>>()});
         let text = serde_json::to_string_pretty(&report).context("report not written as JSON")?;
         println!("{text}");
         return Ok(ExitCode::from(2));
     }
-    let count = errors.0.len();
-    let plural = if count == 1 { "mistake" } else { "mistakes" };
-    let text = format!("the settings are wrong, {count} {plural}:\n{errors}");
-    Err(Usage(text).into())
+    let head = match errors.0.len() {
+        1 => "the settings are wrong, 1 mistake:".to_owned(),
+        count => format!("the settings are wrong, {count} mistakes:"),
+    };
+    Err(Usage(format!("{head}\n{errors}")).into())
 }
 
-/// The warnings of the settings, and what is to be done about all that ends.
-fn with_ends(
-    settings: &[String],
+/// What the settings say, and what is to be done about all that ends; what is wrong first.
+fn findings(
+    settings: &[Problem],
     ends: &[End],
     lists: Result<Vec<InForce>, pki::Error>,
-) -> Vec<String> {
+    more: Vec<String>,
+) -> Vec<Finding> {
     let now = Clock::system().now().wall;
-    let mut warnings = settings.to_vec();
-    warnings.extend(ends.iter().filter_map(|end| end.warning(now)));
+    let mut texts: Vec<String> = ends.iter().filter_map(|end| end.warning(now)).collect();
     match lists {
         Ok(lists) => {
             for list in lists {
-                warnings.extend(list.list.warning(now));
-                warnings.extend(list.older());
+                texts.extend(list.list.warning(now));
+                texts.extend(list.older());
             }
         }
-        Err(error) => warnings.push(error.to_string()),
+        Err(error) => texts.push(error.to_string()),
     }
+    texts.extend(more);
+    let settings = settings.iter().map(Finding::from);
+    let mut findings: Vec<Finding> = settings
+        .chain(texts.into_iter().map(Finding::from))
+        .collect();
     // Two settings may name one list.
     let mut said = std::collections::BTreeSet::new();
-    warnings.retain(|warning| said.insert(warning.clone()));
-    warnings
+    findings.retain(|finding| said.insert(finding.text.clone()));
+    findings.sort_by_key(|finding| !finding.wrong);
+    findings
 }
 
 /// One line of the summary: what, and how it is.
@@ -262,14 +330,24 @@ fn gateway_lines(settings: &settings::Gateway) -> Vec<Line> {
                 covered.count()
             ),
         ));
-        let left_out: Vec<&str> = settings
-            .cameras
-            .values()
-            .filter(|camera| camera.unusable().is_none() && !agreement.covers(camera))
-            .map(|camera| camera.id.as_str())
-            .collect();
-        if !left_out.is_empty() {
-            lines.push(("  leaves out", some(&left_out)));
+        let mut left_out: BTreeMap<settings::LeftOut<'_>, Vec<&str>> = BTreeMap::new();
+        let cameras = settings.cameras.values();
+        for camera in cameras.filter(|camera| camera.unusable().is_none()) {
+            if let Some(why) = agreement.leaves_out(camera) {
+                left_out.entry(why).or_default().push(camera.id.as_str());
+            }
+        }
+        for (why, ids) in left_out {
+            let ids = some(&ids);
+            lines.push((
+                "leaves out",
+                match why {
+                    settings::LeftOut::Except(pattern) => {
+                        format!("{ids}, which except names by {pattern:?}")
+                    }
+                    settings::LeftOut::NotNamed => format!("{ids}, which cameras does not name"),
+                },
+            ));
         }
     }
     lines
@@ -346,37 +424,59 @@ fn summary(
     args: &CheckArgs,
     daemon: &str,
     lines: &[Line],
-    warnings: &[String],
+    findings: &[Finding],
 ) -> anyhow::Result<ExitCode> {
+    let french = args.french();
+    let wrong = findings.iter().filter(|finding| finding.wrong);
+    let wrong: std::collections::BTreeSet<_> = wrong.map(|finding| &finding.camera).collect();
+    let status = ExitCode::from(u8::from(!wrong.is_empty()));
     if args.json {
         let fields: Vec<_> = lines
             .iter()
-            .map(|(what, how)| serde_json::json!({"what": what, "value": how}))
+            .map(|(what, how)| serde_json::json!({"what": what, "value": french.say(how)}))
             .collect();
+        let findings: Vec<Finding> = findings
+            .iter()
+            .map(|finding| Finding {
+                text: french.say(&finding.text).into_owned(),
+                ..finding.clone()
+            })
+            .collect();
+        let warnings: Vec<&str> = findings.iter().map(|found| found.text.as_str()).collect();
         let report = serde_json::json!({
-            "file": args.config, "daemon": daemon, "settings": fields, "warnings": warnings,
+            "file": args.config, "daemon": daemon, "settings": fields,
+            "warnings": warnings, "findings": findings,
         });
         let text = serde_json::to_string_pretty(&report).context("report not written as JSON")?;
         println!("{text}");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(status);
     }
-    for warning in warnings {
-        println!("warning: {warning}");
+    for Finding { wrong, text, .. } in findings {
+        let line = if *wrong {
+            format!("wrong: {text}")
+        } else {
+            format!("warning: {text}")
+        };
+        println!("{}", french.say(&line));
     }
     if args.quiet {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(status);
     }
     for (what, how) in lines {
-        println!("{what:12} {how}");
+        println!("{:12} {}", french.say(what), french.say(how));
     }
-    let oddities = match warnings.len() {
-        0 => String::new(),
-        1 => ", with 1 warning".to_owned(),
-        count => format!(", with {count} warnings"),
+    let file = args.config.display();
+    let end = match (wrong.len(), findings.len()) {
+        (0, 0) => format!("{file}: the {daemon}'s settings are right"),
+        (0, 1) => format!("{file}: the {daemon}'s settings are right, with 1 warning"),
+        (0, count) => format!("{file}: the {daemon}'s settings are right, with {count} warnings"),
+        (1, _) => format!(
+            "{file}: the gateway would run with these settings, without 1 camera whose entry is wrong"
+        ),
+        (count, _) => format!(
+            "{file}: the gateway would run with these settings, without {count} cameras whose entries are wrong"
+        ),
     };
-    println!(
-        "{}: the {daemon}'s settings are right{oddities}",
-        args.config.display()
-    );
-    Ok(ExitCode::SUCCESS)
+    println!("{}", french.say(&end));
+    Ok(status)
 }

@@ -26,6 +26,7 @@ use url::{Host, Url};
 use uuid::Uuid;
 
 use super::Usage;
+use super::french::French;
 use crate::clock::{Clock, Wall};
 use crate::format::ids::{CentreId, RequestId};
 use crate::format::jws::Signer;
@@ -514,25 +515,6 @@ fn is_loopback(host: &Host<String>) -> bool {
 /// A UUIDv7 for a statement's `jti`.
 pub fn new_id() -> RequestId {
     RequestId(Uuid::now_v7())
-}
-
-/// Whether the operator reads French.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct French(pub bool);
-
-impl French {
-    /// One of two texts.
-    pub const fn pick<'a>(self, french: &'a str, english: &'a str) -> &'a str {
-        if self.0 { french } else { english }
-    }
-
-    /// As the environment says (`LC_ALL`, `LC_MESSAGES`, `LANG`: the first that is set).
-    pub fn of_environment() -> Self {
-        let set = ["LC_ALL", "LC_MESSAGES", "LANG"]
-            .into_iter()
-            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-        Self(set.is_some_and(|locale| locale.starts_with("fr")))
-    }
 }
 
 /// What an error answer says, for the operator. Foreign text is bounded and

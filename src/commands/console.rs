@@ -52,7 +52,8 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::Usage;
-use super::client::{self, Client, French, ReceiverArgs, Server};
+use super::client::{self, Client, ReceiverArgs, Server};
+use super::french::French;
 use crate::connect::is_loopback;
 use crate::http::site::{check_call, check_file, check_origin, check_query, host_name, single};
 use crate::http::{self, Problem};

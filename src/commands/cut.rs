@@ -45,7 +45,8 @@ pub fn run(args: CutArgs) -> anyhow::Result<ExitCode> {
         until,
     } = args.local.ask(&request)?
     {
-        println!("cut {scope}: {grants} grants touched; the same is refused until {until}");
+        let plural = if grants == 1 { "grant" } else { "grants" };
+        println!("cut {scope}: {grants} {plural} touched; the same is refused until {until}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -18,8 +18,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::client::{self, Client, French, ReceiverArgs};
+use super::client::{self, Client, ReceiverArgs};
+use super::french::French;
 use super::request;
+use crate::demo::links;
 use crate::demo::player::{self, Seen};
 use crate::demo::site::{AGENT, CENTRE, COMMUNE, NEIGHBOUR, OPERATOR};
 use crate::demo::{Cameras, Demo, wait_until};
@@ -105,7 +107,7 @@ pub fn run(mut args: DemoArgs) -> anyhow::Result<ExitCode> {
         let mut demo = Demo::start(cameras).await?;
         let parts = demo_parts(&demo)?;
         let shown = tokio::select! {
-            shown = show(&args, &parts, token) => shown,
+            shown = show(&args, &parts, &token) => shown,
             error = demo.failed() => Err(error),
         };
         let verdict = finish(demo, shown).await?;
@@ -194,13 +196,77 @@ struct Shown {
     granted_after: Duration,
     idle: f64,
     during: f64,
-    after: f64,
+    /// `None`: it was ended before that was looked at.
+    after: Option<f64>,
     seen: Seen,
     teardown: Option<Duration>,
 }
 
 /// Asks, watches, releases.
-async fn show(args: &DemoArgs, parts: &Parts, token: CancellationToken) -> anyhow::Result<Shown> {
+async fn show(args: &DemoArgs, parts: &Parts, token: &CancellationToken) -> anyhow::Result<Shown> {
+    let (mut links, begun) = tokio::select! {
+        biased;
+        () = token.cancelled() => bail!("ended before the first picture"),
+        begun = begin(args, parts) => begun?,
+    };
+    let Begun {
+        client,
+        id,
+        mut players,
+        seen,
+        idle,
+        granted_after,
+        first_picture,
+    } = begun;
+    let during = watch_for(args.lasting, parts, &seen, &mut players, token).await?;
+    client
+        .call(Method::DELETE, &client::grant_path(id))
+        .await
+        .context("releasing the grant")?;
+    let released = Instant::now();
+    let ended = tokio::time::timeout(Duration::from_secs(5), players.join_next()).await;
+    ended.context("the player did not end with its grant")?;
+    links.abort_all();
+    let seen = *seen.borrow();
+    say(&format!(
+        "  grant released; the player was ended {} later",
+        milliseconds(released.elapsed())
+    ))?;
+    // First the journals exchange the end, the list of viewings and their heads; idle is what
+    // comes after the camera's TEARDOWN. A visitor who ends the demo does not wait for it.
+    let after = async {
+        let teardown = teardown(parts, released).await?;
+        anyhow::Ok((teardown, Some(rate(parts, IDLE_WATCH).await)))
+    };
+    let (teardown, after) = tokio::select! {
+        biased;
+        () = token.cancelled() => (None, None),
+        after = after => after?,
+    };
+    Ok(Shown {
+        first_picture,
+        granted_after,
+        idle,
+        during,
+        after,
+        seen,
+        teardown,
+    })
+}
+
+/// A demo whose first picture came.
+struct Begun {
+    client: Client,
+    id: GrantId,
+    players: JoinSet<anyhow::Result<()>>,
+    seen: watch::Receiver<Seen>,
+    idle: f64,
+    granted_after: Duration,
+    first_picture: Duration,
+}
+
+/// Up to the first picture, with the links to click.
+async fn begin(args: &DemoArgs, parts: &Parts) -> anyhow::Result<(JoinSet<()>, Begun)> {
     say(&format!(
         "  link up ({COMMUNE} → {CENTRE}, QUIC, both sides authenticated); nothing is asked yet, so only control messages cross:"
     ))?;
@@ -236,34 +302,17 @@ async fn show(args: &DemoArgs, parts: &Parts, token: CancellationToken) -> anyho
         "  first picture at a player {} after the request",
         milliseconds(first_picture)
     ))?;
-    invite(parts, url, &id.to_string())?;
-
-    let during = watch_for(args.lasting, parts, &seen, &mut players, &token).await?;
-    client
-        .call(Method::DELETE, &client::grant_path(id))
-        .await
-        .context("releasing the grant")?;
-    let released = Instant::now();
-    let ended = tokio::time::timeout(Duration::from_secs(5), players.join_next()).await;
-    ended.context("the player did not end with its grant")?;
-    let seen = *seen.borrow();
-    say(&format!(
-        "  grant released; the player was ended {} later",
-        milliseconds(released.elapsed())
-    ))?;
-    // First the journals exchange the end, the list of viewings and their heads; idle is what
-    // comes after the camera's TEARDOWN.
-    let teardown = teardown(parts, released).await?;
-    let after = rate(parts, IDLE_WATCH).await;
-    Ok(Shown {
-        first_picture,
-        granted_after,
-        idle,
-        during,
-        after,
+    let links = invite(parts, url, &id.to_string()).await?;
+    let begun = Begun {
+        client,
+        id,
+        players,
         seen,
-        teardown,
-    })
+        idle,
+        granted_after,
+        first_picture,
+    };
+    Ok((links, begun))
 }
 
 fn claims(client: &Client, args: &DemoArgs, lasting: Duration) -> anyhow::Result<RequestClaims> {
@@ -343,14 +392,18 @@ fn page_fragment(key: &Path, certificate: &Path) -> anyhow::Result<String> {
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text))
 }
 
-fn invite(parts: &Parts, url: &str, grant: &str) -> anyhow::Result<()> {
+/// What to click. The pages' links are short: the pages' server of those is the set that is returned.
+async fn invite(parts: &Parts, url: &str, grant: &str) -> anyhow::Result<JoinSet<()>> {
     let socket = parts.directory.join("gateway.sock");
     let neighbour = parts.directory.join("rognac.sock");
+    // The program itself is seldom on a visitor's PATH.
+    let fanal = std::env::current_exe()
+        .map_or_else(|_| "fanal".to_owned(), |path| path.display().to_string());
     let approve = if parts.counters.is_some() {
         format!(
             "\n  As the neighbour {NEIGHBOUR}, whose agreement has other grounds and whose agents approve:
-    fanal relays --socket {socket}
-    fanal approve REQUEST --socket {socket}",
+    {fanal} relays --socket {socket}
+    {fanal} approve REQUEST --socket {socket}",
             socket = neighbour.display()
         )
     } else {
@@ -359,32 +412,38 @@ fn invite(parts: &Parts, url: &str, grant: &str) -> anyhow::Result<()> {
     let operator = page_fragment(&parts.key, &parts.cert)?;
     let of_agent = |end| parts.directory.join(format!("{AGENT}.{end}"));
     let agent = page_fragment(&of_agent("key"), &of_agent("pem"))?;
+    let (console, page) = (parts.console, parts.page);
+    let (links, server) = links::serve([
+        format!("http://{console}/#demo={operator}"),
+        format!("http://{page}/#demo={agent}"),
+    ])
+    .await?;
+    let [operator, agent] = links;
     say(&format!(
         "
   The operator's page, signed in as the demo's operator:
-    http://{console}/#demo={operator}
+    {operator}
   The commune's page, which cuts and approves:
-    http://{page}/#demo={agent}
+    {agent}
 
   Open the picture in VLC (Media, Open Network Stream) or with
     ffplay -rtsp_transport tcp '{url}'
 
   As the operator, from another terminal:
-    fanal status --receiver http://{console} --key {key} --cert {cert}
+    {fanal} status --receiver http://{console} --key {key} --cert {cert}
   As the commune:
-    fanal relays --socket {socket}
-    fanal cut --grant {grant} --socket {socket}{approve}
+    {fanal} relays --socket {socket}
+    {fanal} cut --grant {grant} --socket {socket}{approve}
   API http://{console}/api/v1/openapi.json
   Metrics http://{gateway}/metrics (gateway), http://{receiver}/metrics (receiver)
 ",
-        console = parts.console,
-        page = parts.page,
         key = parts.key.display(),
         cert = parts.cert.display(),
         socket = socket.display(),
         gateway = parts.gateway_metrics,
         receiver = parts.receiver_metrics,
-    ))
+    ))?;
+    Ok(server)
 }
 
 /// Shows a line of figures every few seconds until the time is up, Ctrl-C, or
@@ -505,7 +564,9 @@ Summary
         losses = shown.seen.losses,
         before = bitrate(shown.idle),
         during = bitrate(shown.during),
-        after = bitrate(shown.after),
+        after = shown
+            .after
+            .map_or_else(|| "not looked at".to_owned(), bitrate),
         journals = journals.join("; "),
     ))?;
     Ok(intact && ungranted == 0)

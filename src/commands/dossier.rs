@@ -29,7 +29,7 @@ commune to fill in. No password, address or key is in it."
 )]
 pub struct DossierArgs {
     /// The commune's settings file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/fanal/gateway.toml")]
     config: PathBuf,
     /// The language
     #[arg(long, value_enum, default_value = "fr")]

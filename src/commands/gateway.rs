@@ -23,7 +23,7 @@ SIGTERM stops in order: relays end, cameras are closed, the journal is written;
 live grants resume at the next start.")]
 pub struct GatewayArgs {
     /// The settings file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/fanal/gateway.toml")]
     config: PathBuf,
     /// Accept the clock as it is, though the journal holds a later time: once,
     /// after setting the clock right; it is written down

@@ -12,6 +12,7 @@ pub mod cut;
 mod daemon;
 pub mod demo;
 pub mod dossier;
+pub mod french;
 pub mod gateway;
 pub mod generate;
 pub mod journal;

@@ -99,7 +99,10 @@ async fn ask(url: &str) -> Result<Ready, Failed> {
         .map_err(|_| Failed::Foreign(format!("{url} is no /ready of fanal")))
 }
 
-/// The body of what is at `url`, asked over HTTP at this host and port.
+/// The body of an answer over plain HTTP, up to 1 MiB.
+///
+/// # Errors
+/// Nobody answers, or no HTTP, or with more.
 pub(super) async fn get(host: &str, port: u16, url: &url::Url) -> anyhow::Result<Bytes> {
     let (stream, _) = connect::connect(host, port).await?;
     let (mut sender, connection) =

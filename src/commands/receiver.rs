@@ -27,7 +27,7 @@ SIGTERM stops in order: viewers are told, the journal is written; live grants
 resume at the next start under the same URLs.")]
 pub struct ReceiverArgs {
     /// The settings file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/fanal/receiver.toml")]
     config: PathBuf,
     /// Accept the clock as it is, though the journal holds a later time: once,
     /// after setting the clock right; it is written down

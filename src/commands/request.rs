@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::bound::Bound;
 use super::Usage;
-use super::client::{self, Answer, Client, French, ReceiverArgs, Refused};
+use super::client::{self, Answer, Client, ReceiverArgs, Refused};
+use super::french::French;
 use crate::format::designation;
 use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, ProfileWish};
 use crate::format::statement::{REQUEST_TYPE, RequestClaims};

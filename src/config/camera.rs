@@ -91,9 +91,8 @@ pub(super) fn check_all(
             camera.id = numbered(camera.id.as_str(), line);
         }
         if !problems.is_empty() {
-            let named = |text: &str| format!("camera {:?}: {text}", camera.id.as_str());
             for (line, text) in &problems {
-                reading.warn_in(&file, *line, named(text));
+                reading.warn_of(&camera.id, (&file, *line), text, true);
             }
             let all: Vec<String> = problems
                 .iter()
@@ -146,7 +145,7 @@ fn remark(
             }
         }
         for text in said {
-            reading.warn_in(file, *line, format!("camera {:?}: {text}", id.as_str()));
+            reading.warn_of(id, (file, *line), text, false);
         }
     }
 }
@@ -378,8 +377,7 @@ impl<'c, 'r, 'f> Checking<'c, 'r, 'f> {
             }
         };
         let line = self.at.of(in_url.key);
-        let text = format!("camera {:?}: {said}", id.as_str());
-        self.reading.warn_in(&self.file, line, text);
+        self.reading.warn_of(id, (&self.file, line), said, false);
         Some(credential)
     }
 

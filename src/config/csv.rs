@@ -269,18 +269,15 @@ fn columns(header: &::csv::StringRecord) -> Result<(Columns, Vec<String>), (u32,
     }
     for needed in ["name", "main"] {
         if !found.contains(&Column::Key(needed)) {
-            let unread = if unread.is_empty() {
-                String::new()
+            let (unread, known) = (unread.join(", "), COLUMNS.join(", "));
+            let text = if unread.is_empty() {
+                format!("there is no column {needed}; the first row names the columns: {known}")
             } else {
-                format!(" (unknown: {})", unread.join(", "))
-            };
-            let known = COLUMNS.join(", ");
-            return Err((
-                1,
                 format!(
-                    "there is no column {needed}{unread}; the first row names the columns: {known}"
-                ),
-            ));
+                    "there is no column {needed} (unknown: {unread}); the first row names the columns: {known}"
+                )
+            };
+            return Err((1, text));
         }
     }
     Ok((found, unread))

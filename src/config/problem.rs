@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::files::Files;
 use super::values;
+use crate::format::ids::CameraId;
 
 /// Most values in one list.
 const LIST_LIMIT: usize = 10_000;
@@ -18,8 +19,24 @@ pub struct Problem {
     pub file: PathBuf,
     /// The line, from 1, where one can be named.
     pub line: Option<u32>,
+    /// The camera whose entry it is in.
+    pub camera: Option<CameraId>,
+    /// Whether that camera can't be relayed for it; the rest of the settings can.
+    pub disables: bool,
     /// What is wrong, and the remedy.
     pub text: String,
+}
+
+impl Problem {
+    fn new(file: &Path, line: Option<u32>, text: impl Into<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line,
+            camera: None,
+            disables: false,
+            text: text.into(),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -27,6 +44,9 @@ impl fmt::Display for Problem {
         write!(f, "{}:", self.file.display())?;
         if let Some(line) = self.line {
             write!(f, "{line}:")?;
+        }
+        if let Some(camera) = &self.camera {
+            write!(f, " camera {:?}:", camera.as_str())?;
         }
         write!(f, " {}", self.text)
     }
@@ -38,11 +58,7 @@ pub struct Errors(pub Vec<Problem>);
 
 impl Errors {
     pub(super) fn one(file: &Path, line: Option<u32>, text: impl Into<String>) -> Self {
-        Self(vec![Problem {
-            file: file.to_owned(),
-            line,
-            text: text.into(),
-        }])
+        Self(vec![Problem::new(file, line, text)])
     }
 }
 
@@ -90,28 +106,31 @@ impl<'a> Reading<'a> {
 
     /// A warning about another file than the one that is read.
     pub(super) fn warn_in(&mut self, file: &Path, line: u32, text: impl Into<String>) {
+        self.warnings.push(Problem::new(file, Some(line), text));
+    }
+
+    /// A warning about a camera's entry, which [disables](Problem::disables) it or not.
+    pub(super) fn warn_of(
+        &mut self,
+        camera: &CameraId,
+        (file, line): (&Path, u32),
+        text: impl Into<String>,
+        disables: bool,
+    ) {
         self.warnings.push(Problem {
-            file: file.to_owned(),
-            line: Some(line),
-            text: text.into(),
+            camera: Some(camera.clone()),
+            disables,
+            ..Problem::new(file, Some(line), text)
         });
     }
 
     /// An error in another file than the one that is read.
     pub(super) fn error_in(&mut self, file: &Path, line: Option<u32>, text: impl Into<String>) {
-        self.errors.push(Problem {
-            file: file.to_owned(),
-            line,
-            text: text.into(),
-        });
+        self.errors.push(Problem::new(file, line, text));
     }
 
     pub(super) fn problem(&self, line: u32, text: impl Into<String>) -> Problem {
-        Problem {
-            file: self.file.to_owned(),
-            line: Some(line),
-            text: text.into(),
-        }
+        Problem::new(self.file, Some(line), text)
     }
 
     /// The value, or `None` after noting the error under its key.
@@ -219,11 +238,8 @@ impl<'a> Reading<'a> {
         Errors(self.errors)
     }
 
-    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+    pub(super) fn take_warnings(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.warnings)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
     }
 
     /// A path of the file: `${NAME}` replaced, relative to the file's directory.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 use serde::Serialize;
 
+use super::Problem;
 pub use crate::format::control::Hours;
 use crate::format::ids::{CameraId, CentreId, CommuneId, Sha256};
 use crate::format::keep::Keep;
@@ -62,7 +63,7 @@ pub struct Gateway {
     /// The grounds known here: fanal's list and `[[ground]]`.
     pub grounds: BTreeMap<String, Ground>,
     /// What is odd but no error, for the log, `fanal check` and `/ready`.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Problem>,
 }
 
 /// The commune's own page: who watches, cuts, approvals, the journal.
@@ -375,7 +376,7 @@ pub struct Receiver {
     /// VMS accounts.
     pub accounts: Vec<Account>,
     /// What is odd but no error.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Problem>,
 }
 
 /// A commune that may connect.
@@ -465,15 +466,23 @@ pub struct Account {
 impl Agreement {
     /// Whether these patterns (ids and groups, `*` as a wildcard) cover the camera.
     pub fn matches(patterns: &[String], camera: &Camera) -> bool {
-        patterns.iter().any(|pattern| {
-            wildcard(pattern, camera.id.as_str())
-                || camera.groups.iter().any(|group| wildcard(pattern, group))
-        })
+        patterns.iter().any(|pattern| fits(pattern, camera))
     }
 
     /// Whether the agreement covers the camera at all, whatever the hour.
     pub fn covers(&self, camera: &Camera) -> bool {
-        Self::matches(&self.cameras, camera) && !Self::matches(&self.except, camera)
+        self.leaves_out(camera).is_none()
+    }
+
+    /// Why the agreement does not cover the camera, whatever the hour; `None`: it does.
+    pub fn leaves_out(&self, camera: &Camera) -> Option<LeftOut<'_>> {
+        let except = self.except.iter();
+        let mut except = except.filter(|pattern| fits(pattern, camera));
+        if let Some(pattern) = except.next() {
+            return Some(LeftOut::Except(pattern));
+        }
+        let is_named = self.cameras.iter().any(|pattern| fits(pattern, camera));
+        (!is_named).then_some(LeftOut::NotNamed)
     }
 }
 
@@ -488,6 +497,21 @@ impl Camera {
             None
         }
     }
+}
+
+/// Why an agreement does not cover a camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftOut<'a> {
+    /// Its `except` has this pattern.
+    Except(&'a str),
+    /// Its `cameras` do not name it.
+    NotNamed,
+}
+
+/// Whether the camera's id, or one of its groups, fits.
+fn fits(pattern: &str, camera: &Camera) -> bool {
+    wildcard(pattern, camera.id.as_str())
+        || camera.groups.iter().any(|group| wildcard(pattern, group))
 }
 
 /// Matches `*` against any run of characters, the rest literally.

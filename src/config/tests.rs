@@ -135,6 +135,11 @@ fn camera<'s>(settings: &'s settings::Gateway, id: &str) -> &'s settings::Camera
     &settings.cameras[&CameraId::new(id).unwrap()]
 }
 
+fn told(warnings: &[Problem]) -> String {
+    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    warnings.join("\n")
+}
+
 #[test]
 fn defaults_are_those_of_the_interface() {
     let settings = Memory::new().gateway(GATEWAY).unwrap();
@@ -165,7 +170,7 @@ fn defaults_are_those_of_the_interface() {
     let credential = streams.credential.as_ref().unwrap();
     assert_eq!(credential.password, Secret::new("s3cret"));
     assert!(!credential.basic);
-    assert_eq!(settings.warnings, Vec::<String>::new());
+    assert_eq!(settings.warnings, Vec::new());
     assert_eq!(settings.grounds["burglary"].fr, "cambriolage");
 
     let settings = Memory::new().receiver(RECEIVER).unwrap();
@@ -174,7 +179,7 @@ fn defaults_are_those_of_the_interface() {
     assert_eq!(settings.rtsp.listen.unwrap().to_string(), "127.0.0.1:8554");
     assert!(settings.rtsp.udp);
     assert_eq!(settings.metrics.to_string(), "127.0.0.1:9999");
-    assert_eq!(settings.warnings, Vec::<String>::new());
+    assert_eq!(settings.warnings, Vec::new());
 }
 
 /// Each mistake, put in the place of `was`, and what must be said: line and words.
@@ -397,8 +402,8 @@ fn mistakes_of_a_receiver() {
         let warnings = with(&written).unwrap().warnings;
         let found = warnings
             .iter()
-            .find(|warning| warning.contains("[rtsp] address"));
-        let found = found.map(|warning| warned.is_some_and(|words| warning.contains(words)));
+            .find(|warning| warning.text.contains("[rtsp] address"));
+        let found = found.map(|warning| warned.is_some_and(|words| warning.text.contains(words)));
         assert_eq!(found, warned.map(|_| true), "{warnings:?}");
     }
     let accounts = with("[[rtsp.account]]\nname=\"m\"\nusername=\"vms\"\npassword_env=\"HIK_PASSWORD\"\nfrom=[\"10.0.0.0/8\"]").unwrap().accounts;
@@ -480,7 +485,7 @@ fn a_bad_camera_disables_itself_alone() {
             settings
                 .warnings
                 .iter()
-                .any(|warning| warning.contains(said))
+                .any(|warning| warning.disables && warning.text.contains(said))
         );
     }
 }
@@ -516,7 +521,7 @@ fn patterns_that_match_nothing_and_loose_secrets_warn() {
         )
         .replacen("${CREDENTIALS_DIRECTORY}/hik.txt", "loose.txt", 1);
     let settings = Memory::new().gateway(&text).unwrap();
-    let warnings = settings.warnings.join("\n");
+    let warnings = told(&settings.warnings);
     assert!(
         warnings.contains("except: \"ecole-*\" matches no camera"),
         "{warnings}"
@@ -608,7 +613,7 @@ fn a_table_as_french_excel_writes_it() {
     assert!(!lost);
     let windows = with_table(&memory, windows).unwrap();
     for settings in [utf8, bom, windows] {
-        assert_eq!(settings.warnings, Vec::<String>::new());
+        assert_eq!(settings.warnings, Vec::new());
         let place = camera(&settings, "place-de-l-etoile");
         assert_eq!(place.name, "Place de l'Étoile");
         assert_eq!(place.groups, ["centre", "marché nord"]);
@@ -634,7 +639,7 @@ fn bad_rows_are_explained_and_disable_themselves_alone() {
         Sans adresse;;;;oui\n\
         De trop;rtsp://10.0.1.5/;;;oui;x;y\n";
     let settings = with_table(&Memory::new(), table).unwrap();
-    let warnings = settings.warnings.join("\n");
+    let warnings = told(&settings.warnings);
     for said in [
         "cameras.csv:3: camera \"nombre\": longitude: \"x\" is no number",
         "cameras.csv:4: camera \"masque\": mask_verified: \"peut-être\" is neither oui nor non",
@@ -679,7 +684,7 @@ fn a_row_has_the_spreadsheets_number_whatever_ends_its_lines() {
     for end in ["\n", "\r\n", "\r"] {
         let table = rows.join("\n").replace('\n', end);
         let settings = with_table(&Memory::new(), table).unwrap();
-        let warnings = settings.warnings.join("\n");
+        let warnings = told(&settings.warnings);
         for said in [
             "cameras.csv:5: camera \"deux\": mask_verified: \"X\"",
             "cameras.csv:6: camera \"trois\": mask_verified: \"Y\"",
@@ -700,7 +705,7 @@ fn a_table_may_have_french_names_and_tabs() {
     let mairie = camera(&settings, "mairie");
     assert!(mairie.mask_verified && mairie.streams.is_ok());
     assert_eq!(mairie.groups, ["centre"]);
-    let warnings = settings.warnings.join("\n");
+    let warnings = told(&settings.warnings);
     assert!(
         warnings.contains(
             "cameras.csv:3: camera \"port\": latitude: \"4,35E+01\" is how a spreadsheet"
@@ -715,7 +720,7 @@ fn probable_slips_are_told_and_disable_nothing() {
         Port;rtsp://10.0.1.1/;;oui\n\
         Stade;rtsp://10.0.1.3/live?user=admin&Password=s3cret;;oui\n";
     let settings = with_table(&Memory::new(), table).unwrap();
-    let warnings = settings.warnings.join("\n");
+    let warnings = told(&settings.warnings);
     for said in [
         "cameras.csv:2: camera \"mairie\": neighbours: there is no camera \"prot\"",
         "cameras.csv:3: camera \"port\": main: the same stream as camera \"mairie\"",
@@ -741,7 +746,7 @@ fn a_password_in_a_table_is_split_off() {
     let streams = found(&settings);
     assert_eq!(streams.main.as_str(), "rtsp://10.0.1.1/main");
     assert_eq!(streams.credential.unwrap().password, Secret::new("p@ss"));
-    let warning = settings.warnings.join("\n");
+    let warning = told(&settings.warnings);
     assert!(
         warning.contains("/var/lib/fanal/camera-credentials/mairie.json")
             && !warning.contains("p@ss")

@@ -4,6 +4,7 @@
 //! [`site`] writes the files a commune and a centre would have, [`player`] is a
 //! viewer of the receiver's RTSP output, [`Demo`] starts it all and asks.
 
+pub mod links;
 pub mod player;
 pub mod site;
 

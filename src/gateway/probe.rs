@@ -35,6 +35,7 @@ pub struct Prober {
     limits: Limits,
     clock: Clock,
     tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 /// What came of trying a stream.
@@ -54,6 +55,21 @@ pub struct Report {
     pub clock_offset: Option<jiff::SignedDuration>,
     /// What works but could be better, with what to set.
     pub remarks: Vec<String>,
+}
+
+impl Report {
+    /// Of a stream that was not tried.
+    pub fn untried(cause: Option<Refusal>) -> Self {
+        Self {
+            cause,
+            steps: Steps::default(),
+            picture: None,
+            asked: None,
+            fixes: Vec::new(),
+            clock_offset: None,
+            remarks: Vec::new(),
+        }
+    }
 }
 
 /// What came of asking for a key frame over ONVIF.
@@ -142,11 +158,19 @@ impl Prober {
             limits,
             clock,
             tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
         }
     }
 
+    /// Ends every trial, each camera's session in order, once `stop` is cancelled.
+    #[must_use]
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
+    }
+
     /// Tries one stream of a camera. After the first key frame it is watched
-    /// until the second, for at most `watch`. `None`: the camera has no such stream.
+    /// until the second, for at most `watch`. `None`: the camera has no such stream, or
+    /// the end came first ([`until`](Self::until)); the camera's session is ended in order then too.
     /// The dialogue is written to `trace`.
     pub async fn probe(
         &self,
@@ -184,12 +208,17 @@ impl Prober {
         let asking = device_time(streams.onvif.is_some());
         let patience = streams.start_timeout + watch + self.limits.place + asking;
         let look = seen.look(opening, streams.start_timeout, watch);
-        let cause = match tokio::time::timeout(patience, look).await {
+        let looked = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            looked = tokio::time::timeout(patience, look) => Some(looked),
+        };
+        sessions.wait_over(self.limits.teardown).await;
+        let cause = match looked? {
             Ok(Ok(())) => None,
             Ok(Err(refusal)) => Some(refusal),
             Err(_) => Some(progress.step().too_slow(patience)),
         };
-        sessions.wait_over(self.limits.teardown).await;
         seen.fixes = learned.fixes().needed();
         Some(seen.report(cause, &progress))
     }

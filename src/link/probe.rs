@@ -305,7 +305,8 @@ fn mtu(bytes: u16) -> Check {
     }
 }
 
-fn clock(offset_us: Option<i64>) -> Check {
+/// The step `clock`: the centre's clock less ours, in µs; `None`: it does not tell.
+pub fn clock(offset_us: Option<i64>) -> Check {
     let remedy = "set both machines' clocks by NTP";
     let Some(offset) = offset_us else {
         return Check::warning("the centre does not tell its time", "update it");

@@ -61,9 +61,7 @@ pub(super) fn show_warnings(checks: &Checks, settings: &settings::Receiver) {
         checks.remove("settings");
     } else {
         let remedy = "remedy the settings and reload (SIGHUP)";
-        checks.set(
-            "settings",
-            Check::warning(settings.warnings.join("; "), remedy),
-        );
+        let warnings: Vec<String> = settings.warnings.iter().map(ToString::to_string).collect();
+        checks.set("settings", Check::warning(warnings.join("; "), remedy));
     }
 }

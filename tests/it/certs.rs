@@ -1,24 +1,9 @@
 //! `fanal certs` from a shell: what it prints, what it leaves, how it exits.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-/// A directory that goes with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("fanal-it-certs-{}", uuid::Uuid::now_v7()));
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::support::site::Place;
 
 fn certs(inside: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fanal"))
@@ -49,7 +34,7 @@ const OPERATOR: [&str; 8] = [
 
 #[test]
 fn prints_the_files_it_wrote() {
-    let scratch = Scratch::new();
+    let scratch = Place::new();
     for (args, expected) in [
         (
             &["init", "--dir", "c", "--only", "designation"][..],
@@ -85,11 +70,11 @@ fn prints_the_files_it_wrote() {
             &["c/link.crl.pem", "c/designation.crl.pem"],
         ),
     ] {
-        let output = certs(&scratch.0, args);
+        let output = certs(scratch.directory(), args);
         assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
         assert_eq!(printed(&output), expected, "{args:?}");
         assert!(
-            expected.iter().all(|file| scratch.0.join(file).is_file()),
+            expected.iter().all(|file| scratch.path(file).is_file()),
             "{args:?}"
         );
     }
@@ -97,10 +82,14 @@ fn prints_the_files_it_wrote() {
 
 #[test]
 fn says_what_is_wrong_and_how_to_mend_it() {
-    let scratch = Scratch::new();
-    assert!(certs(&scratch.0, &["init", "--dir", "c"]).status.success());
-    assert!(certs(&scratch.0, &OPERATOR).status.success());
-    std::fs::write(scratch.0.join("no.csr"), "x").unwrap();
+    let scratch = Place::new();
+    assert!(
+        certs(scratch.directory(), &["init", "--dir", "c"])
+            .status
+            .success()
+    );
+    assert!(certs(scratch.directory(), &OPERATOR).status.success());
+    std::fs::write(scratch.path("no.csr"), "x").unwrap();
     let mut with_csr = vec!["operator", "1", "--name", "A", "--unit", "B", "--dir", "c"];
     with_csr.extend(["--csr", "no.csr"]);
     let too_short = [&OPERATOR[..], &["--for", "0s"]].concat();
@@ -134,7 +123,7 @@ fn says_what_is_wrong_and_how_to_mend_it() {
         (&with_csr, 1, "signing request"),
         (&["nonsense"], 2, "nonsense"),
     ] {
-        let output = certs(&scratch.0, args);
+        let output = certs(scratch.directory(), args);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(status), "{args:?}: {error}");
         assert!(error.contains(says), "{args:?}: {error}");
@@ -144,9 +133,9 @@ fn says_what_is_wrong_and_how_to_mend_it() {
 
 #[test]
 fn years_of_an_authority_from_a_shell() {
-    let scratch = Scratch::new();
+    let scratch = Place::new();
     let run = |args: &[&str], status: i32| {
-        let output = certs(&scratch.0, args);
+        let output = certs(scratch.directory(), args);
         assert_eq!(output.status.code(), Some(status), "{args:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -177,16 +166,19 @@ fn years_of_an_authority_from_a_shell() {
 
     // A spreadsheet: nothing of it before every row is right.
     let roster = "kind;id;name;unit;for\r\ngateway;berre-l-etang;;;\r\nreceiver;Corg;;;\r\n";
-    std::fs::write(scratch.0.join("roster.csv"), roster).unwrap();
-    let output = certs(&scratch.0, &["roster", "roster.csv", "--dir", "link"]);
+    std::fs::write(scratch.path("roster.csv"), roster).unwrap();
+    let output = certs(
+        scratch.directory(),
+        &["roster", "roster.csv", "--dir", "link"],
+    );
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.code() == Some(2) && error.contains("roster.csv:3: id"),
         "{error}"
     );
-    assert!(!scratch.0.join("link/berre-l-etang.pem").exists());
+    assert!(!scratch.path("link/berre-l-etang.pem").exists());
     std::fs::write(
-        scratch.0.join("roster.csv"),
+        scratch.path("roster.csv"),
         roster.replace("Corg", "corg-13"),
     )
     .unwrap();
@@ -204,7 +196,7 @@ fn years_of_an_authority_from_a_shell() {
     );
     let listed = Command::new("tar")
         .args(["-tf", "link/corg-13.tar"])
-        .current_dir(&scratch.0)
+        .current_dir(scratch.directory())
         .output()
         .unwrap();
     assert_eq!(
@@ -225,6 +217,9 @@ fn years_of_an_authority_from_a_shell() {
     assert!(run(&["ends", "--dir", "link"], 1).starts_with("soon"));
     run(&["retire", "--only", "link", "--dir", "link"], 0);
     // The old authority's certificates are nobody's now.
-    let output = certs(&scratch.0, &["revoke", "corg-13.pem", "--dir", "link"]);
+    let output = certs(
+        scratch.directory(),
+        &["revoke", "corg-13.pem", "--dir", "link"],
+    );
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }

@@ -8,6 +8,7 @@ use crate::world::{CENTRE, Plan, World, rtsp};
 /// The exit status and the steps of the only centre.
 async fn check(world: &World) -> (i32, Vec<Value>) {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_fanal"))
+        .env("LC_ALL", "C.UTF-8")
         .args(["check", "--link", "--json", "--config"])
         .arg(world.directory.path("gateway.toml"))
         .output()

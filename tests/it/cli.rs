@@ -3,17 +3,19 @@
 
 mod papers;
 
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
+
+use crate::support::site::Place;
 
 fn fanal(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fanal"))
         .args(args)
         .env_remove("RUST_LOG")
         .env_remove("CREDENTIALS_DIRECTORY")
+        .env("LC_ALL", "C.UTF-8")
         .output()
         .unwrap()
 }
@@ -26,38 +28,16 @@ fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A directory with a gateway's and a receiver's files, removed at the end.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let unique = format!("fanal-cli-{name}-{}", std::process::id());
-        let place = Self(std::env::temp_dir().join(unique));
-        std::fs::create_dir_all(&place.0).unwrap();
-        let trial = Trial::new(Clock::system().now().wall).unwrap();
-        for id in ["berre-l-etang", "corg-13"] {
-            let identity = trial.machine(id).unwrap();
-            place.put(&format!("{id}.pem"), &identity.certificate);
-            place.put(&format!("{id}.key"), identity.key.expose());
-        }
-        place.put("link-ca.pem", trial.link_authority());
-        place.put("designation-ca.pem", trial.designation_authority());
-        place
-    }
-
-    fn put(&self, name: &str, text: &str) -> String {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        path.display().to_string()
-    }
+/// A directory with a gateway's and a receiver's certificates.
+fn machines() -> Place {
+    let trial = Trial::new(Clock::system().now().wall).unwrap();
+    Place::of_trial(&trial, &["berre-l-etang", "corg-13"])
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// Writes a file there; its path for the command line.
+fn put(place: &Place, name: &str, text: &str) -> String {
+    place.write(name, text);
+    place.at(name)
 }
 
 const GATEWAY: &str = r#"
@@ -117,29 +97,42 @@ fn help_version_and_wrong_usage() {
 
 #[test]
 fn check_says_what_is_right() {
-    let place = Place::new("right");
-    let file = place.put("gateway.toml", GATEWAY);
+    let place = machines();
+    let file = put(&place, "gateway.toml", GATEWAY);
     let output = fanal(&["check", "--config", &file]);
     let text = out(&output);
-    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    // One of the cameras can't be relayed.
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
     for said in [
-        "warning: ",
+        "wrong: ",
         "gateway.toml:22: camera \"mairie\": main: \"http://127.0.0.1/\" is http://, not rtsp://",
         "1 may be relayed, 0 wait for mask_verified, 1 wrong entries",
         "Convention with corg-13, 2025-02-13 to 2030-02-12, covers 1 of them",
-        "the gateway's settings are right, with 1 warning",
+        "the gateway would run with these settings, without 1 camera whose entry is wrong",
     ] {
         assert!(text.contains(said), "{said} not in\n{text}");
     }
     let output = fanal(&["check", "--config", &file, "--json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["daemon"], "gateway");
+    assert_eq!(output.status.code(), Some(1));
     assert_eq!(report["warnings"].as_array().unwrap().len(), 1);
+    let finding = &report["findings"][0];
+    assert_eq!(
+        (&finding["wrong"], &finding["line"], &finding["camera"]),
+        (&true.into(), &22.into(), &"mairie".into()),
+        "{report}"
+    );
+    let right = GATEWAY.replace("http://127.0.0.1/", "rtsp://127.0.0.1/2");
+    let file = put(&place, "gateway.toml", &right.replace("mairie", "ecole-1"));
+    let output = fanal(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+    assert!(out(&output).contains("the gateway's settings are right\n"));
 
     let receiver = "centre = \"corg-13\"\n[tls]\ncertificate = \"corg-13.pem\"\nkey = \"corg-13.key\"\n\
         authority = \"link-ca.pem\"\n[[commune]]\nid = \"berre-l-etang\"\n\
         [[operators]]\ndesignation_authority = \"designation-ca.pem\"\n";
-    let file = place.put("receiver.toml", receiver);
+    let file = put(&place, "receiver.toml", receiver);
     let output = fanal(&["check", "--config", &file]);
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     assert!(
@@ -150,15 +143,15 @@ fn check_says_what_is_right() {
     // What the console reads from files is read too.
     let addresses = "numero;nom_voie;code_postal;nom_commune;lon;lat\n\
         1;Rue A;13130;Berre;5;43\nx;Rue A;13130;Berre;5;43\n";
-    place.put("adresses.csv", addresses);
+    put(&place, "adresses.csv", addresses);
     let console = "[console]\naddresses = \"adresses.csv\"\n";
-    let file = place.put("receiver.toml", &format!("{receiver}{console}"));
+    let file = put(&place, "receiver.toml", &format!("{receiver}{console}"));
     let output = fanal(&["check", "--config", &file]);
     let said = "1 in 1 streets, 1 rows are wrong: line 3: numero is no number";
     assert!(out(&output).contains(said), "{}", out(&output));
-    place.put("fond.pmtiles", "none");
+    put(&place, "fond.pmtiles", "none");
     let tiles = format!("{receiver}{console}tiles = \"fond.pmtiles\"\n");
-    let file = place.put("receiver.toml", &tiles);
+    let file = put(&place, "receiver.toml", &tiles);
     let output = fanal(&["check", "--config", &file]);
     assert_eq!(output.status.code(), Some(2));
     assert!(
@@ -176,10 +169,63 @@ fn check_says_what_is_right() {
 }
 
 #[test]
+fn check_speaks_french() {
+    let place = machines();
+    let settings = GATEWAY.replace(
+        "cameras = [\"*\"]",
+        "cameras = [\"*\"]\nexcept = [\"ecole-*\"]",
+    );
+    let school =
+        "[[camera]]\nid = \"ecole-1\"\nmain = \"rtsp://127.0.0.1/3\"\nmask_verified = true\n";
+    let file = put(&place, "gateway.toml", &format!("{settings}{school}"));
+    let french = fanal(&["check", "--lang", "fr", "--config", &file]);
+    let text = out(&french);
+    assert_eq!(french.status.code(), Some(1), "{text}");
+    for said in [
+        "faux : ",
+        "gateway.toml:23: caméra \"mairie\" : main: \"http://127.0.0.1/\" est en http://, et non en rtsp://",
+        "caméras      2 peuvent être relayées, 0 attendent mask_verified, 1 lignes fausses",
+        "convention   Convention avec corg-13, du 2025-02-13 au 2030-02-12, en couvre 1",
+        "sans         ecole-1, que except nomme par \"ecole-*\"",
+        "la passerelle fonctionnerait avec ces réglages, sans 1 caméra dont la ligne est fausse",
+    ] {
+        assert!(text.contains(said), "{said} not in\n{text}");
+    }
+    // The shell's language unless another is asked for.
+    let by = |variable: &str, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fanal"));
+        command.args(["check", "--config", &file]).args(args);
+        for name in ["LC_ALL", "LC_MESSAGES", "LANG"] {
+            command.env_remove(name);
+        }
+        out(&command.env(variable, "fr_FR.UTF-8").output().unwrap())
+    };
+    for variable in ["LC_ALL", "LC_MESSAGES", "LANG"] {
+        assert_eq!(by(variable, &[]), text, "{variable}");
+        assert!(by(variable, &["--lang", "en"]).starts_with("wrong: "));
+    }
+    let file = put(
+        &place,
+        "gateway.toml",
+        &GATEWAY.replace("link-ca.pem", "none.pem"),
+    );
+    let wrong = fanal(&["check", "--lang", "fr", "--config", &file]);
+    assert_eq!(wrong.status.code(), Some(2));
+    for said in [
+        "les réglages sont faux, 1 erreur",
+        "ne peut être lu : fichier ou répertoire absent",
+    ] {
+        assert!(err(&wrong).contains(said), "{}", err(&wrong));
+    }
+    let receiver = fanal(&["check", "--lang", "fr", "--config", "/nonexistent.toml"]);
+    assert_eq!(receiver.status.code(), Some(2));
+}
+
+#[test]
 fn check_says_what_is_wrong_with_line_and_mend() {
-    let place = Place::new("wrong");
+    let place = machines();
     let wrong = GATEWAY.replacen("until = 2030", "untill = 2030", 1);
-    let file = place.put("gateway.toml", &wrong);
+    let file = put(&place, "gateway.toml", &wrong);
     let output = fanal(&["check", "--config", &file]);
     assert_eq!(output.status.code(), Some(2));
     assert!(out(&output).is_empty());
@@ -189,7 +235,7 @@ fn check_says_what_is_wrong_with_line_and_mend() {
     assert_eq!(output.status.code(), Some(2));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["errors"][0]["line"], 12, "{report}");
-    let missing = place.0.join("none.toml").display().to_string();
+    let missing = place.at("none.toml");
     let output = fanal(&["check", "--config", &missing]);
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("can't be read"), "{}", err(&output));
@@ -201,22 +247,23 @@ fn check_gives_the_table_back_with_what_to_correct() {
     let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
     socket.bind(&any.into()).unwrap();
     let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-    let place = Place::new("sheet");
+    let place = machines();
     let table = format!(
         "nom;flux principal;masque vérifié;notes\r\nPort;rtsp://127.0.0.1:{port}/;oui;\r\n\
          Gare;http://127.0.0.1/;oui;à voir\r\nÉcole;rtsp://127.0.0.1:{port}/2;non;\r\n"
     );
-    place.put("cameras.csv", &table);
-    let file = place.put(
+    put(&place, "cameras.csv", &table);
+    let file = put(
+        &place,
         "gateway.toml",
         &format!("cameras_file = \"cameras.csv\"\n{GATEWAY}"),
     );
-    let out_file = place.0.join("back.csv").display().to_string();
+    let out_file = place.at("back.csv");
     let sheet = [
         "check", "--config", &file, "--csv", &out_file, "--lang", "fr",
     ];
     let output = fanal(&sheet);
-    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
     let back = std::fs::read_to_string(&out_file).unwrap();
     let rows: Vec<&str> = back.lines().collect();
     assert_eq!(
@@ -225,7 +272,7 @@ fn check_gives_the_table_back_with_what_to_correct() {
     );
     assert!(rows[1].ends_with(";oui;;"), "{back}");
     assert!(
-        rows[2].contains(";à voir;") && rows[2].contains("not rtsp://"),
+        rows[2].contains(";à voir;") && rows[2].contains("et non en rtsp://"),
         "{back}"
     );
     assert!(
@@ -239,7 +286,7 @@ fn check_gives_the_table_back_with_what_to_correct() {
     let row = back.lines().nth(1).unwrap();
     assert!(row.contains("main: ") && row.contains(refused), "{back}");
 
-    place.put("link-ca.key", "not here");
+    put(&place, "link-ca.key", "not here");
     let output = fanal(&["check", "--config", &file, "--quiet"]);
     assert!(
         out(&output).contains("THE KEY OF AN AUTHORITY"),
@@ -255,9 +302,10 @@ fn check_cameras_says_who_does_not_answer() {
     let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
     socket.bind(&any.into()).unwrap();
     let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-    let place = Place::new("cameras");
+    let place = machines();
     let address = format!("rtsp://127.0.0.1:{port}/main");
-    let file = place.put(
+    let file = put(
+        &place,
         "gateway.toml",
         &GATEWAY.replacen("rtsp://127.0.0.1/main", &address, 1),
     );
@@ -307,11 +355,11 @@ fn simulated_cameras_pass_the_check_and_end_in_order() {
     let mut simulate = Running(child);
     let list = std::io::BufReader::new(simulate.0.stdout.take().unwrap());
     let table: Vec<String> = list.lines().take(4).map(Result::unwrap).collect();
-    let place = Place::new("simulated");
-    place.put("cameras.csv", &table.join("\n"));
+    let place = machines();
+    put(&place, "cameras.csv", &table.join("\n"));
     let (settings, _) = GATEWAY.split_once("[[camera]]").unwrap();
     let settings = settings.replacen("[tls]", "cameras_file = \"cameras.csv\"\n[tls]", 1);
-    let file = place.put("gateway.toml", &settings);
+    let file = put(&place, "gateway.toml", &settings);
     let output = fanal(&["check", "--config", &file, "--cameras"]);
     let text = out(&output);
     assert_eq!(output.status.code(), Some(0), "{text}{}", err(&output));
@@ -348,7 +396,7 @@ fn faults_are_listed_and_unknown_ones_refused() {
 
 #[test]
 fn check_says_which_url_players_get() {
-    let place = Place::new("players");
+    let place = machines();
     let base = r#"centre = "corg-13"
 state_dir = "."
 [tls]
@@ -377,7 +425,7 @@ designation_authority = "designation-ca.pem"
             "rtsps://GRANT:PASSWORD@corg13.example:8322/COMMUNE/CAMERA\n",
         ),
     ] {
-        let file = place.put("receiver.toml", &format!("{base}{more}"));
+        let file = put(&place, "receiver.toml", &format!("{base}{more}"));
         let output = fanal(&["check", "--config", &file]);
         assert!(output.status.success(), "{}", err(&output));
         let text = out(&output);
@@ -387,8 +435,8 @@ designation_authority = "designation-ca.pem"
 
 #[test]
 fn a_package_gets_a_page_for_every_command_and_completions() {
-    let place = Place::new("generate");
-    let dir = place.0.join("package");
+    let place = machines();
+    let dir = place.path("package");
     let done = fanal(&["generate", "--dir", &dir.display().to_string()]);
     assert!(done.status.success(), "{}", err(&done));
     let page = std::fs::read_to_string(dir.join("man/fanal-journal-verify.1")).unwrap();
@@ -419,12 +467,17 @@ fn a_package_gets_a_page_for_every_command_and_completions() {
 
 #[test]
 fn a_quiet_check_says_only_what_is_wrong() {
-    let place = Place::new("quiet");
-    let file = place.put("gateway.toml", GATEWAY);
+    let place = machines();
+    let file = put(&place, "gateway.toml", GATEWAY);
     let right = fanal(&["check", "--quiet", "--config", &file]);
-    assert!(right.status.success(), "{}", err(&right));
+    assert_eq!(right.status.code(), Some(1));
+    assert!(out(&right).contains("wrong: "), "{}", out(&right));
     assert!(!out(&right).contains("commune"), "{}", out(&right));
-    let file = place.put("gateway.toml", &GATEWAY.replace("grounds =", "grouns ="));
+    let file = put(
+        &place,
+        "gateway.toml",
+        &GATEWAY.replace("grounds =", "grouns ="),
+    );
     let wrong = fanal(&["check", "--quiet", "--config", &file]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(err(&wrong).contains("grouns"), "{}", err(&wrong));
@@ -433,8 +486,8 @@ fn a_quiet_check_says_only_what_is_wrong() {
 #[test]
 fn a_message_to_systemds_journal_has_its_priority() {
     use std::os::unix::fs::MetadataExt;
-    let place = Place::new("journald");
-    let file = std::fs::File::create(place.0.join("stderr")).unwrap();
+    let place = machines();
+    let file = std::fs::File::create(place.path("stderr")).unwrap();
     let is = file.metadata().unwrap();
     let status = Command::new(env!("CARGO_BIN_EXE_fanal"))
         .args(["gateway", "--config", "/nonexistent/gateway.toml"])
@@ -443,7 +496,7 @@ fn a_message_to_systemds_journal_has_its_priority() {
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(2));
-    let text = std::fs::read_to_string(place.0.join("stderr")).unwrap();
+    let text = std::fs::read_to_string(place.path("stderr")).unwrap();
     assert!(text.starts_with("<3>fanal: "), "{text}");
     // Another stream than the variable names is for people.
     let other = fanal(&["gateway", "--config", "/nonexistent/gateway.toml"]);
@@ -452,8 +505,8 @@ fn a_message_to_systemds_journal_has_its_priority() {
 
 #[test]
 fn a_daemon_tells_the_service_manager_that_it_serves_and_lives() {
-    let place = Place::new("watchdog");
-    let socket = std::os::unix::net::UnixDatagram::bind(place.0.join("notify")).unwrap();
+    let place = machines();
+    let socket = std::os::unix::net::UnixDatagram::bind(place.path("notify")).unwrap();
     socket
         .set_read_timeout(Some(std::time::Duration::from_secs(60)))
         .unwrap();
@@ -461,10 +514,10 @@ fn a_daemon_tells_the_service_manager_that_it_serves_and_lives() {
         "metrics = \"127.0.0.1:0\"\nstate_dir = \"state\"\nsocket = \"gateway.sock\"\n{}",
         GATEWAY.trim_start()
     );
-    let file = place.put("gateway.toml", &text);
+    let file = put(&place, "gateway.toml", &text);
     let daemon = Command::new(env!("CARGO_BIN_EXE_fanal"))
         .args(["gateway", "--config", &file])
-        .env("NOTIFY_SOCKET", place.0.join("notify"))
+        .env("NOTIFY_SOCKET", place.path("notify"))
         .env("WATCHDOG_USEC", "300000")
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -514,13 +567,13 @@ async fn a_camera_that_answers_becomes_a_row_and_one_that_is_known_does_not() {
             socket.send_to(answer.as_bytes(), from).await.unwrap();
         }
     });
-    let place = Place::new("discover");
-    place.put("password.txt", "s3cret");
+    let place = machines();
+    put(&place, "password.txt", "s3cret");
     let discover = async |camera: &str| {
         let credential = "[[credential]]\nid = \"hik\"\nusername = \"fanal\"\npassword_file = \"password.txt\"\n";
         let camera = format!("{camera}\"\ncredential = \"hik");
         let text = GATEWAY.replacen("rtsp://127.0.0.1/main", &camera, 1);
-        let file = place.put("gateway.toml", &format!("{text}{credential}"));
+        let file = put(&place, "gateway.toml", &format!("{text}{credential}"));
         let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_fanal"))
             .args(["check", "--discover", "--at", &at, "--config"])
             .arg(&file)

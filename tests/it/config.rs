@@ -87,7 +87,7 @@ fn corpus(kind: &str) -> Vec<PathBuf> {
     files
 }
 
-fn load(path: &Path) -> Result<Vec<String>, Errors> {
+fn load(path: &Path) -> Result<Vec<config::Problem>, Errors> {
     let files = WithSecrets::new();
     match config::detect(path, &files)? {
         config::Daemon::Gateway => {
@@ -186,7 +186,7 @@ fn the_sample_table_is_read() {
     std::fs::copy(tree("deploy/cameras.csv"), directory.path("cameras.csv")).unwrap();
     let files = WithSecrets::new();
     let loaded = config::load_gateway_from(&file, &files).unwrap();
-    assert_eq!(loaded.settings.warnings, Vec::<String>::new());
+    assert_eq!(loaded.settings.warnings, Vec::new());
     assert_eq!(loaded.settings.cameras.len(), 6);
     let ids: Vec<&str> = loaded
         .settings

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fanal::commands::french;
 use fanal::format::cause::Cause;
 use fanal::gateway::front::fix::Fix;
 use fanal::reason::Reason;
@@ -431,5 +432,177 @@ fn the_top_level_stays_small() {
     for entry in std::fs::read_dir(tree("")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(KNOWN.contains(&name.as_str()), "{name} has another home");
+    }
+}
+
+/// What `fanal check` prints, in English: each sentence of these has a row in French.
+const CHECKED: &[&str] = &[
+    "src/config",
+    "src/pki",
+    "src/commands/check",
+    "src/commands/check.rs",
+    "src/connect.rs",
+    "src/link/probe.rs",
+    "src/link/reach.rs",
+    "src/format/ids.rs",
+    "src/policy/camera.rs",
+    "src/gateway/probe.rs",
+    "src/gateway/cause.rs",
+    "src/gateway/host.rs",
+    "src/gateway/session.rs",
+    "src/gateway/onvif.rs",
+    "src/gateway/front/challenge.rs",
+    "src/gateway/front/dialogue.rs",
+    "src/gateway/front/fix.rs",
+    "src/gateway/front/description.rs",
+    "src/gateway/front/message.rs",
+    "src/gateway/front/pictures",
+];
+
+/// Sentences of those files that `fanal check` does not print, or that are names.
+const UNTRANSLATED: &[&str] = &[
+    "src/config/grounds.rs",
+    "src/config/camera.rs: {} {}; write such as",
+    "src/config/camera.rs: line-N is an id",
+    "src/config/csv.rs: to fix",
+    "src/config/section.rs: unknown field",
+    "src/config/section.rs: missing field",
+    "src/commands/check.rs: Example: check the settings",
+    "src/commands/check.rs: fanal check",
+    "src/commands/check.rs: Where a gateway runs",
+    "src/commands/check.rs: Exit status: ",
+    "src/commands/check.rs: centre failed; 2",
+    "src/commands/check/cameras.rs: fanal {}: the dialogue",
+    "src/commands/check/cameras.rs: a trial broke off",
+    "src/commands/check/discover.rs: name;main",
+    "src/gateway/front/pictures/tests/",
+    "src/gateway/onvif.rs: ONVIF not prepared",
+    "src/gateway/onvif.rs: a key frame ",
+    "src/gateway/onvif.rs: no key frame over ONVIF",
+    "src/gateway/onvif.rs: no such profile",
+    "src/link/probe.rs: {}: {} is dropped on the way",
+    "src/link/probe.rs: {}, less than max_bitrate",
+    // Of a library's errors.
+    "src/link/probe.rs: not valid yet",
+    "src/link/probe.rs: unknown ",
+    "src/link/reach.rs: link not regained",
+    "src/pki.rs",
+];
+
+/// The texts in quotes of a source file, as they are printed: `{}` where something is filled in.
+fn texts(source: &str) -> Vec<String> {
+    let end = source
+        .find("#[cfg(test)]\nmod tests")
+        .unwrap_or(source.len());
+    // An address in a text has two slashes too.
+    let lines = source[..end].lines();
+    let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
+    let lines: Vec<&str> = lines
+        .map(|line| line.split(" // ").next().unwrap_or(line))
+        .collect();
+    let source: Vec<char> = lines.join("\n").chars().collect();
+    let mut texts = Vec::new();
+    let mut at = 0;
+    while at < source.len() {
+        // A quote as a character is no beginning: '"', '\"'.
+        let is_character = at > 0 && matches!(source[at - 1], '\'' | '\\');
+        at += 1;
+        if source[at - 1] != '"' || is_character {
+            continue;
+        }
+        let mut text = String::new();
+        while let Some(c) = source.get(at).filter(|c| **c != '"') {
+            at += 1;
+            if *c != '\\' {
+                text.push(*c);
+                continue;
+            }
+            let escaped = source.get(at).copied().unwrap_or_default();
+            at += 1;
+            match escaped {
+                'n' => text.push('\n'),
+                // The text goes on after the next line's indent.
+                '\n' => {
+                    at += source[at..]
+                        .iter()
+                        .take_while(|c| c.is_whitespace())
+                        .count()
+                }
+                other => text.push(other),
+            }
+        }
+        at += 1;
+        texts.push(plain_places(&text));
+    }
+    texts
+}
+
+/// `{name:?}` as `{}`, `{{` as `{`.
+fn plain_places(text: &str) -> String {
+    let mut plain = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        plain.push(c);
+        match c {
+            '{' | '}' if chars.peek() == Some(&c) => {
+                chars.next();
+            }
+            '{' => {
+                chars.by_ref().take_while(|c| *c != '}').for_each(drop);
+                plain.push('}');
+            }
+            _ => {}
+        }
+    }
+    plain
+}
+
+#[test]
+fn all_that_check_says_is_there_in_french() {
+    let rows = french::rows();
+    let known: Vec<String> = rows.iter().map(|row| row.english.to_owned()).collect();
+    let mut said = std::collections::BTreeSet::new();
+    let mut missing = Vec::new();
+    let root = format!("{}/", env!("CARGO_MANIFEST_DIR"));
+    for (path, text) in sources() {
+        let path = path.strip_prefix(&root).unwrap();
+        let is_checked =
+            CHECKED.iter().any(|at| path.starts_with(at)) && !path.ends_with("tests.rs");
+        for text in texts(&text).iter().flat_map(|text| text.split('\n')) {
+            let text = text.trim();
+            let is_sentence = text
+                .split(' ')
+                .filter(|word| word.len() > 1 && word.chars().all(|c| c.is_ascii_lowercase()))
+                .count()
+                > 1;
+            let place = format!("{path}: {text}");
+            let is_left = UNTRANSLATED.iter().any(|left| place.starts_with(left));
+            if is_checked
+                && is_sentence
+                && !is_left
+                && !known.iter().any(|row| row == text || row.contains(text))
+            {
+                missing.push(place);
+            }
+            said.insert(text.to_owned());
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "add to src/commands/french.txt, in English and French, or name in UNTRANSLATED:\n{}",
+        missing.join("\n")
+    );
+    // A row is a sentence of the code, or made of some.
+    let whole: String = said.iter().map(|text| format!("{text}\n")).collect();
+    let of_system = known
+        .iter()
+        .position(|row| row.starts_with("No such file"))
+        .unwrap();
+    for row in &known[..of_system] {
+        let parts = row.split("; ").flat_map(|part| part.split(": "));
+        let mut parts = parts.flat_map(|part| part.split(", "));
+        let found = whole.contains(row.as_str())
+            || parts.all(|part| whole.contains(part.trim_start_matches("{} ")));
+        assert!(found, "no code says: {row}");
     }
 }

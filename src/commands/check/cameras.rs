@@ -2,7 +2,7 @@
 //! that a technician can act on.
 //!
 //! Gentle to recorders: a host is asked for at most `max_sessions` of its
-//! `[[host]]` at once, [`DEFAULT_SESSIONS`] where it has none, and a host and user
+//! `[[host]]` at once, 4 where it has none, and a host and user
 //! that answered 401 are left alone ([`crate::gateway::probe`]).
 
 use std::collections::BTreeMap;
@@ -16,64 +16,59 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use super::beside::{self, Held};
+use super::host::Host;
+use super::rows::{Row, codec, json, notes, result, table};
 use super::{CheckArgs, Usage, sheet};
+use crate::commands::french::French;
 use crate::config::settings::{self, Camera, Streams};
 use crate::format::ids::CameraId;
 use crate::gateway::camera::Limits;
 use crate::gateway::front::trace::Trace;
-use crate::gateway::probe::{Asked, Prober, Report, Steps};
+use crate::gateway::probe::{Prober, Report};
 use crate::media::relay::Profile;
-use crate::media::unit::Codec;
 use crate::reason::{Reason, Refusal};
+use crate::shutdown::Signals;
 
-/// Sessions at once with a host that has no `[[host]]` entry.
-const DEFAULT_SESSIONS: u32 = 4;
-/// A camera's clock that is off by more is told.
-const CLOCK_TOLERANCE: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 /// How long a stream is watched for its second key frame.
 const WATCH: Duration = Duration::from_secs(12);
-/// The table's heads.
-const HEADS: [&str; 9] = [
-    "camera",
-    "stream",
-    "result",
-    "codec",
-    "size",
-    "fps",
-    "bit rate",
-    "key every",
-    "first picture",
-];
-
-/// One row of the table.
-#[derive(Clone, Debug, PartialEq)]
-struct Row {
-    camera: CameraId,
-    profile: Profile,
-    report: Report,
-    mask_verified: bool,
-}
-
 /// A stream to try.
 #[derive(Clone, Debug)]
 struct Job {
     camera: CameraId,
     profile: Profile,
     streams: Streams,
-    mask_verified: bool,
-    host: Arc<Semaphore>,
+    host: Arc<Host>,
 }
 
 /// Tries the cameras and prints the table.
 pub(super) fn run(args: &CheckArgs, settings: settings::Gateway) -> anyhow::Result<ExitCode> {
+    let french = args.french();
     let chosen = chosen(args, &settings)?;
-    let (jobs, mut rows) = plan(&settings, &chosen);
+    let held = beside::held(&settings).unwrap_or_else(|cause| {
+        say(french, &format!("a gateway runs, and can't be asked ({cause}): a camera that allows one session may look busy"));
+        BTreeMap::new()
+    });
+    if !held.is_empty() {
+        let count = held.len();
+        say(
+            french,
+            &format!("a gateway runs: {count} streams that it relays now are left to it"),
+        );
+    }
+    let Plan {
+        jobs,
+        mut rows,
+        hosts,
+    } = plan(&settings, &chosen, &held);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime can't be started")?;
-    let prober = Prober::new(&settings, Limits::LAN);
+    let stop = CancellationToken::new();
+    let prober = Prober::new(&settings, Limits::LAN).until(stop.clone());
     let traces = args.trace.as_ref().map(|_| Arc::<Traces>::default());
     let tracing = traces.clone();
     let probe = move |job: &Job| {
@@ -81,55 +76,78 @@ pub(super) fn run(args: &CheckArgs, settings: settings::Gateway) -> anyhow::Resu
         let trace = tracing.as_ref().map(|traces| traces.begin(job));
         async move { prober.probe(&streams, profile, WATCH, trace.as_ref()).await }
     };
-    rows.extend(runtime.block_on(try_all(jobs, usize::from(args.parallel), probe)));
+    let all = jobs.len();
+    let tried = runtime.block_on(async {
+        let _signals = Signals::listen(stop.clone())?;
+        anyhow::Ok(try_all(jobs, usize::from(args.parallel), probe, &stop).await)
+    })?;
+    if stop.is_cancelled() {
+        let count = tried.len();
+        say(
+            french,
+            &format!("stopped: {count} of {all} streams were tried"),
+        );
+    }
+    rows.extend(tried);
     if let (Some(file), Some(traces)) = (&args.trace, traces) {
         traces
             .write(file)
             .with_context(|| format!("the trace can't be written to {}", file.display()))?;
     }
     rows.sort_by(|a, b| (&a.camera, a.profile).cmp(&(&b.camera, b.profile)));
+    compare_codecs(&mut rows);
+    for row in rows.iter_mut().filter(|row| row.profile == Profile::Main) {
+        let Some(camera) = settings.cameras.get(&row.camera) else {
+            continue;
+        };
+        if camera.streams.is_ok() {
+            let mask = (!camera.mask_verified).then(|| super::MASK.to_owned());
+            row.report.remarks.extend(mask);
+            row.report
+                .remarks
+                .extend(super::uncovered(&settings, camera));
+        }
+    }
     if let Some(out) = &args.csv {
-        sheet::write(
-            out,
-            &settings,
-            &notes(&rows, args.is_french()),
-            args.is_french(),
-        )?;
+        sheet::write(out, &settings, &notes(&rows, french), french)?;
     }
     let text = if args.json {
-        json(&rows)?
+        json(&rows, french)?
     } else {
-        table(&rows)
+        let advice: Vec<String> = hosts.iter().filter_map(|host| host.advice()).collect();
+        table(&rows, &advice, french)
     };
     print!("{text}");
     let failed = rows.iter().any(|row| row.report.cause.is_some());
-    Ok(ExitCode::from(u8::from(failed)))
+    Ok(ExitCode::from(u8::from(failed || stop.is_cancelled())))
 }
 
-/// What the trial found, for the table.
-fn notes(rows: &[Row], is_french: bool) -> sheet::Notes {
-    let mut notes = sheet::Notes::new();
-    for row in rows {
-        let stream = row.profile.as_str();
-        let texts = notes.entry(row.camera.to_string()).or_default();
-        if let Some(refusal) = &row.report.cause {
-            let sentence = if is_french {
-                refusal.reason.french()
-            } else {
-                refusal.reason.english()
-            };
-            // What is wrong with the entry the settings say themselves.
-            if refusal.reason != Reason::CameraInvalid {
-                texts.push(format!("{stream}: {sentence} ({})", refusal.detail));
-            }
+/// A line on stderr, which nobody reads if it can't be written.
+fn say(french: French, text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", french.say(text));
+}
+
+/// A sub-stream of another codec than its main stream.
+fn compare_codecs(rows: &mut [Row]) {
+    let of = |row: &Row| row.report.picture.as_ref().map(|picture| picture.codec);
+    for at in 1..rows.len() {
+        let (before, from) = rows.split_at_mut(at);
+        let (Some(main), Some(sub)) = (before.last(), from.first_mut()) else {
+            continue;
+        };
+        let streams = (main.profile, sub.profile);
+        if main.camera != sub.camera || streams != (Profile::Main, Profile::Sub) {
+            continue;
         }
-        texts.extend(
-            remarks(row, is_french)
-                .into_iter()
-                .map(|text| format!("{stream}: {text}")),
-        );
+        if let (Some(main), Some(other)) = (of(main), of(sub))
+            && main != other
+        {
+            let (main, other) = (codec(main), codec(other));
+            sub.report.remarks.push(format!(
+                "main sends {main} and sub {other}: set both to the same codec, so that a player can follow from one to the other"
+            ));
+        }
     }
-    notes
 }
 
 /// What was said with each stream's camera.
@@ -183,57 +201,74 @@ fn chosen<'s>(args: &CheckArgs, settings: &'s settings::Gateway) -> Result<Vec<&
         .collect()
 }
 
-/// What to try, and rows of entries that can't be tried.
-fn plan(settings: &settings::Gateway, cameras: &[&Camera]) -> (Vec<Job>, Vec<Row>) {
-    let mut hosts: BTreeMap<String, Arc<Semaphore>> = BTreeMap::new();
-    let mut jobs = Vec::new();
-    let mut rows = Vec::new();
+/// What is to be done.
+struct Plan {
+    jobs: Vec<Job>,
+    /// Of entries that can't be tried, and of streams that the running gateway holds.
+    rows: Vec<Row>,
+    hosts: Vec<Arc<Host>>,
+}
+
+fn plan(
+    settings: &settings::Gateway,
+    cameras: &[&Camera],
+    held: &BTreeMap<(CameraId, Profile), Held>,
+) -> Plan {
+    let mut hosts: BTreeMap<String, Arc<Host>> = BTreeMap::new();
+    let (mut jobs, mut rows) = (Vec::new(), Vec::new());
     for camera in cameras {
+        let mut row = |profile, report| {
+            rows.push(Row {
+                camera: camera.id.clone(),
+                profile,
+                report,
+            });
+        };
         let streams = match &camera.streams {
             Ok(streams) => streams,
             Err(cause) => {
-                rows.push(Row {
-                    camera: camera.id.clone(),
-                    profile: Profile::Main,
-                    report: Report {
-                        cause: Some(Refusal::new(Reason::CameraInvalid, cause.clone())),
-                        steps: Steps::default(),
-                        picture: None,
-                        asked: None,
-                        fixes: Vec::new(),
-                        clock_offset: None,
-                        remarks: Vec::new(),
-                    },
-                    mask_verified: camera.mask_verified,
-                });
+                let cause = Refusal::new(Reason::CameraInvalid, cause.clone());
+                row(Profile::Main, Report::untried(Some(cause)));
                 continue;
             }
         };
         let urls = std::iter::once((Profile::Main, &streams.main));
         for (profile, url) in urls.chain(streams.sub.iter().map(|url| (Profile::Sub, url))) {
-            let host = url.host_str().unwrap_or_default();
-            let rule = settings.hosts.iter().find(|rule| rule.address == host);
-            let sessions = rule
-                .and_then(|rule| rule.max_sessions)
-                .unwrap_or(DEFAULT_SESSIONS);
-            let sessions = usize::try_from(sessions).unwrap_or(1);
-            let host = hosts
-                .entry(host.to_owned())
-                .or_insert_with(|| Arc::new(Semaphore::new(sessions)));
+            let address = url.host_str().unwrap_or_default().to_owned();
+            let host = hosts.entry(address);
+            let host = host.or_insert_with(|| Arc::new(Host::of(settings, url)));
+            host.add_stream();
+            if let Some(held) = held.get(&(camera.id.clone(), profile)) {
+                host.hold();
+                let (cause, told) = held.told();
+                let mut report = Report::untried(cause);
+                report.remarks.push(told);
+                row(profile, report);
+                continue;
+            }
             jobs.push(Job {
                 camera: camera.id.clone(),
                 profile,
                 streams: streams.clone(),
-                mask_verified: camera.mask_verified,
                 host: Arc::clone(host),
             });
         }
     }
-    (jobs, rows)
+    Plan {
+        jobs,
+        rows,
+        hosts: hosts.into_values().collect(),
+    }
 }
 
-/// Tries all, `parallel` at once; progress on stderr.
-async fn try_all<P, F>(jobs: Vec<Job>, parallel: usize, probe: P) -> Vec<Row>
+/// Tries all, `parallel` at once, until `stop`; those for which their host had no session left once
+/// more, one at a time. Progress on stderr.
+async fn try_all<P, F>(
+    jobs: Vec<Job>,
+    parallel: usize,
+    probe: P,
+    stop: &CancellationToken,
+) -> Vec<Row>
 where
     P: Fn(&Job) -> F,
     F: Future<Output = Option<Report>> + Send + 'static,
@@ -243,33 +278,59 @@ where
     let mut running = JoinSet::new();
     for job in jobs {
         let tried = probe(&job);
-        let places = Arc::clone(&places);
+        let (places, stop) = (Arc::clone(&places), stop.clone());
         running.spawn(async move {
-            // The host first: a place is not held while a recorder is busy.
-            let session = job.host.acquire().await;
-            let place = places.acquire().await;
+            let both = async {
+                // The host first: a place is not held while a recorder is busy.
+                (job.host.sessions.acquire().await, places.acquire().await)
+            };
+            let permits = tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                permits = both => permits,
+            };
+            job.host.begin();
             let report = tried.await;
-            drop((session, place));
-            report.map(|report| Row {
-                camera: job.camera,
-                profile: job.profile,
-                report,
-                mask_verified: job.mask_verified,
-            })
+            let others = job.host.end();
+            drop(permits);
+            Some((job, report?, others))
         });
     }
     let mut rows = Vec::with_capacity(all);
-    while let Some(row) = running.join_next().await {
-        match row {
+    let mut busy = Vec::new();
+    while let Some(tried) = running.join_next().await {
+        match tried {
             Ok(None) => {}
-            Ok(Some(row)) => {
-                progress(rows.len() + 1, all, &row);
-                rows.push(row);
+            Ok(Some((job, report, others))) => {
+                let is_busy = report.cause.as_ref();
+                let is_busy = is_busy.is_some_and(|cause| cause.reason == Reason::CameraBusy);
+                if is_busy {
+                    job.host.busy(others);
+                }
+                if is_busy && others > 0 {
+                    busy.push((job, report));
+                    continue;
+                }
+                done(&mut rows, all, &job, report);
             }
             Err(error) => tracing::error!(%error, "a trial broke off; please report it"),
         }
     }
+    for (job, refused) in busy {
+        let report = probe(&job).await.unwrap_or(refused);
+        done(&mut rows, all, &job, report);
+    }
     rows
+}
+
+fn done(rows: &mut Vec<Row>, all: usize, job: &Job, report: Report) {
+    let row = Row {
+        camera: job.camera.clone(),
+        profile: job.profile,
+        report,
+    };
+    progress(rows.len() + 1, all, &row);
+    rows.push(row);
 }
 
 fn progress(done: usize, all: usize, row: &Row) {
@@ -283,171 +344,19 @@ fn progress(done: usize, all: usize, row: &Row) {
     );
 }
 
-fn result(row: &Row) -> &'static str {
-    let cause = row.report.cause.as_ref();
-    cause.map_or("ok", |refusal| refusal.reason.code())
-}
-
-/// What to correct though the stream plays.
-fn remarks(row: &Row, is_french: bool) -> Vec<String> {
-    let mut remarks = row.report.remarks.clone();
-    if !row.report.fixes.is_empty() {
-        let odd: Vec<&str> = row.report.fixes.iter().map(|fix| fix.sentence()).collect();
-        let so_far = if row.report.cause.is_none() {
-            "works; "
-        } else {
-            ""
-        };
-        remarks.push(format!("{so_far}{}", odd.join("; ")));
-    }
-    if let Some(offset) = row.report.clock_offset
-        && offset.abs() > CLOCK_TOLERANCE
-    {
-        let seconds = offset.abs().as_secs();
-        remarks.push(match (is_french, offset.is_negative()) {
-            (true, true) => format!("son horloge retarde de {seconds} s : réglez NTP, l'heure de l'image est fausse aussi"),
-            (true, false) => format!("son horloge avance de {seconds} s : réglez NTP, l'heure de l'image est fausse aussi"),
-            (false, true) => format!("its clock is {seconds} s behind: set NTP, for the time in its picture is wrong too"),
-            (false, false) => format!("its clock is {seconds} s ahead: set NTP, for the time in its picture is wrong too"),
-        });
-    }
-    if !row.mask_verified && row.profile == Profile::Main {
-        remarks.push(super::mask(is_french).to_owned());
-    }
-    remarks
-}
-
-fn cells(row: &Row) -> [String; 9] {
-    let picture = row.report.picture.as_ref();
-    let or_dash = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
-    let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
-    let size = picture.filter(|picture| picture.width > 0 && picture.height > 0);
-    [
-        row.camera.to_string(),
-        row.profile.as_str().to_owned(),
-        result(row).to_owned(),
-        or_dash(picture.map(|picture| codec(picture.codec).to_owned())),
-        or_dash(size.map(|picture| format!("{}x{}", picture.width, picture.height))),
-        or_dash(
-            picture
-                .and_then(|p| p.rate)
-                .map(|rate| format!("{rate:.1}")),
-        ),
-        or_dash(
-            picture
-                .and_then(|p| p.bitrate)
-                .map(|rate| format!("{:.2} Mbit/s", rate / 1e6)),
-        ),
-        or_dash(picture.and_then(|p| p.key_frame_interval).map(seconds)),
-        or_dash(row.report.steps.first_key_frame.map(seconds)),
-    ]
-}
-
-const fn codec(codec: Codec) -> &'static str {
-    match codec {
-        Codec::H264 => "H.264",
-        Codec::H265 => "H.265",
-        Codec::Jpeg => "MJPEG",
-    }
-}
-
-/// The table, and under it the causes and repairs.
-fn table(rows: &[Row]) -> String {
-    let cells: Vec<[String; 9]> = rows.iter().map(cells).collect();
-    let mut widths = HEADS.map(str::len);
-    for row in &cells {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.len());
-        }
-    }
-    let line = |cells: &[&str]| {
-        let padded: Vec<String> = cells
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        format!("{}\n", padded.join("  ").trim_end())
-    };
-    let mut text = line(&HEADS);
-    for row in &cells {
-        let row: Vec<&str> = row.iter().map(String::as_str).collect();
-        text.push_str(&line(&row));
-    }
-    let mut notes = String::new();
-    for row in rows {
-        let name = format!("{} {}", row.camera, row.profile.as_str());
-        if let Some(refusal) = &row.report.cause {
-            notes.push_str(&format!("{name}: {}\n", refusal.reason.english()));
-            if !refusal.detail.is_empty() {
-                notes.push_str(&format!("    cause: {}\n", refusal.detail));
-            }
-        }
-        for remark in remarks(row, false) {
-            notes.push_str(&format!("{name}: {remark}\n"));
-        }
-    }
-    if !notes.is_empty() {
-        text.push('\n');
-        text.push_str(&notes);
-    }
-    let good = rows.iter().filter(|row| row.report.cause.is_none()).count();
-    text.push_str(&format!("\n{good} of {} streams play\n", rows.len()));
-    text
-}
-
-fn json(rows: &[Row]) -> anyhow::Result<String> {
-    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
-    let rows: Vec<serde_json::Value> = rows
-        .iter()
-        .map(|row| {
-            let Report { cause, steps, .. } = &row.report;
-            let picture = row.report.picture.as_ref();
-            serde_json::json!({
-                "camera": row.camera,
-                "stream": row.profile,
-                "result": result(row),
-                "cause": cause.as_ref().map(|cause| &cause.detail),
-                "remedy": cause.as_ref().map(|cause| cause.reason.english()),
-                "remarks": remarks(row, false),
-                "fixed": row.report.fixes.iter().map(|fix| fix.as_str()).collect::<Vec<_>>(),
-                "clock_offset_seconds": row.report.clock_offset.map(|offset| offset.as_secs_f64()),
-                "codec": picture.map(|picture| codec(picture.codec)),
-                "width": picture.map(|picture| picture.width),
-                "height": picture.map(|picture| picture.height),
-                "fps": picture.and_then(|picture| picture.rate),
-                "bits_per_second": picture.and_then(|picture| picture.bitrate),
-                "key_frame_interval_seconds":
-                    seconds(picture.and_then(|picture| picture.key_frame_interval)),
-                "onvif": row.report.asked.as_ref().map(Asked::as_str),
-                "onvif_key_frame_seconds": seconds(match &row.report.asked {
-                    Some(Asked::KeyFrame(after)) => Some(*after),
-                    Some(Asked::Nothing | Asked::Failed(_)) | None => None,
-                }),
-                "connect_seconds": seconds(steps.connect),
-                "describe_seconds": seconds(steps.describe),
-                "setup_seconds": seconds(steps.setup),
-                "play_seconds": seconds(steps.play),
-                "first_picture_seconds": seconds(steps.first_key_frame),
-            })
-        })
-        .collect();
-    let text = serde_json::to_string_pretty(&rows).context("report not written as JSON")?;
-    Ok(text + "\n")
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::gateway::probe::PictureReport;
+    use crate::gateway::probe::{PictureReport, Steps};
+    use crate::media::unit::Codec;
 
     fn row(id: &str, report: Report) -> Row {
         Row {
             camera: CameraId::new(id).unwrap(),
             profile: Profile::Main,
             report,
-            mask_verified: true,
         }
     }
 
@@ -474,14 +383,19 @@ mod tests {
     }
 
     fn failed(cause: Refusal) -> Report {
-        Report {
-            cause: Some(cause),
-            steps: Steps::default(),
-            picture: None,
-            asked: None,
-            fixes: Vec::new(),
-            clock_offset: None,
-            remarks: Vec::new(),
+        Report::untried(Some(cause))
+    }
+
+    fn streams() -> Streams {
+        Streams {
+            main: url::Url::parse("rtsp://10.0.0.9/1").unwrap(),
+            sub: None,
+            onvif: None,
+            credential: None,
+            transport: settings::Transport::Tcp,
+            start_timeout: Duration::from_secs(10),
+            close_after: Duration::from_secs(10),
+            warm: false,
         }
     }
 
@@ -496,7 +410,7 @@ mod tests {
             row("rond-point", failed(unreachable)),
             row("mairie", slow),
         ];
-        let text = table(&rows);
+        let text = table(&rows, &["10.0.0.9: no answer".to_owned()], French(false));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
@@ -514,41 +428,34 @@ mod tests {
             "rond-point main: the camera does not answer on its network",
             "    cause: 10.0.0.12:554: no route",
             "mairie main: a key frame only every 10 s: set 2 s",
+            "10.0.0.9: no answer",
             "2 of 3 streams play",
         ] {
             assert!(text.contains(said), "{said} not in\n{text}");
         }
-        let report: serde_json::Value = serde_json::from_str(&json(&rows).unwrap()).unwrap();
+        let report: serde_json::Value =
+            serde_json::from_str(&json(&rows, French(false)).unwrap()).unwrap();
         assert_eq!(report[0]["fps"], 25.0);
         assert_eq!(report[1]["result"], "camera_unreachable");
     }
 
+    fn job(number: usize, host: &Arc<Host>) -> Job {
+        Job {
+            camera: CameraId::new(format!("camera-{number}")).unwrap(),
+            profile: Profile::Main,
+            streams: streams(),
+            host: Arc::clone(host),
+        }
+    }
+
     #[tokio::test]
     async fn a_host_is_asked_for_few_sessions_at_once() {
-        let host = Arc::new(Semaphore::new(2));
-        let streams = Streams {
-            main: url::Url::parse("rtsp://10.0.0.9/1").unwrap(),
-            sub: None,
-            onvif: None,
-            credential: None,
-            transport: settings::Transport::Tcp,
-            start_timeout: Duration::from_secs(10),
-            close_after: Duration::from_secs(10),
-            warm: false,
-        };
-        let jobs: Vec<Job> = (0..20)
-            .map(|number| Job {
-                camera: CameraId::new(format!("camera-{number}")).unwrap(),
-                profile: Profile::Main,
-                streams: streams.clone(),
-                mask_verified: true,
-                host: Arc::clone(&host),
-            })
-            .collect();
+        let host = Arc::new(Host::with("10.0.0.9", 2));
+        let jobs: Vec<Job> = (0..20).map(|number| job(number, &host)).collect();
         let now = Arc::new(AtomicUsize::new(0));
         let most = Arc::new(AtomicUsize::new(0));
         let (running, peak) = (Arc::clone(&now), Arc::clone(&most));
-        let rows = try_all(jobs, 16, move |_| {
+        let probe = move |_: &Job| {
             let (running, peak) = (Arc::clone(&running), Arc::clone(&peak));
             async move {
                 peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -556,9 +463,64 @@ mod tests {
                 running.fetch_sub(1, Ordering::SeqCst);
                 Some(seen())
             }
-        })
-        .await;
+        };
+        let stop = CancellationToken::new();
+        let rows = try_all(jobs.clone(), 16, probe.clone(), &stop).await;
         assert_eq!(rows.len(), 20);
         assert_eq!(most.load(Ordering::SeqCst), 2);
+        stop.cancel();
+        assert_eq!(try_all(jobs, 16, probe, &stop).await, []);
+    }
+
+    #[tokio::test]
+    async fn a_recorder_with_few_sessions_is_told_and_its_cameras_are_tried_one_by_one() {
+        let host = Arc::new(Host::with("10.0.0.9", 4));
+        let jobs = (0..6).map(|number| job(number, &host)).collect();
+        let open = Arc::new(AtomicUsize::new(0));
+        let probe = move |_: &Job| {
+            let open = Arc::clone(&open);
+            async move {
+                let others = open.fetch_add(1, Ordering::SeqCst);
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+                open.fetch_sub(1, Ordering::SeqCst);
+                Some(if others >= 2 {
+                    failed(Reason::CameraBusy.into())
+                } else {
+                    seen()
+                })
+            }
+        };
+        let rows = try_all(jobs, 16, probe, &CancellationToken::new()).await;
+        assert_eq!(rows.len(), 6);
+        assert!(
+            rows.iter().all(|row| row.report.cause.is_none()),
+            "{rows:?}"
+        );
+        let advice = host.advice().unwrap();
+        assert!(advice.contains("it refused a session while "), "{advice}");
+        assert!(French(true).say(&advice).contains("max_sessions = "));
+    }
+
+    #[test]
+    fn a_sub_stream_of_another_codec_is_told() {
+        let mut sub = row("quai-nord", seen());
+        sub.profile = Profile::Sub;
+        sub.report.picture.as_mut().unwrap().codec = Codec::H265;
+        let mut rows = [row("mairie", seen()), row("quai-nord", seen()), sub];
+        compare_codecs(&mut rows);
+        assert_eq!(rows[1].report.remarks, Vec::<String>::new());
+        let said = &rows[2].report.remarks[0];
+        assert!(
+            said.starts_with("main sends H.264 and sub H.265: "),
+            "{said}"
+        );
+        let french = table(&rows, &[], French(true));
+        assert!(
+            french.contains("quai-nord sub: main envoie du H.264 et sub du H.265"),
+            "{french}"
+        );
+        assert!(french.starts_with("caméra "), "{french}");
     }
 }

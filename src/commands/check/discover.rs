@@ -59,11 +59,12 @@ pub(super) fn run(args: &CheckArgs, settings: &settings::Gateway) -> anyhow::Res
             // Nobody reads it if it can't be written.
             let _ = writeln!(
                 say,
-                "{}/{} {} {}: {told}",
+                "{}/{} {} {}: {}",
                 at + 1,
                 found.len(),
                 one.service,
-                one.name
+                one.name,
+                args.french().say(&told)
             );
             rows.extend(proposed(one, sources.ok().unwrap_or_default()));
         }
@@ -76,11 +77,11 @@ pub(super) fn run(args: &CheckArgs, settings: &settings::Gateway) -> anyhow::Res
         .filter(|row| !known.contains(&row.main))
         .collect();
     print!("{}", table(&new)?);
-    let _ = writeln!(
-        say,
+    let end = format!(
         "{} of {all} are not in the settings yet; verify the masks in each camera, then write mask_verified",
         new.len()
     );
+    let _ = writeln!(say, "{}", args.french().say(&end));
     Ok(ExitCode::from(u8::from(all == 0)))
 }
 

@@ -65,12 +65,12 @@ impl Recorded {
         let barred = read.iter().filter_map(|path| {
             let at = user.barred(path)?;
             Some(format!(
-                "{}: user {} can't read it ({}); give it to the group of that user: chgrp {} and chmod g+r{}",
+                "{}: user {} can't read it ({}); give it to the group of that user: chgrp {} and chmod g+{}",
                 path.display(),
                 user.name,
                 at.display(),
                 user.group,
-                if at == *path { "" } else { "x" },
+                if at == *path { "r" } else { "rx" },
             ))
         });
         barred.collect()

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::commands::Usage;
+use crate::commands::french::French;
 use crate::config::csv::{self, FIX_COLUMNS, Table};
 use crate::config::settings;
 
@@ -23,7 +24,7 @@ pub(super) fn write(
     out: &Path,
     settings: &settings::Gateway,
     notes: &Notes,
-    is_french: bool,
+    french: French,
 ) -> anyhow::Result<()> {
     let Some(sheet) = &settings.cameras_file else {
         let text = "--csv gives the cameras_file back, and the settings name none";
@@ -33,13 +34,13 @@ pub(super) fn write(
         .with_context(|| format!("the table {} can't be read", sheet.display()))?;
     let table = csv::parse(&bytes)
         .map_err(|(row, text)| Usage(format!("{}:{row}: {text}", sheet.display())))?;
-    let prefix = format!("{}:", sheet.display());
-    let said = settings.warnings.iter().filter_map(|warning| {
-        let (row, text) = warning.strip_prefix(&prefix)?.split_once(": ")?;
-        Some((row.parse().ok()?, text.to_owned()))
-    });
+    let said = settings
+        .warnings
+        .iter()
+        .filter(|warning| warning.file == *sheet);
+    let said = said.filter_map(|warning| Some((warning.line?, warning.text.clone())));
     let by_row = by_row(&table, said, notes);
-    let text = filled(&table, &by_row, is_french)?;
+    let text = filled(&table, &by_row, french)?;
     // The table may hold passwords.
     let written = std::fs::OpenOptions::new()
         .write(true)
@@ -59,14 +60,6 @@ fn by_row(
 ) -> BTreeMap<u32, Vec<String>> {
     let mut rows: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for (row, text) in said {
-        // The column itself names the camera's row.
-        let text = match text
-            .strip_prefix("camera \"")
-            .and_then(|rest| rest.split_once("\": "))
-        {
-            Some((_, text)) => text.to_owned(),
-            None => text,
-        };
         rows.entry(row).or_default().push(text);
     }
     for (row, id) in csv::ids(table) {
@@ -86,9 +79,9 @@ fn by_row(
 fn filled(
     table: &Table,
     notes: &BTreeMap<u32, Vec<String>>,
-    is_french: bool,
+    french: French,
 ) -> anyhow::Result<Vec<u8>> {
-    let head = FIX_COLUMNS[usize::from(is_french)];
+    let head = FIX_COLUMNS[usize::from(french.0)];
     let header = table.rows.first().map(|(_, header)| header);
     let is_ours = |cell: &str| FIX_COLUMNS.contains(&cell.trim());
     // One that an earlier check wrote is written again.
@@ -110,7 +103,10 @@ fn filled(
         );
         cells.push(match notes.get(row) {
             _ if at == 0 => head.to_owned(),
-            Some(texts) => texts.join(" | "),
+            Some(texts) => {
+                let texts: Vec<_> = texts.iter().map(|text| french.say(text)).collect();
+                texts.join(" | ")
+            }
             None => String::new(),
         });
         writer.write_record(&cells)?;
@@ -127,7 +123,7 @@ mod tests {
         let sheet = "nom;flux principal;remarque\r\nQuai nord;rtsp://10.0.0.1/;\"a\nb\"\r\n\r\n\
                      Port;rtsp://10.0.0.2/;x\r\n";
         let table = csv::parse(sheet.as_bytes()).unwrap();
-        let said = [(2, "camera \"quai-nord\": mask".to_owned())].into_iter();
+        let said = [(2, "is empty; give it a text".to_owned())].into_iter();
         let notes = Notes::from([
             (
                 "port".to_owned(),
@@ -136,17 +132,17 @@ mod tests {
             ("other".to_owned(), vec!["x".to_owned()]),
         ]);
         let rows = by_row(&table, said, &notes);
-        let text = String::from_utf8(filled(&table, &rows, true).unwrap()).unwrap();
+        let text = String::from_utf8(filled(&table, &rows, French(true)).unwrap()).unwrap();
         assert_eq!(
             text,
             "\u{feff}nom;flux principal;remarque;à corriger\r\n\
-             Quai nord;rtsp://10.0.0.1/;\"a\nb\";mask\r\n\
+             Quai nord;rtsp://10.0.0.1/;\"a\nb\";est vide ; donnez un texte\r\n\
              Port;rtsp://10.0.0.2/;x;main: no | its clock\r\n"
         );
         // The answer is a table again; a second check writes its column in the same place.
         let again = csv::parse(text.as_bytes()).unwrap();
         let rows = by_row(&again, std::iter::empty(), &Notes::new());
-        let text = String::from_utf8(filled(&again, &rows, false).unwrap()).unwrap();
+        let text = String::from_utf8(filled(&again, &rows, French(false)).unwrap()).unwrap();
         assert!(
             text.starts_with("\u{feff}nom;flux principal;remarque;to fix\r\n"),
             "{text}"

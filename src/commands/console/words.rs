@@ -4,7 +4,8 @@
 use std::io::Write;
 
 use crate::clock::Wall;
-use crate::commands::client::{French, Server};
+use crate::commands::client::Server;
+use crate::commands::french::French;
 use crate::config::grounds::GROUNDS;
 use crate::format::decision::{CutDecision, Decision};
 use crate::format::designation::Designation;

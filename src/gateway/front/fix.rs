@@ -139,6 +139,8 @@ fixes! {
     DescribedSets "described-sets" "the parameter sets of its description are broken or not those it uses";
     /// It never sends an instantaneous decoding refresh.
     NoKeyPictures "no-key-pictures" "it never sends a full key picture, only recovery points";
+    /// ITU-T H.264 C.4.4, H.265 C.4.2: decoding starts at a key picture or a recovery point.
+    NoStart "no-start" "it sends no key picture and no recovery point: its picture is begun anywhere, and becomes whole as it refreshes";
     /// RFC 2435 3.1.2: fragments follow one another without holes.
     JpegFragments "jpeg-fragments" "its JPEG fragments leave holes";
     /// RFC 2435 3.1.2: each fragment names its place.

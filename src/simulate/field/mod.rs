@@ -142,6 +142,8 @@ pub struct Fault {
     pub pictures: u32,
     /// Its periods are in seconds: it can't be played faster than [`RATE`].
     pub real_time: bool,
+    /// It sends nothing at which decoding starts by the standards: any picture may be the start.
+    pub keyless: bool,
     /// Most connections that it takes to get the pictures.
     pub connections: u64,
     /// How it differs.

@@ -7,9 +7,9 @@ use crate::old_journal::{self, months};
 
 /// The commune's journal, of this many months before today.
 fn journal(place: &Place, months: u32) -> PathBuf {
-    let state = place.0.join("state");
+    let state = place.path("state");
     std::fs::create_dir(&state).unwrap();
-    old_journal::write(&state, "berre-l-etang", &place.0, months)
+    old_journal::write(&state, "berre-l-etang", place.directory(), months)
 }
 
 /// Runs it, with this exit status.
@@ -23,13 +23,13 @@ fn status(status: i32, args: &[&str]) -> String {
 
 #[test]
 fn a_journal_is_pruned_a_month_a_day_and_its_copy_without_a_key() {
-    let place = Place::new("prune");
+    let place = machines();
     let settings = format!("state_dir = \"state\"\n{GATEWAY}\n[journal]\nkeep = \"6 months\"\n");
-    let file = place.put("gateway.toml", &settings);
+    let file = put(&place, "gateway.toml", &settings);
     let directory = journal(&place, 9);
     let path = directory.to_str().unwrap();
     let before = months(&directory);
-    let copy = place.0.join("copy").join("journal");
+    let copy = place.path("copy").join("journal");
     std::fs::create_dir_all(&copy).unwrap();
     for name in &before {
         std::fs::copy(directory.join(name), copy.join(name)).unwrap();
@@ -38,7 +38,7 @@ fn a_journal_is_pruned_a_month_a_day_and_its_copy_without_a_key() {
     // Nothing goes without the owner's key, or by another's.
     let said = status(1, &["journal", "prune", path, "--keep", "6 months"]);
     assert!(said.contains("give --config"), "{said}");
-    let (key, chain) = (place.0.join("corg-13.key"), place.0.join("corg-13.pem"));
+    let (key, chain) = (place.path("corg-13.key"), place.path("corg-13.pem"));
     let (key, chain) = (key.to_str().unwrap(), chain.to_str().unwrap());
     let said = status(
         1,
@@ -70,7 +70,7 @@ fn a_journal_is_pruned_a_month_a_day_and_its_copy_without_a_key() {
     let left = months(&directory);
     assert!(left.len() < before.len() - 1 && left.len() >= 6, "{left:?}");
 
-    let authority = place.0.join("link-ca.pem");
+    let authority = place.path("link-ca.pem");
     let authority = authority.to_str().unwrap();
     let said = status(0, &["journal", "verify", path, "--authority", authority]);
     assert!(
@@ -99,7 +99,7 @@ fn a_journal_is_pruned_a_month_a_day_and_its_copy_without_a_key() {
 
 #[test]
 fn a_daemon_that_runs_prunes_by_itself() {
-    let place = Place::new("prune-locked");
+    let place = machines();
     let directory = journal(&place, 8);
     let state = std::fs::File::open(directory.parent().unwrap()).unwrap();
     let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
@@ -119,12 +119,12 @@ fn a_daemon_that_runs_prunes_by_itself() {
 
 #[test]
 fn a_report_and_a_transcript_are_signed_and_a_change_is_found() {
-    let place = Place::new("sealed");
+    let place = machines();
     let directory = journal(&place, 3);
     let path = directory.to_str().unwrap();
     let names = months(&directory);
     let month = names[1].strip_suffix(".jsonl").unwrap();
-    let file = |name: &str| place.0.join(name).to_str().unwrap().to_owned();
+    let file = |name: &str| place.at(name);
     let (key, chain) = (file("berre-l-etang.key"), file("berre-l-etang.pem"));
     let sign = ["--sign", &key, "--certificate", &chain];
     let report = [
@@ -214,7 +214,7 @@ fn a_report_and_a_transcript_are_signed_and_a_change_is_found() {
 
 #[test]
 fn the_annexes_say_what_the_settings_say_and_no_secret() {
-    let place = Place::new("dossier");
+    let place = machines();
     let settings = format!(
         "name = \"Berre <b>\"\ncontact = \"Mairie, 04 00 00 00 00\"\n{}",
         GATEWAY.replace(
@@ -222,7 +222,8 @@ fn the_annexes_say_what_the_settings_say_and_no_secret() {
             "grounds = [\"fire\", \"pursuit\"]\nhours = \"mon-fri 08:00-20:00\"\napproval = \"commune\"\napproval_timeout = \"3m\"\napproval_exempt = [\"fire\"]",
         )
     );
-    let file = place.put(
+    let file = put(
+        &place,
         "gateway.toml",
         &format!("{settings}\n[journal]\nkeep = \"12 months\"\n"),
     );
@@ -262,7 +263,7 @@ fn the_annexes_say_what_the_settings_say_and_no_secret() {
     ] {
         assert!(french.contains(said), "{said}");
     }
-    let receiver = place.put("receiver.toml", "centre = \"corg-13\"\n");
+    let receiver = put(&place, "receiver.toml", "centre = \"corg-13\"\n");
     let said = status(2, &["dossier", "--config", &receiver]);
     assert!(said.contains("gateway.toml"), "{said}");
 }

@@ -21,6 +21,8 @@ pub(in crate::gateway::front) struct Habits {
     pub(super) steady_key: bool,
     /// Fragmented units end with their end bit.
     pub(super) ends: bool,
+    /// A fragment had the start bit.
+    pub(super) starts: bool,
     /// All fragments have the start bit, or the end bit.
     pub(super) all_start: bool,
     pub(super) all_end: bool,

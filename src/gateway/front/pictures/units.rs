@@ -5,6 +5,7 @@
 //! its head is there: the first slice of another picture cuts the buffer.
 
 mod fragments;
+mod keys;
 mod lengths;
 
 use std::collections::VecDeque;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use self::fragments::{Closed, Flags};
+use self::keys::{Keys, Look};
 use self::lengths::Lengths;
 use super::super::fix::{Fix, Fixes};
 use super::Picture;
@@ -123,9 +125,9 @@ pub(super) struct Units {
     habits: Habits,
     /// Something was lost since the picture given out last.
     lost: bool,
-    /// A refresh came: recovery points are nothing special.
-    refresh_seen: bool,
-    recovery_keys: u8,
+    keys: Keys,
+    /// The fragment before ended its unit, and nothing was lost since.
+    after_end: bool,
     /// Of the picture given out last, if nothing was lost since.
     given: Option<(Head, u32)>,
     /// Room to reserve for a picture: as much as the newest between key pictures took.
@@ -160,8 +162,8 @@ impl Units {
             picture: Building::new(Vec::new(), now),
             habits: habits.lasting(),
             lost: false,
-            refresh_seen: false,
-            recovery_keys: 0,
+            keys: Keys::default(),
+            after_end: false,
             given: None,
             hint: 0,
             ready: VecDeque::new(),
@@ -235,7 +237,7 @@ impl Units {
 
     /// Packets are missing before the one that comes now, or the numbers begin again.
     pub(super) fn gap(&mut self, gap: Gap) {
-        self.closed = None;
+        (self.closed, self.after_end) = (None, false);
         if let Some(open) = self.open {
             self.gap_in_open(open, gap);
         }
@@ -611,30 +613,17 @@ impl Units {
     }
 
     /// Whether decoding can start at the picture, and whether what follows may need more.
-    ///
-    /// A refresh in all slices. Else, for H.264: a recovery point at once, in intra slices
-    /// alone; and as long as no refresh came at all, any recovery point (gradual refresh)
-    /// and any picture of intra slices, for cameras that never send one. H.265 tells by the
-    /// units' types, and by recovery points where it never refreshes.
     fn is_key(&mut self, done: &Building) -> (bool, bool) {
-        if done.refreshes {
-            self.refresh_seen = true;
-            let open = self.codec != Codec::H264 && h265::Picture::of(&done.data).opens_group();
-            return (true, open);
-        }
-        let at_once = self.codec == Codec::H264 && done.intra && done.recovery == Some(0);
-        let only_way = !self.refresh_seen
-            && (done.recovery.is_some() || self.codec == Codec::H264 && done.intra);
-        if !at_once && !only_way {
-            return (false, false);
-        }
-        if only_way {
-            self.recovery_keys = self.recovery_keys.saturating_add(1);
-            if self.recovery_keys >= 3 {
-                self.fixes.note(Fix::NoKeyPictures);
-            }
-        }
-        (true, true)
+        let look = Look {
+            refreshes: done.refreshes,
+            intra: done.intra,
+            recovery: done.recovery,
+            arrived: done.arrived,
+        };
+        let key = self.keys.is_key(self.codec, &look, &self.fixes);
+        let open = !done.refreshes
+            || self.codec != Codec::H264 && h265::Picture::of(&done.data).opens_group();
+        (key, key && open)
     }
 }
 

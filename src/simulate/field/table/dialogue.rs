@@ -453,6 +453,71 @@ pub(super) static ROWS: &[Fault] = &[
         },
     )
     .connections(3),
+    shown(
+        "status-line-with-tabs",
+        "Tabs stand between the parts of its status lines.",
+        Script {
+            status_line: "RTSP/1.0\t{status}\t{phrase}",
+            ..PLAIN
+        },
+    ),
+    shown(
+        "number-with-zeros",
+        "Its CSeq has zeros in front.",
+        Script {
+            cseq: "CSeq: 000{cseq}",
+            ..PLAIN
+        },
+    ),
+    shown(
+        "header-without-name",
+        "A header line of each answer begins with its colon.",
+        Script {
+            every: &[": nothing"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "says-close-and-goes-on",
+        "Each answer says Connection: close, and the connection stays.",
+        Script {
+            every: &["Connection: close"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "dates-broken",
+        "Dates of its answers are none.",
+        Script {
+            every: &["Date: 0000-00-00", "Expires: -1", "Cache-Control"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "length-twice",
+        "Content-Length is there twice.",
+        Script {
+            describe: &[
+                "Content-Base: {url}/",
+                "Content-Type: application/sdp",
+                "Content-Length: {length}",
+                "Content-Length: {length}",
+            ],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "length-with-plus",
+        "Content-Length has a plus and spaces.",
+        Script {
+            describe: &[
+                "Content-Base: {url}/",
+                "Content-Type: application/sdp",
+                "Content-Length:  +{length} ",
+            ],
+            ..PLAIN
+        },
+    ),
 ];
 
 /// A header of 4,000 characters.

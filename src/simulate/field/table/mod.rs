@@ -60,6 +60,7 @@ const fn row(name: &'static str, about: &'static str, expect: Expect, script: Sc
         share: 100,
         pictures: 50,
         real_time: false,
+        keyless: false,
         connections: 1,
         script,
     }
@@ -88,6 +89,14 @@ impl Fault {
     /// It takes this many pictures to see whether it is right.
     const fn over(self, pictures: u32) -> Self {
         Self { pictures, ..self }
+    }
+
+    /// It sends no key picture: the first seconds are not shown.
+    const fn keyless(self) -> Self {
+        Self {
+            keyless: true,
+            ..self.over(300).share(40)
+        }
     }
 
     /// Its periods are in seconds.

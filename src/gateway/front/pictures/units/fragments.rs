@@ -55,6 +55,7 @@ enum Start {
 impl Units {
     /// A fragment with the start bit. `header`: the NAL header of its unit.
     pub(in super::super) fn begin_fragments(&mut self, header: &[u8], body: &[u8]) {
+        self.habits.starts = true;
         self.classify();
         if self.begin_lengths(header, body) {
             return;
@@ -98,8 +99,16 @@ impl Units {
                 }
             }
             _ => {
-                // Its start was lost, it is no part of anything, or an end bit was wrong.
+                // Its start was lost, it is no part of anything, an end bit was wrong, or this
+                // camera sets no start bits.
                 self.fixes.note(Fix::FragmentFlags);
+                let is_start = std::mem::take(&mut self.after_end) && !self.habits.starts;
+                if is_start && self.may_begin_slice(header, body, true) {
+                    self.begin(true);
+                    self.write(header);
+                    self.write(body);
+                    return;
+                }
                 self.reopen(header, body);
             }
         }
@@ -120,6 +129,7 @@ impl Units {
 
     /// The newest fragment had the end bit.
     pub(in super::super) fn end_fragments(&mut self) {
+        self.after_end = true;
         self.classify();
         if !self.end_lengths() {
             self.cut();
