@@ -419,8 +419,9 @@ impl Walk<'_> {
         let fail = |error: io::Error| format!("reading {file}: {error}");
         self.report.files += 1;
         let mut lines = Lines::new(store.read(month).map_err(fail)?);
+        self.place.0.clone_from(&file);
         while let Some((place, content)) = lines.next_line().map_err(fail)? {
-            self.place = (file.clone(), place.number);
+            self.place.1 = place.number;
             match content {
                 Content::Line(bytes) => match Line::parse(bytes) {
                     Ok(line) => self.line(month, place, &line),
@@ -451,13 +452,11 @@ impl Walk<'_> {
             let frame = line.body.and_then(|body| reader::frame(body).ok());
             self.journal = frame.and_then(|frame| frame.journal_id);
         }
-        match self.end.follow(line) {
-            Ok(_) => {}
-            Err(Break::Digest) => self.tell(
-                Some(seq),
-                What::Changed("its body is not the one its digest was made of".to_owned()),
-            ),
-            Err(Break::Seq { .. } | Break::Prev) => self.broken = true,
+        let is_whole = line.digest_matches();
+        match self.end.link_to(line) {
+            Ok(_) if is_whole => {}
+            Ok(_) => self.tell(Some(seq), What::Changed(Break::Digest.to_string())),
+            Err(_) => self.broken = true,
         }
         self.end = End {
             seq,
@@ -470,10 +469,7 @@ impl Walk<'_> {
             self.tell(Some(seq), What::WrongFile);
         }
         self.compare_with_head(line);
-        let entry = line
-            .body
-            .filter(|_| line.digest_matches())
-            .map(reader::entry);
+        let entry = line.body.filter(|_| is_whole).map(reader::entry);
         let entry = entry.and_then(|entry| match entry {
             Ok(entry) => entry,
             Err(cause) => {
@@ -481,6 +477,10 @@ impl Walk<'_> {
                 None
             }
         });
+        if self.report.lines == 1 && matches!(entry, Some(Entry::Continues { .. })) {
+            // All of the journal before is pruned: what goes on from it has its grants there.
+            self.judge.misses_lines();
+        }
         self.compare_with_checkpoints(line, entry.as_ref());
         if let Some(entry) = &entry {
             self.owner(seq, entry);
