@@ -36,9 +36,9 @@ use crate::format::merkle::Frontier;
 use crate::format::note::{self, Checkpoint, Note};
 use crate::format::statement::{HEAD_TYPE, HeadClaims};
 
-/// How long a month whose time is over waits for a witness that is away: nothing waits for one for
-/// ever.
-const COSIGNED_WITHIN: Duration = Duration::from_secs(31 * 24 * 3_600);
+/// How long a month whose time is over waits for a witness that is away: within what [`Keep`] leaves
+/// before an entry is too old.
+const COSIGNED_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 /// A month goes at most this often: a day, less what a daily look may come early.
 const PAUSE: Duration = Duration::from_secs(23 * 3_600);
 

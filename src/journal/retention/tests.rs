@@ -439,9 +439,18 @@ fn an_anchor_holds_a_checkpoint_of_its_lines_by_the_logs_key() {
 
 #[test]
 fn with_witnesses_a_month_goes_once_it_is_cosigned_or_has_waited_long_enough() {
-    let mut bench = Bench::new();
-    bench.witnessed = true;
-    let mut log = bench.months(&[resumed(9)], 6);
+    // Some hours after its time is over: 2027-05-28, two days before it is too old.
+    let just_over = || {
+        let mut bench = Bench::new();
+        bench.witnessed = true;
+        let log = bench.months(&[resumed(9)], 5);
+        bench.hand.advance(DAY * 23 + DAY / 4);
+        (bench, log)
+    };
+    let write = |log: &mut Log, entry: &Entry| {
+        log.commit(&[encode(entry).unwrap()]).unwrap();
+    };
+    let (bench, mut log) = just_over();
     let held = bench.prune(&mut log, false).unwrap();
     let Outcome::Held { why, .. } = &held else {
         panic!("{held:?}");
@@ -471,12 +480,12 @@ fn with_witnesses_a_month_goes_once_it_is_cosigned_or_has_waited_long_enough() {
         size,
         checkpoint: note(size),
     };
-    bench.day(&mut log, &[cosigned(2)]);
+    write(&mut log, &cosigned(2));
     assert!(matches!(
         bench.prune(&mut log, false),
         Ok(Outcome::Held { .. })
     ));
-    bench.day(&mut log, &[cosigned(4)]);
+    write(&mut log, &cosigned(4));
     assert!(matches!(
         bench.prune(&mut log, false),
         Ok(Outcome::Removed { .. })
@@ -484,15 +493,12 @@ fn with_witnesses_a_month_goes_once_it_is_cosigned_or_has_waited_long_enough() {
     assert_eq!(checkpoint(&bench).0, note(4));
 
     // A witness that is away holds no month for ever.
-    let mut bench = Bench::new();
-    bench.witnessed = true;
-    let mut log = bench.months(&[resumed(9)], 6);
+    let (bench, mut log) = just_over();
     assert!(matches!(
         bench.prune(&mut log, false),
         Ok(Outcome::Held { .. })
     ));
     bench.hand.advance(COSIGNED_WITHIN);
-    bench.day(&mut log, &[resumed(77)]);
     assert!(matches!(
         bench.prune(&mut log, false),
         Ok(Outcome::Removed { .. })
