@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-#[path = "soak/chance.rs"]
+#[path = "../tests/support/chance.rs"]
 mod chance;
 #[path = "attack/doors.rs"]
 mod doors;

@@ -1,8 +1,13 @@
-//! How long it takes to compare the journals of both sides: `cargo bench --bench journal`.
+//! How fast a journal is written, each entry durable, and how long it takes to compare those of both
+//! sides: `cargo bench --bench journal`.
 //!
 //!     cargo bench --bench journal -- --lines 1000000
 //!
-//! Writes two journals of about so many lines each, as a gateway and its receiver write them: a
+//! First entries are appended by 1, 8 and 64 at once, each of whom waits for his receipt: what is
+//! queued while the disk is busy shares one fsync. Below `TMPDIR`: name a directory on the disk that
+//! is to be measured.
+//!
+//! Then it writes two journals of about so many lines each, as a gateway and its receiver write them: a
 //! grant of one camera that three people watch, its confirmation, its end, its signed list of
 //! viewings and both sides' heads, all signed (P-256), over two months. Then it compares them with
 //! the authorities given, so that every request, grant and list is verified. Nothing here asserts a time.
@@ -11,6 +16,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -18,7 +24,7 @@ use anyhow::{Context, anyhow, bail};
 use fanal::certs::Validity;
 use fanal::certs::authority::Person;
 use fanal::certs::trial::Trial;
-use fanal::clock::Wall;
+use fanal::clock::{Clock, Wall};
 use fanal::format::chain::End;
 use fanal::format::ids::{
     CameraId, CentreId, CommuneId, GrantId, Incident, ProfileWish, RequestId, Sha256,
@@ -32,6 +38,7 @@ use fanal::journal::compare::{MEMORY_LIMIT, Options, compare};
 use fanal::journal::entry::{Entry, GrantEntry};
 use fanal::journal::store::Month;
 use fanal::journal::verify::statements::Authorities;
+use fanal::journal::writer::{self, Writer};
 use fanal::reason::Reason;
 
 const COMMUNE: &str = "berre-l-etang";
@@ -62,6 +69,7 @@ fn main() -> anyhow::Result<()> {
 
 fn run(directory: &Path, lines: u64) -> anyhow::Result<()> {
     let trial = Trial::new(START)?;
+    append(&trial, directory)?;
     let began = Instant::now();
     let written = Site::new(&trial, directory)?.write(lines / LINES_A_GRANT)?;
     println!(
@@ -85,12 +93,13 @@ fn run(directory: &Path, lines: u64) -> anyhow::Result<()> {
             witnesses: Vec::new(),
             memory: MEMORY_LIMIT,
         };
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), cpu_seconds());
         let report = compare(&options, &AtomicU64::new(0)).map_err(|cause| anyhow!(cause))?;
         println!(
-            "{name}: {:?} in {:.1} s: {} statements, {} heads, {} grants, {} viewings; most memory so far {} MB",
+            "{name}: {:?} in {:.1} s, {:.1} s of them computing: {} statements, {} heads, {} grants, {} viewings; most memory so far {} MB",
             report.verdict,
             began.elapsed().as_secs_f64(),
+            cpu_seconds() - before,
             report.checked.statements,
             report.checked.heads,
             report.checked.grants,
@@ -99,6 +108,81 @@ fn run(directory: &Path, lines: u64) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// How long entries of the size of a head are appended.
+const APPENDING: Duration = Duration::from_secs(3);
+
+/// Entries per second, so many asked for at once.
+fn append(trial: &Trial, directory: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    for at_once in [1, 8, 64] {
+        let state_dir = directory.join(format!("appended-{at_once}"));
+        std::fs::create_dir_all(&state_dir)?;
+        let signer = Arc::new(signer(&trial.machine(COMMUNE)?)?);
+        let (writer, _) = Writer::open(writer::Options {
+            state_dir,
+            owner: COMMUNE.to_owned(),
+            signer: Arc::clone(&signer),
+            clock: Clock::system(),
+        })?;
+        let head = signer.sign(HEAD_TYPE, &"as long as a head's claims, about".repeat(6));
+        let peer = CENTRE.to_owned();
+        let entry = Entry::PeerHead { peer, head };
+        let (mut took, seconds) = runtime.block_on(async {
+            let began = Instant::now();
+            let appending = (0..at_once).map(|_| async {
+                let mut took = Vec::new();
+                while began.elapsed() < APPENDING {
+                    let asked = Instant::now();
+                    writer.append(entry.clone()).await?;
+                    took.push(asked.elapsed());
+                }
+                anyhow::Ok(took)
+            });
+            let took = futures_util::future::try_join_all(appending).await?;
+            anyhow::Ok((took.concat(), began.elapsed().as_secs_f64()))
+        })?;
+        let commits = writer.progress().borrow().changes;
+        runtime.block_on(writer.close());
+        took.sort_unstable();
+        let at =
+            |part: usize| took[(took.len() * part / 100).min(took.len() - 1)].as_secs_f64() * 1e3;
+        println!(
+            "appended by {at_once} at once: {:.0} entries/s, {:.0} fsyncs/s; durable after {:.2} ms (99 of 100: {:.2} ms)",
+            took.len() as f64 / seconds,
+            commits as f64 / seconds,
+            at(50),
+            at(99),
+        );
+        if at_once == 1 {
+            println!(
+                "between a request and its answer lie 2 commits, one of each side: {:.2} ms; its first picture waits for one more: {:.2} ms",
+                2.0 * at(50),
+                3.0 * at(50),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn signer(identity: &fanal::certs::Identity) -> anyhow::Result<Signer> {
+    let made = Signer::from_pem(identity.key.expose(), &identity.certificate);
+    made.map_err(|cause| anyhow!(cause))
+}
+
+/// What all threads of this process have computed, in user seconds.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let rest = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = rest.split_whitespace().nth(11);
+    // Linux counts hundredths on all its platforms.
+    ticks
+        .and_then(|ticks| ticks.parse::<f64>().ok())
+        .unwrap_or(0.0)
+        / 100.0
 }
 
 /// The most memory that this process had, in bytes.
@@ -181,19 +265,15 @@ struct Site {
 
 impl Site {
     fn new(trial: &Trial, directory: &Path) -> anyhow::Result<Self> {
-        let signer = |identity: fanal::certs::Identity| {
-            Signer::from_pem(identity.key.expose(), &identity.certificate)
-                .map_err(|cause| anyhow!(cause))
-        };
         let person = Person {
             number: "13-1".to_owned(),
             name: "Adjudant 13-1".to_owned(),
             unit: "CORG 13".to_owned(),
         };
         Ok(Self {
-            commune: signer(trial.machine(COMMUNE)?)?,
-            centre: signer(trial.machine(CENTRE)?)?,
-            operator: signer(trial.operator(&person, Validity::lasting(START, SPAN))?)?,
+            commune: signer(&trial.machine(COMMUNE)?)?,
+            centre: signer(&trial.machine(CENTRE)?)?,
+            operator: signer(&trial.operator(&person, Validity::lasting(START, SPAN))?)?,
             gateway: Book::new(COMMUNE, directory)?,
             receiver: Book::new(CENTRE, directory)?,
         })

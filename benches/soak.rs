@@ -24,7 +24,7 @@ use anyhow::Context;
 
 #[path = "soak/cameras.rs"]
 mod cameras;
-#[path = "soak/chance.rs"]
+#[path = "../tests/support/chance.rs"]
 mod chance;
 #[path = "soak/curve.rs"]
 mod curve;

@@ -11,6 +11,7 @@
 //! | | [`clock`] | wall clock and boot clock, passed to who decides | – |
 //! | | [`connect`] | TCP to a name with several addresses; names of this machine | – |
 //! | | [`attempts`] | wrong credentials, counted by address and user | clock connect |
+//! | | [`durable`] | files that are replaced whole or not at all | – |
 //! | | [`digest`] | the hashes of RTSP and HTTP Digest | – |
 //! | | [`text`] | texts of people and peers: checked, or cut and made fit to be shown | – |
 //! | | [`reason`] | why something is refused, fails or ends: one code everywhere | text |
@@ -18,16 +19,16 @@
 //! | | [`shutdown`] | signals, service manager | – |
 //! | bytes, pure | [`media`] | what is a picture? units, groups, queues, group headers; who gives and takes them | clock reason |
 //! | | [`format`](mod@format) | what is signed or exchanged? names, statements, designations, chain, control messages | clock media reason text |
-//! | files | [`config`] | the daemons' settings: read, checked, explained | connect format reason secret |
-//! | | [`journal`] | what was done: append-only, hash-chained, fsynced | clock format media reason |
+//! | files | [`config`] | the daemons' settings: read, checked, explained | connect durable format reason secret |
+//! | | [`journal`] | what was done: append-only, hash-chained, fsynced | clock durable format media reason |
 //! | decisions, pure | [`policy`] | may they? gate (commune), desk (centre), agreements, uplink, life of a camera | allowance clock config format journal media reason |
-//! | services | [`pki`] | whom to trust: certificates, keys and revocation lists of the settings, newest lists kept | clock config format policy secret |
+//! | services | [`pki`] | whom to trust: certificates, keys and revocation lists of the settings, newest lists kept | clock config durable format policy secret |
 //! | | [`http`] | HTTP with limits; problems as JSON; bearer tokens | attempts clock connect format pki reason |
 //! | | [`places`] | addresses, found as they are typed | – |
 //! | | [`tiles`] | pictures of a map | – |
 //! | | [`metrics`] | what is counted; health | clock config format journal media pki policy reason |
-//! | | [`notify`] | notices of what happened: the log, and one HTTPS address | clock config connect format journal pki reason secret |
-//! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock format secret |
+//! | | [`notify`] | notices of what happened: the log, and one HTTPS address | clock config connect durable format journal pki reason secret |
+//! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock durable format secret |
 //! | | [`witness`] | checkpoints of the journal go to thirds who cosign them | clock config format http journal metrics policy |
 //! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | allowance clock config connect format media metrics pki reason |
 //! | | [`records`] | what both control tasks do with their journals: entries in flight, lines read aside | format journal link notify policy |
@@ -35,7 +36,7 @@
 //! | | [`simulate`] | simulated cameras, with the field's faults | clock connect digest media reason rtsp secret |
 //! | | [`console`] | the pages of operators and of the commune | http |
 //! | who does it | [`gateway`] | the commune's daemon | account clock config connect console digest format http journal link media metrics notify pki policy reason records secret witness |
-//! | | [`receiver`] | the centre's daemon | allowance clock config connect console format http journal link media metrics notify pki places policy reason records rtsp secret tiles witness |
+//! | | [`receiver`] | the centre's daemon | allowance clock config connect console durable format http journal link media metrics notify pki places policy reason records rtsp secret tiles witness |
 //! | commands | [`demo`] | both daemons and cameras on one machine | certs clock config format gateway metrics receiver simulate |
 //! | | [`commands`] | a file for each row of the command table | all above |
 //! | | [`cli`] | the command line | commands |
@@ -57,6 +58,7 @@ pub mod connect;
 pub mod console;
 pub mod demo;
 pub mod digest;
+pub mod durable;
 pub mod format;
 pub mod gateway;
 pub mod http;

@@ -9,7 +9,7 @@ mod ends;
 mod lists;
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config;
 use crate::config::settings::Tls;
+use crate::durable;
 use crate::format::designation::LinkAuthority;
 use crate::format::ids::Sha256;
 use crate::format::jws::Signer;
@@ -260,12 +261,7 @@ impl Kept {
 /// Written whole or not at all.
 fn write(directory: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)?;
-    File::open(directory)?.sync_all()
+    durable::replace(path, bytes, 0o644)
 }
 
 #[cfg(test)]

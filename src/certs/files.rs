@@ -23,6 +23,7 @@ use super::authority::{self, Authority, Kind, Subject};
 use super::bundle::{self, Entry};
 use super::{Error, Validity};
 use crate::clock::Wall;
+use crate::durable;
 use crate::format::ids::CommuneId;
 use crate::format::pem;
 use crate::secret::Secret;
@@ -552,15 +553,7 @@ fn write_new(path: &Path, content: impl AsRef<[u8]>, mode: u32) -> Result<(), Er
 /// Writes a file beside and puts it in place in one step, so that a reader never
 /// sees half a list.
 fn write_over(path: &Path, content: impl AsRef<[u8]>, mode: u32) -> Result<(), Error> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    match std::fs::remove_file(&beside) {
-        Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(failed(&beside)(cause)),
-        _ => {}
-    }
-    write_new(&beside, content, mode)?;
-    std::fs::rename(&beside, path).map_err(failed(path))
+    durable::replace(path, content.as_ref(), mode).map_err(failed(path))
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {

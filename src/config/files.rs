@@ -1,9 +1,10 @@
 //! All that reading the settings touches of the world.
 
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
+use crate::durable;
 use crate::secret::Secret;
 
 /// Files and environment, as the settings need them.
@@ -76,17 +77,7 @@ impl Files for Disk {
                 .mode(0o700)
                 .create(directory)?;
         }
-        // A file of its own first: a crash leaves the old secret or the new one.
-        let next = path.with_extension("new");
-        let _ = std::fs::remove_file(&next);
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&next)?;
-        file.write_all(secret.expose().as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&next, path)?;
+        durable::replace(path, secret.expose().as_bytes(), 0o600)?;
         Ok(true)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use super::problem::{Lines, Reading};
 use super::section::Section;
@@ -9,6 +10,9 @@ use super::settings::{Agreement, Page};
 use super::{pem, raw, values};
 use crate::format::ids::Sha256;
 use crate::format::trust::Anchors;
+
+/// Without a touch for this long a page hides what it shows, unless the settings say otherwise.
+const DEFAULT_LOCK: Duration = Duration::from_secs(1_800);
 
 /// Checks the section; `None` where it is wrong.
 pub(super) fn check(
@@ -36,13 +40,25 @@ pub(super) fn check(
         pem::check_crl(revoked, authority.iter(), at.of("revoked"), reading);
     }
     let hosts = hosts(&at, raw.hosts, reading);
+    let lock_after = lock_after(&at, raw.lock_after, reading);
     Some(Page {
         listen: listen?,
         tls,
         authority: authority?,
         revoked,
         hosts,
+        lock_after,
     })
+}
+
+/// After how long without a touch a page hides what it shows.
+pub(super) fn lock_after(
+    at: &Lines,
+    written: Option<String>,
+    reading: &mut Reading<'_>,
+) -> Duration {
+    let bounds = (Duration::from_secs(60), Duration::from_secs(86_400));
+    reading.duration(at, "lock_after", written, DEFAULT_LOCK, bounds)
 }
 
 /// Names under which a page is called, with or without a port.

@@ -47,6 +47,7 @@ sections! {
     /// `[page]`
     Page "[page]" {
         listen: Text, certificate: Text, key: Text, authority: Text, revoked: Text, hosts: Texts,
+        lock_after: Text,
     }
     /// `[[witness]]` of both files.
     Witness "[[witness]]" { name: Text, url: Text, key: Text, }

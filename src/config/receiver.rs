@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::gateway::{Password, journal, metrics, password, state_dir};
 use super::notify::notify;
@@ -83,9 +82,6 @@ fn link_listen(section: Section<raw::Link>, reading: &mut Reading<'_>) -> Vec<So
     reading.list(&at, "listen", Some(written), values::listen)
 }
 
-/// A shift's coffee; the screen of a busy room is touched more often.
-const DEFAULT_LOCK: Duration = Duration::from_secs(30 * 60);
-
 fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Option<Console> {
     let Section { raw, at } = section;
     let listen = raw.listen.unwrap_or_else(|| "127.0.0.1:8889".to_owned());
@@ -98,13 +94,7 @@ fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Opti
             "[console] listen: plain HTTP off loopback; give certificate and key, or set plain = true where something else protects it",
         );
     }
-    let lock_after = reading.duration(
-        &at,
-        "lock_after",
-        raw.lock_after,
-        DEFAULT_LOCK,
-        (Duration::from_secs(60), Duration::from_secs(86_400)),
-    );
+    let lock_after = page::lock_after(&at, raw.lock_after, reading);
     let addresses = existing(&at, "addresses", raw.addresses, reading);
     let tiles = existing(&at, "tiles", raw.tiles, reading);
     let tiles_attribution = reading.optional(

@@ -79,6 +79,8 @@ pub struct Page {
     pub revoked: Option<PathBuf>,
     /// Names under which the page is called, besides loopback and the address it listens on.
     pub hosts: Vec<String>,
+    /// Without a touch for this long the page hides what it shows.
+    pub lock_after: Duration,
 }
 
 /// A third who cosigns the journal's checkpoints: sees how many lines it has, and that it only grew.

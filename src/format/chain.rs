@@ -163,9 +163,11 @@ fn take<'a>(
         .strip_prefix(prefix)
         .ok_or(DecodeError::Member(member))?;
     let window = &after[..after.len().min(HEADER_LIMIT)];
+    // No member's text holds the first byte of its end.
     let at = window
-        .windows(end.len())
-        .position(|bytes| bytes == end)
+        .iter()
+        .position(|byte| end.first() == Some(byte))
+        .filter(|at| window[*at..].starts_with(end))
         .ok_or(DecodeError::Member(member))?;
     *rest = &after[at + end.len()..];
     Ok(&after[..at])
@@ -235,6 +237,20 @@ impl End {
     ///
     /// The number, the previous link or the body does not fit.
     pub fn follow(self, line: &Line<'_>) -> Result<Self, Break> {
+        let end = self.link_to(line)?;
+        if line.digest_matches() {
+            Ok(end)
+        } else {
+            Err(Break::Digest)
+        }
+    }
+
+    /// The same for a reader who looks at the body himself.
+    ///
+    /// # Errors
+    ///
+    /// The number or the previous link does not fit.
+    pub fn link_to(self, line: &Line<'_>) -> Result<Self, Break> {
         let expected = self.seq.saturating_add(1);
         if line.header.seq != expected {
             let found = line.header.seq;
@@ -242,9 +258,6 @@ impl End {
         }
         if line.header.prev != self.link {
             return Err(Break::Prev);
-        }
-        if !line.digest_matches() {
-            return Err(Break::Digest);
         }
         Ok(Self {
             seq: expected,

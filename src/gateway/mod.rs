@@ -393,7 +393,8 @@ impl Gateway {
         let witnesses =
             witnesses.map_err(|error| Error::Ended(format!("witnesses' thread: {error}")))?;
         let (writer, clock) = (brain.writer.clone(), brain.clock.clone());
-        writer.set_keep(brain.loaded.settings.keep);
+        let settings = &brain.loaded.settings;
+        writer.set_keep(settings.keep, !settings.witnesses.is_empty());
         let metrics = Arc::clone(&brain.metrics);
         let router = metrics::serve::router(move || metrics.encode(), brain.checks.clone());
         let (asked, asked_receiver) = mpsc::channel(socket::CONNECTION_LIMIT);

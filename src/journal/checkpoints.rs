@@ -83,7 +83,13 @@ impl Checkpoints {
                         Some(Entry::LogKey { vkey, statement }) => {
                             log_keys.extend(log_key(&vkey, &statement, authorities));
                         }
-                        Some(Entry::Cosigned { checkpoint, .. }) => {
+                        Some(
+                            Entry::Cosigned { checkpoint, .. }
+                            | Entry::Pruned {
+                                checkpoint: Some(checkpoint),
+                                ..
+                            },
+                        ) => {
                             let at = format!("{name}, {month}.jsonl line {}", place.number);
                             if known.contains(&Sha256::of(checkpoint.as_bytes())) {
                                 continue;
@@ -131,8 +137,15 @@ impl Checkpoints {
 fn entry(line: &[u8]) -> Option<Entry> {
     let body = Line::parse(line).ok()?.body?;
     let start = &body[..body.len().min(200)];
-    let has = |text: &[u8]| start.windows(text.len()).any(|part| part == text);
-    (has(br#""kind":"log_key""#) || has(br#""kind":"cosigned""#))
+    let has = |text: &'static [u8]| start.windows(text.len()).any(|part| part == text);
+    let kinds: [&[u8]; 3] = [
+        br#""kind":"log_key""#,
+        br#""kind":"cosigned""#,
+        br#""kind":"pruned""#,
+    ];
+    kinds
+        .into_iter()
+        .any(has)
         .then(|| reader::entry(body).ok()?)
         .flatten()
 }

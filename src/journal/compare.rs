@@ -350,7 +350,14 @@ impl Outcome {
         };
         let key = |finding: &Finding| {
             let journal = (finding.owner.clone(), finding.journal.clone());
-            (finding.unwitnessed, journal, finding.seq, finding.grant)
+            let what = finding.what.clone();
+            (
+                finding.unwitnessed,
+                journal,
+                finding.seq,
+                finding.grant,
+                what,
+            )
         };
         self.findings.sort_by_cached_key(key);
         self.findings.dedup();
@@ -389,7 +396,7 @@ fn judge(
     };
     let operators_proven = proven(Signers::Operators);
     let machines_proven = proven(Signers::Machines);
-    let chains = chains::judge(options, &gathered, machines_proven, first, outcome)?;
+    let chains = chains::judge(options, &gathered, machines_proven, share, outcome)?;
     outcome.checked.operators_proven = operators_proven;
     outcome.checked.machines_proven = chains.machines_proven;
     if first {

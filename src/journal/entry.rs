@@ -429,7 +429,8 @@ pub enum Entry {
         tree: Vec<Sha256>,
         /// A head of that line, signed when it was removed.
         head: String,
-        /// A signed checkpoint of that tree, where the journal has witnesses.
+        /// A signed checkpoint that covers these lines: the newest that a witness cosigned, else
+        /// one of exactly these. None where the log's key was not there.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         checkpoint: Option<String>,
     },

@@ -35,6 +35,7 @@ pub mod entry;
 pub mod export;
 mod fit;
 pub mod log;
+pub mod log_key;
 pub mod looks;
 pub mod reader;
 pub mod recover;

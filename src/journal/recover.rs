@@ -165,6 +165,7 @@ fn walk(store: &mut dyn Store, with_extents: bool) -> Result<Walk, Error> {
             lines: 0,
             sums: BTreeMap::new(),
         },
+        oldest: months.first().copied(),
         candidate: None,
         kept: Kept::since(newest_time(store, &months)),
         extents: with_extents.then(|| anchor.map(scan::Extents::after).unwrap_or_default()),
@@ -190,6 +191,8 @@ fn newest_time(store: &mut dyn Store, months: &[Month]) -> Option<Wall> {
 #[derive(Debug)]
 struct Walk {
     found: Found,
+    /// The oldest month that is there.
+    oldest: Option<Month>,
     /// Behind damage: a line that may begin the new journal that names it.
     candidate: Option<(Month, Place, Vec<u8>)>,
     kept: Kept,
@@ -602,7 +605,8 @@ pub fn grant_of(entry: &Entry) -> Option<GrantId> {
     }
 }
 
-fn micros(duration: Duration) -> i64 {
+/// A span in microseconds.
+pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 

@@ -192,7 +192,7 @@ pub fn report(options: &Options, month: Month) -> Result<Report, String> {
     };
     let found = verify::walk(
         options,
-        Depth::Full,
+        (Depth::Full, verify::threads()),
         &Checkpoints::default(),
         Some(&mut reader),
     )?;

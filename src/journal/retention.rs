@@ -15,6 +15,7 @@
 //! it names the line before: by number, by link and by a head that the anchor's signer signed.
 //! The oldest month that is left always has its anchor in a newer one, for months go in order.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::entry::Entry;
 use super::reader::{self, Content, Lines};
+use super::recover::micros;
 pub use super::recover::scan::Scan;
 use super::store::{Month, Store};
 use super::writer::Writer;
@@ -31,8 +33,12 @@ use crate::format::ids::Sha256;
 use crate::format::jws;
 use crate::format::keep::Keep;
 use crate::format::merkle::Frontier;
+use crate::format::note::{self, Checkpoint, Note};
 use crate::format::statement::{HEAD_TYPE, HeadClaims};
 
+/// How long a month whose time is over waits for a witness that is away: within what [`Keep`] leaves
+/// before an entry is too old.
+const COSIGNED_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 /// A month goes at most this often: a day, less what a daily look may come early.
 const PAUSE: Duration = Duration::from_secs(23 * 3_600);
 
@@ -60,21 +66,30 @@ impl Anchor {
             link,
             tree,
             head,
+            checkpoint,
             ..
         } = entry
         else {
             return None;
         };
+        let tree = Frontier::resume(*last, tree.clone())?;
         let signed = jws::open::<HeadClaims>(head, HEAD_TYPE).ok()?.claims;
         let same = signed.journal == *journal && (signed.seq, signed.link) == (*last, *link);
         same.then_some(())?;
+        if let Some(checkpoint) = checkpoint {
+            let told = Note::parse(checkpoint).ok()?.text;
+            let told = Checkpoint::parse(told)?;
+            // One of more lines is held against those that are left, as any other.
+            let fits = told.size > *last || told.size == *last && told.root == tree.root();
+            (fits && told.origin == note::origin(&signed.iss, journal)).then_some(())?;
+        }
         Some(Self {
             journal: journal.clone(),
             end: End {
                 seq: *last,
                 link: *link,
             },
-            tree: Frontier::resume(*last, tree.clone())?,
+            tree,
             iss: signed.iss,
             head: (head.clone(), Wall::from_seconds(signed.iat)),
         })
@@ -215,29 +230,63 @@ pub struct Known<'a> {
     pub extents: &'a [Extent],
     /// What of the oldest one is in force.
     pub standing: Vec<Standing>,
-    /// All anchors: time, journal and line of each.
-    pub anchors: Vec<(Wall, String, End)>,
+    /// All anchors.
+    pub anchors: Vec<Named>,
+    /// How many lines of each journal a witness has cosigned.
+    pub cosigned: BTreeMap<String, u64>,
+    /// What stands for the oldest one where none of its lines verifies: no line, behind the last
+    /// one before it that does.
+    pub nothing: Option<Segment>,
     /// Where the journal does not verify, and no new one has begun behind it.
     pub damage: Option<String>,
 }
 
-/// Decides. `at_once`: also where a month went today.
-pub fn plan(known: Known<'_>, keep: Keep, at_once: bool, now: Wall) -> Plan {
+/// What an anchor names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// When it was written.
+    pub time: Wall,
+    /// The months that went.
+    pub months: Vec<String>,
+    /// The journal.
+    pub journal: String,
+    /// Its last line that went.
+    pub end: End,
+}
+
+/// By what is pruned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// How old an entry may become.
+    pub keep: Keep,
+    /// Also where a month went today.
+    pub at_once: bool,
+    /// The journal has witnesses: a month goes once one of them has cosigned its lines.
+    pub witnessed: bool,
+}
+
+/// Decides.
+pub fn plan(known: Known<'_>, rule: Rule, now: Wall) -> Plan {
     // The newest month is written on.
     let [oldest, _, ..] = known.extents else {
         return Plan::Nothing;
     };
     let month = oldest.month;
-    let is_over = |time| keep.is_over(time, now);
+    let is_over = |time| rule.keep.is_over(time, now);
     if !oldest.first_time.is_none_or(is_over) {
         return Plan::Nothing;
     }
     if let Some(damage) = known.damage {
         return Plan::Held(month, format!("the journal does not verify: {damage}"));
     }
-    let last = oldest.segments.last();
-    let names = |(_, journal, end): &(Wall, String, End)| {
-        last.is_some_and(|last| last.journal == *journal && last.end == *end)
+    let segments: Vec<Segment> = match &oldest.segments[..] {
+        [] => known.nothing.into_iter().collect(),
+        verified => verified.to_vec(),
+    };
+    let last = segments.last();
+    let names = |named: &Named| {
+        let is_last = |last: &Segment| last.journal == named.journal && last.end == named.end;
+        named.months.contains(&month.to_string()) && last.is_some_and(is_last)
     };
     let is_named = known.anchors.iter().any(names);
     if is_named || oldest.lines == 0 {
@@ -250,9 +299,19 @@ pub fn plan(known: Known<'_>, keep: Keep, at_once: bool, now: Wall) -> Plan {
     if last.is_none() {
         return Plan::Held(month, "none of its lines verifies".to_owned());
     }
-    let is_recent = |(time, ..): &(Wall, String, End)| now.since(*time) < PAUSE;
-    if !at_once && known.anchors.iter().any(is_recent) {
+    let is_recent = |named: &Named| now.since(named.time) < PAUSE;
+    if !rule.at_once && known.anchors.iter().any(is_recent) {
         return Plan::Wait;
+    }
+    let is_cosigned = |segment: &Segment| {
+        let cosigned = known.cosigned.get(&segment.journal);
+        cosigned.is_some_and(|lines| *lines >= segment.end.seq)
+    };
+    let awaited = Wall(now.0.saturating_sub(micros(COSIGNED_WITHIN)));
+    let waits = |time| !rule.keep.is_over(time, awaited);
+    if rule.witnessed && oldest.first_time.is_some_and(waits) && !last.is_some_and(is_cosigned) {
+        let why = "no witness has cosigned its lines yet; see the check witnesses of /ready";
+        return Plan::Held(month, why.to_owned());
     }
     let mut carried = Vec::new();
     for standing in known.standing {
@@ -264,7 +323,7 @@ pub fn plan(known: Known<'_>, keep: Keep, at_once: bool, now: Wall) -> Plan {
     Plan::Remove {
         month,
         carried,
-        segments: oldest.segments.clone(),
+        segments,
     }
 }
 

@@ -16,6 +16,7 @@
 //! An intact journal is read once, in bounded memory. Where the chain is broken
 //! it is read again to tell what happened ([`order`]).
 
+mod ahead;
 pub mod attested;
 mod heads;
 pub mod order;
@@ -27,12 +28,13 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use self::ahead::Taken;
 use self::attested::{Attested, Judge};
 use self::statements::{Authorities, Checked, Depth, Signers};
 use self::witnesses::Follower;
 use super::checkpoints::Checkpoints;
 use super::entry::Entry;
-use super::reader::{self, Content, Lines, Place};
+use super::reader::{self, Lines, Place};
 use super::retention::{self, Anchor};
 use super::store::{Disk, Month, Store};
 use crate::clock::Wall;
@@ -259,21 +261,27 @@ pub fn verify(options: &Options) -> Result<Report, String> {
     directories.extend(options.with.iter().cloned());
     let authorities = options.authorities.as_ref();
     let seen = Checkpoints::gather(&directories, &options.witnesses, authorities)?;
-    let mut report = walk(options, Depth::Full, &seen, None)?;
+    let mut report = walk(options, (Depth::Full, threads()), &seen, None)?;
     report.tell_unwitnessed(options, &seen);
     Ok(report)
 }
 
-/// The same, with somebody who looks on.
+/// How many threads this machine runs at once.
+pub(in crate::journal) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The same on so many threads, with somebody who looks on.
 pub(in crate::journal) fn walk<'a>(
     options: &'a Options,
-    depth: Depth,
+    (depth, threads): (Depth, usize),
     checkpoints: &'a Checkpoints,
     observer: Option<&'a mut dyn Observer>,
 ) -> Result<Report, String> {
     let mut walk = Walk {
         authorities: options.authorities.as_ref(),
         depth,
+        threads,
         checkpoints,
         follower: Follower::default(),
         observer,
@@ -331,6 +339,7 @@ struct Held {
 struct Walk<'a> {
     authorities: Option<&'a Authorities>,
     depth: Depth,
+    threads: usize,
     checkpoints: &'a Checkpoints,
     follower: Follower,
     observer: Option<&'a mut dyn Observer>,
@@ -418,23 +427,30 @@ impl Walk<'_> {
         let file = month.file_name();
         let fail = |error: io::Error| format!("reading {file}: {error}");
         self.report.files += 1;
-        let mut lines = Lines::new(store.read(month).map_err(fail)?);
-        while let Some((place, content)) = lines.next_line().map_err(fail)? {
-            self.place = (file.clone(), place.number);
-            match content {
-                Content::Line(bytes) => match Line::parse(bytes) {
-                    Ok(line) => self.line(month, place, &line),
-                    Err(_) => self.broken = true,
-                },
-                Content::TooLong => self.broken = true,
-                Content::Unterminated(_) if newest => self.tell(None, What::Torn(place.bytes)),
-                Content::Unterminated(_) => self.broken = true,
+        let lines = Lines::new(store.read(month).map_err(fail)?);
+        self.place.0.clone_from(&file);
+        let look = (self.authorities, self.depth);
+        let read = ahead::read(lines, self.threads, look, |place, found| {
+            self.place.1 = place.number;
+            match found {
+                ahead::Found::Line(bytes, Some(taken)) => {
+                    let line = taken.line(bytes);
+                    self.line(month, place, &line, taken);
+                }
+                ahead::Found::Unterminated if newest => self.tell(None, What::Torn(place.bytes)),
+                _ => self.broken = true,
             }
-        }
-        Ok(())
+        });
+        read.map_err(fail)
     }
 
-    fn line(&mut self, month: Month, place: Place, line: &Line<'_>) {
+    fn line(&mut self, month: Month, place: Place, line: &Line<'_>, taken: Taken) {
+        let Taken {
+            is_whole,
+            entry,
+            checked,
+            ..
+        } = taken;
         let seq = line.header.seq;
         self.report.lines += 1;
         self.report.without_body += u64::from(line.body.is_none());
@@ -451,13 +467,10 @@ impl Walk<'_> {
             let frame = line.body.and_then(|body| reader::frame(body).ok());
             self.journal = frame.and_then(|frame| frame.journal_id);
         }
-        match self.end.follow(line) {
-            Ok(_) => {}
-            Err(Break::Digest) => self.tell(
-                Some(seq),
-                What::Changed("its body is not the one its digest was made of".to_owned()),
-            ),
-            Err(Break::Seq { .. } | Break::Prev) => self.broken = true,
+        match self.end.link_to(line) {
+            Ok(_) if is_whole => {}
+            Ok(_) => self.tell(Some(seq), What::Changed(Break::Digest.to_string())),
+            Err(_) => self.broken = true,
         }
         self.end = End {
             seq,
@@ -470,24 +483,18 @@ impl Walk<'_> {
             self.tell(Some(seq), What::WrongFile);
         }
         self.compare_with_head(line);
-        let entry = line
-            .body
-            .filter(|_| line.digest_matches())
-            .map(reader::entry);
-        let entry = entry.and_then(|entry| match entry {
-            Ok(entry) => entry,
-            Err(cause) => {
-                self.tell(Some(seq), What::Statement(cause));
-                None
-            }
+        let entry = entry.unwrap_or_else(|cause| {
+            self.tell(Some(seq), What::Statement(cause));
+            None
         });
+        if self.report.lines == 1 && matches!(entry, Some(Entry::Continues { .. })) {
+            // All of the journal before is pruned: what goes on from it has its grants there.
+            self.judge.misses_lines();
+        }
         self.compare_with_checkpoints(line, entry.as_ref());
         if let Some(entry) = &entry {
             self.owner(seq, entry);
         }
-        let checked = entry.as_ref().map_or_else(Checked::default, |entry| {
-            statements::check(entry, self.authorities, self.depth)
-        });
         if let Some(observer) = self.observer.as_deref_mut() {
             observer.line(&Seen {
                 journal: self.report.journals.len(),

@@ -26,6 +26,7 @@ use super::entry::Entry;
 use super::fit::fit;
 use super::log::{self, Log, Parts};
 use super::recover::{self, Begun, Damage, Recent};
+use super::retention::Rule;
 use super::store::Disk;
 use super::sums::Sums;
 use super::{LockedDirectory, Receipt};
@@ -191,7 +192,8 @@ struct State {
     first: Option<String>,
     /// The journal's last line that was pruned; 0: none was.
     pruned: u64,
-    keep: Keep,
+    /// By what is pruned.
+    rule: Rule,
     health: Result<(), String>,
     stats: Stats,
     /// Damage that was found since the start, until somebody asks for it.
@@ -275,7 +277,11 @@ impl Writer {
                 journal: None,
                 first: None,
                 pruned: 0,
-                keep: Keep::MOST,
+                rule: Rule {
+                    keep: Keep::MOST,
+                    at_once: false,
+                    witnessed: false,
+                },
                 health: Ok(()),
                 stats: Stats {
                     entries: 0,

@@ -14,8 +14,6 @@ pub mod notice;
 pub mod queue;
 mod send;
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -31,6 +29,7 @@ use self::queue::{Answer, Attempt, Next, Queue};
 use self::send::Target;
 use crate::clock::{Boot, Clock, Wall};
 use crate::config::settings::{self, NoticeKind};
+use crate::durable;
 use crate::journal::entry::Entry;
 use crate::reason::Reason;
 
@@ -312,16 +311,7 @@ impl Shared {
         if kept.is_empty() {
             return remove(&self.path());
         }
-        let new = self.options.state_dir.join("notices.new");
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&serde_json::to_vec(&kept)?)?;
-        file.sync_all()?;
-        std::fs::rename(new, self.path())
+        durable::replace(&self.path(), &serde_json::to_vec(&kept)?, 0o600)
     }
 
     /// Takes up what waited at the last stop.

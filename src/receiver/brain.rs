@@ -367,7 +367,8 @@ impl Brain {
         } = fetched;
         self.journal.sign_with(signer);
         self.metrics.apply(settings);
-        self.journal.set_keep(settings.keep);
+        let witnessed = !settings.witnesses.is_empty();
+        self.journal.set_keep(settings.keep, witnessed);
         self.notify.apply(settings.notify.clone());
         show_warnings(&self.checks, settings);
         self.atlas.apply(&settings.console, tiles);

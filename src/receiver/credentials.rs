@@ -2,12 +2,12 @@
 //! from it under a key of this receiver, so that they survive a restart without
 //! standing anywhere.
 
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::Path;
 
 use aws_lc_rs::hmac;
 
+use crate::durable;
 use crate::format::ids::GrantId;
 use crate::secret::Secret;
 
@@ -50,31 +50,16 @@ impl Credentials {
                 Ok(Self::from_key(&key))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Self::make(state_dir, &path).map_err(|error| wrong(&error))
+                Self::make(&path).map_err(|error| wrong(&error))
             }
             Err(error) => Err(wrong(&error)),
         }
     }
 
-    /// Writes a new key beside its place and moves it there, so that a crash
-    /// leaves none or a whole one.
-    fn make(state_dir: &Path, path: &Path) -> std::io::Result<Self> {
+    fn make(path: &Path) -> std::io::Result<Self> {
         let mut key = [0; KEY_BYTES];
         getrandom::fill(&mut key).map_err(std::io::Error::other)?;
-        let new = path.with_extension("new");
-        match std::fs::remove_file(&new) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&key)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)?;
-        std::fs::File::open(state_dir)?.sync_all()?;
+        durable::replace(path, &key, 0o600)?;
         Ok(Self::from_key(&key))
     }
 

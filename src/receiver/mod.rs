@@ -468,6 +468,6 @@ async fn open_journal(
     let opened = tokio::task::spawn_blocking(|| Writer::open(options)).await;
     let opened = opened.map_err(|error| Error(error.to_string()))?;
     let (writer, recovered) = opened.map_err(|error| Error(error.to_string()))?;
-    writer.set_keep(settings.keep);
+    writer.set_keep(settings.keep, !settings.witnesses.is_empty());
     Ok((writer, recovered))
 }

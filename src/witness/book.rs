@@ -1,24 +1,16 @@
 //! The journal as a log: its key, its tree, and the checkpoints made of them. Blocking: reads
 //! and writes files.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
-use zeroize::Zeroizing;
 
 use crate::format::ids::Sha256;
 use crate::format::merkle::{Frontier, Tree};
-use crate::format::note::{self, Checkpoint, Kind, NoteSigner, VerifierKey};
+use crate::format::note::{self, Checkpoint, NoteSigner, VerifierKey};
+use crate::journal::log_key;
 use crate::journal::writer::Writer;
 use crate::policy::cosigning::Due;
-
-/// The key's file in `state_dir`.
-const FILE: &str = "log.key";
-/// Largest file of a key.
-const FILE_LIMIT: u64 = 1024;
 
 /// One journal's key and tree.
 #[derive(Debug)]
@@ -53,19 +45,10 @@ impl Book {
         journal: &str,
         pruned: Option<Frontier>,
     ) -> Result<Self, String> {
-        let path = state_dir.join(FILE);
-        let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let origin = note::origin(owner, journal);
-        let kept = read(&path).map_err(|error| wrong(&error))?;
-        let kept = kept.map(|text| NoteSigner::from_secret(text.trim_end()));
-        let kept = kept.transpose().map_err(|error| {
-            wrong(&format!(
-                "{error}; remove it, and a new one is made (witnesses must then be given the new verifier key)"
-            ))
-        })?;
-        let signer = match kept.filter(|signer| signer.verifier().name() == origin) {
+        let signer = match log_key::kept(state_dir, &origin)? {
             Some(signer) => signer,
-            None => make(state_dir, &origin).map_err(|error| wrong(&error))?,
+            None => log_key::make(state_dir, &origin)?,
         };
         Ok(Self {
             journal: journal.to_owned(),
@@ -142,41 +125,4 @@ impl Book {
         }
         Ok(())
     }
-}
-
-fn read(path: &Path) -> io::Result<Option<Zeroizing<String>>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut text = Zeroizing::new(String::new());
-    file.take(FILE_LIMIT).read_to_string(&mut text)?;
-    Ok(Some(text))
-}
-
-/// Writes a new key beside its place and moves it there, so that a crash leaves the old one or
-/// a whole one.
-fn make(state_dir: &Path, origin: &str) -> io::Result<NoteSigner> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(io::Error::other)?;
-    let signer = NoteSigner::new(origin, Kind::Log, seed).map_err(io::Error::other)?;
-    let path = state_dir.join(FILE);
-    let new = path.with_extension("new");
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(signer.secret().as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    File::open(state_dir)?.sync_all()?;
-    Ok(signer)
 }

@@ -121,6 +121,69 @@ fn what_witnesses_hold_is_read_from_the_journal() {
     assert_eq!((checkpoint.size, *at), (8, NOW));
 }
 
+/// The oldest month is gone: a witness that is new then gets a checkpoint of the whole tree, and one
+/// that saw a part of the rest its proof; what only the removed lines could prove has none.
+#[test]
+fn a_witness_that_comes_after_pruning_gets_a_checkpoint_of_all_lines() {
+    let directory = Scratch::new("pruned");
+    let trial = Trial::new(NOW).unwrap();
+    let signer = signer(&trial);
+    let (clock, hand) = Clock::manual(NOW);
+    runtime().block_on(async {
+        let (writer, _) = Writer::open(writer::Options {
+            state_dir: directory.0.clone(),
+            owner: OWNER.to_owned(),
+            signer: Arc::clone(&signer),
+            clock: clock.clone(),
+        })
+        .unwrap();
+        let started = Entry::Started {
+            by: OWNER.to_owned(),
+            version: "test".to_owned(),
+            settings: crate::format::ids::Sha256::ZERO,
+            certificate: String::new(),
+        };
+        for _ in 0..9 {
+            for _ in 0..5 {
+                writer.append(started.clone()).await.unwrap();
+            }
+            hand.advance(Duration::from_secs(31 * 86_400));
+        }
+        writer.append(Entry::Stopped {}).await.unwrap();
+        let journal = writer.journal().unwrap();
+        let lines = |writer: &Writer| writer.progress().borrow().seq;
+        let token = CancellationToken::new();
+        let mut whole = Book::open(&directory.0, OWNER, &journal, None).unwrap();
+        whole
+            .checkpoints(&writer, lines(&writer), &[], &token)
+            .unwrap();
+
+        writer.set_keep(crate::format::keep::Keep::LEAST, false);
+        let pruned = writer.prune(clock.clone(), |_| true).await.unwrap();
+        assert!(
+            matches!(pruned, crate::journal::retention::Outcome::Removed { .. }),
+            "{pruned:?}"
+        );
+        let anchor = writer.anchor().unwrap().unwrap();
+        assert_eq!(anchor.end.seq, 5);
+        let mut rest = Book::open(&directory.0, OWNER, &journal, Some(anchor.tree)).unwrap();
+        let witness = NoteSigner::new("w", Kind::Witness, [1; 32]).unwrap();
+        let due = |old| Due {
+            witness: witness.verifier().clone(),
+            old,
+        };
+        let last = lines(&writer);
+        let dues = [due(0), due(7), due(3)];
+        let made = rest.checkpoints(&writer, last, &dues, &token).unwrap();
+        let of_whole = whole.checkpoints(&writer, last, &dues, &token).unwrap();
+        assert_eq!(made[0].checkpoint, of_whole[0].checkpoint);
+        assert_eq!(made[0].proof.as_deref(), Some(&[][..]));
+        assert!(made[1].proof.is_some() && made[1].proof == of_whole[1].proof);
+        assert_eq!(made[2].proof, None);
+        writer.close().await;
+    });
+}
+
 /// Tree and proofs of a journal far longer than what is at hand.
 #[test]
 fn checkpoints_cover_the_whole_journal_and_prove_that_it_only_grew() {

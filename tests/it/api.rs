@@ -3,7 +3,7 @@
 mod console;
 pub(crate) mod live;
 mod local;
-mod openapi;
+pub mod openapi;
 mod places;
 mod reloaded;
 pub(crate) mod site;

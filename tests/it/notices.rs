@@ -480,3 +480,36 @@ async fn both_ends_tell_of_grants_ends_and_refusals_and_of_nobody() {
     until("both are counted", || delivered.get() == 2).await;
     world.stop().await;
 }
+
+/// A machine whose own journal does not verify at its start says so outside, before anybody asks.
+#[tokio::test]
+async fn the_own_journal_that_was_changed_is_told_outside() {
+    let (mut commune, mut centre) = (Server::start(&[]).await, Server::start(&[]).await);
+    let mut world = World::start(Plan {
+        gateway: commune.section(),
+        receiver: centre.section(),
+        ..Plan::default()
+    })
+    .await;
+    world.stop_gateway().await;
+    world.stop_receiver().await;
+    for daemon in ["gateway", "receiver"] {
+        let files = std::fs::read_dir(world.directory.path(daemon).join("journal")).unwrap();
+        let file = files.map(|file| file.unwrap().path()).max().unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let changed = text.replacen(r#""kind":"started""#, r#""kind":"stopped""#, 1);
+        assert_ne!(changed, text);
+        std::fs::write(&file, changed).unwrap();
+    }
+    world.start_receiver().await;
+    world.start_gateway().await;
+    for (server, id) in [(&mut commune, "commune"), (&mut centre, "centre")] {
+        let told = server.next().await.json();
+        assert_eq!(
+            (&told["type"], &told["reason"]),
+            (&"alarm".into(), &"journal_went_back".into())
+        );
+        assert!(told[id].is_string(), "{told}");
+    }
+    world.stop().await;
+}

@@ -1,5 +1,7 @@
 //! Stills over real sockets: given once both journals hold them.
 
+use std::net::SocketAddr;
+
 use fanal::format::ids::Sha256;
 use fanal::format::statement::{TOKEN_TYPE, TokenClaims};
 use fanal::journal::verify;
@@ -12,6 +14,16 @@ use crate::world::{COMMUNE, Operator, Plan, World};
 
 /// `POST /api/v1/snapshots`: status and body.
 async fn take(world: &World, operator: &Operator, body: &str) -> (u16, Value) {
+    let taken = try_take(world.addresses.console, operator, body);
+    taken.await.unwrap()
+}
+
+/// The same at a receiver that may be away: none where it does not answer whole.
+pub async fn try_take(
+    address: SocketAddr,
+    operator: &Operator,
+    body: &str,
+) -> Option<(u16, Value)> {
     let client = &operator.client;
     let iat = client.now().seconds();
     let token = TokenClaims {
@@ -21,22 +33,20 @@ async fn take(world: &World, operator: &Operator, body: &str) -> (u16, Value) {
         aud: client.centre().clone(),
     };
     let token = client.sign(TOKEN_TYPE, &token);
-    let address = world.addresses.console;
     let request = format!(
         "POST /api/v1/snapshots HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
          authorization: Bearer {token}\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = String::new();
-    within("an answer", stream.read_to_string(&mut answer))
-        .await
-        .unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let body = answer.split_once("\r\n\r\n").unwrap().1;
-    (status, serde_json::from_str(body).unwrap())
+    let read = within("an answer", stream.read_to_string(&mut answer)).await;
+    read.ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    Some((status, serde_json::from_str(body).ok()?))
 }
 
 async fn world(snapshots: bool) -> (World, Operator, Value) {
@@ -50,7 +60,8 @@ async fn world(snapshots: bool) -> (World, Operator, Value) {
     (world, operator, grant)
 }
 
-fn still(operator: &Operator, grant: &Value, camera: &str) -> String {
+/// What asks for a still of this camera, now.
+pub fn still(operator: &Operator, grant: &Value, camera: &str) -> String {
     json!({
         "grant": grant["grant"],
         "camera": format!("{COMMUNE}/{camera}"),

@@ -58,17 +58,29 @@ impl Door {
 }
 
 /// litewitness with its key in an agent of its own, and its database.
-struct Witness {
+pub struct Witness {
     place: Place,
     fingerprint: String,
     _agent: Child,
     running: Option<(Child, JoinSet<()>)>,
-    vkey: String,
+    pub vkey: String,
     door: Door,
 }
 
 impl Witness {
-    async fn start() -> Self {
+    /// Whether all that it needs is installed.
+    pub fn is_installed() -> bool {
+        let tools = [
+            "litewitness",
+            "witnessctl",
+            "ssh-agent",
+            "ssh-add",
+            "ssh-keygen",
+        ];
+        tools.into_iter().all(have)
+    }
+
+    pub async fn start() -> Self {
         let place = Place::new();
         let path = |name: &str| place.path(name).to_str().unwrap().to_owned();
         let (key, socket) = (path("key"), path("agent"));
@@ -148,7 +160,7 @@ impl Witness {
     }
 
     /// Takes a log, as its operator does.
-    async fn take(&self, vkey: &str) {
+    pub async fn take(&self, vkey: &str) {
         let (origin, _) = vkey.split_once('+').unwrap();
         let database = self.path("db");
         let log = run(
@@ -171,7 +183,7 @@ impl Witness {
         }
     }
 
-    fn settings(&self) -> String {
+    pub fn settings(&self) -> String {
         format!(
             "[[witness]]\nname = \"Préfecture\"\nurl = \"http://{}/\"\nkey = \"{}\"\n",
             self.door.address, self.vkey
@@ -241,7 +253,7 @@ async fn seen(world: &World, daemon: &str, ends: usize) {
     .await;
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to);
     std::fs::create_dir_all(to).unwrap();
     for file in std::fs::read_dir(from).unwrap() {
@@ -262,16 +274,8 @@ async fn verified(directory: &Path, more: &[&str]) -> (bool, String) {
 
 #[tokio::test]
 async fn a_real_witness_cosigns_restarts_falls_behind_and_finds_what_is_gone() {
-    for tool in [
-        "litewitness",
-        "witnessctl",
-        "ssh-agent",
-        "ssh-add",
-        "ssh-keygen",
-    ] {
-        if !have(tool) {
-            return;
-        }
+    if !Witness::is_installed() {
+        return;
     }
     let mut witness = Witness::start().await;
     let mut world = World::start(Plan {

@@ -42,7 +42,7 @@ pub(super) struct PruneArgs {
 pub(super) fn run(args: &PruneArgs) -> anyhow::Result<ExitCode> {
     let of_file = args.config.as_deref().map(of_file).transpose()?;
     let (key, certificate, keep) = match &of_file {
-        Some((tls, keep)) => (Some(&tls.key), Some(&tls.certificate), Some(*keep)),
+        Some((tls, keep, _)) => (Some(&tls.key), Some(&tls.certificate), Some(*keep)),
         None => (args.key.as_ref(), args.certificate.as_ref(), None),
     };
     let keep = args.keep.or(keep).unwrap_or_default();
@@ -52,6 +52,7 @@ pub(super) fn run(args: &PruneArgs) -> anyhow::Result<ExitCode> {
             directory: args.directory.clone(),
             keep,
             at_once: args.all,
+            witnessed: of_file.as_ref().is_some_and(|(_, _, witnessed)| *witnessed),
             signer: key
                 .zip(certificate)
                 .map(|(key, chain)| signer(key, chain))
@@ -83,8 +84,8 @@ pub(super) fn run(args: &PruneArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Key, certificate and retention of a daemon's file.
-fn of_file(path: &Path) -> anyhow::Result<(settings::Tls, Keep)> {
+/// Key, certificate and retention of a daemon's file, and whether it names witnesses.
+fn of_file(path: &Path) -> anyhow::Result<(settings::Tls, Keep, bool)> {
     let disk = Disk::reading();
     let wrong = |errors: config::Errors| Usage(errors.to_string());
     Ok(match config::detect(path, &disk).map_err(wrong)? {
@@ -92,13 +93,15 @@ fn of_file(path: &Path) -> anyhow::Result<(settings::Tls, Keep)> {
             let settings = config::load_gateway_from(path, &disk)
                 .map_err(wrong)?
                 .settings;
-            (settings.tls, settings.keep)
+            let witnessed = !settings.witnesses.is_empty();
+            (settings.tls, settings.keep, witnessed)
         }
         Daemon::Receiver => {
             let settings = config::load_receiver_from(path, &disk)
                 .map_err(wrong)?
                 .settings;
-            (settings.tls, settings.keep)
+            let witnessed = !settings.witnesses.is_empty();
+            (settings.tls, settings.keep, witnessed)
         }
     })
 }

@@ -85,6 +85,7 @@ impl Brain {
             waiting: asked.waiting,
             cuts: asked.cuts,
             links: self.centres(),
+            lines: self.parts.writer.stats().entries,
         }
     }
 

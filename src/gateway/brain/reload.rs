@@ -96,7 +96,8 @@ impl Brain {
         self.parts
             .attest
             .set_centres(centres, self.parts.clock.now());
-        self.parts.writer.set_keep(new.keep);
+        let witnessed = !new.witnesses.is_empty();
+        self.parts.writer.set_keep(new.keep, witnessed);
         self.parts.gate.handle_note(Entry::Reloaded {
             settings: loaded.hash,
             error: None,

@@ -1,7 +1,7 @@
 //! `GET events`: what changes, as server-sent events, read by fetch.
 //!
-//! `ready` comes first; then `state`, all that the page shows, whenever something of it changed, and
-//! `rates`, the cameras' bit rates. A slow client skips to the newest. `end` with the reason comes
+//! `ready` comes first; then `state`, all that the page shows, whenever something of it changed,
+//! `rates`, the cameras' bit rates, and `journal`, how many lines it has. A slow client skips to the newest. `end` with the reason comes
 //! before the stream ends (the token's end, the certificate's, or the daemon's). New settings may
 //! revoke: the certificate behind the token is judged again then.
 
@@ -36,6 +36,7 @@ struct Listener {
     phase: Phase,
     state: Arc<str>,
     rates: Arc<str>,
+    journal: Arc<str>,
     /// Its place among the connections.
     _peer: Peer,
 }
@@ -62,6 +63,7 @@ pub(super) async fn listen(
         phase: Phase::Starting,
         state: Arc::default(),
         rates: Arc::default(),
+        journal: Arc::default(),
         _peer: peer,
         page,
         caller,
@@ -111,6 +113,7 @@ impl Listener {
         for (name, told, now) in [
             ("state", &mut self.state, &newest.state),
             ("rates", &mut self.rates, &newest.rates_text),
+            ("journal", &mut self.journal, &newest.journal),
         ] {
             if told != now {
                 *told = Arc::clone(now);

@@ -1,5 +1,5 @@
-//! The commune's own page and its API, `/api/v1` (interfaces.md 10): who watches, what waits, cuts,
-//! the journal. Never a picture.
+//! The commune's own page and its API, `/api/v1` (interfaces.md 10), described by `openapi.json`
+//! beside this file: who watches, what waits, cuts, the journal. Never a picture.
 //!
 //! People sign in as at the operators' page, with certificates of `[page] authority`. The brain is
 //! asked as by the local socket; nothing here decides.
@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -49,6 +50,9 @@ use crate::policy::gate::decision::{Done, Order};
 use crate::reason::{Reason, Refusal};
 use publish::Snapshot;
 use view::{Health, View};
+
+/// The description that `/api/v1/openapi.json` answers with.
+const OPENAPI: &str = include_str!("openapi.json");
 
 /// Questions that wait for the brain.
 pub(super) const ASK_LIMIT: usize = 64;
@@ -169,7 +173,8 @@ fn router(page: &Arc<Page>) -> Router {
         .route("/health", get(health))
         .route("/journal", get(journal::month))
         .route("/attestation", get(journal::attestation))
-        .route("/events", get(events::listen));
+        .route("/events", get(events::listen))
+        .route("/openapi.json", get(openapi));
     Router::new()
         .nest("/api/v1", api)
         .merge(crate::console::commune())
@@ -183,11 +188,18 @@ fn router(page: &Arc<Page>) -> Router {
 }
 
 async fn not_found() -> Problem {
-    Problem::with_status(404, "there is nothing at this path; see interfaces.md 10")
+    Problem::with_status(
+        404,
+        "there is nothing at this path; see /api/v1/openapi.json",
+    )
 }
 
 async fn not_allowed() -> Problem {
-    Problem::with_status(405, "this path has other methods; see interfaces.md 10")
+    Problem::with_status(405, "this path has other methods; see /api/v1/openapi.json")
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
 /// What every call must pass first, and what every answer carries.
@@ -299,16 +311,23 @@ struct Console {
     commune: String,
     name: String,
     version: &'static str,
+    /// Seconds without a touch after which the page hides what it shows.
+    lock_after: u64,
 }
 
-async fn console(State(page): Handle) -> Json<Console> {
+async fn console(State(page): Handle) -> Result<Json<Console>, Problem> {
     let settings = &page.shared().settings;
-    Json(Console {
+    // A reload may take the page away at any time.
+    let Some(own) = &settings.page else {
+        return Err(Refusal::from(Reason::ShuttingDown).into());
+    };
+    Ok(Json(Console {
+        lock_after: own.lock_after.as_secs(),
         mode: if page.demo { "demo" } else { "receiver" },
         commune: settings.commune.to_string(),
         name: settings.name.clone(),
         version: env!("CARGO_PKG_VERSION"),
-    })
+    }))
 }
 
 async fn relays(_: Person, State(page): Handle) -> Result<Json<Vec<view::Relay>>, Problem> {

@@ -23,6 +23,8 @@ pub(super) struct Snapshot {
     pub(super) state: Arc<str>,
     /// The cameras' bit rates as JSON.
     pub(super) rates_text: Arc<str>,
+    /// How far the journal came, as JSON.
+    pub(super) journal: Arc<str>,
     rates: BTreeMap<CameraId, u64>,
 }
 
@@ -95,6 +97,7 @@ pub(super) async fn run(
         }
         let state = serde_json::to_string(&view).unwrap_or_default();
         let before = Arc::clone(&newest.borrow());
+        let journal = format!(r#"{{"lines":{}}}"#, view.lines);
         let keep = |text: String, before: &Arc<str>| {
             if *text == **before {
                 Arc::clone(before)
@@ -105,6 +108,7 @@ pub(super) async fn run(
         newest.send_replace(Arc::new(Snapshot {
             state: keep(state, &before.state),
             rates_text: keep(rates_text, &before.rates_text),
+            journal: keep(journal, &before.journal),
             rates: meter.rates.clone(),
         }));
         tokio::time::sleep(GAP).await;

@@ -23,6 +23,9 @@ pub(in crate::gateway) struct View {
     pub(in crate::gateway) cuts: Vec<Cut>,
     /// The centres, linked or not.
     pub(in crate::gateway) links: Vec<LinkView>,
+    /// How many lines the journal has; told apart, for it changes far more often.
+    #[serde(skip)]
+    pub(in crate::gateway) lines: u64,
 }
 
 /// A camera of a grant, with words for people.

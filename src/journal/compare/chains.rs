@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::gather::{At, Gathered, Head, Segment, Signed};
-use super::{Finding, Names, Options, Outcome, Side};
+use super::{Finding, Names, Options, Outcome, Share, Side};
 use crate::clock::Wall;
 use crate::format::ids::{GrantId, Sha256};
 use crate::format::jws;
@@ -274,7 +274,7 @@ pub(super) fn judge(
     options: &Options,
     gathered: &Gathered,
     machines_proven: bool,
-    is_first: bool,
+    share: Share,
     outcome: &mut Outcome,
 ) -> Result<Chains, String> {
     let mut chains = assemble(gathered, &mut outcome.names);
@@ -301,11 +301,12 @@ pub(super) fn judge(
             journal,
             heads,
             prover: &mut prover,
+            share,
         };
         group.judge(&mut chains, outcome)?;
     }
     fork(gathered, &chains, outcome);
-    if is_first {
+    if share.index == 0 {
         outcome.checked.journals = chains.chains.iter().map(summary).collect();
     }
     Ok(chains)
@@ -426,10 +427,12 @@ fn fork(gathered: &Gathered, chains: &Chains, outcome: &mut Outcome) {
                 format!("changed: copies of this journal have different lines from {seq} on");
             let finding = chains.finding(index, Some(seq), None, what);
             let convicts = chains.convicted(index, Some(seq));
-            outcome.findings.push(Finding {
+            let finding = Finding {
                 convicts,
                 ..finding
-            });
+            };
+            // Each share has a first one of its own.
+            outcome.worst("fork", seq, 0, finding);
         }
     }
 }
@@ -477,6 +480,7 @@ struct Group<'a, 'h> {
     journal: &'a Arc<str>,
     heads: &'a [&'h Head],
     prover: &'a mut Prover<'h>,
+    share: Share,
 }
 
 impl Group<'_, '_> {
@@ -578,7 +582,8 @@ impl Group<'_, '_> {
         let mut contradicting = Vec::new();
         let mut beyond = Vec::new();
         for head in self.heads {
-            if head.seq < chain.first {
+            // The highest of all is in every share, and told by its own.
+            if head.seq < chain.first || !self.share.has_line(head.seq) {
                 continue;
             }
             if head.seq > chain.last {

@@ -252,8 +252,10 @@ pub(super) fn gather(
     read: &AtomicU64,
 ) -> Result<Option<Gathered>, String> {
     let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = threads.min(options.directories.len());
+    // What the directories leave of the machine's threads is theirs in equal parts.
+    let all = verify::threads();
+    let threads = all.min(options.directories.len());
+    let share_of_threads = all.div_ceil(threads.max(1));
     let one_after_the_other = || {
         let mut done = Vec::new();
         loop {
@@ -261,7 +263,8 @@ pub(super) fn gather(
             let Some(directory) = options.directories.get(index) else {
                 return done;
             };
-            done.push((index, one(options, seen, directory, share, budget, read)));
+            let work = (share, share_of_threads);
+            done.push((index, one(options, seen, directory, work, budget, read)));
         }
     };
     let mut done = std::thread::scope(|scope| {
@@ -308,7 +311,7 @@ fn one(
     options: &Options,
     seen: &Checkpoints,
     directory: &Path,
-    share: Share,
+    (share, share_of_threads): (Share, usize),
     budget: &Budget,
     read: &AtomicU64,
 ) -> Result<(Source, Gathered), String> {
@@ -329,7 +332,7 @@ fn one(
             authorities: options.authorities.clone(),
             witnesses: Vec::new(),
         },
-        Depth::HeadsUnverified,
+        (Depth::HeadsUnverified, share_of_threads),
         seen,
         Some(&mut gatherer),
     )?;

@@ -9,7 +9,8 @@ use crate::format::keep::Keep;
 use crate::format::statement::HEAD_TYPE;
 use crate::format::trust::dns_names;
 use crate::journal::LockedDirectory;
-use crate::journal::retention::{Outcome, Plan, Scan};
+use crate::journal::log_key;
+use crate::journal::retention::{Outcome, Plan, Rule, Scan};
 use crate::journal::store::{Disk, Store as _};
 
 /// What to prune.
@@ -21,6 +22,8 @@ pub struct Offline {
     pub keep: Keep,
     /// Also where a month went today.
     pub at_once: bool,
+    /// The journal has witnesses: a month goes once one of them has cosigned its lines.
+    pub witnessed: bool,
     /// Key and certificate of the journal's owner; needed unless an anchor in the journal names
     /// the month already, as in a copy of one that was pruned.
     pub signer: Option<Signer>,
@@ -55,7 +58,12 @@ impl Offline {
                 "{shown}: the clock is behind the journal's newest time; set it right, nothing was removed"
             ));
         }
-        match scan.plan(self.keep, self.at_once, now) {
+        let rule = Rule {
+            keep: self.keep,
+            at_once: self.at_once,
+            witnessed: self.witnessed,
+        };
+        match scan.plan(rule, now) {
             Plan::Nothing => return Ok(Outcome::Nothing),
             Plan::Wait => return Ok(Outcome::Wait),
             Plan::Held(month, why) => return Ok(Outcome::Held { month, why }),
@@ -96,7 +104,7 @@ impl Offline {
         });
         let mut log = opened.map_err(|error| failed(&error))?.log;
         log.health().map_err(|error| failed(&error))?;
-        log.prune(scan, self.keep, self.at_once)
-            .map_err(|error| failed(&error))
+        let key = |origin: &str| log_key::kept(above, origin).ok()?;
+        log.prune(scan, rule, key).map_err(|error| failed(&error))
     }
 }

@@ -1,19 +1,25 @@
 //! Removes the oldest month: see [`crate::journal::retention`].
 
 use super::{Log, encode, explain};
-use crate::format::keep::Keep;
+use crate::format::note::{self, Checkpoint, NoteSigner};
 use crate::format::statement::HeadClaims;
 use crate::journal::entry::Entry;
-use crate::journal::retention::{Outcome, Plan, Scan, Segment};
+use crate::journal::retention::{Outcome, Plan, Rule, Scan, Segment};
 use crate::journal::store::Month;
 
 impl Log {
     /// Removes the oldest month, if its time is over and nothing needs it: first what names it
-    /// is made durable, then the file goes. `at_once`: also where one went today.
+    /// is made durable, then the file goes. `key` gives the key that signs checkpoints of the log of
+    /// this origin.
     ///
     /// # Errors
     /// What could not be read, written or removed; the next run goes on from there.
-    pub fn prune(&mut self, mut scan: Scan, keep: Keep, at_once: bool) -> Result<Outcome, String> {
+    pub fn prune(
+        &mut self,
+        mut scan: Scan,
+        rule: Rule,
+        key: impl Fn(&str) -> Option<NoteSigner>,
+    ) -> Result<Outcome, String> {
         self.repair()?;
         let Some(file) = self.file else {
             return Ok(Outcome::Nothing);
@@ -22,7 +28,7 @@ impl Log {
         let caught_up = scan.catch_up(store, file, self.end);
         caught_up.map_err(|error| explain("reading", "the journal", &error))?;
         let now = self.parts.clock.now().wall;
-        let (month, carried, segments) = match scan.plan(keep, at_once, now) {
+        let (month, carried, segments) = match scan.plan(rule, now) {
             Plan::Nothing => return Ok(Outcome::Nothing),
             Plan::Wait => return Ok(Outcome::Wait),
             Plan::Held(month, why) => return Ok(Outcome::Held { month, why }),
@@ -37,7 +43,10 @@ impl Log {
             .filter(|extent| extent.month == month)
             .map(|extent| extent.lines)
             .sum();
-        let anchors = segments.iter().map(|segment| self.anchor(month, segment));
+        let anchors = segments.iter().map(|segment| {
+            let checkpoint = self.checkpoint(&scan, segment, &key);
+            self.anchor(month, segment, checkpoint)
+        });
         let mut entries = carried;
         entries.extend(anchors);
         if !entries.is_empty() {
@@ -50,13 +59,36 @@ impl Log {
         synced.map_err(|error| explain("fsync of", "the journal's directory", &error))?;
         self.forget_month(month, scan.extents().get(1).map(|next| next.month), &scan);
         tracing::info!(
-            %month, lines, %keep,
+            %month, lines, keep = %rule.keep,
             "journal: the oldest month was removed, its time is over; the journal names it and still verifies"
         );
         Ok(Outcome::Removed { month, lines })
     }
 
-    fn anchor(&self, month: Month, segment: &Segment) -> Entry {
+    /// The newest note over these lines that a witness cosigned; else one over exactly these that
+    /// the log's own key signs.
+    fn checkpoint(
+        &self,
+        scan: &Scan,
+        segment: &Segment,
+        key: impl Fn(&str) -> Option<NoteSigner>,
+    ) -> Option<String> {
+        let cosigned = scan.cosigned(&segment.journal);
+        if let Some((_, note)) = cosigned.filter(|(size, _)| *size >= segment.end.seq) {
+            return Some(note.to_owned());
+        }
+        let origin = note::origin(&self.parts.owner, &segment.journal);
+        let signer = key(&origin)?;
+        let checkpoint = Checkpoint {
+            origin,
+            size: segment.end.seq,
+            root: segment.tree.root(),
+        };
+        let text = checkpoint.text();
+        Some(format!("{text}\n{}", signer.sign(&text, 0)))
+    }
+
+    fn anchor(&self, month: Month, segment: &Segment, checkpoint: Option<String>) -> Entry {
         let (seq, link) = (segment.end.seq, segment.end.link);
         let head = (self.parts.sign)(&HeadClaims {
             iss: self.parts.owner.clone(),
@@ -73,7 +105,7 @@ impl Log {
             link,
             tree: segment.tree.nodes().to_vec(),
             head,
-            checkpoint: None,
+            checkpoint,
         }
     }
 

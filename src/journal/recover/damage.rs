@@ -9,7 +9,8 @@ use crate::journal::store::Month;
 use crate::reason::Reason;
 
 impl Walk {
-    /// Whether a line says that the first damage was found: by its file and line.
+    /// Whether a line says that the first damage was found: by its file and line. Where that file
+    /// is pruned, the lines that followed the damage are the first ones left.
     pub(super) fn names_damage(&self, bytes: &[u8]) -> bool {
         let entry = Line::parse(bytes)
             .ok()
@@ -17,7 +18,10 @@ impl Walk {
             .and_then(|line| reader::entry(line.body?).ok()?);
         match entry.zip(self.found.damage.as_ref()) {
             Some((Entry::JournalDamaged { file, line, .. }, damage)) => {
-                file == damage.file && line == damage.line
+                let of = Month::from_file_name(&file);
+                let is_pruned = of.is_some_and(|of| Some(of) < self.oldest);
+                let is_behind = self.found.pruned > 0 && self.found.end.seq == self.found.pruned;
+                file == damage.file && line == damage.line || is_pruned && is_behind
             }
             _ => false,
         }

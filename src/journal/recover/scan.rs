@@ -11,9 +11,12 @@ use crate::clock::Wall;
 use crate::format::chain::{End, Line};
 use crate::format::keep::Keep;
 use crate::format::merkle::{Frontier, leaf};
+use crate::format::note::{self, Checkpoint, Note};
 use crate::journal::entry::Entry;
 use crate::journal::reader::{self, Content, Lines, Place};
-use crate::journal::retention::{Anchor, Extent, Known, Plan, Segment, Standing, plan};
+use crate::journal::retention::{
+    Anchor, Extent, Known, Named, Plan, Rule, Segment, Standing, plan,
+};
 use crate::journal::store::{Month, Store};
 
 /// Most bytes that are read in the writer's thread: what came while the journal was scanned.
@@ -30,6 +33,8 @@ pub struct Scan {
 pub(super) struct Extents {
     all: Vec<Extent>,
     tree: Frontier,
+    /// No line, behind the last one that was pruned.
+    nothing: Option<Segment>,
     /// Whose journal it is, as its own entries say.
     owner: Option<String>,
 }
@@ -37,8 +42,15 @@ pub(super) struct Extents {
 impl Extents {
     /// From a journal whose first lines are gone: who named them is its owner.
     pub(super) fn after(anchor: Anchor) -> Self {
+        let nothing = Segment {
+            journal: anchor.journal,
+            first: anchor.end.seq + 1,
+            end: anchor.end,
+            tree: anchor.tree.clone(),
+        };
         Self {
             tree: anchor.tree,
+            nothing: Some(nothing),
             owner: Some(anchor.iss),
             ..Self::default()
         }
@@ -191,19 +203,48 @@ impl Scan {
             .map_or(&[], |extents| &extents.all)
     }
 
+    /// The newest note over a journal's lines that a witness cosigned, and how many lines it is of.
+    pub fn cosigned(&self, journal: &str) -> Option<(u64, &str)> {
+        let kept = &self.walk.kept;
+        let items = kept.latest.values().chain(&kept.young);
+        let notes = items.filter_map(|item| match &item.entry {
+            Entry::Cosigned {
+                size, checkpoint, ..
+            } => {
+                let note = Note::parse(checkpoint).ok()?;
+                let told = Checkpoint::parse(note.text)?;
+                let (_, of) = note::parse_origin(&told.origin)?;
+                (of == journal && told.size == *size).then_some((*size, checkpoint.as_str()))
+            }
+            _ => None,
+        });
+        notes.max_by_key(|(size, _)| *size)
+    }
+
     /// What is to be done with its oldest month. See [`plan`].
-    pub fn plan(&self, keep: Keep, at_once: bool, now: Wall) -> Plan {
+    pub fn plan(&self, rule: Rule, now: Wall) -> Plan {
         let extents = self.extents();
         let order = extents.first().map_or(0, |oldest| oldest.order);
         let damage = self.walk.found.damage.as_ref();
+        let segments = extents
+            .first()
+            .map_or(&[][..], |oldest| &oldest.segments[..]);
+        let nothing = self.walk.extents.as_ref();
+        let nothing = nothing.and_then(|extents| extents.nothing.clone());
+        let cosigned = segments.iter().chain(&nothing).filter_map(|segment| {
+            let (size, _) = self.cosigned(&segment.journal)?;
+            Some((segment.journal.clone(), size))
+        });
         let known = Known {
             extents,
             standing: self.walk.kept.standing(order, self.owner(), now),
             anchors: self.walk.kept.anchors(),
+            cosigned: cosigned.collect(),
+            nothing,
             damage: damage
                 .map(|damage| format!("{} line {}: {}", damage.file, damage.line, damage.what)),
         };
-        plan(known, keep, at_once, now)
+        plan(known, rule, now)
     }
 }
 
@@ -225,22 +266,24 @@ fn first_time(store: &mut dyn Store, month: Month) -> io::Result<Option<Wall>> {
 }
 
 impl Kept {
-    /// All anchors: time, journal and line of each.
-    fn anchors(&self) -> Vec<(Wall, String, End)> {
+    fn anchors(&self) -> Vec<Named> {
         let items = self.latest.values().chain(&self.young);
         let anchors = items.filter_map(|item| match &item.entry {
             Entry::Pruned {
+                months,
                 journal,
                 last,
                 link,
                 ..
-            } => {
-                let end = End {
+            } => Some(Named {
+                time: item.time,
+                months: months.clone(),
+                journal: journal.clone(),
+                end: End {
                     seq: *last,
                     link: *link,
-                };
-                Some((item.time, journal.clone(), end))
-            }
+                },
+            }),
             _ => None,
         });
         anchors.collect()

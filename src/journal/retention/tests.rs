@@ -5,6 +5,7 @@ use crate::certs::trial::Trial;
 use crate::clock::ManualClock;
 use crate::format::ids::{CentreId, CommuneId, GrantId, Sha256};
 use crate::format::jws::Signer;
+use crate::format::note::{Kind, NoteSigner};
 use crate::journal::log::{Log, Parts, encode};
 use crate::journal::recover;
 use crate::journal::sim::{Fail, Sim, Then};
@@ -19,6 +20,12 @@ struct Bench {
     clock: Clock,
     hand: ManualClock,
     signer: Arc<Signer>,
+    witnessed: bool,
+}
+
+/// The key of any log.
+fn log_key(origin: &str) -> Option<NoteSigner> {
+    NoteSigner::new(origin, Kind::Log, [7; 32]).ok()
 }
 
 impl Bench {
@@ -31,6 +38,7 @@ impl Bench {
             clock,
             hand,
             signer: Arc::new(signer),
+            witnessed: false,
         }
     }
 
@@ -68,8 +76,16 @@ impl Bench {
     fn prune(&self, log: &mut Log, at_once: bool) -> Result<Outcome, String> {
         let scan = Scan::read(&mut self.sim.clone(), Keep::LEAST, self.clock.now().wall);
         match scan.map_err(|error| error.to_string())? {
-            Some(scan) => log.prune(scan, Keep::LEAST, at_once),
+            Some(scan) => log.prune(scan, self.rule(at_once), log_key),
             None => Ok(Outcome::Nothing),
+        }
+    }
+
+    fn rule(&self, at_once: bool) -> Rule {
+        Rule {
+            keep: Keep::LEAST,
+            at_once,
+            witnessed: self.witnessed,
         }
     }
 
@@ -360,7 +376,7 @@ fn what_is_written_meanwhile_counts_and_a_journal_that_does_not_verify_stays() {
     bench.day(&mut log, &[resumed(10), resumed(11)]);
     bench.hand.advance(DAY * 31);
     bench.day(&mut log, &[resumed(12)]);
-    let done = log.prune(scan, Keep::LEAST, false);
+    let done = log.prune(scan, bench.rule(false), log_key);
     assert!(matches!(done, Ok(Outcome::Removed { .. })), "{done:?}");
     bench.entries();
 
@@ -376,6 +392,172 @@ fn what_is_written_meanwhile_counts_and_a_journal_that_does_not_verify_stays() {
         "{held:?}"
     );
     assert_eq!(bench.files()[0], "2026-11");
+}
+
+/// The checkpoint of the only anchor, and the tree that the anchor names.
+fn checkpoint(bench: &Bench) -> (String, Frontier) {
+    let anchor = bench.entries().into_iter().find_map(|entry| {
+        let tree = Anchor::of(&entry)?.tree;
+        let Entry::Pruned { checkpoint, .. } = entry else {
+            return None;
+        };
+        Some((checkpoint.unwrap(), tree))
+    });
+    anchor.unwrap()
+}
+
+#[test]
+fn an_anchor_holds_a_checkpoint_of_its_lines_by_the_logs_key() {
+    let bench = Bench::new();
+    let mut log = bench.months(&[resumed(9)], 6);
+    bench.prune(&mut log, false).unwrap();
+    let (text, tree) = checkpoint(&bench);
+    let note = Note::parse(&text).unwrap();
+    let told = Checkpoint::parse(note.text).unwrap();
+    assert_eq!((told.size, told.root), (3, tree.root()));
+    let origin = note::origin("berre-l-etang", log.journal().unwrap());
+    assert_eq!(told.origin, origin);
+    let key = log_key(&origin).unwrap();
+    assert!(key.verifier().signed(&note).is_some());
+    // One of another tree or another log makes the anchor none.
+    for (size, root, origin) in [
+        (3, Sha256::ZERO, origin.clone()),
+        (2, tree.root(), origin.clone()),
+        (3, tree.root(), note::origin("berre-l-etang", "x")),
+    ] {
+        let text = Checkpoint { origin, size, root }.text();
+        let other = format!("{text}\n{}", key.sign(&text, 0));
+        let mut entries = bench.entries().into_iter();
+        let anchor = entries.find(|entry| matches!(entry, Entry::Pruned { .. }));
+        let mut anchor = anchor.unwrap();
+        if let Entry::Pruned { checkpoint, .. } = &mut anchor {
+            *checkpoint = Some(other);
+        }
+        assert_eq!(Anchor::of(&anchor), None);
+    }
+}
+
+#[test]
+fn with_witnesses_a_month_goes_once_it_is_cosigned_or_has_waited_long_enough() {
+    // Some hours after its time is over: 2027-05-28, two days before it is too old.
+    let just_over = || {
+        let mut bench = Bench::new();
+        bench.witnessed = true;
+        let log = bench.months(&[resumed(9)], 5);
+        bench.hand.advance(DAY * 23 + DAY / 4);
+        (bench, log)
+    };
+    let write = |log: &mut Log, entry: &Entry| {
+        log.commit(&[encode(entry).unwrap()]).unwrap();
+    };
+    let (bench, mut log) = just_over();
+    let held = bench.prune(&mut log, false).unwrap();
+    let Outcome::Held { why, .. } = &held else {
+        panic!("{held:?}");
+    };
+    assert!(why.contains("no witness has cosigned"), "{why}");
+    // Two lines are too few of three, four cover them.
+    let origin = note::origin("berre-l-etang", log.journal().unwrap());
+    let witness = NoteSigner::new("w.example/1", Kind::Witness, [9; 32]).unwrap();
+    let note = |size: u64| {
+        let root = Sha256([u8::try_from(size).unwrap(); 32]);
+        let of = origin.clone();
+        let text = Checkpoint {
+            origin: of,
+            size,
+            root,
+        }
+        .text();
+        let (log, witness) = (
+            log_key(&origin).unwrap().sign(&text, 0),
+            witness.sign(&text, 1),
+        );
+        format!("{text}\n{log}{witness}")
+    };
+    let cosigned = |size: u64| Entry::Cosigned {
+        witness: "w".to_owned(),
+        vkey: witness.verifier().to_string(),
+        size,
+        checkpoint: note(size),
+    };
+    write(&mut log, &cosigned(2));
+    assert!(matches!(
+        bench.prune(&mut log, false),
+        Ok(Outcome::Held { .. })
+    ));
+    write(&mut log, &cosigned(4));
+    assert!(matches!(
+        bench.prune(&mut log, false),
+        Ok(Outcome::Removed { .. })
+    ));
+    assert_eq!(checkpoint(&bench).0, note(4));
+
+    // A witness that is away holds no month for ever.
+    let (bench, mut log) = just_over();
+    assert!(matches!(
+        bench.prune(&mut log, false),
+        Ok(Outcome::Held { .. })
+    ));
+    bench.hand.advance(COSIGNED_WITHIN);
+    assert!(matches!(
+        bench.prune(&mut log, false),
+        Ok(Outcome::Removed { .. })
+    ));
+    assert_eq!(checkpoint(&bench).1.size(), 3);
+}
+
+#[test]
+fn damage_goes_with_its_months_and_is_none_at_later_starts() {
+    let bench = Bench::new();
+    let mut log = bench.open();
+    bench.day(&mut log, &[started(), resumed(1), resumed(2), resumed(3)]);
+    let first = Month::of(START);
+    // The journal goes on for a month and a half before a look finds the line that was changed.
+    for month in 0..2 {
+        bench.hand.advance(DAY * 25);
+        bench.day(&mut log, &[resumed(10 + month)]);
+    }
+    let text = String::from_utf8(bench.sim.content(first)).unwrap();
+    let changed = text.replacen("\"salt\":\"", "\"salt\":\"f", 3);
+    let changed = changed.replacen("\"salt\":\"f", "\"salt\":\"", 2);
+    assert_ne!(text, changed);
+    bench.sim.replace(first, changed.as_bytes());
+    let damage = recover::recover(&mut bench.sim.clone()).unwrap().damage;
+    let damage = damage.unwrap();
+    assert_eq!(damage.line, 3);
+    bench.hand.advance(DAY * 25);
+    log.condemn(&damage);
+    let accepted = Entry::JournalAccepted {
+        journal: "berre-l-etang".to_owned(),
+        by: "root".to_owned(),
+    };
+    bench.day(&mut log, &[accepted]);
+    assert!(bench.open().is_intact(), "its new journal names the damage");
+    for month in 0..9 {
+        bench.hand.advance(DAY * 30);
+        bench.day(&mut log, &[resumed(20 + month)]);
+    }
+    let journal = log.journal().map(str::to_owned);
+    drop(log);
+    let files = bench.files();
+    // The damaged month, two wholly behind the damage, and the one in which the new journal begins.
+    assert_eq!(files[..4], ["2026-11", "2026-12", "2027-01", "2027-02"]);
+    for gone in 1..=4 {
+        let mut log = bench.open();
+        assert!(log.is_intact(), "{gone}");
+        let done = bench.prune(&mut log, false);
+        assert!(
+            matches!(done, Ok(Outcome::Removed { .. })),
+            "{gone}: {done:?}"
+        );
+        assert_eq!(bench.prune(&mut log, false), Ok(Outcome::Wait), "{gone}");
+        bench.day(&mut log, &[resumed(40 + gone)]);
+        assert_eq!(bench.files()[0], files[usize::try_from(gone).unwrap()]);
+        let again = bench.open();
+        assert!(again.is_intact(), "{gone}");
+        assert_eq!(again.journal(), journal.as_deref());
+    }
+    assert_eq!(bench.open().pruned(), 3);
 }
 
 #[test]

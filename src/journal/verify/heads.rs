@@ -69,6 +69,9 @@ impl Walk<'_> {
     }
 
     pub(super) fn compare_with_head(&mut self, line: &Line<'_>) {
+        if self.heads.is_empty() {
+            return;
+        }
         let Some(journal) = self.journal.clone() else {
             return;
         };

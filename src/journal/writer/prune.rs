@@ -8,12 +8,13 @@ use super::{APPEND_TIMEOUT, Error, Job, LEAST_CHARGE, Shared, Writer};
 use crate::clock::{Clock, Wall};
 use crate::format::keep::Keep;
 use crate::journal::log::Log;
-use crate::journal::retention::{self, Anchor, Outcome, Scan};
+use crate::journal::log_key;
+use crate::journal::retention::{self, Anchor, Outcome, Rule, Scan};
 use crate::journal::store::{Disk, Store};
 
 pub(super) struct Prune {
     pub(super) scan: Box<Scan>,
-    pub(super) keep: Keep,
+    pub(super) rule: Rule,
     pub(super) reply: oneshot::Sender<Result<Outcome, Error>>,
 }
 
@@ -29,9 +30,15 @@ impl Writer {
         retention::anchor(&mut store, &months)
     }
 
-    /// How long months are kept from now on; [`Keep::MOST`] before that.
-    pub fn set_keep(&self, keep: Keep) {
-        self.shared.state().keep = keep;
+    /// How long months are kept from now on, [`Keep::MOST`] before that, and whether the journal has
+    /// witnesses who cosign a month before it goes.
+    pub fn set_keep(&self, keep: Keep, witnessed: bool) {
+        let mut state = self.shared.state();
+        state.rule = Rule {
+            keep,
+            witnessed,
+            ..state.rule
+        };
     }
 
     /// Removes the oldest month, if it is older than it may be ([`Writer::set_keep`]), nothing needs it and none was
@@ -46,11 +53,11 @@ impl Writer {
         clock: Clock,
         is_plausible: impl FnOnce(Option<Wall>) -> bool + Send + 'static,
     ) -> Result<Outcome, Error> {
-        let (directory, keep) = (self.shared.directory.clone(), self.shared.state().keep);
+        let (directory, rule) = (self.shared.directory.clone(), self.shared.state().rule);
         let scan = tokio::task::spawn_blocking(move || {
             let fail = |error: &dyn std::fmt::Display| Error(format!("reading it: {error}"));
             let mut store = Disk::existing(&directory).map_err(|error| fail(&error))?;
-            let scan = Scan::read(&mut store, keep, clock.now().wall);
+            let scan = Scan::read(&mut store, rule.keep, clock.now().wall);
             let scan = scan.map_err(|error| fail(&error))?;
             Ok(scan.filter(|scan| is_plausible(scan.found().newest)))
         });
@@ -64,7 +71,7 @@ impl Writer {
         let room = Arc::clone(&self.room).acquire_many_owned(least).await;
         let _room = room.map_err(|_| ended())?;
         let (reply, done) = oneshot::channel();
-        let job = Job::Prune(Prune { scan, keep, reply });
+        let job = Job::Prune(Prune { scan, rule, reply });
         self.jobs.try_send(job).map_err(|_| ended())?;
         let done = tokio::time::timeout(APPEND_TIMEOUT, done).await;
         let late = |_| Error("the disk did not answer".to_owned());
@@ -73,7 +80,15 @@ impl Writer {
 }
 
 pub(super) fn prune(log: &mut Log, job: Prune, shared: &Shared) {
-    let done = log.prune(*job.scan, job.keep, false).map_err(Error);
+    // The journal's directory is below `state_dir`.
+    let state_dir = shared.directory.parent();
+    let key = |origin: &str| {
+        let kept = log_key::kept(state_dir?, origin);
+        // The month goes all the same: it is named by a head.
+        kept.inspect_err(|error| tracing::error!(error, "an anchor has no checkpoint"))
+            .ok()?
+    };
+    let done = log.prune(*job.scan, job.rule, key).map_err(Error);
     shared.publish(log);
     shared.follow(log, &[]);
     let _ = job.reply.send(done);

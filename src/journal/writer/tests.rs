@@ -284,6 +284,30 @@ fn a_removed_file_is_noticed_and_the_journal_begins_anew() {
 }
 
 #[test]
+fn a_look_that_cant_read_says_so_and_finds_no_damage() {
+    let directory = Scratch::new("unreadable");
+    let trial = Trial::new(NOW).unwrap();
+    runtime().block_on(async {
+        let (writer, _) = Writer::open(options(&directory, &trial)).unwrap();
+        writer.append(Entry::Stopped {}).await.unwrap();
+        let file = directory.0.join("journal/2026-11.jsonl");
+        let aside = directory.0.join("aside");
+        std::fs::rename(&file, &aside).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        let error = writer.look().unwrap_err().to_string();
+        assert!(error.contains("looking at"), "{error}");
+        assert_eq!(writer.take_damage(), None);
+        // The next look finds all as it was.
+        std::fs::remove_dir(&file).unwrap();
+        std::fs::rename(&aside, &file).unwrap();
+        writer.look().unwrap();
+        assert_eq!(writer.take_damage(), None);
+        assert!(writer.stats().intact);
+        writer.close().await;
+    });
+}
+
+#[test]
 fn progress_tells_ends_and_changes_but_no_cosignatures() {
     let directory = Scratch::new("progress");
     let trial = Trial::new(NOW).unwrap();

@@ -443,6 +443,31 @@ fn a_request_goes_on_verbatim_and_nothing_is_seen_before_the_journal() {
 }
 
 #[test]
+fn a_grant_waits_for_one_entry_and_not_for_the_note_that_it_was_forwarded() {
+    let mut world = World::linked();
+    let claims = world.claims(&["quai-nord"]);
+    let request = world.sign(&claims);
+    let now = world.now();
+    world.desk.handle_request(7, &request, now);
+    // The request is on its way though the journal has answered nothing.
+    let commands: Vec<_> = std::iter::from_fn(|| world.desk.poll_command()).collect();
+    let proof = world.proof_claims(id(1), &request, &claims);
+    let message = ToReceiver::Granted {
+        id: forwarded(&commands),
+        proof: world.gateway.sign(GRANT_TYPE, &proof),
+        relays: relays(&claims, 5),
+    };
+    world.desk.handle_message(&commune(), 1, message, now);
+    let Some(Command::Record { ticket, .. }) = world.desk.poll_command() else {
+        panic!("the grant is recorded");
+    };
+    assert_eq!(world.desk.poll_command(), None);
+    let receipt = Ok(Receipt::for_test(9));
+    world.desk.handle_recorded(ticket, receipt, now);
+    assert_eq!(answer(&world.drain()), Some(Ok(id(1))));
+}
+
+#[test]
 fn a_journal_that_fails_refuses_naming_the_centre_and_frees_the_gateway() {
     let mut world = World::linked();
     let claims = world.claims(&["port"]);

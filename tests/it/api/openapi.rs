@@ -1,12 +1,26 @@
-//! The API's description against its answers: every answer that a test gets of `/api/v1` is
-//! compared with `openapi.json`, and its routes with the router's.
+//! The APIs' descriptions against their answers: every answer that a test gets of `/api/v1`, at
+//! the receiver or at the commune's page, is compared with `openapi.json`, and its routes with the
+//! router's.
 
 use serde_json::Value;
 
 use super::site::{Answer, Site};
 
-const TEXT: &str = include_str!("../../../src/receiver/api/openapi.json");
-const ROUTER: &str = include_str!("../../../src/receiver/api/mod.rs");
+/// An API's description, and the text of the module that has its routes.
+pub struct Api {
+    text: &'static str,
+    router: &'static str,
+}
+
+pub const RECEIVER: Api = Api {
+    text: include_str!("../../../src/receiver/api/openapi.json"),
+    router: include_str!("../../../src/receiver/api/mod.rs"),
+};
+/// The commune's page.
+pub const PAGE: Api = Api {
+    text: include_str!("../../../src/gateway/page/openapi.json"),
+    router: include_str!("../../../src/gateway/page/mod.rs"),
+};
 const PREFIX: &str = "/api/v1";
 const METHODS: [&str; 2] = ["get", "delete"];
 
@@ -29,8 +43,10 @@ const WORDS: [&str; 14] = [
     "title",
 ];
 
-fn description() -> Value {
-    serde_json::from_str(TEXT).unwrap()
+impl Api {
+    fn description(&self) -> Value {
+        serde_json::from_str(self.text).unwrap()
+    }
 }
 
 /// The operation that answers this, if the description has one.
@@ -50,12 +66,12 @@ fn operation<'a>(described: &'a Value, method: &str, path: &str) -> Option<&'a V
 
 /// Panics where an answer is not as the description says. Paths and methods that the
 /// description lacks may only be refused.
-pub fn check(method: &str, path: &str, answer: &Answer) {
+pub fn check(api: &Api, method: &str, path: &str, answer: &Answer) {
     let Some(path) = path.strip_prefix(PREFIX) else {
         return;
     };
     let path = path.split('?').next().unwrap();
-    let described = description();
+    let described = api.description();
     let Some(operation) = operation(&described, method, path) else {
         assert!(answer.status >= 400, "{method} {path} is not described");
         return;
@@ -194,34 +210,38 @@ fn compare(described: &Value, schema: &Value, value: &Value, place: &str) {
 }
 
 #[test]
-fn the_description_has_the_routers_routes_and_no_other() {
-    let mut routes = Vec::new();
-    for rest in ROUTER.split(".route(\"").skip(1) {
-        let (path, handlers) = rest.split_once("\",").unwrap();
-        let handlers = handlers.split('\n').next().unwrap();
-        for method in ["get", "post", "delete", "put"] {
-            if handlers.contains(&format!("{method}(")) {
-                routes.push(format!("{method} {path}"));
+fn the_descriptions_have_their_routers_routes_and_no_other() {
+    for api in [RECEIVER, PAGE] {
+        let mut routes = Vec::new();
+        for rest in api.router.split(".route(\"").skip(1) {
+            let (path, handlers) = rest.split_once("\",").unwrap();
+            let handlers = handlers.split('\n').next().unwrap();
+            for method in ["get", "post", "delete", "put"] {
+                if handlers.contains(&format!("{method}(")) {
+                    routes.push(format!("{method} {path}"));
+                }
             }
         }
+        let described = api.description();
+        let mut told: Vec<String> = Vec::new();
+        for (path, methods) in described["paths"].as_object().unwrap() {
+            let methods = methods.as_object().unwrap().keys();
+            let methods = methods.filter(|method| *method != "parameters");
+            told.extend(methods.map(|method| format!("{method} {path}")));
+        }
+        routes.sort();
+        told.sort();
+        assert_eq!(routes, told);
     }
-    let described = description();
-    let mut told: Vec<String> = Vec::new();
-    for (path, methods) in described["paths"].as_object().unwrap() {
-        let methods = methods.as_object().unwrap().keys();
-        let methods = methods.filter(|method| *method != "parameters");
-        told.extend(methods.map(|method| format!("{method} {path}")));
-    }
-    routes.sort();
-    told.sort();
-    assert_eq!(routes, told);
 }
 
-#[tokio::test]
-async fn a_path_that_the_description_names_is_there_and_takes_its_parameters() {
-    let site = Site::start().await;
-    let operator = site.operator("4711", "CORG 13");
-    let described = description();
+/// `get` asks as somebody who has signed in, `raw` (method and path) as nobody.
+pub async fn paths_are_there_and_take_their_parameters(
+    api: &Api,
+    get: impl AsyncFn(String) -> Answer,
+    raw: impl AsyncFn(String, String) -> Answer,
+) {
+    let described = api.description();
     for (path, methods) in described["paths"].as_object().unwrap() {
         for method in METHODS {
             let Some(operation) = methods.get(method) else {
@@ -231,12 +251,12 @@ async fn a_path_that_the_description_names_is_there_and_takes_its_parameters() {
             let query = query.filter(|parameter| parameter["in"] == "query");
             for name in query.map(|parameter| parameter["name"].as_str().unwrap()) {
                 // A wrong value is refused by its name; an unknown parameter is unknown.
-                let answer = site.get(&operator, &format!("{path}?{name}=%00")).await;
+                let answer = get(format!("{path}?{name}=%00")).await;
                 let text = answer.json["detail"].as_str().unwrap_or_default();
                 assert!(!text.contains("unknown field"), "{path}: {text}");
             }
             // Each without a token: what needs one says so, what needs none answers.
-            let answer = site.raw(&method.to_ascii_uppercase(), path, &[], "").await;
+            let answer = raw(method.to_ascii_uppercase(), path.clone()).await;
             assert!(![404, 405].contains(&answer.status), "{method} {path}");
             let is_open = operation["security"].as_array().is_some_and(Vec::is_empty);
             assert_eq!(
@@ -246,4 +266,16 @@ async fn a_path_that_the_description_names_is_there_and_takes_its_parameters() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_path_that_the_receivers_description_names_is_there() {
+    let site = Site::start().await;
+    let operator = site.operator("4711", "CORG 13");
+    paths_are_there_and_take_their_parameters(
+        &RECEIVER,
+        async |path| site.get(&operator, &path).await,
+        async |method, path| site.raw(&method, &path, &[], "").await,
+    )
+    .await;
 }

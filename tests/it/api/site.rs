@@ -239,7 +239,7 @@ impl Site {
     ) -> Answer {
         let path = format!("/api/v1{path}");
         let answer = call(self.addresses.console, method, &path, headers, body).await;
-        super::openapi::check(method, &path, &answer);
+        super::openapi::check(&super::openapi::RECEIVER, method, &path, &answer);
         answer
     }
 

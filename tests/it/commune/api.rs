@@ -4,6 +4,7 @@ use fanal::format::decision::{CutDecision, Decision};
 use serde_json::Value;
 
 use super::town::{PAGE, Town};
+use crate::api::openapi;
 use crate::api::site::Answer;
 use crate::workstation::Workstation;
 use crate::world::{CENTRE, COMMUNE, until};
@@ -64,6 +65,23 @@ async fn only_the_communes_own_come_in_and_by_a_name_that_is_known() {
     assert_eq!(time.json["commune"], COMMUNE);
     let page = crate::api::site::call(town.address(), "GET", "/", &[], "").await;
     assert_eq!(page.status, 200);
+    town.world.stop().await;
+}
+
+#[tokio::test]
+async fn a_path_that_the_pages_description_names_is_there() {
+    let town = Town::start().await;
+    let anne = town.agent("pm-7");
+    openapi::paths_are_there_and_take_their_parameters(
+        &openapi::PAGE,
+        async |path| town.get(&anne, &path).await,
+        async |method, path| town.raw(&method, &path, &[], "").await,
+    )
+    .await;
+    let described = town.raw("GET", "/openapi.json", &[], "").await;
+    assert_eq!(described.json["info"]["version"], "1");
+    let console = town.raw("GET", "/console", &[], "").await;
+    assert_eq!(console.json["lock_after"], 1_800);
     town.world.stop().await;
 }
 

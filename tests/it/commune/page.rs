@@ -192,6 +192,70 @@ async fn axe_finds_nothing_on_the_communes_page() {
     browser.click(&id("cut-confirm")).await;
     browser.shown(&id("cut")).await;
     is_accessible(&mut browser, &axe, "a cut that holds").await;
+    browser.click(&id("lock")).await;
+    browser.shown(&id("unlock")).await;
+    is_accessible(&mut browser, &axe, "a locked page").await;
+    end(town, browser).await;
+}
+
+#[tokio::test]
+async fn the_journal_shows_new_entries_by_itself_and_an_open_one_stays_open() {
+    let Some((town, mut browser)) = at_the_page(Kind::Chromium, "pm-7").await else {
+        return;
+    };
+    let row = |kind: &str| format!("{} [data-kind=\"{kind}\"]", id("journal-rows"));
+    let started = row("started");
+    browser.click(&format!("{started} summary")).await;
+    browser.shown(&format!("{started} details[open]")).await;
+    browser.gone(&row("waiting")).await;
+    let operator = town.world.operator("13-1").await;
+    town.ask(&operator, "cam-001").await;
+    browser.shown(&row("waiting")).await;
+    browser.shown(&format!("{started} details[open]")).await;
+    // What somebody looks for stays what is looked for.
+    browser.fill(&id("journal-operator"), "13-2").await;
+    browser.click(&id("journal-search")).await;
+    browser.gone(&row("waiting")).await;
+    let other = town.world.operator("13-2").await;
+    town.ask(&other, "cam-002").await;
+    browser.says(&row("waiting"), "13-2").await;
+    browser.gone(&row("started")).await;
+    end(town, browser).await;
+}
+
+/// Half an hour passes for the page at once, and passes back.
+const LATER: &str = "(() => {
+  const [now, date] = [performance.now.bind(performance), Date.now];
+  performance.now = () => now() + 1_900_000;
+  Date.now = () => date() + 1_900_000;
+  window.back = () => { performance.now = now; Date.now = date; };
+  return true;
+})()";
+
+#[tokio::test]
+async fn the_page_locks_by_its_button_and_by_itself_and_still_tells_of_requests() {
+    let Some((town, mut browser)) = at_the_page(Kind::Chromium, "pm-7").await else {
+        return;
+    };
+    let hidden = "getComputedStyle(document.getElementById('shell')).display === 'none'";
+    let operator = town.world.operator("13-1").await;
+    browser.click(&id("lock")).await;
+    browser.shown(&id("unlock")).await;
+    assert_eq!(browser.evaluate(hidden).await, true);
+    browser.keep_screenshot("commune-locked").await;
+    town.ask(&operator, "cam-001").await;
+    browser
+        .until("the tab's title", "document.title.startsWith('(1) ')")
+        .await;
+    assert_eq!(browser.evaluate(BARE).await, json!([]));
+    browser.click(&id("unlock")).await;
+    browser.shown(&id("waiting-request")).await;
+    assert_eq!(browser.evaluate(LATER).await, true);
+    browser.shown(&id("unlock")).await;
+    assert_eq!(browser.evaluate(hidden).await, true);
+    browser.evaluate("window.back()").await;
+    browser.click(&id("unlock")).await;
+    browser.shown(&id("waiting-request")).await;
     end(town, browser).await;
 }
 

@@ -12,6 +12,7 @@ use fanal::format::ids::{CentreId, CommuneId, RequestId};
 use fanal::format::jws::Signer;
 use fanal::format::statement::{REQUEST_TYPE, TOKEN_TYPE, TokenClaims};
 
+use crate::api::openapi;
 use crate::api::site::{Answer, call};
 use crate::world::{COMMUNE, Operator, Plan, World};
 
@@ -119,14 +120,10 @@ impl Town {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
-        call(
-            self.address(),
-            method,
-            &format!("/api/v1{path}"),
-            headers,
-            body,
-        )
-        .await
+        let path = format!("/api/v1{path}");
+        let answer = call(self.address(), method, &path, headers, body).await;
+        openapi::check(&openapi::PAGE, method, &path, &answer);
+        answer
     }
 
     pub async fn get(&self, agent: &Agent, path: &str) -> Answer {

@@ -9,6 +9,10 @@ import { field } from "/page/widget/dialog.js";
 
 /** Entries that are asked for. */
 const MOST = 200;
+/** New entries are asked for after this long at the earliest, in ms. */
+const REFRESH_AFTER = 2_000;
+/** And no more often than leaves the gateway this many times as long at rest as one answer took. */
+const REST = 20;
 
 /**
  * @param {HTMLElement} element
@@ -24,29 +28,75 @@ export function mountJournal(element, shared) {
   let table = null;
   /** What the form has. @type {Record<string, string>} */
   const asked = { month: "", day: "", camera: "", operator: "", incident: "" };
+  /** What was looked for last. */
+  let query = "";
+  /** The rows that are shown, by line and time. @type {Map<string, HTMLElement>} */
+  let shown = new Map();
 
   const show = () => {
     if (table === null) return;
     const { entries, left_out: older } = table;
-    said.textContent =
+    const told =
       entries.length === 0
         ? t("commune.found_none")
         : [t("commune.found", { n: entries.length }), older > 0 ? t("commune.older", { n: older }) : ""].join(" ");
-    fill(rows, ...[...entries].reverse().map((row) => line(row, shared)));
+    if (said.textContent !== told) said.textContent = told;
+    // Rows that stay are not touched: one may be open, or have the focus.
+    const before = shown;
+    shown = new Map();
+    for (const row of entries) {
+      // A journal that begins again counts from 1.
+      const key = `${row.seq} ${row.time}`;
+      const known = before.get(key);
+      before.delete(key);
+      const element = known ?? line(row, shared);
+      shown.set(key, element);
+      if (known === undefined) rows.prepend(element);
+    }
+    for (const gone of before.values()) gone.remove();
   };
-  const search = async () => {
-    const query = new URLSearchParams({ limit: String(MOST) });
-    for (const [name, value] of Object.entries(asked)) if (value.trim() !== "") query.set(name, value.trim());
+  /** How long the last answer took, in ms. */
+  let took = 0;
+  const load = async () => {
+    const began = performance.now();
+    const wanted = query;
     try {
-      table = await shared.api.get(`journal?${query}`);
+      const found = await shared.api.get(`journal?${wanted}`);
+      // Somebody has looked for something else meanwhile.
+      if (wanted !== query) return;
+      table = found;
       show();
     } catch (error) {
       said.textContent = problemText(Problem.of(error));
     }
+    took = performance.now() - began;
   };
+  const search = async () => {
+    const wanted = new URLSearchParams({ limit: String(MOST) });
+    for (const [name, value] of Object.entries(asked)) if (value.trim() !== "") wanted.set(name, value.trim());
+    query = wanted.toString();
+    clear();
+    await load();
+  };
+  const clear = () => {
+    shown = new Map();
+    fill(rows);
+  };
+  let isDue = false;
+  shared.onEntries(() => {
+    if (isDue) return;
+    isDue = true;
+    const refresh = async () => {
+      isDue = false;
+      if (document.hidden) document.addEventListener("visibilitychange", load, { once: true });
+      else await load();
+    };
+    setTimeout(refresh, Math.max(REFRESH_AFTER, REST * took));
+  });
   shared.store.watch(["lang"], () => {
     title.textContent = t("commune.journal");
     fill(place, form(asked, search));
+    clear();
     show();
   });
   search();

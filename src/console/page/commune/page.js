@@ -12,6 +12,7 @@ import { mountWaiting } from "/page/commune/waiting.js";
 import { mountWatching } from "/page/commune/watching.js";
 import { attestedTexts } from "/page/commune/words.js";
 import { switchLang, switchTheme } from "/page/frame/settings.js";
+import { Lock } from "/page/sign/lock.js";
 import { problemText } from "/page/state/line_text.js";
 import { refill, steady } from "/page/widget/redraw.js";
 import { toast } from "/page/widget/toasts.js";
@@ -20,12 +21,14 @@ import { toast } from "/page/widget/toasts.js";
 const [HEALTH_EVERY, ATTESTATION_EVERY] = [30_000, 30 * 60_000];
 
 /**
- * What the parts of the page share. `changed` calls what was given to `watch`.
+ * What the parts of the page share. `changed` calls what was given to `watch`; `onEntries` is told
+ * of new entries in the journal.
  * @typedef {Pick<Context, "store"|"api"|"clock"> & {
  *   view: CommuneView, rates: Record<string, number>, health: CommuneHealth|null,
  *   attestations: JournalRow[], alert: Alert,
  *   nameOf: (camera: string) => string,
  *   watch: (draw: () => void) => void,
+ *   onEntries: (told: () => void) => void,
  *   decide: (method: "POST"|"DELETE", path: string, decided: DecisionClaims) => Promise<any>,
  * }} Shared
  */
@@ -33,11 +36,13 @@ const [HEALTH_EVERY, ATTESTATION_EVERY] = [30_000, 30 * 60_000];
 /**
  * Builds the page and follows the gateway.
  * @param {Pick<Context, "store"|"api"|"clock">} ctx
- * @param {HTMLElement} shell
+ * @param {{shell: HTMLElement, lockPlace: HTMLElement, signer: Signer}} of
  */
-export function runPage(ctx, shell) {
+export function runPage(ctx, { shell, lockPlace, signer }) {
   /** @type {(() => void)[]} */
   const draws = [];
+  /** @type {(() => void)[]} */
+  const readers = [];
   const changed = () => draws.forEach((draw) => draw());
   /** @type {Shared} */
   const shared = {
@@ -56,6 +61,7 @@ export function runPage(ctx, shell) {
       draws.push(redraw);
       ctx.store.watch(["lang"], redraw);
     },
+    onEntries: (told) => readers.push(told),
     async decide(method, path, decided) {
       try {
         return await ctx.api.decide(method, path, decided);
@@ -66,6 +72,8 @@ export function runPage(ctx, shell) {
       }
     },
   };
+  take(signer);
+  const lock = new Lock(ctx, { element: lockPlace, unlocked: resume });
   const skip = h("a", { class: "skip", href: "#watching" });
   const offline = h("p", { class: "offline-line", role: "alert", "data-testid": "offline", hidden: true });
   const attested = h("div", { class: "attested", "data-testid": "attested" });
@@ -81,7 +89,7 @@ export function runPage(ctx, shell) {
   });
   shell.append(
     skip,
-    makeTop(shared),
+    makeTop(shared, lock),
     offline,
     h("main", {}, attested, h("div", { class: "commune-parts" }, waiting, watching, health, journal)),
   );
@@ -106,14 +114,38 @@ export function runPage(ctx, shell) {
         : t("desk.offline_why", { why: problemText(problem) });
     offline.textContent = isOffline ? why : "";
   });
-  follow(shared, changed);
+  let events = follow(shared, changed, readers);
+
+  /** @param {Signer} next */
+  function take(next) {
+    ctx.api.signer = next;
+    ctx.store.set("me", next.me);
+  }
+
+  /**
+   * Unlocked, by the same person or by the next one.
+   * @param {Signer} next
+   */
+  function resume(next) {
+    const [from, to] = [ctx.store.get("me"), next.me];
+    // The same certificate: the connection remains valid.
+    if (from?.number === to.number && from.unit === to.unit && from.notAfter === to.notAfter) return;
+    take(next);
+    events.stop();
+    events = follow(shared, changed, readers);
+  }
+
+  setInterval(() => events.load.health(), HEALTH_EVERY);
+  setInterval(() => events.load.attestation(), ATTESTATION_EVERY);
 }
 
 /**
+ * Follows the gateway as the person who signs now.
  * @param {Shared} shared
  * @param {() => void} changed
+ * @param {(() => void)[]} readers are told of new entries
  */
-function follow(shared, changed) {
+function follow(shared, changed, readers) {
   const { api, store, clock } = shared;
   /**
    * What cannot be had now is asked for again later: the parts show what they have.
@@ -139,6 +171,7 @@ function follow(shared, changed) {
         shared.view = body;
         if (before !== states(body)) loadHealth();
       } else if (name === "rates") shared.rates = body;
+      else if (name === "journal") return readers.forEach((told) => told());
       else return;
       changed();
     },
@@ -147,9 +180,8 @@ function follow(shared, changed) {
       store.set("online", state);
     },
   });
-  setInterval(loadHealth, HEALTH_EVERY);
-  setInterval(loadAttestation, ATTESTATION_EVERY);
   events.run();
+  return { stop: () => events.stop(), load: { health: loadHealth, attestation: loadAttestation } };
 }
 
 /**
@@ -160,8 +192,11 @@ function states({ links, relays }) {
   return JSON.stringify([links, relays.map(({ camera, state }) => [camera, state])]);
 }
 
-/** @param {Shared} shared */
-function makeTop({ store, clock, alert }) {
+/**
+ * @param {Shared} shared
+ * @param {Lock} lock
+ */
+function makeTop({ store, clock, alert }, lock) {
   const time = h("time", { class: "mono clock", "data-testid": "clock" });
   const brand = h("div", { class: "brand row grow" });
   const tools = h("div", { class: "tools row" });
@@ -199,6 +234,11 @@ function makeTop({ store, clock, alert }) {
           },
         },
         t(alert.isOn ? "commune.sound_on" : "commune.sound_off"),
+      ),
+      h(
+        "button",
+        { class: "plain", "data-testid": "lock", "data-focus": "lock", on: { click: () => lock.lock() } },
+        t("desk.lock"),
       ),
       h(
         "button",

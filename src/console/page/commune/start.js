@@ -14,17 +14,12 @@ const ctx = makeContext();
 followSettings(ctx.store);
 
 const shell = h("div", { id: "shell" });
-const place = h("main", { id: "lock", "data-testid": "lock-screen" });
-document.body.append(shell, place, toastPlace());
+const lockPlace = h("main", { id: "lock", "data-testid": "lock-screen" });
+document.body.append(shell, lockPlace, toastPlace());
 
 enter(ctx, {
-  place,
+  place: lockPlace,
   fragment: readFragment(location.hash),
   switchLang: () => switchLang(ctx.store),
-  done: (signer) => {
-    ctx.api.signer = signer;
-    ctx.store.set("me", signer.me);
-    place.remove();
-    runPage(ctx, shell);
-  },
+  done: (signer) => runPage(ctx, { shell, lockPlace, signer }),
 });

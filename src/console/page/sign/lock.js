@@ -20,7 +20,7 @@ export class Lock {
   #lockedAt = 0;
 
   /**
-   * @param {Context} ctx
+   * @param {Pick<Context, "store"|"api"|"clock">} ctx
    * @param {{element: HTMLElement, unlocked: (signer: Signer) => void}} of `unlocked` gets the
    *   signer of the person who unlocked it (the same one where there is only one person)
    */

@@ -9,7 +9,9 @@ fn a_request_is_granted_only_once_it_is_durable() {
     world.sent.clear();
     let text = world.send_request(0, &claims);
     assert!(world.running.is_empty() && world.sent.is_empty());
-    world.settle();
+    // One entry, and so one commit, is all that it waits for.
+    assert_eq!(world.waiting.len(), 1);
+    world.write_one();
     let grant = world.answer().unwrap();
     assert_eq!(world.running.len(), 2);
     let (_, message) = &world.sent[0];
