@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | ground | [`account`] | who of this machine's accounts acts, by the kernel's word | – |
 //! | | [`allowance`] | a rate with a burst | – |
+//! | | [`background`] | a thread of its own for work that nothing waits for | – |
 //! | | [`clock`] | wall clock and boot clock, passed to who decides | – |
 //! | | [`connect`] | TCP to a name with several addresses; names of this machine | – |
 //! | | [`attempts`] | wrong credentials, counted by address and user | clock connect |
@@ -27,14 +28,15 @@
 //! | | [`tiles`] | pictures of a map | – |
 //! | | [`metrics`] | what is counted; health | clock config format media pki policy reason |
 //! | | [`notify`] | notices of what happened: the log, and one HTTPS address | clock config connect format journal pki reason secret |
+//! | | [`copies`] | the journal's lines go to NATS JetStream | background clock config format journal metrics pki |
 //! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock format secret |
-//! | | [`witness`] | checkpoints of the journal go to thirds who cosign them | clock config format http journal metrics policy |
+//! | | [`witness`] | checkpoints of the journal go to thirds who cosign them | background clock config format http journal metrics policy |
 //! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | allowance clock config connect format media metrics pki reason |
 //! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | attempts clock connect digest media reason secret |
 //! | | [`simulate`] | simulated cameras, with the field's faults | clock connect digest media reason rtsp secret |
 //! | | [`console`] | the pages of operators and of the commune | http |
-//! | who does it | [`gateway`] | the commune's daemon | account clock config connect console digest format http journal link media metrics notify pki policy reason secret witness |
-//! | | [`receiver`] | the centre's daemon | allowance clock config connect console format http journal link media metrics notify pki places policy reason rtsp secret tiles witness |
+//! | who does it | [`gateway`] | the commune's daemon | account clock config connect console copies digest format http journal link media metrics notify pki policy reason secret witness |
+//! | | [`receiver`] | the centre's daemon | allowance clock config connect console copies format http journal link media metrics notify pki places policy reason rtsp secret tiles witness |
 //! | commands | [`demo`] | both daemons and cameras on one machine | certs clock config format gateway metrics receiver simulate |
 //! | | [`commands`] | a file for each row of the command table | all above |
 //! | | [`cli`] | the command line | commands |
@@ -47,6 +49,7 @@
 pub mod account;
 pub mod allowance;
 pub mod attempts;
+pub mod background;
 pub mod certs;
 pub mod cli;
 pub mod clock;
@@ -54,6 +57,7 @@ pub mod commands;
 pub mod config;
 pub mod connect;
 pub mod console;
+pub mod copies;
 pub mod demo;
 pub mod digest;
 pub mod format;

@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Now};
 use crate::config::{Loaded, settings};
+use crate::copies;
 use crate::http;
 use crate::journal::entry::Entry;
 use crate::journal::looks::{LOOK_EVERY, Looks};
@@ -172,6 +173,7 @@ impl Handle {
 pub struct Gateway {
     brain: brain::Parts,
     witnesses: witness::Ready,
+    copies: copies::Ready,
     inputs: Bound,
     listener: http::Listener,
     socket: socket::Socket,
@@ -308,6 +310,15 @@ impl Gateway {
             known: witness::Known::of(&recovered.entries),
         };
         let (witnesses, ready) = witness::ready(witnesses, &settings.witnesses);
+        let copies = copies::Parts {
+            state_dir: settings.state_dir.clone(),
+            owner: settings.commune.to_string(),
+            writer: writer.clone(),
+            clock: clock.clone(),
+            metrics: metrics.copies.clone(),
+            checks: checks.clone(),
+        };
+        let (copies, ready_copies) = copies::ready(copies, settings.copies.as_ref());
         Ok(Self {
             brain: brain::Parts {
                 gate,
@@ -321,12 +332,14 @@ impl Gateway {
                 orders,
                 dialer,
                 witnesses,
+                copies,
                 listener: listener.clone(),
                 page_listener: page.as_ref().map(|page| page.listener.clone()),
                 loaded,
                 desk,
             },
             witnesses: ready,
+            copies: ready_copies,
             inputs: Bound {
                 events: event_receiver,
                 reloads: reload_receiver,
@@ -366,6 +379,7 @@ impl Gateway {
         let Self {
             brain,
             witnesses,
+            copies,
             inputs,
             listener,
             socket,
@@ -386,9 +400,9 @@ impl Gateway {
             capacity,
         })
         .map_err(|error| Error::Ended(format!("frames thread: {error}")))?;
-        let witnesses = witnesses.start(token.clone());
-        let witnesses =
-            witnesses.map_err(|error| Error::Ended(format!("witnesses' thread: {error}")))?;
+        let no_thread = |error| Error::Ended(format!("a thread: {error}"));
+        let witnesses = witnesses.start(token.clone()).map_err(no_thread)?;
+        let copies = copies.start(token.clone()).map_err(no_thread)?;
         let (writer, clock) = (brain.writer.clone(), brain.clock.clone());
         writer.set_keep(brain.loaded.settings.keep);
         let metrics = Arc::clone(&brain.metrics);
@@ -417,6 +431,7 @@ impl Gateway {
         token.cancel();
         last.cancel();
         witnesses.ended().await;
+        copies.ended().await;
         while servers.join_next().await.is_some() {}
         result.map_err(Error::Ended)
     }

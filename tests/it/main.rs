@@ -15,6 +15,7 @@ mod compare;
 mod config;
 mod console;
 mod conventions;
+mod copies;
 mod field;
 mod gstreamer;
 mod http;
