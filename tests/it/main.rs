@@ -1,6 +1,7 @@
 //! Integration tests on real sockets: one binary, one module for each subject.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
+mod alerts;
 mod api;
 mod approval;
 mod attestation;
@@ -16,6 +17,7 @@ mod config;
 mod console;
 mod conventions;
 mod copies;
+mod dashboards;
 mod field;
 mod gstreamer;
 mod http;
