@@ -219,7 +219,7 @@ mod tests {
 
     /// Four lines, over two months.
     fn written() -> Vec<Vec<u8>> {
-        let day = 86_400;
+        let day = 86_400_i64;
         let at = |days| Wall::from_seconds(1_795_996_800 + days * day);
         lines(&[0, 0, 2, 3].map(|days| (at(days), Entry::Stopped {})))
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, Message};
+use base64::Engine as _;
 use fanal::background::Background;
 use fanal::certs::trial::Trial;
 use fanal::clock::Clock;
@@ -167,6 +168,11 @@ impl Cluster {
             stream: STREAM.to_owned(),
         }
     }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 /// One call of JetStream's API.
@@ -330,7 +336,7 @@ impl Daemon {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn of_a_thousand_lines_a_second_none_is_missing_twice_or_out_of_order_when_a_server_is_killed()
  {
     if !have("nats-server") {
@@ -488,9 +494,12 @@ async fn a_receiver_copies_its_journal_over_tls_to_a_server_of_the_settings_auth
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let place = Place::new();
-    let certificate = place.write("nats.pem", made.cert.pem());
-    let key = place.write("nats.key", made.signing_key.serialize_pem());
-    let wrong = place.write("other.pem", other.cert.pem());
+    let certificate = place.write("nats.pem", pem("CERTIFICATE", made.cert.der()));
+    let key = place.write(
+        "nats.key",
+        pem("PRIVATE KEY", &made.signing_key.serialize_der()),
+    );
+    let wrong = place.write("other.pem", pem("CERTIFICATE", other.cert.der()));
     let mut cluster = Cluster::start(1, "").await;
     cluster.add_stream(json!({})).await;
     cluster.kill(0).await;
