@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | ground | [`account`] | who of this machine's accounts acts, by the kernel's word | – |
 //! | | [`allowance`] | a rate with a burst | – |
+//! | | [`background`] | a thread of its own for work that nothing waits for | – |
 //! | | [`clock`] | wall clock and boot clock, passed to who decides | – |
 //! | | [`connect`] | TCP to a name with several addresses; names of this machine | – |
 //! | | [`attempts`] | wrong credentials, counted by address and user | clock connect |
@@ -28,15 +29,16 @@
 //! | | [`tiles`] | pictures of a map | – |
 //! | | [`metrics`] | what is counted; health | clock config format journal media pki policy reason |
 //! | | [`notify`] | notices of what happened: the log, and one HTTPS address | clock config connect durable format journal pki reason secret |
+//! | | [`copies`] | the journal's lines go to NATS JetStream | background clock config format journal metrics pki |
 //! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock durable format secret |
-//! | | [`witness`] | checkpoints of the journal go to thirds who cosign them | clock config format http journal metrics policy |
+//! | | [`witness`] | checkpoints of the journal go to thirds who cosign them | background clock config format http journal metrics policy |
 //! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | allowance clock config connect format media metrics pki reason |
 //! | | [`records`] | what both control tasks do with their journals: entries in flight, lines read aside | format journal link notify policy |
 //! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | attempts clock connect digest media reason secret |
 //! | | [`simulate`] | simulated cameras, with the field's faults | clock connect digest media reason rtsp secret |
 //! | | [`console`] | the pages of operators and of the commune | http |
-//! | who does it | [`gateway`] | the commune's daemon | account clock config connect console digest format http journal link media metrics notify pki policy reason records secret witness |
-//! | | [`receiver`] | the centre's daemon | allowance clock config connect console durable format http journal link media metrics notify pki places policy reason records rtsp secret tiles witness |
+//! | who does it | [`gateway`] | the commune's daemon | account clock config connect console copies digest format http journal link media metrics notify pki policy reason records secret witness |
+//! | | [`receiver`] | the centre's daemon | allowance clock config connect console copies durable format http journal link media metrics notify pki places policy reason records rtsp secret tiles witness |
 //! | commands | [`demo`] | both daemons and cameras on one machine | certs clock config format gateway metrics receiver simulate |
 //! | | [`commands`] | a file for each row of the command table | all above |
 //! | | [`cli`] | the command line | commands |
@@ -49,6 +51,7 @@
 pub mod account;
 pub mod allowance;
 pub mod attempts;
+pub mod background;
 pub mod certs;
 pub mod cli;
 pub mod clock;
@@ -56,6 +59,7 @@ pub mod commands;
 pub mod config;
 pub mod connect;
 pub mod console;
+pub mod copies;
 pub mod demo;
 pub mod digest;
 pub mod durable;

@@ -7,6 +7,7 @@
 
 mod ends;
 mod lists;
+mod others;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -28,6 +29,7 @@ use crate::secret::Secret;
 
 pub use ends::{End, SOON, of_gateway as ends_of_gateway, of_receiver as ends_of_receiver};
 pub use lists::{InForce, of_gateway, of_receiver};
+pub use others::{client, client_trusting};
 
 /// Largest file of certificates, of a key or of revocation lists, in bytes: what the settings'
 /// check lets through.

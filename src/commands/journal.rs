@@ -21,6 +21,7 @@ use crate::clock::Wall;
 use crate::format::chain::Line;
 use crate::format::ids::GrantId;
 use crate::format::note::{Kind, VerifierKey};
+use crate::journal::collect;
 use crate::journal::entry::Entry;
 use crate::journal::reader::{self, Content, KINDS, Lines};
 use crate::journal::recover::grant_of;
@@ -48,7 +49,12 @@ enum JournalCommand {
     --authority link-ca.pem --authority designation-ca.pem
 
 A chain alone can't show that its last lines were cut off: that takes the heads in the other
-side's journal (--with), or what a third saw (--witness, with the witness's verifier key)."
+side's journal (--with), or what a third saw (--witness, with the witness's verifier key).
+
+DIR may also be a file of lines: an export of a copy on NATS JetStream, in any order and with
+repeated lines (guide/copies.md)
+  nats sub 'fanal.journal.corg-13.>' --stream FANAL --all --terminate-at-end --raw > corg-13.jsonl
+  fanal journal verify corg-13.jsonl --into corg-13 --with /var/lib/fanal/journal"
     )]
     Verify(VerifyArgs),
     /// Compare journals of communes and centres: exit status 0 consistent, 1 contradiction or missing
@@ -127,9 +133,12 @@ struct ShowArgs {
 
 #[derive(Debug, Args)]
 struct VerifyArgs {
-    /// The directory with the month files: state_dir/journal or a copy
+    /// The directory with the month files: state_dir/journal or a copy; or a file of lines
     #[arg(value_name = "DIR")]
     directory: PathBuf,
+    /// Of a file of lines: make this directory, a journal for compare, show and report
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
     /// Another journal or copy whose heads of this one must fit; may be given several times
     #[arg(long, value_name = "DIR")]
     with: Vec<PathBuf>,
@@ -280,8 +289,9 @@ fn authorities(paths: &[PathBuf]) -> anyhow::Result<Option<Authorities>> {
 
 fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let authorities = authorities(&args.authorities)?;
+    let unpacked = Unpacked::of(args)?;
     let report = verify::verify(&verify::Options {
-        directory: args.directory.clone(),
+        directory: unpacked.directory.clone(),
         with: args.with.clone(),
         authorities,
         witnesses: args.witnesses.clone(),
@@ -297,6 +307,57 @@ fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(1)
     })
+}
+
+/// The journal to verify: the directory that was named, or one made of a file of lines.
+struct Unpacked {
+    directory: PathBuf,
+    is_temporary: bool,
+}
+
+impl Unpacked {
+    fn of(args: &VerifyArgs) -> anyhow::Result<Self> {
+        let named = &args.directory;
+        if !named.is_file() {
+            if args.into.is_some() {
+                return Err(Usage("--into is for a file of lines".to_owned()).into());
+            }
+            return Ok(Self {
+                directory: named.clone(),
+                is_temporary: false,
+            });
+        }
+        let is_temporary = args.into.is_none();
+        let name = || format!("fanal-{}", uuid::Uuid::now_v7().simple());
+        let directory = args
+            .into
+            .clone()
+            .unwrap_or_else(|| std::env::temp_dir().join(name()));
+        let unpacked = Self {
+            directory,
+            is_temporary,
+        };
+        let found = collect::collect(named, &unpacked.directory).map_err(|cause| anyhow!(cause))?;
+        eprintln!(
+            "fanal: {}: {} lines, {} more were repeated, {} were none of a journal",
+            named.display(),
+            found.lines,
+            found.repeated,
+            found.foreign
+        );
+        Ok(unpacked)
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        if self.is_temporary
+            && let Err(error) = std::fs::remove_dir_all(&self.directory)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            eprintln!("fanal: {}: {error}", self.directory.display());
+        }
+    }
 }
 
 fn print_findings(report: &Report) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use super::notify::notify;
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
 use super::settings::{Congestion, Credential, Gateway, Host, Uplink};
-use super::{csv, grounds, page, pem, raw, values, witness};
+use super::{copies, csv, grounds, page, pem, raw, values, witness};
 use crate::format::ids::CommuneId;
 use crate::format::keep::Keep;
 use crate::secret::Secret;
@@ -28,6 +28,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         .then(|| root.section::<raw::Page>("page", reading));
     let witnesses = witness::read(&mut root, reading);
     let notify = notify(root.section("notify", reading), reading);
+    let copies = copies::read(root.section("copies", reading), reading);
     let uplink = uplink(root.section("uplink", reading), reading);
     let credentials = credentials(root.strict_entries("credential", reading), reading);
     let hosts = hosts(root.strict_entries("host", reading), reading);
@@ -108,6 +109,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         witnesses,
         keep,
         notify,
+        copies,
         uplink,
         hosts,
         cameras,

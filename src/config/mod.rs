@@ -24,6 +24,7 @@
 
 mod agreement;
 mod camera;
+mod copies;
 pub mod csv;
 mod files;
 mod gateway;

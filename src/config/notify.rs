@@ -1,11 +1,12 @@
 //! `[notify]` of both files.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use url::Url;
 
 use super::gateway::read_password;
-use super::problem::Reading;
+use super::problem::{Lines, Reading};
 use super::section::Section;
 use super::settings::{NoticeKind, Notify};
 use super::{pem, raw, values};
@@ -33,20 +34,7 @@ pub(super) fn notify(section: Section<raw::Notify>, reading: &mut Reading<'_>) -
         });
         reading.checked(line, "secret_file", secret)
     });
-    let authority = reading.optional_path(&at, "authority", raw.authority);
-    if let Some(path) = &authority {
-        let read = reading.files.read(path, AUTHORITY_LIMIT);
-        let read = read.map_err(|error| error.to_string());
-        let certificates = read.and_then(|bytes| format::pem::certificates(&bytes));
-        let checked = match certificates {
-            Ok(certificates) if certificates.is_empty() => Err("holds no certificate".to_owned()),
-            Ok(_) => Ok(()),
-            Err(error) => Err(format!("can't be read: {error}")),
-        };
-        let shown = path.display();
-        let checked = checked.map_err(|wrong| format!("{shown} {wrong}; give a PEM file"));
-        reading.checked(at.of("authority"), "authority", checked);
-    }
+    let authority = authority(&at, raw.authority, reading);
     let all = || NoticeKind::ALL.map(|kind| kind.code().to_owned()).to_vec();
     let events = raw.events.unwrap_or_else(all);
     if events.is_empty() {
@@ -64,6 +52,27 @@ pub(super) fn notify(section: Section<raw::Notify>, reading: &mut Reading<'_>) -
         events: events.into_iter().collect::<BTreeSet<NoticeKind>>(),
         details: raw.details.unwrap_or(false),
     })
+}
+
+/// Who signs another site's certificate, where it is not whom the system trusts.
+pub(super) fn authority(
+    at: &Lines,
+    written: Option<String>,
+    reading: &mut Reading<'_>,
+) -> Option<PathBuf> {
+    let path = reading.optional_path(at, "authority", written)?;
+    let read = reading.files.read(&path, AUTHORITY_LIMIT);
+    let read = read.map_err(|error| error.to_string());
+    let certificates = read.and_then(|bytes| format::pem::certificates(&bytes));
+    let checked = match certificates {
+        Ok(certificates) if certificates.is_empty() => Err("holds no certificate".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("can't be read: {error}")),
+    };
+    let shown = path.display();
+    let checked = checked.map_err(|wrong| format!("{shown} {wrong}; give a PEM file"));
+    reading.checked(at.of("authority"), "authority", checked);
+    Some(path)
 }
 
 fn kind(written: &str) -> Result<NoticeKind, String> {

@@ -55,6 +55,10 @@ sections! {
     Notify "[notify]" {
         url: Text, secret_file: Text, authority: Text, events: Texts, details: Option<bool>,
     }
+    /// `[copies]` of both files.
+    Copies "[copies]" {
+        nats: Text, credentials_file: Text, authority: Text, stream: Text, plain: Option<bool>,
+    }
     /// `[uplink]`
     Uplink "[uplink]" {
         max_bitrate: Text, min_per_relay: Text, congestion: Text, redundancy: Option<bool>,

@@ -10,7 +10,7 @@ use super::pem::{self, RawTls};
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
 use super::settings::{Account, Commune, Console, Operators, Receiver, Rtsp, Tls};
-use super::{page, raw, values, witness};
+use super::{copies, page, raw, values, witness};
 use crate::format::ids::{CentreId, CommuneId};
 
 /// Checks the whole file.
@@ -19,6 +19,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Rec
     let (relay_after_loss, keep) = journal(root.section("journal", reading), reading);
     let witnesses = witness::read(&mut root, reading);
     let notify = notify(root.section("notify", reading), reading);
+    let copies = copies::read(root.section("copies", reading), reading);
     let link = root.section::<raw::Link>("link", reading);
     let console = root.section::<raw::Console>("console", reading);
     let accounts = root.nested_entries::<raw::Account>("rtsp", "account", reading);
@@ -57,6 +58,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Rec
         witnesses,
         keep,
         notify,
+        copies,
         link_listen,
         communes,
         console: console?,

@@ -52,6 +52,8 @@ pub struct Gateway {
     pub keep: Keep,
     /// Where notices go, besides the log.
     pub notify: Option<Notify>,
+    /// Where copies of the journal go.
+    pub copies: Option<Copies>,
     /// The commune's uplink.
     pub uplink: Uplink,
     /// Cameras and recorders that allow few sessions.
@@ -107,6 +109,19 @@ pub struct Notify {
     pub events: BTreeSet<NoticeKind>,
     /// Whether operator and intervention are told too.
     pub details: bool,
+}
+
+/// Where copies of the journal go: NATS JetStream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// The servers, all of one cluster, `tls://` or `nats://`; others that they name are not asked.
+    pub servers: Vec<url::Url>,
+    /// The content of the NATS credentials file; `None`: the servers ask for none.
+    pub credentials: Option<Secret>,
+    /// Who signs the servers' certificates (PEM); `None`: those whom the system trusts.
+    pub authority: Option<PathBuf>,
+    /// The stream, which the servers' administrator makes.
+    pub stream: String,
 }
 
 /// What a notice may tell of.
@@ -365,6 +380,8 @@ pub struct Receiver {
     pub keep: Keep,
     /// Where notices go, besides the log.
     pub notify: Option<Notify>,
+    /// Where copies of the journal go.
+    pub copies: Option<Copies>,
     /// Where gateways come in.
     pub link_listen: Vec<SocketAddr>,
     /// The communes that may connect.

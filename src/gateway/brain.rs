@@ -31,6 +31,7 @@ use super::socket::Asked;
 use crate::clock::Clock;
 use crate::config::{Loaded, settings};
 use crate::connect::listen::Listener;
+use crate::copies;
 use crate::format::control::{RelayState, ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CentreId, GrantId};
 use crate::gateway::relay::Notice;
@@ -96,6 +97,7 @@ pub(super) struct Parts {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) dialer: Dialer,
     pub(super) witnesses: witness::Handle,
+    pub(super) copies: copies::Handle,
     /// Of the metrics.
     pub(super) listener: Listener,
     /// Of the commune's page, where there is one.

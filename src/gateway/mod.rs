@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Now};
 use crate::config::{Loaded, settings};
+use crate::copies;
 use crate::http;
 use crate::journal::entry::Entry;
 use crate::journal::looks::{LOOK_EVERY, Looks};
@@ -178,6 +179,7 @@ impl Handle {
 pub struct Gateway {
     brain: brain::Parts,
     witnesses: witness::Ready,
+    copies: copies::Ready,
     inputs: Bound,
     listener: http::Listener,
     socket: socket::Socket,
@@ -311,6 +313,15 @@ impl Gateway {
             known: witness::Known::of(&recovered.entries),
         };
         let (witnesses, ready) = witness::ready(witnesses, &settings.witnesses);
+        let copies = copies::Parts {
+            state_dir: settings.state_dir.clone(),
+            owner: settings.commune.to_string(),
+            writer: writer.clone(),
+            clock: clock.clone(),
+            metrics: metrics.copies.clone(),
+            checks: checks.clone(),
+        };
+        let (copies, ready_copies) = copies::ready(copies, settings.copies.as_ref());
         Ok(Self {
             brain: brain::Parts {
                 gate,
@@ -324,12 +335,14 @@ impl Gateway {
                 orders,
                 dialer,
                 witnesses,
+                copies,
                 listener: listener.clone(),
                 page_listener: page.as_ref().map(|page| page.listener.clone()),
                 loaded,
                 desk,
             },
             witnesses: ready,
+            copies: ready_copies,
             inputs: Bound {
                 events: event_receiver,
                 reloads: reload_receiver,
@@ -369,6 +382,7 @@ impl Gateway {
         let Self {
             brain,
             witnesses,
+            copies,
             inputs,
             listener,
             socket,
@@ -389,9 +403,9 @@ impl Gateway {
             capacity,
         })
         .map_err(|error| Error::Ended(format!("frames thread: {error}")))?;
-        let witnesses = witnesses.start(token.clone());
-        let witnesses =
-            witnesses.map_err(|error| Error::Ended(format!("witnesses' thread: {error}")))?;
+        let no_thread = |error| Error::Ended(format!("a thread: {error}"));
+        let witnesses = witnesses.start(token.clone()).map_err(no_thread)?;
+        let copies = copies.start(token.clone()).map_err(no_thread)?;
         let (writer, clock) = (brain.writer.clone(), brain.clock.clone());
         let settings = &brain.loaded.settings;
         writer.set_keep(settings.keep, !settings.witnesses.is_empty());
@@ -421,6 +435,7 @@ impl Gateway {
         token.cancel();
         last.cancel();
         witnesses.ended().await;
+        copies.ended().await;
         while servers.join_next().await.is_some() {}
         result.map_err(Error::Ended)
     }

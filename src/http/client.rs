@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use url::{Position, Url};
 
 use crate::connect;
+use crate::pki;
 
 /// What one exchange may take.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +41,8 @@ pub struct Answer {
 /// Posts; clones share the system's authorities, which are read once.
 #[derive(Clone)]
 pub struct Client {
-    tls: Option<TlsConnector>,
+    /// Or why there is none.
+    tls: Result<TlsConnector, String>,
 }
 
 impl std::fmt::Debug for Client {
@@ -53,16 +55,17 @@ impl Client {
     /// Reads the system's authorities, from files. Where there are none, or none can be read,
     /// only plain HTTP works, and the others' errors say so.
     pub fn new() -> Self {
-        let loaded = rustls_native_certs::load_native_certs();
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add_parsable_certificates(loaded.certs);
-        Self::trusting(roots)
+        Self::of(pki::client(None, &["http/1.1"]))
     }
 
     /// Trusts these authorities alone.
     pub fn trusting(roots: rustls::RootCertStore) -> Self {
+        Self::of(pki::client_trusting(roots, &["http/1.1"]))
+    }
+
+    fn of(tls: Result<rustls::ClientConfig, String>) -> Self {
         Self {
-            tls: (!roots.is_empty()).then(|| connector(roots)).flatten(),
+            tls: tls.map(|config| TlsConnector::from(Arc::new(config))),
         }
     }
 
@@ -112,9 +115,7 @@ impl Client {
         if url.scheme() == "http" {
             return speak(stream, request, bounds).await;
         }
-        let tls = self.tls.as_ref().ok_or(
-            "this machine has no certificate authorities; install the system's (ca-certificates)",
-        )?;
+        let tls = self.tls.as_ref().map_err(Clone::clone)?;
         let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
         let stream = tls.connect(name, stream).await;
         let stream = stream.map_err(|error| format!("TLS: {error}"))?;
@@ -126,16 +127,6 @@ impl Default for Client {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn connector(roots: rustls::RootCertStore) -> Option<TlsConnector> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .ok()?;
-    let mut config = versions.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Some(TlsConnector::from(Arc::new(config)))
 }
 
 async fn speak(

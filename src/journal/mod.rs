@@ -10,6 +10,8 @@
 //! | what is still in force at start? | [`recover`] |
 //! | which months go, and what names them then? | [`retention`] |
 //! | is it intact? | [`verify`]; while the daemon runs, [`looks`] by `sums` |
+//! | how does an export of a copy become a journal again? | [`collect`](mod@collect) |
+//! | what comes next, for copies? | [`tail`] |
 //! | which entries of a month name a camera, a person, an incident? | [`search`] |
 //! | what happened in a month, for people? | [`report`](mod@report) |
 //! | which part may somebody else see? | [`export`] |
@@ -30,6 +32,7 @@
 
 pub mod attestation;
 pub mod checkpoints;
+pub mod collect;
 pub mod compare;
 pub mod entry;
 pub mod export;
@@ -46,6 +49,7 @@ pub mod search;
 pub(crate) mod sim;
 pub mod store;
 mod sums;
+pub mod tail;
 pub mod verify;
 pub mod writer;
 

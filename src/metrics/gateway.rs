@@ -10,7 +10,7 @@ use prometheus::{
 
 use super::Transport;
 use super::register::Register;
-use super::{Ends, Lists, STEP_BUCKETS, Witnesses, encode, free_bytes};
+use super::{Copies, Ends, Lists, STEP_BUCKETS, Witnesses, encode, free_bytes};
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::format::cause::Cause;
@@ -43,6 +43,8 @@ pub struct Gateway {
     pub journal_intact: IntGauge,
     /// What witnesses answered.
     pub witnesses: Witnesses,
+    /// How the journal's copies follow.
+    pub copies: Copies,
     /// `use`: `link`, `link_authority`, `designation_authority`, `revocation_list`, `agreement`.
     pub certificate_expiry_timestamp_seconds: IntGaugeVec,
     /// Lists in the settings' files that are older than lists seen before.
@@ -229,6 +231,7 @@ impl Gateway {
             journal_errors_total: r.counter("journal_errors_total", "Journal entries that could not be made durable.")?,
             journal_intact: r.gauge("journal_intact", "1 while the journal verifies.")?,
             witnesses: Witnesses::register(&r)?,
+            copies: Copies::register(&r)?,
             certificate_expiry_timestamp_seconds: r.gauges("certificate_expiry_timestamp_seconds", &["use"], "When the first of these certificates ends, since the epoch.")?,
             revocation_lists_older: r.gauge("revocation_lists_older", "Revocation lists in files that are older than lists seen before.")?,
             link_up: r.gauges("link_up", &["centre"], "1 while the link to this centre is up.")?,

@@ -10,6 +10,7 @@
 //! path keep the handle that `with_label_values` returns instead of looking it
 //! up for every frame.
 
+mod copies;
 mod ends;
 mod gateway;
 pub mod health;
@@ -20,6 +21,7 @@ pub mod serve;
 mod transport;
 mod witnesses;
 
+pub use copies::Copies;
 pub use ends::Ends;
 pub use gateway::{CameraState, Gateway};
 pub use lists::{Lists, revocation_check};

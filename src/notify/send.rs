@@ -22,13 +22,6 @@ use crate::connect;
 use crate::pki;
 use crate::secret::Secret;
 
-/// Where systems keep the authorities that they trust.
-const SYSTEM_ROOTS: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 /// Bytes of an answer's head.
 const HEAD_LIMIT: usize = 16 * 1024;
 
@@ -56,26 +49,12 @@ impl Target {
             url::Host::Ipv6(ip) => (ip.to_string(), Ok(std::net::IpAddr::from(ip).into())),
         };
         let name = name.map_err(|error| format!("{host} is no name of a server: {error}"))?;
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in authorities(settings)? {
-            // Some of a system's may be of a kind that rustls does not know.
-            let _ = roots.add(certificate);
-        }
-        if roots.is_empty() {
-            return Err("no authority could be read".to_owned());
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tls = pki::client(settings.authority.as_deref(), &["http/1.1"])?;
         Ok(Self {
             host,
             port: url.port_or_known_default().unwrap_or(443),
             name,
-            tls: TlsConnector::from(Arc::new(config)),
+            tls: TlsConnector::from(Arc::new(tls)),
             key: key(&settings.secret)?,
             url,
         })
@@ -160,22 +139,6 @@ fn signature(key: &hmac::Key, id: &str, seconds: i64, body: &str) -> String {
 fn key(secret: &Secret) -> Result<hmac::Key, String> {
     let bytes = webhook_key(secret.expose())?;
     Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
-}
-
-fn authorities(
-    settings: &settings::Notify,
-) -> Result<Vec<rustls::pki_types::CertificateDer<'static>>, String> {
-    if let Some(file) = &settings.authority {
-        return pki::certificates(file).map_err(|error| error.to_string());
-    }
-    let named = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
-    let usual = SYSTEM_ROOTS.map(std::path::PathBuf::from);
-    let mut files = named.into_iter().chain(usual);
-    files
-        .find_map(|file| pki::certificates(&file).ok())
-        .ok_or_else(|| {
-            "this system has no file of authorities: install ca-certificates, or set [notify] authority".to_owned()
-        })
 }
 
 fn judge(status: StatusCode, after: Option<Duration>) -> Answer {

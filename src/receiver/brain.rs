@@ -28,6 +28,7 @@ use super::{Addresses, viewing};
 use crate::clock::{Boot, Clock};
 use crate::config::settings::NoticeKind;
 use crate::config::{Loaded, settings};
+use crate::copies;
 use crate::format::control::{ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::journal::entry::Entry;
@@ -66,6 +67,7 @@ pub(super) struct Brain {
     pub(super) atlas: Arc<Atlas>,
     pub(super) acceptor: Acceptor,
     pub(super) witnesses: witness::Handle,
+    pub(super) copies: copies::Handle,
     pub(super) listeners: Listeners,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) link_events: mpsc::Receiver<LinkEvent<ToReceiver>>,
@@ -377,6 +379,7 @@ impl Brain {
         self.desk.handle_settings(rules, self.clock.now());
         self.carry_out();
         self.witnesses.apply(&settings.witnesses);
+        self.copies.apply(settings.copies.as_ref());
         self.listeners.apply(listeners);
         self.acceptor.apply(link);
         let settings = Arc::new(settings.clone());

@@ -40,6 +40,7 @@ use self::control::{ASKS, Control, NOTICES, Shared, Table};
 use self::listeners::Listeners;
 use crate::clock::Clock;
 use crate::config::{Loaded, settings};
+use crate::copies;
 use crate::format::designation::Authority;
 use crate::format::jws::Signer;
 use crate::http;
@@ -154,6 +155,7 @@ pub struct Receiver {
 struct RunParts {
     brain: brain::Brain,
     witnesses: witness::Ready,
+    copies: copies::Ready,
     frames: frames::Frames,
     journal: Writer,
     console: (http::Listener, axum::Router),
@@ -227,6 +229,15 @@ impl Receiver {
             known: core.known,
         };
         let (witnesses, ready) = witness::ready(witnesses, &settings.witnesses);
+        let copies = copies::Parts {
+            state_dir: settings.state_dir.clone(),
+            owner: settings.centre.to_string(),
+            writer: core.journal.clone(),
+            clock: clock.clone(),
+            metrics: metrics.copies.clone(),
+            checks: checks.clone(),
+        };
+        let (copies, ready_copies) = copies::ready(copies, settings.copies.as_ref());
         let atlas = atlas::Atlas::start(&settings.console, checks.clone())?;
         let api_token = CancellationToken::new();
         let router = api::router(api::Options {
@@ -258,6 +269,7 @@ impl Receiver {
             atlas,
             acceptor: bound.acceptor,
             witnesses,
+            copies,
             listeners: listeners.clone(),
             asks,
             link_events,
@@ -273,6 +285,7 @@ impl Receiver {
             parts: RunParts {
                 brain,
                 witnesses: ready,
+                copies: ready_copies,
                 frames,
                 journal: core.journal,
                 console: (listeners.console, router),
@@ -310,6 +323,7 @@ impl Receiver {
         let RunParts {
             brain,
             witnesses,
+            copies,
             mut frames,
             journal,
             console,
@@ -317,9 +331,11 @@ impl Receiver {
             api_token,
         } = self.parts;
         // Also where a part of the receiver ended by itself.
-        let witnesses_token = token.child_token();
-        let witnesses = witnesses.start(witnesses_token.clone());
-        let witnesses = witnesses.map_err(|error| Error(format!("witnesses' thread: {error}")))?;
+        let background_token = token.child_token();
+        let no_thread = |error| Error(format!("a thread: {error}"));
+        let witnesses = witnesses.start(background_token.clone());
+        let witnesses = witnesses.map_err(no_thread)?;
+        let copies = copies.start(background_token.clone()).map_err(no_thread)?;
         let brain_token = CancellationToken::new();
         let page_token = CancellationToken::new();
         brain.checks.set("listening", Check::ok("all sockets"));
@@ -364,8 +380,9 @@ impl Receiver {
         let whole = frames.stop().await;
         page_token.cancel();
         while tasks.join_next().await.is_some() {}
-        witnesses_token.cancel();
+        background_token.cancel();
         witnesses.ended().await;
+        copies.ended().await;
         journal.close().await;
         tracing::info!("stopped");
         match failed {

@@ -19,12 +19,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::book::{Book, Submission};
 use self::submit::Answered;
+use crate::background::Background;
 use crate::clock::{Boot, Clock, Wall};
 use crate::config::settings;
 use crate::format::note::{self, Checkpoint, Note, VerifierKey};
@@ -38,8 +39,6 @@ use crate::policy::cosigning::{Cosigning, Due, Outcome, Written};
 
 /// How long after a failure the key or the files are tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(60);
-/// How long the thread has for its end.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What it works with.
 #[derive(Debug)]
@@ -115,19 +114,6 @@ pub struct Ready {
     settings: watch::Receiver<Vec<settings::Witness>>,
 }
 
-/// The thread.
-#[derive(Debug)]
-pub struct Running(oneshot::Receiver<()>);
-
-impl Running {
-    /// Waits for its end, once the token of [`Ready::start`] is cancelled.
-    pub async fn ended(self) {
-        if tokio::time::timeout(STOP_TIMEOUT, self.0).await.is_err() {
-            tracing::error!("the thread for witnesses does not end, the disk does not answer");
-        }
-    }
-}
-
 /// Makes ready what [`Ready::start`] runs.
 pub fn ready(parts: Parts, witnesses: &[settings::Witness]) -> (Handle, Ready) {
     let (sender, settings) = watch::channel(witnesses.to_vec());
@@ -139,22 +125,11 @@ impl Ready {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(self, token: CancellationToken) -> std::io::Result<Running> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (ended, end) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("witnesses".to_owned())
-            .spawn(move || {
-                let driver = Driver::new(self.parts, self.settings, token);
-                runtime.block_on(driver.run());
-                // Files that are being read see the token.
-                runtime.shutdown_background();
-                // Nobody may wait any more.
-                let _ = ended.send(());
-            })?;
-        Ok(Running(end))
+    pub fn start(self, token: CancellationToken) -> std::io::Result<Background> {
+        // Files that are being read see the token.
+        Background::start("witnesses", move || {
+            Driver::new(self.parts, self.settings, token).run()
+        })
     }
 }
 

@@ -37,6 +37,12 @@ const DAYS_15: &str = "1296000x130";
 const DAYS_20: &str = "1728000x130";
 const DAYS_22: &str = "1900800x130";
 
+const LAG: &str = r#"fanal_receiver_copies_lag_seconds{instance="a"}"#;
+const LAG_GATEWAY: &str = r#"fanal_gateway_copies_lag_seconds{instance="a"}"#;
+const OTHER_COPY: &str = r#"fanal_gateway_copies_total{instance="a",outcome="contradicts"}"#;
+const OTHER_COPY_CENTRE: &str =
+    r#"fanal_receiver_copies_total{instance="a",outcome="contradicts"}"#;
+const FULL_COPY: &str = r#"fanal_receiver_copies_total{instance="a",outcome="full"}"#;
 const UP: &str = r#"up{job="fanal-receiver",instance="a"}"#;
 const STARTED: &str = r#"process_start_time_seconds{job="fanal-gateway",instance="a"}"#;
 const UNGRANTED: &str = "fanal_gateway_ungranted_bytes_total";
@@ -163,6 +169,17 @@ const CASES: &[Case] = &[
         420,
         0,
     ),
+    case("FanalCopiesLag", &[(LAG, "0+60x20")], 15, 0),
+    case("FanalCopiesLag", &[(LAG, "0+60x20")], 18, 1),
+    case("FanalCopiesLag", &[(LAG_GATEWAY, "0+60x20")], 18, 1),
+    case("FanalCopiesContradict", &[(OTHER_COPY, "0x5 1x20")], 10, 1),
+    case(
+        "FanalCopiesContradict",
+        &[(OTHER_COPY_CENTRE, "0x5 1x20")],
+        10,
+        1,
+    ),
+    case("FanalCopiesContradict", &[(FULL_COPY, "0x5 1x20")], 10, 0),
     case("FanalRevocationListOlder", &[(OLDER, "0x9")], 5, 0),
     case("FanalRevocationListOlder", &[(OLDER, "1x9")], 5, 1),
     case("FanalRevocationListOlder", &[(OLDER_GATEWAY, "1x9")], 5, 1),

@@ -192,6 +192,7 @@ pub fn gateway(cameras: Vec<(&str, settings::Streams)>) -> settings::Gateway {
         witnesses: Vec::new(),
         keep: fanal::format::keep::Keep::MOST,
         notify: None,
+        copies: None,
         uplink: settings::Uplink {
             max_bitrate: None,
             min_per_relay: 0,

@@ -17,6 +17,7 @@ mod compare;
 mod config;
 mod console;
 mod conventions;
+mod copies;
 mod dashboards;
 mod field;
 mod gstreamer;

@@ -110,6 +110,7 @@ impl Brain {
         self.carry_out().await;
         self.parts.dialer.apply(link);
         self.parts.witnesses.apply(&loaded.settings.witnesses);
+        self.parts.copies.apply(loaded.settings.copies.as_ref());
         self.order(Order::Settings(Arc::clone(&loaded.settings)))
             .await;
         self.parts.notify.apply(loaded.settings.notify.clone());

@@ -160,6 +160,7 @@ pub(in crate::policy) fn settings() -> Gateway {
         witnesses: Vec::new(),
         keep: crate::format::keep::Keep::MOST,
         notify: None,
+        copies: None,
         uplink: Uplink {
             max_bitrate: None,
             min_per_relay: 300_000,
