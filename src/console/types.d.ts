@@ -470,6 +470,9 @@ interface Rect {
 /** What the worker counts of a camera. */
 interface StreamFigures {
   camera: string;
+  awaited: AwaitedStream | null;
+  /** What comes is the camera's other stream, as the first can't be decoded. */
+  isOther: boolean;
   /** ms UTC by the gateway's clock. */
   captured: number | null;
   /** ms of `performance.timeOrigin + performance.now()`. */
@@ -486,9 +489,17 @@ interface StreamFigures {
   dropped: number;
 }
 
+/** A codec that can't be decoded, while the camera's other stream is awaited, and what keeps that. */
+interface AwaitedStream {
+  codec: string;
+  reason: string | null;
+}
+
 /** What a browser can't show, and under which grant. */
 interface PictureProblem {
   reason: string;
+  /** Why the camera's other stream does not come. */
+  why?: string | null;
   codec: string | null;
   grant: string | null | undefined;
 }
@@ -538,13 +549,12 @@ interface MosaicActions {
   goOn(key: string): void;
   /** Asks again for a camera that ended. */
   again(key: string): void;
-  /** Whether the camera's smaller stream was granted. */
-  askSub(key: string): Promise<boolean>;
 }
 
 /** `GET live`: what the receiver says. */
 type LiveMessage =
-  | { type: "ready" }
+  | { type: "ready"; codecs?: string[] }
+  | { type: "undecodable"; camera: string; tag: number; codec: string; reason: string | null; waits: boolean }
   | { type: "subscribed"; camera: string; tag: number; grant: string }
   | { type: "skipped"; camera: string; tag: number }
   | LiveConfiguration
@@ -604,6 +614,8 @@ interface StreamProblem {
   grant: string | null;
   problem: string;
   codec: string | null;
+  /** Why the camera's other stream does not come. */
+  reason?: string | null;
 }
 
 interface FiguresReport {

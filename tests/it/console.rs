@@ -3,6 +3,7 @@
 pub mod accessible;
 mod alerts;
 mod border;
+mod codecs;
 mod figures;
 mod finding;
 mod handover;

@@ -139,7 +139,7 @@ impl Gate {
             .relays
             .iter()
             .filter(|((of, _), _)| of == centre)
-            .map(|((_, camera), relay)| relay.message(camera))
+            .flat_map(|((_, camera), relay)| relay.messages(camera))
             .collect();
         let ends: Vec<ToReceiver> = self
             .ended

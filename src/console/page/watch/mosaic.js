@@ -4,11 +4,12 @@ import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { age } from "/page/core/time_text.js";
 import { contactText, problemText } from "/page/state/line_text.js";
-import { agreementFor, grantOf, grantsOf, isMine, liveGrants, splitKey } from "/page/state/rules.js";
+import { agreementFor, grantOf, grantsOf, isMine, splitKey } from "/page/state/rules.js";
 import { layout, neighbour } from "/page/watch/layout.js";
 import { Live } from "/page/watch/live.js";
 import { Nearby } from "/page/watch/nearby.js";
 import { Tile } from "/page/watch/tile.js";
+import { codecName } from "/page/watch/units.js";
 import { FROZEN, TAKEN_OVER, isPictured, tileState } from "/page/watch/tile_state.js";
 import { toast } from "/page/widget/toasts.js";
 
@@ -52,10 +53,6 @@ export class Mosaic {
   #signer = null;
   /** @type {string|null} */
   #online = null;
-  /** @type {Set<string>} */
-  #askedSub = new Set();
-  /** @type {Set<string>} */
-  #asking = new Set();
   #nearby;
   scriptMs = 0;
 
@@ -147,12 +144,7 @@ export class Mosaic {
     const incident = this.#incident();
     if (incident === undefined) return undefined;
     const { commune, camera } = splitKey(key);
-    const isSub = (/** @type {Grant} */ grant) =>
-      isMine(grant, store.get("me")) &&
-      grant.commune === commune &&
-      grant.granted.some((entry) => entry.camera === camera && entry.state !== "ended" && entry.profile === "sub");
-    const sub = this.#askedSub.has(key) ? liveGrants(incident, store.get("grants")).findLast(isSub) : undefined;
-    const live = sub ?? grantOf(key, incident, store.get("grants"), store.get("me"));
+    const live = grantOf(key, incident, store.get("grants"), store.get("me"));
     if (live) return live;
     return grantsOf(incident, store.get("grants"))
       .filter((grant) => grant.commune === commune && grant.granted.some((entry) => entry.camera === camera))
@@ -178,7 +170,6 @@ export class Mosaic {
       this.live.remove(key);
       tile.element.remove();
       for (const known of [this.#tiles, this.#figures, this.#problems, this.#ends]) known.delete(key);
-      this.#askedSub.delete(key);
       changed = true;
       if (this.#isMain && store.get("current") === key) store.set("current", null);
     }
@@ -277,34 +268,25 @@ export class Mosaic {
   }
 
   /**
-   * A stream that the browser can't decode is replaced once by the sub-stream; then the tile says why.
+   * The browser decodes none of the camera's streams: the tile says why.
    * @param {StreamProblem} problem
    */
-  #problem({ camera: key, grant, problem, codec }) {
-    const { store } = this.#ctx;
-    if (this.#asking.has(key) || this.#grant(key)?.grant !== grant) return;
-    const hasSub = store.get("cameras").get(key)?.sub === true;
-    if (problem === "codec" && hasSub && !this.#askedSub.has(key) && this.#isMain) {
-      this.#askedSub.add(key);
-      this.#askSub(key, { reason: problem, codec, grant });
-      return;
-    }
-    this.#problems.set(key, { reason: problem, codec, grant });
-    this.#startAndStop(store.get("locked"));
+  #problem({ camera: key, grant, problem, codec, reason }) {
+    if (this.#grant(key)?.grant !== grant) return;
+    this.#problems.set(key, { reason: problem, why: reason, codec, grant });
+    this.#startAndStop(this.#ctx.store.get("locked"));
     this.update();
   }
 
   /**
    * @param {string} key
-   * @param {PictureProblem} why
+   * @returns {Why|null}
    */
-  async #askSub(key, why) {
-    this.#asking.add(key);
-    const isGranted = await this.actions.askSub(key);
-    this.#asking.delete(key);
-    if (!isGranted) this.#problems.set(key, why);
-    this.#startAndStop(this.#ctx.store.get("locked"));
-    this.update();
+  #problemOf(key) {
+    const problem = this.#problems.get(key);
+    // That a camera has one stream alone is what its tile says anyway.
+    const why = problem?.why === "codec_unsupported" ? null : (problem?.why ?? null);
+    return problem === undefined ? null : { reason: problem.reason, detail: why };
   }
 
   /** @param {CameraEnd & {camera: string}} end */
@@ -349,7 +331,7 @@ export class Mosaic {
         approval,
         ended: taker === null ? (this.#ends.get(key) ?? null) : { reason: TAKEN_OVER, detail: taker },
         figures,
-        problem: this.#problems.get(key) ?? null,
+        problem: this.#problemOf(key),
         now,
         centreNow,
         clockOffset,
@@ -366,19 +348,26 @@ export class Mosaic {
         view,
         figures,
         entry,
+        profile: profileOf(entry, figures),
+        cause: causeOf(entry, figures),
         codec: this.#problems.get(key)?.codec ?? figures?.codec ?? null,
         leftMs: grant && !grant.ended ? Date.parse(grant.expires) - centreNow : null,
         waitMs: approval ? Date.parse(approval.approve_by ?? "") - centreNow : null,
         snapshot: { allowed, text: t(allowed ? "watch.tile.snapshot" : "watch.tile.no_snapshot") },
-        reason: [silentText(commune, silent), reasonOf(view), contactOf(commune, view, silent)]
+        reason: [
+          silentText(commune, silent),
+          awaitedText(figures, view),
+          reasonOf(view),
+          contactOf(commune, view, silent),
+        ]
           .filter(Boolean)
           .join(" "),
       });
       tiles.set(key, {
         state: view.state,
         reason: view.reason,
-        profile: entry?.profile ?? null,
-        cause: entry?.profile_cause ?? null,
+        profile: profileOf(entry, figures),
+        cause: causeOf(entry, figures),
         ageMs: view.ageMs,
         frames: figures?.frames ?? 0,
         dropped: figures?.dropped ?? 0,
@@ -485,6 +474,38 @@ export class Mosaic {
 }
 
 /**
+ * Which of the camera's streams is shown.
+ * @param {GrantedCamera|undefined} entry
+ * @param {StreamFigures|undefined} figures
+ */
+function profileOf(entry, figures) {
+  if (entry === undefined) return null;
+  const isBeside = figures?.isOther && entry.profile_cause !== "decoder";
+  return isBeside ? (entry.profile === "main" ? "sub" : "main") : entry.profile;
+}
+
+/**
+ * Why that one.
+ * @param {GrantedCamera|undefined} entry
+ * @param {StreamFigures|undefined} figures
+ */
+function causeOf(entry, figures) {
+  return figures?.isOther ? "decoder" : (entry?.profile_cause ?? null);
+}
+
+/**
+ * What came can't be decoded, and the camera's other stream is awaited.
+ * @param {StreamFigures|undefined} figures
+ * @param {TileView} view
+ */
+function awaitedText(figures, { state }) {
+  const awaited = state === "starting" || state === "retrying" ? figures?.awaited : null;
+  if (!awaited) return "";
+  const why = awaited.reason === null ? "" : problemText({ reason: awaited.reason });
+  return [t("watch.awaited", { codec: codecName(awaited.codec) }), why].filter(Boolean).join(" ");
+}
+
+/**
  * @param {Commune|undefined} commune
  * @param {number|null} silent ms
  */
@@ -508,7 +529,10 @@ function contactOf(commune, { state, reason }, silent) {
  * @param {TileView} view
  */
 function reasonOf({ state, reason, detail }) {
-  if (state === "unsupported") return t(`watch.problem.${reason}`);
+  if (state === "unsupported")
+    return [t(`watch.problem.${reason}`), detail === null ? "" : problemText({ reason: detail })]
+      .filter(Boolean)
+      .join(" ");
   if (reason === null || state === "live") return "";
   if (reason === TAKEN_OVER) return t("watch.tile.taken_over", { to: detail ?? "" });
   return problemText({ reason, detail: detail ?? "" });

@@ -22,7 +22,6 @@ export function mosaicActions(ctx) {
     copy,
     goOn: (key) => goOn(ctx, key),
     again: (key) => ctx.desk.choose(key),
-    askSub: (key) => askSub(ctx, key),
   };
 }
 
@@ -61,23 +60,6 @@ function removeTile({ store, desk }, key) {
   store.touch("incidents");
   if (grant === undefined || !isMine(grant, store.get("me"))) return;
   desk.endCamera(grant.grant, splitKey(key).camera);
-}
-
-/**
- * Asks for a camera's smaller stream beside the one that is granted, and gives that back where
- * this page asked for it and for this camera alone; whether it was granted.
- * @param {DeskContext} ctx
- * @param {string} key
- */
-async function askSub({ store, desk }, key) {
-  const incident = shownIncident(store);
-  if (incident === undefined) return false;
-  const grant = grantOf(key, incident, store.get("grants"), store.get("me"));
-  const answers = await desk.ask([key], { profile: "sub", beside: true });
-  if (!answers.some((answer) => answer.grant !== undefined)) return false;
-  const isForItAlone = grant?.granted.filter(({ state }) => state !== "ended").length === 1;
-  if (isForItAlone && incident.asked.has(grant.grant)) await desk.release(grant.grant);
-  return true;
 }
 
 /**

@@ -39,6 +39,8 @@ function set(element, name, value) {
  * @property {TileView} view
  * @property {StreamFigures|undefined} figures
  * @property {GrantedCamera|undefined} entry
+ * @property {string|null} profile which of the camera's streams is shown
+ * @property {string|null} cause why that one
  * @property {string|null} codec
  * @property {number|null} leftMs until the grant ends
  * @property {number|null} waitMs until the commune's time to approve is over
@@ -252,15 +254,15 @@ export class Tile {
   }
 
   /** @param {Shown} now */
-  show({ camera, commune, view, figures, entry, codec, leftMs, snapshot, waitMs, reason }) {
+  show({ camera, commune, view, figures, entry, profile, cause, codec, leftMs, snapshot, waitMs, reason }) {
     const { element } = this;
     say(this.name, camera?.name ?? splitKey(this.key).camera);
     say(this.commune, commune?.name ?? splitKey(this.key).commune);
     set(element, "data-state", view.state);
     set(element, "data-frames", String(figures?.frames ?? 0));
     set(element, "data-dropped", String(figures?.dropped ?? 0));
-    say(this.profile, entry && isPictured(view.state) ? t(`watch.profile.${entry.profile}`) : "");
-    if (entry) set(this.profile, "title", entry.profile_cause ? t(`watch.cause.${entry.profile_cause}`) : "");
+    say(this.profile, profile && isPictured(view.state) ? t(`watch.profile.${profile}`) : "");
+    set(this.profile, "title", cause ? t(`watch.cause.${cause}`) : "");
     // A picture may have been old when it came: its own time counts.
     const old = age(Math.max(view.silentMs ?? 0, view.ageMs ?? 0), lang());
     const params = { age: old, codec: codecName(codec ?? ""), left: countdown(waitMs ?? 0) };

@@ -4,7 +4,7 @@
 // key frame), the decoded pictures (the newest of each camera), the socket's (the receiver skips
 // pictures while it is not read).
 
-import { crop, decoderConfig, readMessage, readUnit } from "/page/watch/units.js";
+import { codecFamily, crop, decoderConfig, readMessage, readUnit } from "/page/watch/units.js";
 
 /** Pictures in a decoder's queue above which the rest of the group is dropped: a second. */
 const QUEUE_LIMIT = 25;
@@ -23,12 +23,19 @@ const SILENT = 5_000;
 
 /** @typedef {{socket: WebSocket, isReady: boolean, lost: (event?: {code?: number, reason?: string}) => void}} Connection */
 
+/** A configuration of each family of codecs that a decoder must have. */
+const FAMILIES = { h264: "avc1.42E01F", h265: "hvc1.1.6.L93.B0" };
+
 /** Streams by camera. @type {Map<string, Stream>} */
 const streams = new Map();
 /** Streams by the receiver's tag. @type {Map<number|null, Stream>} */
 const byTag = new Map();
 /** @type {Connection|null} */
 let connection = null;
+/** The codecs that this browser decodes; null: it has no decoder that could be asked. */
+const decoders = decodable();
+/** What subscriptions say of them; null: the receiver does not ask. @type {string[]|null} */
+let decodes = null;
 /** @type {string[]} */
 let focus = [];
 let scriptMs = 0;
@@ -70,6 +77,12 @@ class Stream {
   decoder = null;
   /** @type {LiveConfiguration|null} */
   config = null;
+  /** Codecs of which a decoder that seemed to be there made nothing. @type {Set<string>} */
+  cannot = new Set();
+  /** The codec that came and can't be decoded, while the camera's other stream is awaited. @type {AwaitedStream|null} */
+  awaited = null;
+  /** What comes is the camera's other stream. */
+  isOther = false;
   needsKey = true;
   catchingUp = false;
   /** Of the pictures that are decoded, by timestamp. @type {Map<number, Pick<Unit, "captured"|"kept">>} */
@@ -101,6 +114,7 @@ class Stream {
     this.width = 0;
     this.height = 0;
     this.failures = 0;
+    this.awaited = null;
     this.context.fillStyle = "#000";
     this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
     // A canvas is shown as it was drawn when a frame ends: also an empty one.
@@ -122,6 +136,8 @@ class Stream {
     this.stop();
     this.codec = message.codec;
     this.config = message;
+    this.isOther = this.awaited !== null;
+    this.awaited = null;
     if (message.codec === "jpeg") return;
     if (globalThis.VideoDecoder === undefined) return this.giveUp("no_webcodecs");
     this.start(message);
@@ -161,7 +177,20 @@ class Stream {
   /** @param {string} problem */
   giveUp(problem) {
     this.decoder = null;
-    tell({ type: "problem", camera: this.camera, grant: this.tagGrant, problem, codec: this.codec });
+    const family = codecFamily(this.codec ?? "");
+    if (problem === "codec" && decodes?.includes(family) && !this.cannot.has(family)) {
+      // The camera's other stream may do.
+      this.cannot.add(family);
+      subscribe(this);
+    } else tell({ type: "problem", camera: this.camera, grant: this.tagGrant, problem, codec: this.codec });
+  }
+
+  /** @param {Extract<LiveMessage, {type: "undecodable"}>} message */
+  await({ codec, reason, waits }) {
+    this.awaited = { codec, reason };
+    if (waits) return;
+    this.codec = codec;
+    tell({ type: "problem", camera: this.camera, grant: this.tagGrant, problem: "codec", codec, reason });
   }
 
   /** @param {Unit} unit */
@@ -260,9 +289,11 @@ class Stream {
 
   /** @returns {StreamFigures} */
   report() {
-    const { camera, captured, kept, shownAt, width, height, codec, counts } = this;
+    const { camera, captured, kept, shownAt, width, height, codec, counts, awaited } = this;
     return {
       camera,
+      awaited,
+      isOther: this.isOther,
       captured,
       kept,
       shownAt,
@@ -357,10 +388,14 @@ function heard(from, text) {
   const message = readMessage(text);
   if (message === null) return;
   if (message.type === "ready") {
-    from.isReady = true;
-    tell({ type: "ready" });
-    for (const stream of streams.values()) if (stream.active) subscribe(stream);
-    send({ type: "focus", cameras: focus });
+    decoders.then((found) => {
+      if (connection !== from) return;
+      decodes = message.codecs === undefined ? null : found;
+      from.isReady = true;
+      tell({ type: "ready" });
+      for (const stream of streams.values()) if (stream.active) subscribe(stream);
+      send({ type: "focus", cameras: focus });
+    });
     return;
   }
   const stream = streams.get(message.camera ?? "");
@@ -375,6 +410,9 @@ function heard(from, text) {
     case "configuration":
       if (stream?.tag === message.tag) stream.configure(message);
       break;
+    case "undecodable":
+      if (stream?.tag === message.tag) stream.await(message);
+      break;
     case "skipped":
       if (stream) stream.needsKey = true;
       break;
@@ -383,6 +421,8 @@ function heard(from, text) {
       break;
     case "end":
       if (stream?.tag === message.tag) byTag.delete(message.tag);
+      // It was said with its codec.
+      if (stream?.awaited && message.reason === "codec_unsupported") break;
       tell({ ...message, grant: stream?.tagGrant ?? stream?.grant, type: "camera_end" });
       break;
     case "error":
@@ -393,7 +433,20 @@ function heard(from, text) {
 
 /** @param {Stream} stream */
 function subscribe(stream) {
-  send({ type: "subscribe", camera: stream.camera, grant: stream.grant });
+  const codecs = decodes?.filter((codec) => !stream.cannot.has(codec));
+  send({ type: "subscribe", camera: stream.camera, grant: stream.grant, ...(codecs && { codecs }) });
+}
+
+/** @returns {Promise<string[]|null>} */
+async function decodable() {
+  if (globalThis.VideoDecoder === undefined) return null;
+  const found = await Promise.all(
+    Object.entries(FAMILIES).map(async ([name, codec]) => {
+      const { supported } = await VideoDecoder.isConfigSupported({ codec }).catch(() => ({ supported: false }));
+      return supported ? [name] : [];
+    }),
+  );
+  return ["jpeg", ...found.flat()];
 }
 
 /** @param {Stream} stream */
