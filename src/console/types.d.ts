@@ -70,6 +70,8 @@ interface Agreement {
   /** Seconds. */
   max_duration?: number;
   snapshots?: boolean;
+  /** Whether pictures and stills name who watches. */
+  watermark?: boolean;
   /** Whether a person at the commune approves each request. */
   approval?: boolean;
   /** Ids of grounds that need none all the same. */
@@ -302,6 +304,8 @@ interface Incident extends KeptIncident {
   refusals: Map<string, Why & { at: number }>;
   /** Keys taken out of the mosaic though a grant goes on. */
   removed: Set<string>;
+  /** Keys that are on each page of the mosaic. */
+  pinned: Set<string>;
   /** Grants that this page asked for: a player may use others. */
   asked: Set<string>;
   /** The mosaic's order before another person took the seat. */
@@ -487,6 +491,10 @@ interface StreamFigures {
   frames: number;
   drawn: number;
   dropped: number;
+  /** Times that the receiver skipped pictures, as this page did not take them. */
+  skipped: number;
+  /** Pictures in a second as the camera gives them; null: not known yet. */
+  rate: number | null;
 }
 
 /** A codec that can't be decoded, while the camera's other stream is awaited, and what keeps that. */
@@ -504,6 +512,12 @@ interface PictureProblem {
   grant: string | null | undefined;
 }
 
+/** Fewer pictures than the camera gives: how many in a second, and what keeps the others. */
+interface Stutter {
+  fps: number;
+  by: "page" | "line";
+}
+
 /** What a tile says of its picture (watch/tile_state.js). */
 interface TileView {
   state: string;
@@ -511,6 +525,8 @@ interface TileView {
   detail: string | null;
   silentMs: number | null;
   ageMs: number | null;
+  /** Fewer pictures are shown than the camera gives. */
+  stutter?: Stutter | null;
   /** Seconds. */
   clockOffset?: number;
 }
@@ -541,8 +557,15 @@ interface Still {
 
 /** What a mosaic asks of the page: another window's mosaic has the same. */
 interface MosaicActions {
-  removeTile(key: string): void;
-  snapshot(key: string, live: { snapshot(key: string): Promise<Still> }): Promise<void>;
+  /** Closes a tile and ends its camera's part of the grant, or only takes it out of the mosaic. */
+  removeTile(key: string, ends: boolean): void;
+  /** Puts a tile where another is. */
+  move(key: string, to: string): void;
+  /** Keeps a tile on all pages of the mosaic, or no longer. */
+  pin(key: string): void;
+  /** Another page of the mosaic is shown. */
+  turned?(): void;
+  snapshot(key: string, live: { snapshot(key: string, mark: string | null): Promise<Still> }): Promise<void>;
   bookmark(key: string): void;
   copy(text: string): Promise<void>;
   /** Goes on to another camera: shows it, or asks for it. */
@@ -598,7 +621,7 @@ type WorkerOrder =
   | { type: "focus"; cameras: string[] }
   | { type: "size"; camera: string; width: number; height: number }
   | { type: "view"; camera: string; view: View }
-  | { type: "snapshot"; camera: string; id: number };
+  | { type: "snapshot"; camera: string; id: number; mark: string | null };
 
 interface CameraEnd {
   type: "camera_end" | "camera_error";

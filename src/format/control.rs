@@ -400,6 +400,9 @@ pub struct AgreementInfo {
     /// Whether stills may be taken.
     #[serde(default)]
     pub snapshots: bool,
+    /// Whether the page writes over each picture who watches it. Older gateways don't say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub watermark: bool,
     /// Whether VMS accounts may see.
     #[serde(default)]
     pub vms: bool,

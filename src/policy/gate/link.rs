@@ -361,6 +361,7 @@ impl Gate {
             max_total: agreement.max_total.as_secs(),
             max_relays: agreement.max_relays,
             snapshots: agreement.snapshots,
+            watermark: agreement.watermark,
             vms: agreement.vms,
             approval: agreement.approval == Approval::Commune,
             approval_exempt: agreement.approval_exempt.clone(),

@@ -114,6 +114,7 @@ fn agreement(number: usize) -> Agreement {
         max_relays: 3,
         max_designation: Duration::from_secs(31 * 86_400),
         snapshots: false,
+        watermark: false,
         vms: false,
         approval: Approval::Automatic,
         approval_timeout: Duration::from_secs(120),

@@ -4,6 +4,8 @@
 // key frame), the decoded pictures (the newest of each camera), the socket's (the receiver skips
 // pictures while it is not read).
 
+import { drawMark } from "/page/watch/mark.js";
+import { Pace } from "/page/watch/flow.js";
 import { codecFamily, crop, decoderConfig, readMessage, readUnit } from "/page/watch/units.js";
 
 /** Pictures in a decoder's queue above which the rest of the group is dropped: a second. */
@@ -55,7 +57,8 @@ class Stream {
   /** @type {View} */
   view = { zoom: 1, x: 0.5, y: 0.5 };
   size = { width: 640, height: 360 };
-  counts = { received: 0, frames: 0, drawn: 0, dropped: 0 };
+  counts = { received: 0, frames: 0, drawn: 0, dropped: 0, skipped: 0 };
+  pace = new Pace();
   /** The receiver's number for the subscription, and the grant that it used. @type {number|null} */
   tag = null;
   /** @type {string|null} */
@@ -196,6 +199,7 @@ class Stream {
   /** @param {Unit} unit */
   take(unit) {
     this.counts.received += 1;
+    this.pace.take(unit.timestamp);
     if (this.codec === "jpeg") return this.takeJpeg(unit);
     if (this.decoder === null || this.config === null || this.decoder.state !== "configured") return;
     const queue = this.decoder.decodeQueueSize;
@@ -301,6 +305,7 @@ class Stream {
       height,
       codec,
       queue: this.decoder?.decodeQueueSize ?? 0,
+      rate: this.pace.rate,
       ...counts,
     };
   }
@@ -414,7 +419,9 @@ function heard(from, text) {
       if (stream?.tag === message.tag) stream.await(message);
       break;
     case "skipped":
-      if (stream) stream.needsKey = true;
+      if (stream === undefined) break;
+      stream.needsKey = true;
+      stream.counts.skipped += 1;
       break;
     case "state":
       tell({ type: "camera_state", camera: message.camera });
@@ -455,14 +462,16 @@ function unsubscribe(stream) {
   byTag.delete(stream.tag);
 }
 
-/** @param {{camera: string, id: number}} order */
-async function snapshot({ camera, id }) {
+/** @param {{camera: string, id: number, mark: string|null}} order */
+async function snapshot({ camera, id, mark }) {
   const stream = streams.get(camera);
   try {
     if (!stream?.last || stream.captured === null) throw new Error("no picture");
     const { width, height, last, captured } = stream;
     const canvas = new OffscreenCanvas(width, height);
-    context2d(canvas, { alpha: false }).drawImage(last, 0, 0, width, height);
+    const context = context2d(canvas, { alpha: false });
+    context.drawImage(last, 0, 0, width, height);
+    if (mark !== null) drawMark(context, mark, width, height);
     const png = await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer();
     tell({ type: "snapshot", id, png, captured, width, height }, [png]);
   } catch (error) {

@@ -12,6 +12,7 @@ impl World {
             other,
         };
         self.message(0, message);
+        self.settle();
     }
 
     /// What the centre was told last of the other stream.
@@ -151,6 +152,7 @@ fn streams_of_others_and_of_nobody_are_left_alone() {
             other: true,
         };
         world.message(number, message);
+        world.settle();
         assert_eq!(world.running.len(), 1);
     }
     // A relay carries something as long as its grants live.
