@@ -8,6 +8,7 @@ mod figures;
 mod finding;
 mod handover;
 mod keys;
+mod mosaic;
 mod pictures;
 mod recorded;
 pub mod room;
