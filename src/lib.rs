@@ -25,16 +25,17 @@
 //! | | [`http`] | HTTP with limits; problems as JSON; bearer tokens | attempts clock connect format pki reason |
 //! | | [`places`] | addresses, found as they are typed | – |
 //! | | [`tiles`] | pictures of a map | – |
-//! | | [`metrics`] | what is counted; health | clock config format media pki policy reason |
+//! | | [`metrics`] | what is counted; health | clock config format journal media pki policy reason |
 //! | | [`notify`] | notices of what happened: the log, and one HTTPS address | clock config connect format journal pki reason secret |
 //! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock format secret |
 //! | | [`witness`] | checkpoints of the journal go to thirds who cosign them | clock config format http journal metrics policy |
 //! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | allowance clock config connect format media metrics pki reason |
+//! | | [`records`] | what both control tasks do with their journals: entries in flight, lines read aside | format journal link notify policy |
 //! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | attempts clock connect digest media reason secret |
 //! | | [`simulate`] | simulated cameras, with the field's faults | clock connect digest media reason rtsp secret |
 //! | | [`console`] | the pages of operators and of the commune | http |
-//! | who does it | [`gateway`] | the commune's daemon | account clock config connect console digest format http journal link media metrics notify pki policy reason secret witness |
-//! | | [`receiver`] | the centre's daemon | allowance clock config connect console format http journal link media metrics notify pki places policy reason rtsp secret tiles witness |
+//! | who does it | [`gateway`] | the commune's daemon | account clock config connect console digest format http journal link media metrics notify pki policy reason records secret witness |
+//! | | [`receiver`] | the centre's daemon | allowance clock config connect console format http journal link media metrics notify pki places policy reason records rtsp secret tiles witness |
 //! | commands | [`demo`] | both daemons and cameras on one machine | certs clock config format gateway metrics receiver simulate |
 //! | | [`commands`] | a file for each row of the command table | all above |
 //! | | [`cli`] | the command line | commands |
@@ -69,6 +70,7 @@ pub mod places;
 pub mod policy;
 pub mod reason;
 pub mod receiver;
+pub mod records;
 pub mod rtsp;
 pub mod secret;
 pub mod shutdown;

@@ -20,9 +20,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesOrdered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,13 +31,10 @@ use super::socket::Asked;
 use crate::clock::Clock;
 use crate::config::{Loaded, settings};
 use crate::connect::listen::Listener;
-use crate::format::control::{Heads, LINES_LIMIT, RelayState, ToGateway, ToReceiver};
+use crate::format::control::{RelayState, ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CentreId, GrantId};
 use crate::gateway::relay::Notice;
-use crate::journal::Receipt;
-use crate::journal::entry::Entry;
 use crate::journal::looks::Looks;
-use crate::journal::reader::OwnLine;
 use crate::journal::writer::Writer;
 use crate::link::dial::Dialer;
 use crate::link::{Event, Link};
@@ -50,8 +44,9 @@ use crate::metrics;
 use crate::metrics::health::{Check, Checks};
 use crate::notify::Notices;
 use crate::pki::Kept;
-use crate::policy::gate::{Command, Fresh, Gate, Ticket};
+use crate::policy::gate::{Command, Fresh, Gate};
 use crate::reason::Reason;
+use crate::records::{self, Ready, Records};
 use crate::witness;
 
 pub(super) use page::Desk;
@@ -66,8 +61,6 @@ pub(super) const NOTICE_LIMIT: usize = 4_096;
 pub(super) const ORDER_LIMIT: usize = 4_096;
 /// How often health is looked at when nothing happens.
 const HEALTH_TICK: Duration = Duration::from_secs(5);
-/// How long the last journal entries may take at a stop.
-const LAST_ENTRIES: Duration = Duration::from_secs(5);
 /// How long cameras and links may take at a stop.
 const FRAMES_END: Duration = Duration::from_secs(15);
 
@@ -112,8 +105,6 @@ pub(super) struct Parts {
     pub(super) desk: Desk,
 }
 
-type Appended = (Ticket, Result<Receipt, String>);
-
 /// The control task.
 pub(super) struct Brain {
     parts: Parts,
@@ -121,9 +112,7 @@ pub(super) struct Brain {
     relays: BTreeMap<RelayId, (CentreId, CameraId)>,
     /// Relays that are to start, until the gate has no more commands.
     starts: Vec<Start>,
-    appends: FuturesOrdered<BoxFuture<'static, Appended>>,
-    /// Reading lines and lists, which may take the disk's time.
-    aside: JoinSet<Option<(CentreId, OwnLine)>>,
+    records: Records<CentreId>,
     reading: JoinSet<(Reread, ReloadReply)>,
     /// The file's last state, for `/ready`.
     reload_error: Option<String>,
@@ -132,12 +121,11 @@ pub(super) struct Brain {
 impl Brain {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
-            parts,
             links: BTreeMap::new(),
             relays: BTreeMap::new(),
             starts: Vec::new(),
-            appends: FuturesOrdered::new(),
-            aside: JoinSet::new(),
+            records: Records::new(parts.writer.clone(), parts.notify.clone()),
+            parts,
             reading: JoinSet::new(),
             reload_error: None,
         }
@@ -172,7 +160,7 @@ impl Brain {
                 }
                 // Ends are due whatever else there is to do.
                 () = timeout => self.parts.gate.handle_timeout(self.parts.clock.now()),
-                Some(appended) = self.appends.next() => self.appended(appended),
+                Some(ready) = self.records.next() => self.ready(ready),
                 Some(asked) = inputs.asked.recv() => self.answer(asked),
                 Some(ask) = inputs.page.recv() => self.page(ask),
                 Some(notice) = inputs.notices.recv() => self.notice(notice),
@@ -187,12 +175,6 @@ impl Brain {
                         self.reloaded(read, reply).await;
                     }
                 }
-                Some(done) = self.aside.join_next() => {
-                    if let Ok(Some((centre, line))) = done {
-                        let now = self.parts.clock.now();
-                        self.parts.gate.handle_own_line(&centre, &line, now);
-                    }
-                }
                 found = self.parts.looks.damage() => self.damaged(&found),
                 _ = health.tick() => self.attest(),
                 // Last, for there may be no end of them: a centre that makes noise
@@ -205,17 +187,14 @@ impl Brain {
         result
     }
 
-    fn appended(&mut self, (ticket, result): Appended) {
-        let metrics = &self.parts.metrics;
-        match &result {
-            Ok(_) => metrics.journal_entries_total.inc(),
-            Err(cause) => {
-                metrics.journal_errors_total.inc();
-                tracing::error!(%cause, "journal entry not written");
-            }
-        }
+    fn ready(&mut self, ready: Ready<CentreId>) {
         let now = self.parts.clock.now();
-        self.parts.gate.handle_recorded(ticket, result, now);
+        let gate = &mut self.parts.gate;
+        match ready {
+            Ready::Recorded((ticket, result)) => gate.handle_recorded(ticket, result, now),
+            Ready::Line(centre, line) => gate.handle_own_line(&centre, &line, now),
+            Ready::Done => {}
+        }
     }
 
     async fn event(&mut self, event: Event<ToGateway>) {
@@ -312,22 +291,7 @@ impl Brain {
 
     async fn command(&mut self, command: Command) {
         match command {
-            Command::Record { ticket, entry } => {
-                let writer = self.parts.writer.clone();
-                let clock = self.parts.clock.clone();
-                let seconds = self.parts.metrics.journal_append_seconds.clone();
-                let came = clock.now().boot;
-                let notices = self.parts.notify.clone();
-                let told = notices.of(&entry);
-                self.appends.push_back(Box::pin(async move {
-                    let result = writer.append(*entry).await;
-                    seconds.observe(clock.now().boot.since(came).as_secs_f64());
-                    if let Some(told) = told.filter(|_| result.is_ok()) {
-                        notices.push(told);
-                    }
-                    (ticket, result.map_err(|error| error.to_string()))
-                }));
-            }
+            Command::Record { ticket, entry } => self.records.push(ticket, *entry),
             Command::Send { centre, message } => {
                 log_sent(&centre, &message);
                 if let Some((_, link)) = self.links.get(&centre) {
@@ -338,12 +302,15 @@ impl Brain {
                 centre,
                 after,
                 acknowledged,
-            } => self.send_heads(&centre, after, acknowledged),
-            Command::FindLine { centre, seq } => {
-                let writer = self.parts.writer.clone();
-                self.aside
-                    .spawn_blocking(move || Some((centre, writer.line(seq))));
+            } => {
+                if let Some((_, link)) = self.links.get(&centre) {
+                    let shape = |head: &str| self.parts.gate.head_for(&centre, head);
+                    let lines = (after, acknowledged);
+                    self.records
+                        .send_heads(link, shape, lines, ToReceiver::Heads);
+                }
             }
+            Command::FindLine { centre, seq } => self.records.read_line(centre, seq),
             Command::StartRelay {
                 permit,
                 centre,
@@ -412,12 +379,11 @@ impl Brain {
             Command::KeepRevocation(list) => {
                 let settings = Arc::clone(&self.parts.loaded.settings);
                 let metrics = Arc::clone(&self.parts.metrics);
-                self.aside.spawn_blocking(move || {
+                self.records.beside(move || {
                     if let Err(error) = Kept::writing(&settings.state_dir).keep(&list) {
                         tracing::error!(%error, "a revocation list could not be kept; it is in force until the next start");
                     }
                     metrics.apply_lists(&settings);
-                    None
                 });
             }
             Command::Answer { id, result } => self.answer_order(id, result),
@@ -439,26 +405,6 @@ impl Brain {
     async fn order(&mut self, order: Order) {
         // An error: the thread is gone, which ends the gateway by itself.
         let _ = self.parts.orders.send(order).await;
-    }
-
-    fn send_heads(&mut self, centre: &CentreId, after: Option<u64>, acknowledged: u64) {
-        let Some((_, link)) = self.links.get(centre) else {
-            return;
-        };
-        let Some(head) = self.parts.writer.head() else {
-            return;
-        };
-        let head = self.parts.gate.head_for(centre, &head);
-        let (link, writer) = (link.clone(), self.parts.writer.clone());
-        self.aside.spawn_blocking(move || {
-            let lines = after.map(|after| writer.lines_after(after, LINES_LIMIT));
-            link.send(&ToReceiver::Heads(Heads {
-                head,
-                lines: lines.unwrap_or_default(),
-                acknowledged,
-            }));
-            None
-        });
     }
 
     /// Gauges and `/ready`.
@@ -488,7 +434,8 @@ impl Brain {
                 .set(i64::from(is_whole));
         }
         let checks = &self.parts.checks;
-        checks.set("journal", self.journal_check(intact));
+        let health = self.parts.writer.health();
+        checks.set("journal", Check::of_journal(health, intact, gate.owed()));
         checks.set(
             "journals",
             Check::of_losses(losses, self.parts.loaded.settings.relay_after_loss),
@@ -505,13 +452,7 @@ impl Brain {
             },
         );
         let now = self.parts.clock.now();
-        checks.set("clock", match gate.clock_behind(now) {
-            None => Check::ok(""),
-            Some(behind) => Check::warning(
-                format!("the clock is {} s behind the journal; requests are refused", behind.as_secs()),
-                "set the clock; if it is right and the journal's time was wrong, start once with --accept-clock",
-            ),
-        });
+        checks.set("clock", Check::of_clock(gate.clock_behind(now)));
         let mut lists = gate.revocation_warnings(now);
         lists.extend(metrics.lists.warnings(now.wall));
         checks.set("revocation", metrics::revocation_check(lists));
@@ -532,24 +473,15 @@ impl Brain {
         }
         drop(frames_end);
         tracing::info!("cameras and links closed; writing the journal's last entries");
-        let last = async {
+        let writer = self.parts.writer.clone();
+        let rest = async {
             self.settle().await;
             // Nothing is sent any more: the figures are final.
             self.attest_now();
             self.settle().await;
-            self.parts.writer.append(Entry::Stopped {}).await
         };
-        match tokio::time::timeout(LAST_ENTRIES, last).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the stop is not in the journal"),
-            Err(_) => tracing::error!("the journal does not answer"),
-        }
-        let notices = self.parts.notify.clone();
-        self.aside.spawn_blocking(move || {
-            notices.stop();
-            None
-        });
-        while self.aside.join_next().await.is_some() {}
+        records::write_stop(&writer, rest).await;
+        self.records.end().await;
         self.parts.writer.close().await;
         tracing::info!("stopped");
     }

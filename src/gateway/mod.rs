@@ -213,6 +213,7 @@ impl Gateway {
             .await
             .map_err(|error| Error::Ended(error.to_string()))??;
         let metrics = metrics(&settings)?;
+        writer.count_with(metrics.counters(&clock));
         let (events, event_receiver) = mpsc::channel(brain::EVENT_LIMIT);
         let dialer = Dialer::new(
             &settings,
@@ -300,10 +301,6 @@ impl Gateway {
             writer: writer.clone(),
             clock: clock.clone(),
             metrics: metrics.witnesses.clone(),
-            entries: witness::Entries {
-                counters: metrics.journal(),
-                seconds: metrics.journal_append_seconds.clone(),
-            },
             checks: checks.clone(),
             known: witness::Known::of(&recovered.entries),
         };

@@ -14,10 +14,11 @@ mod prune;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use prometheus::{Histogram, IntCounter};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use self::prune::{Prune, prune};
@@ -82,6 +83,19 @@ pub struct Stats {
     pub errors: u64,
     /// Whether all that was ever durable is still there.
     pub intact: bool,
+}
+
+/// What counts entries, of all handles.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    /// The time.
+    pub clock: Clock,
+    /// Entries that were made durable.
+    pub entries: IntCounter,
+    /// Entries that could not be.
+    pub errors: IntCounter,
+    /// From an entry's arrival until it was durable, or given up.
+    pub seconds: Histogram,
 }
 
 /// How far the journal came, for who follows it: see [`Writer::progress`].
@@ -160,6 +174,7 @@ struct Shared {
     sums: Sums,
     /// Told when damage was found.
     damaged: Notify,
+    counters: OnceLock<Counters>,
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -223,6 +238,12 @@ impl Writer {
         }
     }
 
+    /// Counts all entries from now on; the first call decides by which.
+    pub fn count_with(&self, counters: Counters) {
+        // An error: they are counted already.
+        let _ = self.shared.counters.set(counters);
+    }
+
     /// Who signs now; none where the parts of a trial sign.
     pub fn signer(&self) -> Option<Arc<Signer>> {
         self.signer.as_ref().map(|held| Arc::clone(&lock_of(held)))
@@ -246,6 +267,7 @@ impl Writer {
             directory,
             sums: log.sums().clone(),
             damaged: Notify::new(),
+            counters: OnceLock::new(),
             state: Mutex::new(State {
                 head: None,
                 recent: log.recent().clone(),
@@ -296,8 +318,23 @@ impl Writer {
     /// the entry may still be written. An error says that the journal can't be written
     /// now: an entry too long for a line is cut, for it would never fit.
     pub async fn append(&self, entry: Entry) -> Result<Receipt, Error> {
-        let body = fit(log::encode(&entry).map_err(Error)?);
-        let written = self.enqueue(body, Mark::of(&entry));
+        let Some(counters) = self.shared.counters.get() else {
+            return self.written(&entry).await;
+        };
+        let came = counters.clock.now().boot;
+        let result = self.written(&entry).await;
+        let took = counters.clock.now().boot.since(came);
+        counters.seconds.observe(took.as_secs_f64());
+        match &result {
+            Ok(_) => counters.entries.inc(),
+            Err(_) => counters.errors.inc(),
+        }
+        result
+    }
+
+    async fn written(&self, entry: &Entry) -> Result<Receipt, Error> {
+        let body = fit(log::encode(entry).map_err(Error)?);
+        let written = self.enqueue(body, Mark::of(entry));
         tokio::time::timeout(APPEND_TIMEOUT, written)
             .await
             .unwrap_or_else(|_| {

@@ -10,10 +10,12 @@ use prometheus::{
 
 use super::Transport;
 use super::register::Register;
-use super::{Ends, Journal, Lists, STEP_BUCKETS, Witnesses, encode, free_bytes};
+use super::{Ends, Lists, STEP_BUCKETS, Witnesses, encode, free_bytes};
+use crate::clock::Clock;
 use crate::config::settings;
 use crate::format::cause::Cause;
 use crate::format::ids::{CameraId, CentreId};
+use crate::journal::writer::Counters;
 use crate::media::relay::Profile;
 use crate::pki;
 use crate::policy::camera::StartStep;
@@ -361,12 +363,13 @@ impl Gateway {
         }
     }
 
-    /// The journal's counters.
-    pub fn journal(&self) -> Journal {
-        Journal {
-            entries_total: self.journal_entries_total.clone(),
-            errors_total: self.journal_errors_total.clone(),
-            intact: self.journal_intact.clone(),
+    /// What counts the journal's entries.
+    pub fn counters(&self, clock: &Clock) -> Counters {
+        Counters {
+            clock: clock.clone(),
+            entries: self.journal_entries_total.clone(),
+            errors: self.journal_errors_total.clone(),
+            seconds: self.journal_append_seconds.clone(),
         }
     }
 

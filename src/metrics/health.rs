@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -62,6 +63,40 @@ impl Check {
 }
 
 impl Check {
+    /// The own journal: `health` says why it can't be written, `owed` how many entries wait for that.
+    pub fn of_journal(health: Result<(), String>, is_intact: bool, owed: usize) -> Self {
+        match health {
+            Err(cause) => Self::failed(
+                cause,
+                "make room, or repair the disk or its rights; requests are refused meanwhile, and it is tried again by itself",
+            ),
+            // Whether that stops relays is told by `journals`.
+            Ok(()) if !is_intact => Self::warning(
+                "lines that were written are gone or changed",
+                "keep the disk as it is and run fanal journal verify",
+            ),
+            Ok(()) if owed > 0 => Self::warning(
+                format!("{owed} entries wait to be written"),
+                "they are tried again by themselves",
+            ),
+            Ok(()) => Self::ok("writable"),
+        }
+    }
+
+    /// The clock, where it is so far `behind` the journal's newest entry.
+    pub fn of_clock(behind: Option<Duration>) -> Self {
+        let Some(behind) = behind else {
+            return Self::ok("");
+        };
+        Self::warning(
+            format!(
+                "{} s behind the journal; requests are refused",
+                behind.as_secs()
+            ),
+            "set the clock; if it is right and the journal's time was wrong, start once with --accept-clock",
+        )
+    }
+
     /// Journals that lost lines and that nobody accepted; `goes_on`: relays go on all the same.
     pub fn of_losses(losses: &Losses, goes_on: bool) -> Self {
         let remedy = |id: &str| {

@@ -29,7 +29,7 @@ pub use witnesses::Witnesses;
 
 use std::path::Path;
 
-use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, Registry, TextEncoder};
 
 /// What became of a notice, or of an attempt to send it (`retried`).
 const NOTICE_OUTCOMES: [&str; 5] = ["delivered", "retried", "expired", "dropped", "gone"];
@@ -38,32 +38,6 @@ const NOTICE_OUTCOMES: [&str; 5] = ["delivered", "retried", "expired", "dropped"
 const STEP_BUCKETS: &[f64] = &[
     0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
 ];
-
-/// The journal's counters, for its writer. Handles: cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Journal {
-    /// Entries made durable since the start.
-    pub entries_total: IntCounter,
-    /// Entries that could not be made durable.
-    pub errors_total: IntCounter,
-    /// 1 while the whole journal verifies.
-    pub intact: IntGauge,
-}
-
-impl Journal {
-    /// Counters that nobody scrapes, for tests and tools.
-    ///
-    /// # Errors
-    ///
-    /// A name or label is none for Prometheus: a defect of this program.
-    pub fn unregistered() -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            entries_total: IntCounter::new("entries_total", "Entries.")?,
-            errors_total: IntCounter::new("errors_total", "Errors.")?,
-            intact: IntGauge::new("intact", "Intact.")?,
-        })
-    }
-}
 
 /// What a scrape answers with, text format 0.0.4.
 fn encode(registry: &Registry) -> Result<String, prometheus::Error> {

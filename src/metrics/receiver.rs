@@ -6,9 +6,11 @@ use std::sync::Mutex;
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::register::Register;
-use super::{Ends, Journal, Lists, STEP_BUCKETS, Witnesses, encode, free_bytes};
+use super::{Ends, Lists, STEP_BUCKETS, Witnesses, encode, free_bytes};
+use crate::clock::Clock;
 use crate::config::settings;
 use crate::format::ids::{CameraId, CommuneId};
+use crate::journal::writer::Counters;
 use crate::pki;
 use crate::reason::{Mark, Reason};
 
@@ -252,12 +254,13 @@ impl Receiver {
         let _ = self.newest_frame_age_seconds.remove_label_values(&labels);
     }
 
-    /// The journal's counters.
-    pub fn journal(&self) -> Journal {
-        Journal {
-            entries_total: self.journal_entries_total.clone(),
-            errors_total: self.journal_errors_total.clone(),
-            intact: self.journal_intact.clone(),
+    /// What counts the journal's entries.
+    pub fn counters(&self, clock: &Clock) -> Counters {
+        Counters {
+            clock: clock.clone(),
+            entries: self.journal_entries_total.clone(),
+            errors: self.journal_errors_total.clone(),
+            seconds: self.journal_append_seconds.clone(),
         }
     }
 

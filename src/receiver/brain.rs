@@ -12,14 +12,13 @@
 mod wishes;
 
 use std::collections::{BTreeMap, HashMap};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::atlas::Atlas;
@@ -31,12 +30,10 @@ use super::{Addresses, viewing};
 use crate::clock::{Boot, Clock};
 use crate::config::settings::NoticeKind;
 use crate::config::{Loaded, settings};
-use crate::format::control::{Heads, LINES_LIMIT, ToGateway, ToReceiver};
+use crate::format::control::{ToGateway, ToReceiver};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
-use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::journal::looks::Looks;
-use crate::journal::reader::OwnLine;
 use crate::journal::writer::Writer;
 use crate::link::accept::Acceptor;
 use crate::link::{Event as LinkEvent, Link};
@@ -45,21 +42,18 @@ use crate::metrics::health::{Check, Checks};
 use crate::metrics::{self};
 use crate::notify::Notices;
 use crate::notify::notice::About;
-use crate::policy::desk::{Command, Denial, Desk, Notice, Still, Ticket, Viewer};
+use crate::policy::desk::{Command, Denial, Desk, Notice, Still, Viewer};
 use crate::reason::{Reason, Refusal};
+use crate::records::{self, Ready, Records};
 use crate::witness;
 
 /// How often figures and health are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long the journal has for the last entries once the daemon stops.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages of links that are taken in one round, before what changed is shown: when
 /// a whole département comes back, the table is not made again for each of them.
 const LINK_EVENTS_AT_ONCE: usize = 32;
 /// Clients whose focus is kept.
 const FOCUS_LIMIT: usize = 256;
-
-type Append = Pin<Box<dyn Future<Output = (Ticket, Result<Receipt, String>)> + Send>>;
 
 /// The control task.
 pub(super) struct Brain {
@@ -81,6 +75,7 @@ pub(super) struct Brain {
     pub(super) table: watch::Sender<Arc<Table>>,
     pub(super) shared: watch::Sender<Arc<Shared>>,
     pub(super) notices: broadcast::Sender<Notice>,
+    pub(super) records: Records<CommuneId>,
     pub(super) state: State,
 }
 
@@ -92,11 +87,8 @@ pub(super) struct State {
     /// Who waits for the leave to take a still.
     stills: HashMap<u64, oneshot::Sender<Result<Still, Refusal>>>,
     next_caller: u64,
-    appends: FuturesOrdered<Append>,
     /// New settings that are being read, in their order.
     reloads: FuturesOrdered<JoinHandle<Reload>>,
-    /// Lines of the journal that are being read, for heads and for comparisons.
-    heads: JoinSet<Option<(CommuneId, OwnLine)>>,
     focus: BTreeMap<u64, Vec<(CommuneId, CameraId)>>,
     focused: BTreeMap<CommuneId, Vec<RelayId>>,
     shown: Option<u64>,
@@ -151,18 +143,12 @@ impl Brain {
                     self.desk.handle_timeout(now);
                 }
                 _ = looks.tick() => self.look(),
-                Some((ticket, result)) = self.state.appends.next() => self.recorded(ticket, result),
+                Some(ready) = self.records.next() => self.ready(ready),
                 Some(event) = self.hub_events.recv() => self.hub_event(event),
                 found = self.looks.damage() => self.damaged(&found),
                 Some(reload) = self.state.reloads.next() => {
                     if let Ok(reload) = reload {
                         self.reloaded(reload);
-                    }
-                }
-                Some(done) = self.state.heads.join_next() => {
-                    if let Ok(Some((commune, line))) = done {
-                        let now = self.clock.now();
-                        self.desk.handle_own_line(&commune, &line, now);
                     }
                 }
                 Some(ask) = self.asks.recv() => self.ask(ask),
@@ -189,40 +175,30 @@ impl Brain {
     async fn stop(mut self) {
         self.desk.handle_shutdown(self.clock.now());
         self.hub.shutdown(Reason::ShuttingDown);
+        let journal = self.journal.clone();
         let rest = async {
             loop {
                 while let Ok(event) = self.hub_events.try_recv() {
                     self.hub_event(event);
                 }
                 self.carry_out();
-                match self.state.appends.next().await {
-                    Some((ticket, result)) => self.recorded(ticket, result),
+                match self.records.recorded().await {
+                    Some(recorded) => self.ready(Ready::Recorded(recorded)),
                     None => break,
                 }
             }
-            self.journal.append(Entry::Stopped {}).await
         };
-        match tokio::time::timeout(STOP_TIMEOUT, rest).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the end could not be recorded"),
-            Err(_) => tracing::error!("the journal takes too long at the end"),
-        }
-        let notices = self.notify.clone();
-        self.state.heads.spawn_blocking(move || {
-            notices.stop();
-            None
-        });
-        while self.state.heads.join_next().await.is_some() {}
+        records::write_stop(&journal, rest).await;
+        self.records.end().await;
     }
 
-    fn recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>) {
-        let journal = self.metrics.journal();
-        match &result {
-            Ok(_) => journal.entries_total.inc(),
-            Err(_) => journal.errors_total.inc(),
-        }
+    fn ready(&mut self, ready: Ready<CommuneId>) {
         let now = self.clock.now();
-        self.desk.handle_recorded(ticket, result, now);
+        match ready {
+            Ready::Recorded((ticket, result)) => self.desk.handle_recorded(ticket, result, now),
+            Ready::Line(commune, line) => self.desk.handle_own_line(&commune, &line, now),
+            Ready::Done => {}
+        }
     }
 
     fn link_event(&mut self, event: LinkEvent<ToReceiver>) {
@@ -479,32 +455,21 @@ impl Brain {
 
     fn carry_out_one(&mut self, command: Command, news: &mut News) {
         match command {
-            Command::Record { ticket, entry } => {
-                let (journal, clock) = (self.journal.clone(), self.clock.clone());
-                let seconds = self.metrics.journal_append_seconds.clone();
-                let came = clock.now().boot;
-                let notices = self.notify.clone();
-                let told = notices.of(&entry);
-                self.state.appends.push_back(Box::pin(async move {
-                    let result = journal.append(*entry).await;
-                    seconds.observe(clock.now().boot.since(came).as_secs_f64());
-                    if let Some(told) = told.filter(|_| result.is_ok()) {
-                        notices.push(told);
-                    }
-                    (ticket, result.map_err(|error| error.to_string()))
-                }));
-            }
+            Command::Record { ticket, entry } => self.records.push(ticket, *entry),
             Command::Send { commune, message } => self.send(&commune, &message),
             Command::SendHeads {
                 commune,
                 after,
                 acknowledged,
-            } => self.send_heads(&commune, after, acknowledged),
-            Command::FindLine { commune, seq } => {
-                let journal = self.journal.clone();
-                let read = move || Some((commune, journal.line(seq)));
-                self.state.heads.spawn_blocking(read);
+            } => {
+                if let Some((_, link)) = self.state.links.get(&commune) {
+                    let shape = |head: &str| self.desk.head_for(&commune, head);
+                    let lines = (after, acknowledged);
+                    self.records
+                        .send_heads(link, shape, lines, ToGateway::Heads);
+                }
             }
+            Command::FindLine { commune, seq } => self.records.read_line(commune, seq),
             Command::Answer { caller, result } => news.answers.push((caller, result)),
             Command::Snapshot { caller, result } => {
                 if let Some(reply) = self.state.stills.remove(&caller) {
@@ -575,35 +540,14 @@ impl Brain {
         }
     }
 
-    fn send_heads(&mut self, commune: &CommuneId, after: Option<u64>, acknowledged: u64) {
-        let Some((_, link)) = self.state.links.get(commune) else {
-            return;
-        };
-        let Some(head) = self.journal.head() else {
-            return;
-        };
-        let head = self.desk.head_for(commune, &head);
-        let (link, journal) = (link.clone(), self.journal.clone());
-        self.state.heads.spawn_blocking(move || {
-            let lines = after.map(|after| journal.lines_after(after, LINES_LIMIT));
-            link.send(&ToGateway::Heads(Heads {
-                head,
-                lines: lines.unwrap_or_default(),
-                acknowledged,
-            }));
-            None
-        });
-    }
-
     /// Figures and health; and the clocks, should the loop never have been idle.
     fn look(&mut self) {
         let now = self.clock.now();
         self.desk.handle_timeout(now);
         let stats = self.journal.stats();
-        let journal = self.metrics.journal();
         let losses = self.desk.losses();
         let is_whole = stats.intact && losses.own().is_none();
-        journal.intact.set(i64::from(is_whole));
+        self.metrics.journal_intact.set(i64::from(is_whole));
         for (commune, _) in self.desk.communes() {
             let is_whole = losses.theirs(commune.as_str()).is_none();
             let gauge = &self.metrics.commune_journal_intact;
@@ -613,38 +557,11 @@ impl Brain {
         let goes_on = self.shared.borrow().settings.relay_after_loss;
         self.checks
             .set("journals", Check::of_losses(losses, goes_on));
-        let owed = self.desk.owed();
-        let check = match self.journal.health() {
-            Ok(()) if stats.intact && owed == 0 => Check::ok("writable"),
-            Ok(()) if stats.intact => Check::warning(
-                format!("{owed} entries wait to be written"),
-                "they are tried again by themselves",
-            ),
-            // Whether that stops relays is told by `journals`.
-            Ok(()) => Check::warning(
-                "lines that were written are gone or changed",
-                "keep the disk as it is and run fanal journal verify",
-            ),
-            Err(error) => Check::failed(
-                error,
-                "make room, or repair the disk or its rights; it is tried again by itself",
-            ),
-        };
-        self.checks.set("journal", check);
-        let behind = self.desk.clock_behind(self.clock.now());
-        match behind {
-            Some(behind) => self.checks.set(
-                "clock",
-                Check::warning(
-                    format!(
-                        "{} s behind the journal; requests are refused",
-                        behind.as_secs()
-                    ),
-                    "set the clock",
-                ),
-            ),
-            None => self.checks.remove("clock"),
-        }
+        let (health, owed) = (self.journal.health(), self.desk.owed());
+        self.checks
+            .set("journal", Check::of_journal(health, stats.intact, owed));
+        let behind = self.desk.clock_behind(now);
+        self.checks.set("clock", Check::of_clock(behind));
         let lists = self.metrics.lists.warnings(self.clock.now().wall);
         self.checks
             .set("revocation", metrics::revocation_check(lists));

@@ -55,6 +55,7 @@ use crate::notify::{self, Notices};
 use crate::pki;
 use crate::policy::desk::Desk;
 use crate::policy::peer::clock_guard::is_plausible;
+use crate::records::Records;
 use crate::witness;
 
 /// Events of links that wait for the control task; then the links wait.
@@ -223,10 +224,6 @@ impl Receiver {
             writer: core.journal.clone(),
             clock: clock.clone(),
             metrics: metrics.witnesses.clone(),
-            entries: witness::Entries {
-                counters: metrics.journal(),
-                seconds: metrics.journal_append_seconds.clone(),
-            },
             checks: checks.clone(),
             known: core.known,
         };
@@ -253,6 +250,7 @@ impl Receiver {
             desk: core.desk,
             hub,
             looks: Looks::new(core.journal.clone(), look_every),
+            records: Records::new(core.journal.clone(), core.notify.clone()),
             journal: core.journal.clone(),
             metrics,
             notify: core.notify,
@@ -404,6 +402,7 @@ impl Core {
         metrics.config_last_reload_successful.set(1);
         let signer = pki::signer(&settings.tls)?;
         let (journal, recovered) = open_journal(&settings, signer, &options.clock).await?;
+        journal.count_with(metrics.counters(&options.clock));
         // After the lock: it writes in the state directory.
         let rulebook = rules::read(&settings)?;
         let authorities = rulebook.authorities.clone().into();

@@ -19,7 +19,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use prometheus::Histogram;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,8 +32,8 @@ use crate::format::statement::{LOG_KEY_TYPE, LogKeyClaims};
 use crate::http::client::Client;
 use crate::journal::entry::Entry;
 use crate::journal::writer::{Progress, Writer};
+use crate::metrics::Witnesses;
 use crate::metrics::health::{Check, Checks};
-use crate::metrics::{Journal, Witnesses};
 use crate::policy::cosigning::{Cosigning, Due, Outcome, Written};
 
 /// How long after a failure the key or the files are tried again.
@@ -55,21 +54,10 @@ pub struct Parts {
     pub clock: Clock,
     /// Counts answers.
     pub metrics: Witnesses,
-    /// Counts entries.
-    pub entries: Entries,
     /// Gets the check `witnesses`.
     pub checks: Checks,
     /// What the journal held at the start.
     pub known: Known,
-}
-
-/// The journal's metrics, as the daemon counts its other entries.
-#[derive(Clone, Debug)]
-pub struct Entries {
-    /// How many.
-    pub counters: Journal,
-    /// How long each took.
-    pub seconds: Histogram,
 }
 
 /// What a journal says of its key and its witnesses.
@@ -331,7 +319,6 @@ impl Driver {
             owner: self.parts.owner.clone(),
             journal,
             writer: self.parts.writer.clone(),
-            entries: self.parts.entries.clone(),
             clock: self.parts.clock.clone(),
             known: self.parts.known.log_key.clone(),
         }
@@ -379,8 +366,7 @@ impl Driver {
         };
         drop(settings);
         let client = self.client.get_or_insert_with(Client::new).clone();
-        let clock = self.parts.clock.clone();
-        let (writer, entries) = (self.parts.writer.clone(), self.parts.entries.clone());
+        let writer = self.parts.writer.clone();
         self.submissions.spawn(async move {
             let answered = submit::submit(&client, &witness, &submission).await;
             let checkpoint = submission.checkpoint;
@@ -391,7 +377,7 @@ impl Driver {
                     size: checkpoint.size,
                     checkpoint: note.clone(),
                 };
-                if let Err(error) = append(&writer, &entries, &clock, entry).await {
+                if let Err(error) = writer.append(entry).await {
                     tracing::warn!(%error, witness = witness.name, "a cosignature is not in the journal");
                 }
             }
@@ -480,24 +466,6 @@ impl Driver {
     }
 }
 
-/// Appends and counts.
-async fn append(
-    writer: &Writer,
-    entries: &Entries,
-    clock: &Clock,
-    entry: Entry,
-) -> Result<(), String> {
-    let began = clock.now().boot;
-    let appended = writer.append(entry).await;
-    let took = clock.now().boot.since(began);
-    entries.seconds.observe(took.as_secs_f64());
-    match &appended {
-        Ok(_) => entries.counters.entries_total.inc(),
-        Err(_) => entries.counters.errors_total.inc(),
-    }
-    appended.map(drop).map_err(|error| error.to_string())
-}
-
 /// In 0..1; without randomness all communes come back to a witness at once, which is bearable.
 fn random() -> f64 {
     getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
@@ -509,7 +477,6 @@ struct Opening {
     owner: String,
     journal: String,
     writer: Writer,
-    entries: Entries,
     clock: Clock,
     known: Option<String>,
 }
@@ -525,7 +492,6 @@ async fn open_book(opening: Opening) -> Result<Book, String> {
         owner,
         journal,
         writer,
-        entries,
         clock,
         known,
     } = opening;
@@ -556,7 +522,8 @@ async fn open_book(opening: Opening) -> Result<Book, String> {
         let signer = writer.signer().ok_or("nobody signs for this journal")?;
         let statement = signer.sign(LOG_KEY_TYPE, &claims);
         let entry = Entry::LogKey { vkey, statement };
-        append(&writer, &entries, &clock, entry).await?;
+        let written = writer.append(entry).await;
+        written.map_err(|error| error.to_string())?;
     }
     Ok(book)
 }

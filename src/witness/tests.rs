@@ -1,7 +1,5 @@
 use std::sync::Arc;
 
-use prometheus::HistogramOpts;
-
 use super::book::Book;
 use super::*;
 use crate::certs::trial::Trial;
@@ -73,10 +71,6 @@ fn a_journal_from_before_gets_its_key_at_the_next_start_and_keeps_it() {
                     owner: OWNER.to_owned(),
                     journal: writer.journal().unwrap(),
                     writer: writer.clone(),
-                    entries: Entries {
-                        counters: Journal::unregistered().unwrap(),
-                        seconds: Histogram::with_opts(HistogramOpts::new("s", "S.")).unwrap(),
-                    },
                     clock: Clock::manual(NOW).0,
                     known: Known::of(&recovered.entries).log_key,
                 };

@@ -1,6 +1,7 @@
 //! Integration tests on real sockets: one binary, one module for each subject.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
+mod alerts;
 mod api;
 mod approval;
 mod attestation;
@@ -15,6 +16,7 @@ mod compare;
 mod config;
 mod console;
 mod conventions;
+mod dashboards;
 mod field;
 mod gstreamer;
 mod http;

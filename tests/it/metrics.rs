@@ -15,10 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::site::Place;
-
 /// promtool with these arguments, or `None` where it is not installed.
-fn promtool(args: &[&str], input: &str) -> Option<(bool, String)> {
+pub fn promtool(args: &[&str], input: &str) -> Option<(bool, String)> {
     let started = Command::new("promtool")
         .args(args)
         .stdin(Stdio::piped())
@@ -45,7 +43,7 @@ fn promtool(args: &[&str], input: &str) -> Option<(bool, String)> {
 }
 
 /// Both daemons' metrics with every series there is.
-fn full() -> [String; 2] {
+pub fn full() -> [String; 2] {
     let gateway = Gateway::new([&CentreId::new("corg-13").unwrap()], 200).unwrap();
     gateway.camera_up.with_label_values(&["quai-nord"]).set(1);
     let key = NoteSigner::new("temoin.example", Kind::Witness, [1; 32]).unwrap();
@@ -78,7 +76,7 @@ fn full() -> [String; 2] {
 }
 
 /// Every metric's name with its labels, as the scrape has them.
-fn names(text: &str) -> Vec<String> {
+pub fn names(text: &str) -> Vec<String> {
     let mut names: Vec<String> = text
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -232,67 +230,6 @@ fn promtool_is_silent() {
         if let Some((good, said)) = promtool(&["check", "metrics"], &text) {
             assert!(good && said.is_empty(), "{said}");
         }
-    }
-}
-
-#[test]
-fn the_shipped_rules_and_scrapes_are_right() {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
-    for (kind, name) in [("rules", "alerts.yml"), ("config", "prometheus.yml")] {
-        let path = deploy.join(name).display().to_string();
-        if let Some((good, said)) = promtool(&["check", kind, &path], "") {
-            assert!(good, "{said}");
-        }
-    }
-    // Every metric that a rule names exists.
-    let [gateway, receiver] = full();
-    let rules = std::fs::read_to_string(deploy.join("alerts.yml")).unwrap();
-    let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    for name in words.filter(|word| word.starts_with("fanal_")) {
-        assert!(gateway.contains(name) || receiver.contains(name), "{name}");
-    }
-}
-
-/// The alerts about what runs out or went back, as Prometheus judges them.
-#[test]
-fn alerts_tell_of_lists_and_agreements() {
-    let alerts = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/alerts.yml");
-    let day = 86_400;
-    let case = |series: &str, value: i64, alert: &str, firing: u32| {
-        format!(
-            r#"
-  - interval: 1m
-    input_series: [{{series: '{series}', values: '{value}x120'}}]
-    promql_expr_test:
-      - expr: count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)
-        eval_time: 90m
-        exp_samples: [{{labels: '{{}}', value: {firing}}}]"#
-        )
-    };
-    let ends = "fanal_gateway_certificate_expiry_timestamp_seconds";
-    let list = format!("{ends}{{use=\"revocation_list\"}}");
-    let agreement = format!("{ends}{{use=\"agreement\"}}");
-    let (soon, older) = ("FanalCertificateEndsSoon", "FanalRevocationListOlder");
-    let behind = "fanal_receiver_revocation_lists_older";
-    let cases = [
-        case(&list, 13 * day, soon, 1),
-        case(&agreement, 20 * day, soon, 1),
-        case(&agreement, 22 * day, soon, 0),
-        case(&list, 15 * day, soon, 0),
-        case(&list, 0, soon, 0),
-        case(behind, 1, older, 1),
-        case(behind, 0, older, 0),
-    ];
-    let text = format!(
-        "rule_files: [{}]\ntests:{}\n",
-        alerts.display(),
-        cases.concat()
-    );
-    let place = Place::new();
-    let file = place.write("alerts-test.yml", text);
-    let tested = promtool(&["test", "rules", &file.display().to_string()], "");
-    if let Some((good, said)) = tested {
-        assert!(good, "{said}");
     }
 }
 

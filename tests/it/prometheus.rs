@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::support::site::{CENTRE, COMMUNE, GatewayFile, Place, ReceiverFile};
 
 /// Nothing here takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The shipped settings, scraping these addresses often.
-fn prometheus(place: &Place, gateway: SocketAddr, receiver: SocketAddr) -> PathBuf {
+pub(crate) fn prometheus(place: &Place, gateway: SocketAddr, receiver: SocketAddr) -> PathBuf {
     let deploy = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy");
     std::fs::copy(deploy.join("alerts.yml"), place.path("alerts.yml")).unwrap();
     let text = std::fs::read_to_string(deploy.join("prometheus.yml")).unwrap();
@@ -33,14 +33,14 @@ fn prometheus(place: &Place, gateway: SocketAddr, receiver: SocketAddr) -> PathB
 }
 
 /// Is in front of a daemon's metrics and counts the scrapes.
-struct Counted {
-    address: SocketAddr,
+pub(crate) struct Counted {
+    pub(crate) address: SocketAddr,
     scrapes: watch::Receiver<u32>,
     _tasks: JoinSet<()>,
 }
 
 impl Counted {
-    async fn before(daemon: SocketAddr) -> Self {
+    pub(crate) async fn before(daemon: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (count, scrapes) = watch::channel(0);
@@ -60,7 +60,7 @@ impl Counted {
     }
 
     /// Two more scrapes have begun, so that the first of them is stored.
-    async fn scraped(&mut self) {
+    pub(crate) async fn scraped(&mut self) {
         let enough = *self.scrapes.borrow() + 2;
         self.scrapes
             .wait_for(|count| *count >= enough)
@@ -90,7 +90,10 @@ async fn pass(client: TcpStream, daemon: SocketAddr, count: watch::Sender<u32>) 
 }
 
 /// A running Prometheus and where it listens; `None` where it is not installed.
-async fn start_prometheus(place: &Place, settings: PathBuf) -> Option<(Child, SocketAddr)> {
+pub(crate) async fn start_prometheus(
+    place: &Place,
+    settings: PathBuf,
+) -> Option<(Child, SocketAddr)> {
     let started = Command::new("prometheus")
         .arg(format!("--config.file={}", settings.display()))
         .arg(format!("--storage.tsdb.path={}", place.at("tsdb")))
@@ -122,7 +125,7 @@ async fn start_prometheus(place: &Place, settings: PathBuf) -> Option<(Child, So
     panic!("prometheus ended:\n{}", said.join("\n"));
 }
 
-async fn query(prometheus: SocketAddr, what: &str) -> String {
+pub(crate) async fn query(prometheus: SocketAddr, what: &str) -> String {
     let query: String = url::form_urlencoded::byte_serialize(what.as_bytes()).collect();
     let answer = crate::metrics::get(prometheus, &format!("/api/v1/query?query={query}")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -1,4 +1,4 @@
-//! What `/ready` says of the journal, the links and the cameras.
+//! What `/ready` says of the links and the cameras.
 
 use super::Brain;
 use crate::format::ids::CentreId;
@@ -6,20 +6,6 @@ use crate::link::transport::Transport;
 use crate::metrics::health::Check;
 
 impl Brain {
-    pub(super) fn journal_check(&self, intact: bool) -> Check {
-        match self.parts.writer.health() {
-            Err(cause) => Check::failed(
-                cause,
-                "make room or repair the disk; requests are refused meanwhile",
-            ),
-            Ok(()) if !intact => Check::warning(
-                "lines that were written are gone or changed",
-                "keep the disk as it is and run fanal journal verify",
-            ),
-            Ok(()) => Check::ok(""),
-        }
-    }
-
     pub(super) fn link_check(&self) -> Check {
         let settings = &self.parts.loaded.settings;
         let mut away: Vec<&str> = settings

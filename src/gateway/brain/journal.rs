@@ -1,10 +1,9 @@
 //! What the brain does for its journal besides the gate's entries: attestations, and the end of
 //! what rests on a journal that is not what was written.
 
-use futures_util::StreamExt;
-
 use super::Brain;
 use crate::journal::entry::Entry;
+use crate::records::Ready;
 
 impl Brain {
     /// The journal was found not to be what was written: what rests on it ends.
@@ -19,8 +18,8 @@ impl Brain {
     /// Waits for the journal's answers, until nothing more is to be written.
     pub(super) async fn settle(&mut self) {
         self.carry_out().await;
-        while let Some(appended) = self.appends.next().await {
-            self.appended(appended);
+        while let Some(recorded) = self.records.recorded().await {
+            self.ready(Ready::Recorded(recorded));
             self.carry_out().await;
         }
     }
