@@ -272,6 +272,7 @@ impl Facts<'_> {
             ),
             (words.approval, approval),
             (words.snapshots, yes(agreement.snapshots)),
+            (words.watermark, yes(agreement.watermark)),
             (words.vms, yes(agreement.vms)),
             (words.fingerprint, agreement.settings_hash.to_string()),
         ]

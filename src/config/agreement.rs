@@ -172,6 +172,7 @@ fn check(
         max_relays: limits.relays,
         max_designation: limits.designation,
         snapshots: raw.snapshots.unwrap_or(false),
+        watermark: raw.watermark.unwrap_or(false),
         vms: raw.vms.unwrap_or(false),
         approval_timeout: limits.approval,
         tls: tls?,
@@ -287,7 +288,7 @@ fn hash(agreement: &Agreement, authority: Option<Sha256>) -> Sha256 {
         .iter()
         .map(|Hours { days, start, end }| json!([days, start, end]))
         .collect();
-    let canonical = json!({
+    let mut canonical = json!({
         "v": 1,
         "reference": agreement.reference,
         "centre": agreement.centre,
@@ -314,6 +315,10 @@ fn hash(agreement: &Agreement, authority: Option<Sha256>) -> Sha256 {
         "approval_timeout": agreement.approval_timeout.as_secs(),
         "approval_exempt": agreement.approval_exempt,
     });
+    // Only where it is set: agreements of before it keep their hash.
+    if agreement.watermark {
+        canonical["watermark"] = json!(true);
+    }
     // A dependency may switch serde_json's maps to the order of insertion.
     let sorted: BTreeMap<&String, &serde_json::Value> =
         canonical.as_object().into_iter().flatten().collect();

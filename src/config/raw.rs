@@ -38,7 +38,7 @@ sections! {
         designation_authority: Text, revoked: Text, require_fresh_revocation: Option<bool>,
         units: Texts, cameras: Texts, except: Texts, hours: Text, grounds: Texts,
         max_duration: Text, max_total: Text, max_relays: Option<i64>, max_designation: Text,
-        snapshots: Option<bool>, vms: Option<bool>,
+        snapshots: Option<bool>, vms: Option<bool>, watermark: Option<bool>,
         approval: Text, approval_timeout: Text, approval_exempt: Texts,
         authority: Text, certificate: Text, key: Text,
     }

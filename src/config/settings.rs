@@ -214,6 +214,8 @@ pub struct Agreement {
     pub max_designation: Duration,
     /// Whether stills may be taken.
     pub snapshots: bool,
+    /// Whether the page writes over each picture who watches it.
+    pub watermark: bool,
     /// Whether VMS accounts of the centre may see the pictures.
     pub vms: bool,
     /// Who approves.

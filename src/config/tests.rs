@@ -158,6 +158,7 @@ fn defaults_are_those_of_the_interface() {
         (agreement.max_relays, agreement.snapshots, agreement.vms),
         (16, false, false)
     );
+    assert!(!agreement.watermark);
     assert_eq!(agreement.approval, Approval::Automatic);
     assert_eq!(agreement.approval_timeout, Duration::from_secs(120));
     assert!(agreement.hours.is_empty() && agreement.units.is_empty());

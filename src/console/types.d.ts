@@ -70,6 +70,8 @@ interface Agreement {
   /** Seconds. */
   max_duration?: number;
   snapshots?: boolean;
+  /** Whether pictures and stills name who watches. */
+  watermark?: boolean;
   /** Whether a person at the commune approves each request. */
   approval?: boolean;
   /** Ids of grounds that need none all the same. */
@@ -302,6 +304,8 @@ interface Incident extends KeptIncident {
   refusals: Map<string, Why & { at: number }>;
   /** Keys taken out of the mosaic though a grant goes on. */
   removed: Set<string>;
+  /** Keys that are on each page of the mosaic. */
+  pinned: Set<string>;
   /** Grants that this page asked for: a player may use others. */
   asked: Set<string>;
   /** The mosaic's order before another person took the seat. */
@@ -470,6 +474,9 @@ interface Rect {
 /** What the worker counts of a camera. */
 interface StreamFigures {
   camera: string;
+  awaited: AwaitedStream | null;
+  /** What comes is the camera's other stream, as the first can't be decoded. */
+  isOther: boolean;
   /** ms UTC by the gateway's clock. */
   captured: number | null;
   /** ms of `performance.timeOrigin + performance.now()`. */
@@ -484,13 +491,31 @@ interface StreamFigures {
   frames: number;
   drawn: number;
   dropped: number;
+  /** Times that the receiver skipped pictures, as this page did not take them. */
+  skipped: number;
+  /** Pictures in a second as the camera gives them; null: not known yet. */
+  rate: number | null;
+}
+
+/** A codec that can't be decoded, while the camera's other stream is awaited, and what keeps that. */
+interface AwaitedStream {
+  codec: string;
+  reason: string | null;
 }
 
 /** What a browser can't show, and under which grant. */
 interface PictureProblem {
   reason: string;
+  /** Why the camera's other stream does not come. */
+  why?: string | null;
   codec: string | null;
   grant: string | null | undefined;
+}
+
+/** Fewer pictures than the camera gives: how many in a second, and what keeps the others. */
+interface Stutter {
+  fps: number;
+  by: "page" | "line";
 }
 
 /** What a tile says of its picture (watch/tile_state.js). */
@@ -500,6 +525,8 @@ interface TileView {
   detail: string | null;
   silentMs: number | null;
   ageMs: number | null;
+  /** Fewer pictures are shown than the camera gives. */
+  stutter?: Stutter | null;
   /** Seconds. */
   clockOffset?: number;
 }
@@ -530,21 +557,27 @@ interface Still {
 
 /** What a mosaic asks of the page: another window's mosaic has the same. */
 interface MosaicActions {
-  removeTile(key: string): void;
-  snapshot(key: string, live: { snapshot(key: string): Promise<Still> }): Promise<void>;
+  /** Closes a tile and ends its camera's part of the grant, or only takes it out of the mosaic. */
+  removeTile(key: string, ends: boolean): void;
+  /** Puts a tile where another is. */
+  move(key: string, to: string): void;
+  /** Keeps a tile on all pages of the mosaic, or no longer. */
+  pin(key: string): void;
+  /** Another page of the mosaic is shown. */
+  turned?(): void;
+  snapshot(key: string, live: { snapshot(key: string, mark: string | null): Promise<Still> }): Promise<void>;
   bookmark(key: string): void;
   copy(text: string): Promise<void>;
   /** Goes on to another camera: shows it, or asks for it. */
   goOn(key: string): void;
   /** Asks again for a camera that ended. */
   again(key: string): void;
-  /** Whether the camera's smaller stream was granted. */
-  askSub(key: string): Promise<boolean>;
 }
 
 /** `GET live`: what the receiver says. */
 type LiveMessage =
-  | { type: "ready" }
+  | { type: "ready"; codecs?: string[] }
+  | { type: "undecodable"; camera: string; tag: number; codec: string; reason: string | null; waits: boolean }
   | { type: "subscribed"; camera: string; tag: number; grant: string }
   | { type: "skipped"; camera: string; tag: number }
   | LiveConfiguration
@@ -588,7 +621,7 @@ type WorkerOrder =
   | { type: "focus"; cameras: string[] }
   | { type: "size"; camera: string; width: number; height: number }
   | { type: "view"; camera: string; view: View }
-  | { type: "snapshot"; camera: string; id: number };
+  | { type: "snapshot"; camera: string; id: number; mark: string | null };
 
 interface CameraEnd {
   type: "camera_end" | "camera_error";
@@ -604,6 +637,8 @@ interface StreamProblem {
   grant: string | null;
   problem: string;
   codec: string | null;
+  /** Why the camera's other stream does not come. */
+  reason?: string | null;
 }
 
 interface FiguresReport {

@@ -467,6 +467,7 @@ max_total = "12h"
 max_relays = 1000
 max_designation = "31d"
 snapshots = true
+watermark = true
 "#,
             metrics = free(terms.metrics),
             page = free(terms.page),

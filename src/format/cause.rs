@@ -22,6 +22,8 @@ pub enum Cause {
     CameraBusy,
     /// The camera's other stream did not come.
     NotAvailable,
+    /// No viewer can decode the first stream's codec, and all can the other's.
+    Decoder,
     /// A cause that this version does not know.
     #[serde(other)]
     Unknown,
@@ -29,7 +31,7 @@ pub enum Cause {
 
 impl Cause {
     /// All that a gateway gives.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Asked,
         Self::Focus,
         Self::Room,
@@ -38,6 +40,7 @@ impl Cause {
         Self::OtherCodec,
         Self::CameraBusy,
         Self::NotAvailable,
+        Self::Decoder,
     ];
 
     /// The code.
@@ -51,6 +54,7 @@ impl Cause {
             Self::OtherCodec => "other_codec",
             Self::CameraBusy => "camera_busy",
             Self::NotAvailable => "not_available",
+            Self::Decoder => "decoder",
             Self::Unknown => "unknown",
         }
     }
@@ -68,6 +72,9 @@ impl Cause {
             }
             Self::CameraBusy => "the camera allows no second session, which changing streams needs",
             Self::NotAvailable => "the camera's other stream did not come; it is tried again",
+            Self::Decoder => {
+                "the browsers that watch can't decode the camera's main stream; the commune could set it to H.264"
+            }
             Self::Unknown => "a cause that this version does not know",
         }
     }
@@ -92,6 +99,9 @@ impl Cause {
             }
             Self::NotAvailable => {
                 "l'autre flux de la caméra n'est pas venu ; un nouvel essai suivra"
+            }
+            Self::Decoder => {
+                "les navigateurs qui regardent ne décodent pas le flux principal ; la commune pourrait le régler en H.264"
             }
             Self::Unknown => "une cause que cette version ne connaît pas",
         }

@@ -37,11 +37,13 @@ const FEW: usize = 64;
 /// Most authorities of an agreement that are announced.
 pub const AUTHORITIES: usize = FEW;
 /// Version of the protocol: major (must match, is in the ALPN) and minor.
-pub const VERSION: (u32, u32) = (1, 2);
+pub const VERSION: (u32, u32) = (1, 3);
 /// From this minor version on a gateway takes numbered lists of viewings and confirms each part.
 pub const NUMBERED_VIEWINGS: u32 = 1;
 /// From this minor version on it also takes in them what the centre received.
 pub const COUNTED_VIEWINGS: u32 = 2;
+/// From this minor version on it also gives a camera's other stream ([`ToGateway::Streams`]).
+pub const OTHER_STREAMS: u32 = 3;
 
 /// From the gateway to the receiver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -152,6 +154,21 @@ pub enum ToReceiver {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         profile_cause: Option<Cause>,
     },
+    /// The camera's other stream, as [`ToGateway::Streams`] asked for it.
+    Other {
+        /// The relay that carries the camera's first stream.
+        of: RelayId,
+        /// The relay that carries the other one; absent where none does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relay: Option<RelayId>,
+        /// The camera.
+        camera: CameraId,
+        /// Its state.
+        state: RelayState,
+        /// Why, where it is not `live`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refusal: Option<Refusal>,
+    },
     /// One camera of a grant is over, though others still hold its relay.
     CameraEnded {
         /// The grant.
@@ -253,6 +270,16 @@ pub enum ToGateway {
     KeyFrame {
         /// Which.
         relay: RelayId,
+    },
+    /// Which of a camera's streams its viewers can decode and need. Without this message
+    /// a relay carries its first stream alone.
+    Streams {
+        /// The relay that carries the camera's first stream.
+        relay: RelayId,
+        /// Whether anybody needs that one.
+        first: bool,
+        /// Whether anybody needs the camera's other stream, because its codec is another.
+        other: bool,
     },
     /// The signed list of viewings of an ended grant (`fanal-viewings+jwt`).
     Viewings {
@@ -373,6 +400,9 @@ pub struct AgreementInfo {
     /// Whether stills may be taken.
     #[serde(default)]
     pub snapshots: bool,
+    /// Whether the page writes over each picture who watches it. Older gateways don't say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub watermark: bool,
     /// Whether VMS accounts may see.
     #[serde(default)]
     pub vms: bool,

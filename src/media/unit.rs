@@ -1,6 +1,7 @@
 //! The access unit: one picture, on its way from a camera to viewers.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Largest access unit that is taken, in bytes.
@@ -43,7 +44,8 @@ impl std::fmt::Debug for AccessUnit {
 }
 
 /// How the pictures are coded. The number is on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Codec {
     /// ITU-T H.264.
     H264 = 1,
@@ -51,6 +53,32 @@ pub enum Codec {
     H265 = 2,
     /// Motion JPEG: each picture a JPEG of its own.
     Jpeg = 3,
+}
+
+impl Codec {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::H264, Self::H265, Self::Jpeg];
+}
+
+/// Codecs that a viewer can decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Codecs(u8);
+
+impl Codecs {
+    /// All: what players decode is theirs to say.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// Whether this one is among them.
+    pub const fn contains(self, codec: Codec) -> bool {
+        self.0 & (1 << codec as u8) != 0
+    }
+}
+
+impl FromIterator<Codec> for Codecs {
+    fn from_iter<T: IntoIterator<Item = Codec>>(codecs: T) -> Self {
+        let bits = codecs.into_iter().map(|codec| 1 << codec as u8);
+        Self(bits.fold(0, |all, bit: u8| all | bit))
+    }
 }
 
 /// What a decoder needs before the first unit. Compared to tell a change.

@@ -489,7 +489,8 @@ impl Desk {
             }
             ToReceiver::Heads(heads) => self.handle_heads(commune, &heads, now),
             ToReceiver::Journals(told) => self.handle_journals(commune, &told, now),
-            ToReceiver::Time { .. } | ToReceiver::Unknown => {}
+            // The driver gives pictures' own news to the hub.
+            ToReceiver::Other { .. } | ToReceiver::Time { .. } | ToReceiver::Unknown => {}
         }
     }
 

@@ -23,6 +23,7 @@ mod recover;
 mod request;
 mod review;
 mod snapshot;
+mod streams;
 #[cfg(test)]
 pub(super) mod tests;
 mod uplink;
@@ -39,8 +40,7 @@ pub use request::Fresh;
 
 use crate::clock::{Boot, Now};
 use crate::config::settings;
-use crate::format::cause::Cause;
-use crate::format::control::{RelayState, ToGateway, ToReceiver};
+use crate::format::control::{ToGateway, ToReceiver};
 use crate::format::designation::{Authority, RevocationList, Verified};
 use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish};
 use crate::format::statement::{Received, RequestClaims};
@@ -395,6 +395,11 @@ impl Gate {
             }
             ToGateway::Focus { relays } => self.handle_focus(centre, &relays),
             ToGateway::KeyFrame { relay } => self.handle_key_frame(centre, relay),
+            ToGateway::Streams {
+                relay,
+                first,
+                other,
+            } => self.handle_streams(centre, relay, first, other),
             ToGateway::Snapshot(asked) => self.handle_snapshot(centre, asked, now),
             ToGateway::Viewings { statement } => self.handle_viewings(centre, &statement, now),
             ToGateway::Revocation { list } => {
@@ -438,54 +443,6 @@ impl Gate {
             (Pending::Resumed(grant), result) => self.resumed(grant, result, now),
             (Pending::Order(ordered), result) => self.order_recorded(*ordered, result, now),
         }
-    }
-
-    /// The state of a relay's camera.
-    pub fn handle_relay_state(
-        &mut self,
-        centre: &CentreId,
-        relay: RelayId,
-        state: RelayState,
-        refusal: Option<Refusal>,
-    ) {
-        let Some(((_, camera), held)) = self
-            .relays
-            .iter_mut()
-            .find(|((of, _), held)| of == centre && held.id == relay)
-        else {
-            return;
-        };
-        if held.state == state && held.refusal == refusal {
-            return;
-        }
-        held.state = state;
-        held.refusal = refusal;
-        let message = held.message(camera);
-        self.send(centre, message);
-    }
-
-    /// The stream that a relay carries now, and why.
-    pub fn handle_relay_profile(
-        &mut self,
-        centre: &CentreId,
-        relay: RelayId,
-        profile: Profile,
-        cause: Cause,
-    ) {
-        let Some(((_, camera), held)) = self
-            .relays
-            .iter_mut()
-            .find(|((of, _), held)| of == centre && held.id == relay)
-        else {
-            return;
-        };
-        if held.profile == profile && held.cause == Some(cause) {
-            return;
-        }
-        held.profile = profile;
-        held.cause = Some(cause);
-        let message = held.message(camera);
-        self.send(centre, message);
     }
 
     /// What the uplink was measured to carry, bits per second; `None`: nothing is
@@ -553,12 +510,7 @@ impl Gate {
         self.stopping = true;
         self.refuse_all_waiting(now);
         for ((centre, camera), relay) in std::mem::take(&mut self.relays) {
-            self.commands.push_back(Command::StopRelay {
-                centre,
-                camera,
-                relay: relay.id,
-                reason: Reason::ShuttingDown,
-            });
+            self.stop_relay(&centre, &camera, &relay, Reason::ShuttingDown);
         }
     }
 

@@ -9,6 +9,8 @@
 //! It reads no file: settings that are reloaded and lines of the journal are read on
 //! threads for that.
 
+mod wishes;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -225,6 +227,7 @@ impl Brain {
                 message,
             } => {
                 if let Ok(commune) = CommuneId::new(peer) {
+                    self.other_stream(&commune, session, &message);
                     self.desk.handle_message(&commune, session, message, now);
                 }
             }
@@ -263,6 +266,12 @@ impl Brain {
             viewing::Event::KeyFrameWanted { commune, relay } => {
                 self.send(&commune, &ToGateway::KeyFrame { relay });
             }
+            viewing::Event::StreamsWanted {
+                commune,
+                relay,
+                first,
+                other,
+            } => self.want_streams(&commune, relay, first, other),
             viewing::Event::ViewingStarted(viewing) => {
                 let viewer = Viewer {
                     number: viewing.number,
@@ -532,41 +541,6 @@ impl Brain {
     fn send(&self, commune: &CommuneId, message: &ToGateway) {
         if let Some((_, link)) = self.state.links.get(commune) {
             link.send(message);
-        }
-    }
-
-    /// Tells each commune which of its relays somebody looks at closely.
-    fn send_focus(&mut self) {
-        if self.state.focus.is_empty() && self.state.focused.is_empty() {
-            return;
-        }
-        let mut wanted: BTreeMap<CommuneId, Vec<RelayId>> = BTreeMap::new();
-        for (commune, camera) in self.state.focus.values().flatten() {
-            let relay = self.desk.relay_of(commune, camera);
-            let list = wanted.entry(commune.clone()).or_default();
-            if let Some(relay) = relay.filter(|relay| !list.contains(relay)) {
-                list.push(relay);
-            }
-        }
-        for commune in self.state.focused.keys() {
-            wanted.entry(commune.clone()).or_default();
-        }
-        for (commune, relays) in wanted {
-            let known = self.state.focused.get(&commune);
-            if known.map_or(relays.is_empty(), |known| known == &relays) {
-                continue;
-            }
-            self.send(
-                &commune,
-                &ToGateway::Focus {
-                    relays: relays.clone(),
-                },
-            );
-            if relays.is_empty() {
-                self.state.focused.remove(&commune);
-            } else {
-                self.state.focused.insert(commune, relays);
-            }
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::outbox::Outbox;
 use super::pace::{Rate, Sampling};
+use super::streams::Streams;
 use super::viewer::Viewer;
 use super::viewing::{Event, Viewing, Waits};
 use crate::allowance::Allowance;
@@ -57,6 +58,8 @@ pub(super) struct Camera {
     since: Instant,
     /// What kept groups of its commune may take.
     budget: Arc<Budget>,
+    /// This is the first stream; the other one where it is needed.
+    pub(super) streams: Streams,
 }
 
 #[derive(Debug)]
@@ -165,7 +168,38 @@ impl Camera {
             outbox: Arc::clone(outbox),
             since: Instant::now(),
             budget: Arc::clone(budget),
+            streams: Streams::default(),
         }
+    }
+
+    pub(super) fn now(&self) -> Boot {
+        self.clock.now().boot
+    }
+
+    /// Tells the control plane which streams are needed, if that is news.
+    pub(super) fn tell_streams(&self) {
+        if let Some(wanted) = self.streams.settle(self.now()) {
+            self.outbox.put(Event::StreamsWanted {
+                commune: self.commune.clone(),
+                relay: self.relay(),
+                first: wanted.first,
+                other: wanted.other,
+            });
+        }
+    }
+
+    /// The other stream, under the same grants.
+    pub(super) fn beside(&self, relay: RelayId) -> Self {
+        let other = Self::new(
+            (&self.commune, &self.id),
+            relay,
+            (&self.clock, &self.metrics, &self.outbox),
+            (self.waits, &self.budget),
+        );
+        for (grant, meter) in &self.lock().grants {
+            other.allow(*grant, relay, Arc::clone(meter));
+        }
+        other
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -179,6 +213,9 @@ impl Camera {
 
     /// A grant allows it, for the first time or again.
     pub(super) fn allow(&self, grant: GrantId, relay: RelayId, meter: Arc<Meter>) {
+        if let Some(other) = self.streams.other() {
+            other.allow(grant, other.relay(), Arc::clone(&meter));
+        }
         let mut inner = self.lock();
         inner.grants.insert(grant, meter);
         if inner.relay != relay {
@@ -212,6 +249,9 @@ impl Camera {
 
     /// Takes a grant away: its viewers end. Says whether the camera is closed by it.
     pub(super) fn end_grant(&self, grant: GrantId, reason: Reason) -> bool {
+        if let Some(other) = self.streams.other() {
+            other.end_grant(grant, reason);
+        }
         let mut inner = self.lock();
         inner.grants.remove(&grant);
         inner.viewers.retain(|viewer| {
@@ -230,6 +270,9 @@ impl Camera {
 
     /// Ends a grant's viewers of one kind; the grant stays.
     pub(super) fn end_viewers(&self, grant: GrantId, players: bool, reason: Reason) {
+        if let Some(other) = self.streams.other() {
+            other.end_viewers(grant, players, reason);
+        }
         self.lock().viewers.retain(|viewer| {
             let viewing = &viewer.viewing;
             let goes = viewing.grant == grant && viewing.is_player() == players;
@@ -242,6 +285,9 @@ impl Camera {
 
     /// Ends all viewers and forgets everything.
     pub(super) fn shut(&self, reason: Reason) {
+        if let Some(other) = self.streams.other() {
+            other.shut(reason);
+        }
         self.close(self.lock(), reason);
     }
 
@@ -555,8 +601,11 @@ impl Camera {
         }
     }
 
-    /// Brings the age of the newest picture up to date.
+    /// Brings the age of the newest picture up to date: of the stream that is watched.
     pub(super) fn record_age(&self) {
+        if let (true, Some(other)) = (self.streams.is_parked(), self.streams.other()) {
+            return other.record_age();
+        }
         let inner = self.lock();
         let (Some(newest), false) = (inner.newest, inner.closed) else {
             return;

@@ -15,6 +15,7 @@
 //! The hub keeps `relays_active`, `viewers`, `viewer_skips_total`, `frames_total`,
 //! `relay_bytes_total`, `transit_seconds` and `newest_frame_age_seconds`.
 
+mod other;
 mod reading;
 mod view;
 
@@ -30,7 +31,7 @@ use tokio::sync::{Notify, mpsc};
 use super::camera::Camera;
 use super::outbox::Outbox;
 use super::viewer::Viewer;
-use super::viewing::{Event, ViewRequest, Waits};
+use super::viewing::{Event, Waits};
 use crate::clock::{Clock, Wall};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::format::statement::Received;
@@ -39,14 +40,12 @@ use crate::link::meter::Meter;
 use crate::link::transport::Transport;
 use crate::link::{Link, TakesGroups};
 use crate::media::relay::RelayId;
-use crate::media::source;
 use crate::media::unit::Codec;
 use crate::media::wire::{DecodeError, UNGRANTED, UNKNOWN_KIND};
 use crate::metrics;
 use crate::policy::desk::{Figures, Permit};
 use crate::policy::seldom::Seldom;
 use crate::reason::Reason;
-use view::View;
 
 /// How long a stream has for its header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -222,9 +221,9 @@ impl Hub {
         let known = Arc::clone(known);
         let before = known.relay();
         if before != relay {
-            place.relays.remove(&before);
-            place.jpegs.remove(&before);
             place.end_relay(before);
+            place.end_other(&known);
+            known.streams.forget();
         }
         place.ended.retain(|ended| *ended != relay);
         place.relays.insert(relay, Arc::clone(&known));
@@ -328,11 +327,9 @@ impl Hub {
             return;
         };
         if known.end_grant(grant, reason) {
-            let relay = known.relay();
             place.cameras.remove(camera);
-            place.relays.remove(&relay);
-            place.jpegs.remove(&relay);
-            place.end_relay(relay);
+            place.end_relay(known.relay());
+            place.end_other(&known);
             place.permit_streams();
             self.shared.metrics.forget_camera(commune, camera);
         }
@@ -366,6 +363,7 @@ impl Hub {
         };
         for camera in cameras {
             camera.record_age();
+            self.settle_streams(&camera);
         }
     }
 
@@ -476,48 +474,6 @@ impl Hub {
         }
     }
 
-    /// Opens a camera for a viewer. Waits until pictures come, at most `timeout`.
-    /// Fails with `grant_unknown` where the grant does not cover it; where nothing
-    /// comes in time with `link_lost`, `camera_no_key_frame` if none ever came,
-    /// `camera_stalled` if they came before.
-    pub async fn view(
-        &self,
-        request: ViewRequest,
-        timeout: Duration,
-    ) -> Result<Arc<dyn source::Source>, Reason> {
-        let (grant, camera) = {
-            let state = self.shared.lock();
-            if let Some(reason) = state.stopped {
-                return Err(reason);
-            }
-            let grant = state
-                .grants
-                .get(&request.grant)
-                .ok_or(Reason::GrantUnknown)?;
-            let place = (request.commune.clone(), request.camera.clone());
-            if !grant.cameras().contains(&place) {
-                return Err(Reason::GrantUnknown);
-            }
-            let camera = state
-                .communes
-                .get(&request.commune)
-                .and_then(|place| place.cameras.get(&request.camera))
-                .ok_or(Reason::GrantUnknown)?;
-            (Arc::clone(grant), Arc::clone(camera))
-        };
-        let Some(configuration) = camera.configuration(timeout).await else {
-            let ended = grant.ended.get().copied();
-            return Err(ended.unwrap_or_else(|| self.why_silent(&request.commune, &camera)));
-        };
-        Ok(Arc::new(View {
-            hub: self.clone(),
-            grant,
-            camera,
-            request,
-            configuration,
-        }))
-    }
-
     /// How long DESCRIBE and PLAY wait.
     pub(super) fn waits(&self) -> Waits {
         self.shared.waits
@@ -569,6 +525,9 @@ impl TakesGroups for Hub {
         let mut state = self.shared.lock();
         let place = state.communes.entry(commune.clone()).or_default();
         place.link = Some(link.clone());
+        for camera in place.cameras.values() {
+            camera.streams.forget();
+        }
         place.permit_streams();
     }
 
@@ -656,7 +615,10 @@ impl Shared {
 }
 
 impl Commune {
+    /// Late streams of a relay that is over are refused at once.
     fn end_relay(&mut self, relay: RelayId) {
+        self.relays.remove(&relay);
+        self.jpegs.remove(&relay);
         if self.ended.len() == ENDED_KEPT {
             self.ended.pop_front();
         }

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::format::control::RelayState;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::media::source::Source;
+use crate::media::unit::Codecs;
 use crate::policy::desk::Grant;
 use crate::reason::Reason;
 use crate::rtsp::transport::Transport;
@@ -100,6 +101,7 @@ impl Library {
             },
             from: request.peer.to_string(),
             packets: true,
+            decodes: Codecs::ALL,
         };
         let opened = self.view(view).await;
         opened.map_err(|reason| self.why_not(&request, reason))

@@ -25,6 +25,7 @@ mod pace;
 mod players;
 mod reload;
 pub mod rules;
+mod streams;
 mod viewer;
 pub mod viewing;
 

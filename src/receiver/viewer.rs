@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 
 use super::outbox::Outbox;
+use super::streams::Need;
 use super::viewing::{Event, Viewing};
 use crate::clock::Boot;
 use crate::media::packets::Packetised;
@@ -223,9 +224,12 @@ impl Viewer {
     }
 }
 
-/// A player's end of a viewer.
+/// A player's end of a viewer, and what keeps its stream coming.
 #[derive(Debug)]
-pub(super) struct Subscription(pub(super) Arc<Viewer>);
+pub(super) struct Subscription(
+    pub(super) Arc<Viewer>,
+    #[expect(dead_code, reason = "held until it is dropped")] pub(super) Need,
+);
 
 impl source::Subscription for Subscription {
     fn next(&mut self) -> Pin<Box<dyn Future<Output = source::Event> + Send + '_>> {

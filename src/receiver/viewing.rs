@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::media::relay::RelayId;
+use crate::media::unit::Codecs;
 use crate::reason::Reason;
 
 /// How long viewers wait for pictures, and how old those may be that they get.
@@ -48,6 +49,17 @@ pub enum Event {
         commune: CommuneId,
         /// The relay.
         relay: RelayId,
+    },
+    /// Viewers need other streams of a camera than before.
+    StreamsWanted {
+        /// The commune.
+        commune: CommuneId,
+        /// The relay of the first stream.
+        relay: RelayId,
+        /// Whether anybody needs the first.
+        first: bool,
+        /// Whether anybody needs the other.
+        other: bool,
     },
     /// A viewer waits for its first picture, which is there: it gets it once
     /// [`super::hub::Hub::admit`] says so.
@@ -99,4 +111,6 @@ pub struct ViewRequest {
     pub from: String,
     /// Whether RTP packets are wanted in the events (RTSP) or units alone.
     pub packets: bool,
+    /// What he can decode.
+    pub decodes: Codecs,
 }

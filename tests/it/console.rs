@@ -3,10 +3,12 @@
 pub mod accessible;
 mod alerts;
 mod border;
+mod codecs;
 mod figures;
 mod finding;
 mod handover;
 mod keys;
+mod mosaic;
 mod pictures;
 mod recorded;
 pub mod room;

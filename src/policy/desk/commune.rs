@@ -8,8 +8,8 @@ use super::{Command, Desk, Notice};
 use crate::allowance::Allowance;
 use crate::clock::{Now, Wall};
 use crate::format::control::{
-    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, Heads, Journals, ReceiverHello,
-    RelayState, ToGateway, VERSION,
+    AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, Heads, Journals, OTHER_STREAMS,
+    ReceiverHello, RelayState, ToGateway, VERSION,
 };
 use crate::format::designation::Designation;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
@@ -218,6 +218,18 @@ impl Desk {
     pub(super) fn communes_changed(&mut self) {
         self.version += 1;
         self.communes_version = self.version;
+    }
+
+    /// The minor version of a commune's gateway; `None`: it is not linked, or has not said
+    /// yet who it is.
+    pub(super) fn minor(&self, commune: &CommuneId) -> Option<u32> {
+        let peer = self.communes.get(commune).filter(|peer| peer.is_up())?;
+        peer.minor
+    }
+
+    /// Whether a commune's gateway gives a camera's other stream; `None` as for [`Self::minor`].
+    pub fn gives_other_streams(&self, commune: &CommuneId) -> Option<bool> {
+        Some(self.minor(commune)? >= OTHER_STREAMS)
     }
 
     /// A link is up. `head` is the own journal's newest head, if it has one, and `continues`

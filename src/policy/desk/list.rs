@@ -516,8 +516,7 @@ impl Desk {
     /// Whether a commune's gateway takes numbered parts and confirms them; `None`: it is not
     /// linked, or has not said yet who it is.
     fn takes_numbers(&self, commune: &CommuneId) -> Option<bool> {
-        let peer = self.communes.get(commune).filter(|peer| peer.is_up())?;
-        Some(peer.minor? >= NUMBERED_VIEWINGS)
+        Some(self.minor(commune)? >= NUMBERED_VIEWINGS)
     }
 
     fn write_owed(&mut self, grant: GrantId, owed: &Owed) {

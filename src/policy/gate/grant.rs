@@ -61,7 +61,7 @@ impl Terms {
 pub(super) struct Live {
     pub(super) terms: Terms,
     pub(super) proof: String,
-    receipt: Receipt,
+    pub(super) receipt: Receipt,
     /// `None` once the centre has confirmed.
     pub(super) confirmation: Option<Confirmation>,
 }
@@ -129,14 +129,18 @@ pub(super) struct Relay {
     /// Why it carries that one; `None` until it was decided.
     pub(super) cause: Option<Cause>,
     /// What its grants want, as the driver knows it.
-    wish: ProfileWish,
+    pub(super) wish: ProfileWish,
     pub(super) grants: BTreeSet<GrantId>,
     /// The first of them, as the driver knows it.
     counts_for: GrantId,
     /// The latest of its grants' deadlines, as the driver knows it.
-    until: Boot,
+    pub(super) until: Boot,
     pub(super) state: RelayState,
     pub(super) refusal: Option<Refusal>,
+    /// The camera's other stream, which some viewers need besides or instead.
+    pub(super) other: Option<super::streams::Other>,
+    /// Nobody needs the stream of this relay: the other one alone goes.
+    pub(super) is_parked: bool,
 }
 
 impl Relay {
@@ -282,6 +286,8 @@ impl Gate {
                 until,
                 state: RelayState::Starting,
                 refusal: None,
+                other: None,
+                is_parked: false,
             },
         );
         self.commands.push_back(Command::StartRelay {
@@ -309,32 +315,40 @@ impl Gate {
             .max_by_key(most);
         if let Some(wish) = wish.filter(|wish| *wish != relay.wish) {
             relay.wish = wish;
-            self.commands.push_back(Command::RelayWish {
-                centre: centre.clone(),
-                relay: relay.id,
-                wish,
-            });
+            if !relay.is_parked {
+                self.commands.push_back(Command::RelayWish {
+                    centre: centre.clone(),
+                    relay: relay.id,
+                    wish,
+                });
+            }
         }
         if relay.until != until {
             relay.until = until;
-            self.commands.push_back(Command::RelayUntil {
-                centre: centre.clone(),
-                relay: relay.id,
-                until,
-            });
+            for relay in relay.running() {
+                self.commands.push_back(Command::RelayUntil {
+                    centre: centre.clone(),
+                    relay,
+                    until,
+                });
+            }
         }
     }
 
     /// The stream that serves a wish. A camera without a smaller one shows the full one.
     fn profile(&self, wish: ProfileWish, camera: &CameraId) -> Profile {
-        let camera = self.rules.settings.cameras.get(camera);
-        let sub = camera
-            .and_then(|camera| camera.streams.as_ref().ok())
-            .is_some_and(|streams| streams.sub.is_some());
         match wish {
-            ProfileWish::Sub if sub => Profile::Sub,
+            ProfileWish::Sub if self.has_sub(camera) => Profile::Sub,
             ProfileWish::Auto | ProfileWish::Main | ProfileWish::Sub => Profile::Main,
         }
+    }
+
+    /// Whether a camera has a smaller stream.
+    pub(super) fn has_sub(&self, camera: &CameraId) -> bool {
+        let camera = self.rules.settings.cameras.get(camera);
+        camera
+            .and_then(|camera| camera.streams.as_ref().ok())
+            .is_some_and(|streams| streams.sub.is_some())
     }
 
     /// Takes a grant off a relay; the relay of nobody stops at once.
@@ -345,15 +359,9 @@ impl Gate {
         };
         relay.grants.remove(&grant);
         if relay.grants.is_empty() {
-            let relay = relay.id;
-            self.relays.remove(&key);
-            let (centre, camera) = key;
-            self.commands.push_back(Command::StopRelay {
-                centre,
-                relay,
-                camera,
-                reason,
-            });
+            if let Some(relay) = self.relays.remove(&key) {
+                self.stop_relay(centre, camera, &relay, reason);
+            }
         } else {
             self.count(centre, camera);
             self.adjust(centre, camera);
@@ -367,12 +375,14 @@ impl Gate {
             && let Some(first) = relay.grants.first().copied()
             && std::mem::replace(&mut relay.counts_for, first) != first
         {
-            self.commands.push_back(Command::CountRelay {
-                centre: centre.clone(),
-                relay: relay.id,
-                camera: camera.clone(),
-                grant: first,
-            });
+            for relay in relay.running() {
+                self.commands.push_back(Command::CountRelay {
+                    centre: centre.clone(),
+                    relay,
+                    camera: camera.clone(),
+                    grant: first,
+                });
+            }
         }
     }
 
@@ -620,38 +630,6 @@ impl Gate {
         let resuming = || Some(&self.resuming.get(&grant)?.terms);
         let live = self.grants.get(&grant).map(|live| &live.terms);
         live.or_else(resuming)
-    }
-
-    pub(super) fn handle_focus(&mut self, centre: &CentreId, relays: &[RelayId]) {
-        let held: BTreeSet<RelayId> = self
-            .relays
-            .iter()
-            .filter(|((of, _), _)| of == centre)
-            .map(|(_, relay)| relay.id)
-            .collect();
-        let relays = relays
-            .iter()
-            .copied()
-            .filter(|relay| held.contains(relay))
-            .take(held.len())
-            .collect();
-        self.commands.push_back(Command::Focus {
-            centre: centre.clone(),
-            relays,
-        });
-    }
-
-    pub(super) fn handle_key_frame(&mut self, centre: &CentreId, relay: RelayId) {
-        let found = self
-            .relays
-            .iter()
-            .find(|((of, _), held)| of == centre && held.id == relay);
-        if let Some(((_, camera), held)) = found {
-            self.commands.push_back(Command::WantKeyFrame {
-                camera: camera.clone(),
-                profile: held.profile,
-            });
-        }
     }
 }
 

@@ -139,7 +139,7 @@ impl Gate {
             .relays
             .iter()
             .filter(|((of, _), _)| of == centre)
-            .map(|((_, camera), relay)| relay.message(camera))
+            .flat_map(|((_, camera), relay)| relay.messages(camera))
             .collect();
         let ends: Vec<ToReceiver> = self
             .ended
@@ -361,6 +361,7 @@ impl Gate {
             max_total: agreement.max_total.as_secs(),
             max_relays: agreement.max_relays,
             snapshots: agreement.snapshots,
+            watermark: agreement.watermark,
             vms: agreement.vms,
             approval: agreement.approval == Approval::Commune,
             approval_exempt: agreement.approval_exempt.clone(),

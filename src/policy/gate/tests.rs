@@ -12,6 +12,8 @@ use crate::clock::Wall;
 use crate::config::settings::{
     Agreement, Approval, Camera, Congestion, Gateway, Ground, Streams, Tls, Transport, Uplink,
 };
+use crate::format::cause::Cause;
+use crate::format::control::RelayState;
 use crate::format::designation::LinkAuthority;
 use crate::format::ids::{CommuneId, Incident, ProfileWish, RequestId, Sha256};
 use crate::format::jws::Signer;
@@ -29,6 +31,7 @@ mod losses;
 mod requests;
 mod sequences;
 mod snapshot;
+mod streams;
 
 pub(in crate::policy) const START: Wall = Wall::from_seconds(1_795_000_000);
 const CENTRES: [&str; 2] = ["corg-13", "corg-84"];
@@ -111,6 +114,7 @@ fn agreement(number: usize) -> Agreement {
         max_relays: 3,
         max_designation: Duration::from_secs(31 * 86_400),
         snapshots: false,
+        watermark: false,
         vms: false,
         approval: Approval::Automatic,
         approval_timeout: Duration::from_secs(120),
@@ -440,8 +444,8 @@ impl World {
                     let twice = self
                         .running
                         .values()
-                        .any(|(c, k, ..)| (c, k) == (&centre, &camera));
-                    assert!(!twice, "one copy per camera on a link");
+                        .any(|(c, k, _, w)| (c, k, *w) == (&centre, &camera, wish));
+                    assert!(!twice, "one copy of a stream on a link");
                     let start = (centre, camera, until, wish);
                     assert!(self.running.insert(relay, start).is_none());
                 }

@@ -15,19 +15,14 @@ impl Gate {
     /// nothing, and the first relay of all is always let in: only then can a link
     /// that was measured on a bad day be measured again.
     pub(super) fn fit(&self, centre: &CentreId, granted: &mut Vec<CameraId>) -> Vec<RefusedCamera> {
-        let settings = &self.rules.settings.uplink;
-        let capacity = match (settings.max_bitrate, self.capacity) {
-            (Some(limit), Some(measured)) => limit.min(measured),
-            (Some(bits), None) | (None, Some(bits)) => bits,
-            (None, None) => return Vec::new(),
+        let Some((capacity, room)) = self.room() else {
+            return Vec::new();
         };
-        let room = capacity / 100 * (100 - HEADERS) / settings.min_per_relay.max(1);
-        let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
         let mut going = self.going();
         let mut refused = Vec::new();
         granted.retain(|camera| {
             let key = (centre.clone(), camera.clone());
-            if going.contains(&key) || going.len() < room {
+            if going.contains(&key) || going.len() + self.others() < room {
                 going.insert(key);
                 return true;
             }
@@ -38,6 +33,31 @@ impl Gate {
             false
         });
         refused
+    }
+
+    /// Why the uplink has no room for one more stream of a camera that goes already.
+    pub(super) fn no_room_for_one_more(&self, centre: &CentreId) -> Option<Refusal> {
+        let (capacity, room) = self.room()?;
+        let is_full = self.going().len() + self.others() >= room;
+        is_full.then(|| Refusal::new(Reason::UplinkFull, self.full(centre, capacity, room)))
+    }
+
+    /// What the uplink carries, and for how many streams that is enough; `None` while that is
+    /// not known.
+    fn room(&self) -> Option<(u64, usize)> {
+        let settings = &self.rules.settings.uplink;
+        let capacity = match (settings.max_bitrate, self.capacity) {
+            (Some(limit), Some(measured)) => limit.min(measured),
+            (limit, measured) => limit.or(measured)?,
+        };
+        let room = capacity / 100 * (100 - HEADERS) / settings.min_per_relay.max(1);
+        Some((capacity, usize::try_from(room).unwrap_or(usize::MAX).max(1)))
+    }
+
+    /// Streams that go besides their cameras' first ones.
+    fn others(&self) -> usize {
+        let besides = |relay: &&super::grant::Relay| relay.running().count() > 1;
+        self.relays.values().filter(besides).count()
     }
 
     /// What goes, or is about to go, to whom.

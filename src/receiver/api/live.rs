@@ -1,10 +1,10 @@
 //! `GET live`: pictures over a WebSocket, subprotocol `fanal.v1`.
 //!
-//! The client's first message is `{"token": "…"}`; `{"type":"ready"}` answers.
-//! Then it sends
+//! The client's first message is `{"token": "…"}`; `{"type":"ready","codecs":[…]}` answers, with
+//! the names of codecs that a subscription may give. Then it sends
 //!
-//! - `{"type":"subscribe","camera":"COMMUNE/CAMERA","grant":"…"}` (a grant of its
-//!   own; left out: whichever covers the camera),
+//! - `{"type":"subscribe","camera":"COMMUNE/CAMERA","grant":"…","codecs":["h264","jpeg"]}` (a grant
+//!   of its own; left out: whichever covers the camera; codecs: those that it decodes; left out: all),
 //! - `{"type":"unsubscribe","camera":"…"}`,
 //! - `{"type":"focus","cameras":["…"]}`: what is looked at closely,
 //! - `{"type":"token","token":"…"}`: a new one of the same operator, before the one that counts
@@ -13,6 +13,8 @@
 //!
 //! and gets JSON, each with `camera` and its `tag`:
 //!
+//! - `undecodable` (`codec`, `reason`, `waits`): what the camera gives has a codec that the client
+//!   does not decode; with `waits` its other stream was asked for, else that is all;
 //! - `subscribed`; `configuration` (`codec`: RFC 6381, `description`: avcC or hvcC
 //!   in base64, `width`, `height`) before the first picture and at each change;
 //!   `state` (`state`, `reason`, `profile`, `profile_cause`); `skipped`; `end` (`reason`); `error`;
@@ -52,6 +54,7 @@ use crate::format::control::RelayState;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::http::{Peer, Problem};
 use crate::media::relay::Profile;
+use crate::media::unit::{Codec, Codecs};
 use crate::policy::desk::{Grant, Notice};
 use crate::reason::{Reason, Refusal};
 use crate::receiver::control;
@@ -101,6 +104,8 @@ enum FromClient {
         camera: String,
         #[serde(default)]
         grant: Option<GrantId>,
+        #[serde(default)]
+        codecs: Option<Vec<Codec>>,
     },
     Unsubscribe {
         camera: String,
@@ -116,7 +121,9 @@ enum FromClient {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum ToClient<'a> {
-    Ready,
+    Ready {
+        codecs: [Codec; 3],
+    },
     Token {
         seconds_left: u64,
     },
@@ -132,6 +139,13 @@ pub(super) enum ToClient<'a> {
         description: String,
         width: u16,
         height: u16,
+    },
+    Undecodable {
+        tag: u32,
+        camera: &'a str,
+        codec: &'a str,
+        reason: Option<Reason>,
+        waits: bool,
     },
     State {
         tag: u32,
@@ -246,7 +260,8 @@ async fn authenticate(api: &Api, socket: &mut WebSocket, peer: &Peer) -> Result<
     let First { token } = serde_json::from_str(&text)
         .map_err(|_| wrong("the first message must be {\"token\": \"…\"}"))?;
     let caller = api.authenticate(&token, peer.address.ip())?;
-    send(socket, ToClient::Ready.message()).await?;
+    let codecs = Codec::ALL;
+    send(socket, ToClient::Ready { codecs }.message()).await?;
     Ok(caller)
 }
 
@@ -456,17 +471,22 @@ impl Session {
             }
         };
         match said {
-            FromClient::Subscribe { camera, grant } => match self.subscribe(&camera, grant) {
-                Ok(messages) => messages,
-                Err(refusal) => {
-                    let error = ToClient::Error {
-                        camera: Some(&camera),
-                        reason: refusal.reason,
-                        detail: refusal.to_string(),
-                    };
-                    vec![error.message()]
-                }
-            },
+            FromClient::Subscribe {
+                camera,
+                grant,
+                codecs,
+            } => {
+                let decodes = codecs.map_or(Codecs::ALL, |codecs| codecs.into_iter().collect());
+                self.subscribe(&camera, grant, decodes)
+                    .unwrap_or_else(|refusal| {
+                        let error = ToClient::Error {
+                            camera: Some(&camera),
+                            reason: refusal.reason,
+                            detail: refusal.to_string(),
+                        };
+                        vec![error.message()]
+                    })
+            }
             FromClient::Unsubscribe { camera } => {
                 self.watched.remove(&camera);
                 Vec::new()
@@ -481,7 +501,12 @@ impl Session {
         }
     }
 
-    fn subscribe(&mut self, name: &str, grant: Option<GrantId>) -> Result<Vec<Message>, Refusal> {
+    fn subscribe(
+        &mut self,
+        name: &str,
+        grant: Option<GrantId>,
+        decodes: Codecs,
+    ) -> Result<Vec<Message>, Refusal> {
         let (commune, camera) = split(name).ok_or_else(|| {
             Refusal::new(Reason::MalformedRequest, "camera must be COMMUNE/CAMERA")
         })?;
@@ -527,6 +552,7 @@ impl Session {
                 how: "live",
                 from: self.peer.address.to_string(),
                 packets: false,
+                decodes,
             },
             outgoing: self.outgoing.clone(),
         };
@@ -607,10 +633,12 @@ mod tests {
     fn messages_of_clients_are_read_strictly() {
         let read = |text: &str| serde_json::from_str::<FromClient>(text);
         assert!(read(r#"{"type":"subscribe","camera":"a/b"}"#).is_ok());
+        assert!(read(r#"{"type":"subscribe","camera":"a/b","codecs":["h264","jpeg"]}"#).is_ok());
         assert!(read(r#"{"type":"focus","cameras":[]}"#).is_ok());
         assert!(read(r#"{"type":"token","token":"e30"}"#).is_ok());
         for bad in [
             r#"{"type":"record"}"#,
+            r#"{"type":"subscribe","camera":"a/b","codecs":["theora"]}"#,
             r#"{"type":"unsubscribe","camera":"a/b","x":1}"#,
             "[]",
         ] {

@@ -121,6 +121,7 @@ mod tests {
                 max_total: 0,
                 max_relays: 0,
                 snapshots: false,
+                watermark: false,
                 vms: false,
                 approval: false,
                 approval_exempt: Vec::new(),

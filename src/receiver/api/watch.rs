@@ -1,6 +1,7 @@
 //! One camera on its way to a live connection: opened, described, and each picture as a message.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::Message;
 use base64::Engine;
@@ -9,10 +10,17 @@ use tokio::sync::mpsc;
 
 use super::Api;
 use super::live::{ToClient, VIEW_TIMEOUT};
-use crate::media::source::Event;
+use crate::media::source::{self, Event};
 use crate::media::unit::{AccessUnit, Configuration};
 use crate::reason::Reason;
+use crate::receiver::control::Table;
 use crate::receiver::viewing::ViewRequest;
+
+/// How often is looked at what keeps a camera's first picture.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The codec that the client does not decode, and why nothing else comes.
+type Undecodable = (String, Option<Reason>);
 
 /// One camera's way to the socket.
 pub(super) struct Watch {
@@ -51,7 +59,7 @@ impl Watch {
 
     /// Sends pictures until they end; `Err`: the session is over.
     async fn pictures(&self) -> Result<Reason, ()> {
-        let source = match self.open().await {
+        let source = match self.open().await? {
             Ok(source) => source,
             Err(reason) => return Ok(reason),
         };
@@ -66,6 +74,10 @@ impl Watch {
                 } => {
                     let now = source.configuration();
                     if unit.flags.key && known.as_ref() != Some(&now) {
+                        if !self.request.decodes.contains(now.codec) {
+                            // The camera's other stream may do.
+                            return Ok(Reason::StreamChanged);
+                        }
                         self.put(self.configuration(&now)).await?;
                         known = Some(now);
                     }
@@ -87,42 +99,89 @@ impl Watch {
     }
 
     /// Waits for the camera as long as its grant lives.
-    async fn open(&self) -> Result<Arc<dyn crate::media::source::Source>, Reason> {
+    /// `Err`: the session is over.
+    async fn open(&self) -> Result<Result<Arc<dyn source::Source>, Reason>, ()> {
+        let hub = &self.api.options.hub;
         let mut table = self.api.options.control.table.clone();
+        let mut told = None;
+        let mut looks = tokio::time::interval(LOOK_EVERY);
         loop {
             table.borrow_and_update();
-            let opened = self
-                .api
-                .options
-                .hub
-                .view(self.request.clone(), VIEW_TIMEOUT)
-                .await;
+            let opening = hub.view(self.request.clone(), VIEW_TIMEOUT);
+            tokio::pin!(opening);
+            let opened = loop {
+                tokio::select! {
+                    biased;
+                    opened = &mut opening => break opened,
+                    _ = looks.tick() => {
+                        let news = self.undecodable();
+                        if news != told {
+                            self.tell_undecodable(news.as_ref(), true).await?;
+                            told = news;
+                        }
+                    }
+                }
+            };
             let reason = match opened {
-                Ok(source) => return Ok(source),
+                Ok(source) => return Ok(Ok(source)),
                 Err(reason) => reason,
             };
-            {
-                let table = table.borrow();
-                let grant = table.grant(self.request.grant);
-                let grant = grant.ok_or(Reason::GrantUnknown)?;
-                if let Some(end) = &grant.end {
-                    return Err(end.refusal.reason);
-                }
-                let part = grant.camera(&self.request.camera);
-                let part = part.ok_or(Reason::GrantUnknown)?;
-                if !part.is_open() {
-                    let refusal = part.refusal.as_ref();
-                    return Err(refusal.map_or(Reason::GrantCut, |refusal| refusal.reason));
-                }
+            if let Some(end) = self.is_over(&table.borrow()) {
+                return Ok(Err(end));
             }
-            // Granted, but its gateway has not sent its proof again yet.
-            if reason == Reason::GrantUnknown && table.changed().await.is_err() {
-                return Err(Reason::ShuttingDown);
-            }
-            if reason == Reason::ShuttingDown {
-                return Err(reason);
+            match reason {
+                // Granted, but its gateway has not sent its proof again yet.
+                Reason::GrantUnknown if table.changed().await.is_err() => {
+                    return Ok(Err(Reason::ShuttingDown));
+                }
+                Reason::ShuttingDown => return Ok(Err(reason)),
+                Reason::CodecUnsupported => {
+                    self.tell_undecodable(self.undecodable().as_ref(), false)
+                        .await?;
+                    return Ok(Err(reason));
+                }
+                _ => {}
             }
         }
+    }
+
+    /// Why the camera can't be watched any more under this grant.
+    fn is_over(&self, table: &Table) -> Option<Reason> {
+        let Some(grant) = table.grant(self.request.grant) else {
+            return Some(Reason::GrantUnknown);
+        };
+        if let Some(end) = &grant.end {
+            return Some(end.refusal.reason);
+        }
+        let Some(part) = grant.camera(&self.request.camera) else {
+            return Some(Reason::GrantUnknown);
+        };
+        let refusal = part.refusal.as_ref();
+        (!part.is_open()).then(|| refusal.map_or(Reason::GrantCut, |refusal| refusal.reason))
+    }
+
+    /// What the camera gives, where the client does not decode that, and why nothing else comes.
+    fn undecodable(&self) -> Option<Undecodable> {
+        let ViewRequest {
+            commune, camera, ..
+        } = &self.request;
+        let (configuration, reason) = self.api.options.hub.first(commune, camera)?;
+        let decodes = self.request.decodes.contains(configuration.codec);
+        (!decodes).then(|| (configuration.codec_string(), reason))
+    }
+
+    async fn tell_undecodable(&self, told: Option<&Undecodable>, waits: bool) -> Result<(), ()> {
+        let Some((codec, reason)) = told else {
+            return Ok(());
+        };
+        let message = ToClient::Undecodable {
+            tag: self.tag,
+            camera: &self.name,
+            codec,
+            reason: *reason,
+            waits,
+        };
+        self.put(message.message()).await
     }
 
     fn configuration(&self, configuration: &Configuration) -> Message {

@@ -13,9 +13,10 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::certs::trial::Trial;
 use crate::media::relay::Profile;
-use crate::media::source::{Event as Played, Source};
-use crate::media::unit::{AccessUnit, Configuration, Group, UnitFlags};
+use crate::media::source::{self, Event as Played, Source};
+use crate::media::unit::{AccessUnit, Codecs, Configuration, Group, UnitFlags};
 use crate::media::wire::{GroupHeader, SUPERSEDED, UnitHeader};
+use crate::receiver::viewing::ViewRequest;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -168,6 +169,7 @@ impl World {
             how,
             from: "127.0.0.1".into(),
             packets: how != "live",
+            decodes: Codecs::ALL,
         };
         self.hub.view(request, timeout).await
     }
@@ -449,6 +451,7 @@ async fn no_picture_goes_out_before_the_journal_holds_the_viewing() {
         how: "rtsp",
         from: "127.0.0.1".into(),
         packets: true,
+        decodes: Codecs::ALL,
     };
     let source = within(world.hub.view(request, PATIENCE)).await.unwrap();
     let mut waits = source.subscribe();

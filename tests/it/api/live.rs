@@ -1,12 +1,14 @@
 //! Pictures over the WebSocket.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanal::format::control::{ToGateway, ToReceiver};
+use fanal::format::control::{RelayState, ToGateway, ToReceiver};
 use fanal::format::ids::GrantId;
 use fanal::media::relay::RelayId;
+use fanal::media::unit::{Codec, Configuration};
 use fanal::reason::Reason;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -311,7 +313,7 @@ async fn a_camera_that_comes_late_comes_and_the_state_is_told_meanwhile() {
     gateway.send(&ToReceiver::Relay {
         relay,
         camera: camera("port"),
-        state: fanal::format::control::RelayState::Retrying,
+        state: RelayState::Retrying,
         refusal: Some(Reason::CameraUnreachable.into()),
         profile: fanal::media::relay::Profile::Sub,
         profile_cause: Some(fanal::format::cause::Cause::Focus),
@@ -343,6 +345,70 @@ async fn a_camera_that_comes_late_comes_and_the_state_is_told_meanwhile() {
             _ => {}
         }
     }
+}
+
+/// Clients say what they decode: another codec than the relay's comes as a relay of its own.
+#[tokio::test]
+async fn a_client_that_does_not_decode_the_first_stream_gets_the_other() {
+    let site = Site::start().await;
+    let mut gateway = site.gateway().await;
+    let operator = site.operator("4711", "CORG 13");
+    let (_, relay) = granted(&site, &mut gateway, &operator).await;
+    let sender = gateway.relay(&camera("port"), relay);
+    gateway.push(&sender, 1, &configuration(640));
+    let mut player = Socket::authenticated(&site, &operator).await;
+    player.say(subscribe("berre-l-etang/port")).await;
+    assert_eq!(player.picture().await.3, unit(1, 0).data);
+    let mut socket = Socket::authenticated(&site, &operator).await;
+    let subscribe = serde_json::json!({ "type": "subscribe", "camera": "berre-l-etang/port", "codecs": ["jpeg"] });
+    socket.say(subscribe.clone()).await;
+    let streams = |message: &ToGateway| match message {
+        ToGateway::Streams {
+            relay,
+            first,
+            other,
+        } => Some((*relay, *first, *other)),
+        _ => None,
+    };
+    let wanted = gateway.next("the other stream", streams).await;
+    assert_eq!(wanted, (relay, true, true));
+    let told = socket.json("undecodable").await;
+    assert_eq!(
+        (&told["codec"], &told["waits"]),
+        (&"avc1.42c01e".into(), &true.into())
+    );
+    let beside = RelayId(relay.0 + 1_000);
+    let other = |relay: Option<RelayId>, state, refusal: Option<Reason>| ToReceiver::Other {
+        of: RelayId(beside.0 - 1_000),
+        relay,
+        camera: camera("port"),
+        state,
+        refusal: refusal.map(Into::into),
+    };
+    let busy = other(None, RelayState::Failed, Some(Reason::UplinkFull));
+    gateway.send(&busy);
+    while socket.json("undecodable").await["reason"] != "uplink_full" {}
+    gateway.send(&other(Some(beside), RelayState::Live, None));
+    let second = gateway.relay(&camera("port"), beside);
+    let jpeg = Configuration {
+        codec: Codec::Jpeg,
+        ..Configuration::clone(&configuration(320))
+    };
+    gateway.push(&second, 2, &Arc::new(jpeg));
+    assert_eq!(socket.json("configuration").await["codec"], "jpeg");
+    assert_eq!(socket.picture().await.3, unit(2, 0).data);
+    // The one who decodes the first goes on with it.
+    gateway.push(&sender, 3, &configuration(640));
+    while player.picture().await.3 != unit(3, 2).data {}
+    // A camera whose other stream is no better: that is said, and all.
+    gateway.send(&other(
+        None,
+        RelayState::Failed,
+        Some(Reason::CodecUnsupported),
+    ));
+    let told = socket.json("undecodable").await;
+    assert_eq!(told["waits"], false);
+    assert_eq!(socket.json("end").await["reason"], "codec_unsupported");
 }
 
 #[tokio::test]

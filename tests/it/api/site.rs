@@ -608,6 +608,7 @@ pub fn hello() -> GatewayHello {
             max_total: 14_400,
             max_relays: 16,
             snapshots: false,
+            watermark: false,
             vms: false,
             approval: false,
             approval_exempt: Vec::new(),

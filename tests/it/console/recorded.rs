@@ -24,7 +24,8 @@ const KEEP_SAVED: &str = "(() => {
 #[tokio::test]
 async fn a_still_is_recorded_at_both_ends_and_says_what_it_is() {
     let plan = Plan {
-        agreement: "snapshots = true\n".to_owned(),
+        // With the watermark: it is in the picture that both journals hold the hash of.
+        agreement: "snapshots = true\nwatermark = true\n".to_owned(),
         ..Plan::default()
     };
     let Some(mut room) = Room::watching(Kind::Chromium, plan, &["cam-001"]).await else {

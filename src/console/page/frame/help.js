@@ -80,6 +80,8 @@ function others() {
   return [
     { key: "Enter", words: t("desk.help.enter") },
     { key: "Delete", words: t("desk.help.delete") },
+    { key: "Shift+Delete", words: t("desk.help.shift_delete") },
+    { key: "P", words: t("desk.help.pin") },
     { key: "arrows", words: t("desk.help.arrows") },
     { key: "Shift+arrows", words: t("desk.help.shift_arrows") },
     { key: " ", words: t("desk.help.space") },
@@ -105,6 +107,8 @@ const NAMED = {
   Delete: "desk.key.delete",
   Enter: "desk.key.enter",
   Escape: "desk.key.escape",
+  PageDown: "desk.key.page_down",
+  PageUp: "desk.key.page_up",
   Shift: "desk.key.shift",
   arrows: "desk.key.arrows",
   click: "desk.key.click",

@@ -271,13 +271,13 @@ export class Desk {
 
   /**
    * Asks for cameras: one signed request per commune, all at once. Cameras that are granted
-   * already are left out, unless `beside`: for another stream of them.
+   * already are left out.
    * @param {string[]} keys
-   * @param {{duration?: number|null, profile?: "auto"|"sub", beside?: boolean, grounds?: string}} [options]
+   * @param {{duration?: number|null, grounds?: string}} [options]
    *   `grounds`: others than those that the intervention has for the commune
    * @returns {Promise<Outcome[]>}
    */
-  async ask(keys, { duration = null, profile = "auto", beside = false, grounds } = {}) {
+  async ask(keys, { duration = null, grounds } = {}) {
     const { store } = this.#ctx;
     const incident = shownIncident(store);
     if (incident === undefined || incident.closedAt !== null) {
@@ -285,9 +285,9 @@ export class Desk {
       return [];
     }
     const [me, grants] = [store.get("me"), store.get("grants")];
-    const wanted = beside
-      ? keys
-      : keys.filter((key) => !this.#isAsked(incident, key) && grantOf(key, incident, grants, me) === undefined);
+    const wanted = keys.filter(
+      (key) => !this.#isAsked(incident, key) && grantOf(key, incident, grants, me) === undefined,
+    );
     for (const key of keys) {
       incident.refusals.delete(key);
       incident.removed.delete(key);
@@ -298,9 +298,7 @@ export class Desk {
     const names = wanted.map((key) => `${incident.ref} ${key}`);
     for (const name of names) this.#underWay.add(name);
     try {
-      return await Promise.all(
-        byCommune(wanted).map((part) => this.#askCommune(incident, part, { wish, profile, grounds })),
-      );
+      return await Promise.all(byCommune(wanted).map((part) => this.#askCommune(incident, part, { wish, grounds })));
     } finally {
       for (const name of names) this.#underWay.delete(name);
     }
@@ -309,10 +307,10 @@ export class Desk {
   /**
    * @param {Incident} incident
    * @param {{commune: string, cameras: string[]}} part
-   * @param {{wish: number|null, profile: "auto"|"sub", grounds: string|undefined}} how
+   * @param {{wish: number|null, grounds: string|undefined}} how
    * @returns {Promise<Outcome>}
    */
-  async #askCommune(incident, { commune, cameras }, { wish, profile, grounds: chosen }) {
+  async #askCommune(incident, { commune, cameras }, { wish, grounds: chosen }) {
     const { store } = this.#ctx;
     const known = store.get("communes").get(commune);
     const grounds = chosen ?? groundsFor(incident, known) ?? incident.grounds;
@@ -327,7 +325,7 @@ export class Desk {
       grounds,
       incident: incident.ref,
       duration: seconds,
-      profile,
+      profile: "auto",
       present: incident.present,
     };
     try {
@@ -409,7 +407,7 @@ export class Desk {
     const { store } = this.#ctx;
     const agreement = agreementFor(store.get("communes").get(grant.commune), grant.grounds);
     const seconds = given ?? durationFor(agreement, incident.duration);
-    // A sub-stream that was asked for by name is kept: the browser may not decode the other one.
+    // A sub-stream that was asked for by name, from a shell for example, is kept.
     const isSub = grant.granted.some(({ profile, profile_cause: cause }) => profile === "sub" && cause === "asked");
     const profile = isSub ? "sub" : "auto";
     /** @type {RequestClaims} */

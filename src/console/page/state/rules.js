@@ -200,6 +200,7 @@ export function newIncident({ ref, grounds, present = [], at = null, place = nul
     refusals: new Map(),
     duration: null,
     removed: new Set(),
+    pinned: new Set(),
     asked: new Set(),
     mine: false,
     order: [],

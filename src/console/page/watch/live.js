@@ -139,12 +139,13 @@ export class Live {
   /**
    * The newest picture.
    * @param {string} camera
+   * @param {string|null} mark what is written over it
    * @returns {Promise<Still>}
    */
-  snapshot(camera) {
+  snapshot(camera, mark) {
     this.#next += 1;
     const id = this.#next;
-    this.#post({ type: "snapshot", camera, id });
+    this.#post({ type: "snapshot", camera, id, mark });
     return new Promise((resolve, reject) => this.#snapshots.set(id, { resolve, reject }));
   }
 

@@ -2,18 +2,28 @@
 
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
-import { age } from "/page/core/time_text.js";
-import { contactText, problemText } from "/page/state/line_text.js";
-import { agreementFor, grantOf, grantsOf, isMine, liveGrants, splitKey } from "/page/state/rules.js";
+import { agreementFor, grantOf, grantsOf, isMine, splitKey } from "/page/state/rules.js";
+import { Flow } from "/page/watch/flow.js";
 import { layout, neighbour } from "/page/watch/layout.js";
 import { Live } from "/page/watch/live.js";
+import { markText } from "/page/watch/mark.js";
 import { Nearby } from "/page/watch/nearby.js";
+import { pageOf, pageWith } from "/page/watch/pages.js";
+import {
+  awaitedText,
+  causeOf,
+  contactOf,
+  keptBack,
+  profileOf,
+  reasonOf,
+  silentText,
+  startingText,
+  stutterText,
+} from "/page/watch/tile_text.js";
 import { Tile } from "/page/watch/tile.js";
 import { FROZEN, TAKEN_OVER, isPictured, tileState } from "/page/watch/tile_state.js";
 import { toast } from "/page/widget/toasts.js";
 
-/** Tiles at once; the other cameras wait until one is closed. */
-export const TILES_LIMIT = 16;
 /** Up to this many tiles all show main streams, where the link has room for them. */
 const MAIN_TILES = 4;
 /** A hidden page continues for this long, in ms, so that a short look elsewhere costs nothing. */
@@ -52,11 +62,15 @@ export class Mosaic {
   #signer = null;
   /** @type {string|null} */
   #online = null;
-  /** @type {Set<string>} */
-  #askedSub = new Set();
-  /** @type {Set<string>} */
-  #asking = new Set();
   #nearby;
+  /** How the pictures of each tile came of late. @type {Map<string, Flow>} */
+  #flows = new Map();
+  /** Since when tiles have waited for a first picture. @type {Map<string, number>} */
+  #startedAt = new Map();
+  #page = 0;
+  #pages = 1;
+  /** The camera that a window of its own shows large. @type {string|null} */
+  #ownFocus = null;
   scriptMs = 0;
 
   /**
@@ -147,12 +161,7 @@ export class Mosaic {
     const incident = this.#incident();
     if (incident === undefined) return undefined;
     const { commune, camera } = splitKey(key);
-    const isSub = (/** @type {Grant} */ grant) =>
-      isMine(grant, store.get("me")) &&
-      grant.commune === commune &&
-      grant.granted.some((entry) => entry.camera === camera && entry.state !== "ended" && entry.profile === "sub");
-    const sub = this.#askedSub.has(key) ? liveGrants(incident, store.get("grants")).findLast(isSub) : undefined;
-    const live = sub ?? grantOf(key, incident, store.get("grants"), store.get("me"));
+    const live = grantOf(key, incident, store.get("grants"), store.get("me"));
     if (live) return live;
     return grantsOf(incident, store.get("grants"))
       .filter((grant) => grant.commune === commune && grant.granted.some((entry) => entry.camera === camera))
@@ -171,14 +180,14 @@ export class Mosaic {
   /** Tiles as the incident has them, streams as its grants allow. */
   follow() {
     const { store } = this.#ctx;
-    const keys = (this.#incident()?.cameras ?? []).slice(0, TILES_LIMIT);
+    const keys = this.#turnTo(this.#page);
     let changed = false;
     for (const [key, tile] of this.#tiles) {
       if (keys.includes(key)) continue;
       this.live.remove(key);
       tile.element.remove();
-      for (const known of [this.#tiles, this.#figures, this.#problems, this.#ends]) known.delete(key);
-      this.#askedSub.delete(key);
+      for (const known of [this.#tiles, this.#figures, this.#problems, this.#ends, this.#flows, this.#startedAt])
+        known.delete(key);
       changed = true;
       if (this.#isMain && store.get("current") === key) store.set("current", null);
     }
@@ -193,10 +202,12 @@ export class Mosaic {
       // Keys are meant for what was added last; of a mosaic that is drawn again, for its first.
       if (this.#isMain && (known > 0 || store.get("current") === null)) store.set("current", key);
     }
+    changed ||= keys.join() !== [...this.#tiles.keys()].join();
     if (changed) {
       // In the incident's order.
       const rank = (/** @type {[string, Tile]} */ [key]) => keys.indexOf(key);
       this.#tiles = new Map([...this.#tiles].sort((one, other) => rank(one) - rank(other)));
+      this.#orderElements();
       if (this.#isMain && store.get("current") === null) store.set("current", keys[0] ?? null);
       this.place();
       this.#markCurrent();
@@ -204,6 +215,57 @@ export class Mosaic {
     this.#startAndStop(store.get("locked"));
     this.update();
     this.#goTo();
+  }
+
+  /** The keyboard goes through tiles in their order; it stays where it is. */
+  #orderElements() {
+    const { activeElement } = this.element.ownerDocument;
+    const tiles = [...this.#tiles.values()].map((tile) => tile.element);
+    if (tiles.every((tile, index) => this.element.children[index] === tile)) return;
+    this.element.append(...tiles);
+    if (activeElement instanceof HTMLElement && this.element.contains(activeElement))
+      activeElement.focus({ preventScroll: true });
+  }
+
+  /**
+   * The tiles of a page of the mosaic, which is the one that is shown from now on.
+   * @param {number} page
+   */
+  #turnTo(page) {
+    const incident = this.#incident();
+    const found = pageOf(incident?.cameras ?? [], incident?.pinned ?? new Set(), page);
+    [this.#page, this.#pages] = [found.page, found.pages];
+    return found.keys;
+  }
+
+  /** The page that is shown, from 0, and how many there are. */
+  get pages() {
+    return { page: this.#page, pages: this.#pages };
+  }
+
+  /**
+   * Shows the next page, or the one before.
+   * @param {number} step
+   */
+  turn(step) {
+    this.#turnTo((this.#page + step + this.#pages) % this.#pages);
+    this.follow();
+    this.actions.turned?.();
+  }
+
+  /** The camera that is shown large. */
+  get focused() {
+    return this.#isMain ? this.#ctx.store.get("focused") : this.#ownFocus;
+  }
+
+  /** @param {string|null} key */
+  set focused(key) {
+    if (this.#isMain) this.#ctx.store.set("focused", key);
+    else {
+      this.#ownFocus = key;
+      this.place();
+      this.update();
+    }
   }
 
   /** The tile that keys are meant for is marked. */
@@ -223,7 +285,13 @@ export class Mosaic {
   /** The keyboard goes to a tile that was asked for, once it is there. */
   #goTo() {
     const { store } = this.#ctx;
-    const tile = this.#tiles.get(store.get("goTo") ?? "");
+    const goTo = store.get("goTo") ?? "";
+    const incident = this.#incident();
+    if (this.#isMain && !this.#tiles.has(goTo) && incident?.cameras.includes(goTo)) {
+      const page = pageWith(incident.cameras, incident.pinned, goTo);
+      if (page !== this.#page) return this.turn(page - this.#page);
+    }
+    const tile = this.#tiles.get(goTo);
     if (!this.#isMain || tile === undefined) return;
     store.set("goTo", null);
     store.set("current", tile.key);
@@ -251,9 +319,8 @@ export class Mosaic {
   }
 
   place() {
-    const { store } = this.#ctx;
     const keys = [...this.#tiles.keys()];
-    const focused = keys.indexOf(store.get("focused") ?? "");
+    const focused = keys.indexOf(this.focused ?? "");
     const { clientWidth, clientHeight } = this.element;
     this.#rects = layout(keys.length, focused, clientWidth, clientHeight);
     [...this.#tiles.values()].forEach((tile, index) => {
@@ -270,41 +337,36 @@ export class Mosaic {
   #report({ tiles, scriptMs }) {
     this.scriptMs = scriptMs;
     for (const figures of tiles)
-      if (this.#tiles.has(figures.camera) && this.live.isWanted(figures.camera))
+      if (this.#tiles.has(figures.camera) && this.live.isWanted(figures.camera)) {
         this.#figures.set(figures.camera, figures);
+        const flow = this.#flows.get(figures.camera) ?? new Flow();
+        this.#flows.set(figures.camera, flow);
+        flow.take(figures, performance.timeOrigin + performance.now());
+      }
     if (this.#ends.size > 0) this.#startAndStop(this.#ctx.store.get("locked"));
     this.update();
   }
 
   /**
-   * A stream that the browser can't decode is replaced once by the sub-stream; then the tile says why.
+   * The browser decodes none of the camera's streams: the tile says why.
    * @param {StreamProblem} problem
    */
-  #problem({ camera: key, grant, problem, codec }) {
-    const { store } = this.#ctx;
-    if (this.#asking.has(key) || this.#grant(key)?.grant !== grant) return;
-    const hasSub = store.get("cameras").get(key)?.sub === true;
-    if (problem === "codec" && hasSub && !this.#askedSub.has(key) && this.#isMain) {
-      this.#askedSub.add(key);
-      this.#askSub(key, { reason: problem, codec, grant });
-      return;
-    }
-    this.#problems.set(key, { reason: problem, codec, grant });
-    this.#startAndStop(store.get("locked"));
+  #problem({ camera: key, grant, problem, codec, reason }) {
+    if (this.#grant(key)?.grant !== grant) return;
+    this.#problems.set(key, { reason: problem, why: reason, codec, grant });
+    this.#startAndStop(this.#ctx.store.get("locked"));
     this.update();
   }
 
   /**
    * @param {string} key
-   * @param {PictureProblem} why
+   * @returns {Why|null}
    */
-  async #askSub(key, why) {
-    this.#asking.add(key);
-    const isGranted = await this.actions.askSub(key);
-    this.#asking.delete(key);
-    if (!isGranted) this.#problems.set(key, why);
-    this.#startAndStop(this.#ctx.store.get("locked"));
-    this.update();
+  #problemOf(key) {
+    const problem = this.#problems.get(key);
+    // That a camera has one stream alone is what its tile says anyway.
+    const why = problem?.why === "codec_unsupported" ? null : (problem?.why ?? null);
+    return problem === undefined ? null : { reason: problem.reason, detail: why };
   }
 
   /** @param {CameraEnd & {camera: string}} end */
@@ -349,16 +411,24 @@ export class Mosaic {
         approval,
         ended: taker === null ? (this.#ends.get(key) ?? null) : { reason: TAKEN_OVER, detail: taker },
         figures,
-        problem: this.#problems.get(key) ?? null,
+        problem: this.#problemOf(key),
+        flow: this.#flows.get(key),
         now,
         centreNow,
         clockOffset,
       });
       view.clockOffset = clockOffset;
+      const isMoving = view.state === "live" || view.state === "late";
+      view.stutter = isMoving ? this.#flows.get(key)?.stutter(figures?.rate ?? null, now) : null;
+      if (!isPictured(view.state)) this.#flows.get(key)?.forget();
+      const isStarting = view.state === "starting";
+      if (!isStarting) this.#startedAt.delete(key);
+      else if (!this.#startedAt.has(key)) this.#startedAt.set(key, now);
+      const startedMs = isStarting ? now - (this.#startedAt.get(key) ?? now) : 0;
       if (!isPictured(view.state) && !["starting", "retrying", "paused"].includes(view.state)) this.live.stop(key);
       const agreement = grant && agreementFor(commune, grant.grounds);
       const allowed = agreement?.snapshots === true;
-      const isLarge = this.#tiles.size === 1 || store.get("focused") === key;
+      const isLarge = this.#tiles.size === 1 || this.focused === key;
       this.#nearby.show(tile.edges, isLarge && this.#isMain && !store.get("locked") ? key : null);
       tile.show({
         camera: store.get("cameras").get(key),
@@ -366,19 +436,34 @@ export class Mosaic {
         view,
         figures,
         entry,
+        profile: profileOf(entry, figures),
+        cause: causeOf(entry, figures),
         codec: this.#problems.get(key)?.codec ?? figures?.codec ?? null,
         leftMs: grant && !grant.ended ? Date.parse(grant.expires) - centreNow : null,
         waitMs: approval ? Date.parse(approval.approve_by ?? "") - centreNow : null,
         snapshot: { allowed, text: t(allowed ? "watch.tile.snapshot" : "watch.tile.no_snapshot") },
-        reason: [silentText(commune, silent), reasonOf(view), contactOf(commune, view, silent)]
+        mark: agreement?.watermark ? markText(store.get("me")) : "",
+        // Everybody in the room reads a wall.
+        address: this.#isMain && view.state === "unsupported" ? (entry?.rtsp ?? "") : "",
+        isPinned: this.#incident()?.pinned.has(key) ?? false,
+        isPaged: this.#pages > 1,
+        reason: [
+          silentText(commune, silent),
+          awaitedText(figures, view),
+          startingText({ startedMs, isJoined: this.#connected, entry, figures }),
+          stutterText(view),
+          keptBack(view, entry),
+          reasonOf(view),
+          contactOf(commune, view, silent),
+        ]
           .filter(Boolean)
           .join(" "),
       });
       tiles.set(key, {
         state: view.state,
         reason: view.reason,
-        profile: entry?.profile ?? null,
-        cause: entry?.profile_cause ?? null,
+        profile: profileOf(entry, figures),
+        cause: causeOf(entry, figures),
         ageMs: view.ageMs,
         frames: figures?.frames ?? 0,
         dropped: figures?.dropped ?? 0,
@@ -427,13 +512,28 @@ export class Mosaic {
 
   /** @param {string} key */
   toggleFocus(key) {
-    const { store } = this.#ctx;
-    store.set("focused", store.get("focused") === key ? null : key);
+    this.focused = this.focused === key ? null : key;
+  }
+
+  /**
+   * @param {string} key
+   * @param {boolean} ends whether nothing more of it is to be relayed
+   */
+  removeTile(key, ends) {
+    this.actions.removeTile(key, ends);
   }
 
   /** @param {string} key */
-  removeTile(key) {
-    this.actions.removeTile(key);
+  pin(key) {
+    this.actions.pin(key);
+  }
+
+  /**
+   * @param {string} key
+   * @param {string} to the tile whose place it takes
+   */
+  move(key, to) {
+    this.actions.move(key, to);
   }
 
   /** @param {string} key */
@@ -464,10 +564,12 @@ export class Mosaic {
     else if (direction && this.#rects.length > 0) {
       const keys = [...this.#tiles.keys()];
       const next = keys[neighbour(this.#rects, keys.indexOf(tile.key), direction)] ?? "";
-      this.#tiles.get(next)?.element.focus();
+      if (event.shiftKey) this.move(tile.key, next);
+      else this.#tiles.get(next)?.element.focus();
     } else if (event.key === "Enter" && tile.isOver) this.again(tile.key);
     else if (event.key === "Enter") this.toggleFocus(tile.key);
-    else if (event.key === "Delete") this.removeTile(tile.key);
+    else if (event.key === "Delete") this.removeTile(tile.key, !event.shiftKey);
+    else if (event.key === "p" || event.key === "P") this.pin(tile.key);
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -482,36 +584,6 @@ export class Mosaic {
   again(key) {
     this.actions.again(key);
   }
-}
-
-/**
- * @param {Commune|undefined} commune
- * @param {number|null} silent ms
- */
-function silentText(commune, silent) {
-  return silent === null ? "" : t("desk.silent", { commune: commune?.name ?? "", age: age(silent, lang()) });
-}
-
-/**
- * Whom to call.
- * @param {Commune|undefined} commune
- * @param {TileView} view
- * @param {number|null} silent
- */
-function contactOf(commune, { state, reason }, silent) {
-  if (state === "live" || state === "late") return "";
-  return contactText(commune, state === "waiting" ? "commune_refused" : silent !== null ? "link_lost" : (reason ?? ""));
-}
-
-/**
- * Why a tile is not live.
- * @param {TileView} view
- */
-function reasonOf({ state, reason, detail }) {
-  if (state === "unsupported") return t(`watch.problem.${reason}`);
-  if (reason === null || state === "live") return "";
-  if (reason === TAKEN_OVER) return t("watch.tile.taken_over", { to: detail ?? "" });
-  return problemText({ reason, detail: detail ?? "" });
 }
 
 /**

@@ -7,6 +7,8 @@ import { cameraName, communeName } from "/page/state/names.js";
 import { note } from "/page/state/records.js";
 import { agreementFor, grantOf, isMine, shownIncident, splitKey } from "/page/state/rules.js";
 import { BEFORE } from "/page/watch/bookmark_list.js";
+import { markText } from "/page/watch/mark.js";
+import { moved } from "/page/watch/pages.js";
 import { fileName, imageHash, withTexts } from "/page/watch/png.js";
 import { toast } from "/page/widget/toasts.js";
 
@@ -16,13 +18,14 @@ import { toast } from "/page/widget/toasts.js";
  */
 export function mosaicActions(ctx) {
   return {
-    removeTile: (key) => removeTile(ctx, key),
+    removeTile: (key, ends) => removeTile(ctx, key, ends),
+    move: (key, to) => move(ctx, key, to),
+    pin: (key) => pin(ctx, key),
     snapshot: (key, live) => snapshot(ctx, key, live),
     bookmark: (key) => bookmark(ctx, key),
     copy,
     goOn: (key) => goOn(ctx, key),
     again: (key) => ctx.desk.choose(key),
-    askSub: (key) => askSub(ctx, key),
   };
 }
 
@@ -47,11 +50,13 @@ function goOn({ store, desk }, key) {
 }
 
 /**
- * Closes a tile, and gives its camera back: nothing is relayed that nobody watches.
+ * Closes a tile, and gives its camera back: nothing is relayed that nobody watches. Only taken
+ * out of the mosaic it can be shown again at once, and is offered for release after a while.
  * @param {DeskContext} ctx
  * @param {string} key
+ * @param {boolean} ends
  */
-function removeTile({ store, desk }, key) {
+function removeTile({ store, desk }, key, ends) {
   const incident = shownIncident(store);
   if (incident === undefined) return;
   if (store.get("focused") === key) store.set("focused", null);
@@ -59,32 +64,38 @@ function removeTile({ store, desk }, key) {
   incident.cameras = incident.cameras.filter((other) => other !== key);
   incident.removed.add(key);
   store.touch("incidents");
-  if (grant === undefined || !isMine(grant, store.get("me"))) return;
+  if (!ends || grant === undefined || !isMine(grant, store.get("me"))) return;
   desk.endCamera(grant.grant, splitKey(key).camera);
 }
 
 /**
- * Asks for a camera's smaller stream beside the one that is granted, and gives that back where
- * this page asked for it and for this camera alone; whether it was granted.
+ * @param {DeskContext} ctx
+ * @param {string} key
+ * @param {string} to
+ */
+function move({ store }, key, to) {
+  const incident = shownIncident(store);
+  if (incident === undefined) return;
+  incident.cameras = moved(incident.cameras, key, to);
+  store.touch("incidents");
+}
+
+/**
  * @param {DeskContext} ctx
  * @param {string} key
  */
-async function askSub({ store, desk }, key) {
+function pin({ store }, key) {
   const incident = shownIncident(store);
-  if (incident === undefined) return false;
-  const grant = grantOf(key, incident, store.get("grants"), store.get("me"));
-  const answers = await desk.ask([key], { profile: "sub", beside: true });
-  if (!answers.some((answer) => answer.grant !== undefined)) return false;
-  const isForItAlone = grant?.granted.filter(({ state }) => state !== "ended").length === 1;
-  if (isForItAlone && incident.asked.has(grant.grant)) await desk.release(grant.grant);
-  return true;
+  if (incident === undefined) return;
+  if (!incident.pinned.delete(key)) incident.pinned.add(key);
+  store.touch("incidents");
 }
 
 /**
  * A still picture; both ends record it before there is a file.
  * @param {DeskContext} ctx
  * @param {string} key
- * @param {{snapshot(key: string): Promise<Still>}} live
+ * @param {{snapshot(key: string, mark: string|null): Promise<Still>}} live
  */
 async function snapshot(ctx, key, live) {
   const { store, api } = ctx;
@@ -93,12 +104,13 @@ async function snapshot(ctx, key, live) {
   const grant = grantOf(key, incident, store.get("grants"), me);
   if (incident === undefined || me === null || grant === undefined) return;
   const names = { camera: cameraName(store, key), commune: communeName(store, commune) };
-  if (agreementFor(store.get("communes").get(commune), grant.grounds)?.snapshots !== true) {
+  const agreement = agreementFor(store.get("communes").get(commune), grant.grounds);
+  if (agreement?.snapshots !== true) {
     toast({ level: "warn", key: "watch.snapshot.not_allowed", params: { commune: names.commune } });
     return;
   }
   try {
-    const taken = await live.snapshot(key);
+    const taken = await live.snapshot(key, agreement.watermark ? markText(me) : null);
     const captured = new Date(taken.captured).toISOString();
     /** @type {SnapshotRecord} */
     const recorded = await api.post("snapshots", {

@@ -4,6 +4,7 @@ import { h, fill } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { age, countdown, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
 import { splitKey } from "/page/state/rules.js";
+import { MARKS } from "/page/watch/mark.js";
 import { TAKEN_OVER, isPictured } from "/page/watch/tile_state.js";
 import { codecName, panned, zoomed } from "/page/watch/units.js";
 
@@ -30,7 +31,10 @@ function set(element, name, value) {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
-/** @typedef {"focus"|"snapshot"|"bookmark"|"close"} ButtonName */
+/** @typedef {"focus"|"snapshot"|"bookmark"|"pin"|"hide"|"close"} ButtonName */
+
+/** What is dragged when a tile is. */
+const DRAGGED = "application/x-fanal-tile";
 
 /**
  * @typedef {object} Shown all that a tile shows
@@ -39,11 +43,17 @@ function set(element, name, value) {
  * @property {TileView} view
  * @property {StreamFigures|undefined} figures
  * @property {GrantedCamera|undefined} entry
+ * @property {string|null} profile which of the camera's streams is shown
+ * @property {string|null} cause why that one
  * @property {string|null} codec
  * @property {number|null} leftMs until the grant ends
  * @property {number|null} waitMs until the commune's time to approve is over
  * @property {{allowed: boolean, text: string}} snapshot
  * @property {string} reason
+ * @property {string} mark who watches, where that is written over the picture
+ * @property {string} address of its pictures for players, where it is offered
+ * @property {boolean} isPinned
+ * @property {boolean} isPaged there are more tiles than one page has
  */
 
 /** A tile of a mosaic. */
@@ -93,7 +103,9 @@ export class Tile {
       focus: button("focus", "⤢", () => mosaic.toggleFocus(key)),
       snapshot: button("snapshot", "◉", () => mosaic.snapshot(key)),
       bookmark: button("bookmark", "⚑", () => mosaic.bookmark(key)),
-      close: button("close", "✕", () => mosaic.removeTile(key)),
+      pin: button("pin", "⊙", () => mosaic.pin(key)),
+      hide: button("hide", "–", () => mosaic.removeTile(key, false)),
+      close: button("close", "✕", () => mosaic.removeTile(key, true)),
     };
     this.number = h("span", { class: "tile-number mono", "aria-hidden": "true" });
     /** The neighbours, at the picture's edges. */
@@ -104,10 +116,12 @@ export class Tile {
       "data-testid": "tile-again",
       on: { click: () => mosaic.again(key) },
     });
+    this.watermark = h("div", { class: "tile-mark", "aria-hidden": "true" });
     this.picture = h(
       "div",
       { class: "tile-picture" },
       this.canvas,
+      this.watermark,
       h("div", { class: "tile-hatch", "aria-hidden": "true" }),
     );
     this.element = h(
@@ -124,7 +138,7 @@ export class Tile {
       this.edges,
       h(
         "figcaption",
-        { class: "tile-top" },
+        { class: "tile-top", draggable: "true" },
         this.number,
         h("span", { class: "tile-dot", "aria-hidden": "true" }),
         h("span", { class: "tile-names grow" }, this.name, " ", this.commune),
@@ -149,6 +163,19 @@ export class Tile {
     const { element, picture, mosaic, key } = this;
     element.addEventListener("dblclick", (event) => {
       if (!(event.target instanceof Element && event.target.closest("button"))) mosaic.toggleFocus(key);
+    });
+    element.addEventListener("dragstart", (event) => {
+      event.dataTransfer?.setData(DRAGGED, key);
+      if (event.dataTransfer) event.dataTransfer.effectAllowed = "move";
+    });
+    element.addEventListener("dragover", (event) => {
+      if (event.dataTransfer?.types.includes(DRAGGED)) event.preventDefault();
+    });
+    element.addEventListener("drop", (event) => {
+      const dragged = event.dataTransfer?.getData(DRAGGED);
+      if (!dragged) return;
+      event.preventDefault();
+      mosaic.move(dragged, key);
     });
     for (const event of ["pointerdown", "focusin"]) element.addEventListener(event, () => mosaic.touch(key));
     element.addEventListener("keydown", (event) => mosaic.tileKey(event, this));
@@ -243,7 +270,7 @@ export class Tile {
 
   /** Words that change with the language alone. */
   words() {
-    for (const name of /** @type {ButtonName[]} */ (["focus", "bookmark", "close"])) {
+    for (const name of /** @type {ButtonName[]} */ (["focus", "bookmark", "pin", "hide", "close"])) {
       set(this.buttons[name], "aria-label", t(`watch.tile.${name}`));
       set(this.buttons[name], "title", t(`watch.tile.${name}`));
     }
@@ -252,28 +279,33 @@ export class Tile {
   }
 
   /** @param {Shown} now */
-  show({ camera, commune, view, figures, entry, codec, leftMs, snapshot, waitMs, reason }) {
+  show({ camera, commune, view, figures, profile, cause, codec, leftMs, snapshot, waitMs, reason, ...also }) {
     const { element } = this;
     say(this.name, camera?.name ?? splitKey(this.key).camera);
     say(this.commune, commune?.name ?? splitKey(this.key).commune);
     set(element, "data-state", view.state);
     set(element, "data-frames", String(figures?.frames ?? 0));
     set(element, "data-dropped", String(figures?.dropped ?? 0));
-    say(this.profile, entry && isPictured(view.state) ? t(`watch.profile.${entry.profile}`) : "");
-    if (entry) set(this.profile, "title", entry.profile_cause ? t(`watch.cause.${entry.profile_cause}`) : "");
+    say(this.profile, profile && isPictured(view.state) ? t(`watch.profile.${profile}`) : "");
+    set(this.profile, "title", cause ? t(`watch.cause.${cause}`) : "");
     // A picture may have been old when it came: its own time counts.
     const old = age(Math.max(view.silentMs ?? 0, view.ageMs ?? 0), lang());
     const params = { age: old, codec: codecName(codec ?? ""), left: countdown(waitMs ?? 0) };
-    say(this.word, view.state === "live" ? "" : t(`watch.state.${view.state}`, params));
+    const fps = Math.round(view.stutter?.fps ?? 0);
+    const word = view.stutter && view.state === "live" ? t("watch.state.stutter", { n: fps }) : "";
+    say(this.word, view.state === "live" ? word : t(`watch.state.${view.state}`, params));
+    set(element, "data-stutter", view.stutter?.by ?? "");
+    this.#showMark(also.mark);
+    set(this.buttons.pin, "aria-pressed", String(also.isPinned));
+    this.buttons.pin.hidden = !also.isPaged;
     say(this.hint, reason);
     this.ask.hidden = view.state !== "ended" && view.state !== "failed";
     const again = t(view.reason === TAKEN_OVER ? "watch.tile.go_on" : "desk.again");
     if (this.#spokenAgain !== again) fill(this.ask, again, " ", h("kbd", { text: t("desk.key.enter") }));
     this.#spokenAgain = again;
-    const address = view.state === "unsupported" ? (entry?.rtsp ?? "") : "";
-    this.url.hidden = address === "";
-    this.address.hidden = address === "";
-    say(this.address, address);
+    this.url.hidden = also.address === "";
+    this.address.hidden = also.address === "";
+    say(this.address, also.address);
     this.#times(view, figures);
     say(this.left, leftMs === null ? "" : countdown(leftMs));
     this.left.classList.toggle("soon", leftMs !== null && leftMs < 120_000);
@@ -281,12 +313,22 @@ export class Tile {
     set(this.buttons.snapshot, "aria-disabled", String(!snapshot.allowed || !isPictured(view.state)));
     set(this.buttons.snapshot, "aria-label", snapshot.text);
     set(this.buttons.snapshot, "title", snapshot.text);
-    const label = [this.name.textContent, this.commune.textContent, t(`watch.state.${view.state}`, params)].join(", ");
+    const state = word || t(`watch.state.${view.state}`, params);
+    const label = [this.name.textContent, this.commune.textContent, state].join(", ");
     // Else a screen reader would read each second of a frozen picture.
-    if (this.#spoken !== `${view.state}${lang()}${this.name.textContent}`) {
-      this.#spoken = `${view.state}${lang()}${this.name.textContent}`;
+    const spoken = `${view.state}${word !== ""}${lang()}${this.name.textContent}`;
+    if (this.#spoken !== spoken) {
+      this.#spoken = spoken;
       set(element, "aria-label", label);
     }
+  }
+
+  /** @param {string} text */
+  #showMark(text) {
+    if (this.watermark.dataset.text === text) return;
+    this.watermark.dataset.text = text;
+    const marks = text === "" ? 0 : MARKS.across * MARKS.down;
+    fill(this.watermark, ...Array.from({ length: marks }, () => h("span", { text })));
   }
 
   /**

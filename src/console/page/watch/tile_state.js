@@ -29,8 +29,9 @@ export function isPictured(state) {
  * @param {{locked: boolean, paused: boolean, online: boolean, connected: boolean,
  *   grant: Grant|undefined, entry: GrantedCamera|undefined, approval: Approval|undefined,
  *   ended: Why|null, figures: StreamFigures|undefined, problem: Why|null,
- *   now: number, centreNow: number, clockOffset: number}} of `now`: ms of the same clock as
- *   `figures.shownAt`; `centreNow`, ms UTC; `clockOffset`, s
+ *   flow?: import("/page/watch/flow.js").Flow, now: number, centreNow: number, clockOffset: number}} of
+ *   `flow`: what was so a moment ago; `now`: ms of the same clock as `figures.shownAt`; `centreNow`, ms
+ *   UTC; `clockOffset`, s
  * @returns {TileView}
  */
 export function tileState(of) {
@@ -59,6 +60,6 @@ export function tileState(of) {
   if (silentMs === null) return say(entry.state === "retrying" ? "retrying" : "starting", entry);
   const isOld = figures?.kept === true && (ageMs ?? 0) >= FROZEN;
   if (silentMs >= FROZEN || isOld || !of.online || !of.connected) return say("frozen", entry);
-  if (silentMs >= SILENT || (ageMs ?? 0) >= LATE || entry.state === "late") return say("late", entry);
-  return say("live", entry);
+  const isLate = silentMs >= SILENT || (ageMs ?? 0) >= LATE || entry.state === "late";
+  return say((of.flow?.late(isLate, of.now) ?? isLate) ? "late" : "live", entry);
 }

@@ -51,9 +51,14 @@ export function readMessage(text) {
   const isSide = (/** @type {number} */ side) => Number.isInteger(side) && side >= 0 && side <= SIDE_LIMIT;
   /** @type {Record<LiveMessage["type"], () => boolean>} */
   const isWhole = {
-    ready: () => true,
+    ready: () => message.codecs === undefined || Array.isArray(message.codecs),
     subscribed: () => isTagged,
     skipped: () => isTagged,
+    undecodable: () =>
+      isTagged &&
+      typeof message.codec === "string" &&
+      message.codec.length <= 64 &&
+      (message.reason === null || CODE.test(message.reason)),
     configuration: () =>
       isTagged &&
       typeof message.codec === "string" &&
@@ -87,6 +92,15 @@ export function decoderConfig({ codec, description, width, height }) {
   if (description !== "") config.description = bytesOf(description);
   if (width > 0 && height > 0) Object.assign(config, { codedWidth: width, codedHeight: height });
   return config;
+}
+
+/**
+ * The receiver's name of a codec.
+ * @param {string} codec
+ */
+export function codecFamily(codec) {
+  if (codec.startsWith("avc")) return "h264";
+  return codec.startsWith("hvc") || codec.startsWith("hev") ? "h265" : codec;
 }
 
 /**

@@ -4,8 +4,9 @@ import { h } from "/page/core/dom.js";
 import { t } from "/page/core/text.js";
 import { shownIncident } from "/page/state/rules.js";
 import { openBookmarks } from "/page/watch/bookmark_dialog.js";
-import { Mosaic, TILES_LIMIT, figuresOf } from "/page/watch/mosaic.js";
+import { Mosaic, figuresOf } from "/page/watch/mosaic.js";
 import { mosaicActions } from "/page/watch/mosaic_actions.js";
+import { makeUnwatched } from "/page/watch/unwatched.js";
 import { toast } from "/page/widget/toasts.js";
 
 const ZOOM = 1.5;
@@ -17,27 +18,47 @@ const ZOOM = 1.5;
  */
 export function mountWatch(element, ctx) {
   const { store } = ctx;
-  const actions = mosaicActions(ctx);
+  const actions = { ...mosaicActions(ctx), turned: () => showPages() };
   const title = h("h2", { class: "visually-hidden" });
   const count = h("span", { class: "quiet small", "data-testid": "tile-count" });
   const wall = h("button", { "data-testid": "wall", on: { click: () => openWall(ctx, actions) } });
   const full = h("button", { "data-testid": "fullscreen", on: { click: () => fullscreen(place) } });
   const marks = h("button", { "data-testid": "bookmarks", on: { click: () => openBookmarks(ctx) } });
+  const turn = (/** @type {number} */ step, /** @type {string} */ sign) =>
+    h("button", { class: "plain icon", on: { click: () => mosaic.turn(step) } }, sign);
+  const [before, after] = [turn(-1, "‹"), turn(1, "›")];
+  const page = h("span", { class: "small", "data-testid": "mosaic-page" });
+  const pager = h("span", { class: "row", hidden: true }, before, page, after);
   const empty = h("p", { class: "watch-empty quiet" });
   const place = h("div", { class: "watch-place" }, empty);
+  const notices = h("div");
   element.append(
-    h("div", { class: "watch-bar row" }, title, count, h("span", { class: "grow" }), marks, wall, full),
+    h("div", { class: "watch-bar row" }, title, count, pager, h("span", { class: "grow" }), marks, wall, full),
+    notices,
     place,
   );
   const mosaic = new Mosaic(place, ctx, { isMain: true, actions });
+  notices.append(makeUnwatched(ctx, mosaic));
+  const showPages = () => {
+    const shown = mosaic.pages;
+    pager.hidden = shown.pages < 2;
+    page.textContent = t("watch.page", { page: shown.page + 1, pages: shown.pages });
+    for (const [button, name] of /** @type {const} */ ([
+      [before, "page_before"],
+      [after, "page_next"],
+    ])) {
+      button.setAttribute("aria-label", t(`watch.key.${name}`));
+      button.title = t(`watch.key.${name}`);
+    }
+  };
   addEventListener("pagehide", closeWall);
   store.watch(["locked"], () => store.get("locked") && closeWall());
   window.fanalFigures = () => figuresOf(store, mosaic);
   store.watch(["incidents", "incident", "lang", "focused"], () => {
     const incident = shownIncident(store);
     const n = incident?.cameras.length ?? 0;
-    const tooMany = t("watch.too_many", { n: n - TILES_LIMIT, most: TILES_LIMIT });
-    count.textContent = n > TILES_LIMIT ? tooMany : n > 0 ? t("watch.count", { n }) : "";
+    count.textContent = n > 0 ? t("watch.count", { n }) : "";
+    showPages();
     empty.hidden = n > 0;
     empty.textContent = t(incident === undefined ? "watch.empty_no_incident" : "watch.empty");
     title.textContent = t("watch.title");
@@ -87,6 +108,8 @@ function addShortcuts({ store, shortcuts }, mosaic, open) {
   onTile("0", "zoom_whole", (tile) => tile.zoom(0));
   onTile("s", "snapshot", (tile) => mosaic.snapshot(tile.key));
   onTile("b", "bookmark", (tile) => mosaic.bookmark(tile.key));
+  on("PageDown", "page_next", () => mosaic.turn(1));
+  on("PageUp", "page_before", () => mosaic.turn(-1));
   on("w", "wall", open.wall);
   on("Shift+F", "fullscreen", open.fullscreen);
 }

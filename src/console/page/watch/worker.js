@@ -4,7 +4,9 @@
 // key frame), the decoded pictures (the newest of each camera), the socket's (the receiver skips
 // pictures while it is not read).
 
-import { crop, decoderConfig, readMessage, readUnit } from "/page/watch/units.js";
+import { drawMark } from "/page/watch/mark.js";
+import { Pace } from "/page/watch/flow.js";
+import { codecFamily, crop, decoderConfig, readMessage, readUnit } from "/page/watch/units.js";
 
 /** Pictures in a decoder's queue above which the rest of the group is dropped: a second. */
 const QUEUE_LIMIT = 25;
@@ -23,12 +25,19 @@ const SILENT = 5_000;
 
 /** @typedef {{socket: WebSocket, isReady: boolean, lost: (event?: {code?: number, reason?: string}) => void}} Connection */
 
+/** A configuration of each family of codecs that a decoder must have. */
+const FAMILIES = { h264: "avc1.42E01F", h265: "hvc1.1.6.L93.B0" };
+
 /** Streams by camera. @type {Map<string, Stream>} */
 const streams = new Map();
 /** Streams by the receiver's tag. @type {Map<number|null, Stream>} */
 const byTag = new Map();
 /** @type {Connection|null} */
 let connection = null;
+/** The codecs that this browser decodes; null: it has no decoder that could be asked. */
+const decoders = decodable();
+/** What subscriptions say of them; null: the receiver does not ask. @type {string[]|null} */
+let decodes = null;
 /** @type {string[]} */
 let focus = [];
 let scriptMs = 0;
@@ -48,7 +57,8 @@ class Stream {
   /** @type {View} */
   view = { zoom: 1, x: 0.5, y: 0.5 };
   size = { width: 640, height: 360 };
-  counts = { received: 0, frames: 0, drawn: 0, dropped: 0 };
+  counts = { received: 0, frames: 0, drawn: 0, dropped: 0, skipped: 0 };
+  pace = new Pace();
   /** The receiver's number for the subscription, and the grant that it used. @type {number|null} */
   tag = null;
   /** @type {string|null} */
@@ -70,6 +80,12 @@ class Stream {
   decoder = null;
   /** @type {LiveConfiguration|null} */
   config = null;
+  /** Codecs of which a decoder that seemed to be there made nothing. @type {Set<string>} */
+  cannot = new Set();
+  /** The codec that came and can't be decoded, while the camera's other stream is awaited. @type {AwaitedStream|null} */
+  awaited = null;
+  /** What comes is the camera's other stream. */
+  isOther = false;
   needsKey = true;
   catchingUp = false;
   /** Of the pictures that are decoded, by timestamp. @type {Map<number, Pick<Unit, "captured"|"kept">>} */
@@ -101,6 +117,7 @@ class Stream {
     this.width = 0;
     this.height = 0;
     this.failures = 0;
+    this.awaited = null;
     this.context.fillStyle = "#000";
     this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
     // A canvas is shown as it was drawn when a frame ends: also an empty one.
@@ -122,6 +139,8 @@ class Stream {
     this.stop();
     this.codec = message.codec;
     this.config = message;
+    this.isOther = this.awaited !== null;
+    this.awaited = null;
     if (message.codec === "jpeg") return;
     if (globalThis.VideoDecoder === undefined) return this.giveUp("no_webcodecs");
     this.start(message);
@@ -161,12 +180,26 @@ class Stream {
   /** @param {string} problem */
   giveUp(problem) {
     this.decoder = null;
-    tell({ type: "problem", camera: this.camera, grant: this.tagGrant, problem, codec: this.codec });
+    const family = codecFamily(this.codec ?? "");
+    if (problem === "codec" && decodes?.includes(family) && !this.cannot.has(family)) {
+      // The camera's other stream may do.
+      this.cannot.add(family);
+      subscribe(this);
+    } else tell({ type: "problem", camera: this.camera, grant: this.tagGrant, problem, codec: this.codec });
+  }
+
+  /** @param {Extract<LiveMessage, {type: "undecodable"}>} message */
+  await({ codec, reason, waits }) {
+    this.awaited = { codec, reason };
+    if (waits) return;
+    this.codec = codec;
+    tell({ type: "problem", camera: this.camera, grant: this.tagGrant, problem: "codec", codec, reason });
   }
 
   /** @param {Unit} unit */
   take(unit) {
     this.counts.received += 1;
+    this.pace.take(unit.timestamp);
     if (this.codec === "jpeg") return this.takeJpeg(unit);
     if (this.decoder === null || this.config === null || this.decoder.state !== "configured") return;
     const queue = this.decoder.decodeQueueSize;
@@ -260,9 +293,11 @@ class Stream {
 
   /** @returns {StreamFigures} */
   report() {
-    const { camera, captured, kept, shownAt, width, height, codec, counts } = this;
+    const { camera, captured, kept, shownAt, width, height, codec, counts, awaited } = this;
     return {
       camera,
+      awaited,
+      isOther: this.isOther,
       captured,
       kept,
       shownAt,
@@ -270,6 +305,7 @@ class Stream {
       height,
       codec,
       queue: this.decoder?.decodeQueueSize ?? 0,
+      rate: this.pace.rate,
       ...counts,
     };
   }
@@ -357,10 +393,14 @@ function heard(from, text) {
   const message = readMessage(text);
   if (message === null) return;
   if (message.type === "ready") {
-    from.isReady = true;
-    tell({ type: "ready" });
-    for (const stream of streams.values()) if (stream.active) subscribe(stream);
-    send({ type: "focus", cameras: focus });
+    decoders.then((found) => {
+      if (connection !== from) return;
+      decodes = message.codecs === undefined ? null : found;
+      from.isReady = true;
+      tell({ type: "ready" });
+      for (const stream of streams.values()) if (stream.active) subscribe(stream);
+      send({ type: "focus", cameras: focus });
+    });
     return;
   }
   const stream = streams.get(message.camera ?? "");
@@ -375,14 +415,21 @@ function heard(from, text) {
     case "configuration":
       if (stream?.tag === message.tag) stream.configure(message);
       break;
+    case "undecodable":
+      if (stream?.tag === message.tag) stream.await(message);
+      break;
     case "skipped":
-      if (stream) stream.needsKey = true;
+      if (stream === undefined) break;
+      stream.needsKey = true;
+      stream.counts.skipped += 1;
       break;
     case "state":
       tell({ type: "camera_state", camera: message.camera });
       break;
     case "end":
       if (stream?.tag === message.tag) byTag.delete(message.tag);
+      // It was said with its codec.
+      if (stream?.awaited && message.reason === "codec_unsupported") break;
       tell({ ...message, grant: stream?.tagGrant ?? stream?.grant, type: "camera_end" });
       break;
     case "error":
@@ -393,7 +440,20 @@ function heard(from, text) {
 
 /** @param {Stream} stream */
 function subscribe(stream) {
-  send({ type: "subscribe", camera: stream.camera, grant: stream.grant });
+  const codecs = decodes?.filter((codec) => !stream.cannot.has(codec));
+  send({ type: "subscribe", camera: stream.camera, grant: stream.grant, ...(codecs && { codecs }) });
+}
+
+/** @returns {Promise<string[]|null>} */
+async function decodable() {
+  if (globalThis.VideoDecoder === undefined) return null;
+  const found = await Promise.all(
+    Object.entries(FAMILIES).map(async ([name, codec]) => {
+      const { supported } = await VideoDecoder.isConfigSupported({ codec }).catch(() => ({ supported: false }));
+      return supported ? [name] : [];
+    }),
+  );
+  return ["jpeg", ...found.flat()];
 }
 
 /** @param {Stream} stream */
@@ -402,14 +462,16 @@ function unsubscribe(stream) {
   byTag.delete(stream.tag);
 }
 
-/** @param {{camera: string, id: number}} order */
-async function snapshot({ camera, id }) {
+/** @param {{camera: string, id: number, mark: string|null}} order */
+async function snapshot({ camera, id, mark }) {
   const stream = streams.get(camera);
   try {
     if (!stream?.last || stream.captured === null) throw new Error("no picture");
     const { width, height, last, captured } = stream;
     const canvas = new OffscreenCanvas(width, height);
-    context2d(canvas, { alpha: false }).drawImage(last, 0, 0, width, height);
+    const context = context2d(canvas, { alpha: false });
+    context.drawImage(last, 0, 0, width, height);
+    if (mark !== null) drawMark(context, mark, width, height);
     const png = await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer();
     tell({ type: "snapshot", id, png, captured, width, height }, [png]);
   } catch (error) {
