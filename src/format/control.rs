@@ -37,7 +37,7 @@ const FEW: usize = 64;
 /// Most authorities of an agreement that are announced.
 pub const AUTHORITIES: usize = FEW;
 /// Version of the protocol: major (must match, is in the ALPN) and minor.
-pub const VERSION: (u32, u32) = (1, 2);
+pub const VERSION: (u32, u32) = (1, 3);
 /// From this minor version on a gateway takes numbered lists of viewings and confirms each part.
 pub const NUMBERED_VIEWINGS: u32 = 1;
 /// From this minor version on it also takes in them what the centre received.
@@ -123,6 +123,16 @@ pub enum ToReceiver {
         /// How each camera travels.
         #[serde(deserialize_with = "bounded::map::<_, _, _, CAMERAS_LIMIT>")]
         relays: BTreeMap<CameraId, RelayId>,
+    },
+    /// Under which agreement a grant is given: sent before [`ToReceiver::Granted`] and
+    /// [`ToReceiver::Resume`], and again where a reload changes it. Since 1.3; of a grant
+    /// without it VMS accounts see nothing.
+    GrantAgreement {
+        /// The grant.
+        grant: GrantId,
+        /// The [`AgreementInfo::reference`].
+        #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
+        agreement: String,
     },
     /// A grant ended at the gateway.
     Ended {
@@ -448,6 +458,9 @@ pub struct CameraInfo {
     /// Whether it has a smaller stream.
     #[serde(default)]
     pub sub: bool,
+    /// Whether an agreement covers it under which VMS accounts may see. Older gateways don't say.
+    #[serde(default)]
+    pub vms: bool,
     /// Why it can't be relayed, no matter who asks (`camera_invalid`, `mask_not_verified`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusable: Option<Refusal>,

@@ -232,7 +232,7 @@ impl Camera {
     pub(super) fn end_viewers(&self, grant: GrantId, players: bool, reason: Reason) {
         self.lock().viewers.retain(|viewer| {
             let viewing = &viewer.viewing;
-            let goes = viewing.grant == grant && viewing.is_player() == players;
+            let goes = viewing.grant == grant && viewing.is_player() == Some(players);
             if goes {
                 viewer.end(reason);
             }
