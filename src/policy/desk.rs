@@ -45,8 +45,7 @@ pub use list::Figures;
 pub use request::{Asked, Denial, Progress};
 pub use shown::{End, Grant, GrantCamera};
 pub use snapshot::Still;
-pub use viewing::Viewer;
-pub use vms::HOW as VMS;
+pub use viewing::{VMS, Viewer};
 
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::{ToGateway, ToReceiver};

@@ -50,7 +50,9 @@ async fn announced(operator: &crate::world::Operator) {
             }
         }
     };
-    timeout(PATIENCE, told).await.expect("cameras are announced");
+    timeout(PATIENCE, told)
+        .await
+        .expect("cameras are announced");
 }
 
 /// A player that decodes and writes each picture's luma.
@@ -152,7 +154,10 @@ async fn card_and_picture_take_turns(program: &str, arguments: impl Fn(&str) -> 
         assert_eq!(started.len(), round);
         let last = &started[round - 1];
         assert_eq!(last["grant"], id);
-        assert_eq!((&last["who"], &last["how"]), (&"vms:mur".into(), &"vms".into()));
+        assert_eq!(
+            (&last["who"], &last["how"]),
+            (&"vms:mur".into(), &"vms".into())
+        );
         until("the commune has the list of who watched", || {
             world.entries("gateway", "viewings").len() == round
         })
@@ -215,7 +220,11 @@ async fn without_vms_true_there_is_nothing_to_see() {
         let (_, _, status) = describe(&world, VMS_PASSWORD, camera).await;
         assert_eq!(status, 404, "{camera}");
     }
-    let listed = martin.client.text("/api/v1/cameras?format=csv").await.unwrap();
+    let listed = martin
+        .client
+        .text("/api/v1/cameras?format=csv")
+        .await
+        .unwrap();
     assert_eq!(listed.lines().count(), 1, "{listed}");
     world.stop().await;
 }
@@ -250,15 +259,31 @@ async fn an_account_is_of_its_addresses_and_its_communes() {
     world.reload_receiver(&named).await;
     let (_, _, status) = describe(&world, VMS_PASSWORD, "cam-001").await;
     assert_eq!(status, 200);
-    let rows = martin.client.text("/api/v1/cameras?format=csv&account=mur").await.unwrap();
+    let rows = martin
+        .client
+        .text("/api/v1/cameras?format=csv&account=mur")
+        .await
+        .unwrap();
     let expected = format!(
         "commune,camera,name,url,groups,latitude,longitude\n\
          {COMMUNE},cam-001,cam-001,rtsp://{address}/{COMMUNE}/cam-001,,,\n\
          {COMMUNE},cam-002,cam-002,rtsp://{address}/{COMMUNE}/cam-002,,,\n"
     );
     assert_eq!(rows, expected);
-    assert!(martin.client.text("/api/v1/cameras?account=other").await.is_err());
-    assert!(martin.client.text("/api/v1/cameras?format=xml").await.is_err());
+    assert!(
+        martin
+            .client
+            .text("/api/v1/cameras?account=other")
+            .await
+            .is_err()
+    );
+    assert!(
+        martin
+            .client
+            .text("/api/v1/cameras?format=xml")
+            .await
+            .is_err()
+    );
     world.stop().await;
 }
 
@@ -327,14 +352,22 @@ async fn a_camera_of_another_codec_is_opened_again() {
 /// User and system time of this process so far.
 fn cpu_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+    let fields: Vec<&str> = text
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
     ticks / 100.0
 }
 
 fn resident_kib() -> i64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 

@@ -161,7 +161,8 @@ impl World {
         tasks.spawn(server.run(simulator_token.clone()));
 
         write_receiver(&directory, &plan, None);
-        let (receiver, addresses, receiver_metrics, control) = run_receiver(&directory, &plan).await;
+        let (receiver, addresses, receiver_metrics, control) =
+            run_receiver(&directory, &plan).await;
         // The same addresses after a restart.
         write_receiver(&directory, &plan, Some(&addresses));
         let mut wire = None;
@@ -260,8 +261,7 @@ impl World {
     }
 
     pub async fn start_receiver(&mut self) {
-        let (daemon, addresses, metrics, control) =
-            run_receiver(&self.directory, &self.plan).await;
+        let (daemon, addresses, metrics, control) = run_receiver(&self.directory, &self.plan).await;
         assert_eq!(addresses.console, self.addresses.console);
         self.control = control;
         (self.receiver, self.receiver_metrics) = (Some(daemon), metrics);

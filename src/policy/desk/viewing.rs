@@ -26,6 +26,9 @@ use crate::reason::{Reason, Refusal};
 /// A viewer who comes back within this time never left.
 pub const REOPENED: Duration = Duration::from_secs(2);
 
+/// How a viewing of a VMS account is called in the journals.
+pub const VMS: &str = "vms";
+
 /// Somebody watches a camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
@@ -49,6 +52,11 @@ impl Viewer {
     /// Whether it is a player with the grant's URL, and not a socket with an operator's token.
     fn is_player(&self) -> bool {
         self.how.starts_with("rtsp")
+    }
+
+    /// Whether it is a VMS account's.
+    fn is_vms(&self) -> bool {
+        self.how == VMS
     }
 
     fn same(&self) -> Same {

@@ -14,16 +14,6 @@ use crate::reason::Refusal;
 /// Grants whose agreement is remembered, of a commune: those that live, and some on their way.
 const AGREEMENTS_LIMIT: usize = 2 * GRANT_LIMIT;
 
-/// How such a viewing is called in the journals.
-pub const HOW: &str = "vms";
-
-impl Viewer {
-    /// Whether it is a VMS account's.
-    pub(super) fn is_vms(&self) -> bool {
-        self.how == HOW
-    }
-}
-
 impl Commune {
     /// Whether VMS accounts may see what this grant shows.
     pub fn lets_vms_see(&self, grant: &Grant) -> bool {
