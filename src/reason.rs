@@ -256,6 +256,9 @@ reasons! {
     Internal = 49, "internal", 500, 503, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed CameraStarts],
         "something went wrong here; the administrator should look at the log",
         "une erreur interne s'est produite ; l'administrateur doit consulter le journal technique";
+    AccountChanged = 63, "account_changed", 403, 403, 11, stays, [],
+        "the centre's settings no longer have this VMS account as it was; its administrator must give the VMS the new name, password or address",
+        "ce compte VMS n'existe plus tel quel dans la configuration du centre ; l'administrateur doit donner au VMS le nouveau nom, mot de passe ou adresse";
     TooManyRequests = 54, "too_many_requests", 429, 503, 11, passes, [GatewayRequests ReceiverRequests],
         "this operator asked too often in a short time; wait the seconds that are named, then ask again",
         "cet opérateur a fait trop de demandes en peu de temps ; attendez les secondes indiquées, puis redemandez";

@@ -19,7 +19,10 @@ use crate::format::text;
   fanal cameras --receiver https://corg13.example:8889 --authority console-ca.pem \\
     --key 13-4567.key --cert 13-4567.pem --commune berre-l-etang --group port
   fanal cameras --receiver https://corg13.example:8889 --authority console-ca.pem \\
-    --key 13-4567.key --cert 13-4567.pem --near 43.4745,5.1692 --limit 4 --json"
+    --key 13-4567.key --cert 13-4567.pem --near 43.4745,5.1692 --limit 4 --json
+The URLs of a VMS account's cameras, for the VMS to import:
+  fanal cameras --receiver https://corg13.example:8889 --authority console-ca.pem \\
+    --key 13-4567.key --cert 13-4567.pem --account milestone --csv > cameras.csv"
 )]
 pub struct CamerasArgs {
     #[command(flatten)]
@@ -42,6 +45,12 @@ pub struct CamerasArgs {
     /// At most so many
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
+    /// Only those of this VMS account's communes that it may see
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
+    /// Print the URLs that VMS accounts open, as CSV; no password is in it
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
     /// Print the API's answer as JSON
     #[arg(long)]
     json: bool,
@@ -55,6 +64,10 @@ pub fn run(args: CamerasArgs) -> anyhow::Result<ExitCode> {
     let path = path(&args);
     client::block_on(async {
         let client = Client::connect(&args.receiver).await?;
+        if args.csv {
+            print!("{}", client.text(&path).await?);
+            return Ok(ExitCode::SUCCESS);
+        }
         let cameras = client.call(Method::GET, &path).await?.json;
         if args.json {
             client::print(&cameras)?;
@@ -67,6 +80,7 @@ pub fn run(args: CamerasArgs) -> anyhow::Result<ExitCode> {
 
 fn path(args: &CamerasArgs) -> String {
     let limit = args.limit.map(|limit| limit.to_string());
+    let format = args.csv.then(|| "csv".to_owned());
     let asked = [
         ("q", &args.words),
         ("commune", &args.commune),
@@ -74,6 +88,8 @@ fn path(args: &CamerasArgs) -> String {
         ("near", &args.near),
         ("neighbours", &args.neighbours),
         ("limit", &limit),
+        ("account", &args.account),
+        ("format", &format),
     ];
     let mut query = Serializer::new(String::new());
     for (name, value) in asked {

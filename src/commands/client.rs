@@ -340,6 +340,17 @@ impl Client {
         self.exchange(method, path, None, Some(token)).await
     }
 
+    /// The same for an answer that is text and no JSON.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refused`], or no answer.
+    pub async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let token = self.sign_token(self.now().seconds(), TOKEN_LIFE);
+        let (_, bytes) = self.fetch(Method::GET, path, None, Some(token)).await?;
+        Ok(String::from_utf8(bytes.to_vec())?)
+    }
+
     /// A bearer token for this centre, `life` seconds long.
     pub fn sign_token(&self, iat: i64, life: i64) -> String {
         let claims = TokenClaims {
@@ -358,6 +369,20 @@ impl Client {
         body: Option<(&str, Vec<u8>)>,
         token: Option<String>,
     ) -> anyhow::Result<Answer> {
+        let (status, bytes) = self.fetch(method, path, body, token).await?;
+        let json = json_of(&bytes);
+        let json = json.with_context(|| format!("{}{path}: the answer is no JSON", self.origin))?;
+        Ok(Answer { status, json })
+    }
+
+    /// The bytes of an answer that is no refusal.
+    async fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+        token: Option<String>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -381,18 +406,12 @@ impl Client {
             .map_err(|_| anyhow::anyhow!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))
             .and_then(|answered| answered)
             .with_context(|| format!("speaking with {origin}"))?;
-        let json = if bytes.is_empty() {
-            Ok(Value::Null)
-        } else {
-            serde_json::from_slice(&bytes)
-        };
         if status.is_success() {
-            let json = json.with_context(|| format!("{origin}{path}: the answer is no JSON"))?;
-            return Ok(Answer { status, json });
+            return Ok((status, bytes));
         }
         Err(refused(
             status,
-            &json.unwrap_or(Value::Null),
+            &json_of(&bytes).unwrap_or(Value::Null),
             French::of_environment(),
         )
         .into())
@@ -443,6 +462,14 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// One request and its answer over a connection of its own.
+/// The JSON of a body; null where there is none.
+fn json_of(bytes: &[u8]) -> serde_json::Result<Value> {
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(bytes)
+}
+
 async fn speak(
     stream: Box<dyn Stream>,
     request: Request<Full<Bytes>>,

@@ -29,6 +29,7 @@ pub mod csv;
 mod files;
 mod gateway;
 pub mod grounds;
+pub mod network;
 mod notify;
 mod page;
 mod pem;

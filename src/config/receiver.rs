@@ -84,6 +84,9 @@ fn link_listen(section: Section<raw::Link>, reading: &mut Reading<'_>) -> Vec<So
     reading.list(&at, "listen", Some(written), values::listen)
 }
 
+/// Longest name of a VMS account, in characters.
+const ACCOUNT_NAME: usize = 64;
+
 fn console_of(section: Section<raw::Console>, reading: &mut Reading<'_>) -> Option<Console> {
     let Section { raw, at } = section;
     let listen = raw.listen.unwrap_or_else(|| "127.0.0.1:8889".to_owned());
@@ -304,9 +307,9 @@ fn accounts_of(
     reading: &mut Reading<'_>,
 ) -> Vec<Account> {
     let mut accounts = Vec::new();
-    let mut users = BTreeSet::new();
+    let (mut users, mut names) = (BTreeSet::new(), BTreeSet::new());
     for Section { raw, at } in entries {
-        let name = reading.required(&at, "name", raw.name, |name| values::text(&name));
+        let name = reading.required(&at, "name", raw.name, |name| account_name(&name));
         let username = reading.required(&at, "username", raw.username, |user| user_name(&user));
         if let Some(user) = &username
             && !users.insert(user.clone())
@@ -329,10 +332,22 @@ fn accounts_of(
                 format!("there is no [[commune]] {id:?}; add it or correct the name")
             })
         });
-        reading.warn(
-            at.header,
-            "[[rtsp.account]]: VMS accounts are checked but not yet served in this version",
-        );
+        if let Some(name) = &name {
+            if !names.insert(name.clone()) {
+                reading.error(
+                    at.of("name"),
+                    format!(
+                        "two accounts have the name {name:?}, which the journals show; rename one"
+                    ),
+                );
+            }
+            if from.is_empty() {
+                let text = format!(
+                    "[[rtsp.account]] {name:?} has no from: its password works from any address; name the VMS's"
+                );
+                reading.warn(at.header, text);
+            }
+        }
         if let (Some(name), Some(username), Some(password)) = (name, username, password) {
             accounts.push(Account {
                 name,
@@ -344,6 +359,16 @@ fn accounts_of(
         }
     }
     accounts
+}
+
+/// The journals' `vms:NAME` and metrics show it, so it is short.
+fn account_name(written: &str) -> Result<String, String> {
+    if written.chars().count() > ACCOUNT_NAME {
+        return Err(format!(
+            "{written:?} is longer than {ACCOUNT_NAME} characters; shorten it"
+        ));
+    }
+    values::text(written)
 }
 
 /// RTSP user names: no colon (Basic and Digest forbid it), and no grant's id.

@@ -10,6 +10,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::Problem;
+use super::network::Network;
 pub use crate::format::control::Hours;
 use crate::format::ids::{CameraId, CentreId, CommuneId, Sha256};
 use crate::format::keep::Keep;
@@ -470,7 +471,7 @@ pub struct Operators {
 }
 
 /// A VMS account.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Account {
     /// Name in the journal: `vms:NAME`.
     pub name: String,
@@ -478,10 +479,22 @@ pub struct Account {
     pub username: String,
     /// RTSP password.
     pub password: Secret,
-    /// Networks it may come from, `10.0.0.0/8`; empty: any.
-    pub from: Vec<String>,
+    /// Networks it may come from; empty: any.
+    pub from: Vec<Network>,
     /// Communes it may see; empty: all.
     pub communes: Vec<CommuneId>,
+}
+
+impl Account {
+    /// Whether it may come from this address.
+    pub fn lets_in(&self, from: std::net::IpAddr) -> bool {
+        self.from.is_empty() || self.from.iter().any(|network| network.contains(from))
+    }
+
+    /// Whether it may see this commune's cameras.
+    pub fn may_see(&self, commune: &CommuneId) -> bool {
+        self.communes.is_empty() || self.communes.contains(commune)
+    }
 }
 
 impl Agreement {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 use zeroize::Zeroizing;
 
+use super::network::Network;
 use super::settings::Hours;
 
 /// Longest text for people, in characters.
@@ -208,26 +209,10 @@ pub(super) fn is_host(name: &str) -> bool {
 }
 
 /// A network such as `10.0.0.0/8`, or one address.
-pub(super) fn network(written: &str) -> Result<String, String> {
-    let (address, bits) = match written.split_once('/') {
-        Some((address, bits)) => (address, Some(bits)),
-        None => (written, None),
-    };
-    let most = match address.parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V4(_)) => Some(32_u8),
-        Ok(std::net::IpAddr::V6(_)) => Some(128),
-        Err(_) => None,
-    };
-    let good = most.is_some_and(|most| {
-        bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
-    });
-    if good {
-        Ok(written.to_owned())
-    } else {
-        Err(format!(
-            "{written:?} is no network; write such as \"10.0.0.0/8\" or \"10.1.2.3\""
-        ))
-    }
+pub(super) fn network(written: &str) -> Result<Network, String> {
+    Network::parse(written).ok_or_else(|| {
+        format!("{written:?} is no network; write such as \"10.0.0.0/8\" or \"10.1.2.3\"")
+    })
 }
 
 /// The key of a webhook's signatures, as Standard Webhooks writes it: `whsec_` and 24 to 64 bytes

@@ -126,6 +126,16 @@ pub enum ToReceiver {
         #[serde(deserialize_with = "bounded::map::<_, _, _, CAMERAS_LIMIT>")]
         relays: BTreeMap<CameraId, RelayId>,
     },
+    /// Under which agreement a grant is given: sent before [`ToReceiver::Granted`] and
+    /// [`ToReceiver::Resume`], and again where a reload changes it. Since 1.3; of a grant
+    /// without it VMS accounts see nothing.
+    GrantAgreement {
+        /// The grant.
+        grant: GrantId,
+        /// The [`AgreementInfo::reference`].
+        #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
+        agreement: String,
+    },
     /// A grant ended at the gateway.
     Ended {
         /// Which.
@@ -478,6 +488,9 @@ pub struct CameraInfo {
     /// Whether it has a smaller stream.
     #[serde(default)]
     pub sub: bool,
+    /// Whether an agreement covers it under which VMS accounts may see. Older gateways don't say.
+    #[serde(default)]
+    pub vms: bool,
     /// Why it can't be relayed, no matter who asks (`camera_invalid`, `mask_not_verified`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusable: Option<Refusal>,

@@ -3,6 +3,7 @@
 
 pub mod backlog;
 pub mod config;
+pub mod drawn;
 pub mod h264;
 pub mod h265;
 pub mod jfif;

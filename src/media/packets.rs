@@ -81,9 +81,16 @@ impl Iterator for Packets<'_> {
 }
 
 impl Packetised {
+    /// The synchronisation source of the packets.
+    pub(crate) fn ssrc(&self) -> Option<u32> {
+        let at = FRAMING + HEADER;
+        let bytes = self.interleaved.get(at - 4..at)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    }
+
     /// The same packets for one viewer: `ahead` added to the sequence numbers, and
-    /// with this time stamp.
-    pub(crate) fn replaced(&self, ahead: u16, timestamp: u32) -> Self {
+    /// with this time stamp; `ssrc`: of this synchronisation source.
+    pub(crate) fn replaced(&self, ahead: u16, timestamp: u32, ssrc: Option<u32>) -> Self {
         let mut out = self.clone();
         out.renumber(ahead);
         let mut bytes = Vec::from(std::mem::take(&mut out.interleaved));
@@ -92,6 +99,9 @@ impl Packetised {
             let time = at + FRAMING + 4;
             if let Some(there) = bytes.get_mut(time..time + 4) {
                 there.copy_from_slice(&timestamp.to_be_bytes());
+            }
+            if let (Some(ssrc), Some(there)) = (ssrc, bytes.get_mut(time + 4..time + 8)) {
+                there.copy_from_slice(&ssrc.to_be_bytes());
             }
             at += FRAMING + usize::from(u16::from_be_bytes([high, low]));
         }

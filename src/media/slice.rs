@@ -210,8 +210,8 @@ fn sei_number(mut data: &[u8]) -> Option<(u32, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulate::encoder;
-    use crate::simulate::scene::{COLUMNS, Grain, ROWS, Scene};
+    use crate::media::drawn::{COLUMNS, ROWS, encoder};
+    use crate::simulate::scene::{Grain, Scene};
 
     #[test]
     fn reads_what_the_encoder_wrote() {

@@ -108,11 +108,13 @@ pub enum ViewerKind {
     RtspUdp,
     /// The API's WebSocket.
     Live,
+    /// A VMS account, whether it sees a picture or the card.
+    Vms,
 }
 
 impl ViewerKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::RtspTcp, Self::RtspUdp, Self::Live];
+    pub const ALL: [Self; 4] = [Self::RtspTcp, Self::RtspUdp, Self::Live, Self::Vms];
 
     /// The label.
     pub const fn as_str(self) -> &'static str {
@@ -120,6 +122,7 @@ impl ViewerKind {
             Self::RtspTcp => "rtsp_tcp",
             Self::RtspUdp => "rtsp_udp",
             Self::Live => "live",
+            Self::Vms => "vms",
         }
     }
 }
@@ -198,7 +201,7 @@ impl Receiver {
             journal_append_seconds: r.histogram("journal_append_seconds", STEP_BUCKETS, "From an entry's arrival at the journal until it is durable.")?,
             first_picture_seconds: r.histogram("first_picture_seconds", FIRST_PICTURE_BUCKETS, "From a request to its first complete key frame.")?,
             transit_seconds: r.histogram("transit_seconds", TRANSIT_BUCKETS, "From a picture's arrival at the gateway to its arrival here, clock offset taken out.")?,
-            viewers: r.gauges("viewers", &["kind"], "Viewers connected.")?,
+            viewers: r.gauges("viewers", &["kind"], "Viewers connected; those of VMS accounts also while they see the card.")?,
             viewer_skips_total: r.counters("viewer_skips_total", &["kind"], "Jumps of slow viewers to the next key frame.")?,
             rtsp_refused_total: r.counters("rtsp_refused_total", &["reason"], "RTSP requests and connections refused.")?,
             newest_frame_age_seconds: r.real_gauges("newest_frame_age_seconds", &["commune", "camera"], "How long ago the newest picture came.")?,

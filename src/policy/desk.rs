@@ -33,6 +33,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod viewing;
+mod vms;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -44,7 +45,7 @@ pub use list::Figures;
 pub use request::{Asked, Denial, Progress};
 pub use shown::{End, Grant, GrantCamera};
 pub use snapshot::Still;
-pub use viewing::Viewer;
+pub use viewing::{VMS, Viewer};
 
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::{ToGateway, ToReceiver};
@@ -419,6 +420,9 @@ impl Desk {
                 pages,
                 cameras,
             } => self.handle_cameras(commune, page, pages, cameras, now),
+            ToReceiver::GrantAgreement { grant, agreement } => {
+                self.handle_grant_agreement(commune, grant, agreement);
+            }
             ToReceiver::Granted { id, proof, relays } => {
                 self.handle_granted(commune, id, proof, relays, now);
             }

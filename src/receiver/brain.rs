@@ -21,6 +21,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::Accounts;
 use super::atlas::Atlas;
 use super::control::{Answered, Ask, Shared, Table};
 use super::hub::Hub;
@@ -74,6 +75,7 @@ pub(super) struct Brain {
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) link_events: mpsc::Receiver<LinkEvent<ToReceiver>>,
     pub(super) hub_events: mpsc::Receiver<viewing::Event>,
+    pub(super) accounts: watch::Sender<Arc<Accounts>>,
     pub(super) table: watch::Sender<Arc<Table>>,
     pub(super) shared: watch::Sender<Arc<Shared>>,
     pub(super) notices: broadcast::Sender<Notice>,
@@ -387,6 +389,8 @@ impl Brain {
         // What they end is told before connections learn that their token may be worth nothing.
         self.desk.handle_settings(rules, self.clock.now());
         self.carry_out();
+        let accounts = Accounts::of(&settings.accounts);
+        self.accounts.send_replace(Arc::new(accounts));
         self.witnesses.apply(&settings.witnesses);
         self.copies.apply(settings.copies.as_ref());
         self.listeners.apply(listeners);

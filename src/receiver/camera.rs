@@ -275,7 +275,7 @@ impl Camera {
         }
         self.lock().viewers.retain(|viewer| {
             let viewing = &viewer.viewing;
-            let goes = viewing.grant == grant && viewing.is_player() == players;
+            let goes = viewing.grant == grant && viewing.is_player() == Some(players);
             if goes {
                 viewer.end(reason);
             }

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::card::Card;
 use super::hub::Hub;
 use super::library::Library;
 use super::listeners::Listeners;
@@ -16,8 +17,9 @@ use crate::config::settings;
 use crate::link::accept::{Acceptor, Parts};
 use crate::rtsp::server::{Limits, Options, Server};
 
-/// How often the ages of the newest pictures are brought up to date.
-const AGES_EVERY: Duration = Duration::from_secs(1);
+/// How often the ages of the newest pictures are brought up to date, and the card of VMS accounts is
+/// shown.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// What is bound on the frames thread.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl Frames {
         let (over_sender, over) = oneshot::channel();
         let token = CancellationToken::new();
         let stop = token.clone();
-        let hub = library.hub.clone();
+        let each_second = (library.hub.clone(), Arc::clone(&library.vms.card));
         let thread = std::thread::Builder::new()
             .name("frames".to_owned())
             .spawn(move || {
@@ -83,7 +85,7 @@ impl Frames {
                         // Anyone who started it may have gone; the wait below ends then.
                         let _ = bound_sender.send(Ok(bound));
                         if wait.await.is_ok() {
-                            run(acceptor, server, hub, stop).await;
+                            run(acceptor, server, each_second, stop).await;
                         }
                     }),
                     Err(error) => {
@@ -147,17 +149,29 @@ fn bind(
     Ok((bound, Server::new(options, Arc::new(library))))
 }
 
-async fn run(acceptor: Acceptor, server: Server, hub: Hub, token: CancellationToken) {
-    let ages = async {
-        let mut ticks = tokio::time::interval(AGES_EVERY);
+async fn run(
+    acceptor: Acceptor,
+    server: Server,
+    (hub, card): (Hub, Arc<Card>),
+    token: CancellationToken,
+) {
+    let seconds = async {
+        let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = token.cancelled() => return,
-                _ = ticks.tick() => hub.record_ages(),
+                _ = ticks.tick() => {
+                    hub.record_ages();
+                    card.advance();
+                }
             }
         }
     };
-    tokio::join!(acceptor.run(token.clone()), server.run(token.clone()), ages);
+    tokio::join!(
+        acceptor.run(token.clone()),
+        server.run(token.clone()),
+        seconds
+    );
 }

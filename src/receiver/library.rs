@@ -1,5 +1,6 @@
-//! Who may see what over RTSP: only grants, each by its own credentials.
+//! Who may see what over RTSP: grants, each by its own credentials, and VMS accounts.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::control::Table;
 use super::credentials::Credentials;
 use super::hub::Hub;
 use super::viewing::ViewRequest;
+use super::vms::Vms;
 use crate::clock::Clock;
 use crate::format::control::RelayState;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
@@ -32,6 +34,8 @@ pub struct Library {
     pub hub: Hub,
     /// The time.
     pub clock: Clock,
+    /// VMS accounts.
+    pub(super) vms: Vms,
 }
 
 /// What a path and user name, if they fit a grant.
@@ -75,6 +79,9 @@ impl Library {
     }
 
     async fn open(&self, request: OpenRequest) -> Result<Arc<dyn Source>, OpenError> {
+        if grant_of(&request.user).is_none() {
+            return self.vms.open(&request).await;
+        }
         let place = self.place(&request.user, &request.path)?;
         if let Some(reason) = self.hub.viewers_refused() {
             return Err(OpenError::Refused(reason));
@@ -104,7 +111,15 @@ impl Library {
             decodes: Codecs::ALL,
         };
         let opened = self.view(view).await;
-        opened.map_err(|reason| self.why_not(&request, reason))
+        let source = opened.map_err(|reason| self.why_not(&request, reason))?;
+        let codec = source.configuration().codec;
+        if request
+            .described
+            .is_some_and(|described| described != codec)
+        {
+            return Err(OpenError::Refused(Reason::StreamChanged));
+        }
+        Ok(source)
     }
 
     /// Waits for the picture; after a restart first for the gateway, which sends
@@ -156,8 +171,10 @@ impl Library {
 impl rtsp::Library for Library {
     /// Of any grant, ended and forgotten ones too: who shows it right held that grant
     /// once and is no guesser, so that a stale URL locks nobody out.
-    fn password(&self, user: &str) -> Option<Secret> {
-        let id = grant_of(user)?;
+    fn password(&self, user: &str, from: IpAddr) -> Option<Secret> {
+        let Some(id) = grant_of(user) else {
+            return self.vms.password(user, from);
+        };
         let change = self
             .table
             .borrow()

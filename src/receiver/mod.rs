@@ -9,10 +9,12 @@
 //! viewings and `stopped` are journalled, players and gateways are told
 //! good-bye, the journal is closed.
 
+mod accounts;
 pub mod api;
 pub mod atlas;
 mod brain;
 mod camera;
+mod card;
 pub mod control;
 pub mod credentials;
 pub mod designations;
@@ -28,6 +30,7 @@ pub mod rules;
 mod streams;
 mod viewer;
 pub mod viewing;
+mod vms;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -37,6 +40,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::accounts::Accounts;
 use self::control::{ASKS, Control, NOTICES, Shared, Table};
 use self::listeners::Listeners;
 use crate::clock::Clock;
@@ -190,11 +194,20 @@ impl Receiver {
         let (notices, _) = broadcast::channel(NOTICES);
         let metrics = core.metrics;
         let hub = hub::Hub::with_waits(clock.clone(), Arc::clone(&metrics), hub_sender, waits);
+        let accounts = watch::Sender::new(Arc::new(Accounts::of(&settings.accounts)));
         let library = library::Library {
             table: table.clone(),
             credentials: core.credentials.clone(),
             hub: hub.clone(),
             clock: clock.clone(),
+            vms: vms::Vms {
+                accounts: accounts.subscribe(),
+                table: table.clone(),
+                card: Arc::new(card::Card::new(clock.clone())),
+                hub: hub.clone(),
+                clock: clock.clone(),
+                metrics: Arc::clone(&metrics),
+            },
         };
         let parts = Parts {
             clock: clock.clone(),
@@ -275,6 +288,7 @@ impl Receiver {
             asks,
             link_events,
             hub_events,
+            accounts,
             table: table_sender,
             shared: shared_sender,
             notices,

@@ -17,6 +17,7 @@ use crate::media::queue::{Arrival, Next, Place, Pushed, Queue};
 use crate::media::source;
 use crate::media::unit::AccessUnit;
 use crate::metrics::{self, ViewerKind};
+use crate::policy::desk::VMS;
 use crate::reason::Reason;
 
 /// A picture on its way to a viewer.
@@ -85,11 +86,7 @@ impl Viewer {
             outbox,
             metrics,
         };
-        viewer
-            .metrics
-            .viewers
-            .with_label_values(&[viewer.kind()])
-            .inc();
+        viewer.count(1);
         Arc::new(viewer)
     }
 
@@ -97,7 +94,16 @@ impl Viewer {
         match self.viewing.how {
             "live" => ViewerKind::Live.as_str(),
             "rtsp_udp" => ViewerKind::RtspUdp.as_str(),
+            VMS => ViewerKind::Vms.as_str(),
             _ => ViewerKind::RtspTcp.as_str(),
+        }
+    }
+
+    /// VMS accounts count their sessions themselves, those that see the card included.
+    fn count(&self, change: i64) {
+        if self.viewing.how != VMS {
+            let gauge = &self.metrics.viewers;
+            gauge.with_label_values(&[self.kind()]).add(change);
         }
     }
 
@@ -220,7 +226,7 @@ impl Viewer {
         inner.burst.clear();
         inner.queue = Queue::new();
         drop(inner);
-        self.metrics.viewers.with_label_values(&[self.kind()]).dec();
+        self.count(-1);
     }
 }
 

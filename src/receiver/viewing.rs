@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::media::relay::RelayId;
 use crate::media::unit::Codecs;
+use crate::policy::desk::VMS;
 use crate::reason::Reason;
 
 /// How long viewers wait for pictures, and how old those may be that they get.
@@ -81,16 +82,17 @@ pub struct Viewing {
     pub camera: CameraId,
     /// Who: the operator's number, or `vms:NAME`.
     pub who: String,
-    /// How: `rtsp`, `rtsp_udp`, `live`.
+    /// How: `rtsp`, `rtsp_udp`, `live`, `vms`.
     pub how: &'static str,
     /// From where.
     pub from: String,
 }
 
 impl Viewing {
-    /// Whether it is a player with the grant's URL, and not a socket with an operator's token.
-    pub fn is_player(&self) -> bool {
-        self.how != "live"
+    /// Whether it is a player with the grant's URL (`true`), or a socket with an operator's token;
+    /// `None`: a VMS account, which has neither.
+    pub fn is_player(&self) -> Option<bool> {
+        (self.how != VMS).then_some(self.how != "live")
     }
 }
 
@@ -105,7 +107,7 @@ pub struct ViewRequest {
     pub camera: CameraId,
     /// Who: the operator's number, or `vms:NAME`.
     pub who: String,
-    /// How: `rtsp`, `rtsp_udp`, `live`.
+    /// How: `rtsp`, `rtsp_udp`, `live`, `vms`.
     pub how: &'static str,
     /// From where.
     pub from: String,

@@ -241,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             &Context {
                 now,
                 random: random()?,
-                password: &|user| shared.library.password(user),
+                password: &|user| shared.library.password(user, address),
                 open: shared.library.is_open(),
                 is_blocked: &|user| shared.attempts().is_blocked(address, user, now),
             },

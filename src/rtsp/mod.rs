@@ -4,11 +4,12 @@
 //! Who uses it implements [`Library`]: who may see what, and where the frames
 //! come from.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use self::transport::Transport;
 use crate::media::source::Source;
+use crate::media::unit::Codec;
 use crate::reason::Reason;
 use crate::secret::Secret;
 
@@ -23,15 +24,15 @@ pub mod rtp;
 pub mod sdp;
 pub mod server;
 pub mod session;
-mod splice;
+pub mod splice;
 pub mod transport;
 
 /// Who may see what: asked by the server for each DESCRIBE, SETUP and PLAY.
 pub trait Library: Send + Sync + 'static {
     /// The password of this user, so that the server can check the Digest. `None`:
-    /// there can be no such user; the server goes through the same motions and
-    /// answers 401. What the user may see is for [`Library::open`] to say.
-    fn password(&self, user: &str) -> Option<Secret>;
+    /// there can be no such user at this address; the server goes through the same
+    /// motions and answers 401. What the user may see is for [`Library::open`] to say.
+    fn password(&self, user: &str, from: IpAddr) -> Option<Secret>;
 
     /// Whether anybody may play without credentials (the simulator's cameras).
     fn is_open(&self) -> bool {
@@ -61,6 +62,8 @@ pub struct OpenRequest {
     pub user_agent: String,
     /// How the pictures go to the player: known at PLAY.
     pub transport: Option<Transport>,
+    /// The codec that was described to the player, if one was: it can show no other.
+    pub described: Option<Codec>,
 }
 
 /// Why a picture can't be opened.

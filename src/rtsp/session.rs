@@ -15,6 +15,7 @@ use super::sdp::{self, Picture, Reader};
 use super::transport::Transport;
 use super::{OpenError, OpenRequest};
 use crate::clock::Boot;
+use crate::media::unit::Codec;
 use crate::reason::Reason;
 use crate::secret::Secret;
 
@@ -82,6 +83,7 @@ struct Opened {
     user: String,
     /// The content base of its description.
     base: String,
+    codec: Codec,
 }
 
 #[derive(Debug)]
@@ -216,6 +218,7 @@ impl Machine {
             path: waiting.target.path.clone(),
             user: waiting.user.clone(),
             base: waiting.target.base.clone(),
+            codec: picture.configuration.codec,
         });
         if matches!(waiting.wanted, Wanted::SetUp(..)) {
             return self.set_up(waiting);
@@ -449,6 +452,7 @@ impl Machine {
             peer: self.peer,
             user_agent: bounded(request.header("User-Agent").unwrap_or_default()),
             transport,
+            described: transport.and(self.open.as_ref()).map(|open| open.codec),
         };
         self.waiting = Some(waiting);
         Step::Open(open)

@@ -6,8 +6,13 @@
 //! already: its player would take them for repeats and drop them. So from its
 //! second PLAY on a session's packets are renumbered for it alone: they go on where
 //! it stopped, and the kept pictures stand between its last one and the newest.
+//!
+//! The same makes one stream of several cameras' in turn ([`Splice::of`],
+//! [`Splice::switch`]): a player sees one source whose numbers and times go on.
 
-use super::rtp::BURST_TICKS;
+use std::time::Duration;
+
+use super::rtp::{BURST_TICKS, CLOCK};
 use crate::media::packets::Packetised;
 use crate::media::source::Sampled;
 
@@ -17,7 +22,9 @@ const LEAST_STEP: i32 = 3_600;
 
 /// Where a session's packets stand.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Splice {
+pub struct Splice {
+    /// The source that all packets are given as; `None`: their own.
+    ssrc: Option<u32>,
     /// Next sequence number and newest time stamp, as the viewer has them.
     given: Option<(u16, u32)>,
     /// What the viewer's numbers and times are ahead of the shared ones.
@@ -25,6 +32,8 @@ pub(super) struct Splice {
     time: u32,
     /// PLAY was answered and no packet placed since; the newest picture's time then.
     beginning: Option<Option<u32>>,
+    /// How far the newest picture of another stream is behind the last one given.
+    pause: Option<i32>,
     /// How the kept pictures of this PLAY are put between others.
     squeeze: Option<Squeeze>,
 }
@@ -36,19 +45,42 @@ struct Squeeze {
 }
 
 impl Splice {
+    /// All packets are given as of this source.
+    pub fn of(ssrc: u32) -> Self {
+        Self {
+            ssrc: Some(ssrc),
+            ..Self::default()
+        }
+    }
+
+    /// Another stream goes on; the last picture was given `ago`. `newest` as in
+    /// [`Splice::begin`].
+    pub fn switch(&mut self, newest: Option<u32>, ago: Duration) {
+        self.begin(newest);
+        let ticks = ago.as_millis() * u128::from(CLOCK) / 1_000;
+        let ticks = i32::try_from(ticks).unwrap_or(i32::MAX);
+        self.pause = Some(ticks.max(LEAST_STEP));
+    }
+
     /// A PLAY begins; `newest` is the shared time of the camera's newest picture.
-    pub(super) const fn begin(&mut self, newest: Option<u32>) {
+    pub const fn begin(&mut self, newest: Option<u32>) {
         self.beginning = Some(newest);
+        self.pause = None;
         self.squeeze = None;
     }
 
     /// The packets of the next picture as this viewer gets them; `None`: as they are.
-    pub(super) fn place(&mut self, packets: &Packetised, is_kept: bool) -> Option<Packetised> {
+    pub fn place(&mut self, packets: &Packetised, is_kept: bool) -> Option<Packetised> {
         if let (Some(newest), Some((next, last))) = (self.beginning.take(), self.given) {
             self.sequence = next.wrapping_sub(packets.first_sequence);
             let newest = newest.unwrap_or(packets.timestamp);
             let mut room = distance(newest.wrapping_add(self.time), last);
-            if room <= 0 {
+            if let Some(pause) = self.pause.take() {
+                room = pause;
+                self.time = last
+                    .wrapping_add(pause.cast_unsigned())
+                    .wrapping_sub(newest);
+            } else if room <= 0 {
                 let ahead = LEAST_STEP.saturating_sub(room);
                 self.time = self.time.wrapping_add(ahead.cast_unsigned());
                 room = LEAST_STEP;
@@ -62,13 +94,15 @@ impl Splice {
         let timestamp = timestamp.wrapping_add(self.time);
         let first_sequence = packets.first_sequence.wrapping_add(self.sequence);
         self.note(first_sequence.wrapping_add(packets.packets), timestamp);
-        let is_same = self.sequence == 0 && timestamp == packets.timestamp;
-        (!is_same).then(|| packets.replaced(self.sequence, timestamp))
+        let ssrc = self.ssrc.filter(|_| packets.ssrc() != self.ssrc);
+        let is_same = self.sequence == 0 && timestamp == packets.timestamp && ssrc.is_none();
+        (!is_same).then(|| packets.replaced(self.sequence, timestamp, ssrc))
     }
 
     /// The camera's clock as this viewer has it.
-    pub(super) const fn clock(&self, sampled: Sampled) -> Sampled {
+    pub fn clock(&self, sampled: Sampled) -> Sampled {
         Sampled {
+            ssrc: self.ssrc.unwrap_or(sampled.ssrc),
             timestamp: sampled.timestamp.wrapping_add(self.time),
             ..sampled
         }
@@ -183,6 +217,51 @@ mod tests {
             let live = seen[seen.len() - 1].1.wrapping_sub(seen[seen.len() - 2].1);
             assert_eq!(live, 3_600);
         }
+    }
+
+    #[test]
+    fn another_stream_goes_on_as_the_same_source() {
+        let mut one = Packetiser::new(1, 10, 500);
+        let mut other = Packetiser::new(2, 60_000, u32::MAX - 9_000);
+        let mut splice = Splice::of(1);
+        let pictures = units(0..3);
+        splice.begin(None);
+        let first = one.packetise(&pictures[0], &configuration());
+        assert!(splice.place(&first, false).is_none(), "shared bytes");
+        // The newest of the kept pictures is taken now, 300 ms after the last one given.
+        splice.switch(Some(other.timestamp(3_600)), Duration::from_millis(300));
+        let mut placed = Vec::new();
+        for made in other.kept_burst(&pictures[..2], &configuration()) {
+            placed.push(splice.place(&made, true).unwrap());
+        }
+        for unit in &pictures[..2] {
+            other.packetise(unit, &configuration());
+        }
+        let live = other.packetise(&pictures[2], &configuration());
+        placed.push(splice.place(&live, false).unwrap());
+        let seen = placed.iter().map(|made| {
+            let ahead = made.timestamp.wrapping_sub(first.timestamp);
+            (made.first_sequence, ahead, made.ssrc())
+        });
+        let expected = [
+            (11, 27_000 - 3_600, Some(1)),
+            (12, 27_000, Some(1)),
+            (13, 27_000 + 3_600, Some(1)),
+        ];
+        assert_eq!(seen.collect::<Vec<_>>(), expected);
+        let sampled = Sampled {
+            ssrc: 2,
+            timestamp: live.timestamp,
+            at: Wall(5),
+        };
+        let clock = splice.clock(sampled);
+        assert_eq!((clock.ssrc, clock.timestamp), (1, placed[2].timestamp));
+        // And back, at once: times still rise.
+        splice.switch(None, Duration::ZERO);
+        let back = one.packetise(&pictures[1], &configuration());
+        let back = splice.place(&back, false).unwrap();
+        assert_eq!(back.first_sequence, 14);
+        assert_eq!(back.timestamp.wrapping_sub(placed[2].timestamp), 3_600);
     }
 
     #[test]

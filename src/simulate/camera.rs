@@ -33,7 +33,7 @@ pub(super) struct Camera {
 }
 
 impl Library for Cameras {
-    fn password(&self, user: &str) -> Option<Secret> {
+    fn password(&self, user: &str, _from: std::net::IpAddr) -> Option<Secret> {
         let (name, password) = self.credentials.as_ref()?;
         (name == user).then(|| password.clone())
     }

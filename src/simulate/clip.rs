@@ -10,11 +10,14 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::encoder::{PredictedSlice, Rows, key_slice, parameter_sets, predicted_slice};
 use super::jpeg;
-use super::scene::{COLUMNS, Cell, GRAIN_ROW, Grain, NAME_ROWS, RATE, Scene, grain_limit};
+use super::scene::{GRAIN_ROW, Grain, NAME_ROWS, RATE, Scene, grain_limit};
 use crate::clock::{Clock, Wall};
 use crate::media::config;
+use crate::media::drawn::encoder::{
+    PredictedSlice, Rows, key_slice, parameter_sets, predicted_slice,
+};
+use crate::media::drawn::{COLUMNS, Cell};
 use crate::media::nal::push_length_prefixed;
 use crate::media::unit::{Codec, Configuration};
 
@@ -37,7 +40,7 @@ const KEY_WEIGHT: u64 = 100;
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) codec: Codec,
-    /// Height of the picture in macroblocks; [`super::scene::ROWS`] for MJPEG.
+    /// Height of the picture in macroblocks; [`crate::media::drawn::ROWS`] for MJPEG.
     pub(super) rows: usize,
     /// Bits per second of video.
     pub(super) bitrate: u64,
@@ -309,8 +312,9 @@ const PLAIN_BYTES: u64 = 300;
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::{ROWS, SUB_ROWS};
+    use super::super::scene::SUB_ROWS;
     use super::*;
+    use crate::media::drawn::ROWS;
 
     #[test]
     fn the_bitrate_is_kept() {

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 
-use super::scene::{COLUMNS, Cell, ROWS, TILES};
+use crate::media::drawn::{COLUMNS, Cell, ROWS, TILES};
 use crate::media::jpeg::HUFFMAN_TABLES;
 
 /// Coefficients of a block of grain after the first, each of some 7 bits.

@@ -24,15 +24,15 @@ use crate::secret::Secret;
 
 mod camera;
 mod clip;
-pub mod encoder;
 pub mod field;
-mod font;
 mod jpeg;
 pub mod scene;
 
 use camera::{Camera, Cameras};
 use clip::{Clip, Name, Settings};
-use scene::{ROWS, SUB_ROWS};
+use scene::SUB_ROWS;
+
+use crate::media::drawn::ROWS;
 
 /// Most cameras of one simulator.
 pub const CAMERAS_LIMIT: usize = 2_000;

@@ -4,14 +4,8 @@
 
 use jiff::Timestamp;
 
-use super::font;
 use crate::clock::Wall;
-
-/// Width of the picture in macroblocks of 16 pixels.
-pub const COLUMNS: usize = 80;
-
-/// Height of the picture in macroblocks.
-pub const ROWS: usize = 45;
+use crate::media::drawn::{COLUMNS, Cell, TILES, fill, write};
 
 /// Pictures in a second.
 pub const RATE: u64 = 25;
@@ -32,30 +26,6 @@ pub const SUB_ROWS: usize = 32;
 /// Most macroblocks of grain in a picture of `rows` rows.
 pub const fn grain_limit(rows: usize) -> usize {
     COLUMNS * rows.saturating_sub(GRAIN_ROW)
-}
-
-/// One macroblock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cell {
-    /// Luma, or the number of the grain's tile.
-    pub luma: u8,
-    /// Blue chroma.
-    pub cb: u8,
-    /// Red chroma.
-    pub cr: u8,
-    /// A tile of grain instead of one luma.
-    pub grain: bool,
-}
-
-impl Cell {
-    const fn flat(luma: u8, cb: u8, cr: u8) -> Self {
-        Self {
-            luma,
-            cb,
-            cr,
-            grain: false,
-        }
-    }
 }
 
 const BLUE: Cell = Cell::flat(52, 156, 112);
@@ -107,9 +77,9 @@ impl Scene {
             next_grain: 0,
             noise: 1,
         };
-        scene.fill(NAME_ROWS, BLUE);
-        scene.fill(BAR_ROWS, RAIL);
-        scene.fill(GRAIN_ROW..rows, GROUND);
+        fill(&mut scene.cells, NAME_ROWS, BLUE);
+        fill(&mut scene.cells, BAR_ROWS, RAIL);
+        fill(&mut scene.cells, GRAIN_ROW..rows, GROUND);
         for number in 0..grain.cells {
             scene.change_grain(number);
         }
@@ -129,14 +99,15 @@ impl Scene {
         );
         // Two digits of the fraction: 10 ms.
         let clock = clock.get(..11).unwrap_or(&clock);
-        self.write(CLOCK_ROW, clock, GREEN, NIGHT);
-        self.write(
+        write(&mut self.cells, CLOCK_ROW, clock, GREEN, NIGHT);
+        write(
+            &mut self.cells,
             COUNTER_ROW,
             &format!("NO {:08}", number % 100_000_000),
             WHITE,
             NIGHT,
         );
-        self.fill(BAR_ROWS, RAIL);
+        fill(&mut self.cells, BAR_ROWS, RAIL);
         let place = (number as usize * 2) % COLUMNS;
         for row in BAR_ROWS {
             for width in 0..6 {
@@ -154,38 +125,9 @@ impl Scene {
     pub fn name_rows(name: &str) -> Vec<Cell> {
         let skip = name.chars().count().saturating_sub(13);
         let name: String = name.chars().skip(skip).collect();
-        let mut scene = Self {
-            cells: vec![BLUE; COLUMNS * NAME_ROWS.len()],
-            grain: Grain {
-                cells: 0,
-                changing: 0,
-            },
-            next_grain: 0,
-            noise: 0,
-        };
-        scene.write(1, &name, WHITE, BLUE);
-        scene.cells
-    }
-
-    fn fill(&mut self, rows: std::ops::Range<usize>, cell: Cell) {
-        self.cells[rows.start * COLUMNS..rows.end * COLUMNS].fill(cell);
-    }
-
-    /// Writes a line of text, centred.
-    fn write(&mut self, row: usize, text: &str, ink: Cell, paper: Cell) {
-        let width = (text.chars().count() * font::ADVANCE).saturating_sub(1);
-        let left = COLUMNS.saturating_sub(width) / 2;
-        for (place, letter) in text.chars().enumerate() {
-            for (y, line) in font::glyph(letter).iter().enumerate() {
-                for x in 0..font::WIDTH {
-                    let column = left + place * font::ADVANCE + x;
-                    if column < COLUMNS {
-                        let set = line >> (font::WIDTH - 1 - x) & 1 == 1;
-                        self.cells[(row + y) * COLUMNS + column] = if set { ink } else { paper };
-                    }
-                }
-            }
-        }
+        let mut cells = vec![BLUE; COLUMNS * NAME_ROWS.len()];
+        write(&mut cells, 1, &name, WHITE, BLUE);
+        cells
     }
 
     /// Gives a macroblock of grain another tile.
@@ -204,25 +146,10 @@ impl Scene {
     }
 }
 
-/// Number of different tiles of grain.
-pub const TILES: usize = 64;
-
-/// The 256 luma samples of a tile of grain: never so small that emulation
-/// prevention would touch them.
-pub fn tile(number: u8) -> [u8; 256] {
-    let mut noise = u32::from(number).wrapping_mul(0x9e37_79b9) | 1;
-    let base = 60 + number % 32;
-    std::array::from_fn(|_| {
-        noise ^= noise << 13;
-        noise ^= noise >> 17;
-        noise ^= noise << 5;
-        base + (noise >> 16) as u8 % 40
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::drawn::{ROWS, tile};
 
     #[test]
     fn only_what_moves_changes() {

@@ -54,6 +54,7 @@ mod tampered;
 mod tools;
 mod uplink;
 mod virtual_link;
+mod vms;
 mod waiting;
 mod wire;
 mod witness;

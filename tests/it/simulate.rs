@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanal::clock::Wall;
+use fanal::media::drawn::encoder::{Rows, key_slice, parameter_sets, predicted_slice};
+use fanal::media::drawn::{COLUMNS, Cell, ROWS, tile};
 use fanal::media::nal::length_prefixed;
 use fanal::media::unit::Codec;
 use fanal::secret::Secret;
-use fanal::simulate::encoder::{Rows, key_slice, parameter_sets, predicted_slice};
-use fanal::simulate::scene::{COLUMNS, Cell, Grain, ROWS, Scene, tile};
+use fanal::simulate::scene::{Grain, Scene};
 use fanal::simulate::{Count, Options, Server, Start, names};
 use futures_util::StreamExt;
 use retina::client::{

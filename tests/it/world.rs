@@ -21,6 +21,7 @@ use fanal::journal::looks::LOOK_EVERY;
 use fanal::link::dial::Pace;
 use fanal::metrics;
 use fanal::reason::Reason;
+use fanal::receiver::control::Control;
 use fanal::receiver::viewing::Waits;
 use fanal::receiver::{self, Addresses, Receiver};
 use fanal::simulate;
@@ -33,6 +34,9 @@ use crate::support::site::{self, GatewayFile, Place, ReceiverFile};
 pub(crate) use crate::support::site::{CENTRE, COMMUNE};
 pub use crate::waiting::PATIENCE;
 use crate::wire::Wire;
+
+/// Of a VMS account with `password_file = "vms.txt"`.
+pub const VMS_PASSWORD: &str = "wall";
 
 /// What a world is like; start from [`Plan::default`].
 pub struct Plan {
@@ -117,6 +121,7 @@ pub struct World {
     /// Who signs for those at the commune's page: `page-ca.pem`.
     pub agents: authority::Authority,
     pub receiver_metrics: Arc<metrics::Receiver>,
+    control: Control,
     pub addresses: Addresses,
     pub wire: Option<Wire>,
     gateway_handle: gateway::Handle,
@@ -138,6 +143,7 @@ impl World {
         let validity = Validity::lasting(now, Duration::from_secs(86_400));
         let agents = authority::Authority::make(authority::Kind::Designation, validity).unwrap();
         directory.write("page-ca.pem", agents.certificate());
+        directory.write("vms.txt", VMS_PASSWORD);
         let mut options = simulate::Options::new(simulate::names(plan.cameras));
         (plan.options)(&mut options);
         let server = simulate::Server::bind(options.clone()).await.unwrap();
@@ -155,7 +161,8 @@ impl World {
         tasks.spawn(server.run(simulator_token.clone()));
 
         write_receiver(&directory, &plan, None);
-        let (receiver, addresses, receiver_metrics) = run_receiver(&directory, &plan).await;
+        let (receiver, addresses, receiver_metrics, control) =
+            run_receiver(&directory, &plan).await;
         // The same addresses after a restart.
         write_receiver(&directory, &plan, Some(&addresses));
         let mut wire = None;
@@ -179,6 +186,7 @@ impl World {
             gateway_metrics: running.metrics,
             gateway_page: running.page,
             receiver_metrics,
+            control,
             addresses,
             wire,
             gateway_handle: running.handle,
@@ -240,13 +248,22 @@ impl World {
         self.gateway_handle.reload().await.unwrap();
     }
 
+    /// Writes this at the end of receiver.toml instead of what stood there, and reloads.
+    pub async fn reload_receiver(&mut self, more: &str) {
+        self.plan.receiver = more.to_owned();
+        write_receiver(&self.directory, &self.plan, Some(&self.addresses));
+        let loaded = config::load_receiver(&self.directory.path("receiver.toml")).unwrap();
+        self.control.reload(loaded).await.unwrap();
+    }
+
     pub async fn stop_receiver(&mut self) {
         self.receiver.take().unwrap().stop().await;
     }
 
     pub async fn start_receiver(&mut self) {
-        let (daemon, addresses, metrics) = run_receiver(&self.directory, &self.plan).await;
+        let (daemon, addresses, metrics, control) = run_receiver(&self.directory, &self.plan).await;
         assert_eq!(addresses.console, self.addresses.console);
+        self.control = control;
         (self.receiver, self.receiver_metrics) = (Some(daemon), metrics);
     }
 
@@ -444,7 +461,7 @@ fn write_gateway(
 async fn run_receiver(
     directory: &Place,
     plan: &Plan,
-) -> (Daemon, Addresses, Arc<metrics::Receiver>) {
+) -> (Daemon, Addresses, Arc<metrics::Receiver>, Control) {
     let loaded = config::load_receiver(&directory.path("receiver.toml")).unwrap();
     let options = receiver::Options {
         clock: plan.receiver_clock.clone(),
@@ -456,10 +473,11 @@ async fn run_receiver(
     };
     let receiver = Receiver::bind(loaded, options).await.unwrap();
     let (addresses, metrics) = (receiver.local_addrs().clone(), receiver.metrics());
+    let control = receiver.control();
     let token = CancellationToken::new();
     let run = receiver.run(token.clone());
     let task = tokio::spawn(async { run.await.map_err(|error| error.to_string()) });
-    (Daemon { token, task }, addresses, metrics)
+    (Daemon { token, task }, addresses, metrics, control)
 }
 
 struct RunningGateway {

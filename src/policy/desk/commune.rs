@@ -167,6 +167,8 @@ pub(super) struct Peer {
     lines_taken: Allowance,
     lines_sent: Allowance,
     damage_told: Allowance,
+    /// Under which agreement each grant of this link is given.
+    pub(super) agreements: BTreeMap<GrantId, String>,
     /// The newest state of each relay of this link.
     pub(super) relays: BTreeMap<RelayId, super::grant::News>,
     /// Minor version of the protocol, once the gateway of this link has said it.
@@ -188,6 +190,7 @@ impl Default for Peer {
             lines_taken: Allowance::new(LINES_TAKEN.0, LINES_TAKEN.1),
             lines_sent: Allowance::every(LINES_SENT.0, LINES_SENT.1),
             damage_told: Allowance::every(DAMAGE_TOLD.0, DAMAGE_TOLD.1),
+            agreements: BTreeMap::new(),
             relays: BTreeMap::new(),
             minor: None,
         }
@@ -256,6 +259,7 @@ impl Desk {
         peer.session = Some(session);
         peer.minor = None;
         peer.later.clear();
+        peer.agreements.clear();
         peer.relays.clear();
         peer.pages.clear();
         peer.next_page = 0;

@@ -251,6 +251,7 @@ mod tests {
             commune: CommuneId::new("berre-l-etang").unwrap(),
             incident: Incident::new("2026-42").unwrap(),
             grounds: "assault".to_owned(),
+            agreement: None,
             operator: Operator {
                 name: "A. Martin".to_owned(),
                 number: "4711".to_owned(),

@@ -149,14 +149,13 @@ impl Desk {
         let proof = &recording.proof;
         let mut recipients = vec![operator.unit.clone()];
         recipients.extend(claims.present.iter().cloned());
-        let agreement = self
-            .communes
-            .get(&recording.commune)
-            .and_then(|peer| {
-                let who = recording.request.designation();
-                peer.view.agreement_for(who, &claims.grounds)
-            })
-            .map_or_else(String::new, |agreement| agreement.reference.clone());
+        let told = self.agreement_of(&recording.commune, proof.claims.grant);
+        let agreement = told.cloned().or_else(|| {
+            let peer = self.communes.get(&recording.commune)?;
+            let who = recording.request.designation();
+            let likely = peer.view.agreement_for(who, &claims.grounds)?;
+            Some(likely.reference.clone())
+        });
         GrantEntry {
             grant: proof.claims.grant,
             request: recording.request.text().to_owned(),
@@ -175,7 +174,7 @@ impl Desk {
             start: proof.claims.start,
             expires: proof.claims.expires,
             approved_by: None,
-            agreement,
+            agreement: agreement.unwrap_or_default(),
             // The settings are the commune's; its own entry holds their hash.
             settings: Sha256::ZERO,
             peer_head: Some(proof.claims.head.clone()),
@@ -305,6 +304,7 @@ impl Desk {
             commune: commune.clone(),
             incident: request.incident,
             grounds: request.grounds,
+            agreement: self.agreement_of(&commune, claims.grant).cloned(),
             operator: designation.operator.clone(),
             present: request.present,
             start: Wall::from_seconds(recording.first_start),

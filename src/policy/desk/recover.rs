@@ -380,6 +380,7 @@ fn past_view(grant: GrantId, past: &Past, until: Wall, deadline: Boot) -> Grant 
         commune: entry.commune.clone(),
         incident: entry.incident.clone(),
         grounds: entry.grounds.clone(),
+        agreement: None,
         operator: entry.operator.clone(),
         // Of a request that is verified no more, nothing is taken over.
         present: Vec::new(),

@@ -24,6 +24,8 @@ pub struct Grant {
     pub incident: Incident,
     /// Why.
     pub grounds: String,
+    /// The agreement that it is given under, as its gateway says; `None`: not said.
+    pub agreement: Option<String>,
     /// Who signed the newest request: he alone gets the RTSP credentials.
     pub operator: Operator,
     /// Who else is present, as the newest request names them.

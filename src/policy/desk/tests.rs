@@ -9,6 +9,7 @@ mod kept;
 mod sequences;
 mod snapshot;
 mod viewings;
+mod vms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -26,6 +26,9 @@ use crate::reason::{Reason, Refusal};
 /// A viewer who comes back within this time never left.
 pub const REOPENED: Duration = Duration::from_secs(2);
 
+/// How a viewing of a VMS account is called in the journals.
+pub const VMS: &str = "vms";
+
 /// Somebody watches a camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
@@ -39,7 +42,7 @@ pub struct Viewer {
     pub camera: CameraId,
     /// The operator's number, or `vms:NAME`.
     pub who: String,
-    /// `rtsp`, `rtsp_udp`, `live`.
+    /// `rtsp`, `rtsp_udp`, `live`, `vms`.
     pub how: String,
     /// From where.
     pub from: String,
@@ -49,6 +52,11 @@ impl Viewer {
     /// Whether it is a player with the grant's URL, and not a socket with an operator's token.
     fn is_player(&self) -> bool {
         self.how.starts_with("rtsp")
+    }
+
+    /// Whether it is a VMS account's.
+    fn is_vms(&self) -> bool {
+        self.how == VMS
     }
 
     fn same(&self) -> Same {
@@ -168,12 +176,16 @@ impl Desk {
         // A picture may come after a handover: sockets are the operator's own, and a player's
         // URL plays under the request that carries the grant now.
         let signer = &held.request.designation().operator.number;
-        let viewer = if viewer.is_player() {
+        let (who, holders) = (held.request.designation().clone(), held.holders());
+        let is_vms = viewer.is_vms();
+        let viewer = if is_vms && self.lets_vms_view(&viewer, &held.view) {
+            viewer
+        } else if viewer.is_player() {
             Viewer {
                 who: signer.clone(),
                 ..viewer
             }
-        } else if &viewer.who == signer {
+        } else if !is_vms && &viewer.who == signer {
             viewer
         } else {
             return self.refuse_viewer(number, Reason::GrantUnknown);
@@ -186,11 +198,15 @@ impl Desk {
             }
             return;
         }
-        let (who, holders) = (held.request.designation().clone(), held.holders());
         if let Some(refusal) = self.journal_trouble() {
             return self.refuse_viewer(number, refusal.reason);
         }
-        if let Err(refusal) = self.paces.viewing(&who, now) {
+        let allowed = if is_vms {
+            self.pace_vms(&viewer.who, now)
+        } else {
+            self.paces.viewing(&who.operator, who.authority, now)
+        };
+        if let Err(refusal) = allowed {
             tracing::debug!(%refusal, "a viewer is refused");
             return self.refuse_viewer(number, refusal.reason);
         }

@@ -171,6 +171,10 @@ impl Gate {
                 refusal: refusal.clone(),
             })
             .collect();
+        messages.push(ToReceiver::GrantAgreement {
+            grant,
+            agreement: terms.agreement.clone(),
+        });
         messages.push(ToReceiver::Resume {
             request: terms.request.text().to_owned(),
             proof: live.proof.clone(),
@@ -393,6 +397,9 @@ impl Gate {
                     .streams
                     .as_ref()
                     .is_ok_and(|streams| streams.sub.is_some()),
+                vms: agreements
+                    .iter()
+                    .any(|agreement| agreement.vms && agreement.covers(camera)),
                 unusable: camera.unusable().map(Refusal::from),
             })
             .collect();

@@ -195,6 +195,7 @@ impl Gate {
         let (grant, id, waited) = (recording.grant, recording.id, recording.waited);
         let (centre, session) = (recording.terms.centre.clone(), recording.session);
         let proof = self.proof(grant, &recording.terms, &receipt);
+        let agreement = recording.terms.agreement.clone();
         self.install(grant, recording.terms, proof.clone(), receipt, now);
         self.commands.push_back(super::Command::Count {
             centre: centre.clone(),
@@ -204,6 +205,7 @@ impl Gate {
             self.send_resume(grant);
         } else if self.links.get(&centre).map(|up| up.session) == Some(session) {
             let relays = self.relays_of(grant);
+            self.send(&centre, ToReceiver::GrantAgreement { grant, agreement });
             self.send(&centre, ToReceiver::Granted { id, proof, relays });
         }
     }

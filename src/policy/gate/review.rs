@@ -7,6 +7,7 @@ use super::Gate;
 use super::grant::Terms;
 use super::request::Question;
 use crate::clock::{Now, Wall};
+use crate::format::control::ToReceiver;
 use crate::format::ids::{CameraId, GrantId, Sha256};
 use crate::policy::agreement::{Renewal, in_force_until};
 use crate::policy::peer::expiry;
@@ -83,6 +84,7 @@ impl Gate {
                 None => return,
             },
         };
+        let is_other = terms.agreement != standing.agreement;
         terms.agreement.clone_from(&standing.agreement);
         terms.settings = standing.settings;
         if standing.expires < terms.expires {
@@ -92,6 +94,13 @@ impl Gate {
             for camera in &standing.granted {
                 self.adjust(&before.centre, camera);
             }
+        }
+        if is_other {
+            let agreement = standing.agreement.clone();
+            self.send(
+                &before.centre,
+                ToReceiver::GrantAgreement { grant, agreement },
+            );
         }
     }
 

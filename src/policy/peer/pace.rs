@@ -45,9 +45,8 @@ const OPERATORS_LIMIT: usize = 4_096;
 /// Who: number, unit, authority.
 type Key = (String, String, Sha256);
 
-fn key(who: &Designation) -> Key {
-    let Operator { number, unit, .. } = &who.operator;
-    (number.clone(), unit.clone(), who.authority)
+fn key(operator: &Operator, authority: Sha256) -> Key {
+    (operator.number.clone(), operator.unit.clone(), authority)
 }
 
 /// A token bucket, kept as the moment at which it will be full again.
@@ -107,12 +106,16 @@ pub struct Paces {
 
 impl Paces {
     fn account(&mut self, who: &Designation, now: Boot) -> &mut Account {
-        let key = key(who);
+        self.account_of(&who.operator, who.authority, now)
+    }
+
+    fn account_of(&mut self, operator: &Operator, authority: Sha256, now: Boot) -> &mut Account {
+        let key = key(operator, authority);
         if self.accounts.len() >= OPERATORS_LIMIT && !self.accounts.contains_key(&key) {
             self.make_room(now);
         }
         self.accounts.entry(key).or_insert_with(|| Account {
-            operator: who.operator.clone(),
+            operator: operator.clone(),
             requests: Bucket::default(),
             viewings: Bucket::default(),
             stills: Bucket::default(),
@@ -154,16 +157,14 @@ impl Paces {
         taken.map_err(|wait| too_many(&who.operator, "requests", REQUESTS, REQUEST_EVERY, wait))
     }
 
-    /// Counts a viewing of this operator.
+    /// Counts a viewing of this operator, whom this authority designates.
     ///
     /// # Errors
     /// `too_many_requests` with the seconds to wait.
-    pub fn viewing(&mut self, who: &Designation, now: Now) -> Result<(), Refusal> {
-        let taken = self
-            .account(who, now.boot)
-            .viewings
-            .take(VIEWINGS, VIEWING_EVERY, now.boot);
-        taken.map_err(|wait| too_many(&who.operator, "viewings", VIEWINGS, VIEWING_EVERY, wait))
+    pub fn viewing(&mut self, who: &Operator, authority: Sha256, now: Now) -> Result<(), Refusal> {
+        let account = self.account_of(who, authority, now.boot);
+        let taken = account.viewings.take(VIEWINGS, VIEWING_EVERY, now.boot);
+        taken.map_err(|wait| too_many(who, "viewings", VIEWINGS, VIEWING_EVERY, wait))
     }
 
     /// Counts a still of this operator.
@@ -341,7 +342,9 @@ mod tests {
         let mut paces = Paces::default();
         for number in 0..OPERATORS_LIMIT + 50 {
             let who = who(&number.to_string(), 1);
-            assert!(paces.viewing(&who, at(0)).is_ok() && paces.still(&who, at(0)).is_ok());
+            let (operator, authority) = (&who.operator, who.authority);
+            assert!(paces.viewing(operator, authority, at(0)).is_ok());
+            assert!(paces.still(&who, at(0)).is_ok());
         }
         assert_eq!(paces.accounts.len(), OPERATORS_LIMIT);
     }

@@ -2,12 +2,15 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::auth::Caller;
 use super::geometry::{bad, circle, contains, distance, point, polygon};
 use super::neighbours::Middle;
+use super::sheet;
 use crate::clock::Wall;
 use crate::format::control::{AgreementInfo, CameraInfo};
 use crate::format::designation::Designation;
@@ -101,6 +104,10 @@ pub(super) struct Search {
     circle: Option<String>,
     polygon: Option<String>,
     neighbours: Option<String>,
+    /// `json` or `csv`; without it as `Accept` says.
+    format: Option<String>,
+    /// Only cameras of this VMS account's communes.
+    account: Option<String>,
 }
 
 /// Why a camera can't be asked for, as operators see it.
@@ -136,6 +143,16 @@ pub(super) struct CameraView {
     /// Degrees from north, from the camera whose neighbours are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     direction: Option<f64>,
+}
+
+impl CameraView {
+    pub(super) const fn commune(&self) -> &CommuneId {
+        &self.commune
+    }
+
+    pub(super) const fn info(&self) -> &CameraInfo {
+        &self.info
+    }
 }
 
 /// What all cameras of a commune have in common for a caller.
@@ -183,12 +200,28 @@ struct Filter {
     limit: usize,
 }
 
-/// `GET cameras`: by name, or by distance where a place is given.
+/// `GET cameras`: by name, or by distance where a place is given; as CSV those that VMS accounts may
+/// see, with their URLs.
 pub(super) async fn search(
     State(api): Shared,
     caller: Caller,
+    headers: HeaderMap,
     Query(search): Query<Search>,
-) -> Result<Json<Vec<CameraView>>, Problem> {
+) -> Result<Response, Problem> {
+    let is_sheet = match search.format.as_deref() {
+        None => sheet::is_wanted(&headers),
+        Some("json") => false,
+        Some("csv") => true,
+        Some(_) => return Err(bad("format", "json or csv")),
+    };
+    let account = search.account.as_ref().map(|name| {
+        let shared = api.options.control.shared();
+        let mut accounts = shared.settings.accounts.iter();
+        let account = accounts.find(|account| &account.name == name).cloned();
+        account.ok_or_else(|| bad("account", "the name of a [[rtsp.account]] of this centre"))
+    });
+    let account = account.transpose()?;
+    let is_for_vms = is_sheet || account.is_some();
     let filter = Filter::read(search)?;
     let table = api.options.control.table();
     let who = &caller.designation;
@@ -197,7 +230,8 @@ pub(super) async fn search(
     let middle = middle.map(|wanted| Middle::find(wanted, &table.communes, who));
     let mut found = Vec::new();
     for (id, commune) in table.communes.iter() {
-        if commune.agreement_for(who, "").is_none() {
+        let is_its = account.as_ref().is_none_or(|account| account.may_see(id));
+        if commune.agreement_for(who, "").is_none() || !is_its {
             continue;
         }
         let home = Home {
@@ -206,7 +240,8 @@ pub(super) async fn search(
             commune,
             closed: commune.closed_for(who, now),
         };
-        for info in commune.cameras.iter().flat_map(|list| list.iter()) {
+        let cameras = commune.cameras.iter().flat_map(|list| list.iter());
+        for info in cameras.filter(|info| info.vms || !is_for_vms) {
             if let Some(distance) = filter.matches(id, &home.name, info, middle.as_ref()) {
                 let direction = middle
                     .as_ref()
@@ -223,7 +258,10 @@ pub(super) async fn search(
         (None, None) => std::cmp::Ordering::Equal,
     });
     found.truncate(filter.limit);
-    Ok(Json(found))
+    if is_sheet {
+        return sheet::answer(&api, &found, &headers);
+    }
+    Ok(Json(found).into_response())
 }
 
 impl Filter {
@@ -322,6 +360,7 @@ mod tests {
             field_of_view: None,
             neighbours: vec!["rond-point".to_owned(), "rognac/rn113".to_owned()],
             sub: false,
+            vms: false,
             unusable: None,
         }
     }

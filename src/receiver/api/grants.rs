@@ -162,23 +162,32 @@ impl Api {
 
     /// Plays without a change; `host` is what the API was called by.
     fn rtsp_url(&self, grant: &Grant, camera: &GrantCamera, host: &str) -> Option<String> {
-        let shared = self.options.control.shared();
-        let addresses = &shared.addresses;
-        let rtsp = &shared.settings.rtsp;
-        let players = rtsp.players(addresses.rtsp, addresses.rtsps)?;
-        let called = host_name(host).unwrap_or_else(|| "localhost".to_owned());
+        let base = self.players_at(host)?;
+        let (scheme, authority) = base.split_once("://")?;
         let password = self
             .options
             .credentials
             .password(grant.id, grant.credentials);
         Some(format!(
-            "{}://{}:{}@{}/{}/{}",
-            players.scheme,
+            "{scheme}://{}:{}@{authority}/{}/{}",
             grant.id,
             password.expose(),
-            players.authority(&called),
             grant.commune,
             camera.camera
+        ))
+    }
+
+    /// Where players come in: `rtsp://corg13.example:8554`; `host` is what the API was called by.
+    pub(super) fn players_at(&self, host: &str) -> Option<String> {
+        let shared = self.options.control.shared();
+        let addresses = &shared.addresses;
+        let rtsp = &shared.settings.rtsp;
+        let players = rtsp.players(addresses.rtsp, addresses.rtsps)?;
+        let called = host_name(host).unwrap_or_else(|| "localhost".to_owned());
+        Some(format!(
+            "{}://{}",
+            players.scheme,
+            players.authority(&called)
         ))
     }
 

@@ -24,6 +24,7 @@ mod grants;
 mod guard;
 mod live;
 mod neighbours;
+mod sheet;
 mod snapshots;
 #[cfg(test)]
 mod tests;

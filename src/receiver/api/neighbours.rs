@@ -104,6 +104,7 @@ mod tests {
             field_of_view: None,
             neighbours: neighbours.iter().map(|id| (*id).to_owned()).collect(),
             sub: false,
+            vms: false,
             unusable: None,
         }
     }

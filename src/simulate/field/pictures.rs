@@ -10,14 +10,15 @@ use bytes::Bytes;
 use super::script::{Jpeg, Material};
 use super::{Fault, lock};
 use crate::clock::Wall;
+use crate::media::drawn::encoder::{
+    Rows, key_slice, parameter_sets, picture_parameter_set, predicted_slice_with,
+};
+use crate::media::drawn::{COLUMNS, Cell};
 use crate::media::h265;
 use crate::media::nal::{annex_b, length_prefixed};
 use crate::media::unit::Codec;
-use crate::simulate::encoder::{
-    Rows, key_slice, parameter_sets, picture_parameter_set, predicted_slice_with,
-};
 use crate::simulate::jpeg;
-use crate::simulate::scene::{COLUMNS, Cell, GRAIN, Grain, NAME_ROWS, SUB_ROWS, Scene};
+use crate::simulate::scene::{GRAIN, Grain, NAME_ROWS, SUB_ROWS, Scene};
 
 /// Pictures from one key picture to the next.
 pub const GROUP: u32 = 20;

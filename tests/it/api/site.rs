@@ -628,6 +628,7 @@ pub fn info(id: &str, position: [f64; 2]) -> CameraInfo {
         field_of_view: None,
         neighbours: Vec::new(),
         sub: false,
+        vms: false,
         unusable: None,
     }
 }

@@ -1,7 +1,7 @@
 //! A server over pictures that a test gives it.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -131,7 +131,7 @@ impl Observer for Notices {
 struct Cinema(Arc<Film>);
 
 impl Library for Cinema {
-    fn password(&self, user: &str) -> Option<Secret> {
+    fn password(&self, user: &str, _from: IpAddr) -> Option<Secret> {
         matches!(user, "grant" | "ended" | "leaving").then(|| Secret::new("secret"))
     }
 

@@ -3,9 +3,9 @@ mod faults;
 use proptest::prelude::*;
 
 use super::*;
+use crate::media::drawn::{COLUMNS, Cell, ROWS, encoder};
 use crate::media::nal::length_prefixed;
-use crate::simulate::encoder;
-use crate::simulate::scene::{COLUMNS, Cell, Grain, ROWS, Scene};
+use crate::simulate::scene::{Grain, Scene};
 
 /// Pictures from one key picture to the next, and in all.
 const GROUP: usize = 5;

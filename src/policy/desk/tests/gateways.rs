@@ -305,6 +305,7 @@ fn a_commune_that_changes_all_the_time_wakes_those_who_listen_seldom() {
             field_of_view: None,
             neighbours: Vec::new(),
             sub: false,
+            vms: false,
             unusable: None,
         }],
     };
@@ -334,6 +335,7 @@ fn a_camera_list_that_is_too_large_is_not_taken() {
             field_of_view: None,
             neighbours: Vec::new(),
             sub: false,
+            vms: false,
             unusable: None,
         });
         ToReceiver::Cameras {

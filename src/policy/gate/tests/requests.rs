@@ -14,7 +14,11 @@ fn a_request_is_granted_only_once_it_is_durable() {
     world.write_one();
     let grant = world.answer().unwrap();
     assert_eq!(world.running.len(), 2);
-    let (_, message) = &world.sent[0];
+    let (_, told) = &world.sent[0];
+    let agreement = "convention 0".to_owned();
+    // Before the grant, so that the centre knows what it may be used for.
+    assert_eq!(told, &ToReceiver::GrantAgreement { grant, agreement });
+    let (_, message) = &world.sent[1];
     let ToReceiver::Granted {
         id: 5,
         proof,
@@ -446,7 +450,7 @@ fn a_full_uplink_refuses_what_does_not_fit_and_names_who_holds_it() {
     world.sent.clear();
     world.ask(0, &claims).unwrap();
     assert_eq!(world.running.len(), 3, "what goes already costs nothing");
-    let Some((_, ToReceiver::Granted { proof, .. })) = world.sent.first() else {
+    let Some((_, ToReceiver::Granted { proof, .. })) = world.sent.get(1) else {
         panic!("{:?}", world.sent);
     };
     let proof = crate::format::jws::open::<GrantClaims>(proof, GRANT_TYPE).unwrap();

@@ -1,18 +1,16 @@
-//! A tiny H.264 encoder (ITU-T H.264, constrained baseline, CAVLC) for [`Scene`]'s
-//! macroblocks, without loss: one colour is an Intra 16x16 macroblock with a DC
+//! A tiny H.264 encoder (ITU-T H.264, constrained baseline, CAVLC) for drawn
+//! macroblocks ([`Cell`]), without loss: one colour is an Intra 16x16 macroblock with a DC
 //! coefficient or none, grain is I_PCM, what did not change is skipped.
 //!
 //! The quantiser is chosen so that a coefficient of 1 moves all samples by 1: QP 28
 //! for luma and 22 for chroma (8.5.10, 8.5.11). Deblocking is off. So a decoder
-//! shows exactly the scene, and any key frame can go before any later picture.
-//!
-//! [`Scene`]: super::scene::Scene
+//! shows exactly what was drawn, and any key frame can go before any later picture.
 
 use std::sync::LazyLock;
 
 use bytes::Bytes;
 
-use super::scene::{COLUMNS, Cell, TILES, tile};
+use super::{COLUMNS, Cell, TILES, tile};
 use crate::media::config::Avc;
 use crate::media::h264::kind;
 
@@ -405,10 +403,11 @@ fn coefficient(w: &mut Writer, level: i32, codes: Codes) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::{Grain, ROWS, SUB_ROWS, Scene};
+    use super::super::ROWS;
     use super::*;
     use crate::clock::Wall;
     use crate::media::unit::{Codec, Configuration};
+    use crate::simulate::scene::{Grain, SUB_ROWS, Scene};
 
     fn scene() -> Scene {
         let grain = Grain {

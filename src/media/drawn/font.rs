@@ -1,4 +1,4 @@
-//! Letters five macroblocks wide and seven high.
+//! Letters five macroblocks wide and seven high. Accents are left off.
 
 /// Width of a letter.
 pub const WIDTH: usize = 5;
@@ -10,7 +10,7 @@ pub const ADVANCE: usize = WIDTH + 1;
 /// for a space, a full block for what is not known.
 #[rustfmt::skip]
 pub const fn glyph(letter: char) -> [u8; 7] {
-    match letter.to_ascii_uppercase() {
+    match plain(letter) {
         ' ' => [0; 7],
         '0' => [0b01110, 0b10001, 0b10011, 0b10101, 0b11001, 0b10001, 0b01110],
         '1' => [0b00100, 0b01100, 0b00100, 0b00100, 0b00100, 0b00100, 0b01110],
@@ -50,8 +50,24 @@ pub const fn glyph(letter: char) -> [u8; 7] {
         'Z' => [0b11111, 0b00001, 0b00010, 0b00100, 0b01000, 0b10000, 0b11111],
         '-' => [0b00000, 0b00000, 0b00000, 0b11111, 0b00000, 0b00000, 0b00000],
         '.' => [0b00000, 0b00000, 0b00000, 0b00000, 0b00000, 0b01100, 0b01100],
+        '\'' => [0b00100, 0b00100, 0b01000, 0b00000, 0b00000, 0b00000, 0b00000],
         ':' => [0b00000, 0b01100, 0b01100, 0b00000, 0b01100, 0b01100, 0b00000],
         '/' => [0b00001, 0b00001, 0b00010, 0b00100, 0b01000, 0b10000, 0b10000],
         _ => [0b11111; 7],
+    }
+}
+
+/// The capital without its accent.
+const fn plain(letter: char) -> char {
+    match letter {
+        'à' | 'â' | 'ä' | 'æ' | 'À' | 'Â' | 'Ä' | 'Æ' => 'A',
+        'ç' | 'Ç' => 'C',
+        'é' | 'è' | 'ê' | 'ë' | 'É' | 'È' | 'Ê' | 'Ë' => 'E',
+        'î' | 'ï' | 'Î' | 'Ï' => 'I',
+        'ô' | 'ö' | 'œ' | 'Ô' | 'Ö' | 'Œ' => 'O',
+        'ù' | 'û' | 'ü' | 'Ù' | 'Û' | 'Ü' => 'U',
+        'ÿ' | 'Ÿ' => 'Y',
+        '’' => '\'',
+        letter => letter.to_ascii_uppercase(),
     }
 }
