@@ -144,6 +144,8 @@ impl Library {
             .and_then(|part| part.refusal.as_ref());
         OpenError::Refused(match (told, reason) {
             (Some(refusal), _) => refusal.reason,
+            // The pictures go to another receiver, and did not come here meanwhile.
+            (None, Reason::GrantUnknown) if place.grant.elsewhere => Reason::OtherReceiver,
             // Granted, but its gateway has not sent its proof again yet.
             (None, Reason::GrantUnknown) => Reason::LinkLost,
             (None, reason) => reason,
@@ -156,12 +158,12 @@ impl rtsp::Library for Library {
     /// once and is no guesser, so that a stale URL locks nobody out.
     fn password(&self, user: &str) -> Option<Secret> {
         let id = grant_of(user)?;
-        let change = self
-            .table
-            .borrow()
-            .grant(id)
-            .map_or(0, |grant| grant.credentials);
-        Some(self.credentials.password(id, change))
+        let table = self.table.borrow();
+        let grant = table.grant(id);
+        Some(grant.map_or_else(
+            || self.credentials.password(id, 0),
+            |grant| self.credentials.of(grant),
+        ))
     }
 
     fn open(

@@ -39,6 +39,7 @@ mod relay;
 mod restored;
 mod rtsp;
 mod scripted;
+mod several;
 mod simulate;
 mod snapshots;
 #[path = "../support/mod.rs"]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Gate, Pending};
-use crate::format::ids::{CameraId, CentreId};
+use crate::format::ids::{CameraId, ReceiverId};
 use crate::format::statement::RefusedCamera;
 use crate::policy::uplink::HEADERS;
 use crate::reason::{Reason, Refusal};
@@ -14,7 +14,11 @@ impl Gate {
     /// the request's order. A camera that goes to that centre already costs
     /// nothing, and the first relay of all is always let in: only then can a link
     /// that was measured on a bad day be measured again.
-    pub(super) fn fit(&self, centre: &CentreId, granted: &mut Vec<CameraId>) -> Vec<RefusedCamera> {
+    pub(super) fn fit(
+        &self,
+        receiver: &ReceiverId,
+        granted: &mut Vec<CameraId>,
+    ) -> Vec<RefusedCamera> {
         let settings = &self.rules.settings.uplink;
         let capacity = match (settings.max_bitrate, self.capacity) {
             (Some(limit), Some(measured)) => limit.min(measured),
@@ -26,14 +30,14 @@ impl Gate {
         let mut going = self.going();
         let mut refused = Vec::new();
         granted.retain(|camera| {
-            let key = (centre.clone(), camera.clone());
+            let key = (receiver.clone(), camera.clone());
             if going.contains(&key) || going.len() < room {
                 going.insert(key);
                 return true;
             }
             refused.push(RefusedCamera {
                 camera: camera.clone(),
-                refusal: Refusal::new(Reason::UplinkFull, self.full(centre, capacity, room)),
+                refusal: Refusal::new(Reason::UplinkFull, self.full(receiver, capacity, room)),
             });
             false
         });
@@ -41,7 +45,7 @@ impl Gate {
     }
 
     /// What goes, or is about to go, to whom.
-    fn going(&self) -> BTreeSet<(CentreId, CameraId)> {
+    fn going(&self) -> BTreeSet<(ReceiverId, CameraId)> {
         let recording = self.ledger.pending().filter_map(|pending| match pending {
             Pending::Grant(recording) => Some(&recording.terms),
             _ => None,
@@ -49,16 +53,17 @@ impl Gate {
         let resuming = self.resuming.values().map(|held| &held.terms);
         let coming = recording.chain(resuming).flat_map(|terms| {
             let cameras = terms.granted.iter();
-            cameras.map(|camera| (terms.centre.clone(), camera.clone()))
+            cameras.map(|camera| (terms.receiver.clone(), camera.clone()))
         });
         self.relays.keys().cloned().chain(coming).collect()
     }
 
     /// What is in the way. Another centre's units are none of this one's business.
-    fn full(&self, centre: &CentreId, capacity: u64, room: usize) -> String {
+    fn full(&self, receiver: &ReceiverId, capacity: u64, room: usize) -> String {
+        let centre = &receiver.centre;
         let mut holders: BTreeMap<String, usize> = BTreeMap::new();
-        for (of, _) in self.relays.keys().filter(|(of, _)| of != centre) {
-            *holders.entry(of.to_string()).or_default() += 1;
+        for (of, _) in self.relays.keys().filter(|(of, _)| &of.centre != centre) {
+            *holders.entry(of.centre.to_string()).or_default() += 1;
         }
         for live in self.grants.values() {
             if &live.terms.centre == centre {

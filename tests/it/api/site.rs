@@ -614,6 +614,7 @@ pub fn hello() -> GatewayHello {
             hours: Vec::new(),
         }],
         head: None,
+        receiver: None,
     }
 }
 
