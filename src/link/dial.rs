@@ -8,6 +8,8 @@
 //! over UDP that carries relays and hears nothing any more gives way to one over TCP in
 //! the same manner, once TCP gets through and UDP still does not.
 
+mod side;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,11 +20,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::side::GatewaySide;
 use super::claims::{Claims, Place};
 use super::endpoint::{self, Carrier, Error, IDLE_TIMEOUT};
 pub use super::reach::Pace;
 use super::reach::{ALREADY, CONNECT_TIMEOUT, Opened, Sockets, Way, resolve};
-use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
+use super::session::{self, Accepted, SETUP_TIMEOUT, Session};
 use super::socket::Giving;
 use super::stats::Recorder;
 use super::tls::{self, Peers};
@@ -33,7 +36,7 @@ use crate::clock::Clock;
 use crate::config::settings;
 use crate::connect;
 use crate::format::backoff::Backoff;
-use crate::format::control::{ToGateway, ToReceiver};
+use crate::format::control::ToGateway;
 use crate::format::designation::key_thumbprint;
 use crate::format::ids::CentreId;
 use crate::metrics;
@@ -377,6 +380,21 @@ impl Address {
         })
     }
 
+    /// Waits until the settings name this address no more, but others of its centre: where the
+    /// centre itself is gone, the session ends by itself.
+    async fn unnamed(&self) {
+        let mut targets = self.dialer.targets.subscribe();
+        let (centre, _) = &self.place;
+        let is_gone = |targets: &Targets| {
+            let has_others = targets.keys().any(|(of, _)| of == centre);
+            has_others && !targets.contains_key(&self.place)
+        };
+        // An error: the dialler is gone, and its token ends the session.
+        if targets.wait_for(is_gone).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Regains a link that was lost with relays on it; never returns where none was, or too
     /// long ago.
     async fn regain(&self, lost: Option<&Lost>) -> Opened {
@@ -464,6 +482,12 @@ impl Address {
                 return (lost, next.ok());
             }
             opened = &mut other => opened,
+            () = self.unnamed() => {
+                let cause = "no agreement names this address any more";
+                session::close(&link.connection, Reason::LinkLost, cause);
+                session.await;
+                return (None, None);
+            }
         };
         let cause = match (transport, opened.transport()) {
             (Transport::Tcp, Transport::Quic) => "UDP gets through again, back to QUIC",
@@ -625,63 +649,4 @@ struct Lost {
     at: Instant,
     /// See [`Sockets::regain`].
     hold: Duration,
-}
-
-/// What the gateway does with its links.
-struct GatewaySide {
-    recorder: Recorder,
-    clock: Clock,
-    metrics: Arc<metrics::Gateway>,
-    centre: String,
-    ticks: u32,
-    /// Parity, over UDP.
-    giving: Option<Giving>,
-    was_relaying: Arc<AtomicBool>,
-}
-
-impl Side for GatewaySide {
-    type Message = ToGateway;
-
-    fn message(&mut self, link: &Link, message: ToGateway) -> Option<ToGateway> {
-        let (echo, wall) = match message {
-            ToGateway::Time { echo, wall } => (echo, wall),
-            ToGateway::Recovered { packets } => {
-                if let Some(giving) = &mut self.giving {
-                    giving.note_made(packets);
-                }
-                return None;
-            }
-            other => return Some(other),
-        };
-        // Answered here: a wait for the control plane would look like an offset.
-        let now = self.clock.now().wall.0;
-        link.send(&ToReceiver::Time { echo, wall: now });
-        if let Some(wall) = wall {
-            let half = i64::try_from(link.rtt().as_micros() / 2).unwrap_or(0);
-            link.set_clock_offset(wall.saturating_add(half).saturating_sub(now));
-            #[allow(clippy::cast_precision_loss)] // below 2^53 for 285 years
-            self.metrics
-                .link_clock_offset_seconds
-                .with_label_values(&[&self.centre])
-                .set(link.clock_offset_us() as f64 / 1e6);
-        }
-        None
-    }
-
-    fn tick(&mut self, link: &Link) -> Duration {
-        self.was_relaying
-            .store(link.relays() > 0, Ordering::Relaxed);
-        let now = link.stats();
-        link.set_send_window(now.window);
-        if let Some(giving) = &mut self.giving {
-            let boot = self.clock.now().boot;
-            let has_room = !link.known().queues() && !link.waited(boot, WAITED);
-            self.recorder.parity(giving.tick(now, has_room));
-        }
-        if self.ticks.is_multiple_of(4) {
-            self.recorder.record();
-        }
-        self.ticks = self.ticks.wrapping_add(1);
-        TICK
-    }
 }

@@ -1,11 +1,13 @@
 //! One camera on its way to a live connection: opened, described, and each picture as a message.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::Message;
 use base64::Engine;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::Api;
 use super::live::{ToClient, VIEW_TIMEOUT};
@@ -13,6 +15,9 @@ use crate::media::source::Event;
 use crate::media::unit::{AccessUnit, Configuration};
 use crate::reason::Reason;
 use crate::receiver::viewing::ViewRequest;
+
+/// How long pictures that go to another receiver are waited for.
+const MOVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// One camera's way to the socket.
 pub(super) struct Watch {
@@ -89,6 +94,7 @@ impl Watch {
     /// Waits for the camera as long as its grant lives.
     async fn open(&self) -> Result<Arc<dyn crate::media::source::Source>, Reason> {
         let mut table = self.api.options.control.table.clone();
+        let moved_by = Instant::now() + MOVED_WITHIN;
         loop {
             table.borrow_and_update();
             let opened = self
@@ -101,7 +107,7 @@ impl Watch {
                 Ok(source) => return Ok(source),
                 Err(reason) => reason,
             };
-            {
+            let is_elsewhere = {
                 let table = table.borrow();
                 let grant = table.grant(self.request.grant);
                 let grant = grant.ok_or(Reason::GrantUnknown)?;
@@ -114,10 +120,23 @@ impl Watch {
                     let refusal = part.refusal.as_ref();
                     return Err(refusal.map_or(Reason::GrantCut, |refusal| refusal.reason));
                 }
-            }
-            // Granted, but its gateway has not sent its proof again yet.
-            if reason == Reason::GrantUnknown && table.changed().await.is_err() {
-                return Err(Reason::ShuttingDown);
+                grant.elsewhere
+            };
+            // Granted, but its gateway has not sent its proof again yet, or its pictures go to
+            // another receiver: where that is lost they come here in a moment.
+            if reason == Reason::GrantUnknown {
+                let changed = async {
+                    if is_elsewhere {
+                        timeout_at(moved_by, table.changed()).await.ok()
+                    } else {
+                        Some(table.changed().await)
+                    }
+                };
+                match changed.await {
+                    Some(Ok(())) => {}
+                    Some(Err(_)) => return Err(Reason::ShuttingDown),
+                    None => return Err(Reason::OtherReceiver),
+                }
             }
             if reason == Reason::ShuttingDown {
                 return Err(reason);
