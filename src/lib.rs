@@ -19,10 +19,10 @@
 //! | | [`secret`] | texts that no log shows | – |
 //! | | [`shutdown`] | signals, service manager | – |
 //! | bytes, pure | [`media`] | what is a picture? units, groups, queues, group headers; who gives and takes them | clock reason |
-//! | | [`format`](mod@format) | what is signed or exchanged? names, statements, designations, chain, control messages | clock media reason text |
+//! | | [`format`](mod@format) | what is signed or exchanged? names, statements, designations, chain, control messages | clock media reason secret text |
 //! | files | [`config`] | the daemons' settings: read, checked, explained | connect durable format reason secret |
 //! | | [`journal`] | what was done: append-only, hash-chained, fsynced | clock durable format media reason |
-//! | decisions, pure | [`policy`] | may they? gate (commune), desk (centre), agreements, uplink, life of a camera | allowance clock config format journal media reason |
+//! | decisions, pure | [`policy`] | may they? gate (commune), desk (centre), agreements, uplink, life of a camera | allowance clock config format journal media reason secret |
 //! | services | [`pki`] | whom to trust: certificates, keys and revocation lists of the settings, newest lists kept | clock config durable format policy secret |
 //! | | [`http`] | HTTP with limits; problems as JSON; bearer tokens | attempts clock connect format pki reason |
 //! | | [`places`] | addresses, found as they are typed | – |

@@ -253,6 +253,9 @@ reasons! {
     OwnRequest = 56, "own_request", 403, 403, 11, stays, [],
         "the person who signed this request may not approve it; another person of the commune must decide",
         "la personne qui a signé cette demande ne peut pas l'approuver ; une autre personne de la commune doit décider";
+    OtherReceiver = 57, "other_receiver", 503, 503, 11, passes, [RelaysClosed],
+        "the pictures of this grant come to another receiver of the centre; watch there, with the same grant and the same URL path",
+        "les images de cette autorisation arrivent à un autre récepteur du centre ; regardez-les là-bas, avec la même autorisation et le même chemin d'URL";
     Internal = 49, "internal", 500, 503, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed CameraStarts],
         "something went wrong here; the administrator should look at the log",
         "une erreur interne s'est produite ; l'administrateur doit consulter le journal technique";

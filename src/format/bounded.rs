@@ -77,6 +77,60 @@ where
     Ok(text)
 }
 
+/// A secret; one that is too long to be a password is none.
+pub(super) mod secret {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::format::control::PASSWORD_LIMIT;
+    use crate::secret::Secret;
+
+    pub(in crate::format) fn serialize<S: Serializer>(
+        secret: &Secret,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(secret.expose())
+    }
+
+    pub(in crate::format) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Secret, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_password = text.len() <= PASSWORD_LIMIT
+            && !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if is_password {
+            Ok(Secret::new(text))
+        } else {
+            Err(serde::de::Error::custom("no password"))
+        }
+    }
+}
+
+/// The same, where there is one.
+pub(super) mod secret_option {
+    use serde::{Deserializer, Serializer};
+
+    use crate::secret::Secret;
+
+    // Serde gives the field as it is.
+    #[allow(clippy::ref_option)]
+    pub(in crate::format) fn serialize<S: Serializer>(
+        secret: &Option<Secret>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match secret {
+            Some(secret) => super::secret::serialize(secret, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(in crate::format) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Secret>, D::Error> {
+        super::secret::deserialize(deserializer).map(Some)
+    }
+}
+
 /// Shortens a text to so many bytes, or a few fewer, between two characters.
 fn cut(text: &mut String, bytes: usize) {
     if text.len() > bytes {

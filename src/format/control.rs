@@ -16,6 +16,7 @@ use crate::format::statement::RefusedCamera;
 use crate::format::text;
 use crate::media::relay::{Profile, RelayId};
 use crate::reason::{Reason, Refusal};
+use crate::secret::Secret;
 
 /// Largest control message, in bytes.
 pub const MESSAGE_LIMIT: usize = 1024 * 1024;
@@ -44,6 +45,10 @@ pub const NUMBERED_VIEWINGS: u32 = 1;
 pub const COUNTED_VIEWINGS: u32 = 2;
 /// From this minor version on it also gives a camera's other stream ([`ToGateway::Streams`]).
 pub const OTHER_STREAMS: u32 = 3;
+/// From this minor version on both sides know that a centre may have several receivers.
+pub const SEVERAL_RECEIVERS: u32 = 3;
+/// Longest RTSP password of a grant, in characters.
+pub const PASSWORD_LIMIT: usize = 64;
 
 /// From the gateway to the receiver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,6 +141,9 @@ pub enum ToReceiver {
         #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
         agreement: String,
     },
+    /// A live grant of the centre: told to each of its receivers but the one that has its
+    /// pictures already, and again at each change. Older receivers do not know it.
+    Grant(Box<GrantTold>),
     /// A grant ended at the gateway.
     Ended {
         /// Which.
@@ -259,6 +267,15 @@ pub enum ToGateway {
         #[serde(deserialize_with = "bounded::statement")]
         head: String,
     },
+    /// The RTSP password of a grant whose pictures come to this receiver, so that the centre's
+    /// other receivers take the same. Never journalled, never logged.
+    Password {
+        /// Which.
+        grant: GrantId,
+        /// The password.
+        #[serde(with = "bounded::secret")]
+        password: Secret,
+    },
     /// An operator released a grant.
     Release {
         /// Which.
@@ -352,6 +369,38 @@ pub struct GatewayHello {
     /// Newest head of the own journal.
     #[serde(default, deserialize_with = "bounded::statement_option")]
     pub head: Option<String>,
+    /// What the gateway calls this receiver ([`crate::format::ids::ReceiverId`]). Older
+    /// gateways don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver: Option<Sha256>,
+}
+
+/// A live grant, as a centre's other receivers are told of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GrantTold {
+    /// The request, verbatim.
+    #[serde(deserialize_with = "bounded::statement")]
+    pub request: String,
+    /// The newest grant statement.
+    #[serde(deserialize_with = "bounded::statement")]
+    pub proof: String,
+    /// How each camera travels to the receiver that has the pictures, or is to have them.
+    #[serde(deserialize_with = "bounded::map::<_, _, _, CAMERAS_LIMIT>")]
+    pub relays: BTreeMap<CameraId, RelayId>,
+    /// The receiver that has its pictures, or is to have them.
+    pub receiver: Sha256,
+    /// Whether that is the one that is told: it records the grant and confirms it, and then the
+    /// pictures come.
+    pub here: bool,
+    /// When the grant first began, seconds since the epoch.
+    pub first_start: i64,
+    /// Its RTSP password, once a receiver has told it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "bounded::secret_option"
+    )]
+    pub password: Option<Secret>,
 }
 
 /// A receiver introduces itself.

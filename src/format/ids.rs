@@ -163,6 +163,23 @@ pub enum ProfileWish {
     Sub,
 }
 
+/// One receiver of a centre, as a gateway knows it: by the key of its certificate, so that two
+/// addresses of one machine are one receiver.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReceiverId {
+    /// The centre.
+    pub centre: CentreId,
+    /// SHA-256 of the key in its certificate (SubjectPublicKeyInfo, DER).
+    pub key: Sha256,
+}
+
+impl fmt::Display for ReceiverId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.key.to_string();
+        write!(f, "{} ({})", self.centre, &key[..8])
+    }
+}
+
 /// A SHA-256, written in lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256(pub [u8; 32]);

@@ -179,6 +179,10 @@ pub struct ViewingsClaims {
     /// counted from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_since: Option<i64>,
+    /// The id of the journal that has these viewings: several receivers of a centre may each
+    /// have a list of one grant. Centres before protocol 1.3 don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<String>,
 }
 
 /// The bytes of one camera's pictures that the centre read from the link under a grant, headers of

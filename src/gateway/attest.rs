@@ -156,7 +156,8 @@ impl Attest {
         };
         for one in received {
             let row = figures.rows.entry((grant, one.camera)).or_default();
-            row.received = Some(one.bytes);
+            // Of several receivers each signs its own.
+            row.received = Some(row.received.unwrap_or(0).saturating_add(one.bytes));
             self.new += 1;
         }
     }

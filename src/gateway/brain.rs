@@ -33,7 +33,7 @@ use crate::config::{Loaded, settings};
 use crate::connect::listen::Listener;
 use crate::copies;
 use crate::format::control::{RelayState, ToGateway, ToReceiver};
-use crate::format::ids::{CameraId, CentreId, GrantId};
+use crate::format::ids::{CameraId, CentreId, GrantId, ReceiverId};
 use crate::gateway::relay::Notice;
 use crate::journal::looks::Looks;
 use crate::journal::writer::Writer;
@@ -110,11 +110,12 @@ pub(super) struct Parts {
 /// The control task.
 pub(super) struct Brain {
     parts: Parts,
-    links: BTreeMap<CentreId, (u64, Link)>,
-    relays: BTreeMap<RelayId, (CentreId, CameraId)>,
+    /// The links that are up, each with its session.
+    pub(super) links: BTreeMap<ReceiverId, (u64, Link)>,
+    relays: BTreeMap<RelayId, (ReceiverId, CameraId)>,
     /// Relays that are to start, until the gate has no more commands.
     starts: Vec<Start>,
-    records: Records<CentreId>,
+    records: Records<ReceiverId>,
     reading: JoinSet<(Reread, ReloadReply)>,
     /// The file's last state, for `/ready`.
     reload_error: Option<String>,
@@ -161,7 +162,12 @@ impl Brain {
                     });
                 }
                 // Ends are due whatever else there is to do.
-                () = timeout => self.parts.gate.handle_timeout(self.parts.clock.now()),
+                () = timeout => {
+                    for (receiver, (_, link)) in &self.links {
+                        self.parts.gate.handle_silence(receiver, link.unheard());
+                    }
+                    self.parts.gate.handle_timeout(self.parts.clock.now());
+                }
                 Some(ready) = self.records.next() => self.ready(ready),
                 Some(asked) = inputs.asked.recv() => self.answer(asked),
                 Some(ask) = inputs.page.recv() => self.page(ask),
@@ -189,14 +195,21 @@ impl Brain {
         result
     }
 
-    fn ready(&mut self, ready: Ready<CentreId>) {
+    fn ready(&mut self, ready: Ready<ReceiverId>) {
         let now = self.parts.clock.now();
         let gate = &mut self.parts.gate;
         match ready {
             Ready::Recorded((ticket, result)) => gate.handle_recorded(ticket, result, now),
-            Ready::Line(centre, line) => gate.handle_own_line(&centre, &line, now),
+            Ready::Line(receiver, line) => gate.handle_own_line(&receiver, &line, now),
             Ready::Done => {}
         }
+    }
+
+    /// Whose link this session is, while it is the newest.
+    fn receiver_of(&self, session: u64) -> Option<ReceiverId> {
+        let mut links = self.links.iter();
+        let (receiver, _) = links.find(|(_, (number, _))| *number == session)?;
+        Some(receiver.clone())
     }
 
     async fn event(&mut self, event: Event<ToGateway>) {
@@ -207,53 +220,48 @@ impl Brain {
                 session,
                 link,
             } => {
-                let Ok(centre) = CentreId::new(peer) else {
+                let Some((centre, key)) = CentreId::new(peer).ok().zip(link.peer_key()) else {
                     return;
                 };
-                self.links.insert(centre.clone(), (session, link.clone()));
-                self.order(Order::LinkUp(centre.clone(), link)).await;
+                let receiver = ReceiverId { centre, key };
+                self.links.insert(receiver.clone(), (session, link.clone()));
+                self.order(Order::LinkUp(receiver.clone(), link)).await;
                 let (head, continues) = (self.parts.writer.head(), self.parts.writer.continues());
+                let (head, continues) = (head.as_deref(), continues.as_deref());
                 let gate = &mut self.parts.gate;
-                gate.handle_link_up(&centre, session, head.as_deref(), continues.as_deref(), now);
+                gate.handle_link_up(&receiver, session, head, continues, now);
             }
             Event::Message {
-                peer,
-                session,
-                message,
+                session, message, ..
             } => {
-                let Ok(centre) = CentreId::new(peer) else {
+                let Some(receiver) = self.receiver_of(session) else {
                     return;
                 };
                 let fresh = Fresh { grant: new_grant() };
                 let asked = matches!(message, ToGateway::Request { .. });
                 let gate = &mut self.parts.gate;
-                gate.handle_message(&centre, session, message, fresh, now);
+                gate.handle_message(&receiver, session, message, fresh, now);
                 if asked {
                     let took = self.parts.clock.now().boot.since(now.boot);
                     let metrics = &self.parts.metrics;
                     metrics.request_check_seconds.observe(took.as_secs_f64());
                 }
             }
-            Event::Down {
-                peer,
-                session,
-                cause,
-            } => {
-                let Ok(centre) = CentreId::new(peer) else {
+            Event::Down { session, cause, .. } => {
+                // An older link's end says nothing of the newest.
+                let Some(receiver) = self.receiver_of(session) else {
                     return;
                 };
-                tracing::info!(%centre, session, %cause, "link down");
-                if self.links.get(&centre).is_some_and(|(s, _)| *s == session) {
-                    self.links.remove(&centre);
-                    self.order(Order::LinkDown(centre.clone())).await;
-                }
-                self.parts.gate.handle_link_down(&centre, session, now);
+                tracing::info!(%receiver, session, %cause, "link down");
+                self.links.remove(&receiver);
+                self.order(Order::LinkDown(receiver.clone())).await;
+                self.parts.gate.handle_link_down(&receiver, session, now);
             }
         }
     }
 
     fn notice(&mut self, (relay, notice): (RelayId, Notice)) {
-        let Some((centre, _)) = self.relays.get(&relay).cloned() else {
+        let Some((receiver, _)) = self.relays.get(&relay).cloned() else {
             return;
         };
         let (state, refusal) = match notice {
@@ -264,13 +272,13 @@ impl Brain {
             Notice::Late => (RelayState::Late, None),
             Notice::Profile(profile, cause) => {
                 let gate = &mut self.parts.gate;
-                return gate.handle_relay_profile(&centre, relay, profile, cause);
+                return gate.handle_relay_profile(&receiver, relay, profile, cause);
             }
             // The gate's own timer and the link's end tell these.
             Notice::Expired | Notice::LinkLost => return,
         };
         let gate = &mut self.parts.gate;
-        gate.handle_relay_state(&centre, relay, state, refusal);
+        gate.handle_relay_state(&receiver, relay, state, refusal);
     }
 
     /// Carries out what the gate wants, in order.
@@ -294,41 +302,45 @@ impl Brain {
     async fn command(&mut self, command: Command) {
         match command {
             Command::Record { ticket, entry } => self.records.push(ticket, *entry),
-            Command::Send { centre, message } => {
-                log_sent(&centre, &message);
-                if let Some((_, link)) = self.links.get(&centre) {
+            Command::Send { receiver, message } => {
+                log_sent(&receiver, &message);
+                if let Some((_, link)) = self.links.get(&receiver) {
                     link.send(&*message);
                 }
             }
             Command::SendHeads {
-                centre,
+                receiver,
                 after,
                 acknowledged,
             } => {
-                if let Some((_, link)) = self.links.get(&centre) {
-                    let shape = |head: &str| self.parts.gate.head_for(&centre, head);
+                if let Some((_, link)) = self.links.get(&receiver) {
+                    let shape = |head: &str| self.parts.gate.head_for(&receiver.centre, head);
                     let lines = (after, acknowledged);
                     self.records
                         .send_heads(link, shape, lines, ToReceiver::Heads);
                 }
             }
-            Command::FindLine { centre, seq } => self.records.read_line(centre, seq),
+            Command::FindLine { receiver, seq } => self.records.read_line(receiver, seq),
             Command::StartRelay {
                 permit,
-                centre,
+                receiver,
                 relay,
                 camera,
                 wish,
                 until,
             } => {
-                tracing::info!(%centre, %camera, %relay, grant = %permit.grant(), "relay opened");
+                tracing::info!(%receiver, %camera, %relay, grant = %permit.grant(), "relay opened");
                 self.parts.metrics.relays_opened_total.inc();
-                self.relays.insert(relay, (centre.clone(), camera.clone()));
+                self.relays
+                    .insert(relay, (receiver.clone(), camera.clone()));
                 let grant = permit.grant();
-                let meter = self.parts.attest.count(&centre, relay, grant, &camera);
+                let meter = self
+                    .parts
+                    .attest
+                    .count(&receiver.centre, relay, grant, &camera);
                 let start = Start {
                     permit,
-                    centre,
+                    receiver,
                     relay,
                     camera,
                     wish,
@@ -338,13 +350,17 @@ impl Brain {
                 self.starts.push(start);
             }
             Command::CountRelay {
-                centre,
+                receiver,
                 relay,
                 camera,
                 grant,
             } => {
-                let meter = self.parts.attest.count(&centre, relay, grant, &camera);
-                self.order(Order::Count(centre, relay, grant, meter)).await;
+                let meter = self
+                    .parts
+                    .attest
+                    .count(&receiver.centre, relay, grant, &camera);
+                self.order(Order::Count(receiver, relay, grant, meter))
+                    .await;
             }
             Command::Received {
                 centre,
@@ -352,29 +368,29 @@ impl Brain {
                 received,
             } => self.parts.attest.received(&centre, grant, received),
             Command::RelayWish {
-                centre,
+                receiver,
                 relay,
                 wish,
-            } => self.order(Order::Wish(centre, relay, wish)).await,
+            } => self.order(Order::Wish(receiver, relay, wish)).await,
             Command::RelayUntil {
-                centre,
+                receiver,
                 relay,
                 until,
-            } => self.order(Order::Until(centre, relay, until)).await,
+            } => self.order(Order::Until(receiver, relay, until)).await,
             Command::StopRelay {
-                centre,
+                receiver,
                 relay,
                 camera,
                 reason,
             } => {
-                tracing::info!(%centre, %camera, %relay, %reason, "relay closed");
+                tracing::info!(%receiver, %camera, %relay, %reason, "relay closed");
                 let closed = &self.parts.metrics.relays_closed_total;
                 closed.with_label_values(&[reason.code()]).inc();
                 self.relays.remove(&relay);
-                self.parts.attest.stop(&centre, relay);
-                self.order(Order::Stop(centre, relay, reason)).await;
+                self.parts.attest.stop(&receiver.centre, relay);
+                self.order(Order::Stop(receiver, relay, reason)).await;
             }
-            Command::Focus { centre, relays } => self.order(Order::Focus(centre, relays)).await,
+            Command::Focus { receiver, relays } => self.order(Order::Focus(receiver, relays)).await,
             Command::WantKeyFrame { camera, profile } => {
                 self.order(Order::WantKeyFrame(camera, profile)).await;
             }
@@ -500,27 +516,27 @@ fn new_grant() -> GrantId {
     GrantId(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
-fn log_sent(centre: &CentreId, message: &ToReceiver) {
+fn log_sent(receiver: &ReceiverId, message: &ToReceiver) {
     match message {
         // One line for each would let a flood fill the log.
         ToReceiver::Refused { refusal, .. } if refusal.reason == Reason::TooManyAttempts => {
-            tracing::debug!(%centre, "requests come too fast");
+            tracing::debug!(%receiver, "requests come too fast");
         }
         ToReceiver::Refused { refusal, .. } => {
-            tracing::info!(%centre, %refusal, "request refused");
+            tracing::info!(%receiver, %refusal, "request refused");
         }
         ToReceiver::Granted { relays, .. } => {
-            tracing::info!(%centre, cameras = relays.len(), "request granted");
+            tracing::info!(%receiver, cameras = relays.len(), "request granted");
         }
         ToReceiver::WaitEnded {
             request, refusal, ..
-        } => tracing::info!(%centre, %request, %refusal, "request refused after a wait"),
+        } => tracing::info!(%receiver, %request, %refusal, "request refused after a wait"),
         ToReceiver::Waiting { seconds, .. } => {
-            tracing::warn!(%centre, seconds, "a request waits for approval: see `fanal relays`");
+            tracing::warn!(%receiver, seconds, "a request waits for approval: see `fanal relays`");
         }
         ToReceiver::Ended { grant, refusal, .. } => {
-            tracing::info!(%centre, %grant, %refusal, "grant ended");
+            tracing::info!(%receiver, %grant, %refusal, "grant ended");
         }
-        _ => tracing::debug!(%centre, "message sent"),
+        _ => tracing::debug!(%receiver, "message sent"),
     }
 }

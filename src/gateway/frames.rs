@@ -1,7 +1,7 @@
 //! The frames thread: links, cameras and relays, on a runtime of its own.
 //!
 //! It takes [`Order`]s and decides nothing. A relay is a recorded permit; while
-//! its centre's link is up it holds a camera and a sender on that link.
+//! its receiver's link is up it holds a camera and a sender on that link.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::turns::SharedLink;
 use super::uplink::{self, Share};
 use crate::clock::{Boot, Clock};
 use crate::config::settings;
-use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish};
+use crate::format::ids::{CameraId, GrantId, ProfileWish, ReceiverId};
 use crate::gateway::relay::{Notice, Parts as RelayParts, RelaySender};
 use crate::link::Link;
 use crate::link::dial::Dialer;
@@ -32,7 +32,7 @@ use crate::policy::gate::Permit;
 use crate::policy::uplink::Key;
 use crate::reason::Reason;
 
-/// How long cameras stay attached for a centre whose link is lost: a link that
+/// How long cameras stay attached for a receiver whose link is lost: a link that
 /// comes back finds the kept group.
 const HELD_WITHOUT_LINK: Duration = Duration::from_secs(30);
 /// How often that is looked at.
@@ -41,23 +41,23 @@ const HELD_CHECK: Duration = Duration::from_secs(5);
 /// What the brain wants of the frames thread.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// A centre's link is up.
-    LinkUp(CentreId, Link),
+    /// A receiver's link is up.
+    LinkUp(ReceiverId, Link),
     /// It is down.
-    LinkDown(CentreId),
+    LinkDown(ReceiverId),
     /// Relay cameras: those of one request together, so that each begins with the
     /// stream that the uplink has room for beside the others.
     Start(Vec<Start>),
     /// Groups of a relay that begin from now on count for another of its grants.
-    Count(CentreId, RelayId, GrantId, Arc<Meter>),
+    Count(ReceiverId, RelayId, GrantId, Arc<Meter>),
     /// What a relay's operators want of its camera's streams.
-    Wish(CentreId, RelayId, ProfileWish),
+    Wish(ReceiverId, RelayId, ProfileWish),
     /// Move a relay's deadline.
-    Until(CentreId, RelayId, Boot),
+    Until(ReceiverId, RelayId, Boot),
     /// Stop a relay at once.
-    Stop(CentreId, RelayId, Reason),
+    Stop(ReceiverId, RelayId, Reason),
     /// What operators look at.
-    Focus(CentreId, Vec<RelayId>),
+    Focus(ReceiverId, Vec<RelayId>),
     /// A key frame soon.
     WantKeyFrame(CameraId, Profile),
     /// New settings.
@@ -70,7 +70,7 @@ pub(super) enum Order {
 #[derive(Clone, Debug)]
 pub(super) struct Start {
     pub(super) permit: Permit,
-    pub(super) centre: CentreId,
+    pub(super) receiver: ReceiverId,
     pub(super) relay: RelayId,
     pub(super) camera: CameraId,
     pub(super) wish: ProfileWish,
@@ -106,9 +106,9 @@ struct Frames {
     metrics: Arc<metrics::Gateway>,
     notices: mpsc::Sender<(RelayId, Notice)>,
     pool: Pool,
-    links: BTreeMap<CentreId, SharedLink>,
+    links: BTreeMap<ReceiverId, SharedLink>,
     /// Centres without a link whose cameras are still held, and since when.
-    lost: BTreeMap<CentreId, Instant>,
+    lost: BTreeMap<ReceiverId, Instant>,
     relays: BTreeMap<Key, Relay>,
     share: Share,
 }
@@ -218,18 +218,18 @@ async fn run(parts: Parts) -> Result<(), String> {
 impl Frames {
     fn carry_out(&mut self, order: Order) {
         match order {
-            Order::LinkUp(centre, link) => self.link_up(centre, link),
-            Order::LinkDown(centre) => {
-                self.links.remove(&centre);
-                self.lost.insert(centre, Instant::now());
+            Order::LinkUp(receiver, link) => self.link_up(receiver, link),
+            Order::LinkDown(receiver) => {
+                self.links.remove(&receiver);
+                self.lost.insert(receiver, Instant::now());
             }
             Order::Start(starts) => self.start(starts),
-            Order::Wish(centre, relay, wish) => {
-                self.share.wish(&(centre, relay), wish);
+            Order::Wish(receiver, relay, wish) => {
+                self.share.wish(&(receiver, relay), wish);
                 self.settle();
             }
-            Order::Count(centre, relay, grant, meter) => {
-                let key = (centre, relay);
+            Order::Count(receiver, relay, grant, meter) => {
+                let key = (receiver, relay);
                 if let Some(sender) = self.share.sender(&key) {
                     sender.set_meter(Arc::clone(&meter));
                 }
@@ -238,8 +238,8 @@ impl Frames {
                     relay.start.counted = (grant, meter);
                 }
             }
-            Order::Until(centre, relay, until) => {
-                let key = (centre, relay);
+            Order::Until(receiver, relay, until) => {
+                let key = (receiver, relay);
                 if let Some(relay) = self.relays.get_mut(&key) {
                     relay.start.until = until;
                 }
@@ -247,8 +247,8 @@ impl Frames {
                     sender.set_until(until);
                 }
             }
-            Order::Stop(centre, relay, reason) => self.stop(centre, relay, reason),
-            Order::Focus(centre, focused) => self.focus(&centre, &focused),
+            Order::Stop(receiver, relay, reason) => self.stop(receiver, relay, reason),
+            Order::Focus(receiver, focused) => self.focus(&receiver, &focused),
             Order::WantKeyFrame(camera, profile) => self.pool.want_key_frame(&camera, profile),
             Order::Settings(settings) => {
                 self.pool.reload(Arc::clone(&settings));
@@ -259,12 +259,12 @@ impl Frames {
         }
     }
 
-    fn link_up(&mut self, centre: CentreId, link: Link) {
-        self.lost.remove(&centre);
+    fn link_up(&mut self, receiver: ReceiverId, link: Link) {
+        self.lost.remove(&receiver);
         let link = SharedLink::new(link);
-        self.links.insert(centre.clone(), link.clone());
-        let of_centre = self.relays.iter().filter(|((of, _), _)| *of == centre);
-        let keys: Vec<_> = of_centre.map(|(key, _)| key.clone()).collect();
+        self.links.insert(receiver.clone(), link.clone());
+        let of_receiver = self.relays.iter().filter(|((of, _), _)| *of == receiver);
+        let keys: Vec<_> = of_receiver.map(|(key, _)| key.clone()).collect();
         for key in keys {
             self.attach(&key, &link);
         }
@@ -273,7 +273,7 @@ impl Frames {
     fn start(&mut self, starts: Vec<Start>) {
         let mut keys = Vec::with_capacity(starts.len());
         for start in starts {
-            let key = (start.centre.clone(), start.relay);
+            let key = (start.receiver.clone(), start.relay);
             self.share
                 .start(key.clone(), &start.camera, &start.permit, start.wish);
             let class = Class::default();
@@ -325,8 +325,8 @@ impl Frames {
         }
     }
 
-    fn stop(&mut self, centre: CentreId, relay: RelayId, reason: Reason) {
-        let key = (centre, relay);
+    fn stop(&mut self, receiver: ReceiverId, relay: RelayId, reason: Reason) {
+        let key = (receiver, relay);
         let Some(relay) = self.relays.remove(&key) else {
             return;
         };
@@ -343,10 +343,10 @@ impl Frames {
         }
     }
 
-    fn focus(&mut self, centre: &CentreId, focused: &[RelayId]) {
+    fn focus(&mut self, receiver: &ReceiverId, focused: &[RelayId]) {
         for (key, relay) in &mut self.relays {
             let (of, id) = key;
-            if of != centre {
+            if of != receiver {
                 continue;
             }
             // The first is what is looked at, the others share the page with it.
@@ -363,17 +363,17 @@ impl Frames {
         self.settle();
     }
 
-    /// Lets cameras go whose centre has been away for too long.
+    /// Lets cameras go whose receiver has been away for too long.
     fn let_go(&mut self) {
-        let gone: Vec<CentreId> = self
+        let gone: Vec<ReceiverId> = self
             .lost
             .iter()
             .filter(|(_, since)| since.elapsed() >= HELD_WITHOUT_LINK)
-            .map(|(centre, _)| centre.clone())
+            .map(|(receiver, _)| receiver.clone())
             .collect();
-        for centre in gone {
-            self.lost.remove(&centre);
-            for key in self.relays.keys().filter(|(of, _)| *of == centre) {
+        for receiver in gone {
+            self.lost.remove(&receiver);
+            for key in self.relays.keys().filter(|(of, _)| *of == receiver) {
                 self.share.let_go(key);
             }
         }

@@ -20,7 +20,7 @@ use super::turns::SharedLink;
 use crate::clock::{Boot, Clock};
 use crate::config::settings;
 use crate::format::cause::Cause;
-use crate::format::ids::{CameraId, CentreId, ProfileWish};
+use crate::format::ids::{CameraId, ProfileWish, ReceiverId};
 use crate::gateway::relay::RelaySender;
 use crate::media::relay::Class;
 use crate::media::relay::Profile;
@@ -339,7 +339,7 @@ impl Share {
     }
 
     /// Measures, and helps what is late. [`Share::settle`] is due after it.
-    pub(super) fn tick(&mut self, links: &BTreeMap<CentreId, SharedLink>) {
+    pub(super) fn tick(&mut self, links: &BTreeMap<ReceiverId, SharedLink>) {
         let time = self.ticked.elapsed();
         self.ticked = Instant::now();
         for held in self.held.values() {
@@ -382,7 +382,7 @@ impl Share {
         }
     }
 
-    fn note_sent(&mut self, links: &BTreeMap<CentreId, SharedLink>) {
+    fn note_sent(&mut self, links: &BTreeMap<ReceiverId, SharedLink>) {
         let total = links
             .values()
             .map(|shared| shared.link.stats().sent_bytes)
@@ -431,11 +431,11 @@ impl Share {
 
     /// What all links with relays give together, where one of them is known to be
     /// the limit; of the others what they carry counts.
-    fn measured(&self, links: &BTreeMap<CentreId, SharedLink>) -> Option<u64> {
-        let busy: BTreeSet<&CentreId> = self.running().map(|((centre, _), ..)| centre).collect();
+    fn measured(&self, links: &BTreeMap<ReceiverId, SharedLink>) -> Option<u64> {
+        let busy: BTreeSet<&ReceiverId> = self.running().map(|((to, _), ..)| to).collect();
         let known: Vec<Option<u64>> = busy
             .into_iter()
-            .filter_map(|centre| links.get(centre).map(|shared| shared.link.capacity()))
+            .filter_map(|to| links.get(to).map(|shared| shared.link.capacity()))
             .collect();
         let sum: u64 = known.iter().flatten().map(|bytes| bytes * 8).sum();
         match (sum, known.contains(&None)) {
@@ -623,7 +623,7 @@ impl Share {
             ),
             (cause, _) => cause.english().to_owned(),
         };
-        tracing::info!(centre = %placed.key.0, %camera, cause = %placed.cause, "{camera}: {what}, {why}");
+        tracing::info!(receiver = %placed.key.0, %camera, cause = %placed.cause, "{camera}: {what}, {why}");
     }
 }
 

@@ -148,6 +148,16 @@ pub enum Entry {
         /// The grant.
         grant: GrantId,
     },
+    /// A grant's pictures go to another receiver of the centre from now on: written by the
+    /// gateway before it asks that receiver, and by the receiver that had them.
+    Moved {
+        /// The grant.
+        grant: GrantId,
+        /// The centre.
+        centre: CentreId,
+        /// Which receiver gets them: SHA-256 of the key of its certificate.
+        receiver: Sha256,
+    },
     /// A grant ended. It acted first: `at` is the true time.
     Ended {
         /// The grant.
@@ -529,6 +539,10 @@ pub struct GrantEntry {
     /// The newest head held of the peer, verbatim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_head: Option<String>,
+    /// At the gateway, which receiver of the centre gets its pictures: SHA-256 of the key of its
+    /// certificate. Older versions knew of one receiver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver: Option<Sha256>,
 }
 
 /// The id of a relay in the journal, where it helps.

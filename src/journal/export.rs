@@ -207,6 +207,7 @@ mod tests {
             agreement: String::new(),
             settings: Sha256::ZERO,
             peer_head: None,
+            receiver: None,
         }))
     }
 

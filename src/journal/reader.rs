@@ -246,6 +246,7 @@ pub const KINDS: &[&str] = &[
     "excess",
     "confirmed",
     "resumed",
+    "moved",
     "ended",
     "cut",
     "allowed",

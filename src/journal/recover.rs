@@ -27,6 +27,8 @@ use super::sums::{self, Sum};
 use crate::clock::Wall;
 use crate::format::chain::{End, LINE_LIMIT, Line};
 use crate::format::ids::{GrantId, RequestId, Sha256};
+use crate::format::jws;
+use crate::format::statement::HeadClaims;
 use crate::reason::Reason;
 
 /// Every entry this young is kept: the longest grant, twice.
@@ -458,8 +460,8 @@ impl Kept {
                 });
                 None
             }
-            Entry::Confirmed { centre, .. } => Some(format!("head {centre}")),
-            Entry::PeerHead { peer, .. } => Some(format!("head {peer}")),
+            Entry::Confirmed { centre, head, .. } => Some(key_of_head(centre.as_str(), head)),
+            Entry::PeerHead { peer, head } => Some(key_of_head(peer, head)),
             Entry::Revocation { authority, .. } => Some(format!("list {authority}")),
             // Owed however long the commune is away, and no longer than that.
             Entry::ViewingsOwed { grant, part, .. } => Some(format!("viewings {grant} {part}")),
@@ -592,6 +594,7 @@ pub fn grant_of(entry: &Entry) -> Option<GrantId> {
         Entry::Grant(entry) => Some(entry.grant),
         Entry::Confirmed { grant, .. }
         | Entry::Resumed { grant }
+        | Entry::Moved { grant, .. }
         | Entry::Ended { grant, .. }
         | Entry::ViewingStarted { grant, .. }
         | Entry::ViewingEnded { grant, .. }
@@ -603,6 +606,13 @@ pub fn grant_of(entry: &Entry) -> Option<GrantId> {
         Entry::Refused { voids, .. } => *voids,
         _ => None,
     }
+}
+
+/// One newest head is kept of each journal: a centre may have several receivers.
+fn key_of_head(peer: &str, head: &str) -> String {
+    let claims = jws::read_unverified::<HeadClaims>(head);
+    let journal = claims.map_or_else(|_| String::new(), |claims| claims.journal);
+    format!("head {peer} {journal}")
 }
 
 /// A span in microseconds.

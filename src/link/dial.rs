@@ -1,5 +1,6 @@
-//! Dials the centres from the gateway: one link to each, for as long as an
-//! agreement names it, again and again with backoff.
+//! Dials the centres from the gateway: a link to each receiver, for as long as an agreement
+//! names its address, again and again with backoff. Each address has a task of its own; of
+//! several that lead to one receiver, one has the link and the others wait ([`super::claims`]).
 //!
 //! A link over TCP is the second best ([`super::reach`]): while it lives UDP is tried
 //! again now and then, and once a link over UDP is open on both sides it takes the place
@@ -7,9 +8,11 @@
 //! over UDP that carries relays and hears nothing any more gives way to one over TCP in
 //! the same manner, once TCP gets through and UDP still does not.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod side;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -17,10 +20,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::side::GatewaySide;
+use super::claims::{Claims, Place};
 use super::endpoint::{self, Carrier, Error, IDLE_TIMEOUT};
 pub use super::reach::Pace;
-use super::reach::{CONNECT_TIMEOUT, Opened, Sockets, Way, resolve};
-use super::session::{self, Accepted, SETUP_TIMEOUT, Session, Side};
+use super::reach::{ALREADY, CONNECT_TIMEOUT, Opened, Sockets, Way, resolve};
+use super::session::{self, Accepted, SETUP_TIMEOUT, Session};
 use super::socket::Giving;
 use super::stats::Recorder;
 use super::tls::{self, Peers};
@@ -31,13 +36,17 @@ use crate::clock::Clock;
 use crate::config::settings;
 use crate::connect;
 use crate::format::backoff::Backoff;
-use crate::format::control::{ToGateway, ToReceiver};
+use crate::format::control::ToGateway;
+use crate::format::designation::key_thumbprint;
 use crate::format::ids::CentreId;
 use crate::metrics;
 use crate::pki::Kept;
 use crate::reason::Reason;
 
-/// Waits between rounds over a centre's addresses.
+/// How long an address waits that leads to a receiver which is linked by another one, where no
+/// link is lost meanwhile: it may come to lead elsewhere.
+const ALTERNATIVE: Duration = Duration::from_secs(300);
+/// Waits between attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How long no picture must have waited for the link before parity is sent.
 const WAITED: Duration = Duration::from_secs(2);
@@ -75,12 +84,10 @@ pub struct Parts {
     pub pace: Pace,
 }
 
-/// One centre, as the settings want it dialled.
+/// One address of a centre, as the settings want it dialled.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    /// Names and ports, tried in turn.
-    pub(super) addresses: Vec<String>,
-    /// How they are dialled.
+    /// How it is dialled.
     pub(super) way: Way,
 }
 
@@ -92,7 +99,7 @@ pub struct Read {
     uplink: settings::Uplink,
 }
 
-pub(super) type Targets = Arc<BTreeMap<CentreId, Target>>;
+pub(super) type Targets = Arc<BTreeMap<Place, Target>>;
 
 /// Keeps a link to each centre. Cheap to clone, usable from any thread; its
 /// [`Dialer::run`] belongs on the frames runtime.
@@ -103,6 +110,9 @@ pub struct Dialer {
     accepted: watch::Sender<Accepted>,
     uplink: watch::Sender<settings::Uplink>,
     sessions: Arc<AtomicU64>,
+    claims: Claims,
+    /// Addresses that are not reached, while others of their centre may be.
+    away: Arc<Mutex<BTreeSet<Place>>>,
 }
 
 impl Dialer {
@@ -113,13 +123,16 @@ impl Dialer {
     /// A file can't be read or does not fit; names it.
     pub fn new(settings: &settings::Gateway, parts: Parts) -> Result<Self, Error> {
         let kept = Kept::writing(&settings.state_dir);
-        let (targets, accepted) = targets(settings, &kept, &parts.clock)?;
+        let claims = Claims::default();
+        let (targets, accepted) = targets(settings, &kept, &parts.clock, &claims)?;
         Ok(Self {
             parts,
             targets: watch::Sender::new(targets),
             accepted: watch::Sender::new(accepted),
             uplink: watch::Sender::new(settings.uplink.clone()),
             sessions: Arc::default(),
+            claims,
+            away: Arc::default(),
         })
     }
 
@@ -129,7 +142,7 @@ impl Dialer {
     /// A file that can't be read or is not what it should be.
     pub fn read(&self, settings: &settings::Gateway) -> Result<Read, Error> {
         let kept = Kept::writing(&settings.state_dir);
-        let (targets, accepted) = targets(settings, &kept, &self.parts.clock)?;
+        let (targets, accepted) = targets(settings, &kept, &self.parts.clock, &self.claims)?;
         Ok(Read {
             targets,
             accepted,
@@ -145,6 +158,26 @@ impl Dialer {
         self.uplink.send_replace(read.uplink);
     }
 
+    /// Addresses that are not reached, though their centre has others, for people.
+    pub fn alone(&self) -> Vec<String> {
+        let targets = self.targets.borrow().clone();
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let several = |centre: &CentreId| targets.keys().filter(|(of, _)| of == centre).count() > 1;
+        let away = away
+            .iter()
+            .filter(|place| targets.contains_key(*place) && several(&place.0));
+        away.map(|(_, address)| address.clone()).collect()
+    }
+
+    fn is_away(&self, place: &Place, is_away: bool) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_away {
+            away.insert(place.clone());
+        } else {
+            away.remove(place);
+        }
+    }
+
     /// Keeps the links up until the token is cancelled; then closes them.
     ///
     /// # Errors
@@ -158,25 +191,25 @@ impl Dialer {
             carriers: TaskTracker::new(),
         };
         let mut watching = self.targets.subscribe();
-        let mut centres: BTreeMap<CentreId, tokio::task::AbortHandle> = BTreeMap::new();
+        let mut places: BTreeMap<Place, tokio::task::AbortHandle> = BTreeMap::new();
         let mut tasks = JoinSet::new();
         loop {
-            let wanted: Vec<CentreId> = watching.borrow_and_update().keys().cloned().collect();
-            for centre in wanted {
-                if centres.get(&centre).is_some_and(|task| !task.is_finished()) {
+            let wanted: Vec<Place> = watching.borrow_and_update().keys().cloned().collect();
+            for place in wanted {
+                if places.get(&place).is_some_and(|task| !task.is_finished()) {
                     continue;
                 }
-                let task = Centre {
-                    name: centre.clone(),
+                let task = Address {
+                    place: place.clone(),
                     dialer: self.clone(),
                     sockets: sockets.clone(),
                     token: token.clone(),
                 };
-                centres.insert(centre, tasks.spawn(task.run()));
+                places.insert(place, tasks.spawn(task.run()));
             }
             tokio::select! {
                 () = token.cancelled() => break,
-                // A centre that was gone and is named again is dialled again.
+                // An address that was gone and is named again is dialled again.
                 Some(_) = tasks.join_next() => {}
                 _ = watching.changed() => {}
             }
@@ -192,58 +225,68 @@ pub(super) fn targets(
     settings: &settings::Gateway,
     kept: &Kept,
     clock: &Clock,
+    claims: &Claims,
 ) -> Result<(Targets, Accepted), Error> {
-    let mut targets: BTreeMap<CentreId, Target> = BTreeMap::new();
+    let mut targets: BTreeMap<Place, Target> = BTreeMap::new();
     let mut accepted: BTreeMap<String, Arc<dyn Peers>> = BTreeMap::new();
     for agreement in &settings.agreements {
-        // Several agreements with one centre share its link: the first one's
-        // identity, everybody's addresses.
-        if let Some(known) = targets.get_mut(&agreement.centre) {
-            for address in &agreement.addresses {
-                if !known.addresses.contains(address) {
-                    known.addresses.push(address.clone());
-                }
-            }
-            continue;
-        }
+        // Several agreements with one centre name the same addresses and certificates.
         let end = tls::client(&agreement.tls, agreement.centre.as_str(), kept, clock)?;
-        let known = Arc::default();
-        let tunnel_known = Arc::default();
-        let address = agreement.addresses.first().map_or("", String::as_str);
-        let target = Target {
-            addresses: agreement.addresses.clone(),
-            way: Way {
+        for address in &agreement.addresses {
+            let place = (agreement.centre.clone(), address.clone());
+            if targets.contains_key(&place) {
+                continue;
+            }
+            let known = Arc::default();
+            let tunnel_known = Arc::default();
+            let way = Way {
                 centre: agreement.centre.as_str().to_owned(),
                 quic: endpoint::client_config(&end, &settings.uplink, &known, Carrier::Udp)?,
                 known,
                 tunnel: tunnel::Client::new(&end, address, &settings.uplink, &tunnel_known)?,
                 tunnel_known,
-            },
-        };
-        accepted.insert(agreement.centre.as_str().to_owned(), end.peers);
-        targets.insert(agreement.centre.clone(), target);
+                claims: claims.clone(),
+                place: place.clone(),
+            };
+            targets.insert(place, Target { way });
+        }
+        let centre = agreement.centre.as_str().to_owned();
+        accepted.entry(centre).or_insert(end.peers);
     }
     Ok((Arc::new(targets), Arc::new(accepted)))
 }
 
-/// The task of one centre.
-struct Centre {
-    name: CentreId,
+/// The task of one address of a centre.
+struct Address {
+    place: Place,
     dialer: Dialer,
     sockets: Sockets,
     token: CancellationToken,
 }
 
-impl Centre {
+impl Address {
+    /// The target, while the settings name it.
+    fn target(&self) -> Option<Target> {
+        self.dialer.targets.borrow().get(&self.place).cloned()
+    }
+
     async fn run(self) {
+        self.keep_linked().await;
+        self.dialer.claims.release(&self.place);
+        self.dialer.is_away(&self.place, false);
+    }
+
+    async fn keep_linked(&self) {
         let mut watching = self.dialer.targets.subscribe();
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1, STABLE);
         let mut told = String::new();
         let mut lost: Option<Lost> = None;
         let mut next = None;
         loop {
-            let target = watching.borrow_and_update().get(&self.name).cloned();
-            let Some(target) = target else {
+            let mut alternative = false;
+            let mut claims = self.dialer.claims.listen();
+            watching.mark_unchanged();
+            let Some(target) = self.target() else {
                 return;
             };
             let tried = match next.take() {
@@ -257,6 +300,7 @@ impl Centre {
             let wait = match tried {
                 Ok(opened) => {
                     told.clear();
+                    self.dialer.is_away(&self.place, false);
                     let Stood { time, relaying } = self.serve(opened).await;
                     if self.token.is_cancelled() {
                         return;
@@ -268,19 +312,37 @@ impl Centre {
                         backoff.shared(time, SPREAD, jitter())
                     }
                 }
-                Err(cause) => {
+                Err(Unreached { cause, is_linked }) => {
+                    self.dialer.is_away(&self.place, !is_linked);
+                    let (centre, address) = &self.place;
                     // The same cause every 30 s tells nobody anything new.
                     if cause == told {
-                        tracing::debug!(centre = %self.name, %cause, "centre not reached");
+                        tracing::debug!(%centre, address, %cause, "centre not reached");
+                    } else if is_linked {
+                        tracing::info!(%centre, address, %cause, "no link of its own");
                     } else {
-                        tracing::warn!(centre = %self.name, %cause, "centre not reached, trying again");
-                        told = cause;
+                        tracing::warn!(%centre, address, %cause, "centre not reached, trying again");
                     }
-                    backoff.failed(Duration::ZERO, jitter())
+                    told = cause;
+                    if is_linked {
+                        alternative = true;
+                        ALTERNATIVE
+                    } else {
+                        backoff.failed(Duration::ZERO, jitter())
+                    }
                 }
+            };
+            self.dialer.claims.release(&self.place);
+            let freed = async {
+                if !alternative {
+                    std::future::pending::<()>().await;
+                }
+                claims.next().await;
+                tokio::time::sleep(SPREAD.mul_f64(jitter())).await;
             };
             tokio::select! {
                 () = self.token.cancelled() => return,
+                () = freed => {}
                 () = tokio::time::sleep(wait) => {}
                 opened = self.regain(lost.as_ref()) => next = Some(opened),
                 changed = watching.changed() => if changed.is_err() { return },
@@ -288,40 +350,55 @@ impl Centre {
         }
     }
 
-    /// Tries each name in turn, the addresses of one staggered; gives an error that tells of all of them.
-    async fn connect(&self, target: &Target) -> Result<Opened, String> {
-        let mut causes = Vec::new();
-        for address in &target.addresses {
-            let found = match resolve(address).await {
-                Ok(found) => found,
-                Err(cause) => {
-                    causes.push(format!("{address}: {cause}"));
-                    continue;
-                }
-            };
-            let pace = self.dialer.parts.pace;
-            // A dead address of the name does not hold up those that live.
-            let found = connect::alternate(found.into_iter());
-            let reached = connect::race(found, connect::STAGGER, |found| async move {
-                let reached = self.sockets.reach(&target.way, found, pace).await;
-                reached.map_err(|cause| format!("{address} ({found}): {cause}"))
-            });
-            match reached.await {
-                Ok((opened, _)) => return Ok(opened),
-                Err(failed) => causes.extend(failed),
+    /// Tries what the name stands for, staggered; gives an error that tells of all of it.
+    async fn connect(&self, target: &Target) -> Result<Opened, Unreached> {
+        let address = &self.place.1;
+        let found = resolve(address).await.map_err(|cause| Unreached {
+            cause: format!("{address}: {cause}"),
+            is_linked: false,
+        })?;
+        let pace = self.dialer.parts.pace;
+        // A dead address of the name does not hold up those that live.
+        let found = connect::alternate(found.into_iter());
+        let reached = connect::race(found, connect::STAGGER, |found| async move {
+            let reached = self.sockets.reach(&target.way, found, pace).await;
+            reached.map_err(|cause| format!("{address} ({found}): {cause}"))
+        });
+        let causes = match reached.await {
+            Ok((opened, _)) => {
+                let key = opened.connection.certificates();
+                let key = key.first().and_then(key_thumbprint);
+                self.dialer.claims.keep(&self.place, key);
+                return Ok(opened);
             }
+            Err(failed) if failed.is_empty() => vec!["no address".to_owned()],
+            Err(failed) => failed,
+        };
+        Err(Unreached {
+            is_linked: causes.iter().any(|cause| cause.contains(ALREADY)),
+            cause: causes.join("; "),
+        })
+    }
+
+    /// Waits until the settings name this address no more, but others of its centre: where the
+    /// centre itself is gone, the session ends by itself.
+    async fn unnamed(&self) {
+        let mut targets = self.dialer.targets.subscribe();
+        let (centre, _) = &self.place;
+        let is_gone = |targets: &Targets| {
+            let has_others = targets.keys().any(|(of, _)| of == centre);
+            has_others && !targets.contains_key(&self.place)
+        };
+        // An error: the dialler is gone, and its token ends the session.
+        if targets.wait_for(is_gone).await.is_err() {
+            std::future::pending::<()>().await;
         }
-        if causes.is_empty() {
-            causes.push("no address".to_owned());
-        }
-        Err(causes.join("; "))
     }
 
     /// Regains a link that was lost with relays on it; never returns where none was, or too
     /// long ago.
     async fn regain(&self, lost: Option<&Lost>) -> Opened {
-        let target = self.dialer.targets.borrow().get(&self.name).cloned();
-        if let (Some(lost), Some(target)) = (lost, target) {
+        if let (Some(lost), Some(target)) = (lost, self.target()) {
             let left = REGAIN_FOR.saturating_sub(lost.at.elapsed());
             let regained = self.sockets.regain(
                 &target.way,
@@ -346,7 +423,7 @@ impl Centre {
             if opened.transport() == Transport::Tcp {
                 let address = opened.connection.remote_address();
                 tracing::warn!(
-                    centre = %self.name,
+                    centre = %self.place.0,
                     "UDP to {address} gets no answer, using TCP; open outbound UDP {}",
                     address.port()
                 );
@@ -364,8 +441,9 @@ impl Centre {
     /// carried relays.
     async fn serve_one(&self, opened: Opened) -> (Option<Lost>, Option<Opened>) {
         let transport = opened.transport();
-        let target = self.dialer.targets.borrow().get(&self.name).cloned();
-        let known = target.map(|target| Arc::clone(target.way.known(transport)));
+        let known = self
+            .target()
+            .map(|target| Arc::clone(target.way.known(transport)));
         let link = Link::new(opened.connection.clone(), known.unwrap_or_default());
         let lost = |was_relaying: bool, rtt| {
             was_relaying.then(|| Lost {
@@ -404,13 +482,19 @@ impl Centre {
                 return (lost, next.ok());
             }
             opened = &mut other => opened,
+            () = self.unnamed() => {
+                let cause = "no agreement names this address any more";
+                session::close(&link.connection, Reason::LinkLost, cause);
+                session.await;
+                return (None, None);
+            }
         };
         let cause = match (transport, opened.transport()) {
             (Transport::Tcp, Transport::Quic) => "UDP gets through again, back to QUIC",
             (Transport::Quic, Transport::Tcp) => "UDP gets no answer any more, TCP does",
             _ => "the path is back, a new link takes the place of the silent one",
         };
-        tracing::info!(centre = %self.name, "{cause}");
+        tracing::info!(centre = %self.place.0, "{cause}");
         session::close(&link.connection, Reason::LinkLost, cause);
         // The control plane hears of the end before it hears of the new link.
         let was_relaying = session.await;
@@ -420,7 +504,7 @@ impl Centre {
     /// Waits until a link that carries relays has been silent for long, and opens another
     /// unless it is heard again meanwhile. QUIC's probes over UDP find the path again by
     /// themselves, so there TCP is tried beside them, in case UDP alone is dropped, and much
-    /// later the centre's other addresses; the kernel's probes over TCP come the later the
+    /// later what its name stands for then; the kernel's probes over TCP come the later the
     /// longer the path was cut.
     async fn replace_silent(&self, link: &Link) -> Opened {
         let (patience, hold) = match link.transport() {
@@ -441,10 +525,12 @@ impl Centre {
                     std::future::pending::<()>().await;
                 }
                 link.silent_for(IDLE_TIMEOUT).await;
+                // Its other addresses may get through.
+                self.dialer.claims.open(&self.place, true);
                 self.reconnect().await
             };
             tokio::select! {
-                () = link.heard() => {}
+                () = link.heard() => self.dialer.claims.open(&self.place, false),
                 opened = self.regain(Some(&lost)) => return opened,
                 opened = elsewhere => return opened,
             }
@@ -455,8 +541,7 @@ impl Centre {
     async fn reconnect(&self) -> Opened {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1, STABLE);
         loop {
-            let target = self.dialer.targets.borrow().get(&self.name).cloned();
-            if let Some(target) = target
+            if let Some(target) = self.target()
                 && let Ok(opened) = self.connect(&target).await
             {
                 return opened;
@@ -485,19 +570,18 @@ impl Centre {
         let pace = self.dialer.parts.pace.quic_again;
         loop {
             tokio::time::sleep(pace.mul_f64(0.75 + jitter() / 2.0)).await;
-            let target = self.dialer.targets.borrow().get(&self.name).cloned();
-            let Some(target) = target else { continue };
-            for address in &target.addresses {
-                for found in resolve(address).await.unwrap_or_default() {
-                    let quic = self.sockets.reach_quic(&target.way, found);
-                    match tokio::time::timeout(CONNECT_TIMEOUT, quic).await {
-                        Ok(Ok(opened)) => return opened,
-                        Ok(Err(cause)) => {
-                            tracing::debug!(centre = %self.name, %found, %cause, "no way back to QUIC");
-                        }
-                        Err(_) => {
-                            tracing::debug!(centre = %self.name, %found, "still no answer over UDP");
-                        }
+            let Some(target) = self.target() else {
+                continue;
+            };
+            for found in resolve(&self.place.1).await.unwrap_or_default() {
+                let quic = self.sockets.reach_quic(&target.way, found);
+                match tokio::time::timeout(CONNECT_TIMEOUT, quic).await {
+                    Ok(Ok(opened)) => return opened,
+                    Ok(Err(cause)) => {
+                        tracing::debug!(centre = %self.place.0, %found, %cause, "no way back to QUIC");
+                    }
+                    Err(_) => {
+                        tracing::debug!(centre = %self.place.0, %found, "still no answer over UDP");
                     }
                 }
             }
@@ -506,7 +590,7 @@ impl Centre {
 
     /// Runs one link to its end; says whether it carried relays when it was last looked at.
     async fn session(&self, link: &Link, opened: Opened) -> bool {
-        let peer = self.name.as_str().to_owned();
+        let peer = self.place.0.as_str().to_owned();
         let number = self.dialer.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::info!(
             centre = %peer, session = number, address = %link.peer_address(),
@@ -543,6 +627,13 @@ fn jitter() -> f64 {
     getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
 }
 
+/// Why an address gives no link.
+struct Unreached {
+    cause: String,
+    /// It leads to a receiver that another address has linked.
+    is_linked: bool,
+}
+
 /// A link, or several of which each took the place of the one before.
 struct Stood {
     time: Duration,
@@ -558,63 +649,4 @@ struct Lost {
     at: Instant,
     /// See [`Sockets::regain`].
     hold: Duration,
-}
-
-/// What the gateway does with its links.
-struct GatewaySide {
-    recorder: Recorder,
-    clock: Clock,
-    metrics: Arc<metrics::Gateway>,
-    centre: String,
-    ticks: u32,
-    /// Parity, over UDP.
-    giving: Option<Giving>,
-    was_relaying: Arc<AtomicBool>,
-}
-
-impl Side for GatewaySide {
-    type Message = ToGateway;
-
-    fn message(&mut self, link: &Link, message: ToGateway) -> Option<ToGateway> {
-        let (echo, wall) = match message {
-            ToGateway::Time { echo, wall } => (echo, wall),
-            ToGateway::Recovered { packets } => {
-                if let Some(giving) = &mut self.giving {
-                    giving.note_made(packets);
-                }
-                return None;
-            }
-            other => return Some(other),
-        };
-        // Answered here: a wait for the control plane would look like an offset.
-        let now = self.clock.now().wall.0;
-        link.send(&ToReceiver::Time { echo, wall: now });
-        if let Some(wall) = wall {
-            let half = i64::try_from(link.rtt().as_micros() / 2).unwrap_or(0);
-            link.set_clock_offset(wall.saturating_add(half).saturating_sub(now));
-            #[allow(clippy::cast_precision_loss)] // below 2^53 for 285 years
-            self.metrics
-                .link_clock_offset_seconds
-                .with_label_values(&[&self.centre])
-                .set(link.clock_offset_us() as f64 / 1e6);
-        }
-        None
-    }
-
-    fn tick(&mut self, link: &Link) -> Duration {
-        self.was_relaying
-            .store(link.relays() > 0, Ordering::Relaxed);
-        let now = link.stats();
-        link.set_send_window(now.window);
-        if let Some(giving) = &mut self.giving {
-            let boot = self.clock.now().boot;
-            let has_room = !link.known().queues() && !link.waited(boot, WAITED);
-            self.recorder.parity(giving.tick(now, has_room));
-        }
-        if self.ticks.is_multiple_of(4) {
-            self.recorder.record();
-        }
-        self.ticks = self.ticks.wrapping_add(1);
-        TICK
-    }
 }

@@ -10,6 +10,7 @@
 //! gets [`Event`]s over bounded channels.
 
 pub mod accept;
+mod claims;
 pub mod congestion;
 pub mod control;
 pub mod dial;
@@ -37,6 +38,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::clock::Boot;
+use crate::format::designation::key_thumbprint;
+use crate::format::ids::Sha256;
 use congestion::Known;
 use silence::{LOOK_EVERY, LOOK_IDLE, Silence};
 use tokio::sync::watch;
@@ -237,6 +240,16 @@ impl Link {
                 _ = relays.changed() => {}
             }
         }
+    }
+
+    /// How long an answer is overdue; zero where none is.
+    pub fn unheard(&self) -> Duration {
+        *self.unheard.borrow()
+    }
+
+    /// SHA-256 of the key in the peer's certificate (SubjectPublicKeyInfo, DER).
+    pub fn peer_key(&self) -> Option<Sha256> {
+        key_thumbprint(self.connection.certificates().first()?)
     }
 
     /// Waits until an answer is overdue for so long, or is and nothing has come for so long.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::time::{timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
+use super::claims::Claims;
 use super::dial::targets;
 use super::endpoint::{self, Error};
 use super::reach::{CONNECT_TIMEOUT, Opened, Sockets, Way, greet, resolve};
@@ -85,7 +86,7 @@ pub async fn probe(
     beside: bool,
 ) -> Result<Vec<Report>, Error> {
     let kept = Kept::reading(&settings.state_dir);
-    let (targets, _) = targets(settings, &kept, clock)?;
+    let (targets, _) = targets(settings, &kept, clock, &Claims::default())?;
     let (quic, parity) = endpoint::dial()?;
     let sockets = Sockets {
         quic,
@@ -99,29 +100,27 @@ pub async fn probe(
         max_bitrate: settings.uplink.max_bitrate,
     };
     let mut reports = Vec::new();
-    for (centre, target) in targets.iter() {
-        for address in &target.addresses {
-            let report = |found| Report {
-                centre: centre.to_string(),
-                address: address.clone(),
-                found,
-                steps: Vec::new(),
-            };
-            match resolve(address).await {
-                Ok(all) => {
-                    for found in all {
-                        let mut report = report(Some(found));
-                        report.add("dns", Check::ok(found.ip().to_string()));
-                        prober.address(&target.way, found, &mut report).await;
-                        reports.push(report);
-                    }
-                }
-                Err(cause) => {
-                    let remedy = "check the name in addresses, and this machine's name server";
-                    let mut report = report(None);
-                    report.add("dns", Check::failed(cause, remedy));
+    for ((centre, address), target) in targets.iter() {
+        let report = |found| Report {
+            centre: centre.to_string(),
+            address: address.clone(),
+            found,
+            steps: Vec::new(),
+        };
+        match resolve(address).await {
+            Ok(all) => {
+                for found in all {
+                    let mut report = report(Some(found));
+                    report.add("dns", Check::ok(found.ip().to_string()));
+                    prober.address(&target.way, found, &mut report).await;
                     reports.push(report);
                 }
+            }
+            Err(cause) => {
+                let remedy = "check the name in addresses, and this machine's name server";
+                let mut report = report(None);
+                report.add("dns", Check::failed(cause, remedy));
+                reports.push(report);
             }
         }
     }

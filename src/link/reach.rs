@@ -9,10 +9,13 @@ use rustls::pki_types::ServerName;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
+use super::claims::{Claims, Place};
 use super::congestion::Known;
 use super::socket::Parity;
 use super::transport::{Closed, Connection, Transport};
-use super::{control, priority, tunnel};
+use super::{control, priority, session, tunnel};
+use crate::format::designation::key_thumbprint;
+use crate::reason::Reason;
 
 /// How long one address has for its handshake, over both transports together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,6 +24,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REGAIN: (Duration, Duration) = (Duration::from_millis(600), CONNECT_TIMEOUT);
 /// Addresses that a name may stand for; more are not tried.
 const ADDRESS_LIMIT: usize = 16;
+
+/// Begins the cause where an address leads to a receiver that another one has linked.
+pub(super) const ALREADY: &str = "it leads to the receiver that is linked already at";
 
 /// When the other transport is tried.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +65,10 @@ pub(super) struct Way {
     pub(super) tunnel: tunnel::Client,
     /// What congestion control knows of the way through tunnels.
     pub(super) tunnel_known: Arc<Known>,
+    /// Whose link the address may have.
+    pub(super) claims: Claims,
+    /// The centre and the address, as the settings name it.
+    pub(super) place: Place,
 }
 
 impl Way {
@@ -67,6 +77,19 @@ impl Way {
         match ServerName::try_from(self.centre.as_str()) {
             Ok(_) => &self.centre,
             Err(_) => "fanal.invalid",
+        }
+    }
+
+    /// Claims the receiver that a connection has reached, before that learns of it.
+    fn claim(&self, connection: Connection) -> Result<Connection, String> {
+        let key = connection.certificates().first().and_then(key_thumbprint);
+        let key = key.ok_or_else(|| "the receiver shows no certificate".to_owned())?;
+        match self.claims.claim(&self.place, key) {
+            Ok(()) => Ok(connection),
+            Err(other) => {
+                session::close(&connection, Reason::LinkLost, "linked by another address");
+                Err(format!("{ALREADY} {other}; it is kept as an alternative"))
+            }
         }
     }
 
@@ -151,7 +174,7 @@ impl Sockets {
         way: &Way,
         address: SocketAddr,
     ) -> Result<Opened, String> {
-        greet(self.connect_quic(way, address).await?).await
+        greet(way.claim(self.connect_quic(way, address).await?)?).await
     }
 
     /// The same over TCP, with a pause once that has got through.
@@ -161,7 +184,7 @@ impl Sockets {
         address: SocketAddr,
         hold: Duration,
     ) -> Result<Opened, String> {
-        greet(self.connect_tcp(way, address, hold).await?).await
+        greet(way.claim(self.connect_tcp(way, address, hold).await?)?).await
     }
 
     /// Tries one address again and again, so often that an attempt begins within a moment

@@ -78,11 +78,7 @@ pub(super) struct Recorder {
 impl Recorder {
     /// A link to this centre is up.
     pub(super) fn new(metrics: std::sync::Arc<metrics::Gateway>, centre: &str, link: Link) -> Self {
-        metrics.link_up.with_label_values(&[centre]).set(1);
-        metrics
-            .link_transport
-            .with_label_values(&[centre, link.transport().as_str()])
-            .set(1);
+        metrics.count_link(centre, link.transport().as_str(), 1);
         Self {
             metrics,
             centre: centre.to_owned(),
@@ -152,11 +148,7 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         // What was sent since the last second.
         self.record();
-        let centre = self.centre.as_str();
-        self.metrics.link_up.with_label_values(&[centre]).set(0);
-        self.metrics
-            .link_transport
-            .with_label_values(&[centre, self.link.transport().as_str()])
-            .set(0);
+        let transport = self.link.transport().as_str();
+        self.metrics.count_link(&self.centre, transport, -1);
     }
 }

@@ -1,7 +1,8 @@
 //! The gateway's metrics.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -51,6 +52,10 @@ pub struct Gateway {
     pub revocation_lists_older: IntGauge,
     /// `centre`: 1 while the link is up.
     pub link_up: IntGaugeVec,
+    /// Receivers of each centre that are linked.
+    pub receivers_linked: IntGaugeVec,
+    /// How many links each centre has over each transport.
+    links: Mutex<BTreeMap<(String, &'static str), i64>>,
     /// `centre`: 0 while its journal lacks lines that it signed, until that is accepted.
     pub centre_journal_intact: IntGaugeVec,
     /// `centre`, `transport` (`udp`, `tcp`): 1 for the one in use.
@@ -163,6 +168,22 @@ const START_BUCKETS: &[f64] = &[
 ];
 
 impl Gateway {
+    /// A link to a receiver of this centre came (1) or went (-1).
+    pub fn count_link(&self, centre: &str, transport: &'static str, change: i64) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = links.entry((centre.to_owned(), transport)).or_default();
+        *count += change;
+        let over = &self.link_transport;
+        over.with_label_values(&[centre, transport])
+            .set((*count).min(1));
+        let of_centre = links.iter().filter(|((of, _), _)| of == centre);
+        let count = of_centre.map(|(_, count)| *count).sum::<i64>();
+        self.receivers_linked
+            .with_label_values(&[centre])
+            .set(count);
+        self.link_up.with_label_values(&[centre]).set(count.min(1));
+    }
+
     /// All metrics in a registry of their own, the known series at 0. `cameras`
     /// is how many are configured; they count as idle.
     ///
@@ -234,7 +255,9 @@ impl Gateway {
             copies: Copies::register(&r)?,
             certificate_expiry_timestamp_seconds: r.gauges("certificate_expiry_timestamp_seconds", &["use"], "When the first of these certificates ends, since the epoch.")?,
             revocation_lists_older: r.gauge("revocation_lists_older", "Revocation lists in files that are older than lists seen before.")?,
-            link_up: r.gauges("link_up", &["centre"], "1 while the link to this centre is up.")?,
+            link_up: r.gauges("link_up", &["centre"], "1 while a link to this centre is up.")?,
+            receivers_linked: r.gauges("receivers_linked", &["centre"], "Receivers of this centre that are linked.")?,
+            links: Mutex::default(),
             centre_journal_intact: r.gauges("centre_journal_intact", &["centre"], "0 while this centre's journal lacks lines that it signed, until that is accepted.")?,
             link_transport: r.gauges("link_transport", &["centre", "transport"], "1 for the transport that the link uses.")?,
             link_rtt_seconds: r.real_gauges("link_rtt_seconds", &["centre"], "Round-trip time of the link.")?,
@@ -275,6 +298,7 @@ impl Gateway {
     pub fn add_centre(&self, centre: &CentreId) {
         let centre = centre.as_str();
         self.link_up.with_label_values(&[centre]);
+        self.receivers_linked.with_label_values(&[centre]);
         let journal = self.centre_journal_intact.with_label_values(&[centre]);
         journal.set(1);
         self.link_rtt_seconds.with_label_values(&[centre]);

@@ -28,6 +28,7 @@ mod list;
 mod recover;
 mod request;
 mod resume;
+mod several;
 mod shown;
 mod snapshot;
 #[cfg(test)]
@@ -229,6 +230,13 @@ pub enum Command {
         /// Why.
         reason: Reason,
     },
+    /// Send the commune the RTSP password of a grant that is shown.
+    TellPassword {
+        /// To whom.
+        commune: CommuneId,
+        /// The grant.
+        grant: GrantId,
+    },
     /// Tell those who listen.
     Notify(Notice),
     /// Count an answered request.
@@ -304,6 +312,8 @@ pub struct Desk {
     paces: Paces,
     clock: ClockGuard,
     losses: Losses,
+    /// The own one's id, once a link told its head.
+    journal: Option<String>,
     /// +1 whenever something that is shown changed.
     version: u64,
     /// The `version` of the newest change of a commune.
@@ -343,6 +353,7 @@ impl Desk {
             unverified: Unverified::default(),
             paces: Paces::default(),
             clock: ClockGuard::default(),
+            journal: None,
             version: 0,
             communes_version: 0,
             untold: BTreeSet::new(),
@@ -441,7 +452,7 @@ impl Desk {
                 self.end_later(commune, message.clone());
                 self.handle_wait_ended(commune, request, message, now);
             }
-            ToReceiver::Waiting { .. } | ToReceiver::Resume { .. } => {
+            ToReceiver::Waiting { .. } | ToReceiver::Resume { .. } | ToReceiver::Grant(_) => {
                 self.handle_paced(commune, message, now);
             }
             ToReceiver::Ended {
@@ -622,11 +633,6 @@ impl Desk {
         cameras.collect::<BTreeSet<_>>().len()
     }
 
-    /// Entries that the journal still owes: it can't be written now.
-    pub fn owed(&self) -> usize {
-        self.ledger.owed()
-    }
-
     fn session(&self, commune: &CommuneId) -> Option<u64> {
         self.communes.get(commune)?.session
     }
@@ -682,12 +688,6 @@ impl Desk {
             self.rules.centre
         );
         Refusal::new(Reason::JournalUnavailable, detail)
-    }
-
-    /// A head of the own journal as the commune can verify it.
-    pub fn head_for(&self, commune: &CommuneId, head: &str) -> String {
-        let identity = self.rules.communes.get(commune);
-        identity.map_or_else(|| head.to_owned(), |identity| identity.head(head))
     }
 
     /// Forgets what can matter no more.

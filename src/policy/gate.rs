@@ -22,6 +22,7 @@ mod record;
 mod recover;
 mod request;
 mod review;
+mod several;
 mod snapshot;
 mod streams;
 #[cfg(test)]
@@ -42,7 +43,7 @@ use crate::clock::{Boot, Now};
 use crate::config::settings;
 use crate::format::control::{ToGateway, ToReceiver};
 use crate::format::designation::{Authority, RevocationList, Verified};
-use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish};
+use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish, ReceiverId};
 use crate::format::statement::{Received, RequestClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
@@ -111,36 +112,36 @@ pub enum Command {
         /// The entry.
         entry: Box<Entry>,
     },
-    /// Send a control message on the centre's newest link.
+    /// Send a control message on the receiver's newest link.
     Send {
         /// To whom.
-        centre: CentreId,
+        receiver: ReceiverId,
         /// The message.
         message: Box<ToReceiver>,
     },
     /// Send the own newest head with the body-less lines after a number.
     SendHeads {
         /// To whom.
-        centre: CentreId,
-        /// Number of the last line that the centre is known to hold; `None`
+        receiver: ReceiverId,
+        /// Number of the last line that the receiver is known to hold; `None`
         /// where that is not known: the head alone.
         after: Option<u64>,
-        /// Number of the centre's last line that is held here.
+        /// Number of the receiver's last line that is held here.
         acknowledged: u64,
     },
     /// Look up the own line of this number; answer with [`Gate::handle_own_line`].
     FindLine {
         /// Who holds a head of it.
-        centre: CentreId,
+        receiver: ReceiverId,
         /// Its number.
         seq: u64,
     },
-    /// Attach a camera to a centre's link, now and whenever the link is back.
+    /// Attach a camera to a receiver's link, now and whenever the link is back.
     StartRelay {
         /// The proof.
         permit: Permit,
         /// Where it goes.
-        centre: CentreId,
+        receiver: ReceiverId,
         /// Its number on the link.
         relay: RelayId,
         /// The camera.
@@ -154,7 +155,7 @@ pub enum Command {
     /// order of ids, which both ends know.
     CountRelay {
         /// Where it goes.
-        centre: CentreId,
+        receiver: ReceiverId,
         /// Its number.
         relay: RelayId,
         /// The camera.
@@ -174,7 +175,7 @@ pub enum Command {
     /// A renewal or an end moved the latest of a relay's deadlines.
     RelayUntil {
         /// Where it goes.
-        centre: CentreId,
+        receiver: ReceiverId,
         /// Its number.
         relay: RelayId,
         /// When it ends at the latest.
@@ -183,7 +184,7 @@ pub enum Command {
     /// What a relay's operators want of its camera's streams has changed.
     RelayWish {
         /// Where it goes.
-        centre: CentreId,
+        receiver: ReceiverId,
         /// Its number.
         relay: RelayId,
         /// What they want.
@@ -192,7 +193,7 @@ pub enum Command {
     /// Detach it at once.
     StopRelay {
         /// Where it went.
-        centre: CentreId,
+        receiver: ReceiverId,
         /// Its number.
         relay: RelayId,
         /// The camera.
@@ -200,10 +201,10 @@ pub enum Command {
         /// Why.
         reason: Reason,
     },
-    /// The centre's relays in focus, most important first; all others are not.
+    /// The receiver's relays in focus, most important first; all others are not.
     Focus {
-        /// The centre.
-        centre: CentreId,
+        /// The receiver.
+        receiver: ReceiverId,
         /// Its relays.
         relays: Vec<RelayId>,
     },
@@ -240,13 +241,15 @@ enum Pending {
     /// A request that is to wait for the commune's approval.
     Waiting(Box<approval::Held>),
     /// A still that the centre may give once it is recorded.
-    Snapshot(CentreId, crate::format::ids::SnapshotId),
+    Snapshot(ReceiverId, crate::format::ids::SnapshotId),
     /// A part of a list of viewings that is confirmed once it is recorded.
     Viewings(Box<viewings::Recording>),
     /// A refusal that is told once it is recorded.
     Refusal(Box<request::Answer>, Box<Entry>),
     /// Grants that go on after a restart.
     Resumed(GrantId),
+    /// A grant's pictures are to go to another receiver.
+    Moved(GrantId, ReceiverId),
     /// What a person at the commune signed, and what it gives.
     Order(Box<decision::Ordered>),
 }
@@ -271,12 +274,13 @@ pub struct Gate {
     orders: decision::Orders,
     stills: crate::policy::snapshot::Pace,
     paces: Paces,
-    relays: BTreeMap<(CentreId, CameraId), grant::Relay>,
+    relays: BTreeMap<(ReceiverId, CameraId), grant::Relay>,
     next_relay: u32,
     blocks: BTreeMap<Scope, cut::Block>,
-    links: BTreeMap<CentreId, link::Up>,
-    peers: BTreeMap<CentreId, link::Peer>,
-    witnesses: Witnesses<CentreId>,
+    links: BTreeMap<ReceiverId, link::Up>,
+    peers: BTreeMap<ReceiverId, link::Peer>,
+    several: several::Several,
+    witnesses: Witnesses<ReceiverId>,
     ledger: Ledger<Pending, CentreId>,
     losses: Losses,
     /// What the uplink was measured to carry, bits per second.
@@ -309,6 +313,7 @@ impl Gate {
             blocks: BTreeMap::new(),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
+            several: several::Several::default(),
             witnesses: Witnesses::default(),
             ledger: Ledger::default(),
             capacity: None,
@@ -346,6 +351,7 @@ impl Gate {
     pub fn handle_timeout(&mut self, now: Now) {
         self.end_expired(now);
         self.end_waits(now);
+        self.move_on(now);
         self.blocks.retain(|_, block| block.deadline > now.boot);
         self.flush_peers(now);
         for line in self.paces.lines(now) {
@@ -364,52 +370,51 @@ impl Gate {
         }
     }
 
-    /// A control message of a centre's link. `fresh` is random, for a grant.
+    /// A control message of a receiver's link. `fresh` is random, for a grant.
     pub fn handle_message(
         &mut self,
-        centre: &CentreId,
+        from: &ReceiverId,
         session: u64,
         message: ToGateway,
         fresh: Fresh,
         now: Now,
     ) {
-        if self
-            .links
-            .get(centre)
-            .is_none_or(|up| up.session != session)
-        {
+        if self.links.get(from).is_none_or(|up| up.session != session) {
             return;
         }
         match message {
-            ToGateway::Hello(hello) => self.handle_hello(centre, &hello, now),
+            ToGateway::Hello(hello) => self.handle_hello(from, &hello, now),
             ToGateway::Request { id, request } => {
-                self.handle_request(centre, id, &request, fresh, now);
+                self.handle_request(from, id, &request, fresh, now);
             }
             ToGateway::Confirm {
                 grant,
                 request,
                 head,
-            } => self.handle_confirm(centre, grant, request, &head, now),
-            ToGateway::Release { grant, by, reason } => {
-                self.handle_release(centre, grant, &by, reason, now);
+            } => self.handle_confirm(from, grant, request, &head, now),
+            ToGateway::Password { grant, password } => {
+                self.handle_password(from, grant, password);
             }
-            ToGateway::Focus { relays } => self.handle_focus(centre, &relays),
-            ToGateway::KeyFrame { relay } => self.handle_key_frame(centre, relay),
+            ToGateway::Release { grant, by, reason } => {
+                self.handle_release(from, grant, &by, reason, now);
+            }
+            ToGateway::Focus { relays } => self.handle_focus(from, &relays),
+            ToGateway::KeyFrame { relay } => self.handle_key_frame(from, relay),
             ToGateway::Streams {
                 relay,
                 first,
                 other,
-            } => self.handle_streams(centre, relay, first, other),
-            ToGateway::Snapshot(asked) => self.handle_snapshot(centre, asked, now),
-            ToGateway::Viewings { statement } => self.handle_viewings(centre, &statement, now),
+            } => self.handle_streams(from, relay, first, other),
+            ToGateway::Snapshot(asked) => self.handle_snapshot(from, asked, now),
+            ToGateway::Viewings { statement } => self.handle_viewings(from, &statement, now),
             ToGateway::Revocation { list } => {
-                let peer = self.peers.entry(centre.clone()).or_default();
+                let peer = self.peers.entry(from.clone()).or_default();
                 if peer.lists.take(1, now.boot.0) {
                     self.handle_revocation(&list, now);
                 }
             }
-            ToGateway::Heads(heads) => self.handle_heads(centre, &heads, now),
-            ToGateway::Journals(told) => self.handle_journals(centre, &told, now),
+            ToGateway::Heads(heads) => self.handle_heads(from, &heads, now),
+            ToGateway::Journals(told) => self.handle_journals(from, &told, now),
             // The link answers the time itself: a wait here would look like an offset.
             ToGateway::Time { .. } | ToGateway::Recovered { .. } | ToGateway::Unknown => {}
         }
@@ -422,7 +427,12 @@ impl Gate {
         }
         let pending = match self.ledger.answered(ticket, result.is_ok(), now) {
             Answered::Decision(pending) => pending,
-            Answered::Tell(centre) => return self.witnesses.tell(&centre, now),
+            Answered::Tell(centre) => {
+                for receiver in self.linked_of(&centre) {
+                    self.witnesses.tell(&receiver, now);
+                }
+                return;
+            }
             Answered::Done => return,
         };
         match (pending, result) {
@@ -431,9 +441,9 @@ impl Gate {
             (Pending::Viewings(recording), result) => {
                 self.viewings_recorded(*recording, result, now);
             }
-            (Pending::Snapshot(centre, id), result) => self.snapshot_recorded(&centre, id, result),
+            (Pending::Snapshot(from, id), result) => self.snapshot_recorded(&from, id, result),
             (Pending::Refusal(answer, _), Ok(receipt)) => {
-                let head = self.head_for(&answer.centre, receipt.head());
+                let head = self.head_for(&answer.receiver.centre, receipt.head());
                 self.answer(*answer, Some(head));
             }
             (Pending::Refusal(answer, entry), Err(_)) => {
@@ -441,6 +451,7 @@ impl Gate {
                 self.ledger.owe(entry, None, now);
             }
             (Pending::Resumed(grant), result) => self.resumed(grant, result, now),
+            (Pending::Moved(grant, to), result) => self.move_recorded(grant, &to, result, now),
             (Pending::Order(ordered), result) => self.order_recorded(*ordered, result, now),
         }
     }
@@ -468,10 +479,10 @@ impl Gate {
             self.owe_entry(entry, None);
         }
         self.review(now);
-        let linked: Vec<CentreId> = self.links.keys().cloned().collect();
-        for centre in linked {
-            if self.rules.centres.contains_key(&centre) {
-                self.send_cameras(&centre);
+        let linked: Vec<ReceiverId> = self.links.keys().cloned().collect();
+        for receiver in linked {
+            if self.rules.centres.contains_key(&receiver.centre) {
+                self.send_cameras(&receiver);
             }
         }
     }
@@ -509,8 +520,8 @@ impl Gate {
     pub fn handle_shutdown(&mut self, now: Now) {
         self.stopping = true;
         self.refuse_all_waiting(now);
-        for ((centre, camera), relay) in std::mem::take(&mut self.relays) {
-            self.stop_relay(&centre, &camera, &relay, Reason::ShuttingDown);
+        for ((receiver, camera), relay) in std::mem::take(&mut self.relays) {
+            self.stop_relay(&receiver, &camera, &relay, Reason::ShuttingDown);
         }
     }
 
@@ -549,15 +560,6 @@ impl Gate {
         }
         warnings.dedup();
         warnings
-    }
-
-    fn send(&mut self, centre: &CentreId, message: ToReceiver) {
-        if self.links.contains_key(centre) {
-            self.commands.push_back(Command::Send {
-                centre: centre.clone(),
-                message: Box::new(message),
-            });
-        }
     }
 
     fn submit(&mut self, (ticket, entry): Submission) {

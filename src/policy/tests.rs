@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::desk::{self, Desk};
-use super::gate::tests::{START, camera_id, centre, keys, rules, settings};
+use super::gate::tests::{START, camera_id, centre, keys, receiver, rules, settings};
 use super::gate::{self, Fresh, Gate, Scope};
 use super::peer::identity::Identity;
 use crate::certs::Validity;
@@ -168,7 +168,7 @@ impl Pair {
         let (session, now) = (self.session, self.now);
         let head = self.commune.head(now.wall);
         self.gate
-            .handle_link_up(&centre(0), session, head.as_deref(), None, now);
+            .handle_link_up(&receiver(0), session, head.as_deref(), None, now);
         let head = self.centre.head(now.wall);
         self.desk
             .handle_link_up(&commune(), session, head.as_deref(), None, now);
@@ -178,7 +178,7 @@ impl Pair {
     fn link_down(&mut self) {
         self.is_linked = false;
         self.gate
-            .handle_link_down(&centre(0), self.session, self.now);
+            .handle_link_down(&receiver(0), self.session, self.now);
         self.desk
             .handle_link_down(&commune(), self.session, self.now);
         self.pump();
@@ -208,9 +208,9 @@ impl Pair {
                 self.desk
                     .handle_message(&commune(), self.session, *message, now);
             }
-            gate::Command::FindLine { centre, seq } => {
+            gate::Command::FindLine { receiver, seq } => {
                 let line = self.commune.line(seq);
-                self.gate.handle_own_line(&centre, &line, now);
+                self.gate.handle_own_line(&receiver, &line, now);
             }
             gate::Command::StopRelay { reason, .. } => self.stopped.push(reason),
             _ => {}
@@ -230,7 +230,7 @@ impl Pair {
                 };
                 if !(self.drops)(&message) {
                     self.gate
-                        .handle_message(&centre(0), self.session, *message, fresh, now);
+                        .handle_message(&receiver(0), self.session, *message, fresh, now);
                 }
             }
             desk::Command::FindLine { commune, seq } => {
@@ -860,7 +860,7 @@ fn an_unconfirmed_grant_and_one_that_the_centre_cannot_record_are_told_alike() {
         request: text,
     };
     pair.gate
-        .handle_message(&centre(0), pair.session, request, fresh, pair.now);
+        .handle_message(&receiver(0), pair.session, request, fresh, pair.now);
     pair.pump();
     assert_eq!(
         pair.commune.ended(fresh.grant),

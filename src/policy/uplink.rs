@@ -31,7 +31,7 @@ use crate::format::cause::Cause;
 pub use rate::Rate;
 
 use crate::clock::Boot;
-use crate::format::ids::{CentreId, ProfileWish};
+use crate::format::ids::{ProfileWish, ReceiverId};
 use crate::media::relay::Class;
 use crate::media::relay::{Profile, RelayId};
 
@@ -55,7 +55,7 @@ const PROBE_TRIAL: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_secs(2);
 
 /// A relay of the gateway.
-pub type Key = (CentreId, RelayId);
+pub type Key = (ReceiverId, RelayId);
 
 /// Bits per second of a camera's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -372,7 +372,7 @@ impl Uplink {
     }
 
     /// Centres where one camera is looked at closely.
-    fn focused(&self) -> BTreeSet<CentreId> {
+    fn focused(&self) -> BTreeSet<ReceiverId> {
         let relays = self.relays.iter();
         relays
             .filter(|(_, held)| held.class == Class::Focus)
@@ -515,7 +515,7 @@ fn most_below(ranked: &[(&Key, &Held)]) -> Vec<Option<u64>> {
 }
 
 /// Shares its page with a camera that is looked at closely.
-fn gives_way((centre, _): &Key, held: &Held, focused: &BTreeSet<CentreId>) -> bool {
+fn gives_way((centre, _): &Key, held: &Held, focused: &BTreeSet<ReceiverId>) -> bool {
     held.class == Class::Mosaic && focused.contains(centre)
 }
 

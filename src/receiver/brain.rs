@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::accounts::Accounts;
 use super::atlas::Atlas;
 use super::control::{Answered, Ask, Shared, Table};
+use super::credentials::Credentials;
 use super::hub::Hub;
 use super::listeners::Listeners;
 use super::reload::{Fetched, show_warnings};
@@ -60,6 +61,7 @@ const FOCUS_LIMIT: usize = 256;
 /// The control task.
 pub(super) struct Brain {
     pub(super) desk: Desk,
+    pub(super) credentials: Credentials,
     pub(super) hub: Hub,
     pub(super) journal: Writer,
     pub(super) looks: Looks,
@@ -407,22 +409,6 @@ impl Brain {
         });
     }
 
-    fn note_reload(&mut self, settings: crate::format::ids::Sha256, error: Option<String>) {
-        match &error {
-            None => tracing::info!("new settings are in force"),
-            Some(error) => {
-                tracing::error!(%error, "settings not reloaded; the old ones stay whole");
-                let remedy = "correct the file and reload; the old settings run";
-                self.checks.set("settings", Check::warning(error, remedy));
-            }
-        }
-        self.metrics
-            .config_last_reload_successful
-            .set(i64::from(error.is_none()));
-        let error = error.map(|error| error.chars().take(2_000).collect());
-        self.desk.handle_note(Entry::Reloaded { settings, error });
-    }
-
     /// Does what the desk wants, shows what changed, and tells who listens.
     fn carry_out(&mut self) {
         let mut news = News::default();
@@ -528,6 +514,12 @@ impl Brain {
             } => self.hub.end_viewers(grant, players, reason),
             Command::AdmitViewer { number } => self.hub.admit(number),
             Command::RefuseViewer { number, reason } => self.hub.refuse(number, reason),
+            Command::TellPassword { commune, grant } => {
+                if let Some(view) = self.desk.grant(grant) {
+                    let password = self.credentials.of(view);
+                    self.send(&commune, &ToGateway::Password { grant, password });
+                }
+            }
             Command::Notify(notice) => news.notices.push(notice),
             Command::Count { refused } => {
                 self.metrics.count_request(refused.map_or(Ok(()), Err));

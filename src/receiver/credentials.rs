@@ -9,6 +9,7 @@ use aws_lc_rs::hmac;
 
 use crate::durable;
 use crate::format::ids::GrantId;
+use crate::policy::desk::Grant;
 use crate::secret::Secret;
 
 /// Bytes of the key.
@@ -65,6 +66,13 @@ impl Credentials {
 
     fn from_key(key: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// The password of a grant that is shown: the one that another receiver of the centre gave
+    /// it, else this one's own.
+    pub fn of(&self, grant: &Grant) -> Secret {
+        let told = grant.password.clone();
+        told.unwrap_or_else(|| self.password(grant.id, grant.credentials))
     }
 
     /// The password of a grant's user; `change`: how often it changed

@@ -161,6 +161,8 @@ impl Library {
             .and_then(|part| part.refusal.as_ref());
         OpenError::Refused(match (told, reason) {
             (Some(refusal), _) => refusal.reason,
+            // The pictures go to another receiver, and did not come here meanwhile.
+            (None, Reason::GrantUnknown) if place.grant.elsewhere => Reason::OtherReceiver,
             // Granted, but its gateway has not sent its proof again yet.
             (None, Reason::GrantUnknown) => Reason::LinkLost,
             (None, reason) => reason,
@@ -175,12 +177,12 @@ impl rtsp::Library for Library {
         let Some(id) = grant_of(user) else {
             return self.vms.password(user, from);
         };
-        let change = self
-            .table
-            .borrow()
-            .grant(id)
-            .map_or(0, |grant| grant.credentials);
-        Some(self.credentials.password(id, change))
+        let table = self.table.borrow();
+        let grant = table.grant(id);
+        Some(grant.map_or_else(
+            || self.credentials.password(id, 0),
+            |grant| self.credentials.of(grant),
+        ))
     }
 
     fn open(

@@ -257,7 +257,7 @@ impl Receiver {
         let router = api::router(api::Options {
             control: control.clone(),
             hub: hub.clone(),
-            credentials: core.credentials,
+            credentials: core.credentials.clone(),
             clock: clock.clone(),
             atlas: Arc::clone(&atlas),
             demo_page,
@@ -272,6 +272,7 @@ impl Receiver {
         let page_router = metrics::serve::router(encode, checks.clone());
         let brain = brain::Brain {
             desk: core.desk,
+            credentials: core.credentials,
             hub,
             looks: Looks::new(core.journal.clone(), look_every),
             records: Records::new(core.journal.clone(), core.notify.clone()),

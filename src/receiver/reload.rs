@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use super::atlas::Tiles;
+use super::brain::Brain;
 use super::listeners::{Changes, Listeners};
 use super::rules;
 use crate::config::{self, settings};
+use crate::format::ids::Sha256;
 use crate::format::jws::Signer;
+use crate::journal::entry::Entry;
 use crate::link::accept::{self, Acceptor};
 use crate::metrics::health::{Check, Checks};
 use crate::pki;
@@ -63,5 +66,24 @@ pub(super) fn show_warnings(checks: &Checks, settings: &settings::Receiver) {
         let remedy = "remedy the settings and reload (SIGHUP)";
         let warnings: Vec<String> = settings.warnings.iter().map(ToString::to_string).collect();
         checks.set("settings", Check::warning(warnings.join("; "), remedy));
+    }
+}
+
+impl Brain {
+    /// Tells what became of new settings.
+    pub(super) fn note_reload(&mut self, settings: Sha256, error: Option<String>) {
+        match &error {
+            None => tracing::info!("new settings are in force"),
+            Some(error) => {
+                tracing::error!(%error, "settings not reloaded; the old ones stay whole");
+                let remedy = "correct the file and reload; the old settings run";
+                self.checks.set("settings", Check::warning(error, remedy));
+            }
+        }
+        self.metrics
+            .config_last_reload_successful
+            .set(i64::from(error.is_none()));
+        let error = error.map(|error| error.chars().take(2_000).collect());
+        self.desk.handle_note(Entry::Reloaded { settings, error });
     }
 }

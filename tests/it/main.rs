@@ -46,6 +46,7 @@ mod reload;
 mod restored;
 mod rtsp;
 mod scripted;
+mod several;
 mod simulate;
 mod snapshots;
 #[path = "../support/mod.rs"]

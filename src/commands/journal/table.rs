@@ -55,6 +55,14 @@ pub(super) fn say(entry: &Entry) -> String {
         ),
         Entry::Confirmed { grant, centre, .. } => format!("{grant} recorded at {centre}"),
         Entry::Resumed { grant } => grant.to_string(),
+        Entry::Moved {
+            grant,
+            centre,
+            receiver,
+        } => {
+            let receiver = receiver.to_string();
+            format!("{grant} to the receiver {} of {centre}", &receiver[..8])
+        }
         Entry::Ended {
             grant,
             reason,

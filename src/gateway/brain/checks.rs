@@ -12,7 +12,7 @@ impl Brain {
             .agreements
             .iter()
             .map(|agreement| &agreement.centre)
-            .filter(|centre| !self.links.contains_key(*centre))
+            .filter(|centre| !self.is_linked(centre))
             .map(CentreId::as_str)
             .collect();
         away.dedup();
@@ -23,19 +23,34 @@ impl Brain {
         if !away.is_empty() {
             return Check::warning(format!("not linked: {}", away.join(", ")), remedy);
         }
+        let alone = self.parts.dialer.alone();
+        if !alone.is_empty() {
+            return Check::warning(
+                format!(
+                    "a centre's other receivers serve, but not those at: {}",
+                    alone.join(", ")
+                ),
+                remedy,
+            );
+        }
         let over_tcp = self
             .links
             .iter()
             .find(|(_, (_, link))| link.transport() == Transport::Tcp);
         match over_tcp {
-            Some((centre, (_, link))) => Check::warning(
+            Some((receiver, (_, link))) => Check::warning(
                 format!(
-                    "UDP to {centre} gets no answer, using TCP: one lost packet holds up every camera"
+                    "UDP to {receiver} gets no answer, using TCP: one lost packet holds up every camera"
                 ),
                 format!("open outbound UDP {}", link.peer_address().port()),
             ),
             None => Check::ok(""),
         }
+    }
+
+    /// Whether any receiver of a centre is linked.
+    pub(super) fn is_linked(&self, centre: &CentreId) -> bool {
+        self.links.keys().any(|receiver| &receiver.centre == centre)
     }
 
     pub(super) fn camera_check(&self) -> Check {

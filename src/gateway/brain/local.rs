@@ -143,8 +143,8 @@ impl Brain {
                 scope: scope.to_string(),
                 until: until.rfc3339(),
             });
-        let links = self.links.iter().map(|(centre, (_, link))| LinkRow {
-            centre: centre.clone(),
+        let links = self.links.iter().map(|(receiver, (_, link))| LinkRow {
+            centre: receiver.centre.clone(),
             transport: link.transport(),
         });
         Relays {

@@ -100,10 +100,13 @@ impl Brain {
         centres.sort_unstable();
         centres.dedup();
         let links = centres.into_iter().map(|centre| {
-            let link = self.links.get(&centre);
+            let links = self.links.iter();
+            let mut links = links.filter(|(receiver, _)| receiver.centre == centre);
+            // Of several receivers any one will do.
+            let link = links.next();
             LinkView {
                 up: link.is_some(),
-                transport: link.map(|(_, link)| link.transport()),
+                transport: link.map(|(_, (_, link))| link.transport()),
                 centre,
             }
         });

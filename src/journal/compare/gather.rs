@@ -122,6 +122,8 @@ pub(super) enum Kind {
         iat: i64,
         /// Number of the part, and how many there are.
         part: Option<(u32, u32)>,
+        /// The journal that has its viewings; older centres don't say.
+        journal: Option<Arc<str>>,
         signed: Signed,
         listed: Vec<Listed>,
     },
@@ -539,6 +541,7 @@ impl Gatherer<'_> {
                 let Ok(claims) = jws::read_unverified::<ViewingsClaims>(statement) else {
                     return;
                 };
+                let journal = claims.journal.as_ref().map(|journal| self.name(journal));
                 let listed = claims.viewings.iter().map(|viewing| Listed {
                     what: if viewing.who.is_empty() {
                         self.name(&format!("{} by ", viewing.camera))
@@ -556,6 +559,7 @@ impl Gatherer<'_> {
                 Kind::List {
                     iat: claims.iat,
                     part: claims.part.zip(claims.parts),
+                    journal,
                     signed: Signed::of(seen),
                     listed: listed.collect(),
                 }

@@ -1,6 +1,7 @@
 //! What both sides wrote of the same grant.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::chains::Chains;
@@ -393,6 +394,7 @@ impl<'a> Grant<'a> {
             said: Said<'s>,
             iat: i64,
             part: Option<(u32, u32)>,
+            journal: Option<&'s Arc<str>>,
             signed: Signed,
             listed: &'s [Listed],
         }
@@ -401,6 +403,7 @@ impl<'a> Grant<'a> {
             if let Kind::List {
                 iat,
                 part,
+                journal,
                 signed,
                 listed,
             } = &said.fact.kind
@@ -409,6 +412,7 @@ impl<'a> Grant<'a> {
                     said: *said,
                     iat: *iat,
                     part: *part,
+                    journal: journal.as_ref(),
                     signed: *signed,
                     listed,
                 });
@@ -467,38 +471,48 @@ impl<'a> Grant<'a> {
                 }
             }
         }
-        // Whether it is the whole list: all parts that it says it has, or one that is not full.
-        let parts: BTreeSet<u32> = lists.iter().filter_map(|list| Some(list.part?.0)).collect();
-        let is_whole = match lists.first().map(|list| list.part) {
-            Some(Some((_, count))) => {
-                let is_numbered = |list: &List<'_>| list.part.is_some_and(|(_, of)| of == count);
-                parts.len() as u64 == u64::from(count) && lists.iter().all(is_numbered)
-            }
-            Some(None) => lists.len() == 1 && lists[0].listed.len() < PER_STATEMENT,
-            None => false,
-        };
-        let earliest = lists.iter().map(|list| list.iat).min();
-        let (true, Some(list), Some(signed)) = (is_whole, lists.last(), earliest) else {
-            return;
-        };
-        let (list, signed) = (list.said, Wall::from_seconds(signed));
-        for own in own.iter().filter(|own| !own.listed) {
-            let Some(to) = own.to.filter(|to| to.plus(LIST_DELAY) < signed) else {
+        // Each receiver that had the grant's pictures has a list of its own.
+        lists.sort_by_key(|list| list.journal);
+        for lists in lists.chunk_by(|one, other| one.journal == other.journal) {
+            // Whether it is the whole list: all parts that it says it has, or one that is not full.
+            let parts: BTreeSet<u32> = lists.iter().filter_map(|list| Some(list.part?.0)).collect();
+            let is_whole = match lists.first().map(|list| list.part) {
+                Some(Some((_, count))) => {
+                    let is_numbered =
+                        |list: &List<'_>| list.part.is_some_and(|(_, of)| of == count);
+                    parts.len() as u64 == u64::from(count) && lists.iter().all(is_numbered)
+                }
+                Some(None) => lists.len() == 1 && lists[0].listed.len() < PER_STATEMENT,
+                None => false,
+            };
+            let earliest = lists.iter().map(|list| list.iat).min();
+            let newest = lists.iter().max_by_key(|list| list.said.seq());
+            let (true, Some(list), Some(signed)) = (is_whole, newest, earliest) else {
                 continue;
             };
-            let what = format!(
-                "changed: {} watched until {}, and the list that {} signed leaves it out (line {} of {})",
-                own.what,
-                to.rfc3339(),
-                self.centre,
-                list.seq(),
-                self.commune
-            );
-            let convicts = self.chains.convicted(own.said.chain, Some(own.said.seq()));
-            outcome.findings.push(Finding {
-                convicts,
-                ..self.find(own.said, what)
-            });
+            let (said, signed) = (list.said, Wall::from_seconds(signed));
+            let is_of_list = |own: &&Own<'_>| {
+                let id = self.chains.chains[own.said.chain].id.as_ref();
+                !own.listed && (list.journal.is_none() || list.journal == id)
+            };
+            for own in own.iter().filter(is_of_list) {
+                let Some(to) = own.to.filter(|to| to.plus(LIST_DELAY) < signed) else {
+                    continue;
+                };
+                let what = format!(
+                    "changed: {} watched until {}, and the list that {} signed leaves it out (line {} of {})",
+                    own.what,
+                    to.rfc3339(),
+                    self.centre,
+                    said.seq(),
+                    self.commune
+                );
+                let convicts = self.chains.convicted(own.said.chain, Some(own.said.seq()));
+                outcome.findings.push(Finding {
+                    convicts,
+                    ..self.find(own.said, what)
+                });
+            }
         }
     }
 

@@ -234,6 +234,7 @@ impl Pair {
             agreement: "x".to_owned(),
             settings: Sha256::ZERO,
             peer_head: Some(head(&self.centre, &self.receiver, self.now)),
+            receiver: None,
         }
     }
 
@@ -343,6 +344,7 @@ impl Pair {
             }],
             received: Vec::new(),
             counted_since: None,
+            journal: None,
         }
     }
 

@@ -120,6 +120,8 @@ struct Known {
     end: Wall,
     figures: BTreeMap<CameraId, Figures>,
     counted_since: Option<i64>,
+    /// Its pictures went to several receivers of the centre, each of which signs its own figures.
+    is_moved: bool,
     is_counted: bool,
     /// The clock went on while it lived.
     is_timed: bool,
@@ -129,7 +131,29 @@ struct Known {
 struct Figures {
     sent: u64,
     lost: u64,
-    received: Option<u64>,
+    /// What was signed to be received and attested, all receivers of the centre together.
+    received: u64,
+    /// What was signed and not attested yet, in the order of the journal.
+    signed: Vec<u64>,
+}
+
+impl Figures {
+    /// Takes what an attestation tells to be received out of what was signed.
+    fn take(&mut self, told: u64) -> Result<u64, String> {
+        // A restart may have kept some from being attested: any run of them counts.
+        let sum = |run: &[u64]| run.iter().fold(0u64, |sum, one| sum.saturating_add(*one));
+        let runs = (0..self.signed.len()).flat_map(|to| (0..=to).map(move |from| from..to + 1));
+        let Some(run) = runs
+            .into_iter()
+            .find(|run| sum(&self.signed[run.clone()]) == told)
+        else {
+            let newest = self.signed.last();
+            return Err(newest.map_or_else(|| "nothing".to_owned(), u64::to_string));
+        };
+        self.signed.drain(..run.end);
+        self.received = self.received.saturating_add(told);
+        Ok(self.received)
+    }
 }
 
 #[derive(Debug)]
@@ -175,8 +199,13 @@ impl Judge {
                     known.counted_since = checked.counted_since.or(known.counted_since);
                     for one in received {
                         let figures = known.figures.entry(one.camera.clone()).or_default();
-                        figures.received = Some(one.bytes);
+                        figures.signed.push(one.bytes);
                     }
+                }
+            }
+            Entry::Moved { grant, .. } => {
+                if let Some(known) = self.grants.get_mut(grant) {
+                    known.is_moved = true;
                 }
             }
             Entry::Attestation(attestation) => return self.attestation(attestation),
@@ -193,6 +222,7 @@ impl Judge {
             end: Wall(0),
             figures: BTreeMap::new(),
             counted_since: None,
+            is_moved: false,
             is_counted: false,
             is_timed: true,
         });
@@ -325,24 +355,25 @@ impl Judge {
         figures.sent = figures.sent.saturating_add(*sent);
         figures.lost = figures.lost.saturating_add(*lost);
         let told = (*received)?;
-        if figures.received.is_none() && self.is_partial {
+        if figures.signed.is_empty() && self.is_partial {
             return None;
         }
-        if figures.received != Some(told) {
-            let signed = figures
-                .received
-                .map_or_else(|| "nothing".to_owned(), |bytes| bytes.to_string());
-            return Some(format!(
-                "{told} bytes of {camera} received under {grant}; the centre signed {signed}"
-            ));
-        }
+        let told = match figures.take(told) {
+            Ok(all) => all,
+            Err(signed) => {
+                return Some(format!(
+                    "{told} bytes of {camera} received under {grant}; the centre signed {signed}"
+                ));
+            }
+        };
         // Where a part was not counted, or counted for another grant, sums say nothing.
         if is_shared || gap > known.start {
             return None;
         }
-        let late = known
-            .counted_since
-            .is_none_or(|since| since > known.start.seconds() + COUNTED_LATE);
+        let late = known.is_moved
+            || known
+                .counted_since
+                .is_none_or(|since| since > known.start.seconds() + COUNTED_LATE);
         let unread = UNREAD.0.max(figures.sent / UNREAD.1);
         if told > figures.sent {
             Some(format!(

@@ -379,6 +379,7 @@ fn grant_entry(request: String, claims: &RequestClaims) -> GrantEntry {
         agreement: "x".to_owned(),
         settings: Sha256::ZERO,
         peer_head: None,
+        receiver: None,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::format::control::{
     ReceiverHello, RelayState, ToGateway, VERSION,
 };
 use crate::format::designation::Designation;
-use crate::format::ids::{CameraId, CommuneId, GrantId};
+use crate::format::ids::{CameraId, CommuneId, GrantId, Sha256};
 use crate::format::jws;
 use crate::format::statement::{GRANT_TYPE, GrantClaims, HEAD_TYPE, HeadClaims};
 use crate::journal::entry::Entry;
@@ -173,6 +173,8 @@ pub(super) struct Peer {
     pub(super) relays: BTreeMap<RelayId, super::grant::News>,
     /// Minor version of the protocol, once the gateway of this link has said it.
     pub(super) minor: Option<u32>,
+    /// What that gateway calls this receiver.
+    pub(super) receiver: Option<Sha256>,
 }
 
 impl Default for Peer {
@@ -193,6 +195,7 @@ impl Default for Peer {
             agreements: BTreeMap::new(),
             relays: BTreeMap::new(),
             minor: None,
+            receiver: None,
         }
     }
 }
@@ -254,10 +257,14 @@ impl Desk {
         // They are sent again with the numbers of this link.
         self.unrecorded
             .retain(|recording| &recording.commune != commune);
+        if let Some(claims) = head.and_then(head_claims) {
+            self.journal = Some(claims.journal);
+        }
         let head = head.map(|head| self.head_for(commune, head));
         let peer = self.communes.entry(commune.clone()).or_default();
         peer.session = Some(session);
         peer.minor = None;
+        peer.receiver = None;
         peer.later.clear();
         peer.agreements.clear();
         peer.relays.clear();
@@ -353,6 +360,7 @@ impl Desk {
             tracing::info!(%commune, name = %hello.name, version = %hello.version, "the commune introduced itself");
         }
         peer.minor = Some(hello.minor);
+        peer.receiver = hello.receiver;
         let (name, contact) = (Some(hello.name), hello.contact);
         let known = &peer.view;
         let is_news = known.name != name
@@ -573,6 +581,17 @@ impl Desk {
                 self.end_lost(&commune, entry, now);
             }
         }
+    }
+
+    /// A head of the own journal as the commune can verify it.
+    pub fn head_for(&self, commune: &CommuneId, head: &str) -> String {
+        let identity = self.rules.communes.get(commune);
+        identity.map_or_else(|| head.to_owned(), |identity| identity.head(head))
+    }
+
+    /// Entries that the journal still owes: it can't be written now.
+    pub fn owed(&self) -> usize {
+        self.ledger.owed()
     }
 
     /// Journals that lost lines and were not accepted.

@@ -267,6 +267,9 @@ mod tests {
             cameras: (0..cameras).map(camera).collect(),
             refused: Vec::new(),
             proof: "x".repeat(5_000).into(),
+            receiver: None,
+            elsewhere: false,
+            password: None,
             end: Some(End {
                 refusal: Refusal::new(Reason::GrantReleased, "released by A. Martin (4711)"),
                 by: None,

@@ -59,15 +59,19 @@ impl Desk {
         let Some(held) = self.let_go(grant) else {
             return;
         };
+        let is_recorded = held.is_recorded;
         let view = Arc::unwrap_or_clone(held.view);
         self.commands.push_back(Command::EndGrant {
             grant,
             reason: refusal.reason,
         });
-        self.close_viewings(grant, &view.commune, None, now);
-        let number = by.map(|operator| operator.number.clone());
-        self.note_end(grant, &view.commune, refusal.reason, number, now);
-        self.send_viewings(now);
+        // Of one that never came here this journal has nothing to tell.
+        if is_recorded {
+            self.close_viewings(grant, &view.commune, None, now);
+            let number = by.map(|operator| operator.number.clone());
+            self.note_end(grant, &view.commune, refusal.reason, number, now);
+            self.send_viewings(now);
+        }
         self.notify_grant(&view);
         self.keep_ended(view, refusal, by.cloned(), now);
     }
@@ -138,6 +142,8 @@ impl Desk {
     pub(super) fn end_all(&mut self, ends: Vec<(GrantId, Refusal)>, now: Now) {
         for (grant, refusal) in ends {
             let held = self.grants.get(&grant);
+            // The receiver that has the pictures judges by itself.
+            let held = held.filter(|held| !held.view.elsewhere);
             let commune = held.map(|held| held.view.commune.clone());
             // Before the list of viewings, which the gateway takes only of ended grants.
             if let Some(commune) = commune {
@@ -203,7 +209,8 @@ impl Desk {
     /// from that of the operator who carries the grant on, so it ends for all, and he gets
     /// another.
     pub(super) fn review_former(&mut self, grant: GrantId, now: Now) {
-        let Some(held) = self.grants.get(&grant) else {
+        let held = self.grants.get(&grant);
+        let Some(held) = held.filter(|held| !held.view.elsewhere) else {
             return;
         };
         let fallen = held.former.iter().filter_map(|request| {
@@ -236,7 +243,9 @@ impl Desk {
             let Operator { number, unit, .. } = &request.designation().operator;
             (number, unit) != (&holder.number, &holder.unit)
         });
-        Arc::make_mut(&mut held.view).credentials += 1;
+        let view = Arc::make_mut(&mut held.view);
+        view.credentials += 1;
+        view.password = None;
         self.commands.push_back(Command::EndViewers {
             grant,
             players: true,
@@ -249,6 +258,10 @@ impl Desk {
         };
         self.owe_entry(entry, None);
         self.notify_held(grant);
+        if let Some(held) = self.let_go(grant) {
+            self.tell_password(&held);
+            self.hold(grant, held);
+        }
     }
 
     /// Whether any authority still vouches for a request's signer, and as whom.

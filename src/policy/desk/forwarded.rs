@@ -4,7 +4,8 @@
 //! A gateway sees every request that its commune was ever asked, and could send each of them
 //! as granted at any time, under any id. So the centre takes a grant that it does not hold
 //! for a request that it forwarded itself, once: the grant's entry closes the request. The
-//! journal has a line of each (`forwarded`), so that this holds across a restart.
+//! journal has a line of each (`forwarded`), so that this holds across a restart. Requests that
+//! other receivers of the centre forwarded are not among them ([`super::several`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +23,15 @@ const LIMIT: usize = 1_024;
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Forwarded {
-    requests: BTreeMap<RequestId, (CommuneId, Boot)>,
+    requests: BTreeMap<RequestId, Request>,
+}
+
+#[derive(Debug)]
+struct Request {
+    commune: CommuneId,
+    until: Boot,
+    /// It has an answer, which closed it.
+    is_closed: bool,
 }
 
 impl Forwarded {
@@ -48,37 +57,51 @@ impl Forwarded {
     /// Whether this commune may still grant it.
     pub(super) fn is_open(&self, request: RequestId, commune: &CommuneId) -> bool {
         let open = self.requests.get(&request);
-        open.is_some_and(|(of, _)| of == commune)
+        open.is_some_and(|open| &open.commune == commune && !open.is_closed)
+    }
+
+    /// Whether it was forwarded here and has its answer.
+    pub(super) fn is_closed(&self, request: RequestId) -> bool {
+        let known = self.requests.get(&request);
+        known.is_some_and(|known| known.is_closed)
     }
 
     /// It was granted.
     pub(super) fn granted(&mut self, request: RequestId) {
-        self.requests.remove(&request);
+        if let Some(known) = self.requests.get_mut(&request) {
+            known.is_closed = true;
+        }
     }
 
     /// It was refused. A wait that this centre gave up, for want of a word, the commune
     /// may still end with a grant.
     pub(super) fn refused(&mut self, request: RequestId, reason: Reason) {
         if reason != Reason::ApprovalTimedOut {
-            self.requests.remove(&request);
+            self.granted(request);
         }
     }
 
     /// Forgets those that are too old.
     pub(super) fn forget(&mut self, now: Now) {
-        self.requests.retain(|_, (_, until)| *until > now.boot);
+        self.requests.retain(|_, known| known.until > now.boot);
     }
 
     fn insert(&mut self, request: RequestId, commune: &CommuneId, until: Boot) {
-        let of_commune = self.requests.iter().filter(|(_, (of, _))| of == commune);
-        let (count, oldest) = of_commune.fold((0, None), |(count, oldest), (id, (_, until))| {
-            let older = oldest.is_none_or(|(_, before)| *until < before);
-            (count + 1, if older { Some((*id, *until)) } else { oldest })
-        });
-        if let Some((oldest, _)) = oldest.filter(|_| count >= LIMIT) {
-            self.requests.remove(&oldest);
+        let of_commune = self.requests.iter();
+        let of_commune = of_commune.filter(|(_, known)| &known.commune == commune);
+        if of_commune.clone().count() >= LIMIT {
+            // What has its answer goes first.
+            let first = of_commune.min_by_key(|(_, known)| (!known.is_closed, known.until));
+            if let Some(first) = first.map(|(id, _)| *id) {
+                self.requests.remove(&first);
+            }
         }
-        self.requests.insert(request, (commune.clone(), until));
+        let known = Request {
+            commune: commune.clone(),
+            until,
+            is_closed: false,
+        };
+        self.requests.insert(request, known);
     }
 }
 
@@ -110,7 +133,8 @@ mod tests {
         forwarded.refused(id(1), Reason::CommuneRefused);
         forwarded.refused(id(2), Reason::ApprovalTimedOut);
         assert!(!forwarded.is_open(id(0), &a) && !forwarded.is_open(id(1), &a));
-        assert!(forwarded.is_open(id(2), &a));
+        assert!(forwarded.is_open(id(2), &a) && !forwarded.is_closed(id(2)));
+        assert!(forwarded.is_closed(id(0)) && forwarded.is_closed(id(1)));
         forwarded.forget(at(KEPT.as_secs() - 1));
         assert!(forwarded.is_open(id(3), &a));
         forwarded.forget(at(KEPT.as_secs()));

@@ -56,6 +56,8 @@ pub(super) struct Recording {
     pub(super) known: bool,
     /// It ended before it was recorded.
     pub(super) ended: Option<Refusal>,
+    /// Its pictures went to this receiver before it was recorded.
+    pub(super) elsewhere: Option<Sha256>,
 }
 
 /// The state of a relay, as its gateway tells it.
@@ -178,6 +180,7 @@ impl Desk {
             // The settings are the commune's; its own entry holds their hash.
             settings: Sha256::ZERO,
             peer_head: Some(proof.claims.head.clone()),
+            receiver: None,
         }
     }
 
@@ -283,41 +286,12 @@ impl Desk {
             .as_ref()
             .is_some_and(|held| !held.request.designation().is_same_operator(&designation));
         let commune = recording.commune.clone();
-        let cameras = claims.granted.iter().map(|camera| {
-            let known = before.as_ref().and_then(|held| held.view.camera(camera));
-            self.granted_camera(&recording, camera, known)
-        });
+        let view = self.view_of(&recording, before.as_ref());
         let left_out = before.iter().flat_map(|held| &held.view.cameras);
         let left_out: Vec<GrantCamera> = left_out
             .filter(|camera| !claims.granted.contains(&camera.camera))
             .cloned()
             .collect();
-        // Cameras that the grant lost are shown until another request takes its place.
-        let same =
-            before.as_ref().map(|held| held.request.hash()) == Some(recording.request.hash());
-        let lost = left_out
-            .iter()
-            .filter(|camera| same && !camera.is_open())
-            .cloned();
-        let view = Grant {
-            id: claims.grant,
-            commune: commune.clone(),
-            incident: request.incident,
-            grounds: request.grounds,
-            agreement: self.agreement_of(&commune, claims.grant).cloned(),
-            operator: designation.operator.clone(),
-            present: request.present,
-            start: Wall::from_seconds(recording.first_start),
-            authority: designation.authority,
-            credentials: before.as_ref().map_or(0, |held| held.view.credentials),
-            expires: Wall::from_seconds(claims.expires),
-            until: recording.until,
-            deadline: recording.deadline,
-            cameras: cameras.chain(lost).collect(),
-            refused: claims.refused,
-            proof: Arc::clone(&recording.proof.text),
-            end: None,
-        };
         for camera in left_out.into_iter().filter(GrantCamera::is_open) {
             let mut refused = view.refused.iter();
             let refused = refused.find(|refused| refused.camera == camera.camera);
@@ -341,8 +315,10 @@ impl Desk {
             former: former.unwrap_or_default(),
             permit: Some(permit),
             head: Some(receipt.head().to_owned()),
+            is_recorded: true,
         };
         self.allow(&held);
+        self.tell_password(&held);
         self.confirm(&held);
         self.notify_grant(&held.view);
         self.hold(claims.grant, held);
@@ -351,6 +327,51 @@ impl Desk {
             self.take_over_viewings(claims.grant, &designation.operator.number, now);
         }
         self.answer_recording(&recording, Ok(claims.grant));
+        if let Some(receiver) = recording.elsewhere {
+            self.leave_after_recording(claims.grant, receiver);
+        }
+    }
+
+    /// A grant as it is shown, with its pictures here; `before`: as it was held.
+    pub(super) fn view_of(&self, recording: &Recording, before: Option<&Held>) -> Grant {
+        let claims = recording.proof.claims.clone();
+        let request = recording.request.claims().clone();
+        let designation = recording.request.designation();
+        let cameras = claims.granted.iter().map(|camera| {
+            let known = before.and_then(|held| held.view.camera(camera));
+            self.granted_camera(recording, camera, known)
+        });
+        // Cameras that the grant lost are shown until another request takes its place.
+        let same = before.map(|held| held.request.hash()) == Some(recording.request.hash());
+        let lost = before.into_iter().flat_map(|held| &held.view.cameras);
+        let lost = lost
+            .filter(|camera| same && !camera.is_open() && !claims.granted.contains(&camera.camera))
+            .cloned();
+        let peer = self.communes.get(&recording.commune);
+        Grant {
+            id: claims.grant,
+            commune: recording.commune.clone(),
+            incident: request.incident,
+            grounds: request.grounds,
+            operator: designation.operator.clone(),
+            present: request.present,
+            start: Wall::from_seconds(recording.first_start),
+            authority: designation.authority,
+            agreement: self
+                .agreement_of(&recording.commune, claims.grant)
+                .cloned(),
+            credentials: before.map_or(0, |held| held.view.credentials),
+            expires: Wall::from_seconds(claims.expires),
+            until: recording.until,
+            deadline: recording.deadline,
+            cameras: cameras.chain(lost).collect(),
+            refused: claims.refused,
+            proof: Arc::clone(&recording.proof.text),
+            receiver: peer.and_then(|peer| peer.receiver),
+            elsewhere: false,
+            password: before.and_then(|held| held.view.password.clone()),
+            end: None,
+        }
     }
 
     /// The state of a camera of a recorded grant.

@@ -23,6 +23,8 @@ pub(super) struct Held {
     pub(super) permit: Option<Permit>,
     /// Own head that covers the newest entry.
     pub(super) head: Option<String>,
+    /// Whether this journal has it: its pictures came here, now or before.
+    pub(super) is_recorded: bool,
 }
 
 impl Held {

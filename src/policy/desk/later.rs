@@ -68,6 +68,11 @@ fn bytes(message: &ToReceiver) -> usize {
             let relays = relays.keys().map(|camera| camera.as_str().len() + 64);
             request.len() + proof.len() + relays.sum::<usize>()
         }
+        ToReceiver::Grant(told) => {
+            let relays = told.relays.keys();
+            let relays = relays.map(|camera| camera.as_str().len() + 64);
+            told.request.len() + told.proof.len() + relays.sum::<usize>()
+        }
         ToReceiver::Waiting { request, .. } => request.len(),
         ToReceiver::WaitEnded { cameras, head, .. } => {
             let cameras = cameras
@@ -139,6 +144,7 @@ impl Desk {
                 proof,
                 relays,
             } => self.handle_resume(commune, &request, proof, relays, now),
+            ToReceiver::Grant(told) => self.handle_grant_told(commune, *told, now),
             ToReceiver::Ended { grant, refusal, .. } => {
                 self.handle_ended(commune, grant, refusal, now);
             }

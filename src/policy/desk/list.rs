@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use super::Desk;
 use crate::clock::{Boot, Now, Wall};
-use crate::format::control::{COUNTED_VIEWINGS, NUMBERED_VIEWINGS, ToGateway};
+use crate::format::control::{COUNTED_VIEWINGS, NUMBERED_VIEWINGS, SEVERAL_RECEIVERS, ToGateway};
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::format::statement::{Received, VIEWINGS_TYPE, Viewing, ViewingsClaims};
 use crate::journal::entry::Entry;
@@ -66,6 +66,23 @@ pub struct Figures {
     pub since: Wall,
     /// The bytes of each camera.
     pub cameras: Vec<Received>,
+}
+
+impl Figures {
+    /// These and what was received later.
+    fn and(mut self, later: Self) -> Self {
+        if self.cameras.is_empty() {
+            return later;
+        }
+        for one in later.cameras {
+            let known = self.cameras.iter_mut();
+            match known.into_iter().find(|known| known.camera == one.camera) {
+                Some(known) => known.bytes = known.bytes.saturating_add(one.bytes),
+                None => self.cameras.push(one),
+            }
+        }
+        self
+    }
 }
 
 /// One part of a list.
@@ -275,6 +292,8 @@ struct Closing {
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     of_grant: BTreeMap<GrantId, List>,
+    /// What was received under live grants whose pictures go to another receiver now.
+    earlier: BTreeMap<GrantId, Figures>,
     /// Ended grants whose viewers are being ended.
     closing: BTreeMap<GrantId, Closing>,
     owed: BTreeMap<GrantId, Owed>,
@@ -367,9 +386,15 @@ impl Desk {
 
     /// The hub's answer to [`super::Command::EndGrant`].
     pub fn handle_counted(&mut self, grant: GrantId, figures: Figures, now: Now) {
-        if let Some(closing) = self.viewings.lists.closing.get_mut(&grant) {
-            closing.figures = Some(figures);
+        let lists = &mut self.viewings.lists;
+        if let Some(closing) = lists.closing.get_mut(&grant) {
+            let earlier = lists.earlier.remove(&grant).unwrap_or_default();
+            closing.figures = Some(earlier.and(figures));
             self.send_viewings(now);
+        } else if self.grants.contains_key(&grant) {
+            // Its pictures go to another receiver, and may come back.
+            let earlier = lists.earlier.entry(grant).or_default();
+            *earlier = std::mem::take(earlier).and(figures);
         }
     }
 
@@ -398,7 +423,8 @@ impl Desk {
             if kept + list.single.len() > KEPT {
                 list.fold_above(0);
             }
-            let figures = closing.figures.unwrap_or_default();
+            let earlier = self.viewings.lists.earlier.remove(&grant);
+            let figures = closing.figures.or(earlier).unwrap_or_default();
             let parts = Part::all(list.parts(PART_BYTES, usize::MAX), &figures);
             let owed = Owed::new(closing.commune, parts, now);
             self.viewings.lists.owe(grant, owed, now);
@@ -588,6 +614,7 @@ impl Desk {
             viewings: content.viewings,
             received: if counts { content.received } else { Vec::new() },
             counted_since: content.since.filter(|_| counts),
+            journal: self.journal.clone().filter(|_| minor >= SEVERAL_RECEIVERS),
         };
         let statement = rules.signer.sign(VIEWINGS_TYPE, &claims);
         self.send(commune, ToGateway::Viewings { statement });

@@ -24,6 +24,8 @@ struct Past {
     former: Vec<(Operator, String)>,
     /// How often the RTSP password changed.
     credentials: u32,
+    /// The receiver to which its pictures went.
+    moved: Option<Sha256>,
 }
 
 impl Past {
@@ -38,6 +40,7 @@ impl Past {
             ended: None,
             former: Vec::new(),
             credentials: 0,
+            moved: None,
         };
         if let Some(before) = before {
             past.ended = before.ended;
@@ -204,6 +207,18 @@ impl Desk {
                     self.witnesses.recover(&commune, head);
                 }
             }
+            Entry::Moved {
+                grant, receiver, ..
+            } => {
+                if let Some(past) = reading.grants.get_mut(grant) {
+                    past.moved = Some(*receiver);
+                }
+            }
+            Entry::Resumed { grant } => {
+                if let Some(past) = reading.grants.get_mut(grant) {
+                    past.moved = None;
+                }
+            }
             Entry::Ended { grant, reason, .. } => {
                 if let Some(past) = reading.grants.get_mut(grant) {
                     past.ended = Some((*reason, time));
@@ -300,6 +315,7 @@ impl Desk {
                     former: Vec::new(),
                     permit: None,
                     head: None,
+                    is_recorded: true,
                 };
                 self.hold(grant, held);
                 self.take_up_former(grant, past.former, now);
@@ -393,6 +409,9 @@ fn past_view(grant: GrantId, past: &Past, until: Wall, deadline: Boot) -> Grant 
         cameras: cameras.collect(),
         refused: entry.refused.clone(),
         proof: entry.proof.as_deref().unwrap_or_default().into(),
+        receiver: past.moved,
+        elsewhere: past.moved.is_some(),
+        password: None,
         end: None,
     }
 }

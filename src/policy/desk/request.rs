@@ -358,6 +358,7 @@ impl Desk {
             until,
             deadline,
             ended: None,
+            elsewhere: None,
         });
     }
 

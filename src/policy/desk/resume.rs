@@ -99,6 +99,7 @@ impl Desk {
             first_start: known.unwrap_or_else(|| proof.claims().start),
             known: true,
             ended: None,
+            elsewhere: None,
             request,
             proof,
         });
@@ -128,7 +129,7 @@ impl Desk {
     }
 
     /// A grant that is recorded here under the same request.
-    fn resume_known(
+    pub(super) fn resume_known(
         &mut self,
         grant: GrantId,
         proof: Proof,
@@ -152,6 +153,7 @@ impl Desk {
                 first_start: held.first_start,
                 known: true,
                 ended: None,
+                elsewhere: None,
             };
             self.hold(grant, held);
             return self.record(
@@ -183,14 +185,17 @@ impl Desk {
             }
         }
         self.commands.extend(gone);
+        let receiver = self.communes.get(&commune).and_then(|peer| peer.receiver);
+        Arc::make_mut(&mut held.view).receiver = receiver;
         self.allow(&held);
+        self.tell_password(&held);
         self.confirm(&held);
         self.notify_grant(&held.view);
         self.hold(grant, held);
     }
 
     /// Gives a recording that is under way the newest relay numbers.
-    fn join_pending(
+    pub(super) fn join_pending(
         &mut self,
         request: &Verified<RequestClaims>,
         relays: &BTreeMap<CameraId, RelayId>,

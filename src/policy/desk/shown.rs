@@ -12,6 +12,7 @@ use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, Sha256};
 use crate::format::statement::{Operator, RefusedCamera};
 use crate::media::relay::{Profile, RelayId};
 use crate::reason::Refusal;
+use crate::secret::Secret;
 
 /// A grant as it is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +50,13 @@ pub struct Grant {
     /// The gateway's statement, at most 16 KiB. Empty where the grant ended and many
     /// have ended since: the journal has it.
     pub proof: Arc<str>,
+    /// Which receiver of the centre has its pictures: SHA-256 of the key of its certificate.
+    /// `None`: the gateway knows of one receiver alone.
+    pub receiver: Option<Sha256>,
+    /// Whether that is another one than this.
+    pub elsewhere: bool,
+    /// The RTSP password that another receiver of the centre gave it; `None`: this one's own.
+    pub password: Option<Secret>,
     /// Why and when it ended, if it did.
     pub end: Option<End>,
 }

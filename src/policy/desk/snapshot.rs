@@ -94,6 +94,9 @@ impl Desk {
         if let Some(end) = &view.end {
             return Err(end.refusal.clone());
         }
+        if view.elsewhere {
+            return Err(Reason::OtherReceiver.into());
+        }
         if !view.is_of(who) {
             let detail = "only who signed the grant's newest request may take stills: renew it with your own key";
             return not_allowed(detail.to_owned());

@@ -7,6 +7,7 @@ mod greedy;
 mod handover;
 mod kept;
 mod sequences;
+mod several;
 mod snapshot;
 mod viewings;
 mod vms;
@@ -318,6 +319,7 @@ fn hello() -> GatewayHello {
             hours: Vec::new(),
         }],
         head: None,
+        receiver: None,
     }
 }
 

@@ -173,6 +173,9 @@ impl Desk {
             let reason = ended.map_or(Reason::GrantUnknown, |refusal| refusal.reason);
             return self.refuse_viewer(number, reason);
         };
+        if held.view.elsewhere {
+            return self.refuse_viewer(number, Reason::OtherReceiver);
+        }
         // A picture may come after a handover: sockets are the operator's own, and a player's
         // URL plays under the request that carries the grant now.
         let signer = &held.request.designation().operator.number;

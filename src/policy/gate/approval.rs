@@ -21,7 +21,7 @@ use super::{Fresh, Gate, Pending};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::ToReceiver;
 use crate::format::designation::Verified;
-use crate::format::ids::{CameraId, CentreId, GrantId, Incident, RequestId};
+use crate::format::ids::{CameraId, CentreId, GrantId, Incident, ReceiverId, RequestId};
 use crate::format::statement::{Operator, RefusedCamera, RequestClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::{Entry, WaitEnded};
@@ -41,7 +41,8 @@ const DECIDED_LIMIT: usize = 2 * WAITING_LIMIT;
 /// A request that waits.
 #[derive(Debug)]
 pub(super) struct Held {
-    centre: CentreId,
+    /// Through which receiver it came: that one hears of it.
+    receiver: ReceiverId,
     /// Number of the request on the link that brought it, and that link.
     id: u64,
     session: u64,
@@ -204,7 +205,7 @@ impl Gate {
                 let claims = held.request.claims();
                 Waiting {
                     request: *request,
-                    centre: held.centre.clone(),
+                    centre: held.receiver.centre.clone(),
                     operator: held.request.designation().operator.clone(),
                     incident: claims.incident.clone(),
                     grounds: claims.grounds.clone(),
@@ -302,7 +303,7 @@ impl Gate {
     #[allow(clippy::result_large_err)] // a refusal is rare and moved once
     pub(super) fn hold(
         &self,
-        centre: &CentreId,
+        receiver: &ReceiverId,
         examined: Examined,
         (id, session, fresh): (u64, u64, Fresh),
         timeout: Duration,
@@ -314,9 +315,9 @@ impl Gate {
             _ => None,
         });
         let waiting: Vec<&Held> = self.approvals.held.values().chain(recording).collect();
-        let of_unit = waiting
-            .iter()
-            .filter(|held| &held.centre == centre && held.request.designation().unit() == unit);
+        let of_unit = waiting.iter().filter(|held| {
+            held.receiver.centre == receiver.centre && held.request.designation().unit() == unit
+        });
         let over = if of_unit.count() >= WAITING_PER_UNIT {
             Some(format!(
                 "{WAITING_PER_UNIT} requests of {} wait for the commune already",
@@ -334,7 +335,7 @@ impl Gate {
             return Err(Denied::new(Some(examined.verified), refusal));
         }
         Ok(Held {
-            centre: centre.clone(),
+            receiver: receiver.clone(),
             id,
             session,
             fresh,
@@ -354,7 +355,7 @@ impl Gate {
         let entry = Entry::Waiting {
             request: held.request.text().to_owned(),
             jti: held.request.claims().jti,
-            peer: held.centre.clone(),
+            peer: held.receiver.centre.clone(),
             operator: held.request.designation().operator.clone(),
             agreement: held.agreement.clone(),
             cameras: held.cameras.clone(),
@@ -396,25 +397,32 @@ impl Gate {
             request: held.request.text().to_owned(),
             seconds: u32::try_from(left).unwrap_or(u32::MAX),
         };
-        self.send(&held.centre, message);
+        self.send(&held.receiver, message);
     }
 
-    /// What a centre whose link is new must know of its requests.
-    pub(super) fn tell_waits(&mut self, centre: &CentreId, now: Now) {
-        let held = std::mem::take(&mut self.approvals.held);
-        for held in held.values().filter(|held| &held.centre == centre) {
-            self.tell_waiting(held, now);
+    /// What a receiver whose link is new must know of requests that came through it.
+    pub(super) fn tell_waits(&mut self, receiver: &ReceiverId, now: Now) {
+        let mut held = std::mem::take(&mut self.approvals.held);
+        let is_lone = self.is_lone(&receiver.centre);
+        for held in held.values_mut() {
+            if is_lone && held.receiver.centre == receiver.centre {
+                // The same machine, maybe with a new key.
+                held.receiver.clone_from(receiver);
+            }
+            if &held.receiver == receiver {
+                self.tell_waiting(held, now);
+            }
         }
         self.approvals.held = held;
         let ended: Vec<ToReceiver> = self
             .approvals
             .decided
             .iter()
-            .filter(|decided| &decided.centre == centre)
+            .filter(|decided| decided.centre == receiver.centre)
             .map(|decided| decided.message(None))
             .collect();
         for message in ended {
-            self.send(centre, message);
+            self.send(receiver, message);
         }
     }
 
@@ -426,14 +434,14 @@ impl Gate {
         head: Option<String>,
     ) {
         let decided = Decided {
-            centre: answer.centre,
+            centre: answer.receiver.centre,
             request,
             refusal: answer.refusal,
             cameras: answer.cameras,
             at: None,
         };
         let message = decided.message(head);
-        self.send(&decided.centre, message);
+        self.send_all(&decided.centre, message);
         self.approvals.keep(decided);
     }
 
@@ -453,14 +461,14 @@ impl Gate {
             return Err(deny(clock));
         }
         let verified = self
-            .verify(&held.centre, held.request.text(), now)
+            .verify(&held.receiver.centre, held.request.text(), now)
             .map_err(deny)?;
         let first_start = self
-            .room_for(&held.centre, &held.request, now)
+            .room_for(&held.receiver.centre, &held.request, now)
             .map_err(deny)?;
         let claims = held.request.claims();
         let question = Question {
-            centre: &held.centre,
+            receiver: &held.receiver,
             cameras: &held.cameras,
             duration: claims.duration,
             except: claims.renews,
@@ -472,7 +480,7 @@ impl Gate {
         let approved_by = Some(by.to_owned());
         let (mut recording, verified) = self
             .terms(
-                &held.centre,
+                &held.receiver,
                 examined,
                 held.fresh,
                 first_start,
@@ -541,10 +549,10 @@ impl Gate {
     fn refuse_waiting(&mut self, held: Held, denied: Denied, by: Option<String>, now: Now) {
         let jti = held.request.claims().jti;
         self.mark_written(jti, now.boot);
-        let refused = Entry::refused(&held.request, &held.centre, denied.refusal.clone());
+        let refused = Entry::refused(&held.request, &held.receiver.centre, denied.refusal.clone());
         let entry = Box::new(refused.undoing(None, Some(WaitEnded { by })));
         let answer = Answer {
-            centre: held.centre,
+            receiver: held.receiver,
             id: held.id,
             session: held.session,
             refusal: denied.refusal,

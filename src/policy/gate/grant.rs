@@ -8,13 +8,14 @@ use crate::clock::{Boot, Now, Wall};
 use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToReceiver};
 use crate::format::designation::Verified;
-use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish, Sha256};
+use crate::format::ids::{CameraId, CentreId, GrantId, ProfileWish, ReceiverId, Sha256};
 use crate::format::statement::{RefusedCamera, RequestClaims};
 use crate::format::text;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::media::relay::{Profile, RelayId};
 use crate::reason::{Mark, Reason, Refusal};
+use crate::secret::Secret;
 
 /// Most ended grants remembered.
 const ENDED_LIMIT: usize = 4_096;
@@ -23,6 +24,8 @@ const ENDED_LIMIT: usize = 4_096;
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
     pub(super) centre: CentreId,
+    /// Which of the centre's receivers has its pictures.
+    pub(super) receiver: ReceiverId,
     /// The agreement's reference.
     pub(super) agreement: String,
     pub(super) settings: Sha256,
@@ -62,6 +65,10 @@ pub(super) struct Live {
     pub(super) terms: Terms,
     pub(super) proof: String,
     pub(super) receipt: Receipt,
+    /// The move of its pictures to another receiver that is under way.
+    pub(super) moving: Option<super::several::Moving>,
+    /// Its RTSP password, once the receiver that has its pictures has told it.
+    pub(super) password: Option<Secret>,
     /// `None` once the centre has confirmed.
     pub(super) confirmation: Option<Confirmation>,
 }
@@ -121,7 +128,7 @@ pub(super) struct Ended {
     pub(super) viewings: super::viewings::Taken,
 }
 
-/// One camera on its way to one centre, shared by grants.
+/// One camera on its way to one receiver, shared by grants.
 #[derive(Debug)]
 pub(super) struct Relay {
     pub(super) id: RelayId,
@@ -196,7 +203,7 @@ impl Gate {
         for (grant, live) in &self.grants {
             let terms = &live.terms;
             for camera in &terms.granted {
-                let Some(relay) = self.relays.get(&(terms.centre.clone(), camera.clone())) else {
+                let Some(relay) = self.relays.get(&(terms.receiver.clone(), camera.clone())) else {
                     continue;
                 };
                 rows.push(Row {
@@ -229,12 +236,15 @@ impl Gate {
         receipt: Receipt,
         now: Now,
     ) {
-        let linked = self.links.contains_key(&terms.centre);
+        let linked = self.links.contains_key(&terms.receiver);
         let confirmation = Some(Confirmation::new(linked, now));
+        let before = self.grants.get(&grant);
         let live = Live {
             terms,
             proof,
             receipt,
+            moving: None,
+            password: before.and_then(|before| before.password.clone()),
             confirmation,
         };
         let wanted = live.terms.granted.clone();
@@ -246,34 +256,36 @@ impl Gate {
         if let Some(before) = before {
             let terms = &before.terms;
             for camera in &terms.granted {
-                let stays = self
-                    .grants
-                    .get(&grant)
-                    .is_some_and(|live| live.terms.granted.contains(camera));
-                if !stays {
-                    self.detach(grant, &terms.centre, camera, Reason::GrantReleased);
-                }
+                let now = self.grants.get(&grant).map(|live| &live.terms);
+                let reason = match now {
+                    Some(now) if now.receiver != terms.receiver => Reason::OtherReceiver,
+                    Some(now) if now.granted.contains(camera) => continue,
+                    _ => Reason::GrantReleased,
+                };
+                self.detach(grant, &terms.receiver, camera, reason);
             }
         }
     }
 
-    fn join(&mut self, grant: GrantId, camera: &CameraId) {
+    pub(super) fn join(&mut self, grant: GrantId, camera: &CameraId) {
         let Some(live) = self.grants.get(&grant) else {
             return;
         };
-        let centre = live.terms.centre.clone();
-        let key = (centre.clone(), camera.clone());
+        let receiver = live.terms.receiver.clone();
+        let key = (receiver.clone(), camera.clone());
         let until = live.terms.deadline;
         if let Some(relay) = self.relays.get_mut(&key) {
             relay.grants.insert(grant);
-            self.count(&centre, camera);
-            return self.adjust(&centre, camera);
+            self.count(&receiver, camera);
+            return self.adjust(&receiver, camera);
         }
         let permit = Permit::new(grant, &live.terms.request, &live.receipt);
         let wish = live.terms.claims().profile;
         let profile = self.profile(wish, camera);
-        let id = RelayId(self.next_relay);
-        self.next_relay = self.next_relay.wrapping_add(1);
+        let id = match self.several.reserved.remove(&key) {
+            Some(id) => id,
+            None => self.new_relay(),
+        };
         self.relays.insert(
             key,
             Relay {
@@ -292,7 +304,7 @@ impl Gate {
         );
         self.commands.push_back(Command::StartRelay {
             permit,
-            centre,
+            receiver,
             relay: id,
             camera: camera.clone(),
             wish,
@@ -302,8 +314,8 @@ impl Gate {
 
     /// Tells the driver when the latest of a relay's deadlines has moved, and when
     /// its grants want another stream.
-    pub(super) fn adjust(&mut self, centre: &CentreId, camera: &CameraId) {
-        let Some(relay) = self.relays.get_mut(&(centre.clone(), camera.clone())) else {
+    pub(super) fn adjust(&mut self, receiver: &ReceiverId, camera: &CameraId) {
+        let Some(relay) = self.relays.get_mut(&(receiver.clone(), camera.clone())) else {
             return;
         };
         let grants = || relay.grants.iter().filter_map(|id| self.grants.get(id));
@@ -317,7 +329,7 @@ impl Gate {
             relay.wish = wish;
             if !relay.is_parked {
                 self.commands.push_back(Command::RelayWish {
-                    centre: centre.clone(),
+                    receiver: receiver.clone(),
                     relay: relay.id,
                     wish,
                 });
@@ -327,7 +339,7 @@ impl Gate {
             relay.until = until;
             for relay in relay.running() {
                 self.commands.push_back(Command::RelayUntil {
-                    centre: centre.clone(),
+                    receiver: receiver.clone(),
                     relay,
                     until,
                 });
@@ -352,32 +364,38 @@ impl Gate {
     }
 
     /// Takes a grant off a relay; the relay of nobody stops at once.
-    fn detach(&mut self, grant: GrantId, centre: &CentreId, camera: &CameraId, reason: Reason) {
-        let key = (centre.clone(), camera.clone());
+    pub(super) fn detach(
+        &mut self,
+        grant: GrantId,
+        receiver: &ReceiverId,
+        camera: &CameraId,
+        reason: Reason,
+    ) {
+        let key = (receiver.clone(), camera.clone());
         let Some(relay) = self.relays.get_mut(&key) else {
             return;
         };
         relay.grants.remove(&grant);
         if relay.grants.is_empty() {
             if let Some(relay) = self.relays.remove(&key) {
-                self.stop_relay(centre, camera, &relay, reason);
+                self.stop_relay(receiver, camera, &relay, reason);
             }
         } else {
-            self.count(centre, camera);
-            self.adjust(centre, camera);
+            self.count(receiver, camera);
+            self.adjust(receiver, camera);
         }
     }
 
     /// Tells the driver which grant a relay's bytes count for, where that has changed.
-    fn count(&mut self, centre: &CentreId, camera: &CameraId) {
-        let relay = self.relays.get_mut(&(centre.clone(), camera.clone()));
+    fn count(&mut self, receiver: &ReceiverId, camera: &CameraId) {
+        let relay = self.relays.get_mut(&(receiver.clone(), camera.clone()));
         if let Some(relay) = relay
             && let Some(first) = relay.grants.first().copied()
             && std::mem::replace(&mut relay.counts_for, first) != first
         {
             for relay in relay.running() {
                 self.commands.push_back(Command::CountRelay {
-                    centre: centre.clone(),
+                    receiver: receiver.clone(),
                     relay,
                     camera: camera.clone(),
                     grant: first,
@@ -396,9 +414,9 @@ impl Gate {
             },
         };
         for camera in &terms.granted {
-            self.detach(grant, &terms.centre, camera, refusal.reason);
+            self.detach(grant, &terms.receiver, camera, refusal.reason);
         }
-        self.send(
+        self.send_all(
             &terms.centre,
             ToReceiver::Ended {
                 grant,
@@ -470,10 +488,10 @@ impl Gate {
         }
         terms.granted.retain(|granted| granted != camera);
         terms.dropped.insert(camera.clone(), refusal.clone());
-        let centre = terms.centre.clone();
-        let key = (centre.clone(), camera.clone());
+        let receiver = terms.receiver.clone();
+        let key = (receiver.clone(), camera.clone());
         let told = self.relays.get(&key).map(|relay| (relay.id, relay.profile));
-        self.detach(grant, &centre, camera, refusal.reason);
+        self.detach(grant, &receiver, camera, refusal.reason);
         let Some((relay, profile)) = told else {
             return;
         };
@@ -493,7 +511,7 @@ impl Gate {
                 profile_cause: None,
             }
         };
-        self.send(&centre, message);
+        self.send_all(&receiver.centre, message);
     }
 
     /// Ends what has no time left and what no centre confirmed.
@@ -550,22 +568,23 @@ impl Gate {
             return;
         };
         let proof = self.proof(grant, &held.terms, &receipt);
-        let centre = held.terms.centre.clone();
+        let receiver = held.terms.receiver.clone();
         self.install(grant, held.terms, proof, receipt, now);
         if held.confirmed
             && let Some(live) = self.grants.get_mut(&grant)
         {
             live.confirmation = None;
         }
-        if self.links.contains_key(&centre) {
+        if self.links.contains_key(&receiver) {
             self.send_resume(grant);
         }
+        self.tell_others(grant);
     }
 
     /// The centre's entry of a grant is durable.
     pub(super) fn handle_confirm(
         &mut self,
-        centre: &CentreId,
+        from: &ReceiverId,
         grant: GrantId,
         request: Sha256,
         head: &str,
@@ -574,14 +593,18 @@ impl Gate {
         let Some(live) = self.grants.get(&grant) else {
             return;
         };
-        let due = &live.terms.centre == centre
-            && live.terms.request.hash() == request
-            && live.confirmation.is_some();
-        let held = live.terms.head_held.clone();
-        if !due || !self.may_confirm(centre, now) {
+        if live.terms.request.hash() != request {
             return;
         }
-        let claims = match self.take_head(centre, head, now) {
+        let is_move = live.moving.as_ref().is_some_and(|move_| move_.awaits(from));
+        let due = &live.terms.receiver == from && live.confirmation.is_some();
+        // A receiver that had its pictures before need not write a line.
+        let held = live.terms.head_held.clone().filter(|_| !is_move);
+        let centre = &from.centre;
+        if !(due || is_move) || !self.may_confirm(from, now) {
+            return;
+        }
+        let claims = match self.take_head(from, head, now) {
             Ok(claims) => claims,
             Err(refusal) => {
                 tracing::warn!(%centre, %grant, %refusal, "a confirmation is not valid");
@@ -603,18 +626,23 @@ impl Gate {
             },
             None,
         );
+        if is_move {
+            self.move_to(grant, from);
+        }
+        self.tell_others(grant);
+        self.tell_states(grant);
     }
 
     /// An operator or the centre gives a grant back. Anyone who asks, it only narrows.
     pub(super) fn handle_release(
         &mut self,
-        centre: &CentreId,
+        from: &ReceiverId,
         grant: GrantId,
         by: &str,
         reason: Option<Reason>,
         now: Now,
     ) {
-        let of_centre = |terms: &Terms| &terms.centre == centre;
+        let of_centre = |terms: &Terms| terms.centre == from.centre;
         if self.held_terms(grant).is_some_and(of_centre) {
             // The centre's word for it: kept as said, but fit to be read.
             let by = text::shown(by, text::TEXT_LIMIT);

@@ -11,7 +11,7 @@ use crate::format::control::{
     ReceiverHello, ToReceiver, VERSION,
 };
 use crate::format::designation::Authority;
-use crate::format::ids::{CentreId, GrantId};
+use crate::format::ids::{CentreId, GrantId, ReceiverId};
 use crate::format::statement::HeadClaims;
 use crate::format::text;
 use crate::journal::entry::Entry;
@@ -25,8 +25,10 @@ use crate::reason::{Reason, Refusal};
 #[derive(Debug)]
 pub(super) struct Up {
     pub(super) session: u64,
-    /// Whether the centre has said who it is on this link.
-    introduced: bool,
+    /// Minor version of the protocol, once the receiver has introduced itself on this link.
+    pub(super) minor: Option<u32>,
+    /// How long an answer is overdue, as last told.
+    pub(super) silent_for: Duration,
 }
 
 /// Revocation lists of a centre that are looked at, at once and in each second: one may have
@@ -74,72 +76,83 @@ impl Gate {
     /// its first line, where it continues another.
     pub fn handle_link_up(
         &mut self,
-        centre: &CentreId,
+        receiver: &ReceiverId,
         session: u64,
         head: Option<&str>,
         continues: Option<&str>,
         now: Now,
     ) {
+        let centre = &receiver.centre;
         if !self.rules.centres.contains_key(centre) {
             return;
         }
         let up = Up {
             session,
-            introduced: false,
+            minor: None,
+            silent_for: Duration::ZERO,
         };
-        self.links.insert(centre.clone(), up);
+        self.links.insert(receiver.clone(), up);
+        self.several.linked(receiver);
+        if self.is_lone(centre) {
+            self.is_the_one(receiver);
+        }
         for live in self.grants.values_mut() {
-            if let (true, Some(wait)) = (&live.terms.centre == centre, &mut live.confirmation) {
+            if let (true, Some(wait)) = (&live.terms.receiver == receiver, &mut live.confirmation) {
                 wait.link_up(now);
             }
         }
         let head = head.map(|head| self.head_for(centre, head));
-        let mut journals = self.witnesses.journals(centre, head.clone(), continues);
+        let mut journals = self.witnesses.journals(receiver, head.clone(), continues);
         journals.damaged = self.losses.damaged();
-        let hello = self.hello(centre, head, now);
-        self.send(centre, ToReceiver::Hello(hello));
-        self.send(centre, ToReceiver::Journals(journals));
-        self.send_cameras(centre);
-        self.resume_all(centre, now);
-        self.tell_waits(centre, now);
-        self.witnesses.link_up(centre, now);
+        let hello = self.hello(receiver, head, now);
+        self.send(receiver, ToReceiver::Hello(hello));
+        self.send(receiver, ToReceiver::Journals(journals));
+        self.send_cameras(receiver);
+        self.resume_all(receiver, now);
+        self.tell_waits(receiver, now);
+        self.witnesses.link_up(receiver, now);
         self.flush_peers(now);
     }
 
     /// A link is down. An older link's end says nothing of the newest.
-    pub fn handle_link_down(&mut self, centre: &CentreId, session: u64, now: Now) {
+    pub fn handle_link_down(&mut self, receiver: &ReceiverId, session: u64, now: Now) {
         if self
             .links
-            .get(centre)
+            .get(receiver)
             .is_none_or(|up| up.session != session)
         {
             return;
         }
-        self.links.remove(centre);
+        self.links.remove(receiver);
+        self.several.lost(receiver, now);
         for live in self.grants.values_mut() {
-            if let (true, Some(wait)) = (&live.terms.centre == centre, &mut live.confirmation) {
+            if let (true, Some(wait)) = (&live.terms.receiver == receiver, &mut live.confirmation) {
                 wait.link_down(now);
             }
         }
-        self.witnesses.link_down(centre);
+        self.witnesses.link_down(receiver);
     }
 
-    /// What a centre that was away must know of its grants.
-    fn resume_all(&mut self, centre: &CentreId, now: Now) {
-        let live: Vec<GrantId> = self
-            .grants
-            .iter()
-            .filter(|(_, live)| &live.terms.centre == centre)
-            .map(|(id, _)| *id)
+    /// What a receiver that was away must know of its grants.
+    fn resume_all(&mut self, receiver: &ReceiverId, now: Now) {
+        let centre = &receiver.centre;
+        let of_centre = self.grants.iter();
+        let of_centre = of_centre.filter(|(_, live)| &live.terms.centre == centre);
+        let live: Vec<(GrantId, bool)> = of_centre
+            .map(|(id, live)| (*id, &live.terms.receiver == receiver))
             .collect();
-        for grant in live {
-            self.send_resume(grant);
+        for (grant, is_here) in live {
+            if is_here {
+                self.send_resume(grant);
+            } else {
+                self.tell_grant(grant, receiver);
+            }
         }
         let states: Vec<ToReceiver> = self
             .relays
             .iter()
-            .filter(|((of, _), _)| of == centre)
-            .flat_map(|((_, camera), relay)| relay.messages(camera))
+            .filter(|((of, _), _)| of.centre == *centre)
+            .flat_map(|((of, camera), relay)| relay.messages(camera, of == receiver))
             .collect();
         let ends: Vec<ToReceiver> = self
             .ended
@@ -152,17 +165,17 @@ impl Gate {
             })
             .collect();
         for message in states.into_iter().chain(ends) {
-            self.send(centre, message);
+            self.send(receiver, message);
         }
     }
 
-    /// Tells the centre that a grant goes on.
+    /// Tells the receiver that has its pictures that a grant goes on.
     pub(super) fn send_resume(&mut self, grant: GrantId) {
         let Some(live) = self.grants.get(&grant) else {
             return;
         };
         let terms = &live.terms;
-        let centre = terms.centre.clone();
+        let receiver = terms.receiver.clone();
         let dropped = terms.dropped.iter();
         let mut messages: Vec<ToReceiver> = dropped
             .map(|(camera, refusal)| ToReceiver::CameraEnded {
@@ -181,56 +194,60 @@ impl Gate {
             relays: self.relays_of(grant),
         });
         for message in messages {
-            self.send(&centre, message);
+            self.send(&receiver, message);
         }
     }
 
     /// The first hello of a link; more of them say nothing.
-    pub(super) fn handle_hello(&mut self, centre: &CentreId, hello: &ReceiverHello, now: Now) {
-        let Some(up) = self.links.get_mut(centre).filter(|up| !up.introduced) else {
+    pub(super) fn handle_hello(&mut self, from: &ReceiverId, hello: &ReceiverHello, now: Now) {
+        let Some(up) = self.links.get_mut(from).filter(|up| up.minor.is_none()) else {
             return;
         };
-        up.introduced = true;
+        up.minor = Some(hello.minor);
         let name = text::shown(&hello.name, text::TEXT_LIMIT);
         let version = text::shown(&hello.version, 32);
-        tracing::info!(%centre, name, version, "the centre introduced itself");
+        tracing::info!(receiver = %from, name, version, "the centre introduced itself");
         if let Some(head) = &hello.head {
             // What is wrong with it is logged already.
-            let _ = self.take_head(centre, head, now);
+            let _ = self.take_head(from, head, now);
         }
+        self.move_on(now);
     }
 
     /// Whether a centre may have one more confirmation looked at.
-    pub(super) fn may_confirm(&mut self, centre: &CentreId, now: Now) -> bool {
-        let peer = self.peers.entry(centre.clone()).or_default();
+    pub(super) fn may_confirm(&mut self, from: &ReceiverId, now: Now) -> bool {
+        let peer = self.peers.entry(from.clone()).or_default();
         peer.confirmations.take(1, now.boot.0)
     }
 
     /// Takes a centre's head; a contradiction is journalled.
     pub(super) fn take_head(
         &mut self,
-        centre: &CentreId,
+        from: &ReceiverId,
         text: &str,
         now: Now,
     ) -> Result<HeadClaims, Refusal> {
-        let identity = self.rules.centres.get(centre);
+        self.know_again(from, text);
+        let identity = self.rules.centres.get(&from.centre);
         let identity = identity.ok_or_else(|| Refusal::from(Reason::NoAgreement))?;
-        let taken = self.witnesses.take(centre, identity, text, now);
-        self.owe_evidence(centre, taken.evidence, now);
+        let taken = self.witnesses.take(from, identity, text, now);
+        self.owe_evidence(&from.centre, taken.evidence, now);
         taken.head
     }
 
     /// Heads and body-less lines from a centre.
-    pub(super) fn handle_heads(&mut self, centre: &CentreId, heads: &Heads, now: Now) {
-        let peer = self.peers.entry(centre.clone()).or_default();
+    pub(super) fn handle_heads(&mut self, from: &ReceiverId, heads: &Heads, now: Now) {
+        let peer = self.peers.entry(from.clone()).or_default();
         if !heads.lines.is_empty() && !peer.lines_taken.take(1, now.boot.0) {
             return;
         }
+        self.know_again(from, &heads.head);
+        let centre = &from.centre;
         if let (true, Some(identity)) = (
-            self.witnesses.may_look(centre, now),
+            self.witnesses.may_look(from, now),
             self.rules.centres.get(centre),
         ) {
-            let taken = self.witnesses.take_heads(centre, identity, heads, now);
+            let taken = self.witnesses.take_heads(from, identity, heads, now);
             let is_compared = taken.head.is_ok() && !heads.lines.is_empty();
             self.owe_evidence(centre, taken.evidence, now);
             if is_compared {
@@ -240,27 +257,32 @@ impl Gate {
     }
 
     /// The heads that a centre holds of both journals, when its link came up.
-    pub(super) fn handle_journals(&mut self, centre: &CentreId, told: &Journals, now: Now) {
+    pub(super) fn handle_journals(&mut self, from: &ReceiverId, told: &Journals, now: Now) {
+        if let Some(head) = &told.head {
+            self.know_again(from, head);
+        }
+        let centre = &from.centre;
         let Some(identity) = self.rules.centres.get(centre) else {
             return;
         };
-        if !self.witnesses.may_look(centre, now) {
+        if !self.witnesses.may_look(from, now) {
             return;
         }
         let own = self.rules.settings.commune.as_str();
         if let Some(held) = &told.held
-            && let Some(seq) = self.witnesses.held_of_ours(centre, identity, own, held)
+            && let Some(seq) = self.witnesses.held_of_ours(from, identity, own, held)
         {
-            let peer = self.peers.entry(centre.clone()).or_default();
+            let peer = self.peers.entry(from.clone()).or_default();
             if peer.lines_sent.take(1, now.boot.0) {
-                let centre = centre.clone();
-                self.commands.push_back(Command::FindLine { centre, seq });
+                let receiver = from.clone();
+                self.commands.push_back(Command::FindLine { receiver, seq });
             }
         }
-        let evidence = self.witnesses.compare(centre, identity, told, now);
-        let peer = self.peers.entry(centre.clone()).or_default();
+        let evidence = self.witnesses.compare(from, identity, told, now);
+        let damaged = self.several.damaged(from, told.damaged.as_deref());
+        let peer = self.peers.entry(from.clone()).or_default();
         if peer.damage_told.take(1, now.boot.0)
-            && let Some(entry) = self.losses.told(centre.as_str(), told.damaged.as_deref())
+            && let Some(entry) = self.losses.told(centre.as_str(), damaged.as_deref())
         {
             tracing::error!(%centre, ?told.damaged, "the centre says whether its journal verifies");
             self.owe_entry(entry, None);
@@ -269,9 +291,9 @@ impl Gate {
     }
 
     /// The answer to a [`Command::FindLine`].
-    pub fn handle_own_line(&mut self, centre: &CentreId, line: &OwnLine, now: Now) {
-        let evidence = self.witnesses.own_line(centre, line);
-        self.owe_evidence(centre, evidence, now);
+    pub fn handle_own_line(&mut self, from: &ReceiverId, line: &OwnLine, now: Now) {
+        let evidence = self.witnesses.own_line(from, line);
+        self.owe_evidence(&from.centre, evidence, now);
     }
 
     /// Writes down what was found of a journal; where it lost lines, grants end.
@@ -311,12 +333,12 @@ impl Gate {
         now: Now,
     ) {
         self.losses.recover(entry);
-        let linked: Vec<CentreId> = self.links.keys().cloned().collect();
-        for centre in linked {
-            let head = head.map(|head| self.head_for(&centre, head));
-            let mut journals = self.witnesses.journals(&centre, head, continues);
+        let linked: Vec<ReceiverId> = self.links.keys().cloned().collect();
+        for receiver in linked {
+            let head = head.map(|head| self.head_for(&receiver.centre, head));
+            let mut journals = self.witnesses.journals(&receiver, head, continues);
             journals.damaged = self.losses.damaged();
-            self.send(&centre, ToReceiver::Journals(journals));
+            self.send(&receiver, ToReceiver::Journals(journals));
         }
         self.review(now);
     }
@@ -326,7 +348,8 @@ impl Gate {
         &self.losses
     }
 
-    fn hello(&self, centre: &CentreId, head: Option<String>, now: Now) -> GatewayHello {
+    fn hello(&self, receiver: &ReceiverId, head: Option<String>, now: Now) -> GatewayHello {
+        let centre = &receiver.centre;
         let settings = &self.rules.settings;
         let agreements = settings.agreements.iter().zip(&self.rules.authorities);
         GatewayHello {
@@ -340,6 +363,7 @@ impl Gate {
                 .map(|(agreement, authority)| self.agreement_info(agreement, authority))
                 .collect(),
             head,
+            receiver: Some(receiver.key),
         }
     }
 
@@ -374,7 +398,8 @@ impl Gate {
     }
 
     /// The cameras that any agreement with the centre covers, in pages.
-    pub(super) fn send_cameras(&mut self, centre: &CentreId) {
+    pub(super) fn send_cameras(&mut self, receiver: &ReceiverId) {
+        let centre = &receiver.centre;
         let settings = self.rules.settings.clone();
         let agreements: Vec<&Agreement> = settings
             .agreements
@@ -413,7 +438,7 @@ impl Gate {
                 pages: count,
                 cameras: cameras[from..to].to_vec(),
             };
-            self.send(centre, message);
+            self.send(receiver, message);
         }
     }
 
@@ -422,21 +447,21 @@ impl Gate {
         let lines = self
             .peers
             .iter_mut()
-            .filter_map(|(centre, peer)| peer.unverified.line(centre.as_str(), now));
+            .filter_map(|(from, peer)| peer.unverified.line(from.centre.as_str(), now));
         for line in lines.collect::<Vec<_>>() {
             self.note(line);
         }
         for due in self.witnesses.poll(now) {
             match due {
                 Due::Send {
-                    peer: centre,
+                    peer: receiver,
                     after,
                     acknowledged,
                 } => {
-                    let peer = self.peers.entry(centre.clone()).or_default();
+                    let peer = self.peers.entry(receiver.clone()).or_default();
                     let may = peer.lines_sent.take(1, now.boot.0);
                     self.commands.push_back(Command::SendHeads {
-                        centre,
+                        receiver,
                         after: after.filter(|_| may),
                         acknowledged,
                     });

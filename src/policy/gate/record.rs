@@ -62,8 +62,9 @@ impl Gate {
             settings: terms.settings,
             peer_head: self
                 .witnesses
-                .head(&terms.centre)
+                .head(&terms.receiver)
                 .map(|(_, text)| text.clone()),
+            receiver: Some(terms.receiver.key),
         }
     }
 
@@ -75,7 +76,7 @@ impl Gate {
         now: Now,
     ) {
         let refuse = |refusal: Refusal| Answer {
-            centre: recording.terms.centre.clone(),
+            receiver: recording.terms.receiver.clone(),
             id: recording.id,
             session: recording.session,
             refusal,
@@ -135,7 +136,7 @@ impl Gate {
     /// and a lost link may have come between.
     fn still_standing(&self, recording: &Recording, now: Now) -> Result<Standing, Refusal> {
         let terms = &recording.terms;
-        let up = self.links.get(&terms.centre);
+        let up = self.links.get(&terms.receiver);
         if self.stopping {
             return Err(Reason::ShuttingDown.into());
         }
@@ -193,21 +194,23 @@ impl Gate {
             recording.terms.deadline = now.boot.plus(left);
         }
         let (grant, id, waited) = (recording.grant, recording.id, recording.waited);
-        let (centre, session) = (recording.terms.centre.clone(), recording.session);
+        let (receiver, session) = (recording.terms.receiver.clone(), recording.session);
         let proof = self.proof(grant, &recording.terms, &receipt);
         let agreement = recording.terms.agreement.clone();
         self.install(grant, recording.terms, proof.clone(), receipt, now);
         self.commands.push_back(super::Command::Count {
-            centre: centre.clone(),
+            centre: receiver.centre.clone(),
             refused: None,
         });
         if waited {
             self.send_resume(grant);
-        } else if self.links.get(&centre).map(|up| up.session) == Some(session) {
+        } else if self.links.get(&receiver).map(|up| up.session) == Some(session) {
             let relays = self.relays_of(grant);
-            self.send(&centre, ToReceiver::GrantAgreement { grant, agreement });
-            self.send(&centre, ToReceiver::Granted { id, proof, relays });
+            self.send(&receiver, ToReceiver::GrantAgreement { grant, agreement });
+            self.send(&receiver, ToReceiver::Granted { id, proof, relays });
         }
+        // One that it renews may have had its pictures elsewhere.
+        self.tell_others(grant);
     }
 
     /// The signed grant.

@@ -6,9 +6,10 @@ use super::cut::{Block, Scope, Shape};
 use super::grant::{Ended, Resuming, Terms};
 use super::{Gate, Pending};
 use crate::clock::{Boot, Now, Wall};
-use crate::format::ids::{CameraId, CentreId, GrantId, RequestId};
+use crate::format::designation::key_thumbprint;
+use crate::format::ids::{CameraId, CentreId, GrantId, ReceiverId, RequestId, Sha256};
 use crate::format::jws;
-use crate::format::statement::{HEAD_TYPE, HeadClaims};
+use crate::format::statement::{HEAD_TYPE, HeadClaims, ViewingsClaims};
 use crate::journal::entry::{Entry, GrantEntry};
 use crate::policy::peer::expiry;
 use crate::reason::{Reason, Refusal};
@@ -87,8 +88,8 @@ impl Gate {
                 found: Some(found),
                 ..
             } => {
-                if let Ok(centre) = CentreId::new(peer.clone()) {
-                    self.witnesses.recover_contradiction(&centre, found);
+                if let Some(receiver) = signer_of(peer, found) {
+                    self.witnesses.recover_contradiction(&receiver, found);
                 }
             }
             Entry::Grant(entry) => {
@@ -144,14 +145,16 @@ impl Gate {
                 centre,
                 head,
             } => {
-                self.witnesses.recover(centre, head);
+                if let Some(receiver) = signer_of(centre.as_str(), head) {
+                    self.witnesses.recover(&receiver, head);
+                }
                 if let Some(past) = reading.grants.get_mut(grant) {
                     past.confirmed |= &past.entry.centre == centre;
                 }
             }
             Entry::PeerHead { peer, head } => {
-                if let Ok(centre) = CentreId::new(peer.clone()) {
-                    self.witnesses.recover(&centre, head);
+                if let Some(receiver) = signer_of(peer, head) {
+                    self.witnesses.recover(&receiver, head);
                 }
             }
             Entry::Ended { grant, reason, .. } => {
@@ -161,10 +164,25 @@ impl Gate {
                 }
             }
             Entry::Viewings {
-                grant, part, parts, ..
+                grant,
+                part,
+                parts,
+                statement,
+                ..
             } => {
                 if let Some(ended) = self.ended.get_mut(grant) {
-                    ended.viewings.note(part.zip(*parts));
+                    let claims = jws::read_unverified::<ViewingsClaims>(statement);
+                    let journal = claims.ok().and_then(|claims| claims.journal);
+                    let numbers = part.zip(*parts);
+                    let numbers = numbers.map(|(part, parts)| (journal, part, parts));
+                    ended.viewings.note(numbers);
+                }
+            }
+            Entry::Moved {
+                grant, receiver, ..
+            } => {
+                if let Some(past) = reading.grants.get_mut(grant) {
+                    past.entry.receiver = Some(*receiver);
                 }
             }
             Entry::Decision { jti, statement, .. } => {
@@ -236,6 +254,11 @@ impl Gate {
         });
         let terms = Terms {
             centre: entry.centre.clone(),
+            receiver: ReceiverId {
+                centre: entry.centre.clone(),
+                // Older versions knew of one: the first to link is it.
+                key: entry.receiver.unwrap_or(Sha256::ZERO),
+            },
             agreement: entry.agreement.clone(),
             settings: entry.settings,
             granted: entry.granted.clone(),
@@ -290,6 +313,13 @@ impl Gate {
             Some(entry.centre.clone()),
         );
     }
+}
+
+/// Which receiver of a centre signed a head that stands in the journal.
+fn signer_of(centre: &str, head: &str) -> Option<ReceiverId> {
+    let centre = CentreId::new(centre.to_owned()).ok()?;
+    let key = key_thumbprint(jws::chain(head).ok()?.first()?)?;
+    Some(ReceiverId { centre, key })
 }
 
 fn shape(entry: &GrantEntry) -> Shape {

@@ -10,7 +10,7 @@ use crate::clock::{Boot, Now, Wall};
 use crate::config::settings::{Agreement, Approval};
 use crate::format::control::ToReceiver;
 use crate::format::designation::{Rules, Verified};
-use crate::format::ids::{CameraId, CentreId, GrantId, RequestId, Sha256};
+use crate::format::ids::{CameraId, CentreId, GrantId, ReceiverId, RequestId, Sha256};
 use crate::format::statement::{Operator, RefusedCamera, RequestClaims};
 use crate::journal::entry::Entry;
 use crate::policy::agreement::{Renewal, Verdict, judge};
@@ -33,7 +33,7 @@ pub struct Fresh {
 /// An answer that refuses.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) centre: CentreId,
+    pub(super) receiver: ReceiverId,
     pub(super) id: u64,
     pub(super) session: u64,
     pub(super) refusal: Refusal,
@@ -55,7 +55,7 @@ pub(super) struct Examined {
 
 /// What is asked of the agreements.
 pub(super) struct Question<'a> {
-    pub(super) centre: &'a CentreId,
+    pub(super) receiver: &'a ReceiverId,
     pub(super) cameras: &'a [CameraId],
     /// Seconds.
     pub(super) duration: u32,
@@ -102,15 +102,15 @@ impl Denied {
 impl Gate {
     pub(super) fn handle_request(
         &mut self,
-        centre: &CentreId,
+        from: &ReceiverId,
         id: u64,
         text: &str,
         fresh: Fresh,
         now: Now,
     ) {
-        let session = self.links.get(centre).map_or(0, |up| up.session);
+        let session = self.links.get(from).map_or(0, |up| up.session);
         let answer = |denied: Denied| Answer {
-            centre: centre.clone(),
+            receiver: from.clone(),
             id,
             session,
             refusal: denied.refusal,
@@ -121,16 +121,16 @@ impl Gate {
             let denied = Denied::new(None, Reason::ShuttingDown);
             return self.answer(answer(denied), None);
         }
-        let peer = self.peers.entry(centre.clone()).or_default();
+        let peer = self.peers.entry(from.clone()).or_default();
         if !peer.looked.below(UNVERIFIED_PER_SECOND, now) {
             peer.unverified.count(Reason::TooManyAttempts, now);
             let denied = Denied::new(None, Reason::TooManyAttempts);
             return self.answer(answer(denied), None);
         }
-        let (recording, verified) = match self.check(centre, text, fresh, now) {
+        let (recording, verified) = match self.check(from, text, fresh, now) {
             Ok(Allowed::Now(granted)) => *granted,
             Ok(Allowed::Waits(examined, timeout)) => {
-                let held = self.hold(centre, *examined, (id, session, fresh), timeout, now);
+                let held = self.hold(from, *examined, (id, session, fresh), timeout, now);
                 return match held {
                     Ok(held) => self.record_waiting(held),
                     Err(denied) => self.deny(denied, answer, now),
@@ -154,7 +154,7 @@ impl Gate {
     fn deny(&mut self, denied: Denied, answer: impl Fn(Denied) -> Answer, now: Now) {
         let Some(verified) = denied.verified.clone() else {
             let answer = answer(denied);
-            let peer = self.peers.entry(answer.centre.clone()).or_default();
+            let peer = self.peers.entry(answer.receiver.clone()).or_default();
             peer.looked.count(now);
             peer.unverified.count(answer.refusal.reason, now);
             return self.answer(answer, None);
@@ -162,7 +162,7 @@ impl Gate {
         let is_excess = denied.is_excess;
         let answer = answer(denied);
         if is_excess {
-            let centre = answer.centre.as_str();
+            let centre = answer.receiver.centre.as_str();
             let line = self.paces.excess(verified.designation(), centre, now);
             if let Some(line) = line {
                 self.owe_entry(line, None);
@@ -173,30 +173,30 @@ impl Gate {
         let known = self.written_refusals.contains_key(&jti);
         if known || self.written_refusals.len() >= REMEMBERED_LIMIT {
             // It is in the journal; again and again would only fill the disk.
-            let peer = self.peers.entry(answer.centre.clone()).or_default();
+            let peer = self.peers.entry(answer.receiver.clone()).or_default();
             peer.looked.count(now);
             peer.unverified.count(answer.refusal.reason, now);
             return self.answer(answer, None);
         }
         self.written_refusals.insert(jti, now.boot);
         let refusal = answer.refusal.clone();
-        let entry = Box::new(Entry::refused(&verified, &answer.centre, refusal));
+        let entry = Box::new(Entry::refused(&verified, &answer.receiver.centre, refusal));
         self.record(entry.clone(), Pending::Refusal(Box::new(answer), entry));
     }
 
     /// Tells a refusal.
     pub(super) fn answer(&mut self, answer: Answer, head: Option<String>) {
         self.commands.push_back(super::Command::Count {
-            centre: answer.centre.clone(),
+            centre: answer.receiver.centre.clone(),
             refused: Some(answer.refusal.reason),
         });
         if let Some(request) = answer.waited {
             return self.tell_wait_ended(request, answer, head);
         }
-        let current = self.links.get(&answer.centre).map(|up| up.session);
+        let current = self.links.get(&answer.receiver).map(|up| up.session);
         if current == Some(answer.session) {
             self.send(
-                &answer.centre,
+                &answer.receiver,
                 ToReceiver::Refused {
                     id: answer.id,
                     refusal: answer.refusal,
@@ -211,11 +211,12 @@ impl Gate {
     #[allow(clippy::result_large_err)] // a refusal is rare and moved once
     fn check(
         &mut self,
-        centre: &CentreId,
+        from: &ReceiverId,
         text: &str,
         fresh: Fresh,
         now: Now,
     ) -> Result<Allowed, Denied> {
+        let centre = &from.centre;
         let clock = self.clock_wrong(now);
         let verified = self.verify(centre, text, now).map_err(|refusal| {
             // With a wrong clock, what it says of validity is worth nothing.
@@ -250,7 +251,7 @@ impl Gate {
         self.check_envelope(centre, &claims, now).map_err(deny)?;
         let first_start = self.room_for(centre, &first, now).map_err(deny)?;
         let question = Question {
-            centre,
+            receiver: from,
             cameras: &claims.cameras,
             duration: claims.duration,
             except: claims.renews,
@@ -266,7 +267,7 @@ impl Gate {
             }
             _ => {
                 let granted = self
-                    .terms(centre, examined, fresh, first_start, approved_by, now)
+                    .terms(from, examined, fresh, first_start, approved_by, now)
                     .map_err(deny)?;
                 Ok(Allowed::Now(Box::new(granted)))
             }
@@ -480,7 +481,7 @@ impl Gate {
         verified: &Verified<RequestClaims>,
         now: Now,
     ) -> Result<Verdict, (Refusal, Vec<RefusedCamera>)> {
-        let (centre, new) = (question.centre, question.new);
+        let (centre, new) = (&question.receiver.centre, question.new);
         if let (true, Some(refusal)) = (new, self.blocked_whole(centre)) {
             return Err((refusal, Vec::new()));
         }
@@ -527,7 +528,7 @@ impl Gate {
         .map_err(|refusal| (refusal, cut.clone()))?;
         verdict.refused.extend(cut);
         if new {
-            let full = self.fit(centre, &mut verdict.granted);
+            let full = self.fit(question.receiver, &mut verdict.granted);
             verdict.refused.extend(full);
             if let (true, Some(last)) = (verdict.granted.is_empty(), verdict.refused.last()) {
                 return Err((last.refusal.clone(), verdict.refused));
@@ -539,7 +540,7 @@ impl Gate {
     /// The terms that will be recorded.
     pub(super) fn terms(
         &self,
-        centre: &CentreId,
+        receiver: &ReceiverId,
         examined: Examined,
         fresh: Fresh,
         first_start: Wall,
@@ -565,7 +566,8 @@ impl Gate {
         }
         let renews = verified.claims().renews;
         let terms = Terms {
-            centre: centre.clone(),
+            centre: receiver.centre.clone(),
+            receiver: receiver.clone(),
             agreement,
             settings,
             granted: verdict.granted,
@@ -577,7 +579,7 @@ impl Gate {
             deadline: now.boot.plus(expires.since(now.wall)),
             head_held: self
                 .witnesses
-                .head(centre)
+                .head(receiver)
                 .map(|(head, _)| (head.journal.clone(), head.seq)),
             approved_by,
             request: verified.clone(),

@@ -92,12 +92,12 @@ impl Gate {
             let left = standing.expires.since(now.wall);
             terms.deadline = terms.deadline.min(now.boot.plus(left));
             for camera in &standing.granted {
-                self.adjust(&before.centre, camera);
+                self.adjust(&before.receiver, camera);
             }
         }
         if is_other {
             let agreement = standing.agreement.clone();
-            self.send(
+            self.send_all(
                 &before.centre,
                 ToReceiver::GrantAgreement { grant, agreement },
             );
@@ -123,7 +123,7 @@ impl Gate {
             .map_err(told)?;
         let left = u32::try_from(terms.left(now).as_secs()).unwrap_or(u32::MAX);
         let question = Question {
-            centre: &terms.centre,
+            receiver: &terms.receiver,
             cameras: &terms.granted,
             duration: left.max(1),
             except: Some(grant),

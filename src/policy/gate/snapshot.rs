@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Gate, Pending};
 use crate::clock::{Now, Wall};
 use crate::format::control::{SnapshotAsked, ToReceiver};
-use crate::format::ids::{CentreId, SnapshotId};
+use crate::format::ids::{ReceiverId, SnapshotId};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
 use crate::policy::snapshot::PER_MINUTE;
@@ -19,22 +19,23 @@ const AHEAD: Duration = Duration::from_secs(5);
 
 impl Gate {
     /// A centre is about to give a still.
-    pub(super) fn handle_snapshot(&mut self, centre: &CentreId, asked: SnapshotAsked, now: Now) {
-        match self.check_snapshot(centre, &asked, now) {
+    pub(super) fn handle_snapshot(&mut self, from: &ReceiverId, asked: SnapshotAsked, now: Now) {
+        match self.check_snapshot(from, &asked, now) {
             Ok(entry) => self.record(
                 Box::new(entry),
-                Pending::Snapshot(centre.clone(), asked.snapshot),
+                Pending::Snapshot(from.clone(), asked.snapshot),
             ),
-            Err(refusal) => self.refuse_snapshot(centre, asked.snapshot, refusal),
+            Err(refusal) => self.refuse_snapshot(from, asked.snapshot, refusal),
         }
     }
 
     fn check_snapshot(
         &mut self,
-        centre: &CentreId,
+        from: &ReceiverId,
         asked: &SnapshotAsked,
         now: Now,
     ) -> Result<Entry, Refusal> {
+        let centre = &from.centre;
         let not_allowed = |detail: String| Refusal::new(Reason::SnapshotNotAllowed, detail);
         let live = self.grants.get(&asked.grant);
         let Some(live) = live.filter(|live| &live.terms.centre == centre) else {
@@ -86,19 +87,19 @@ impl Gate {
     /// The journal's answer to a still.
     pub(super) fn snapshot_recorded(
         &mut self,
-        centre: &CentreId,
+        from: &ReceiverId,
         snapshot: SnapshotId,
         result: Result<Receipt, String>,
     ) {
         match result {
             Ok(receipt) => {
-                let head = self.head_for(centre, receipt.head());
-                self.send(centre, ToReceiver::SnapshotRecorded { snapshot, head });
+                let head = self.head_for(&from.centre, receipt.head());
+                self.send(from, ToReceiver::SnapshotRecorded { snapshot, head });
             }
             Err(cause) => {
                 tracing::error!(%cause, "a still could not be recorded");
                 let refusal = self.journal_refusal();
-                self.refuse_snapshot(centre, snapshot, refusal);
+                self.refuse_snapshot(from, snapshot, refusal);
             }
         }
     }
@@ -109,7 +110,7 @@ impl Gate {
         Refusal::new(Reason::JournalUnavailable, detail)
     }
 
-    fn refuse_snapshot(&mut self, centre: &CentreId, snapshot: SnapshotId, refusal: Refusal) {
-        self.send(centre, ToReceiver::SnapshotRefused { snapshot, refusal });
+    fn refuse_snapshot(&mut self, from: &ReceiverId, snapshot: SnapshotId, refusal: Refusal) {
+        self.send(from, ToReceiver::SnapshotRefused { snapshot, refusal });
     }
 }

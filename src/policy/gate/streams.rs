@@ -11,7 +11,7 @@ use super::grant::Relay;
 use super::{Command, Gate, Permit};
 use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToReceiver};
-use crate::format::ids::{CameraId, CentreId, ProfileWish};
+use crate::format::ids::{CameraId, ReceiverId, ProfileWish};
 use crate::media::relay::{Profile, RelayId};
 use crate::reason::{Reason, Refusal};
 
@@ -44,11 +44,14 @@ impl Relay {
         })
     }
 
-    /// What a centre that was away must know of it.
-    pub(super) fn messages(&self, camera: &CameraId) -> impl Iterator<Item = ToReceiver> + use<> {
-        [Some(self.message(camera)), self.other_message(camera)]
-            .into_iter()
-            .flatten()
+    /// What a receiver that was away must know of it; `here`: it has the pictures.
+    pub(super) fn messages(
+        &self,
+        camera: &CameraId,
+        here: bool,
+    ) -> impl Iterator<Item = ToReceiver> + use<> {
+        let other = here.then(|| self.other_message(camera)).flatten();
+        [Some(self.message(camera)), other].into_iter().flatten()
     }
 
     /// The camera's state is that of the stream that goes.
@@ -66,25 +69,25 @@ impl Gate {
     /// Stops all that runs for a relay that is over.
     pub(super) fn stop_relay(
         &mut self,
-        centre: &CentreId,
+        receiver: &ReceiverId,
         camera: &CameraId,
         relay: &Relay,
         reason: Reason,
     ) {
         for relay in relay.running() {
-            self.stop_stream(centre, camera, relay, reason);
+            self.stop_stream(receiver, camera, relay, reason);
         }
     }
 
     fn stop_stream(
         &mut self,
-        centre: &CentreId,
+        receiver: &ReceiverId,
         camera: &CameraId,
         relay: RelayId,
         reason: Reason,
     ) {
         self.commands.push_back(Command::StopRelay {
-            centre: centre.clone(),
+            receiver: receiver.clone(),
             relay,
             camera: camera.clone(),
             reason,
@@ -94,7 +97,7 @@ impl Gate {
     /// Which of a camera's streams a centre's viewers need now.
     pub(super) fn handle_streams(
         &mut self,
-        centre: &CentreId,
+        receiver: &ReceiverId,
         relay: RelayId,
         first: bool,
         other: bool,
@@ -102,7 +105,7 @@ impl Gate {
         let found = self
             .relays
             .iter()
-            .find(|((of, _), held)| of == centre && held.id == relay);
+            .find(|((of, _), held)| of == receiver && held.id == relay);
         let Some((key, held)) = found else {
             return;
         };
@@ -110,7 +113,7 @@ impl Gate {
         // A relay carries something as long as its grants live.
         let parks = other && !first;
         if other && held.other.is_none() {
-            match self.may_carry_other(centre, held, &key.1, parks) {
+            match self.may_carry_other(receiver, held, &key.1, parks) {
                 Ok(profile) => self.start_other(&key, profile, parks),
                 Err(refusal) => {
                     let message = ToReceiver::Other {
@@ -120,7 +123,7 @@ impl Gate {
                         state: RelayState::Failed,
                         refusal: Some(refusal),
                     };
-                    return self.send(centre, message);
+                    return self.send(receiver, message);
                 }
             }
         } else {
@@ -136,7 +139,7 @@ impl Gate {
     /// The stream that would go besides or instead.
     fn may_carry_other(
         &self,
-        centre: &CentreId,
+        receiver: &ReceiverId,
         held: &Relay,
         camera: &CameraId,
         parks: bool,
@@ -145,7 +148,7 @@ impl Gate {
             let detail = "the camera has one stream; the commune can add a sub-stream in H.264";
             return Err(Refusal::new(Reason::CodecUnsupported, detail));
         }
-        if !parks && let Some(full) = self.no_room_for_one_more(centre) {
+        if !parks && let Some(full) = self.no_room_for_one_more(receiver) {
             return Err(full);
         }
         Ok(match held.profile {
@@ -154,11 +157,10 @@ impl Gate {
         })
     }
 
-    fn start_other(&mut self, key: &(CentreId, CameraId), profile: Profile, parks: bool) {
+    fn start_other(&mut self, key: &(ReceiverId, CameraId), profile: Profile, parks: bool) {
         // Before the other one: a camera may allow one session alone.
         self.park_first(key, parks);
-        let id = RelayId(self.next_relay);
-        self.next_relay = self.next_relay.wrapping_add(1);
+        let id = self.new_relay();
         let Some(held) = self.relays.get_mut(key) else {
             return;
         };
@@ -177,7 +179,7 @@ impl Gate {
         self.tell_streams(key);
     }
 
-    fn stop_other(&mut self, key: &(CentreId, CameraId)) {
+    fn stop_other(&mut self, key: &(ReceiverId, CameraId)) {
         let other = self.relays.get_mut(key).and_then(|held| held.other.take());
         if let Some(other) = other {
             self.stop_stream(&key.0, &key.1, other.id, Reason::StreamChanged);
@@ -185,14 +187,14 @@ impl Gate {
     }
 
     /// Stops the first stream while the other one goes, or starts it again.
-    fn park(&mut self, key: &(CentreId, CameraId), parks: bool) {
+    fn park(&mut self, key: &(ReceiverId, CameraId), parks: bool) {
         self.park_first(key, parks);
         if let Some(held) = self.relays.get_mut(key) {
             held.mirror_other();
         }
     }
 
-    fn park_first(&mut self, key: &(CentreId, CameraId), parks: bool) {
+    fn park_first(&mut self, key: &(ReceiverId, CameraId), parks: bool) {
         let held = self.relays.get_mut(key);
         let Some(held) = held.filter(|held| held.is_parked != parks) else {
             return;
@@ -209,7 +211,7 @@ impl Gate {
     }
 
     /// Starts a stream under the grant that its bytes count for.
-    fn start_stream(&mut self, key: &(CentreId, CameraId), relay: RelayId, wish: ProfileWish) {
+    fn start_stream(&mut self, key: &(ReceiverId, CameraId), relay: RelayId, wish: ProfileWish) {
         let Some(held) = self.relays.get(key) else {
             return;
         };
@@ -219,7 +221,7 @@ impl Gate {
         };
         self.commands.push_back(Command::StartRelay {
             permit: Permit::new(grant, &live.terms.request, &live.receipt),
-            centre: key.0.clone(),
+            receiver: key.0.clone(),
             relay,
             camera: key.1.clone(),
             wish,
@@ -227,25 +229,27 @@ impl Gate {
         });
     }
 
-    fn tell_streams(&mut self, key: &(CentreId, CameraId)) {
+    fn tell_streams(&mut self, key: &(ReceiverId, CameraId)) {
         let Some(held) = self.relays.get(key) else {
             return;
         };
-        for message in held.messages(&key.1) {
-            self.send(&key.0, message);
+        let (message, other) = (held.message(&key.1), held.other_message(&key.1));
+        self.send_all(&key.0.centre, message);
+        if let Some(other) = other {
+            self.send(&key.0, other);
         }
     }
 
     /// The state of a stream's camera.
     pub fn handle_relay_state(
         &mut self,
-        centre: &CentreId,
+        receiver: &ReceiverId,
         relay: RelayId,
         state: RelayState,
         refusal: Option<Refusal>,
     ) {
         let found = self.relays.iter_mut().find_map(|((of, camera), held)| {
-            let runs = of == centre && held.running().any(|id| id == relay);
+            let runs = of == receiver && held.running().any(|id| id == relay);
             runs.then_some((camera, held))
         });
         let Some((camera, held)) = found else {
@@ -260,10 +264,10 @@ impl Gate {
         }
         (*known, *why) = (state, refusal);
         held.mirror_other();
-        let key = (centre.clone(), camera.clone());
+        let key = (receiver.clone(), camera.clone());
         if held.id == relay {
             let message = held.message(camera);
-            return self.send(centre, message);
+            return self.send_all(&receiver.centre, message);
         }
         self.tell_streams(&key);
     }
@@ -272,7 +276,7 @@ impl Gate {
     /// need it, and stays.
     pub fn handle_relay_profile(
         &mut self,
-        centre: &CentreId,
+        receiver: &ReceiverId,
         relay: RelayId,
         profile: Profile,
         cause: Cause,
@@ -280,7 +284,7 @@ impl Gate {
         let found = self
             .relays
             .iter_mut()
-            .find(|((of, _), held)| of == centre && held.id == relay && !held.is_parked);
+            .find(|((of, _), held)| of == receiver && held.id == relay && !held.is_parked);
         let Some(((_, camera), held)) = found else {
             return;
         };
@@ -290,15 +294,15 @@ impl Gate {
         held.profile = profile;
         held.cause = Some(cause);
         let message = held.message(camera);
-        self.send(centre, message);
+        self.send_all(&receiver.centre, message);
     }
 
     /// Which cameras a centre's operators look at, most closely first.
-    pub(super) fn handle_focus(&mut self, centre: &CentreId, relays: &[RelayId]) {
+    pub(super) fn handle_focus(&mut self, receiver: &ReceiverId, relays: &[RelayId]) {
         let held: Vec<&Relay> = self
             .relays
             .iter()
-            .filter(|((of, _), _)| of == centre)
+            .filter(|((of, _), _)| of == receiver)
             .map(|(_, relay)| relay)
             .collect();
         let known: BTreeSet<RelayId> = held.iter().map(|held| held.id).collect();
@@ -310,13 +314,13 @@ impl Gate {
             .flat_map(|held| held.running())
             .collect();
         self.commands.push_back(Command::Focus {
-            centre: centre.clone(),
+            receiver: receiver.clone(),
             relays,
         });
     }
 
     /// A viewer joined and nothing is kept.
-    pub(super) fn handle_key_frame(&mut self, centre: &CentreId, relay: RelayId) {
+    pub(super) fn handle_key_frame(&mut self, receiver: &ReceiverId, relay: RelayId) {
         let found = self.relays.iter().find_map(|((of, camera), held)| {
             let other = held.other.as_ref().filter(|other| other.id == relay);
             let profile = match other {
@@ -324,7 +328,7 @@ impl Gate {
                 None if held.id == relay => held.profile,
                 None => return None,
             };
-            (of == centre).then(|| (camera.clone(), profile))
+            (of == receiver).then(|| (camera.clone(), profile))
         });
         if let Some((camera, profile)) = found {
             self.commands

@@ -30,6 +30,7 @@ mod lives;
 mod losses;
 mod requests;
 mod sequences;
+mod several;
 mod snapshot;
 mod streams;
 
@@ -79,6 +80,20 @@ pub(in crate::policy) fn keys() -> &'static Keys {
 
 pub(in crate::policy) fn centre(number: usize) -> CentreId {
     CentreId::new(CENTRES[number]).unwrap()
+}
+
+/// The receiver of that centre.
+pub(in crate::policy) fn receiver(number: usize) -> ReceiverId {
+    receiver_with(number, &keys().centres[number])
+}
+
+/// A receiver of that centre with this key.
+pub(in crate::policy) fn receiver_with(number: usize, signer: &Signer) -> ReceiverId {
+    let key = crate::format::designation::key_thumbprint(&signer.chain()[0]);
+    ReceiverId {
+        centre: centre(number),
+        key: key.unwrap(),
+    }
 }
 
 pub(in crate::policy) fn camera_id(number: usize) -> CameraId {
@@ -212,8 +227,8 @@ struct World {
     journal: Vec<(u64, Wall, Entry)>,
     waiting: VecDeque<(Ticket, Box<Entry>)>,
     journal_works: bool,
-    sent: Vec<(CentreId, ToReceiver)>,
-    running: BTreeMap<RelayId, (CentreId, CameraId, Boot, ProfileWish)>,
+    sent: Vec<(ReceiverId, ToReceiver)>,
+    running: BTreeMap<RelayId, (ReceiverId, CameraId, Boot, ProfileWish)>,
     stopped: Vec<(RelayId, Reason)>,
     counted: Vec<Option<Reason>>,
     /// For which grant each relay's bytes count, where that changed.
@@ -291,14 +306,14 @@ impl World {
         self.sessions[number] += 1;
         let session = self.sessions[number];
         self.gate
-            .handle_link_up(&centre(number), session, Some("head"), None, self.now);
+            .handle_link_up(&receiver(number), session, Some("head"), None, self.now);
         self.settle();
     }
 
     fn link_down(&mut self, number: usize) {
         let session = self.sessions[number];
         self.gate
-            .handle_link_down(&centre(number), session, self.now);
+            .handle_link_down(&receiver(number), session, self.now);
         self.settle();
     }
 
@@ -309,7 +324,7 @@ impl World {
         self.next += 1;
         let session = self.sessions[number];
         self.gate
-            .handle_message(&centre(number), session, message, fresh, self.now);
+            .handle_message(&receiver(number), session, message, fresh, self.now);
     }
 
     fn claims(&mut self, cameras: &[usize]) -> RequestClaims {
@@ -423,12 +438,12 @@ impl World {
         while let Some(command) = self.gate.poll_command() {
             match command {
                 Command::Record { ticket, entry } => self.waiting.push_back((ticket, entry)),
-                Command::Send { centre, message } => self.sent.push((centre, *message)),
+                Command::Send { receiver, message } => self.sent.push((receiver, *message)),
                 Command::SendHeads { .. } => self.heads_sent += 1,
                 Command::FindLine { .. } => {}
                 Command::StartRelay {
                     permit,
-                    centre,
+                    receiver,
                     relay,
                     camera,
                     wish,
@@ -444,9 +459,9 @@ impl World {
                     let twice = self
                         .running
                         .values()
-                        .any(|(c, k, _, w)| (c, k, *w) == (&centre, &camera, wish));
+                        .any(|(to, k, _, w)| (to, k, *w) == (&receiver, &camera, wish));
                     assert!(!twice, "one copy of a stream on a link");
-                    let start = (centre, camera, until, wish);
+                    let start = (receiver, camera, until, wish);
                     assert!(self.running.insert(relay, start).is_none());
                 }
                 Command::RelayUntil { relay, until, .. } => {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Gate, Pending};
-use crate::format::ids::{CameraId, CentreId};
+use crate::format::ids::{CameraId, ReceiverId};
 use crate::format::statement::RefusedCamera;
 use crate::policy::uplink::HEADERS;
 use crate::reason::{Reason, Refusal};
@@ -14,21 +14,25 @@ impl Gate {
     /// the request's order. A camera that goes to that centre already costs
     /// nothing, and the first relay of all is always let in: only then can a link
     /// that was measured on a bad day be measured again.
-    pub(super) fn fit(&self, centre: &CentreId, granted: &mut Vec<CameraId>) -> Vec<RefusedCamera> {
+    pub(super) fn fit(
+        &self,
+        receiver: &ReceiverId,
+        granted: &mut Vec<CameraId>,
+    ) -> Vec<RefusedCamera> {
         let Some((capacity, room)) = self.room() else {
             return Vec::new();
         };
         let mut going = self.going();
         let mut refused = Vec::new();
         granted.retain(|camera| {
-            let key = (centre.clone(), camera.clone());
+            let key = (receiver.clone(), camera.clone());
             if going.contains(&key) || going.len() + self.others() < room {
                 going.insert(key);
                 return true;
             }
             refused.push(RefusedCamera {
                 camera: camera.clone(),
-                refusal: Refusal::new(Reason::UplinkFull, self.full(centre, capacity, room)),
+                refusal: Refusal::new(Reason::UplinkFull, self.full(receiver, capacity, room)),
             });
             false
         });
@@ -36,10 +40,10 @@ impl Gate {
     }
 
     /// Why the uplink has no room for one more stream of a camera that goes already.
-    pub(super) fn no_room_for_one_more(&self, centre: &CentreId) -> Option<Refusal> {
+    pub(super) fn no_room_for_one_more(&self, receiver: &ReceiverId) -> Option<Refusal> {
         let (capacity, room) = self.room()?;
         let is_full = self.going().len() + self.others() >= room;
-        is_full.then(|| Refusal::new(Reason::UplinkFull, self.full(centre, capacity, room)))
+        is_full.then(|| Refusal::new(Reason::UplinkFull, self.full(receiver, capacity, room)))
     }
 
     /// What the uplink carries, and for how many streams that is enough; `None` while that is
@@ -61,7 +65,7 @@ impl Gate {
     }
 
     /// What goes, or is about to go, to whom.
-    fn going(&self) -> BTreeSet<(CentreId, CameraId)> {
+    fn going(&self) -> BTreeSet<(ReceiverId, CameraId)> {
         let recording = self.ledger.pending().filter_map(|pending| match pending {
             Pending::Grant(recording) => Some(&recording.terms),
             _ => None,
@@ -69,16 +73,17 @@ impl Gate {
         let resuming = self.resuming.values().map(|held| &held.terms);
         let coming = recording.chain(resuming).flat_map(|terms| {
             let cameras = terms.granted.iter();
-            cameras.map(|camera| (terms.centre.clone(), camera.clone()))
+            cameras.map(|camera| (terms.receiver.clone(), camera.clone()))
         });
         self.relays.keys().cloned().chain(coming).collect()
     }
 
     /// What is in the way. Another centre's units are none of this one's business.
-    fn full(&self, centre: &CentreId, capacity: u64, room: usize) -> String {
+    fn full(&self, receiver: &ReceiverId, capacity: u64, room: usize) -> String {
+        let centre = &receiver.centre;
         let mut holders: BTreeMap<String, usize> = BTreeMap::new();
-        for (of, _) in self.relays.keys().filter(|(of, _)| of != centre) {
-            *holders.entry(of.to_string()).or_default() += 1;
+        for (of, _) in self.relays.keys().filter(|(of, _)| &of.centre != centre) {
+            *holders.entry(of.centre.to_string()).or_default() += 1;
         }
         for live in self.grants.values() {
             if &live.terms.centre == centre {

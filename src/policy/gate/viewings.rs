@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Command, Gate, Pending};
 use crate::clock::Now;
 use crate::format::control::ToReceiver;
-use crate::format::ids::{CentreId, GrantId};
+use crate::format::ids::{GrantId, ReceiverId};
 use crate::format::statement::{VIEWINGS_TYPE, ViewingsClaims};
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
@@ -20,14 +20,20 @@ pub(super) const VIEWINGS_DELAY: Duration = VIEWINGS_LATE;
 /// Parts taken of the lists of one grant, of at most 16 KiB each: a centre folds what is more
 /// than some 200 of them, and a list that it makes again may have other parts.
 const PARTS_LIMIT: usize = 512;
+/// Longest id of a journal, in bytes; a longer one names none.
+const JOURNAL_BYTES: usize = 64;
 /// Statements without a number that are taken for one grant: centres before protocol 1.1 send so many.
 const UNNUMBERED_LIMIT: u8 = 32;
+
+/// The centre's journal whose list it is a part of, the part and the number of parts: each
+/// receiver that had the grant's pictures has a list of its own.
+pub(super) type Number = (Option<String>, u32, u32);
 
 /// What was taken of one grant's lists.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Taken {
-    /// Part and number of parts, on their way to the journal or in it.
-    parts: BTreeSet<(u32, u32)>,
+    /// Those on their way to the journal or in it.
+    parts: BTreeSet<Number>,
     unnumbered: u8,
 }
 
@@ -44,17 +50,17 @@ enum Verdict {
 
 impl Taken {
     /// Notes a statement that is recorded.
-    pub(super) fn note(&mut self, numbers: Option<(u32, u32)>) {
+    pub(super) fn note(&mut self, numbers: Option<Number>) {
         match numbers {
             Some(part) => drop(self.parts.insert(part)),
             None => self.unnumbered = self.unnumbered.saturating_add(1),
         }
     }
 
-    fn judge(&self, numbers: Option<(u32, u32)>) -> Verdict {
+    fn judge(&self, numbers: Option<&Number>) -> Verdict {
         match numbers {
-            Some(part) if self.parts.contains(&part) => Verdict::Known,
-            Some((part, parts)) if part < parts && self.parts.len() < PARTS_LIMIT => {
+            Some(part) if self.parts.contains(part) => Verdict::Known,
+            Some((_, part, parts)) if part < parts && self.parts.len() < PARTS_LIMIT => {
                 Verdict::Record
             }
             None if self.unnumbered < UNNUMBERED_LIMIT => Verdict::Record,
@@ -66,19 +72,20 @@ impl Taken {
 /// A statement on its way to the journal.
 #[derive(Debug)]
 pub(super) struct Recording {
-    centre: CentreId,
+    from: ReceiverId,
     grant: GrantId,
-    numbers: Option<(u32, u32)>,
+    numbers: Option<Number>,
     entry: Box<Entry>,
 }
 
 impl Gate {
     /// A part of the centre's signed list of who watched.
-    pub(super) fn handle_viewings(&mut self, centre: &CentreId, statement: &str, now: Now) {
+    pub(super) fn handle_viewings(&mut self, from: &ReceiverId, statement: &str, now: Now) {
+        let centre = &from.centre;
         let Some(held) = self.rules.centres.get(centre) else {
             return;
         };
-        if !self.witnesses.may_look(centre, now) {
+        if !self.witnesses.may_look(from, now) {
             return;
         }
         let looked = held.authority.verify::<ViewingsClaims>(
@@ -102,13 +109,17 @@ impl Gate {
         if !ours || &ended.centre != centre {
             return;
         }
+        let journal = claims
+            .journal
+            .filter(|journal| journal.len() <= JOURNAL_BYTES);
         let numbers = claims.part.zip(claims.parts);
-        match ended.viewings.judge(numbers) {
+        let numbers = numbers.map(|(part, parts)| (journal, part, parts));
+        match ended.viewings.judge(numbers.as_ref()) {
             Verdict::Record => {}
             Verdict::Known => {
                 // Of one that is being recorded the confirmation follows.
-                if !self.is_recording(claims.grant, numbers) {
-                    self.confirm_viewings(centre, claims.grant, numbers, None);
+                if !self.is_recording(claims.grant, numbers.as_ref()) {
+                    self.confirm_viewings(from, claims.grant, numbers.as_ref(), None);
                 }
                 return;
             }
@@ -117,7 +128,7 @@ impl Gate {
                 return;
             }
         }
-        ended.viewings.note(numbers);
+        ended.viewings.note(numbers.clone());
         let entry = Box::new(Entry::Viewings {
             grant: claims.grant,
             part: claims.part,
@@ -127,7 +138,7 @@ impl Gate {
             received: claims.received,
         });
         let recording = Recording {
-            centre: centre.clone(),
+            from: from.clone(),
             grant: claims.grant,
             numbers,
             entry: entry.clone(),
@@ -135,9 +146,9 @@ impl Gate {
         self.record(entry, Pending::Viewings(Box::new(recording)));
     }
 
-    fn is_recording(&self, grant: GrantId, numbers: Option<(u32, u32)>) -> bool {
+    fn is_recording(&self, grant: GrantId, numbers: Option<&Number>) -> bool {
         self.ledger.pending().any(|pending| match pending {
-            Pending::Viewings(other) => other.grant == grant && other.numbers == numbers,
+            Pending::Viewings(other) => other.grant == grant && other.numbers.as_ref() == numbers,
             _ => false,
         })
     }
@@ -150,7 +161,7 @@ impl Gate {
         now: Now,
     ) {
         let Recording {
-            centre,
+            from,
             grant,
             numbers,
             entry,
@@ -161,13 +172,13 @@ impl Gate {
                     && !received.is_empty()
                 {
                     self.commands.push_back(Command::Received {
-                        centre: centre.clone(),
+                        centre: from.centre.clone(),
                         grant,
                         received: received.clone(),
                     });
                 }
-                let head = self.head_for(&centre, receipt.head());
-                self.confirm_viewings(&centre, grant, numbers, Some(head));
+                let head = self.head_for(&from.centre, receipt.head());
+                self.confirm_viewings(&from, grant, numbers.as_ref(), Some(head));
             }
             Err(cause) => {
                 tracing::error!(%cause, %grant, "a list of viewings could not be recorded");
@@ -183,14 +194,15 @@ impl Gate {
 
     fn confirm_viewings(
         &mut self,
-        centre: &CentreId,
+        from: &ReceiverId,
         grant: GrantId,
-        numbers: Option<(u32, u32)>,
+        numbers: Option<&Number>,
         head: Option<String>,
     ) {
-        if let Some((part, _)) = numbers {
+        if let Some((_, part, _)) = numbers {
+            let part = *part;
             let message = ToReceiver::ViewingsRecorded { grant, part, head };
-            self.send(centre, message);
+            self.send(from, message);
         }
     }
 }

@@ -14,7 +14,6 @@
 //! lines, so that both sides know. [`super::losses`] takes it from there.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::time::Duration;
 
 use super::identity::Identity;
@@ -22,6 +21,7 @@ use super::rates::{PerSecond, STATEMENTS_PER_SECOND};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::chain::{End, Line};
 use crate::format::control::{Heads, Journals};
+use crate::format::ids::{CommuneId, ReceiverId};
 use crate::format::jws;
 use crate::format::statement::{HEAD_TYPE, HeadClaims};
 use crate::journal::entry::Entry;
@@ -113,7 +113,25 @@ impl<P> Default for Witnesses<P> {
     }
 }
 
-impl<P: Ord + Clone + Display> Witnesses<P> {
+/// Whose journal it is.
+pub trait Peer: Ord + Clone {
+    /// The owner's id, which its statements name.
+    fn id(&self) -> String;
+}
+
+impl Peer for CommuneId {
+    fn id(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Peer for ReceiverId {
+    fn id(&self) -> String {
+        self.centre.to_string()
+    }
+}
+
+impl<P: Peer> Witnesses<P> {
     /// A peer's link is up: heads go as soon as its turn comes.
     pub fn link_up(&mut self, peer: &P, now: Now) {
         let send_due = Some(self.slot(now));
@@ -144,7 +162,7 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
         told: &Journals,
         now: Now,
     ) -> Option<Entry> {
-        let name = peer.to_string();
+        let name = peer.id();
         let witness = self.peers.get_mut(peer)?;
         let (before, text) = witness.at_link.take()?;
         let head = told.head.as_deref()?;
@@ -216,7 +234,7 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
             claims.journal,
             Wall::from_seconds(claims.iat).rfc3339()
         );
-        let peer = peer.to_string();
+        let peer = peer.id();
         tracing::error!(peer, detail, "this machine's journal went back");
         Some(Entry::JournalWentBack { peer, detail, head })
     }
@@ -244,7 +262,7 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
 
     /// Verifies a peer's head, compares it with the one held and keeps the newer.
     pub fn take(&mut self, peer: &P, identity: &Identity, text: &str, now: Now) -> Taken {
-        let name = peer.to_string();
+        let name = peer.id();
         let claims = match identity.read_head(&name, text, now.wall) {
             Ok(claims) => claims,
             Err(refusal) => {
@@ -292,7 +310,7 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
                 && let Err(detail) = check_lines(&before, claims, &heads.lines)
             {
                 let found = (claims.clone(), heads.head.clone());
-                let name = peer.to_string();
+                let name = peer.id();
                 taken.evidence = witness.convict(&name, &detail, text, found, now);
             }
             witness.acknowledged = Some(heads.acknowledged);
@@ -328,6 +346,32 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
         }
     }
 
+    /// What is held of one peer counts for another from now on: it is the same machine, under
+    /// another key. Nothing where something is held of the other already.
+    pub fn rename(&mut self, from: &P, to: &P) {
+        if self.head(to).is_none()
+            && let Some(held) = self.peers.get_mut(from).map(std::mem::take)
+        {
+            let linked = self.peers.remove(to).unwrap_or_default();
+            let at_link = linked.is_linked.then(|| held.head.clone()).flatten();
+            let witness = Witness {
+                is_linked: linked.is_linked,
+                send_due: linked.send_due,
+                looked: linked.looked,
+                at_link,
+                ..held
+            };
+            self.peers.insert(to.clone(), witness);
+            self.peers.remove(from);
+        }
+    }
+
+    /// The peers of which a head is held, each with its journal.
+    pub fn held(&self) -> impl Iterator<Item = (&P, &HeadClaims)> {
+        let held = self.peers.iter();
+        held.filter_map(|(peer, witness)| Some((peer, &witness.head.as_ref()?.0)))
+    }
+
     /// The newest head held of a peer, and its text.
     pub fn head(&self, peer: &P) -> Option<&(HeadClaims, String)> {
         self.peers.get(peer)?.head.as_ref()
@@ -355,7 +399,7 @@ impl<P: Ord + Clone + Display> Witnesses<P> {
                 witness.written_at = Some(now.boot);
                 if let Some((_, head)) = &witness.head {
                     all.push(Due::Write(Entry::PeerHead {
-                        peer: peer.to_string(),
+                        peer: peer.id(),
                         head: head.clone(),
                     }));
                 }
@@ -521,6 +565,12 @@ fn check_lines(before: &HeadClaims, after: &HeadClaims, lines: &[String]) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Peer for usize {
+        fn id(&self) -> String {
+            self.to_string()
+        }
+    }
 
     fn at(milliseconds: u64) -> Now {
         Now {

@@ -1,9 +1,17 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::format::ids::{CentreId, Sha256};
 
 fn key(number: u32) -> Key {
-    (CentreId::new("corg-13").unwrap(), RelayId(number))
+    (receiver("corg-13"), RelayId(number))
+}
+
+fn receiver(centre: &str) -> ReceiverId {
+    ReceiverId {
+        centre: CentreId::new(centre).unwrap(),
+        key: Sha256::ZERO,
+    }
 }
 
 fn at(seconds: u64) -> Boot {
@@ -72,7 +80,7 @@ fn the_focused_has_the_full_picture_and_its_page_the_small_ones() {
     assert_eq!(placed(&uplink, 0), (Profile::Sub, Cause::Focus));
     // A focus at another centre takes nothing from this page's preference.
     let mut other = key(9);
-    other.0 = CentreId::new("corg-2a").unwrap();
+    other.0 = receiver("corg-2a");
     uplink.handle_stop(&key(3));
     uplink.handle_start(other.clone(), ProfileWish::Auto, false, at(1));
     uplink.handle_class(&other, Class::Focus);
@@ -85,7 +93,7 @@ fn a_camera_that_goes_to_two_centres_counts_twice() {
     let mut uplink = uplink(Some(3 * MBIT), 1);
     uplink.allot(at(0));
     assert_eq!(mains(&uplink), 1);
-    let other = (CentreId::new("corg-2a").unwrap(), RelayId(0));
+    let other = (receiver("corg-2a"), RelayId(0));
     uplink.handle_start(other.clone(), ProfileWish::Auto, true, at(0));
     let rates = uplink.relays[&key(0)].rates;
     uplink.handle_rates(&other, rates);

@@ -16,7 +16,7 @@ use super::{Api, Shared};
 use crate::clock::{Now, Wall};
 use crate::format::cause::Cause;
 use crate::format::control::RelayState;
-use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, RequestId};
+use crate::format::ids::{CameraId, CommuneId, GrantId, Incident, RequestId, Sha256};
 use crate::format::statement::{Operator, RefusedCamera};
 use crate::http::site::host_name;
 use crate::http::{self, Peer, Problem, bearer};
@@ -42,6 +42,9 @@ pub(super) struct GrantView {
     granted: Vec<CameraView>,
     refused: Vec<RefusedView>,
     proof: String,
+    /// Which receiver of the centre has its pictures: SHA-256 of the key of its certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receiver: Option<Sha256>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<EndView>,
 }
@@ -151,6 +154,7 @@ impl Api {
             granted: cameras.collect(),
             refused: grant.refused.iter().map(RefusedView::from).collect(),
             proof: grant.proof.to_string(),
+            receiver: grant.receiver,
             ended: grant.end.as_ref().map(|end| EndView {
                 reason: end.refusal.reason,
                 detail: said(&end.refusal),
@@ -164,10 +168,7 @@ impl Api {
     fn rtsp_url(&self, grant: &Grant, camera: &GrantCamera, host: &str) -> Option<String> {
         let base = self.players_at(host)?;
         let (scheme, authority) = base.split_once("://")?;
-        let password = self
-            .options
-            .credentials
-            .password(grant.id, grant.credentials);
+        let password = self.options.credentials.of(grant);
         Some(format!(
             "{scheme}://{}:{}@{authority}/{}/{}",
             grant.id,

@@ -7,6 +7,7 @@ use axum::extract::ws::Message;
 use base64::Engine;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::Api;
 use super::live::{ToClient, VIEW_TIMEOUT};
@@ -18,6 +19,8 @@ use crate::receiver::viewing::ViewRequest;
 
 /// How often is looked at what keeps a camera's first picture.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long pictures that go to another receiver are waited for.
+const MOVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The codec that the client does not decode, and why nothing else comes.
 type Undecodable = (String, Option<Reason>);
@@ -105,6 +108,7 @@ impl Watch {
         let mut table = self.api.options.control.table.clone();
         let mut told = None;
         let mut looks = tokio::time::interval(LOOK_EVERY);
+        let moved_by = Instant::now() + MOVED_WITHIN;
         loop {
             table.borrow_and_update();
             let opening = hub.view(self.request.clone(), VIEW_TIMEOUT);
@@ -129,10 +133,22 @@ impl Watch {
             if let Some(end) = self.is_over(&table.borrow()) {
                 return Ok(Err(end));
             }
+            let grant = self.request.grant;
+            let is_elsewhere = table.borrow().grant(grant).is_some_and(|one| one.elsewhere);
             match reason {
-                // Granted, but its gateway has not sent its proof again yet.
-                Reason::GrantUnknown if table.changed().await.is_err() => {
-                    return Ok(Err(Reason::ShuttingDown));
+                // Granted, but its gateway has not sent its proof again yet, or its pictures go to
+                // another receiver: where that is lost they come here in a moment.
+                Reason::GrantUnknown => {
+                    let changed = if is_elsewhere {
+                        timeout_at(moved_by, table.changed()).await.ok()
+                    } else {
+                        Some(table.changed().await)
+                    };
+                    match changed {
+                        Some(Ok(())) => {}
+                        Some(Err(_)) => return Ok(Err(Reason::ShuttingDown)),
+                        None => return Ok(Err(Reason::OtherReceiver)),
+                    }
                 }
                 Reason::ShuttingDown => return Ok(Err(reason)),
                 Reason::CodecUnsupported => {

@@ -615,6 +615,7 @@ pub fn hello() -> GatewayHello {
             hours: Vec::new(),
         }],
         head: None,
+        receiver: None,
     }
 }
 

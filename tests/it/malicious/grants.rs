@@ -282,6 +282,7 @@ async fn it_can_touch_nothing_of_others() {
         viewings: Vec::new(),
         received: Vec::new(),
         counted_since: None,
+        journal: None,
     };
     let meddling = [
         ToGateway::Release {

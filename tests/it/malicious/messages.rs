@@ -94,6 +94,7 @@ async fn its_noise_holds_up_nobody() {
         viewings: Vec::new(),
         received: Vec::new(),
         counted_since: None,
+        journal: None,
     };
     let hello = |head: String| ReceiverHello {
         minor: 0,

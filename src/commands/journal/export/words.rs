@@ -187,6 +187,11 @@ const KINDS: &[(&str, &str, &str)] = &[
         "Reprise après redémarrage",
         "Resumed after a restart",
     ),
+    (
+        "moved",
+        "Images passées à un autre récepteur",
+        "Pictures moved to another receiver",
+    ),
     ("ended", "Fin de l'autorisation", "Grant ended"),
     ("cut", "Coupure par la commune", "Cut by the commune"),
     ("allowed", "Coupure levée", "Cut lifted"),

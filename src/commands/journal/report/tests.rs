@@ -42,6 +42,7 @@ fn granted(number: u128, by: &str, renewal: bool, start: i64) -> Entry {
         agreement: "x".to_owned(),
         settings: Sha256::ZERO,
         peer_head: None,
+        receiver: None,
     }))
 }
 

@@ -48,6 +48,7 @@ fn grant(number: u128) -> Entry {
         agreement: String::new(),
         settings: Sha256::ZERO,
         peer_head: None,
+        receiver: None,
     }))
 }
 

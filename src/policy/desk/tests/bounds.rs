@@ -37,6 +37,10 @@ fn messages(world: &World, id: u64, waits: RequestId, grant: GrantId) -> Vec<Val
         json!({ "type": "cameras", "page": 0, "pages": 1, "cameras": cameras }),
         json!({ "type": "time", "echo": 1, "wall": 1 }),
         json!({ "type": "grant_agreement", "grant": grant, "agreement": "Convention" }),
+        json!({
+            "type": "grant", "request": "a", "proof": "b", "relays": { "quai-nord": 1 },
+            "receiver": Sha256::ZERO, "here": true, "first_start": 1, "password": "abc",
+        }),
         hello,
     ]
 }

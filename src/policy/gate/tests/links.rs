@@ -126,6 +126,7 @@ fn viewings_are_taken_of_ended_grants_of_the_centre() {
             viewings: Vec::new(),
             received: Vec::new(),
             counted_since: None,
+            journal: None,
         };
         let statement = keys().centres[number].sign(VIEWINGS_TYPE, &claims);
         ToGateway::Viewings { statement }
@@ -183,6 +184,7 @@ fn what_the_centre_received_is_told_once_it_is_durable() {
         viewings: Vec::new(),
         received: received.clone(),
         counted_since: Some(START.seconds()),
+        journal: None,
     };
     let statement = keys().centres[0].sign(VIEWINGS_TYPE, &claims);
     world.message(0, ToGateway::Viewings { statement });
@@ -217,6 +219,7 @@ fn a_list_is_taken_by_a_gateway_that_restarts_long_after_the_grants_end() {
             viewings: Vec::new(),
             received: Vec::new(),
             counted_since: None,
+            journal: None,
         };
         let statement = keys().centres[0].sign(VIEWINGS_TYPE, &claims);
         ToGateway::Viewings { statement }
@@ -283,6 +286,7 @@ fn every_part_of_a_list_is_taken_once_and_confirmed_once_it_is_durable() {
             viewings: Vec::new(),
             received: Vec::new(),
             counted_since: None,
+            journal: None,
         };
         let statement = keys().centres[0].sign(VIEWINGS_TYPE, &claims);
         ToGateway::Viewings { statement }
@@ -357,7 +361,7 @@ fn a_new_link_gets_hello_cameras_and_states() {
     let relay = *world.running.keys().next().unwrap();
     world
         .gate
-        .handle_relay_state(&centre(0), relay, RelayState::Live, None);
+        .handle_relay_state(&receiver(0), relay, RelayState::Live, None);
     world.link_down(0);
     world.sent.clear();
     world.link_up(0);

@@ -51,7 +51,7 @@ impl World {
     fn watching(settings: Gateway) -> (Self, GrantId, u64) {
         let mut world = Self::with(settings);
         let grant = world.granted(&[0]);
-        let held = world.gate.witnesses.head(&centre(0)).unwrap().0.seq;
+        let held = world.gate.witnesses.head(&receiver(0)).unwrap().0.seq;
         world.link_down(0);
         world.link_up(0);
         world.sent.clear();
@@ -215,7 +215,7 @@ fn the_own_journal_that_lacks_a_line_whose_head_the_centre_holds_is_told_apart()
         world.message(0, told);
         let command = world.gate.poll_command();
         let wanted = Command::FindLine {
-            centre: centre(0),
+            receiver: receiver(0),
             seq: 50,
         };
         assert_eq!(command, Some(wanted));
@@ -225,7 +225,7 @@ fn the_own_journal_that_lacks_a_line_whose_head_the_centre_holds_is_told_apart()
             link,
             origin,
         };
-        world.gate.handle_own_line(&centre(0), &line, world.now);
+        world.gate.handle_own_line(&receiver(0), &line, world.now);
         world.settle();
         assert_eq!(
             world.count(went_back),
@@ -307,7 +307,7 @@ fn what_an_administrator_accepts_at_the_start_is_written_down_when_it_is_found()
     world.message(0, held(50, 1).1);
     world
         .gate
-        .handle_own_line(&centre(0), &OwnLine::default(), world.now);
+        .handle_own_line(&receiver(0), &OwnLine::default(), world.now);
     world.settle();
     assert_eq!((world.count(contradicted), world.count(went_back)), (1, 1));
     assert_eq!(world.count(accepted), 2);

@@ -508,7 +508,7 @@ fn the_wish_for_most_counts_and_a_stream_is_told_with_its_cause() {
     for _ in 0..2 {
         world
             .gate
-            .handle_relay_profile(&centre(0), relay, Profile::Main, Cause::OtherCodec);
+            .handle_relay_profile(&receiver(0), relay, Profile::Main, Cause::OtherCodec);
         world.drain();
     }
     let told: Vec<_> = world.sent.iter().map(|(_, message)| message).collect();

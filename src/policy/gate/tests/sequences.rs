@@ -96,7 +96,7 @@ impl World {
                     claims.renews = pick(self, number);
                 }
                 let text = self.send_request(operator, &claims);
-                if self.gate.links.contains_key(&centre(number)) {
+                if self.gate.links.contains_key(&receiver(number)) {
                     used.push((number, text));
                 }
             }
@@ -169,7 +169,7 @@ impl World {
                 self.drain();
             }
             Step::Link(number) => {
-                if self.gate.links.contains_key(&centre(number)) {
+                if self.gate.links.contains_key(&receiver(number)) {
                     self.link_down(number);
                 } else {
                     self.link_up(number);
@@ -258,7 +258,7 @@ impl World {
     }
 
     /// What must hold between any two inputs.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let rules = &self.gate.rules.settings;
         for agreement in &rules.agreements {
             let cameras: BTreeSet<&CameraId> = self
@@ -274,30 +274,29 @@ impl World {
             );
         }
         // What runs is exactly what live grants cover.
-        let covered: BTreeSet<(CentreId, CameraId)> = self
+        let covered: BTreeSet<(ReceiverId, CameraId)> = self
             .gate
             .grants
             .values()
             .flat_map(|live| {
-                let centre = live.terms.centre.clone();
+                let receiver = live.terms.receiver.clone();
                 live.terms
                     .granted
                     .iter()
-                    .map(move |camera| (centre.clone(), camera.clone()))
+                    .map(move |camera| (receiver.clone(), camera.clone()))
             })
             .collect();
-        let running: BTreeSet<(CentreId, CameraId)> = self
+        let running: BTreeSet<(ReceiverId, CameraId)> = self
             .running
             .values()
-            .map(|(centre, camera, ..)| (centre.clone(), camera.clone()))
+            .map(|(receiver, camera, ..)| (receiver.clone(), camera.clone()))
             .collect();
         assert_eq!(covered, running);
         // The data path's own deadline is the latest of the grants'.
-        for (centre, camera, until, _) in self.running.values() {
-            let held =
-                self.gate.grants.values().filter(|live| {
-                    &live.terms.centre == centre && live.terms.granted.contains(camera)
-                });
+        for (receiver, camera, until, _) in self.running.values() {
+            let held = self.gate.grants.values().filter(|live| {
+                &live.terms.receiver == receiver && live.terms.granted.contains(camera)
+            });
             assert_eq!(held.map(|live| live.terms.deadline).max(), Some(*until));
         }
         for live in self.gate.grants.values() {
