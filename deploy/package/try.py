@@ -161,6 +161,13 @@ class Machine:
         """Kills it with all that it started."""
         self.boot.kill()
         self.boot.wait()
+        folders = [folder for folder, _, _ in os.walk(self.cgroup, topdown=False)]
+        try:
+            wait("its processes' end", lambda: "populated 0" in (self.cgroup / "cgroup.events").read_text())
+            for folder in folders:
+                os.rmdir(folder)
+        except (Failed, OSError) as error:
+            print(f"{self.cgroup} is left behind: {error}")
 
 
 def blocks(text):
@@ -396,7 +403,6 @@ def main():
     finally:
         for machine in machines.values():
             machine.stop()
-            shutil.rmtree(machine.cgroup, ignore_errors=True)
 
 
 if __name__ == "__main__":
