@@ -228,14 +228,14 @@ mod tests {
         splice.begin(None);
         let first = one.packetise(&pictures[0], &configuration());
         assert!(splice.place(&first, false).is_none(), "shared bytes");
+        for unit in &pictures[..2] {
+            other.packetise(unit, &configuration());
+        }
         // The newest of the kept pictures is taken now, 300 ms after the last one given.
         splice.switch(Some(other.timestamp(3_600)), Duration::from_millis(300));
         let mut placed = Vec::new();
         for made in other.kept_burst(&pictures[..2], &configuration()) {
             placed.push(splice.place(&made, true).unwrap());
-        }
-        for unit in &pictures[..2] {
-            other.packetise(unit, &configuration());
         }
         let live = other.packetise(&pictures[2], &configuration());
         placed.push(splice.place(&live, false).unwrap());

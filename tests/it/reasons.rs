@@ -106,6 +106,11 @@ const REACHED: &[(&str, &str, &[Reason])] = &[
         &[TooManyRequests],
     ),
     (
+        "tests/it/vms.rs",
+        "the_end_of_an_account_ends_its_sessions",
+        &[AccountChanged],
+    ),
+    (
         "tests/it/api.rs",
         "refusals_carry_their_reason_and_request_ids_tell_again",
         &[CommuneOffline],

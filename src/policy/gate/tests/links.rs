@@ -387,6 +387,7 @@ fn a_new_link_gets_hello_cameras_and_states() {
                 assert!(cameras[1].sub && !cameras[0].sub);
                 "cameras"
             }
+            ToReceiver::GrantAgreement { .. } => "grant_agreement",
             ToReceiver::Resume { .. } => "resume",
             ToReceiver::Relay {
                 state: RelayState::Live,
@@ -395,7 +396,15 @@ fn a_new_link_gets_hello_cameras_and_states() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(kinds, ["hello", "journals", "cameras", "resume", "relay"]);
+    let expected = [
+        "hello",
+        "journals",
+        "cameras",
+        "grant_agreement",
+        "resume",
+        "relay",
+    ];
+    assert_eq!(kinds, expected);
 }
 
 #[test]
