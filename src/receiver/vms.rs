@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::config::settings::Account;
 use crate::format::ids::{CameraId, CommuneId, GrantId};
 use crate::media::source::{self, Event, Sampled, Source};
-use crate::media::unit::{Codec, Configuration};
+use crate::media::unit::{Codec, Codecs, Configuration};
 use crate::metrics::{self, ViewerKind};
 use crate::policy::desk;
 use crate::reason::Reason;
@@ -172,6 +172,7 @@ impl Place {
             how: desk::VMS,
             from: self.from.to_string(),
             packets: true,
+            decodes: Codecs::ALL,
         }
     }
 }
