@@ -253,6 +253,13 @@ impl Walk {
                     line: place.number,
                     what: format!("{what} (seq {seq} belongs there)"),
                 });
+                if let Some(extents) = &mut self.extents {
+                    let line = match content {
+                        Content::Line(line) => Line::parse(line).ok(),
+                        _ => None,
+                    };
+                    extents.damaged(line.map(|line| line.header.time));
+                }
             }
             self.found.file = Some((month, place.offset + place.bytes));
         }

@@ -67,6 +67,14 @@ impl Extents {
         });
     }
 
+    /// A line of it that does not verify, with its time where that can be read.
+    pub(super) fn damaged(&mut self, time: Option<Wall>) {
+        if let Some(extent) = self.all.last_mut() {
+            extent.lines += 1;
+            extent.first_time = extent.first_time.into_iter().chain(time).min();
+        }
+    }
+
     /// A line of it, which verified where `end` is its own; `order` entries were kept so far.
     pub(super) fn line(&mut self, line: &Line<'_>, verified: Option<(&str, End)>, order: u64) {
         let Some(extent) = self.all.last_mut() else {
