@@ -369,8 +369,8 @@ fn damage_that_a_look_finds_ends_what_lives_and_every_centre_is_told() {
     let told = world
         .sent
         .iter()
-        .filter_map(|(centre, message)| match message {
-            ToReceiver::Journals(told) => Some((centre.to_string(), told.damaged.clone())),
+        .filter_map(|(to, message)| match message {
+            ToReceiver::Journals(told) => Some((to.centre.to_string(), told.damaged.clone())),
             _ => None,
         });
     let why = Some("2026-10.jsonl line 3: its digest".to_owned());
