@@ -64,7 +64,8 @@ async fn a_browser_without_h265_shows_the_sub_stream_also_beside_a_player_of_the
     );
     assert_eq!(room.browser.evaluate(&profile).await, json!("réduit"));
     room.browser.keep_screenshot("codecs").await;
-    drop(player);
+    let path = format!("/api/v1/grants/{}", grant["grant"].as_str().unwrap());
+    colleague.call(hyper::Method::DELETE, &path).await.unwrap();
     until("the main stream stops again", || carried("main") == 0).await;
     room.end().await;
 }

@@ -99,9 +99,10 @@ export class Mosaic {
       end: (message) => this.#ended(message),
     });
     const { store } = ctx;
+    // Before anything is watched: a wall has tiles from its first moment.
+    this.#nearby = new Nearby(ctx, { go: (key) => actions.goOn(key), loaded: () => this.update() });
     new ResizeObserver(() => this.place()).observe(this.element);
     this.#stops.push(store.watch(["incidents", "incident", "grants", "locked", "online", "me"], () => this.follow()));
-    this.#nearby = new Nearby(ctx, { go: (key) => actions.goOn(key), loaded: () => this.update() });
     this.#stops.push(store.watch(["focused"], () => this.place()));
     this.#stops.push(store.watch(["current", "focused"], () => this.#markCurrent()));
     this.#stops.push(store.watch(["goTo"], () => this.#goTo()));
