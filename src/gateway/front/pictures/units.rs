@@ -126,7 +126,7 @@ pub(super) struct Units {
     /// Something was lost since the picture given out last.
     lost: bool,
     keys: Keys,
-    /// The fragment before ended its unit, and nothing was lost since.
+    /// The packet before ended its unit, and nothing was lost since: a fragment is a first one.
     after_end: bool,
     /// Of the picture given out last, if nothing was lost since.
     given: Option<(Head, u32)>,
@@ -185,6 +185,7 @@ impl Units {
         self.begin(false);
         self.write(bytes);
         self.close();
+        self.after_end = true;
     }
 
     /// A whole unit whose header is apart from the rest.

@@ -546,48 +546,6 @@ pub(super) static ROWS: &[Fault] = &[
             ..PLAIN
         },
     ),
-    shown(
-        "sdp-rtpmap-with-channels",
-        "Its rtpmap names a number of channels.",
-        video(
-            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000/1\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
-        ),
-    ),
-    shown(
-        "sdp-rtpmap-with-spaces",
-        "Spaces stand around the parts of its rtpmap.",
-        video(
-            "m=video 0 RTP/AVP 96\r\na=rtpmap: 96  H264/90000 \r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
-        ),
-    ),
-    shown(
-        "sdp-fmtp-with-spaces",
-        "Spaces stand around the parts of its fmtp.",
-        video(
-            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode = 1 ; sprop-parameter-sets = {sprop} ; \r\na=control:{control}\r\n",
-        ),
-    ),
-    shown(
-        "sdp-fmtp-in-capitals",
-        "Its fmtp is in capitals.",
-        video(
-            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 PACKETIZATION-MODE=1;SPROP-PARAMETER-SETS={sprop}\r\na=control:{control}\r\n",
-        ),
-    ),
-    shown(
-        "sdp-inactive",
-        "It says that its track is inactive.",
-        video(
-            "m=video 0 RTP/AVP 96\r\na=inactive\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
-        ),
-    ),
-    shown(
-        "sdp-figures-odd",
-        "Its frame rate has a comma, its sizes are of no known form.",
-        video(
-            "m=video 0 RTP/AVP 96\r\na=framerate:25,0\r\na=x-dimensions:1920x1080\r\na=cliprect:0,0,0,0\r\na=framesize:96 0-0\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
-        ),
-    ),
 ];
 
 /// A description with a long line.

@@ -388,19 +388,4 @@ pub(super) static ROWS: &[Fault] = &[
             ..PLAIN
         },
     ),
-    shown(
-        "units-behind-the-end-h265",
-        "Each key picture ends with the units that say end of sequence and end of stream.",
-        laws!(H265; (When::Key, Law::Trail(&[0x48, 1])), (When::Key, Law::Trail(&[0x4a, 1]))),
-    ),
-    shown(
-        "broken-sets-between",
-        "Parameter sets of two bytes come before pictures.",
-        laws!(H264; (When::Every(5), Law::Before(&[0x67, 0xff], false)), (When::Every(7), Law::Before(&[0x68, 0x00], false))),
-    ),
-    shown(
-        "broken-sets-between-h265",
-        "Parameter sets of three bytes come before pictures.",
-        laws!(H265; (When::Every(5), Law::Before(&[0x40, 1, 0xff], false)), (When::Every(7), Law::Before(&[0x42, 1, 0xff], false)), (When::Every(9), Law::Before(&[0x44, 1, 0x00], false))),
-    ),
 ];

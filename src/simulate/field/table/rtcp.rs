@@ -151,25 +151,4 @@ pub(super) static ROWS: &[Fault] = &[
     )
     .over(150)
     .real_time(),
-    shown(
-        "rtcp-receiver-report",
-        "It sends receiver reports, though it receives nothing.",
-        sends!(&[0x81, 201, 0, 7, 1, 2, 3, 4, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-    ),
-    shown(
-        "rtcp-feedback",
-        "It sends feedback messages: a lost packet, a picture lost, a bit rate.",
-        Script {
-            laws: &[
-                (When::Every(7), Law::Rtcp(&[0x81, 205, 0, 3, 1, 2, 3, 4, 1, 2, 3, 4, 0, 1, 0, 0])),
-                (When::Every(9), Law::Rtcp(&[0x81, 206, 0, 2, 1, 2, 3, 4, 1, 2, 3, 4])),
-            ],
-            ..PLAIN
-        },
-    ),
-    shown(
-        "rtcp-extended-report",
-        "It sends an extended report of a kind that nobody knows.",
-        sends!(&[0x80, 207, 0, 3, 1, 2, 3, 4, 99, 0, 0, 1, 0, 0, 0, 0]),
-    ),
 ];

@@ -555,43 +555,4 @@ pub(super) static ROWS: &[Fault] = &[
             ..PLAIN
         },
     ),
-    shown(
-        "numbers-and-times-begin-at-zero",
-        "Its numbers and times begin at zero.",
-        Script {
-            first_number: 0,
-            time_start: 0,
-            ..SMALL
-        },
-    ),
-    shown(
-        "source-is-zero",
-        "The source of its packets is 0 from the second picture on.",
-        laws!((When::At(1), Law::Source(0))),
-    ),
-    shown(
-        "gathered-delimiter",
-        "A delimiter alone, and an SEI alone, come gathered before pictures.",
-        of!(H264; (When::Every(5), Law::Before(&[0x78, 0, 2, 9, 0xf0], false)), (When::Every(7), Law::Before(&[0x78, 0, 5, 6, 5, 1, 0xaa, 0x80], false))),
-    ),
-    shown(
-        "gathered-in-gathered",
-        "A gathered packet holds a gathered packet, another a fragment.",
-        of!(H264; (When::Every(5), Law::Before(&[0x78, 0, 4, 0x78, 0, 1, 9], false)), (When::Every(7), Law::Before(&[0x78, 0, 3, 0x7c, 0x85, 1], false))),
-    ),
-    shown(
-        "fragment-of-fragments",
-        "A fragment is of a gathered packet, another of a fragment.",
-        of!(H264; (When::Every(5), Law::Before(&[0x7c, 0x98, 1, 2, 3], false)), (When::Every(7), Law::Before(&[0x7c, 0xdc, 1, 2, 3], false))),
-    ),
-    shown(
-        "fragment-without-its-header",
-        "A fragment ends behind its first byte.",
-        of!(H264; (When::Every(5), Law::Before(&[0x7c], false))),
-    ),
-    shown(
-        "fragment-without-its-header-h265",
-        "A fragment ends behind its second byte.",
-        of!(H265; (When::Every(5), Law::Before(&[0x62, 1], false))),
-    ),
 ];

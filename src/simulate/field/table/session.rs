@@ -305,24 +305,4 @@ pub(super) static ROWS: &[Fault] = &[
             ..PLAIN
         },
     ).over(290).real_time(),
-    shown(
-        "session-timeout-in-capitals",
-        "The timeout of its Session is named in capitals.",
-        Script { setup: session!("Session: {session};TIMEOUT=60"), ..PLAIN },
-    ),
-    shown(
-        "session-timeout-with-spaces",
-        "Spaces stand around the timeout of its Session.",
-        Script { setup: session!("Session: {session} ; timeout = 60"), ..PLAIN },
-    ),
-    shown(
-        "transport-ends-with-semicolon",
-        "Its Transport ends with two semicolons.",
-        Script { setup: transport!("Transport: {transport};;"), ..PLAIN },
-    ),
-    shown(
-        "range-of-clock",
-        "Its answer to PLAY has a Range of the wall clock, Scale and Speed.",
-        Script { play: &["Session: {session}", "Range: clock=20261130T000000Z-", "Scale: 1.0", "Speed: 1.000", "RTP-Info: url={track};seq={seq};rtptime={time}"], ..PLAIN },
-    ),
 ];
