@@ -9,6 +9,8 @@
 //! It reads no file: settings that are reloaded and lines of the journal are read on
 //! threads for that.
 
+mod focus;
+
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::atlas::Atlas;
 use super::control::{Answered, Ask, Shared, Table};
 use super::hub::Hub;
+use super::incidents::Incidents;
 use super::listeners::Listeners;
 use super::reload::{Fetched, show_warnings};
 use super::{Addresses, viewing};
@@ -44,6 +47,7 @@ use crate::metrics::{self};
 use crate::notify::Notices;
 use crate::notify::notice::About;
 use crate::policy::desk::{Command, Denial, Desk, Notice, Still, Ticket, Viewer};
+use crate::policy::record::Records;
 use crate::reason::{Reason, Refusal};
 use crate::witness;
 
@@ -57,7 +61,9 @@ const LINK_EVENTS_AT_ONCE: usize = 32;
 /// Clients whose focus is kept.
 const FOCUS_LIMIT: usize = 256;
 
-type Append = Pin<Box<dyn Future<Output = (Ticket, Result<Receipt, String>)> + Send>>;
+type Append = Pin<Box<dyn Future<Output = Appended> + Send>>;
+/// The journal's answer, and the entry where it belongs to an incident's record.
+type Appended = (Ticket, Result<Receipt, String>, Option<Entry>);
 
 /// The control task.
 pub(super) struct Brain {
@@ -70,6 +76,7 @@ pub(super) struct Brain {
     pub(super) checks: Checks,
     pub(super) clock: Clock,
     pub(super) atlas: Arc<Atlas>,
+    pub(super) incidents: Incidents,
     pub(super) acceptor: Acceptor,
     pub(super) witnesses: witness::Handle,
     pub(super) listeners: Listeners,
@@ -149,7 +156,7 @@ impl Brain {
                     self.desk.handle_timeout(now);
                 }
                 _ = looks.tick() => self.look(),
-                Some((ticket, result)) = self.state.appends.next() => self.recorded(ticket, result),
+                Some(appended) = self.state.appends.next() => self.recorded(appended),
                 Some(event) = self.hub_events.recv() => self.hub_event(event),
                 found = self.looks.damage() => self.damaged(&found),
                 Some(reload) = self.state.reloads.next() => {
@@ -194,7 +201,7 @@ impl Brain {
                 }
                 self.carry_out();
                 match self.state.appends.next().await {
-                    Some((ticket, result)) => self.recorded(ticket, result),
+                    Some(appended) => self.recorded(appended),
                     None => break,
                 }
             }
@@ -213,11 +220,15 @@ impl Brain {
         while self.state.heads.join_next().await.is_some() {}
     }
 
-    fn recorded(&mut self, ticket: Ticket, result: Result<Receipt, String>) {
+    fn recorded(&mut self, (ticket, result, entry): Appended) {
         let journal = self.metrics.journal();
         match &result {
             Ok(_) => journal.entries_total.inc(),
             Err(_) => journal.errors_total.inc(),
+        }
+        if let (Ok(receipt), Some(entry)) = (&result, entry) {
+            let authorities = Arc::clone(&self.shared.borrow().authorities);
+            self.incidents.take(receipt, &entry, &authorities);
         }
         let now = self.clock.now();
         self.desk.handle_recorded(ticket, result, now);
@@ -399,6 +410,7 @@ impl Brain {
         // What they end is told before connections learn that their token may be worth nothing.
         self.desk.handle_settings(rules, self.clock.now());
         self.carry_out();
+        self.incidents.reload(&authorities);
         self.witnesses.apply(&settings.witnesses);
         self.listeners.apply(listeners);
         self.acceptor.apply(link);
@@ -476,13 +488,14 @@ impl Brain {
                 let came = clock.now().boot;
                 let notices = self.notify.clone();
                 let told = notices.of(&entry);
+                let kept = Records::wants(&entry).then(|| (*entry).clone());
                 self.state.appends.push_back(Box::pin(async move {
                     let result = journal.append(*entry).await;
                     seconds.observe(clock.now().boot.since(came).as_secs_f64());
                     if let Some(told) = told.filter(|_| result.is_ok()) {
                         notices.push(told);
                     }
-                    (ticket, result.map_err(|error| error.to_string()))
+                    (ticket, result.map_err(|error| error.to_string()), kept)
                 }));
             }
             Command::Send { commune, message } => self.send(&commune, &message),
@@ -586,45 +599,16 @@ impl Brain {
         });
     }
 
-    /// Tells each commune which of its relays somebody looks at closely.
-    fn send_focus(&mut self) {
-        if self.state.focus.is_empty() && self.state.focused.is_empty() {
-            return;
-        }
-        let mut wanted: BTreeMap<CommuneId, Vec<RelayId>> = BTreeMap::new();
-        for (commune, camera) in self.state.focus.values().flatten() {
-            let relay = self.desk.relay_of(commune, camera);
-            let list = wanted.entry(commune.clone()).or_default();
-            if let Some(relay) = relay.filter(|relay| !list.contains(relay)) {
-                list.push(relay);
-            }
-        }
-        for commune in self.state.focused.keys() {
-            wanted.entry(commune.clone()).or_default();
-        }
-        for (commune, relays) in wanted {
-            let known = self.state.focused.get(&commune);
-            if known.map_or(relays.is_empty(), |known| known == &relays) {
-                continue;
-            }
-            self.send(
-                &commune,
-                &ToGateway::Focus {
-                    relays: relays.clone(),
-                },
-            );
-            if relays.is_empty() {
-                self.state.focused.remove(&commune);
-            } else {
-                self.state.focused.insert(commune, relays);
-            }
-        }
-    }
-
     /// Figures and health; and the clocks, should the loop never have been idle.
     fn look(&mut self) {
         let now = self.clock.now();
         self.desk.handle_timeout(now);
+        if let Some(removal) = self.incidents.forget() {
+            self.state.heads.spawn_blocking(move || {
+                removal();
+                None
+            });
+        }
         let stats = self.journal.stats();
         let journal = self.metrics.journal();
         let losses = self.desk.losses();

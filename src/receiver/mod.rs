@@ -18,6 +18,7 @@ pub mod credentials;
 pub mod designations;
 mod frames;
 pub mod hub;
+pub mod incidents;
 pub mod library;
 mod listeners;
 mod outbox;
@@ -25,6 +26,7 @@ mod pace;
 mod players;
 mod reload;
 pub mod rules;
+mod texts;
 mod viewer;
 pub mod viewing;
 
@@ -54,6 +56,7 @@ use crate::notify::{self, Notices};
 use crate::pki;
 use crate::policy::desk::Desk;
 use crate::policy::peer::clock_guard::is_plausible;
+use crate::policy::record::Records;
 use crate::witness;
 
 /// Events of links that wait for the control task; then the links wait.
@@ -232,8 +235,17 @@ impl Receiver {
         let (witnesses, ready) = witness::ready(witnesses, &settings.witnesses);
         let atlas = atlas::Atlas::start(&settings.console, checks.clone())?;
         let api_token = CancellationToken::new();
+        let parts = incidents::Parts {
+            journal: core.journal.clone(),
+            clock: clock.clone(),
+            metrics: metrics.journal(),
+            notices: notices.clone(),
+        };
+        let incidents = incidents::Incidents::new(core.records, parts);
         let router = api::router(api::Options {
             control: control.clone(),
+            incidents: incidents.clone(),
+            journal: core.journal.clone(),
             hub: hub.clone(),
             credentials: core.credentials,
             clock: clock.clone(),
@@ -258,6 +270,7 @@ impl Receiver {
             checks,
             clock,
             atlas,
+            incidents,
             acceptor: bound.acceptor,
             witnesses,
             listeners: listeners.clone(),
@@ -391,6 +404,7 @@ struct Core {
     known: witness::Known,
     desk: Desk,
     credentials: credentials::Credentials,
+    records: (Records, texts::Texts),
     authorities: Arc<[Authority]>,
 }
 
@@ -405,8 +419,12 @@ impl Core {
         let (journal, recovered) = open_journal(&settings, signer, &options.clock).await?;
         // After the lock: it writes in the state directory.
         let rulebook = rules::read(&settings)?;
-        let authorities = rulebook.authorities.clone().into();
+        let authorities: Arc<[Authority]> = rulebook.authorities.clone().into();
         let now = options.clock.now();
+        let (state_dir, known) = (settings.state_dir.clone(), Arc::clone(&authorities));
+        let read = move || incidents::read(&state_dir, now.wall, &known);
+        let records = tokio::task::spawn_blocking(read).await;
+        let records = records.map_err(|error| error.to_string())??;
         let mut desk = Desk::new(rulebook);
         desk.handle_recovered(&recovered.entries, recovered.newest, now);
         let notices = notify::Options {
@@ -438,6 +456,7 @@ impl Core {
         }
         Ok(Self {
             credentials: credentials::Credentials::open(&settings.state_dir)?,
+            records,
             settings,
             metrics,
             notify: notices,

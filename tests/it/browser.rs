@@ -157,6 +157,17 @@ impl Browser {
         }
     }
 
+    /// Keeps what a printer would get as `NAME.pdf` there.
+    pub async fn keep_print(&mut self, name: &str) {
+        if let Some(directory) = std::env::var_os("FANAL_SCREENSHOTS") {
+            let size = json!({ "width": 21.0, "height": 29.7 });
+            let params = json!({ "context": self.context, "page": size, "background": true });
+            let answer = self.command("browsingContext.print", params).await;
+            let pdf = STANDARD.decode(answer["data"].as_str().unwrap()).unwrap();
+            std::fs::write(Path::new(&directory).join(format!("{name}.pdf")), pdf).unwrap();
+        }
+    }
+
     /// Lets errors with these words pass: what a browser itself says of a lost connection.
     pub fn expect_error(&mut self, words: &'static str) {
         self.expected.push(words);

@@ -8,6 +8,7 @@ mod finding;
 mod handover;
 mod keys;
 mod pictures;
+mod record;
 mod recorded;
 pub mod room;
 mod screens;

@@ -198,7 +198,7 @@ fn the_description_has_the_routers_routes_and_no_other() {
     let mut routes = Vec::new();
     for rest in ROUTER.split(".route(\"").skip(1) {
         let (path, handlers) = rest.split_once("\",").unwrap();
-        let handlers = handlers.split('\n').next().unwrap();
+        let handlers = handlers.split(';').next().unwrap();
         for method in ["get", "post", "delete", "put"] {
             if handlers.contains(&format!("{method}(")) {
                 routes.push(format!("{method} {path}"));

@@ -9,6 +9,7 @@ import { refill, steady } from "/page/widget/redraw.js";
 import { switchLang, switchTheme } from "/page/frame/settings.js";
 import { unitList } from "/page/incident/incident.js";
 import { openIncidentDialog } from "/page/incident/open_dialog.js";
+import { openRecords } from "/page/record/dialog.js";
 import { groundsLabel } from "/page/state/names.js";
 import { ENDS_SOON, isMine, liveGrants, openIncidents } from "/page/state/rules.js";
 import { DESIGNATION_ENDS_SOON } from "/page/sign/sign_in.js";
@@ -118,6 +119,17 @@ function incidentTabs(ctx) {
           t("desk.unit_n", { n: unit.length }),
         )
       : null,
+    h(
+      "button",
+      {
+        class: "plain quiet",
+        "data-testid": "records",
+        "data-focus": "records",
+        title: `${t("record.list.title")} (H)`,
+        on: { click: () => openRecords(ctx, desk.keeper) },
+      },
+      t("record.open"),
+    ),
   ];
 }
 

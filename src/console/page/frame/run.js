@@ -16,6 +16,7 @@ import { Sounds } from "/page/frame/sounds.js";
 import { Desk } from "/page/incident/desk.js";
 import { mountIncident } from "/page/incident/incident.js";
 import { openGroundsDialog, openIncidentDialog, openTakeOverDialog } from "/page/incident/open_dialog.js";
+import { openNote, openRecords } from "/page/record/dialog.js";
 import { Lock } from "/page/sign/lock.js";
 import { groundsOf, isReference, openIncidents, readPresent, shownIncident } from "/page/state/rules.js";
 import { toast } from "/page/widget/toasts.js";
@@ -177,6 +178,12 @@ function addShortcuts(ctx, lock, sounds) {
   shortcuts.on("i", "desk.key.next", next);
   shortcuts.on("r", "desk.key.renew", renew);
   shortcuts.on("t", "desk.key.take_over", takeOver);
+  const addNote = () => {
+    const shown = shownIncident(store);
+    if (shown) openNote(desk.keeper, shown.ref);
+  };
+  shortcuts.on("h", "record.key.list", () => openRecords(ctx, desk.keeper));
+  shortcuts.on("Shift+N", "record.key.note", addNote);
   shortcuts.on("Shift+L", "desk.key.lock", () => lock.lock());
   shortcuts.on("Shift+T", "desk.key.theme", () => switchTheme(store));
   shortcuts.on("?", "desk.key.help", () => openHelp(ctx, sounds));

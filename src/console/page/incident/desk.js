@@ -4,6 +4,7 @@
 import { Problem } from "/page/core/api.js";
 import { lang, t } from "/page/core/text.js";
 import { Approvals } from "/page/incident/approvals.js";
+import { Keeper } from "/page/incident/keeper.js";
 import { Ledger } from "/page/incident/ledger.js";
 import { detailText, problemText } from "/page/state/line_text.js";
 import { communeName, groundsLabel, groundsLabels } from "/page/state/names.js";
@@ -51,6 +52,8 @@ export class Desk {
     this.#chooseGrounds = chooseGrounds;
     this.#ledger = new Ledger(ctx, { release: (id) => this.release(id) });
     this.#approvals = new Approvals(ctx, this.#ledger);
+    /** The records at the centre. */
+    this.keeper = new Keeper(ctx);
     this.#recall(load());
     keep(ctx.store);
   }
@@ -91,6 +94,7 @@ export class Desk {
         key: "desk.history.opened",
         params: { grounds: groundsLabels(store, grounds) },
       });
+      this.keeper.turn(ref, "open", grounds);
     } else this.useGrounds(ref, grounds);
     store.touch("incidents");
     this.showIncident(ref);
@@ -158,25 +162,28 @@ export class Desk {
   }
 
   /**
-   * Releases all that the signer holds for an intervention and closes it; the caller has asked.
+   * Releases all that the signer holds for an intervention and closes it; the caller has asked. Whether
+   * it is closed.
    * @param {string} ref
    */
   async closeIncident(ref) {
     const { store, clock } = this.#ctx;
     const incident = store.get("incidents").get(ref);
-    if (incident === undefined) return;
+    if (incident === undefined) return false;
     const own = liveGrants(incident, store.get("grants")).filter((grant) => isMine(grant, store.get("me")));
     const released = await Promise.all(own.map(({ grant }) => this.release(grant)));
     if (released.includes(false)) {
       toast({ level: "bad", key: "desk.toast.close_failed", params: { ref } });
-      return;
+      return false;
     }
     incident.closedAt = clock.now();
     incident.cameras = [];
     note(this.#ctx, ref, { level: "info", key: "desk.history.closed", params: {} });
+    this.keeper.turn(ref, "closed");
     store.set("focused", null);
     store.set("incident", null);
     this.#showSome();
+    return true;
   }
 
   /**
@@ -550,6 +557,7 @@ export class Desk {
   async load() {
     await this.#ledger.load();
     await this.#approvals.resolveAll();
+    await this.keeper.load();
     if (this.#ctx.store.get("incident") === null) this.#showSome();
   }
 
@@ -571,6 +579,7 @@ export class Desk {
    */
   takeEvent(name, body) {
     if (name === "request") this.#approvals.resolve(body.request);
+    else if (name === "incident") this.keeper.takeEvent(body.incident);
     else this.#ledger.takeEvent(name, body);
   }
 

@@ -196,7 +196,6 @@ export function newIncident({ ref, grounds, present = [], at = null, place = nul
     cameras: [],
     grants: new Set(),
     history: [],
-    bookmarks: [],
     refusals: new Map(),
     duration: null,
     removed: new Set(),
@@ -221,7 +220,7 @@ export function openIncidents(incidents, grants) {
 
 /**
  * Whether this person signed a grant.
- * @param {Grant} grant
+ * @param {Pick<Grant, "operator">} grant
  * @param {Me|null} me
  */
 export function isMine(grant, me) {

@@ -33,7 +33,7 @@ export function mountWatch(element, ctx) {
   addEventListener("pagehide", closeWall);
   store.watch(["locked"], () => store.get("locked") && closeWall());
   window.fanalFigures = () => figuresOf(store, mosaic);
-  store.watch(["incidents", "incident", "lang", "focused"], () => {
+  store.watch(["incidents", "incident", "lang", "focused", "records", "outbox"], () => {
     const incident = shownIncident(store);
     const n = incident?.cameras.length ?? 0;
     const tooMany = t("watch.too_many", { n: n - TILES_LIMIT, most: TILES_LIMIT });
@@ -43,8 +43,9 @@ export function mountWatch(element, ctx) {
     title.textContent = t("watch.title");
     wall.textContent = t("watch.wall");
     full.textContent = t("watch.fullscreen");
-    marks.textContent = t("watch.bookmarks", { n: incident?.bookmarks.length ?? 0 });
-    marks.hidden = (incident?.bookmarks.length ?? 0) === 0;
+    const marked = incident === undefined ? 0 : ctx.desk.keeper.bookmarks(incident.ref).length;
+    marks.textContent = t("watch.bookmarks", { n: marked });
+    marks.hidden = marked === 0;
   });
   addShortcuts(ctx, mosaic, { wall: () => openWall(ctx, actions), fullscreen: () => fullscreen(place) });
 }
