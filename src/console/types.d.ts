@@ -534,6 +534,8 @@ interface GivenIncident {
   present?: string[];
   at?: Position | null;
   place?: string | null;
+  /** An address that nobody has looked up. */
+  address?: string | null;
 }
 
 /** What a dispatch tool asks for in the address. */
@@ -541,6 +543,7 @@ interface Fragment {
   incident: string | null;
   grounds: string | null;
   at: Position | null;
+  address: string | null;
   present: string[];
   session: string | null;
   demo: { key: Bytes; chain: Bytes[] } | null;

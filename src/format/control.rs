@@ -37,7 +37,7 @@ const FEW: usize = 64;
 /// Most authorities of an agreement that are announced.
 pub const AUTHORITIES: usize = FEW;
 /// Version of the protocol: major (must match, is in the ALPN) and minor.
-pub const VERSION: (u32, u32) = (1, 2);
+pub const VERSION: (u32, u32) = (1, 3);
 /// From this minor version on a gateway takes numbered lists of viewings and confirms each part.
 pub const NUMBERED_VIEWINGS: u32 = 1;
 /// From this minor version on it also takes in them what the centre received.
@@ -242,6 +242,15 @@ pub enum ToGateway {
         /// Why, where it is not an operator's wish. Older receivers don't say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
+    },
+    /// The operator who signed a request that waits for approval gave it up. From 1.3 on; an older
+    /// gateway lets it wait, and the centre gives a grant that comes of it back at once.
+    Cancel {
+        /// The request's `jti`.
+        request: RequestId,
+        /// The operator's number.
+        #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
+        by: String,
     },
     /// Which relays are in focus; all others are not.
     Focus {

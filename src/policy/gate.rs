@@ -393,6 +393,7 @@ impl Gate {
             ToGateway::Release { grant, by, reason } => {
                 self.handle_release(centre, grant, &by, reason, now);
             }
+            ToGateway::Cancel { request, by } => self.handle_cancel(centre, request, &by, now),
             ToGateway::Focus { relays } => self.handle_focus(centre, &relays),
             ToGateway::KeyFrame { relay } => self.handle_key_frame(centre, relay),
             ToGateway::Snapshot(asked) => self.handle_snapshot(centre, asked, now),

@@ -343,6 +343,14 @@ impl Brain {
                 let view = view.ok_or_else(|| Refusal::from(Reason::GrantUnknown));
                 let _ = reply.send(released.and(view));
             }
+            Ask::Cancel {
+                request,
+                operator,
+                reply,
+            } => {
+                // The one who asked may have gone.
+                let _ = reply.send(self.desk.handle_cancel(request, &operator));
+            }
             Ask::Snapshot {
                 still,
                 operator,

@@ -119,6 +119,25 @@ impl Browser {
         self.command("browsingContext.reload", params).await;
     }
 
+    /// Opens a tab as another program does: one of its own, with nothing of the others'. It is in front
+    /// from now on; gives the name of the one before.
+    pub async fn open_tab(&mut self, url: &str) -> String {
+        let made = self
+            .command("browsingContext.create", json!({ "type": "tab" }))
+            .await;
+        let context = made["context"].as_str().unwrap().to_owned();
+        let before = std::mem::replace(&mut self.context, context);
+        self.goto(url).await;
+        before
+    }
+
+    /// Goes to one of the tabs.
+    pub async fn turn_to(&mut self, context: String) {
+        let params = json!({ "context": context });
+        self.context = context;
+        self.command("browsingContext.activate", params).await;
+    }
+
     /// The page's windows, the oldest first.
     pub async fn windows(&mut self) -> Vec<String> {
         let tree = self.command("browsingContext.getTree", json!({})).await;

@@ -10,6 +10,7 @@ mod keys;
 mod pictures;
 mod record;
 mod recorded;
+mod robust;
 pub mod room;
 mod screens;
 mod sign;

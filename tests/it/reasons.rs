@@ -73,7 +73,7 @@ const REACHED: &[(&str, &str, &[Reason])] = &[
     (
         "tests/it/approval.rs",
         "nobody_approves_in_time",
-        &[ApprovalPending, ApprovalTimedOut],
+        &[ApprovalPending, ApprovalTimedOut, RequestCancelled],
     ),
     (
         "tests/it/commune/api.rs",

@@ -23,12 +23,14 @@ const LIMIT: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct Forwarded {
     requests: BTreeMap<RequestId, (CommuneId, Boot)>,
+    /// Those that their operator gave up while they waited: their gateways may not know it yet.
+    cancelled: BTreeMap<RequestId, (CommuneId, Boot)>,
 }
 
 impl Forwarded {
     /// A request goes to its gateway.
     pub(super) fn open(&mut self, request: RequestId, commune: &CommuneId, now: Now) {
-        self.insert(request, commune, now.boot.plus(KEPT));
+        insert(&mut self.requests, request, commune, now.boot.plus(KEPT));
     }
 
     /// Takes one that the journal tells of, written at `time`.
@@ -41,7 +43,7 @@ impl Forwarded {
     ) {
         let left = KEPT.saturating_sub(now.wall.since(time));
         if !left.is_zero() {
-            self.insert(request, commune, now.boot.plus(left));
+            insert(&mut self.requests, request, commune, now.boot.plus(left));
         }
     }
 
@@ -59,27 +61,50 @@ impl Forwarded {
     /// It was refused. A wait that this centre gave up, for want of a word, the commune
     /// may still end with a grant.
     pub(super) fn refused(&mut self, request: RequestId, reason: Reason) {
-        if reason != Reason::ApprovalTimedOut {
-            self.requests.remove(&request);
+        match reason {
+            Reason::ApprovalTimedOut => {}
+            Reason::RequestCancelled => self.cancelled(request),
+            _ => {
+                self.requests.remove(&request);
+            }
         }
+    }
+
+    /// Its operator gave it up.
+    pub(super) fn cancelled(&mut self, request: RequestId) {
+        if let Some((commune, until)) = self.requests.remove(&request) {
+            insert(&mut self.cancelled, request, &commune, until);
+        }
+    }
+
+    /// Whether its operator gave up a request to this commune.
+    pub(super) fn is_cancelled(&self, request: RequestId, commune: &CommuneId) -> bool {
+        let cancelled = self.cancelled.get(&request);
+        cancelled.is_some_and(|(of, _)| of == commune)
     }
 
     /// Forgets those that are too old.
     pub(super) fn forget(&mut self, now: Now) {
         self.requests.retain(|_, (_, until)| *until > now.boot);
+        self.cancelled.retain(|_, (_, until)| *until > now.boot);
     }
+}
 
-    fn insert(&mut self, request: RequestId, commune: &CommuneId, until: Boot) {
-        let of_commune = self.requests.iter().filter(|(_, (of, _))| of == commune);
-        let (count, oldest) = of_commune.fold((0, None), |(count, oldest), (id, (_, until))| {
-            let older = oldest.is_none_or(|(_, before)| *until < before);
-            (count + 1, if older { Some((*id, *until)) } else { oldest })
-        });
-        if let Some((oldest, _)) = oldest.filter(|_| count >= LIMIT) {
-            self.requests.remove(&oldest);
-        }
-        self.requests.insert(request, (commune.clone(), until));
+fn insert(
+    all: &mut BTreeMap<RequestId, (CommuneId, Boot)>,
+    request: RequestId,
+    commune: &CommuneId,
+    until: Boot,
+) {
+    let of_commune = all.iter().filter(|(_, (of, _))| of == commune);
+    let (count, oldest) = of_commune.fold((0, None), |(count, oldest), (id, (_, until))| {
+        let older = oldest.is_none_or(|(_, before)| *until < before);
+        (count + 1, if older { Some((*id, *until)) } else { oldest })
+    });
+    if let Some((oldest, _)) = oldest.filter(|_| count >= LIMIT) {
+        all.remove(&oldest);
     }
+    all.insert(request, (commune.clone(), until));
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ pub fn router(options: Options) -> Router {
     });
     let routes = Router::new()
         .route("/requests", post(grants::request))
-        .route("/requests/{id}", get(grants::asked))
+        .route("/requests/{id}", get(grants::asked).delete(grants::cancel))
         .route("/grants", get(grants::list))
         .route("/grants/{id}", get(grants::one).delete(grants::release))
         .route("/snapshots", post(snapshots::take))

@@ -18,6 +18,7 @@ import {
   groundsFor,
   groundsOffered,
   isMine,
+  isOver,
   isReference,
   liveGrants,
   newIncident,
@@ -192,6 +193,7 @@ export class Desk {
    */
   mayAsk(key) {
     const { store, clock } = this.#ctx;
+    if (isOver(store.get("me"), clock.now())) return { key: "desk.ask.expired", params: {} };
     return obstacle({
       incident: shownIncident(store),
       commune: store.get("communes").get(splitKey(key).commune),
@@ -528,6 +530,29 @@ export class Desk {
     const taken = await Promise.all(others.map(({ grant }) => this.renew(grant, { quiet: true })));
     const n = taken.filter(Boolean).length;
     if (n > 0) toast({ level: "info", key: "desk.toast.taken_over", params: { n, ref } });
+  }
+
+  /**
+   * Gives up a request that waits for its commune's approval.
+   * @param {string} request
+   */
+  cancel(request) {
+    return this.#approvals.cancel(request);
+  }
+
+  /**
+   * Closes a camera that waits for its commune: gives up the request that is for it alone. Whether one
+   * was.
+   * @param {string} ref
+   * @param {string} key
+   */
+  cancelCamera(ref, key) {
+    const { commune, camera } = splitKey(key);
+    const waiting = [...this.#ctx.store.get("approvals").values()].find(
+      (one) => one.incident === ref && one.commune === commune && one.cameras.join() === camera,
+    );
+    if (waiting !== undefined) this.cancel(waiting.request);
+    return waiting !== undefined;
   }
 
   /**

@@ -542,6 +542,16 @@ function waitingRow(ctx, { request, commune, cameras, approve_by: by }) {
       h("span", { class: "time-left" }),
     ),
     h("p", { class: "small", text: t("desk.waits", { n: cameras.length }) }),
+    h(
+      "button",
+      {
+        "data-testid": "cancel-wait",
+        "data-focus": `cancel-${request}`,
+        "aria-label": `${t("desk.cancel_wait")} ${communeName(ctx.store, commune)}`,
+        on: { click: () => ctx.desk.cancel(request) },
+      },
+      t("desk.cancel_wait"),
+    ),
   );
 }
 

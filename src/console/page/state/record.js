@@ -75,6 +75,10 @@ function linesOf(record, names, me) {
     if (line.kind === "refused") {
       const params = { commune: names.commune(line.commune), reason: line.reason };
       const cameras = named(line.commune, line.cameras);
+      if (line.reason === "request_cancelled") {
+        add(line, "info", "desk.history.cancelled", { commune: params.commune, n: line.cameras.length });
+        continue;
+      }
       if (line.renews === undefined)
         add(line, "bad", "desk.history.refused", { ...params, cameras, n: line.cameras.length });
       else add(line, "bad", "desk.history.renew_refused", params);

@@ -228,6 +228,15 @@ export function isMine(grant, me) {
 }
 
 /**
+ * Whether a person's designation has ended.
+ * @param {Me|null} me
+ * @param {number} now ms
+ */
+export function isOver(me, now) {
+  return me !== null && me.notAfter <= now;
+}
+
+/**
  * All grants of an incident, also those that ended.
  * @param {Incident|undefined} incident
  * @param {Map<string, Grant>} grants

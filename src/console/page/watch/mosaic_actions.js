@@ -58,6 +58,7 @@ function removeTile({ store, desk }, key) {
   incident.cameras = incident.cameras.filter((other) => other !== key);
   incident.removed.add(key);
   store.touch("incidents");
+  if (grant === undefined && desk.cancelCamera(incident.ref, key)) return;
   if (grant === undefined || !isMine(grant, store.get("me"))) return;
   desk.endCamera(grant.grant, splitKey(key).camera);
 }
