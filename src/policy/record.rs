@@ -429,13 +429,14 @@ impl Records {
     /// An operator opens or closes an incident's record: the entry to write; none where it is so.
     ///
     /// # Errors
-    /// It is closed while grants live, or there is nothing to close.
+    /// It is closed while grants live (`is_live`: their ends act before the journal has them), or there
+    /// is nothing to close.
     pub fn turn(
         &self,
         who: &Designation,
         incident: &Incident,
-        open: bool,
-        grounds: Option<String>,
+        (open, grounds): (bool, Option<String>),
+        is_live: impl Fn(GrantId) -> bool,
         now: Wall,
     ) -> Result<Option<Entry>, Denied> {
         let record = self.get(&who.unit(), incident, now);
@@ -447,7 +448,9 @@ impl Records {
                 record.closed.is_none() && grounds.as_ref().is_none_or(knows)
             }
             Some(record) => {
-                let live = record.live(now);
+                let grants = record.grants.iter();
+                let live = grants.filter(|(id, held)| held.end(now).is_none() && is_live(**id));
+                let live = live.count();
                 if live > 0 {
                     let detail = format!("{live} grants of {incident} live: end them first");
                     return Err(Denied::Conflict(detail));

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use super::texts::Texts;
 use crate::clock::{Clock, Wall};
 use crate::format::designation::{Authority, Designation};
-use crate::format::ids::{Incident, MarkId, Sha256};
+use crate::format::ids::{GrantId, Incident, MarkId, Sha256};
 use crate::journal::Receipt;
 use crate::journal::entry::{Entry, MarkEntry};
 use crate::journal::search;
@@ -145,13 +145,13 @@ impl Incidents {
         &self,
         who: &Designation,
         incident: &Incident,
-        open: bool,
-        grounds: Option<String>,
+        to: (bool, Option<String>),
+        is_live: impl Fn(GrantId) -> bool,
     ) -> Result<(), Denied> {
         let entry = {
             let now = self.shared.clock.now();
             let mut records = self.records();
-            let entry = records.turn(who, incident, open, grounds, now.wall)?;
+            let entry = records.turn(who, incident, to, is_live, now.wall)?;
             if entry.is_some() {
                 records.pace(who, now).map_err(Denied::Refused)?;
             }

@@ -166,7 +166,7 @@ pub enum DecisionError {
     /// Nothing waits under this id.
     #[error("no request {0} waits; `fanal relays` lists those that do")]
     Unknown(RequestId),
-    /// It waited a short while ago.
+    /// It waited a short while ago, and its operator gave it up.
     #[error("the request {0} waits no more: {1}")]
     Over(RequestId, Refusal),
     /// All checks were made again, and one did not pass: it is refused.
@@ -293,10 +293,13 @@ impl Gate {
         Ok(())
     }
 
-    /// Why a request can't be decided: how its wait ended, where that is remembered.
+    /// Why a request can't be decided: its operator gave it up, or nothing waits.
     fn no_wait(&self, request: RequestId) -> DecisionError {
         let mut decided = self.approvals.decided.iter().rev();
-        match decided.find(|decided| decided.request == request) {
+        let is_cancelled = |decided: &&Decided| {
+            decided.request == request && decided.refusal.reason == Reason::RequestCancelled
+        };
+        match decided.find(is_cancelled) {
             Some(decided) => DecisionError::Over(request, decided.refusal.clone()),
             None => DecisionError::Unknown(request),
         }

@@ -189,17 +189,25 @@ fn a_record_is_kept_for_two_days_after_its_last_end() {
     let over = at(50).plus(KEPT);
     assert_eq!(world.get(60).unwrap().until(at(60)), Some(over));
     // Closing counts where it is later; closing again does not.
-    let closing = world
-        .records
-        .turn(&world.who, &reference("2026/1"), false, None, at(70));
+    let closing = world.records.turn(
+        &world.who,
+        &reference("2026/1"),
+        (false, None),
+        |_| true,
+        at(70),
+    );
     world.take(70, &closing.unwrap().unwrap());
     assert_eq!(
         world.get(80).unwrap().until(at(80)),
         Some(at(70).plus(KEPT))
     );
-    let again = world
-        .records
-        .turn(&world.who, &reference("2026/1"), false, None, at(90));
+    let again = world.records.turn(
+        &world.who,
+        &reference("2026/1"),
+        (false, None),
+        |_| true,
+        at(90),
+    );
     assert_eq!(again, Ok(None));
     let end = 70 + 48 * HOUR;
     assert!(world.get(end - 1).is_some());
@@ -213,15 +221,23 @@ fn a_record_is_kept_for_two_days_after_its_last_end() {
 fn a_grant_without_an_end_is_over_by_its_time_and_opens_what_was_closed() {
     let mut world = World::new();
     world.grants(0, 1, "2026/1");
-    let refused = world
-        .records
-        .turn(&world.who, &reference("2026/1"), false, None, at(10));
+    let refused = world.records.turn(
+        &world.who,
+        &reference("2026/1"),
+        (false, None),
+        |_| true,
+        at(10),
+    );
     assert!(matches!(refused, Err(Denied::Conflict(_))), "{refused:?}");
     let later = HOUR + 60;
     assert_eq!(world.get(later).unwrap().over(at(later)), Some(at(HOUR)));
-    let closing = world
-        .records
-        .turn(&world.who, &reference("2026/1"), false, None, at(later));
+    let closing = world.records.turn(
+        &world.who,
+        &reference("2026/1"),
+        (false, None),
+        |_| true,
+        at(later),
+    );
     world.take(later, &closing.unwrap().unwrap());
     assert!(world.get(later).unwrap().closed.is_some());
     world.grants(later + 10, 2, "2026/1");

@@ -221,7 +221,11 @@ pub(super) async fn turn(
     }
     let (who, open) = (&caller.designation, matches!(state, Turn::Open));
     let incidents = &api.options.incidents;
-    incidents.turn(who, &incident, open, grounds).await?;
+    let table = api.options.control.table();
+    let is_live = |id| table.live().any(|grant| grant.id == id);
+    incidents
+        .turn(who, &incident, (open, grounds), is_live)
+        .await?;
     show(&api, &caller, &incident, u64::MAX)
 }
 

@@ -69,10 +69,8 @@ async fn bookmarks_and_notes_outlive_the_tab_and_are_a_colleagues_too() {
             .to_string()
             .contains("porte")
     );
-    // Another tab of another person: nothing of the first one's is there but what the centre has.
-    room.browser
-        .evaluate("(sessionStorage.clear(), localStorage.clear(), true)")
-        .await;
+    // Another tab, of another person: nothing is there but what the centre has.
+    room.browser.open_tab("about:blank").await;
     room.sign_in("13-2").await;
     room.browser.press("h").await;
     room.browser.says(&id("record-row"), "2026/4711").await;

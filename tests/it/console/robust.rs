@@ -134,7 +134,7 @@ async fn a_designation_that_ends_says_so_and_the_next_one_goes_on() {
     room.ask("cam-001").await;
     room.moves("cam-001").await;
     room.browser
-        .says(&id("expired"), "Votre désignation a expiré")
+        .says(&id("expired"), "Votre désignation est expirée depuis")
         .await;
     room.browser
         .says(&id("expired"), "à la place de l'ancien")
@@ -144,7 +144,7 @@ async fn a_designation_that_ends_says_so_and_the_next_one_goes_on() {
         .says(&id("online"), "Désignation expirée")
         .await;
     room.browser
-        .says(&tile("cam-001"), "désignation expirée")
+        .says(&tile("cam-001"), "Désignation expirée")
         .await;
     room.browser.keep_screenshot("expired").await;
     // The next one, in the place of the old one: another key even.

@@ -57,7 +57,7 @@ export function makeShell(shell, ctx, { lock, sounds }) {
   }
   show("watch");
   const offline = h("p", { class: "offline-line", role: "alert", "data-testid": "offline", hidden: true });
-  const expired = h("div", { class: "offline-line row", role: "alert", "data-testid": "expired", hidden: true });
+  const expired = h("div", { class: "offline-line", role: "alert", "data-testid": "expired", hidden: true });
   shell.append(...skip, makeHeader(ctx, { lock, sounds }), expired, offline, makeBanner(ctx), tabs, frame);
   const showExpired = () => {
     const [me, now] = [store.get("me"), ctx.clock.now()];
@@ -117,8 +117,12 @@ function whyOffline(store) {
 function expiredWords({ notAfter, mode }, now, lock) {
   const since = when("since", notAfter, now, lang());
   return [
-    h("span", { class: "grow", text: t("desk.expired", { since }) }),
-    h("span", { text: t(mode === "local" ? "desk.expired_local" : "desk.expired_here") }),
+    h(
+      "div",
+      { class: "stack" },
+      h("p", { text: t("desk.expired", { since }) }),
+      h("p", { text: t(mode === "local" ? "desk.expired_local" : "desk.expired_here") }),
+    ),
     mode === "receiver"
       ? h("button", { "data-testid": "expired-renew", on: { click: lock } }, t("desk.expired_renew"))
       : null,

@@ -656,7 +656,7 @@ function history(ctx, incident, view, draw) {
     { class: "block" },
     h(
       "div",
-      { class: "block-head" },
+      { class: "block-head row" },
       h("h3", { class: "grow", text: t("desk.history.title") }),
       h(
         "button",

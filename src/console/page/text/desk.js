@@ -340,7 +340,7 @@ export const fr = {
   "desk.alerts": "{n} alertes non vues",
   "desk.alerts|one": "{n} alerte non vue",
   "desk.expired":
-    "Votre désignation a expiré {since} : vos autorisations et vos images sont terminées. Celles qu'un collègue a reprises continuent chez lui ; l'intervention reste ouverte ici.",
+    "Votre désignation est expirée {since} : vos autorisations et vos images sont terminées. Celles qu'un collègue a reprises continuent chez lui ; l'intervention reste ouverte ici.",
   "desk.expired_here": "Pour continuer, faites signer la suivante par le commandant de l'unité.",
   "desk.expired_local":
     "Mettez le nouveau certificat à la place de l'ancien : fanal console le prend aussitôt, et cette page continue.",
@@ -698,7 +698,7 @@ export const en = {
   "desk.alerts": "{n} alerts not seen",
   "desk.alerts|one": "{n} alert not seen",
   "desk.expired":
-    "Your designation expired {since}: your grants and pictures are over. Those that a colleague took over go on at his desk; the incident stays open here.",
+    "Your designation has been over {since}: your grants and pictures are over. Those that a colleague took over go on at his desk; the incident stays open here.",
   "desk.expired_here": "To go on, have the unit's commander sign the next one.",
   "desk.expired_local":
     "Put the new certificate in the place of the old one: fanal console takes it at once, and this page goes on.",
