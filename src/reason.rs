@@ -265,6 +265,9 @@ reasons! {
     TooManyRequests = 54, "too_many_requests", 429, 503, 11, passes, [GatewayRequests ReceiverRequests],
         "this operator asked too often in a short time; wait the seconds that are named, then ask again",
         "cet opérateur a fait trop de demandes en peu de temps ; attendez les secondes indiquées, puis redemandez";
+    RequestCancelled = 65, "request_cancelled", 403, 403, 11, stays, [GatewayRequests ReceiverRequests RelaysClosed GivenBack],
+        "the operator cancelled this request while it waited; sign a new one if the cameras are needed after all",
+        "l'opérateur a annulé cette demande pendant l'attente ; signez-en une nouvelle si les caméras sont encore utiles";
     CentreUnreachable = 52, "centre_unreachable", 502, 503, 11, passes, [],
         "the centre's receiver does not answer; check the network of this workstation, it is tried again by itself",
         "le récepteur du centre ne répond pas ; vérifiez le réseau de ce poste ; la connexion est retentée automatiquement";

@@ -24,8 +24,8 @@ use crate::policy::peer::ledger::Ticket;
 /// How long the journal may take for the last entries at a stop.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
 
-/// What became of an entry.
-pub type Recorded = (Ticket, Result<Receipt, String>);
+/// What became of an entry; with the entry where it was to be kept.
+pub type Recorded = (Ticket, Result<Receipt, String>, Option<Entry>);
 
 /// The entries in flight and what is read aside. Their number is bounded by who pushes:
 /// [`crate::policy::peer::ledger::PENDING_LIMIT`].
@@ -66,8 +66,9 @@ impl<P: Send + 'static> Records<P> {
         }
     }
 
-    /// Writes an entry down. A notice is sent once it is durable.
-    pub fn push(&mut self, ticket: Ticket, entry: Entry) {
+    /// Writes an entry down. A notice is sent once it is durable; `kept` comes back with the
+    /// receipt.
+    pub fn push(&mut self, ticket: Ticket, entry: Entry, kept: Option<Entry>) {
         let (journal, notices) = (self.journal.clone(), self.notices.clone());
         let told = notices.of(&entry);
         self.in_flight.push_back(Box::pin(async move {
@@ -77,7 +78,7 @@ impl<P: Send + 'static> Records<P> {
                 (Ok(_), None) => {}
                 (Err(error), _) => tracing::error!(%error, "journal entry not written"),
             }
-            (ticket, result.map_err(|error| error.to_string()))
+            (ticket, result.map_err(|error| error.to_string()), kept)
         }));
     }
 

@@ -16,10 +16,16 @@ pub fn check(text: &str) -> Result<(), &'static str> {
     if text.chars().nth(TEXT_LIMIT).is_some() {
         return Err("is longer than 128 characters");
     }
-    if text.chars().any(is_hidden) {
+    if !is_plain(text) {
         return Err("holds a control or bidirectional character");
     }
     Ok(())
+}
+
+/// Whether a text holds nothing but what is seen: no control character, no line break, nothing that
+/// steers the direction of text.
+pub fn is_plain(text: &str) -> bool {
+    !text.chars().any(is_hidden)
 }
 
 /// Foreign text made fit for a log line or an answer: at most `limit`

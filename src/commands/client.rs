@@ -5,9 +5,11 @@
 //! Bounds: [`CONNECT_TIMEOUT`], [`ANSWER_TIMEOUT`], bodies of [`BODY_LIMIT`].
 #![allow(clippy::print_stderr)]
 
+mod signing;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -16,7 +18,7 @@ use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,6 +27,7 @@ use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 use uuid::Uuid;
 
+use self::signing::signer_of;
 use super::Usage;
 use super::french::French;
 use crate::clock::{Clock, Wall};
@@ -34,7 +37,6 @@ use crate::format::statement::{TOKEN_TYPE, TokenClaims};
 use crate::format::{pem, text};
 use crate::http::STALLED;
 use crate::reason::Reason;
-use crate::secret::Secret;
 
 /// How long connecting may take, the TLS handshake included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -104,7 +106,9 @@ pub struct Client {
     /// As in the `Origin` header.
     origin: String,
     tls: Option<TlsConnector>,
-    signer: Signer,
+    signer: RwLock<Arc<Signer>>,
+    /// The files of the key and of the certificate.
+    files: (PathBuf, PathBuf),
     clock: Clock,
     /// The receiver's centre; the commune, where it is a gateway's page.
     centre: CentreId,
@@ -220,19 +224,15 @@ impl Client {
                 "fanal: warning: {url} is not encrypted; use https where the receiver has it"
             );
         }
-        let key = Secret::new(read(&args.key).context("--key")?);
-        let certificate = read(&args.cert).context("--cert")?;
-        let signer = Signer::from_pem(key.expose(), &certificate).map_err(|cause| {
-            let (key, cert) = (args.key.display(), args.cert.display());
-            Usage(format!("--key {key} with --cert {cert}: {cause}"))
-        })?;
+        let signer = signer_of(&args.key, &args.cert)?;
         Ok(Self {
             origin: format!("{}://{authority}", url.scheme()),
             host,
             port,
             authority,
             tls: secure.then(|| tls(args.authority.as_deref())).transpose()?,
-            signer,
+            signer: RwLock::new(Arc::new(signer)),
+            files: (args.key.clone(), args.cert.clone()),
             clock: Clock::system(),
             // Replaced at once: nothing is signed before.
             centre: CentreId::new("unknown")?,
@@ -294,11 +294,6 @@ impl Client {
         &self.origin
     }
 
-    /// The operator's certificates, leaf first.
-    pub fn chain(&self) -> &[CertificateDer<'static>] {
-        self.signer.chain()
-    }
-
     /// What the server is.
     pub const fn server(&self) -> Server {
         self.server
@@ -316,7 +311,7 @@ impl Client {
 
     /// Signs a statement with the operator's key.
     pub fn sign<T: serde::Serialize>(&self, typ: &str, claims: &T) -> String {
-        self.signer.sign(typ, claims)
+        self.signer().sign(typ, claims)
     }
 
     /// Sends a signed request; a refusal is a [`Refused`].
@@ -359,7 +354,7 @@ impl Client {
             exp: iat.saturating_add(life),
             aud: self.centre.clone(),
         };
-        self.signer.sign(TOKEN_TYPE, &claims)
+        self.signer().sign(TOKEN_TYPE, &claims)
     }
 
     async fn exchange(

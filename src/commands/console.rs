@@ -194,7 +194,7 @@ pub fn run(args: ConsoleArgs) -> anyhow::Result<ExitCode> {
             french,
             &me,
             (console.client.server(), console.client.centre()),
-            url.expose(),
+            (url.expose(), console.client.now()),
         ))?;
         // Kept until the end, then removed.
         let _page = args.open.then(|| open(&url)).transpose()?;

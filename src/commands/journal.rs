@@ -4,6 +4,7 @@
 mod compare;
 mod export;
 mod prune;
+mod record;
 mod report;
 mod seal;
 mod still;
@@ -86,6 +87,16 @@ The picture's data are compared with the hash that both journals hold. A still w
 removed is found by that hash; one that was edited, cropped or saved again by the id in its text."
     )]
     Still(still::StillArgs),
+    /// Check an exported record of an incident against the centre's journal: exit status 0 faithful, 1 not
+    #[command(
+        after_help = "Example: a record from a case file, and the centre's journal that it was made from
+  fanal journal record fanal-2026-4711.json /var/lib/fanal/journal
+
+Every line of the record must be in the journal, word for word, and every line of the journal up to
+the last one of the record in it; the texts of notes must have the digests that the journal holds.
+Whether the journal itself is intact: fanal journal verify."
+    )]
+    Record(record::RecordArgs),
     /// Remove the oldest month, if its time is over; a signed line names it, and the rest still verifies
     #[command(after_help = "Example: while the gateway is stopped
   fanal journal prune /var/lib/fanal/journal --config /etc/fanal/gateway.toml
@@ -169,6 +180,7 @@ pub fn run(args: JournalArgs) -> anyhow::Result<ExitCode> {
         JournalCommand::Compare(args) => compare::run(&args),
         JournalCommand::Report(args) => report::run(&args),
         JournalCommand::Still(args) => still::run(&args),
+        JournalCommand::Record(args) => record::run(&args),
         JournalCommand::Prune(args) => prune::run(&args),
         JournalCommand::Export(args) => export::run(&args),
         JournalCommand::VerifyReport(args) => seal::verify_report(&args),

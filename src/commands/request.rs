@@ -74,7 +74,8 @@ pub struct RequestArgs {
     /// Which of the cameras' streams
     #[arg(long, value_enum, default_value_t = Wish::Auto)]
     profile: Wish,
-    /// Renew the grant before it ends, until Ctrl-C, and release it then
+    /// Renew the grant before it ends, until Ctrl-C, and release it then; a request that still waits
+    /// for the commune is cancelled
     #[arg(long)]
     hold: bool,
 }
@@ -106,15 +107,22 @@ pub fn run(args: RequestArgs) -> anyhow::Result<ExitCode> {
     client::block_on(async {
         let client = Client::connect(&args.receiver).await?;
         let mut claims = claims(&args, &client);
-        let mut grant = ask(&client, &claims).await?;
         if !args.hold {
+            let grant = ask(&client, &claims).await?;
             client::print(&grant)?;
             tell_refused(&grant);
             return Ok(ExitCode::SUCCESS);
         }
-        let id = grant_id(&grant)?;
         let token = CancellationToken::new();
         let _signals = Signals::listen(token.clone())?;
+        let Some(mut grant) = ask_until(&client, &claims, &token).await? else {
+            eprintln!(
+                "fanal: request {} cancelled; nothing was granted",
+                claims.jti
+            );
+            return Ok(ExitCode::FAILURE);
+        };
+        let id = grant_id(&grant)?;
         let bound = bound_of(&client, &grant, &args.commune).await?;
         grant["renewable"] = bound.json();
         client::print(&grant)?;
@@ -175,11 +183,53 @@ fn claims(args: &RequestArgs, client: &Client) -> RequestClaims {
 ///
 /// A [`Refused`] of either side, or no answer.
 pub async fn ask(client: &Client, claims: &RequestClaims) -> anyhow::Result<Value> {
-    let text = client.sign(REQUEST_TYPE, claims);
-    let mut answer = client.post_request(text).await?;
+    let answer = client
+        .post_request(client.sign(REQUEST_TYPE, claims))
+        .await?;
     if answer.status != StatusCode::ACCEPTED {
         return Ok(answer.json);
     }
+    approved(client, claims, answer, "stops waiting, not the request").await
+}
+
+/// The same, until told to stop: a request that waits for the commune is then cancelled, and there is
+/// no grant.
+async fn ask_until(
+    client: &Client,
+    claims: &RequestClaims,
+    token: &CancellationToken,
+) -> anyhow::Result<Option<Value>> {
+    let answer = client
+        .post_request(client.sign(REQUEST_TYPE, claims))
+        .await?;
+    if answer.status != StatusCode::ACCEPTED {
+        return Ok(Some(answer.json));
+    }
+    let path = format!("/api/v1/requests/{}", pending(&answer, claims));
+    tokio::select! {
+        biased;
+        () = token.cancelled() => {}
+        approved = approved(client, claims, answer, "cancels the request") => {
+            return approved.map(Some);
+        }
+    }
+    let Err(error) = client.call(Method::DELETE, &path).await else {
+        return Ok(None);
+    };
+    // It may have been approved in this moment.
+    match client.call(Method::GET, &path).await {
+        Ok(answer) if answer.status != StatusCode::ACCEPTED => Ok(Some(answer.json)),
+        _ => Err(error.context("the request could not be cancelled; it waits on")),
+    }
+}
+
+/// Waits for the commune to approve a request; `stops`: what Ctrl-C does.
+async fn approved(
+    client: &Client,
+    claims: &RequestClaims,
+    mut answer: Answer,
+    stops: &str,
+) -> anyhow::Result<Value> {
     let until = Instant::now() + APPROVAL_WAIT;
     let path = format!("/api/v1/requests/{}", pending(&answer, claims));
     let by = answer.json["approve_by"].as_str().unwrap_or_default();
@@ -189,9 +239,7 @@ pub async fn ask(client: &Client, claims: &RequestClaims) -> anyhow::Result<Valu
     } else {
         format!(" by {by}")
     };
-    eprintln!(
-        "fanal: somebody at the commune must approve{by}; Ctrl-C stops waiting, not the request"
-    );
+    eprintln!("fanal: somebody at the commune must approve{by}; Ctrl-C {stops}");
     while answer.status == StatusCode::ACCEPTED {
         if Instant::now() > until {
             bail!("the commune has not answered; ask again or call its contact");
@@ -223,8 +271,8 @@ fn tell_refused(grant: &Value) {
 
 /// Until when the grant can be renewed.
 async fn bound_of(client: &Client, grant: &Value, commune: &CommuneId) -> anyhow::Result<Bound> {
-    let leaf = client.chain().first();
-    let leaf = leaf.context("--cert holds no certificate")?;
+    let chain = client.chain();
+    let leaf = chain.first().context("--cert holds no certificate")?;
     let me = designation::read(leaf).map_err(|cause| anyhow::anyhow!("--cert: {cause}"))?;
     let called = client.call(Method::GET, "/api/v1/communes");
     let communes = tokio::time::timeout(BOUND_WAIT, called).await;
@@ -274,13 +322,9 @@ async fn hold(
             }
             claims.jti = client::new_id();
             claims.iat = client.now().seconds();
-            let asked = tokio::select! {
-                biased;
-                () = token.cancelled() => return release(client, id).await,
-                asked = ask(client, claims) => asked,
-            };
-            match asked {
-                Ok(renewed) => break renewed,
+            match ask_until(client, claims, token).await {
+                Ok(Some(renewed)) => break renewed,
+                Ok(None) => return release(client, id).await,
                 Err(error) if passes(&error) && Instant::now() < ends => {
                     eprintln!("fanal: not renewed yet: {error:#}");
                     next = Instant::now() + RENEWAL_PAUSE;

@@ -14,7 +14,8 @@
 //! | `state` | pure rules of grants and interventions; names, records and sentences from the store | core |
 //! | `widget` | dialogs, messages, redrawing | core state |
 //! | `sign` | keys, designations, signing in, the lock | core state widget |
-//! | `incident` | the desk, and the panel of the intervention | core state widget |
+//! | `record` | the record of an intervention: to read, print, export | core state widget |
+//! | `incident` | the desk, and the panel of the intervention | core state widget record |
 //! | `find` | the panel that finds cameras: list, map, saved sets | core state widget |
 //! | `watch` | the panel of the pictures: mosaic, worker, the wall's window | core state widget |
 //! | `frame` | the header, and what connects the panels | all above |

@@ -262,6 +262,7 @@ interface Toast extends Sentence {
 
 /** A marked span; times in ms. */
 interface Bookmark {
+  id: string;
   camera: string;
   name: string;
   commune: string;
@@ -272,6 +273,126 @@ interface Bookmark {
   clockOffset: number | "";
   grant: string;
   operator: Operator;
+  /** Whether the centre has it not yet. */
+  pending: boolean;
+}
+
+// --- The record of an intervention at the centre
+
+/** `GET incidents`. */
+interface RecordSummary {
+  incident: string;
+  state: "open" | "closed";
+  opened: string;
+  closed: string | null;
+  closed_by: Operator | null;
+  /** Until when it is kept; null while a grant lives. */
+  until: string | null;
+  grounds: string[];
+  live: number;
+}
+
+interface RecordRow extends RecordSummary {
+  notes: number;
+  bookmarks: number;
+}
+
+interface RecordNote {
+  id: string;
+  operator: Operator;
+  at: string;
+  changed_by?: Operator | null;
+  text: string | null;
+  salt?: string | null;
+  digest: string | null;
+  text_lost: boolean;
+  withdrawn: boolean;
+}
+
+interface RecordBookmark extends RecordNote {
+  grant: string;
+  camera: string;
+  from: string;
+  to: string | null;
+  clock_offset: number | null;
+}
+
+/** `GET incidents/{reference}`. */
+interface KeptRecord extends RecordSummary {
+  journal: string | null;
+  notes: RecordNote[];
+  bookmarks: RecordBookmark[];
+  history: RecordLine[];
+  left_out: number;
+}
+
+interface RecordLineHead {
+  seq: number;
+  time: string;
+}
+
+interface Asked extends RecordLineHead {
+  request: string;
+  asked: string;
+  commune: string;
+  operator: Operator;
+  grounds: string;
+  present: string[];
+  cameras: string[];
+}
+
+interface Granted extends Asked {
+  kind: "granted";
+  grant: string;
+  refused: { camera: string; reason: string }[];
+  renewal: boolean;
+  start: string;
+  expires: string;
+  agreement: string;
+  proof: string;
+}
+
+/** A line of the centre's journal; of the kinds that the page knows. */
+type RecordLine =
+  | Granted
+  | (Asked & { kind: "refused"; renews?: string; reason: string; detail: string })
+  | (RecordLineHead &
+      (
+        | { kind: "opened" | "closed"; operator: Operator }
+        | { kind: "resumed" | "viewings_confirmed"; grant: string }
+        | { kind: "ended"; grant: string; reason: string; at: string; by?: string }
+        | { kind: "viewing_started"; grant: string; commune: string; camera: string; who: string; how: string }
+        | {
+            kind: "viewing_ended";
+            start: number;
+            grant: string;
+            at: string;
+            reason?: string;
+            taken_over_by?: string;
+          }
+        | {
+            kind: "still";
+            snapshot: string;
+            grant: string;
+            commune: string;
+            camera: string;
+            captured: string;
+            operator: Operator;
+            sha256?: string;
+          }
+        | { kind: "still_refused"; snapshot: string; grant: string; reason: string }
+        | { kind: "mark"; mark: string; bookmark: boolean; operator: Operator; at: string; withdrawn: boolean }
+      ));
+
+/** What somebody wrote and the centre has not taken yet; `since` in ms. */
+interface Unsent {
+  ref: string;
+  kind: "state" | "notes" | "bookmarks";
+  id: string | null;
+  /** null: it is withdrawn. */
+  body: object | null;
+  operator: Operator;
+  since: number;
 }
 
 /** What outlives a reload. */
@@ -290,7 +411,6 @@ interface KeptIncident {
   /** Seconds to ask for; null: the default. */
   duration: number | null;
   history: HistoryLine[];
-  bookmarks: Bookmark[];
   /** Opened or carried on at this desk; others are the unit's. */
   mine: boolean;
 }
@@ -376,6 +496,11 @@ interface PageState {
   grants: Map<string, Grant>;
   approvals: Map<string, Approval>;
   incidents: Map<string, Incident>;
+  /** Records at the centre, by reference. */
+  records: Map<string, KeptRecord>;
+  /** What the centre keeps of the unit. */
+  recordList: RecordRow[];
+  outbox: Unsent[];
   /** Reference of the intervention that is shown. */
   incident: string | null;
   /** Key of the camera that is shown large. */
@@ -413,6 +538,8 @@ interface GivenIncident {
   present?: string[];
   at?: Position | null;
   place?: string | null;
+  /** An address that nobody has looked up. */
+  address?: string | null;
 }
 
 /** What a dispatch tool asks for in the address. */
@@ -420,6 +547,7 @@ interface Fragment {
   incident: string | null;
   grounds: string | null;
   at: Position | null;
+  address: string | null;
   present: string[];
   session: string | null;
   demo: { key: Bytes; chain: Bytes[] } | null;

@@ -287,6 +287,15 @@ pub enum ToGateway {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
     },
+    /// The operator who signed a request that waits for approval gave it up. From 1.3 on; an older
+    /// gateway lets it wait, and the centre gives a grant that comes of it back at once.
+    Cancel {
+        /// The request's `jti`.
+        request: RequestId,
+        /// The operator's number.
+        #[serde(deserialize_with = "bounded::shown::<_, { text::TEXT_LIMIT }>")]
+        by: String,
+    },
     /// Which relays are in focus; all others are not.
     Focus {
         /// In order of importance.

@@ -125,6 +125,17 @@ pub struct RequestId(pub Uuid);
 #[serde(transparent)]
 pub struct SnapshotId(pub Uuid);
 
+/// A note's or bookmark's id: a UUID chosen by the operator's program, so that it can be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MarkId(pub Uuid);
+
+impl fmt::Display for MarkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
 impl fmt::Display for SnapshotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)

@@ -199,7 +199,7 @@ impl Brain {
         let now = self.parts.clock.now();
         let gate = &mut self.parts.gate;
         match ready {
-            Ready::Recorded((ticket, result)) => gate.handle_recorded(ticket, result, now),
+            Ready::Recorded((ticket, result, _)) => gate.handle_recorded(ticket, result, now),
             Ready::Line(receiver, line) => gate.handle_own_line(&receiver, &line, now),
             Ready::Done => {}
         }
@@ -301,7 +301,7 @@ impl Brain {
 
     async fn command(&mut self, command: Command) {
         match command {
-            Command::Record { ticket, entry } => self.records.push(ticket, *entry),
+            Command::Record { ticket, entry } => self.records.push(ticket, *entry, None),
             Command::Send { receiver, message } => {
                 log_sent(&receiver, &message);
                 if let Some((_, link)) = self.links.get(&receiver) {

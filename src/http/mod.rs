@@ -35,7 +35,7 @@ use crate::connect::listen::Incoming as Connections;
 use crate::pki;
 
 pub use crate::connect::listen::Listener;
-pub use input::{Query, statement};
+pub use input::{Query, json, statement};
 pub use problem::Problem;
 
 /// How long a peer may leave what was sent to it unacknowledged.

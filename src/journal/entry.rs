@@ -9,7 +9,7 @@ use crate::format::designation::Verified;
 
 use super::attestation::Attestation;
 use crate::format::ids::{
-    CameraId, CentreId, CommuneId, GrantId, Incident, RequestId, Sha256, SnapshotId,
+    CameraId, CentreId, CommuneId, GrantId, Incident, MarkId, RequestId, Sha256, SnapshotId,
 };
 use crate::format::statement::{Operator, Received, RefusedCamera, RequestClaims, Viewing};
 use crate::media::relay::RelayId;
@@ -322,6 +322,22 @@ pub enum Entry {
         #[serde(flatten)]
         refusal: Refusal,
     },
+    /// At the receiver: an operator opened the record of an incident, or closed it.
+    Incident {
+        /// Its reference.
+        incident: Incident,
+        /// Whether it is open from now on.
+        open: bool,
+        /// Who.
+        operator: Operator,
+        /// [`crate::format::designation::Authority::id`] of the one that designates him.
+        authority: Sha256,
+        /// The grounds on which it was opened, where he said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grounds: Option<String>,
+    },
+    /// At the receiver: an operator wrote a note or marked a span of pictures, changed or withdrew it.
+    Mark(Box<MarkEntry>),
     /// A peer's journal head, kept from the first day.
     PeerHead {
         /// The commune's or centre's id.
@@ -482,6 +498,53 @@ impl Entry {
         }
         self
     }
+}
+
+/// A note or a bookmark in the record of an incident; of several entries of one id the newest counts.
+///
+/// Its text is the operator's own and may be of the incident's content, which no journal holds: here
+/// is its digest alone, salted so that it can't be guessed. The text is at the receiver, for as long
+/// as the record ([`crate::policy::record`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MarkEntry {
+    /// Its id.
+    pub mark: MarkId,
+    /// The incident.
+    pub incident: Incident,
+    /// Who.
+    pub operator: Operator,
+    /// [`crate::format::designation::Authority::id`] of the one that designates him.
+    pub authority: Sha256,
+    /// When he wrote it, by his page's clock, RFC 3339: it may have waited for the receiver.
+    pub at: String,
+    /// The pictures that a bookmark marks; a note has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<Span>,
+    /// SHA-256 of the salt's 16 bytes and the text's UTF-8; none where there is no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Sha256>,
+    /// Whether it was withdrawn: the text is removed, the line stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
+}
+
+/// A span of one camera's pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// The grant under which they were seen.
+    pub grant: GrantId,
+    /// The commune.
+    pub commune: CommuneId,
+    /// The camera.
+    pub camera: CameraId,
+    /// From when, RFC 3339.
+    pub from: String,
+    /// Until when, RFC 3339; none while the bookmark is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Seconds that the commune's clock was ahead of the centre's, where the page knew it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_offset: Option<f64>,
 }
 
 /// How a request's wait for approval ended without a grant.

@@ -259,6 +259,8 @@ pub const KINDS: &[&str] = &[
     "viewings",
     "snapshot",
     "snapshot_refused",
+    "incident",
+    "mark",
     "peer_head",
     "peer_contradiction",
     "peer_continues",

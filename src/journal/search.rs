@@ -12,7 +12,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::reader::{Content, Lines};
+use super::entry::Entry;
+use super::reader::{self, Content, Lines};
 use super::store::Month;
 use crate::clock::Wall;
 use crate::format::chain::Line;
@@ -87,6 +88,34 @@ pub fn month(
     goes_on: impl Fn() -> bool,
 ) -> io::Result<()> {
     each_line(directory, month, goes_on, |line| found.look(line, filter))
+}
+
+/// Gives every entry since a time, oldest first, with the number and the time of its line.
+///
+/// # Errors
+/// The directory or a file can't be read.
+pub fn entries_since(
+    directory: &Path,
+    since: Wall,
+    mut each: impl FnMut(u64, Wall, &Entry),
+) -> io::Result<()> {
+    let first = Month::of(since);
+    for month in months(directory)?.range(first..) {
+        each_line(
+            directory,
+            *month,
+            || true,
+            |line| {
+                let header = &line.header;
+                let body = line.body.filter(|_| header.time >= since);
+                // Of a kind that this version does not know, or no line of ours.
+                if let Some(Ok(Some(entry))) = body.map(reader::entry) {
+                    each(header.seq, header.time, &entry);
+                }
+            },
+        )?;
+    }
+    Ok(())
 }
 
 fn each_line(

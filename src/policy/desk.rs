@@ -51,7 +51,7 @@ pub use viewing::{VMS, Viewer};
 use crate::clock::{Boot, Now, Wall};
 use crate::format::control::{ToGateway, ToReceiver};
 use crate::format::designation::{Authority, Unit, Verified};
-use crate::format::ids::{CameraId, CentreId, CommuneId, GrantId, RequestId};
+use crate::format::ids::{CameraId, CentreId, CommuneId, GrantId, Incident, RequestId};
 use crate::format::statement::RequestClaims;
 use crate::journal::Receipt;
 use crate::journal::entry::Entry;
@@ -256,6 +256,8 @@ pub enum Notice {
         /// Who may know.
         unit: Unit,
     },
+    /// The record of an incident changed, and who may know.
+    Incident(Incident, Unit),
     /// A commune came or went, or its cameras or agreements changed.
     Commune(CommuneId),
     /// A request began to wait for approval, or was answered.

@@ -398,6 +398,7 @@ impl Gate {
             ToGateway::Release { grant, by, reason } => {
                 self.handle_release(from, grant, &by, reason, now);
             }
+            ToGateway::Cancel { request, by } => self.handle_cancel(from, request, &by, now),
             ToGateway::Focus { relays } => self.handle_focus(from, &relays),
             ToGateway::KeyFrame { relay } => self.handle_key_frame(from, relay),
             ToGateway::Streams {

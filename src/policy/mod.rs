@@ -11,6 +11,7 @@ pub mod desk;
 pub mod gate;
 pub mod key_frames;
 pub mod peer;
+pub mod record;
 pub mod replay;
 pub mod seldom;
 pub mod snapshot;

@@ -26,6 +26,7 @@ use super::atlas::Atlas;
 use super::control::{Answered, Ask, Shared, Table};
 use super::credentials::Credentials;
 use super::hub::Hub;
+use super::incidents::Incidents;
 use super::listeners::Listeners;
 use super::reload::{Fetched, show_warnings};
 use super::{Addresses, viewing};
@@ -46,6 +47,7 @@ use crate::metrics::{self};
 use crate::notify::Notices;
 use crate::notify::notice::About;
 use crate::policy::desk::{Command, Denial, Desk, Notice, Still, Viewer};
+use crate::policy::record;
 use crate::reason::{Reason, Refusal};
 use crate::records::{self, Ready, Records};
 use crate::witness;
@@ -70,6 +72,7 @@ pub(super) struct Brain {
     pub(super) checks: Checks,
     pub(super) clock: Clock,
     pub(super) atlas: Arc<Atlas>,
+    pub(super) incidents: Incidents,
     pub(super) acceptor: Acceptor,
     pub(super) witnesses: witness::Handle,
     pub(super) copies: copies::Handle,
@@ -201,7 +204,13 @@ impl Brain {
     fn ready(&mut self, ready: Ready<CommuneId>) {
         let now = self.clock.now();
         match ready {
-            Ready::Recorded((ticket, result)) => self.desk.handle_recorded(ticket, result, now),
+            Ready::Recorded((ticket, result, entry)) => {
+                if let (Ok(receipt), Some(entry)) = (&result, entry) {
+                    let authorities = Arc::clone(&self.shared.borrow().authorities);
+                    self.incidents.take(receipt, &entry, &authorities);
+                }
+                self.desk.handle_recorded(ticket, result, now);
+            }
             Ready::Line(commune, line) => self.desk.handle_own_line(&commune, &line, now),
             Ready::Done => {}
         }
@@ -323,6 +332,14 @@ impl Brain {
                 let view = view.ok_or_else(|| Refusal::from(Reason::GrantUnknown));
                 let _ = reply.send(released.and(view));
             }
+            Ask::Cancel {
+                request,
+                operator,
+                reply,
+            } => {
+                // The one who asked may have gone.
+                let _ = reply.send(self.desk.handle_cancel(request, &operator));
+            }
             Ask::Snapshot {
                 still,
                 operator,
@@ -393,6 +410,7 @@ impl Brain {
         self.carry_out();
         let accounts = Accounts::of(&settings.accounts);
         self.accounts.send_replace(Arc::new(accounts));
+        self.incidents.reload(&authorities);
         self.witnesses.apply(&settings.witnesses);
         self.copies.apply(settings.copies.as_ref());
         self.listeners.apply(listeners);
@@ -449,7 +467,10 @@ impl Brain {
 
     fn carry_out_one(&mut self, command: Command, news: &mut News) {
         match command {
-            Command::Record { ticket, entry } => self.records.push(ticket, *entry),
+            Command::Record { ticket, entry } => {
+                let kept = record::Records::wants(&entry).then(|| (*entry).clone());
+                self.records.push(ticket, *entry, kept);
+            }
             Command::Send { commune, message } => self.send(&commune, &message),
             Command::SendHeads {
                 commune,
@@ -544,6 +565,9 @@ impl Brain {
     fn look(&mut self) {
         let now = self.clock.now();
         self.desk.handle_timeout(now);
+        if let Some(removal) = self.incidents.forget() {
+            self.records.beside(removal);
+        }
         let stats = self.journal.stats();
         let losses = self.desk.losses();
         let is_whole = stats.intact && losses.own().is_none();

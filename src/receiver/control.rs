@@ -118,6 +118,12 @@ pub(super) enum Ask {
         operator: Designation,
         reply: oneshot::Sender<Result<Arc<Grant>, Refusal>>,
     },
+    /// An operator gives up a request that waits for its commune.
+    Cancel {
+        request: RequestId,
+        operator: Designation,
+        reply: oneshot::Sender<Result<(), Option<Refusal>>>,
+    },
     /// An operator wants a still.
     Snapshot {
         still: Still,
@@ -210,6 +216,24 @@ impl Control {
             reply,
         })?;
         wait(answer).await?
+    }
+
+    /// Gives up a request that waits for its commune.
+    ///
+    /// # Errors
+    /// The daemon is busy or stops; inside, as [`Desk::handle_cancel`].
+    pub async fn cancel(
+        &self,
+        request: RequestId,
+        operator: Designation,
+    ) -> Result<Result<(), Option<Refusal>>, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Ask::Cancel {
+            request,
+            operator,
+            reply,
+        })?;
+        wait(answer).await
     }
 
     /// Whether a still may be given: both ends have then recorded it.

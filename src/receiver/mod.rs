@@ -20,6 +20,7 @@ pub mod credentials;
 pub mod designations;
 mod frames;
 pub mod hub;
+pub mod incidents;
 pub mod library;
 mod listeners;
 mod outbox;
@@ -28,6 +29,7 @@ mod players;
 mod reload;
 pub mod rules;
 mod streams;
+mod texts;
 mod viewer;
 pub mod viewing;
 mod vms;
@@ -60,6 +62,7 @@ use crate::notify::{self, Notices};
 use crate::pki;
 use crate::policy::desk::Desk;
 use crate::policy::peer::clock_guard::is_plausible;
+use crate::policy::record;
 use crate::records::Records;
 use crate::witness;
 
@@ -254,8 +257,16 @@ impl Receiver {
         let (copies, ready_copies) = copies::ready(copies, settings.copies.as_ref());
         let atlas = atlas::Atlas::start(&settings.console, checks.clone())?;
         let api_token = CancellationToken::new();
+        let parts = incidents::Parts {
+            journal: core.journal.clone(),
+            clock: clock.clone(),
+            notices: notices.clone(),
+        };
+        let incidents = incidents::Incidents::new(core.records, parts);
         let router = api::router(api::Options {
             control: control.clone(),
+            incidents: incidents.clone(),
+            journal: core.journal.clone(),
             hub: hub.clone(),
             credentials: core.credentials.clone(),
             clock: clock.clone(),
@@ -282,6 +293,7 @@ impl Receiver {
             checks,
             clock,
             atlas,
+            incidents,
             acceptor: bound.acceptor,
             witnesses,
             copies,
@@ -427,6 +439,7 @@ struct Core {
     known: witness::Known,
     desk: Desk,
     credentials: credentials::Credentials,
+    records: (record::Records, texts::Texts),
     authorities: Arc<[Authority]>,
 }
 
@@ -442,8 +455,12 @@ impl Core {
         journal.count_with(metrics.counters(&options.clock));
         // After the lock: it writes in the state directory.
         let rulebook = rules::read(&settings)?;
-        let authorities = rulebook.authorities.clone().into();
+        let authorities: Arc<[Authority]> = rulebook.authorities.clone().into();
         let now = options.clock.now();
+        let (state_dir, known) = (settings.state_dir.clone(), Arc::clone(&authorities));
+        let read = move || incidents::read(&state_dir, now.wall, &known);
+        let records = tokio::task::spawn_blocking(read).await;
+        let records = records.map_err(|error| error.to_string())??;
         let mut desk = Desk::new(rulebook);
         desk.handle_recovered(&recovered.entries, recovered.newest, now);
         let notices = notify::Options {
@@ -475,6 +492,7 @@ impl Core {
         }
         Ok(Self {
             credentials: credentials::Credentials::open(&settings.state_dir)?,
+            records,
             settings,
             metrics,
             notify: notices,

@@ -236,3 +236,45 @@ async fn nobody_approves_in_time() {
     assert_eq!(timed_out.count(), 8);
     assert!(of_kind(&journal, "grant").is_empty());
 }
+
+#[tokio::test]
+async fn who_asked_may_cancel_while_it_waits() {
+    let (world, operator) = approving().await;
+    let request = ask(&world, &operator).await;
+    let colleague = world.operator("13-2").await;
+    let foreign = colleague.client.call(Method::DELETE, &path(request)).await;
+    assert!(foreign.is_err());
+    let cancelled = operator.client.call(Method::DELETE, &path(request)).await;
+    assert_eq!(cancelled.unwrap().json["state"], "cancelled");
+    let reason = outcome(&operator, request).await.unwrap_err();
+    assert_eq!(reason, Reason::RequestCancelled);
+    until("the commune sees it no more", || {
+        world.gateway_metrics.approvals_waiting.get() == 0
+    })
+    .await;
+    assert!(waiting(&world).await.is_empty());
+    let late = local(&world, Request::Approve { request }).await;
+    let Answer::Refused(refusal) = &late else {
+        panic!("{late:?}");
+    };
+    assert!(refusal.detail.contains("cancelled by 13-1"), "{refusal}");
+    for daemon in ["gateway", "receiver"] {
+        let refused = world.entries(daemon, "refused");
+        assert_eq!(refused.len(), 1, "{daemon}");
+        assert_eq!(refused[0]["reason"], "request_cancelled", "{daemon}");
+    }
+    assert!(world.entries("gateway", "grant").is_empty());
+    // What is granted is not cancelled.
+    let request = ask(&world, &operator).await;
+    local(&world, Request::Approve { request }).await;
+    outcome(&operator, request).await.unwrap();
+    assert!(
+        operator
+            .client
+            .call(Method::DELETE, &path(request))
+            .await
+            .is_err()
+    );
+    assert_eq!(world.receiver_metrics.grants_active.get(), 1);
+    world.stop().await;
+}

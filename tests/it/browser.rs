@@ -119,6 +119,25 @@ impl Browser {
         self.command("browsingContext.reload", params).await;
     }
 
+    /// Opens a tab as another program does: one of its own, with nothing of the others'. It is in front
+    /// from now on; gives the name of the one before.
+    pub async fn open_tab(&mut self, url: &str) -> String {
+        let made = self
+            .command("browsingContext.create", json!({ "type": "tab" }))
+            .await;
+        let context = made["context"].as_str().unwrap().to_owned();
+        let before = std::mem::replace(&mut self.context, context);
+        self.goto(url).await;
+        before
+    }
+
+    /// Goes to one of the tabs.
+    pub async fn turn_to(&mut self, context: String) {
+        let params = json!({ "context": context });
+        self.context = context;
+        self.command("browsingContext.activate", params).await;
+    }
+
     /// The page's windows, the oldest first.
     pub async fn windows(&mut self) -> Vec<String> {
         let tree = self.command("browsingContext.getTree", json!({})).await;
@@ -154,6 +173,17 @@ impl Browser {
             let path = Path::new(&directory).join(format!("{name}.png"));
             let picture = self.screenshot().await;
             std::fs::write(path, picture).unwrap();
+        }
+    }
+
+    /// Keeps what a printer would get as `NAME.pdf` there.
+    pub async fn keep_print(&mut self, name: &str) {
+        if let Some(directory) = std::env::var_os("FANAL_SCREENSHOTS") {
+            let size = json!({ "width": 21.0, "height": 29.7 });
+            let params = json!({ "context": self.context, "page": size, "background": true });
+            let answer = self.command("browsingContext.print", params).await;
+            let pdf = STANDARD.decode(answer["data"].as_str().unwrap()).unwrap();
+            std::fs::write(Path::new(&directory).join(format!("{name}.pdf")), pdf).unwrap();
         }
     }
 

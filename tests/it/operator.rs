@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const GRANT: &str = "2f0c9a4e-6a51-4a57-9d0c-5b1f0f3c7d10";
+/// Where a request of this id is asked about.
+const WAITING: &str = "/api/v1/requests/2f0c9a4e-6a51-4a57-9d0c-5b1f0f3c7d10";
 const RULES: Rules = Rules {
     max_designation: None,
     require_fresh_revocation: false,
@@ -43,6 +45,8 @@ struct Api {
     ahead: i64,
     seconds_left: f64,
     refuse: bool,
+    /// The commune must approve, and never does.
+    waits: bool,
 }
 
 struct Centre {
@@ -69,6 +73,7 @@ impl Centre {
             ahead: 0,
             seconds_left: 600.0,
             refuse: false,
+            waits: false,
         };
         change(&mut api);
         let config = tls.then(|| {
@@ -170,7 +175,11 @@ async fn answer(State(api): State<Api>, request: Request) -> Response {
     if api.refuse {
         return Problem::from(Refusal::new(Reason::DurationTooLong, "1 h at most")).into();
     }
+    let waiting = json!({ "request": GRANT, "approve_by": "2026-11-23T02:13:01.123Z" });
     match (parts.method.as_str(), path.as_str()) {
+        ("POST", "/api/v1/requests") | ("GET", WAITING) if api.waits => {
+            (StatusCode::ACCEPTED, axum::Json(waiting)).into_response()
+        }
         ("POST", "/api/v1/requests") => (StatusCode::CREATED, grant(&api)).into_response(),
         ("GET", "/api/v1/communes") => axum::Json(json!([
             {
@@ -295,6 +304,30 @@ async fn hold_renews_before_the_end_and_releases_when_stopped() {
         told.contains("1 h 59 min") || told.contains("2 h 00 min"),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn hold_cancels_a_request_that_waits_when_stopped() {
+    let mut centre = Centre::start(false, |api| api.waits = true).await;
+    let args: Vec<&str> = ASK.iter().copied().chain(["--hold"]).collect();
+    let child = centre.spawn(&args);
+    assert!(centre.next().await.request.is_some());
+    assert_eq!(centre.next().await.path, WAITING);
+    let id = i32::try_from(child.id().unwrap()).unwrap();
+    let process = rustix::process::Pid::from_raw(id).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    loop {
+        let call = centre.next().await;
+        if call.method == Method::DELETE {
+            assert_eq!(call.path, WAITING);
+            break;
+        }
+    }
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1), "nothing was granted");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("Ctrl-C cancels the request"), "{told}");
+    assert!(told.contains("cancelled; nothing was granted"), "{told}");
 }
 
 #[tokio::test]

@@ -76,6 +76,11 @@ const REACHED: &[(&str, &str, &[Reason])] = &[
         &[ApprovalPending, ApprovalTimedOut],
     ),
     (
+        "tests/it/approval.rs",
+        "who_asked_may_cancel_while_it_waits",
+        &[RequestCancelled],
+    ),
+    (
         "tests/it/commune/api.rs",
         "a_person_approves_sees_cuts_and_allows_and_the_journal_tells_it",
         &[OwnRequest],

@@ -13,7 +13,7 @@ pub struct Workstation {
     pub address: SocketAddr,
     pub secret: String,
     terminal: Lines<BufReader<ChildStdout>>,
-    _process: Child,
+    process: Child,
 }
 
 impl Workstation {
@@ -30,6 +30,18 @@ impl Workstation {
         cert: &Path,
         lang: &str,
     ) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_at(any, option, server, (key, cert), lang).await
+    }
+
+    /// The same at this address.
+    pub async fn start_at(
+        listen: SocketAddr,
+        option: &str,
+        server: SocketAddr,
+        (key, cert): (&Path, &Path),
+        lang: &str,
+    ) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_fanal"))
             .arg("console")
             .arg(option)
@@ -38,7 +50,9 @@ impl Workstation {
             .arg(key)
             .arg("--cert")
             .arg(cert)
-            .args(["--listen", "127.0.0.1:0", "--lang", lang])
+            .arg("--listen")
+            .arg(listen.to_string())
+            .args(["--lang", lang])
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -57,8 +71,13 @@ impl Workstation {
             address: address.trim_start_matches("http://").parse().unwrap(),
             secret: secret.to_owned(),
             terminal,
-            _process: process,
+            process: process,
         }
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub async fn kill(mut self) {
+        self.process.kill().await.unwrap();
     }
 
     /// As it is printed.

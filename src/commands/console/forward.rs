@@ -52,7 +52,7 @@ const UPWARDS: usize = 8 * 1024;
 const DOWNWARDS: usize = 64 * 1024;
 
 /// The methods of the API.
-const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::DELETE];
+const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
 /// What of a call's head is the receiver's business.
 const ONWARD: [HeaderName; 5] = [
     header::ACCEPT,

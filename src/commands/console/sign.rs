@@ -11,8 +11,8 @@
 //! minute off still works; at most [`CLOCK_LIMIT`] off its own, so that a receiver can't have
 //! statements signed for another day.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -107,6 +107,34 @@ impl Console {
         }
     }
 
+    /// Takes a newer designation that was put in the place of the one that is used.
+    async fn follow_certificate(self: &Arc<Self>) {
+        let console = Arc::clone(self);
+        let renewed = tokio::task::spawn_blocking(move || console.client.renew()).await;
+        match renewed
+            .map_err(anyhow::Error::from)
+            .and_then(|renewed| renewed)
+        {
+            Ok(true) => {
+                if let Ok(me) = holder(&self.client) {
+                    self.note(&words::renewed(self.french, &me));
+                }
+            }
+            Ok(false) => {}
+            Err(error) => {
+                let now = Clock::system().now().boot;
+                let mut told = self.odd.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(unsaid) = told.may_say((), now) {
+                    tracing::warn!(
+                        unsaid,
+                        error = format!("{error:#}"),
+                        "the certificate is not read again"
+                    );
+                }
+            }
+        }
+    }
+
     fn note(&self, text: &str) {
         if let Err(error) = words::say(text) {
             tracing::warn!(%error, "the terminal can't be written");
@@ -116,10 +144,8 @@ impl Console {
 
 /// Who signs, as the certificate says.
 pub(super) fn holder(client: &Client) -> anyhow::Result<Designation> {
-    let leaf = client
-        .chain()
-        .first()
-        .context("--cert holds no certificate")?;
+    let chain = client.chain();
+    let leaf = chain.first().context("--cert holds no certificate")?;
     designation::read(leaf).map_err(|cause| anyhow!("--cert: {cause}"))
 }
 
@@ -136,6 +162,7 @@ pub(super) async fn operator(
     _: Session,
     State(console): Shared,
 ) -> Result<Json<Operator>, Problem> {
+    console.follow_certificate().await;
     let me = holder(&console.client);
     let me = me.map_err(|error| Refusal::new(Reason::Internal, format!("{error:#}")))?;
     Ok(Json(Operator {
@@ -155,6 +182,7 @@ pub(super) struct Token {
 
 /// `POST /local/v1/token`.
 pub(super) async fn token(_: Session, State(console): Shared) -> Result<Json<Token>, Problem> {
+    console.follow_certificate().await;
     let now = console.centre_time().await?.seconds();
     Ok(Json(Token {
         token: console.client.sign_token(now, TOKEN_SECONDS),

@@ -27,7 +27,7 @@ pub(super) fn greeting(
     french: French,
     me: &Designation,
     (server, id): (Server, &CentreId),
-    url: &str,
+    (url, now): (&str, Wall),
 ) -> String {
     let Operator { name, number, unit } = &me.operator;
     let unit = Some(unit).filter(|unit| !unit.is_empty());
@@ -47,16 +47,34 @@ pub(super) fn greeting(
         };
     }
     let centre = id;
+    let valid = if me.not_after > now {
+        french.pick("valable jusqu'au", "valid until")
+    } else {
+        french.pick(
+            "EXPIRÉE (mettez la nouvelle à sa place, elle sera prise aussitôt) depuis le",
+            "EXPIRED (put the new one in its place, it is taken at once) since",
+        )
+    };
     if french.0 {
         format!(
-            "La page de {who}, au centre {centre} ; désignation valable jusqu'au {until} :\n  {url}\n\
+            "La page de {who}, au centre {centre} ; désignation {valid} {until} :\n  {url}\n\
              Chaque demande signée s'affiche ici. Ctrl-C arrête la page."
         )
     } else {
         format!(
-            "The page of {who}, at the centre {centre}; designation valid until {until}:\n  {url}\n\
+            "The page of {who}, at the centre {centre}; designation {valid} {until}:\n  {url}\n\
              Each request that is signed is shown here. Ctrl-C stops the page."
         )
+    }
+}
+
+/// A newer designation is used from now on.
+pub(super) fn renewed(french: French, me: &Designation) -> String {
+    let (name, until) = (&me.operator.name, me.not_after.rfc3339());
+    if french.0 {
+        format!("Nouvelle désignation de {name} prise en compte : valable jusqu'au {until}")
+    } else {
+        format!("The new designation of {name} is used: valid until {until}")
     }
 }
 

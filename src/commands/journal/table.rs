@@ -3,7 +3,7 @@
 use crate::format::ids::CameraId;
 use crate::format::statement::Operator;
 use crate::format::text::shown;
-use crate::journal::entry::{Entry, GrantEntry};
+use crate::journal::entry::{Entry, GrantEntry, MarkEntry};
 use crate::reason::Reason;
 
 /// What an entry says, for a person.
@@ -158,6 +158,16 @@ pub(super) fn say(entry: &Entry) -> String {
             grant,
             refusal,
         } => format!("{grant} still {snapshot} not given: {refusal}"),
+        Entry::Incident {
+            incident,
+            open,
+            operator,
+            ..
+        } => {
+            let what = if *open { "opened" } else { "closed" };
+            format!("{incident} {what} by {}", person(operator))
+        }
+        Entry::Mark(entry) => mark(entry),
         Entry::LogKey { vkey, .. } => vkey.clone(),
         Entry::Cosigned { witness, size, .. } => format!("{witness} saw lines 1 to {size}"),
         Entry::PeerHead { peer, .. } => peer.clone(),
@@ -236,6 +246,25 @@ fn grant(entry: &GrantEntry) -> String {
         names(&entry.granted),
         entry.expires.saturating_sub(entry.start),
     )
+}
+
+fn mark(entry: &MarkEntry) -> String {
+    let does = if entry.withdrawn {
+        "withdraws"
+    } else {
+        "writes"
+    };
+    let (mark, who, incident) = (entry.mark, person(&entry.operator), &entry.incident);
+    match &entry.span {
+        None => format!("{incident} {who} {does} note {mark}"),
+        Some(span) => format!(
+            "{incident} {who} {does} bookmark {mark}: {}/{} from {} to {}",
+            span.commune,
+            span.camera,
+            span.from,
+            span.to.as_deref().unwrap_or("now")
+        ),
+    }
 }
 
 fn names(cameras: &[CameraId]) -> String {

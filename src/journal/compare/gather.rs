@@ -464,9 +464,10 @@ impl Gatherer<'_> {
             | Entry::Cut { .. }
             | Entry::Decision { .. }
             | Entry::Viewings { .. } => (Some(Side::Commune), None),
-            Entry::ViewingStarted { .. } | Entry::SnapshotRefused { .. } => {
-                (Some(Side::Centre), None)
-            }
+            Entry::ViewingStarted { .. }
+            | Entry::SnapshotRefused { .. }
+            | Entry::Incident { .. }
+            | Entry::Mark(_) => (Some(Side::Centre), None),
             _ => return,
         };
         let owner = owner.map(|owner| self.name(owner));

@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::request::Forwarded;
 use super::{Command, Denial, Desk};
 use crate::clock::Now;
-use crate::format::control::ToReceiver;
+use crate::format::control::{ToGateway, ToReceiver};
+use crate::format::designation::Designation;
 use crate::format::ids::{CommuneId, RequestId};
 use crate::format::statement::{Operator, RequestClaims};
 use crate::reason::{Reason, Refusal};
@@ -48,6 +49,11 @@ impl Desk {
             }
         };
         let jti = request.claims().jti;
+        if self.forwarded.is_cancelled(jti, commune) {
+            // The gateway did not hear of it.
+            let by = request.designation().operator.number.clone();
+            return self.send(commune, ToGateway::Cancel { request: jti, by });
+        }
         let wait = Duration::from_secs(seconds.into()).min(WAIT_LIMIT);
         let approve_by = now.wall.plus(wait);
         let deadline = now.boot.plus(wait + GRACE);
@@ -118,6 +124,50 @@ impl Desk {
         let denial = Denial { refusal, cameras };
         let caller = forwarded.caller;
         self.refuse(&forwarded.request, commune.clone(), caller, denial);
+    }
+
+    /// The operator who signed a request that waits for the commune gives it up: it is refused here at
+    /// once, and the commune told; an answer that is on its way comes too late.
+    ///
+    /// # Errors
+    /// Nothing of his waits under this id: `None` where his unit has no such request, else why it
+    /// waits no more.
+    pub fn handle_cancel(
+        &mut self,
+        request: RequestId,
+        who: &Designation,
+    ) -> Result<(), Option<Refusal>> {
+        let asked = self.asked(request, &who.unit()).ok_or(None)?;
+        let commune = asked.commune.clone();
+        let answered = asked.result.clone();
+        let mut waiting = self.waiting.iter();
+        let found = waiting.find(|(_, held)| {
+            held.approval
+                && held.request.claims().jti == request
+                && held.request.designation().is_same_operator(who)
+        });
+        let Some(id) = found.map(|(id, _)| *id) else {
+            return Err(match answered {
+                Some(Err(denial)) if denial.refusal.reason == Reason::RequestCancelled => {
+                    return Ok(());
+                }
+                Some(Err(denial)) => Some(denial.refusal),
+                Some(Ok(_)) | None => None,
+            });
+        };
+        let Some(forwarded) = self.waiting.remove(&id) else {
+            return Err(None);
+        };
+        let Operator { name, number, .. } = &who.operator;
+        let detail = format!("cancelled by {name} ({number})");
+        let refusal = Refusal::new(Reason::RequestCancelled, detail);
+        self.forwarded.cancelled(request);
+        let by = number.clone();
+        self.send(&commune, ToGateway::Cancel { request, by });
+        self.count_waited(&forwarded, Some(refusal.reason));
+        let caller = forwarded.caller;
+        self.refuse(&forwarded.request, commune, caller, refusal.into());
+        Ok(())
     }
 
     /// Nobody said in time how the wait ended.

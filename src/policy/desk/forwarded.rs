@@ -7,6 +7,7 @@
 //! journal has a line of each (`forwarded`), so that this holds across a restart. Requests that
 //! other receivers of the centre forwarded are not among them ([`super::several`]).
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,8 +31,17 @@ pub(super) struct Forwarded {
 struct Request {
     commune: CommuneId,
     until: Boot,
-    /// It has an answer, which closed it.
-    is_closed: bool,
+    answer: Answer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Answer {
+    /// None yet.
+    Open,
+    /// Its operator gave it up while it waited: its gateway may not know it yet.
+    Cancelled,
+    /// It has one.
+    Given,
 }
 
 impl Forwarded {
@@ -57,28 +67,45 @@ impl Forwarded {
     /// Whether this commune may still grant it.
     pub(super) fn is_open(&self, request: RequestId, commune: &CommuneId) -> bool {
         let open = self.requests.get(&request);
-        open.is_some_and(|open| &open.commune == commune && !open.is_closed)
+        open.is_some_and(|open| &open.commune == commune && open.answer == Answer::Open)
     }
 
     /// Whether it was forwarded here and has its answer.
     pub(super) fn is_closed(&self, request: RequestId) -> bool {
         let known = self.requests.get(&request);
-        known.is_some_and(|known| known.is_closed)
+        known.is_some_and(|known| known.answer != Answer::Open)
     }
 
     /// It was granted.
     pub(super) fn granted(&mut self, request: RequestId) {
-        if let Some(known) = self.requests.get_mut(&request) {
-            known.is_closed = true;
-        }
+        self.answered(request, Answer::Given);
     }
 
     /// It was refused. A wait that this centre gave up, for want of a word, the commune
     /// may still end with a grant.
     pub(super) fn refused(&mut self, request: RequestId, reason: Reason) {
-        if reason != Reason::ApprovalTimedOut {
-            self.granted(request);
+        match reason {
+            Reason::ApprovalTimedOut => {}
+            Reason::RequestCancelled => self.cancelled(request),
+            _ => self.granted(request),
         }
+    }
+
+    /// Its operator gave it up.
+    pub(super) fn cancelled(&mut self, request: RequestId) {
+        self.answered(request, Answer::Cancelled);
+    }
+
+    fn answered(&mut self, request: RequestId, answer: Answer) {
+        if let Some(known) = self.requests.get_mut(&request) {
+            known.answer = answer;
+        }
+    }
+
+    /// Whether its operator gave up a request to this commune.
+    pub(super) fn is_cancelled(&self, request: RequestId, commune: &CommuneId) -> bool {
+        let known = self.requests.get(&request);
+        known.is_some_and(|one| &one.commune == commune && one.answer == Answer::Cancelled)
     }
 
     /// Forgets those that are too old.
@@ -91,7 +118,7 @@ impl Forwarded {
         let of_commune = of_commune.filter(|(_, known)| &known.commune == commune);
         if of_commune.clone().count() >= LIMIT {
             // What has its answer goes first.
-            let first = of_commune.min_by_key(|(_, known)| (!known.is_closed, known.until));
+            let first = of_commune.min_by_key(|(_, known)| (Reverse(known.answer), known.until));
             if let Some(first) = first.map(|(id, _)| *id) {
                 self.requests.remove(&first);
             }
@@ -99,7 +126,7 @@ impl Forwarded {
         let known = Request {
             commune: commune.clone(),
             until,
-            is_closed: false,
+            answer: Answer::Open,
         };
         self.requests.insert(request, known);
     }

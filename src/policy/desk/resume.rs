@@ -114,6 +114,10 @@ impl Desk {
         grant: GrantId,
     ) -> Result<(), Refusal> {
         let claims = request.claims();
+        if self.forwarded.is_cancelled(claims.jti, commune) {
+            let detail = "its operator gave it up while it waited";
+            return Err(Refusal::new(Reason::RequestCancelled, detail));
+        }
         if !self.forwarded.is_open(claims.jti, commune) {
             let detail = format!(
                 "the request {} was not forwarded to {commune}, or is answered",

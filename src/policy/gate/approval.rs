@@ -23,6 +23,7 @@ use crate::format::control::ToReceiver;
 use crate::format::designation::Verified;
 use crate::format::ids::{CameraId, CentreId, GrantId, Incident, ReceiverId, RequestId};
 use crate::format::statement::{Operator, RefusedCamera, RequestClaims};
+use crate::format::text;
 use crate::journal::Receipt;
 use crate::journal::entry::{Entry, WaitEnded};
 use crate::policy::agreement::Renewal;
@@ -166,6 +167,9 @@ pub enum DecisionError {
     /// Nothing waits under this id.
     #[error("no request {0} waits; `fanal relays` lists those that do")]
     Unknown(RequestId),
+    /// It waited a short while ago, and its operator gave it up.
+    #[error("the request {0} waits no more: {1}")]
+    Over(RequestId, Refusal),
     /// All checks were made again, and one did not pass: it is refused.
     #[error("the request is no longer allowed and was refused: {0}")]
     NotAllowed(Refusal),
@@ -179,7 +183,9 @@ impl DecisionError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Unknown(_) => Reason::GrantUnknown,
-            Self::NotAllowed(refusal) | Self::NotNow(refusal) => refusal.reason,
+            Self::Over(_, refusal) | Self::NotAllowed(refusal) | Self::NotNow(refusal) => {
+                refusal.reason
+            }
         }
     }
 }
@@ -238,7 +244,7 @@ impl Gate {
     ) -> Result<Approved, DecisionError> {
         self.end_waits(now);
         let Some(held) = self.approvals.held.remove(&request) else {
-            return Err(DecisionError::Unknown(request));
+            return Err(self.no_wait(request));
         };
         match self.judge_again(&held, by, now) {
             Ok((recording, verified)) => {
@@ -278,7 +284,7 @@ impl Gate {
     ) -> Result<(), DecisionError> {
         self.end_waits(now);
         let Some(held) = self.approvals.held.remove(&request) else {
-            return Err(DecisionError::Unknown(request));
+            return Err(self.no_wait(request));
         };
         let refusal = Refusal::new(
             Reason::CommuneRefused,
@@ -286,6 +292,38 @@ impl Gate {
         );
         self.refuse_waiting(held, Denied::new(None, refusal), Some(by.to_owned()), now);
         Ok(())
+    }
+
+    /// Why a request can't be decided: its operator gave it up, or nothing waits.
+    fn no_wait(&self, request: RequestId) -> DecisionError {
+        let mut decided = self.approvals.decided.iter().rev();
+        let is_cancelled = |decided: &&Decided| {
+            decided.request == request && decided.refusal.reason == Reason::RequestCancelled
+        };
+        match decided.find(is_cancelled) {
+            Some(decided) => DecisionError::Over(request, decided.refusal.clone()),
+            None => DecisionError::Unknown(request),
+        }
+    }
+
+    /// The operator gave a request up, as his centre says. One that does not wait, or not for this
+    /// centre, is as it is: a grant of it is released by its id.
+    pub(super) fn handle_cancel(
+        &mut self,
+        from: &ReceiverId,
+        request: RequestId,
+        by: &str,
+        now: Now,
+    ) {
+        let held = self.approvals.held.get(&request);
+        if held.is_none_or(|held| held.receiver.centre != from.centre) {
+            return;
+        }
+        if let Some(held) = self.approvals.held.remove(&request) {
+            let detail = format!("cancelled by {}", text::shown(by, text::TEXT_LIMIT));
+            let refusal = Refusal::new(Reason::RequestCancelled, detail);
+            self.refuse_waiting(held, Denied::new(None, refusal), None, now);
+        }
     }
 
     /// Who approved the grant that a request carries on, where that covers it: the

@@ -2,7 +2,7 @@
 //!
 //! `ready` comes first; then `grant`, `commune` and `request` with the newest
 //! view of each (`request` gives the state of one that waits for approval: `waiting`,
-//! `granted`, `refused`); `resync` where some were left out because the client was slow:
+//! `granted`, `refused`); `incident` with the reference of one whose record changed; `resync` where some were left out because the client was slow:
 //! it should load its lists again; `end` with the reason before the stream ends
 //! (the token's end, the designation's, or the daemon's). New settings may revoke: the
 //! designation behind the token is judged again then.
@@ -173,7 +173,10 @@ impl Listener {
                 let view = cameras::view(commune, known, own, hub);
                 Some(event("commune", &view))
             }
-            Notice::Grant { .. } | Notice::Request { .. } => None,
+            Notice::Incident(incident, unit) if *unit == unit_of => {
+                Some(event("incident", &json!({ "incident": incident })))
+            }
+            Notice::Grant { .. } | Notice::Request { .. } | Notice::Incident(..) => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::control::Answered;
 use super::auth::Caller;
@@ -295,6 +295,22 @@ pub(super) async fn asked(
             Ok(Json(view).into_response())
         }
         Some(Err(denial)) => Err(denial.into()),
+    }
+}
+
+/// `DELETE requests/{id}`: who signed a request that waits for its commune gives it up.
+pub(super) async fn cancel(
+    State(api): Shared,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let unknown = || Problem::with_status(404, "no request that you signed waits under this id");
+    let id = uuid::Uuid::parse_str(&id).map_err(|_| unknown())?;
+    let operator = caller.designation.clone();
+    match api.options.control.cancel(RequestId(id), operator).await? {
+        Ok(()) => Ok(Json(json!({ "request": id, "state": "cancelled" }))),
+        Err(Some(refusal)) => Err(Problem::from(refusal)),
+        Err(None) => Err(unknown()),
     }
 }
 

@@ -10,6 +10,7 @@
 //! | looks for a designation that is not there | count among them | the same |
 //! | verified tokens remembered | 4096, to their `exp` | the soonest to end go |
 //! | stills of a grant | [`crate::policy::snapshot::PER_MINUTE`] a minute | 429 `too_many_attempts` |
+//! | notes, bookmarks, records of incidents | [`crate::policy::record`] | 409 or 429, or the oldest go |
 //! | events to a client | 512 | the oldest go, a `resync` event says so |
 //! | cameras of a live connection | [`live::SUBSCRIPTIONS`] | `too_many_relays` |
 //! | pictures to a live connection | the hub's queue of each camera | skip to the next key frame |
@@ -22,6 +23,7 @@ mod events;
 mod geometry;
 mod grants;
 mod guard;
+mod incidents;
 mod live;
 mod neighbours;
 mod sheet;
@@ -36,7 +38,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -45,9 +47,11 @@ use super::control::Control;
 use super::credentials::Credentials;
 use super::designations::Designations;
 use super::hub::Hub;
+use super::incidents::Incidents;
 use crate::clock::Clock;
 use crate::http::Problem;
 use crate::http::bearer::Bearers;
+use crate::journal::writer::Writer;
 
 /// The description that `/api/v1/openapi.json` answers with.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -63,6 +67,10 @@ pub struct Options {
     pub credentials: Credentials,
     /// The time.
     pub clock: Clock,
+    /// The records of incidents.
+    pub incidents: Incidents,
+    /// Which journal they are read from.
+    pub journal: Writer,
     /// Addresses and map tiles.
     pub atlas: Arc<Atlas>,
     /// As [`super::Options::demo_page`].
@@ -104,10 +112,23 @@ pub fn router(options: Options) -> Router {
     });
     let routes = Router::new()
         .route("/requests", post(grants::request))
-        .route("/requests/{id}", get(grants::asked))
+        .route("/requests/{id}", get(grants::asked).delete(grants::cancel))
         .route("/grants", get(grants::list))
         .route("/grants/{id}", get(grants::one).delete(grants::release))
         .route("/snapshots", post(snapshots::take))
+        .route("/incidents", get(incidents::list))
+        .route(
+            "/incidents/{reference}",
+            get(incidents::one).put(incidents::turn),
+        )
+        .route(
+            "/incidents/{reference}/notes/{id}",
+            put(incidents::note).delete(incidents::withdraw_note),
+        )
+        .route(
+            "/incidents/{reference}/bookmarks/{id}",
+            put(incidents::bookmark).delete(incidents::withdraw_bookmark),
+        )
         .route("/communes", get(cameras::communes))
         .route("/cameras", get(cameras::search))
         .route("/places", get(atlas::places))

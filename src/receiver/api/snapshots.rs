@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -12,7 +12,7 @@ use super::Shared;
 use super::auth::Caller;
 use crate::clock::Wall;
 use crate::format::ids::{CameraId, CommuneId, GrantId, Sha256, SnapshotId};
-use crate::http::Problem;
+use crate::http::{self, Problem};
 use crate::policy::desk::Still;
 
 /// What is asked.
@@ -36,16 +36,8 @@ pub(super) async fn take(
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case("application/json") {
-        let detail = "a snapshot is asked for as application/json";
-        return Err(Problem::with_status(415, detail));
-    }
-    let body =
-        body.map_err(|error| Problem::with_status(error.status().as_u16(), error.body_text()))?;
-    let still = read(&body).map_err(|cause| Problem::with_status(400, cause))?;
+    let body = http::json(&headers, body, "what a snapshot is asked of")?;
+    let still = read(body).map_err(|cause| Problem::with_status(400, cause))?;
     let operator = caller.designation.clone();
     let still = api.options.control.snapshot(still, operator).await?;
     let view = json!({
@@ -59,8 +51,7 @@ pub(super) async fn take(
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-fn read(body: &[u8]) -> Result<Still, String> {
-    let body: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+fn read(body: Body) -> Result<Still, String> {
     let (commune, camera) = body
         .camera
         .split_once('/')

@@ -213,9 +213,10 @@ fn compare(described: &Value, schema: &Value, value: &Value, place: &str) {
 fn the_descriptions_have_their_routers_routes_and_no_other() {
     for api in [RECEIVER, PAGE] {
         let mut routes = Vec::new();
-        for rest in api.router.split(".route(\"").skip(1) {
+        let router: String = api.router.split_whitespace().collect();
+        for rest in router.split(".route(\"").skip(1) {
             let (path, handlers) = rest.split_once("\",").unwrap();
-            let handlers = handlers.split('\n').next().unwrap();
+            let handlers = handlers.split(';').next().unwrap();
             for method in ["get", "post", "delete", "put"] {
                 if handlers.contains(&format!("{method}(")) {
                     routes.push(format!("{method} {path}"));

@@ -224,6 +224,20 @@ impl Site {
         self.raw("DELETE", path, &headers, "").await
     }
 
+    pub async fn put_json(
+        &self,
+        operator: &Operator,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Answer {
+        let token = format!("Bearer {}", self.token(operator));
+        let headers = [
+            ("authorization", token.as_str()),
+            ("content-type", "application/json"),
+        ];
+        self.raw("PUT", path, &headers, &body.to_string()).await
+    }
+
     pub async fn post(&self, request: &str) -> Answer {
         let headers = [("content-type", "application/jose")];
         self.raw("POST", "/requests", &headers, request).await

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::room::{Room, tile};
 use crate::approval::{local, waiting};
 use crate::browser::{Kind, id};
-use crate::world::{Plan, World};
+use crate::world::{Plan, World, until};
 use fanal::gateway::socket::{Answer, Request};
 
 /// Keeps what the page would save: names, and bytes as characters.
@@ -153,5 +153,42 @@ async fn a_request_that_waits_is_shown_so_and_comes_when_it_is_approved() {
     assert!(matches!(answer, Answer::Approved { .. }), "{answer:?}");
     room.moves("cam-001").await;
     room.browser.gone(&id("approval")).await;
+    room.end().await;
+}
+
+#[tokio::test]
+async fn a_request_that_waits_is_cancelled_by_one_click_or_with_its_tile() {
+    let plan = Plan {
+        agreement: "approval = \"commune\"\n".to_owned(),
+        ..Plan::default()
+    };
+    let Some(mut room) = Room::watching(Kind::Chromium, plan, &["cam-001"]).await else {
+        return;
+    };
+    room.browser.shown(&id("approval")).await;
+    room.browser.click(&id("cancel-wait")).await;
+    room.browser.gone(&id("approval")).await;
+    room.browser.gone(&tile("cam-001")).await;
+    let world = &room.world;
+    until("it waits no more", || {
+        world.gateway_metrics.approvals_waiting.get() == 0
+    })
+    .await;
+    // The same by closing the tile.
+    room.ask("cam-002").await;
+    room.browser.shown(&id("approval")).await;
+    let close = format!("{} {}", tile("cam-002"), id("tile-close"));
+    room.browser.click(&close).await;
+    room.browser.gone(&id("approval")).await;
+    let world = &room.world;
+    until("both are cancelled at both ends", || {
+        ["gateway", "receiver"].iter().all(|daemon| {
+            let refused = world.entries(daemon, "refused");
+            let cancelled = |body: &&serde_json::Value| body["reason"] == "request_cancelled";
+            refused.iter().filter(cancelled).count() == 2
+        })
+    })
+    .await;
+    assert_eq!(world.gateway_metrics.approvals_waiting.get(), 0);
     room.end().await;
 }

@@ -133,6 +133,14 @@ export class Api {
   }
 
   /**
+   * @param {string} path
+   * @param {object} body
+   */
+  put(path, body) {
+    return this.#call("PUT", path, JSON.stringify(body), "application/json");
+  }
+
+  /**
    * Signs a request and sends it.
    * @param {RequestClaims} asked
    * @returns {Promise<Grant|Waiting>}

@@ -5,9 +5,11 @@ import { fromBase64 } from "/page/core/encoding.js";
 
 /** Longest fragment that is looked at, in characters. */
 const LIMIT = 32 * 1024;
+/** Longest address, in characters. */
+const ADDRESS = 128;
 
 /**
- * Reads `#incident=REF&grounds=G&at=LAT,LON&present=NAME&session=SECRET&demo=…`.
+ * Reads `#incident=REF&grounds=G&at=LAT,LON&address=TEXT&present=NAME&session=SECRET&demo=…`.
  *
  * Unreadable members are left out: a dispatch tool's mistake must not keep anyone from the page.
  * @param {string} fragment with or without its `#`
@@ -20,6 +22,7 @@ export function readFragment(fragment) {
     incident: members.get("incident"),
     grounds: members.get("grounds"),
     at: position(members.get("at")),
+    address: (members.get("address") ?? "").trim().slice(0, ADDRESS) || null,
     present: members
       .getAll("present")
       .map((name) => name.trim())

@@ -2,13 +2,14 @@
 
 import * as desk from "/page/text/desk.js";
 import * as watch from "/page/text/watch.js";
+import * as record from "/page/text/record.js";
 import * as find from "/page/text/find.js";
 import * as commune from "/page/text/commune.js";
 
 /** @type {Record<Lang, Record<string, string>>} */
 const WORDS = {
-  fr: spaced({ ...desk.fr, ...watch.fr, ...find.fr, ...commune.fr }),
-  en: { ...desk.en, ...watch.en, ...find.en, ...commune.en },
+  fr: spaced({ ...desk.fr, ...watch.fr, ...record.fr, ...find.fr, ...commune.fr }),
+  en: { ...desk.en, ...watch.en, ...record.en, ...find.en, ...commune.en },
 };
 
 /**

@@ -9,8 +9,9 @@ import { refill, steady } from "/page/widget/redraw.js";
 import { switchLang, switchTheme } from "/page/frame/settings.js";
 import { unitList } from "/page/incident/incident.js";
 import { openIncidentDialog } from "/page/incident/open_dialog.js";
+import { openRecords } from "/page/record/dialog.js";
 import { groundsLabel } from "/page/state/names.js";
-import { ENDS_SOON, isMine, liveGrants, openIncidents } from "/page/state/rules.js";
+import { ENDS_SOON, isMine, isOver, liveGrants, openIncidents } from "/page/state/rules.js";
 import { DESIGNATION_ENDS_SOON } from "/page/sign/sign_in.js";
 
 /** Below this the end of the designation is a warning, in ms. */
@@ -118,6 +119,17 @@ function incidentTabs(ctx) {
           t("desk.unit_n", { n: unit.length }),
         )
       : null,
+    h(
+      "button",
+      {
+        class: "plain quiet",
+        "data-testid": "records",
+        "data-focus": "records",
+        title: `${t("record.list.title")} (H)`,
+        on: { click: () => openRecords(ctx, desk.keeper) },
+      },
+      t("record.open"),
+    ),
   ];
 }
 
@@ -158,7 +170,7 @@ function toolButtons(ctx, { lock, sounds, time, expiry }) {
     h(
       "span",
       { class: `chip online ${online}`, "data-testid": "online", dataset: { online }, role: "status" },
-      t(`desk.online.${online}`),
+      t(online === "offline" && isOver(me, ctx.clock.now()) ? "desk.designation_over" : `desk.online.${online}`),
     ),
     time,
     expiry,

@@ -1,11 +1,12 @@
 // The page once somebody has signed in: builds its parts and connects them.
 
-import { messageOf } from "/page/core/api.js";
+import { Problem, messageOf } from "/page/core/api.js";
 import { h, fill } from "/page/core/dom.js";
 import { Events } from "/page/core/events.js";
-import { readFragment } from "/page/core/fragment.js";
+import { readFragment, withoutSession } from "/page/core/fragment.js";
 import { t } from "/page/core/text.js";
 import { remember } from "/page/core/storage.js";
+import { takeOffers } from "/page/core/tabs.js";
 import { followAlerts } from "/page/frame/alerts.js";
 import { endingSoon } from "/page/frame/ends_soon.js";
 import { clockOff, isClockOff } from "/page/frame/header.js";
@@ -16,9 +17,16 @@ import { Sounds } from "/page/frame/sounds.js";
 import { Desk } from "/page/incident/desk.js";
 import { mountIncident } from "/page/incident/incident.js";
 import { openGroundsDialog, openIncidentDialog, openTakeOverDialog } from "/page/incident/open_dialog.js";
+import { openNote, openRecords } from "/page/record/dialog.js";
+import { SESSION } from "/page/sign/entrance.js";
 import { Lock } from "/page/sign/lock.js";
+import { LocalSigner } from "/page/sign/signers.js";
+import { problemText } from "/page/state/line_text.js";
 import { groundsOf, isReference, openIncidents, readPresent, shownIncident } from "/page/state/rules.js";
 import { toast } from "/page/widget/toasts.js";
+
+/** How often the next designation is looked for, and from how long before the end of this one, in ms. */
+const [DESIGNATION_LOOK, DESIGNATION_ENDS] = [5_000, 30 * 60_000];
 
 /**
  * @param {Context} context
@@ -64,7 +72,20 @@ export function run(context, { shell, lockPlace, fragment, signer }) {
   if (isClockOff(clock)) {
     toast({ level: "warn", key: "desk.clock_off", params: clockOff(clock) });
   }
-  addEventListener("hashchange", () => store.get("locked") || openAsked(readFragment(location.hash)));
+  addEventListener("hashchange", () => {
+    const asked = readFragment(location.hash);
+    if (asked.session !== null) {
+      history.replaceState(null, "", location.pathname + withoutSession(location.hash));
+      takeSession(asked.session);
+    }
+    if (!store.get("locked")) openAsked(asked);
+  });
+  const isCutOff = () => store.get("me")?.mode === "local" && store.get("offlineBecause")?.reason === "token_invalid";
+  takeOffers({
+    can: (kind) => (kind === "session" ? isCutOff() : !store.get("locked") && store.get("online") === "online"),
+    take: (kind, what) => (kind === "session" ? takeSession(what.session) : askFor(what)),
+  });
+  setInterval(followDesignation, DESIGNATION_LOOK);
 
   /** @param {Signer} next */
   function take(next) {
@@ -78,12 +99,59 @@ export function run(context, { shell, lockPlace, fragment, signer }) {
    */
   function resume(next) {
     const [from, to] = [store.get("me"), next.me];
-    const isOther = from?.number !== to.number || from.unit !== to.unit;
+    const isOther = from === null || !isSame(from, to);
     // The same person with the same designation: the connections remain valid.
     if (!isOther && from.notAfter === to.notAfter) return;
     take(next);
     if (isOther && from) desk.changeSeat(from, to);
     follow();
+  }
+
+  /**
+   * `fanal console` was started again: its new secret, with the pictures and interventions as they are.
+   * @param {string} session
+   */
+  async function takeSession(session) {
+    if (store.get("me")?.mode !== "local") return;
+    try {
+      const next = await LocalSigner.open(session);
+      const from = store.get("me");
+      remember("session", SESSION, session);
+      api.session = session;
+      take(next);
+      if (from !== null && !isSame(from, next.me)) desk.changeSeat(from, next.me);
+      toast({ level: "info", key: "desk.session_taken", params: {} });
+      follow();
+    } catch (error) {
+      const problem = Problem.of(error);
+      toast({ level: "bad", key: "desk.session_wrong", params: {}, detail: problemText(problem) });
+    }
+  }
+
+  /** A designation that ends is followed by the next one as soon as `fanal console` has it. */
+  async function followDesignation() {
+    const [me, session] = [store.get("me"), api.session];
+    if (me?.mode !== "local" || session === null || me.notAfter - clock.now() > DESIGNATION_ENDS) return;
+    try {
+      const next = await LocalSigner.open(session);
+      if (next.me.notAfter <= me.notAfter || !isSame(me, next.me)) return;
+      resume(next);
+      toast({ level: "info", key: "desk.designation_taken", params: {} });
+    } catch {
+      // `fanal console` is away: that is told already.
+    }
+  }
+
+  /**
+   * Another program asks for an intervention: the person opens it.
+   * @param {Fragment} asked
+   */
+  function askFor(asked) {
+    const { incident, grounds, at, address, present } = asked;
+    toast({ level: "info", key: "desk.asked_outside", params: { ref: incident ?? "" } });
+    if (store.get("incidents").get(incident ?? "")?.closedAt === null) openAsked(asked);
+    else if (incident !== null)
+      openIncidentDialog(ctx, { ref: incident, grounds, present, at, place: address, address });
   }
 
   /** @type {Events|undefined} */
@@ -116,12 +184,12 @@ export function run(context, { shell, lockPlace, fragment, signer }) {
    * Opens the intervention that a dispatch tool asks for; asks the person only for what is missing.
    * @param {Fragment} asked
    */
-  function openAsked({ incident, grounds, at, present }) {
+  function openAsked({ incident, grounds, at, address, present }) {
     if (incident === null) return;
     const open = store.get("incidents").get(incident);
     if (open?.closedAt === null) {
       desk.showIncident(incident);
-      if (at !== null) desk.setPlace(incident, { label: null, position: at });
+      if (at !== null) desk.setPlace(incident, { label: address, position: at });
       if (at !== null) lookAt({ at });
       // Other grounds than those in use: the person says which are meant.
       if (grounds !== null && !open.allGrounds.includes(grounds))
@@ -130,10 +198,20 @@ export function run(context, { shell, lockPlace, fragment, signer }) {
     }
     const known = groundsOf(store.get("communes").values()).some(({ id }) => id === grounds);
     const { names, problem } = readPresent(present.join("\n"));
-    if (isReference(incident) && grounds !== null && known && problem === null)
-      desk.openIncident({ ref: incident, grounds, present: names, at });
-    else openIncidentDialog(ctx, { ref: incident, grounds, present, at });
+    const isFound = address === null || at !== null;
+    if (isReference(incident) && grounds !== null && known && problem === null && isFound)
+      desk.openIncident({ ref: incident, grounds, present: names, at, place: address });
+    else openIncidentDialog(ctx, { ref: incident, grounds, present, at, place: address, address });
   }
+}
+
+/**
+ * Whether both are the same person.
+ * @param {Me} one
+ * @param {Me} other
+ */
+function isSame(one, other) {
+  return one.number === other.number && one.unit === other.unit;
 }
 
 /**
@@ -177,6 +255,12 @@ function addShortcuts(ctx, lock, sounds) {
   shortcuts.on("i", "desk.key.next", next);
   shortcuts.on("r", "desk.key.renew", renew);
   shortcuts.on("t", "desk.key.take_over", takeOver);
+  const addNote = () => {
+    const shown = shownIncident(store);
+    if (shown) openNote(desk.keeper, shown.ref);
+  };
+  shortcuts.on("h", "record.key.list", () => openRecords(ctx, desk.keeper));
+  shortcuts.on("Shift+N", "record.key.note", addNote);
   shortcuts.on("Shift+L", "desk.key.lock", () => lock.lock());
   shortcuts.on("Shift+T", "desk.key.theme", () => switchTheme(store));
   shortcuts.on("?", "desk.key.help", () => openHelp(ctx, sounds));

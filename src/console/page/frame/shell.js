@@ -1,11 +1,13 @@
 // The page's frame: header, three panels that fold, tabs in their place where it is narrow.
 
-import { h } from "/page/core/dom.js";
+import { fill, h } from "/page/core/dom.js";
 import { recall, remember } from "/page/core/storage.js";
-import { t } from "/page/core/text.js";
+import { lang, t } from "/page/core/text.js";
+import { when } from "/page/core/time_text.js";
 import { makeBanner } from "/page/frame/ends_soon.js";
 import { makeHeader } from "/page/frame/header.js";
 import { problemText } from "/page/state/line_text.js";
+import { isOver } from "/page/state/rules.js";
 
 /** @typedef {"find"|"watch"|"incident"} PanelName */
 
@@ -55,7 +57,18 @@ export function makeShell(shell, ctx, { lock, sounds }) {
   }
   show("watch");
   const offline = h("p", { class: "offline-line", role: "alert", "data-testid": "offline", hidden: true });
-  shell.append(...skip, makeHeader(ctx, { lock, sounds }), offline, makeBanner(ctx), tabs, frame);
+  const expired = h("div", { class: "offline-line", role: "alert", "data-testid": "expired", hidden: true });
+  shell.append(...skip, makeHeader(ctx, { lock, sounds }), expired, offline, makeBanner(ctx), tabs, frame);
+  const showExpired = () => {
+    const [me, now] = [store.get("me"), ctx.clock.now()];
+    const isOut = me !== null && isOver(me, now);
+    const shown = isOut ? `${me.notAfter} ${store.get("lang")}` : "";
+    if ((expired.dataset.shown ?? "") === shown) return;
+    expired.dataset.shown = shown;
+    expired.hidden = !isOut;
+    fill(expired, ...(isOut ? expiredWords(me, now, lock) : []));
+    showOffline();
+  };
   store.watch(["lang"], () => {
     PANELS.forEach((name, index) => {
       skip[index].textContent = t(`desk.skip.${name}`);
@@ -63,18 +76,15 @@ export function makeShell(shell, ctx, { lock, sounds }) {
       panels[name].setAttribute("aria-label", t(`desk.panel.${name}`));
     });
   });
-  store.watch(["online", "offlineBecause", "lang"], () => {
-    const problem = store.get("offlineBecause");
-    const isOffline = store.get("online") === "offline";
+  const showOffline = () => {
+    const isOffline = store.get("online") === "offline" && expired.hidden;
     offline.hidden = !isOffline;
-    // The receiver may also have refused, or the signer be away.
-    const why =
-      problem === null || problem.reason === "centre_unreachable"
-        ? t("desk.offline")
-        : t("desk.offline_why", { why: problemText(problem) });
-    const text = isOffline ? why : "";
+    const text = isOffline ? whyOffline(store) : "";
     if (offline.textContent !== text) offline.textContent = text;
-  });
+  };
+  store.watch(["me", "lang"], showExpired);
+  setInterval(showExpired, 1_000);
+  store.watch(["online", "offlineBecause", "lang"], showOffline);
   return {
     panels,
     show: (/** @type {PanelName} */ name) => {
@@ -82,6 +92,41 @@ export function makeShell(shell, ctx, { lock, sounds }) {
       unfold(name);
     },
   };
+}
+
+/**
+ * Why the page is cut off: the receiver may be away or have refused, or `fanal console`, which serves
+ * the page, be away or another one by now.
+ * @param {PageStore} store
+ */
+function whyOffline(store) {
+  const problem = store.get("offlineBecause");
+  const isLocal = store.get("me")?.mode === "local";
+  if (isLocal && problem?.reason === "token_invalid") return t("desk.console_restarted");
+  const isAway = problem === null || problem.reason === "centre_unreachable";
+  if (isLocal && isAway && problem?.status === 0) return t("desk.console_away");
+  return isAway ? t("desk.offline") : t("desk.offline_why", { why: problemText(problem) });
+}
+
+/**
+ * What an ended designation means, and what is to be done.
+ * @param {Me} me
+ * @param {number} now ms
+ * @param {() => void} lock leads to the form that takes the next one
+ */
+function expiredWords({ notAfter, mode }, now, lock) {
+  const since = when("since", notAfter, now, lang());
+  return [
+    h(
+      "div",
+      { class: "stack" },
+      h("p", { text: t("desk.expired", { since }) }),
+      h("p", { text: t(mode === "local" ? "desk.expired_local" : "desk.expired_here") }),
+    ),
+    mode === "receiver"
+      ? h("button", { "data-testid": "expired-renew", on: { click: lock } }, t("desk.expired_renew"))
+      : null,
+  ];
 }
 
 /**

@@ -1,8 +1,10 @@
 // Requests that wait for their commune's approval, and their outcome.
 
 import { Problem } from "/page/core/api.js";
+import { problemText } from "/page/state/line_text.js";
 import { communeName } from "/page/state/names.js";
 import { note } from "/page/state/records.js";
+import { grantOf } from "/page/state/rules.js";
 import { toast } from "/page/widget/toasts.js";
 
 /** The page asks for a request's outcome this long after the commune's time to approve it, in ms. */
@@ -88,7 +90,8 @@ export class Approvals {
       if (problem.status === 0 || ["internal", "shutting_down", "token_expired"].includes(problem.reason)) return;
       this.#settle(request);
       const incident = store.get("incidents").get(waiting.incident);
-      if (incident)
+      // Given up here, or in another tab.
+      if (incident && problem.reason !== "request_cancelled")
         this.#ledger.tellRefused(
           incident,
           waiting.commune,
@@ -96,6 +99,39 @@ export class Approvals {
           problem,
         );
     }
+  }
+
+  /**
+   * Gives a request up that waits for its commune.
+   * @param {string} request
+   */
+  async cancel(request) {
+    const { api, store } = this.#ctx;
+    const waiting = store.get("approvals").get(request);
+    if (waiting === undefined) return;
+    try {
+      await api.delete(`requests/${request}`);
+    } catch (error) {
+      const problem = Problem.of(error);
+      // Answered in this moment: that is told.
+      if (problem.status === 404 || problem.status === 403) {
+        await this.resolve(request);
+        return;
+      }
+      toast({ level: "bad", key: "desk.toast.cancel_failed", params: {}, detail: problemText(problem) });
+      return;
+    }
+    this.#settle(request);
+    const incident = store.get("incidents").get(waiting.incident);
+    if (incident === undefined) return;
+    const keys = new Set(waiting.cameras.map((camera) => `${waiting.commune}/${camera}`));
+    const [grants, me] = [store.get("grants"), store.get("me")];
+    // A renewal that is given up leaves what runs.
+    incident.cameras = incident.cameras.filter(
+      (key) => !keys.has(key) || grantOf(key, incident, grants, me) !== undefined,
+    );
+    const params = { commune: communeName(store, waiting.commune), n: waiting.cameras.length };
+    note(this.#ctx, waiting.incident, { level: "info", key: "desk.history.cancelled", params });
   }
 
   /** Asks for the outcome of all of them, after each connection. */

@@ -4,6 +4,7 @@
 import { Problem } from "/page/core/api.js";
 import { lang, t } from "/page/core/text.js";
 import { Approvals } from "/page/incident/approvals.js";
+import { Keeper } from "/page/incident/keeper.js";
 import { Ledger } from "/page/incident/ledger.js";
 import { detailText, problemText } from "/page/state/line_text.js";
 import { communeName, groundsLabel, groundsLabels } from "/page/state/names.js";
@@ -17,6 +18,7 @@ import {
   groundsFor,
   groundsOffered,
   isMine,
+  isOver,
   isReference,
   liveGrants,
   newIncident,
@@ -51,6 +53,8 @@ export class Desk {
     this.#chooseGrounds = chooseGrounds;
     this.#ledger = new Ledger(ctx, { release: (id) => this.release(id) });
     this.#approvals = new Approvals(ctx, this.#ledger);
+    /** The records at the centre. */
+    this.keeper = new Keeper(ctx);
     this.#recall(load());
     keep(ctx.store);
   }
@@ -91,6 +95,7 @@ export class Desk {
         key: "desk.history.opened",
         params: { grounds: groundsLabels(store, grounds) },
       });
+      this.keeper.turn(ref, "open", grounds);
     } else this.useGrounds(ref, grounds);
     store.touch("incidents");
     this.showIncident(ref);
@@ -158,25 +163,28 @@ export class Desk {
   }
 
   /**
-   * Releases all that the signer holds for an intervention and closes it; the caller has asked.
+   * Releases all that the signer holds for an intervention and closes it; the caller has asked. Whether
+   * it is closed.
    * @param {string} ref
    */
   async closeIncident(ref) {
     const { store, clock } = this.#ctx;
     const incident = store.get("incidents").get(ref);
-    if (incident === undefined) return;
+    if (incident === undefined) return false;
     const own = liveGrants(incident, store.get("grants")).filter((grant) => isMine(grant, store.get("me")));
     const released = await Promise.all(own.map(({ grant }) => this.release(grant)));
     if (released.includes(false)) {
       toast({ level: "bad", key: "desk.toast.close_failed", params: { ref } });
-      return;
+      return false;
     }
     incident.closedAt = clock.now();
     incident.cameras = [];
     note(this.#ctx, ref, { level: "info", key: "desk.history.closed", params: {} });
+    this.keeper.turn(ref, "closed");
     store.set("focused", null);
     store.set("incident", null);
     this.#showSome();
+    return true;
   }
 
   /**
@@ -185,6 +193,7 @@ export class Desk {
    */
   mayAsk(key) {
     const { store, clock } = this.#ctx;
+    if (isOver(store.get("me"), clock.now())) return { key: "desk.ask.expired", params: {} };
     return obstacle({
       incident: shownIncident(store),
       commune: store.get("communes").get(splitKey(key).commune),
@@ -522,6 +531,29 @@ export class Desk {
   }
 
   /**
+   * Gives up a request that waits for its commune's approval.
+   * @param {string} request
+   */
+  cancel(request) {
+    return this.#approvals.cancel(request);
+  }
+
+  /**
+   * Closes a camera that waits for its commune: gives up the request that is for it alone. Whether one
+   * was.
+   * @param {string} ref
+   * @param {string} key
+   */
+  cancelCamera(ref, key) {
+    const { commune, camera } = splitKey(key);
+    const waiting = [...this.#ctx.store.get("approvals").values()].find(
+      (one) => one.incident === ref && one.commune === commune && one.cameras.join() === camera,
+    );
+    if (waiting !== undefined) this.cancel(waiting.request);
+    return waiting !== undefined;
+  }
+
+  /**
    * Gives a grant back; whether it is over.
    * @param {string} id
    */
@@ -548,6 +580,7 @@ export class Desk {
   async load() {
     await this.#ledger.load();
     await this.#approvals.resolveAll();
+    await this.keeper.load();
     if (this.#ctx.store.get("incident") === null) this.#showSome();
   }
 
@@ -569,6 +602,7 @@ export class Desk {
    */
   takeEvent(name, body) {
     if (name === "request") this.#approvals.resolve(body.request);
+    else if (name === "incident") this.keeper.takeEvent(body.incident);
     else this.#ledger.takeEvent(name, body);
   }
 

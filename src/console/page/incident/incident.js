@@ -4,11 +4,13 @@
 import { h } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { countdown, dayAndTime, duration, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
-import { confirm } from "/page/widget/dialog.js";
+import { choose, confirm } from "/page/widget/dialog.js";
 import { englishDetails } from "/page/widget/details.js";
 import { refill, steady } from "/page/widget/redraw.js";
+import { openNote, openRecord } from "/page/record/dialog.js";
 import { lineText, reasonText } from "/page/state/line_text.js";
-import { cameraName, communeName, groundsLabel } from "/page/state/names.js";
+import { cameraName, communeName, groundsLabel, groundsLabels } from "/page/state/names.js";
+import { historyOf } from "/page/state/record.js";
 import { openIncidentDialog, openPresentDialog, openTakeOverDialog } from "/page/incident/open_dialog.js";
 import {
   DURATIONS,
@@ -46,7 +48,8 @@ export function mountIncident(element, ctx) {
     refill(body, ...(incident === undefined ? nothingOpen(ctx) : content(ctx, incident, view, draw)));
     tick(body, ctx);
   });
-  store.watch(["incident", "incidents", "grants", "approvals", "communes", "cameras", "lang", "me", "online"], draw);
+  const shown = /** @type {const} */ (["incident", "incidents", "grants", "approvals", "communes", "cameras"]);
+  store.watch([...shown, "records", "outbox", "lang", "me", "online"], draw);
   setInterval(() => tick(body, ctx), 500);
 }
 
@@ -161,7 +164,7 @@ function content(ctx, incident, view, draw) {
           ended.slice(0, ENDED).map((grant) => endedRow(ctx, grant)),
         )
       : null,
-    history(incident, view, draw),
+    history(ctx, incident, view, draw),
   ];
 }
 
@@ -274,14 +277,16 @@ async function closeAfterAsking(ctx, incident) {
     t("desk.close_line", { commune: communeName(ctx.store, grant.commune), n: openCameras(grant).length }),
   );
   if (others > 0) lines.push(t("desk.close_others", { n: others }));
-  const sure = await confirm({
+  const { answer, sure } = await choose({
     title: t("desk.close_title", { ref: incident.ref }),
     text: own.length > 0 ? t("desk.close_text", { n: own.length }) : t("desk.close_text_none"),
-    lines,
+    lines: [...lines, t("record.close_kept")],
     action: t("desk.close_incident"),
+    other: t("record.close_export"),
     testid: "close-dialog",
   });
-  if (sure) await ctx.desk.closeIncident(incident.ref);
+  if (sure && (await ctx.desk.closeIncident(incident.ref)) && answer === "other")
+    openRecord(ctx, ctx.desk.keeper, incident.ref);
 }
 
 /**
@@ -537,6 +542,16 @@ function waitingRow(ctx, { request, commune, cameras, approve_by: by }) {
       h("span", { class: "time-left" }),
     ),
     h("p", { class: "small", text: t("desk.waits", { n: cameras.length }) }),
+    h(
+      "button",
+      {
+        "data-testid": "cancel-wait",
+        "data-focus": `cancel-${request}`,
+        "aria-label": `${t("desk.cancel_wait")} ${communeName(ctx.store, commune)}`,
+        on: { click: () => ctx.desk.cancel(request) },
+      },
+      t("desk.cancel_wait"),
+    ),
   );
 }
 
@@ -616,12 +631,20 @@ function endedRow(ctx, grant) {
 }
 
 /**
+ * @param {DeskContext} ctx
  * @param {Incident} incident
  * @param {PanelView} view
  * @param {() => void} draw
  */
-function history(incident, view, draw) {
-  const newest = [...incident.history].reverse();
+function history(ctx, incident, view, draw) {
+  const { store, desk } = ctx;
+  const names = {
+    camera: (/** @type {string} */ key) => cameraName(store, key),
+    commune: (/** @type {string} */ id) => communeName(store, id),
+    grounds: (/** @type {string} */ id) => groundsLabels(store, id),
+  };
+  const record = store.get("records").get(incident.ref);
+  const newest = historyOf(incident, record, names, store.get("me")).reverse();
   const shown = view.allLines ? newest : newest.slice(0, LINES);
   const more = newest.length - shown.length;
   const showAll = () => {
@@ -631,7 +654,31 @@ function history(incident, view, draw) {
   return h(
     "section",
     { class: "block" },
-    h("h3", { text: t("desk.history.title") }),
+    h(
+      "div",
+      { class: "block-head row" },
+      h("h3", { class: "grow", text: t("desk.history.title") }),
+      h(
+        "button",
+        {
+          class: "small",
+          "data-testid": "add-note",
+          "data-focus": "add-note",
+          on: { click: () => openNote(desk.keeper, incident.ref) },
+        },
+        t("record.note"),
+      ),
+      h(
+        "button",
+        {
+          class: "small",
+          "data-testid": "open-record",
+          "data-focus": "open-record",
+          on: { click: () => openRecord(ctx, desk.keeper, incident.ref) },
+        },
+        t("record.open"),
+      ),
+    ),
     h(
       "ol",
       { class: "history small", "data-testid": "history" },

@@ -53,6 +53,7 @@ function form(ctx, given, close) {
     label: t("desk.open.place"),
     hint: t(ctx.store.get("console")?.places ? "desk.open.place_hint" : "desk.open.place_hint_positions"),
     given: given.at ? { at: given.at, place: given.place ?? null } : null,
+    text: given.address ?? "",
   });
   const known = h("p", { class: "notice small", role: "status", "data-testid": "incident-known", hidden: true });
   const submitButton = h("button", { class: "primary", "data-testid": "incident-open" });

@@ -5,11 +5,13 @@ import { h, fill } from "/page/core/dom.js";
 import { backoff } from "/page/core/events.js";
 import { withoutSession } from "/page/core/fragment.js";
 import { recall, remember } from "/page/core/storage.js";
+import { offer } from "/page/core/tabs.js";
 import { t } from "/page/core/text.js";
 import { signInForm } from "/page/sign/sign_in.js";
 import { LocalSigner, demoSigner } from "/page/sign/signers.js";
 
-const SESSION = "fanal-session";
+/** Under which name the tab keeps the session's secret. */
+export const SESSION = "fanal-session";
 
 /**
  * Asks the server for its settings and the person for the key; then calls `done`.
@@ -20,10 +22,19 @@ const SESSION = "fanal-session";
 export async function enter(ctx, { place, fragment, switchLang, done }) {
   const { store, api, clock } = ctx;
   const entrance = new Entrance(ctx, place, switchLang);
+  const isNew = fragment.session === null && recall("session", SESSION) === null;
+  if (isNew && fragment.demo === null && fragment.incident !== null) {
+    // Another program opened it: it is for the tab that is signed in.
+    const { incident, grounds, at, address, present } = fragment;
+    if (await offer("incident", { incident, grounds, at, address, present })) return entrance.showHandedOver();
+  }
   if (fragment.session !== null) {
     remember("session", SESSION, fragment.session);
     history.replaceState(null, "", location.pathname + withoutSession(location.hash));
   }
+  // A tab whose `fanal console` was started again goes on with its pictures.
+  if (fragment.session !== null && (await offer("session", { session: fragment.session })))
+    return entrance.showHandedOver();
   api.session = recall("session", SESSION) ?? fragment.session;
   /** @param {Signer} signer */
   const enters = (signer) => {
@@ -125,8 +136,19 @@ class Entrance {
     );
   }
 
+  /** Another tab has it now. */
+  showHandedOver() {
+    this.#card(
+      h("h1", { text: "fanal" }),
+      h("p", { role: "status", "data-testid": "handed-over", text: t("desk.sign.handed_over") }),
+      h("button", { on: { click: () => window.close() } }, t("desk.close")),
+    );
+  }
+
   /** @param {unknown} error */
   showFailure(error) {
+    // The new address of `fanal console`, pasted here.
+    addEventListener("hashchange", () => location.reload(), { once: true });
     this.#card(
       h("h1", { text: "fanal" }),
       h("p", { class: "bad", role: "alert", text: this.#sentence(error) }),

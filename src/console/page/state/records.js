@@ -1,5 +1,6 @@
 // The part of the interventions that outlives a reload of the page, in this tab alone: text. No
-// picture, no key, no credential.
+// picture, no key, no credential. Bookmarks, notes and what the journal says of an intervention are in its
+// record at the centre (incident/keeper.js).
 
 const KEY = "fanal-interventions";
 /** Interventions kept, the newest; lines of history of each. */
@@ -32,8 +33,7 @@ export function keep(store) {
  */
 function save(incidents, approvals) {
   const kept = [...incidents.values()].slice(-INCIDENTS).map((incident) => {
-    const { ref, grounds, allGrounds, present, at, place, openedAt, closedAt, history, bookmarks, duration, mine } =
-      incident;
+    const { ref, grounds, allGrounds, present, at, place, openedAt, closedAt, history, duration, mine } = incident;
     return {
       ref,
       grounds,
@@ -45,7 +45,6 @@ function save(incidents, approvals) {
       closedAt,
       duration,
       mine,
-      bookmarks: bookmarks.slice(-LINES),
       history: history.slice(-LINES),
     };
   });

@@ -196,7 +196,6 @@ export function newIncident({ ref, grounds, present = [], at = null, place = nul
     cameras: [],
     grants: new Set(),
     history: [],
-    bookmarks: [],
     refusals: new Map(),
     duration: null,
     removed: new Set(),
@@ -222,11 +221,20 @@ export function openIncidents(incidents, grants) {
 
 /**
  * Whether this person signed a grant.
- * @param {Grant} grant
+ * @param {Pick<Grant, "operator">} grant
  * @param {Me|null} me
  */
 export function isMine(grant, me) {
   return me !== null && grant.operator.number === me.number && grant.operator.unit === me.unit;
+}
+
+/**
+ * Whether a person's designation has ended.
+ * @param {Me|null} me
+ * @param {number} now ms
+ */
+export function isOver(me, now) {
+  return me !== null && me.notAfter <= now;
 }
 
 /**

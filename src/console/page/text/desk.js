@@ -154,6 +154,10 @@ export const fr = {
   "desk.history.renew_refused": "{commune} : prolongation refusée ({reason})",
   "desk.history.waiting": "{commune} : accord demandé pour {n} caméras",
   "desk.history.waiting|one": "{commune} : accord demandé pour {n} caméra",
+  "desk.history.cancelled": "{commune} : demande annulée pour {n} caméras",
+  "desk.history.cancelled|one": "{commune} : demande annulée pour {n} caméra",
+  "desk.cancel_wait": "Annuler la demande",
+  "desk.toast.cancel_failed": "La demande n'a pas pu être annulée",
   "desk.history.commune_lost": "{commune} : liaison perdue",
   "desk.history.commune_back": "{commune} : liaison rétablie",
   "desk.history.camera_ended": "{camera} : terminée ({reason})",
@@ -269,6 +273,7 @@ export const fr = {
   "desk.reason.account_changed": "compte VMS modifié",
   "desk.reason.wrong_audience": "mauvais destinataire",
   "desk.reason.operator_not_designated": "opérateur non désigné",
+  "desk.reason.request_cancelled": "annulée par l'opérateur",
   "desk.reason.designation_expired": "désignation expirée",
   "desk.reason.designation_revoked": "désignation révoquée",
   "desk.reason.revocation_unknown": "liste de révocation absente ou périmée",
@@ -340,6 +345,22 @@ export const fr = {
   "desk.sound.try": "Essayer",
   "desk.alerts": "{n} alertes non vues",
   "desk.alerts|one": "{n} alerte non vue",
+  "desk.expired":
+    "Votre désignation est expirée {since} : vos autorisations et vos images sont terminées. Celles qu'un collègue a reprises continuent chez lui ; l'intervention reste ouverte ici.",
+  "desk.expired_here": "Pour continuer, faites signer la suivante par le commandant de l'unité.",
+  "desk.expired_local":
+    "Mettez le nouveau certificat à la place de l'ancien : fanal console le prend aussitôt, et cette page continue.",
+  "desk.expired_renew": "Présenter la nouvelle désignation",
+  "desk.designation_taken": "Nouvelle désignation prise en compte",
+  "desk.console_restarted":
+    "fanal console a été relancé sur ce poste : collez dans la barre d'adresse de cet onglet l'adresse qu'il affiche, ou ouvrez-la. Images et interventions sont conservées.",
+  "desk.console_away":
+    "fanal console ne tourne plus sur ce poste : relancez-le, puis collez ici l'adresse qu'il affiche. Aucune demande ne peut partir.",
+  "desk.session_taken": "Cet onglet continue avec le fanal console relancé",
+  "desk.session_wrong": "Cette adresse n'est pas celle du fanal console qui tourne",
+  "desk.asked_outside": "Intervention {ref} demandée par un autre programme",
+  "desk.sign.handed_over": "C'est ouvert dans l'onglet où vous êtes déjà connecté. Vous pouvez fermer celui-ci.",
+  "desk.ask.expired": "Votre désignation a expiré.",
   "desk.designation_soon":
     "Votre désignation expire dans {left} : toutes vos autorisations s'arrêteront. Faites-les reprendre par un collègue, ou présentez la suivante.",
   "desk.no_storage":
@@ -500,6 +521,10 @@ export const en = {
   "desk.history.renew_refused": "{commune}: renewal refused ({reason})",
   "desk.history.waiting": "{commune}: approval asked for {n} cameras",
   "desk.history.waiting|one": "{commune}: approval asked for {n} camera",
+  "desk.history.cancelled": "{commune}: request cancelled for {n} cameras",
+  "desk.history.cancelled|one": "{commune}: request cancelled for {n} camera",
+  "desk.cancel_wait": "Cancel the request",
+  "desk.toast.cancel_failed": "The request could not be cancelled",
   "desk.history.commune_lost": "{commune}: link lost",
   "desk.history.commune_back": "{commune}: link is back",
   "desk.history.camera_ended": "{camera}: ended ({reason})",
@@ -612,6 +637,7 @@ export const en = {
   "desk.reason.account_changed": "VMS account changed",
   "desk.reason.wrong_audience": "wrong addressee",
   "desk.reason.operator_not_designated": "operator not designated",
+  "desk.reason.request_cancelled": "cancelled by the operator",
   "desk.reason.designation_expired": "designation expired",
   "desk.reason.designation_revoked": "designation revoked",
   "desk.reason.revocation_unknown": "revocation list missing or too old",
@@ -683,6 +709,22 @@ export const en = {
   "desk.sound.try": "Try",
   "desk.alerts": "{n} alerts not seen",
   "desk.alerts|one": "{n} alert not seen",
+  "desk.expired":
+    "Your designation has been over {since}: your grants and pictures are over. Those that a colleague took over go on at his desk; the incident stays open here.",
+  "desk.expired_here": "To go on, have the unit's commander sign the next one.",
+  "desk.expired_local":
+    "Put the new certificate in the place of the old one: fanal console takes it at once, and this page goes on.",
+  "desk.expired_renew": "Present the new designation",
+  "desk.designation_taken": "The new designation is in use",
+  "desk.console_restarted":
+    "fanal console was started again on this workstation: paste the address that it shows into this tab's address bar, or open it. Pictures and incidents are kept.",
+  "desk.console_away":
+    "fanal console no longer runs on this workstation: start it again, then paste the address that it shows here. No request can be sent.",
+  "desk.session_taken": "This tab goes on with the fanal console that was started again",
+  "desk.session_wrong": "This address is not that of the fanal console that runs",
+  "desk.asked_outside": "Another program asks for incident {ref}",
+  "desk.sign.handed_over": "It is open in the tab in which you are signed in already. You may close this one.",
+  "desk.ask.expired": "Your designation has expired.",
   "desk.designation_soon":
     "Your designation expires in {left}: all your grants will end. Have a colleague take them over, or present the next one.",
   "desk.no_storage": "This browser lets the page remember nothing: a reload will lose history and settings.",

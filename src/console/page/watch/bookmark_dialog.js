@@ -1,32 +1,38 @@
 // The list of the marked spans, to note and to export.
 
 import { h, fill } from "/page/core/dom.js";
+import { download } from "/page/core/download.js";
 import { lang, t } from "/page/core/text.js";
 import { communeName, groundsLabel } from "/page/state/names.js";
 import { shownIncident } from "/page/state/rules.js";
 import { csvOf } from "/page/watch/bookmark_list.js";
-import { download } from "/page/watch/mosaic_actions.js";
 import { fileName } from "/page/watch/png.js";
 import { openDialog } from "/page/widget/dialog.js";
 
 /**
  * Opens the list of the incident that is shown.
- * @param {Context} ctx
+ * @param {DeskContext} ctx
  */
-export function openBookmarks({ store, clock }) {
+export async function openBookmarks({ store, clock, desk }) {
   const incident = shownIncident(store);
   if (incident === undefined) return;
   const list = h("ul", { class: "stack" });
-  /** @param {Bookmark} mark */
-  const remove = (mark) => {
-    incident.bookmarks.splice(incident.bookmarks.indexOf(mark), 1);
-    store.touch("incidents");
-    show();
+  const { keeper } = desk;
+  const on = {
+    remove: (/** @type {Bookmark} */ mark) => keeper.withdraw(incident.ref, "bookmarks", mark.id),
+    change: (/** @type {Bookmark} */ mark) => keeper.changeBookmark(incident.ref, mark),
   };
-  const show = () =>
-    fill(list, ...incident.bookmarks.map((mark) => row(mark, communeName(store, mark.commune), remove)));
+  let shown = "";
+  const show = () => {
+    const marks = keeper.bookmarks(incident.ref);
+    // A note that is being written is not drawn again.
+    const what = JSON.stringify(marks.map(({ id, from, to, pending }) => [id, from, to, pending]));
+    if (what === shown) return;
+    shown = what;
+    fill(list, ...marks.map((mark) => row(mark, communeName(store, mark.commune), on)));
+  };
   const save = () => {
-    const marks = incident.bookmarks.map((mark) => ({
+    const marks = keeper.bookmarks(incident.ref).map((mark) => ({
       ...mark,
       to: mark.open ? clock.now() : mark.to,
       commune: communeName(store, mark.commune),
@@ -38,9 +44,9 @@ export function openBookmarks({ store, clock }) {
     );
     download(new Blob([csv], { type: "text/csv" }), fileName(["fanal", incident.ref, "reperes"], "csv"));
   };
-  show();
+  const stop = store.watch(["records", "outbox"], show);
   const title = t("watch.bookmark.title", { ref: incident.ref });
-  openDialog({ title, testid: "bookmarks-dialog", wide: true }, (close) => [
+  await openDialog({ title, testid: "bookmarks-dialog", wide: true }, (close) => [
     h("p", { class: "quiet small", text: t("watch.bookmark.about") }),
     list,
     h(
@@ -54,24 +60,29 @@ export function openBookmarks({ store, clock }) {
       ),
     ),
   ]);
+  stop();
 }
 
 /**
  * @param {Bookmark} mark
  * @param {string} commune its name
- * @param {(mark: Bookmark) => void} remove
+ * @param {{remove: (mark: Bookmark) => void, change: (mark: Bookmark) => void}} on
  */
-function row(mark, commune, remove) {
+function row(mark, commune, { remove, change: write }) {
   const second = (/** @type {number} */ ms) => `${new Date(ms).toISOString().slice(0, 19)}Z`;
   const label = t("watch.bookmark.note");
-  const input = () => {
-    mark.note = note.value;
-  };
-  const note = h("input", { value: mark.note, maxlength: 128, "aria-label": label, placeholder: label, on: { input } });
+  const change = () => write({ ...mark, note: note.value });
+  const note = h("input", {
+    value: mark.note,
+    maxlength: 500,
+    "aria-label": label,
+    placeholder: label,
+    on: { change },
+  });
   return h(
     "li",
     { class: "mark" },
-    h("strong", { text: `${mark.name} · ${commune}` }),
+    h("strong", { text: [mark.name, commune, mark.pending ? t("record.pending") : ""].filter(Boolean).join(" · ") }),
     h("span", { class: "small mono", text: `${second(mark.from)} → ${second(mark.to)}` }),
     note,
     h("button", { class: "plain", on: { click: () => remove(mark) } }, t("watch.bookmark.remove")),

@@ -1,8 +1,5 @@
 // Marked spans, and their list, which goes with a requisition. Pure.
 
-/** A new mark spans this much before it was made, in ms. */
-export const BEFORE = 30_000;
-
 const COLUMNS = {
   fr: [
     "commune",

@@ -1,13 +1,11 @@
 // The actions of the tiles that need the receiver or the incident.
 
-import { h } from "/page/core/dom.js";
+import { download } from "/page/core/download.js";
 import { Problem } from "/page/core/api.js";
 import { detailText, problemText } from "/page/state/line_text.js";
 import { cameraName, communeName } from "/page/state/names.js";
 import { note } from "/page/state/records.js";
 import { agreementFor, grantOf, isMine, shownIncident, splitKey } from "/page/state/rules.js";
-import { BEFORE } from "/page/watch/bookmark_list.js";
-import { markText } from "/page/watch/mark.js";
 import { moved } from "/page/watch/pages.js";
 import { fileName, imageHash, withTexts } from "/page/watch/png.js";
 import { toast } from "/page/widget/toasts.js";
@@ -22,7 +20,7 @@ export function mosaicActions(ctx) {
     move: (key, to) => move(ctx, key, to),
     pin: (key) => pin(ctx, key),
     snapshot: (key, live) => snapshot(ctx, key, live),
-    bookmark: (key) => bookmark(ctx, key),
+    bookmark: (key) => ctx.desk.keeper.toggleBookmark(key),
     copy,
     goOn: (key) => goOn(ctx, key),
     again: (key) => ctx.desk.choose(key),
@@ -64,6 +62,7 @@ function removeTile({ store, desk }, key, ends) {
   incident.cameras = incident.cameras.filter((other) => other !== key);
   incident.removed.add(key);
   store.touch("incidents");
+  if (grant === undefined && desk.cancelCamera(incident.ref, key)) return;
   if (!ends || grant === undefined || !isMine(grant, store.get("me"))) return;
   desk.endCamera(grant.grant, splitKey(key).camera);
 }
@@ -138,46 +137,4 @@ async function snapshot(ctx, key, live) {
       english: detailText(problem),
     });
   }
-}
-
-/**
- * Offers a file to the browser.
- * @param {Blob} blob
- * @param {string} name
- */
-export function download(blob, name) {
-  const url = URL.createObjectURL(blob);
-  h("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
-}
-
-/**
- * Marks a span of a camera; the second press ends it.
- * @param {Context} ctx
- * @param {string} key
- */
-function bookmark({ store, clock }, key) {
-  const [incident, me] = [shownIncident(store), store.get("me")];
-  if (incident === undefined || me === null) return;
-  const { commune } = splitKey(key);
-  const now = clock.now();
-  const name = cameraName(store, key);
-  const open = incident.bookmarks.find((mark) => mark.camera === key && mark.open);
-  if (open) Object.assign(open, { to: now, open: false });
-  else {
-    incident.bookmarks.push({
-      camera: key,
-      name,
-      commune,
-      from: now - BEFORE,
-      to: now,
-      note: "",
-      open: true,
-      clockOffset: store.get("communes").get(commune)?.clock_offset ?? "",
-      grant: grantOf(key, incident, store.get("grants"), me)?.grant ?? "",
-      operator: { ...me },
-    });
-  }
-  store.touch("incidents");
-  toast({ level: "info", key: open ? "watch.bookmark.ended" : "watch.bookmark.begun", params: { camera: name } });
 }

@@ -54,7 +54,7 @@ export function mountWatch(element, ctx) {
   addEventListener("pagehide", closeWall);
   store.watch(["locked"], () => store.get("locked") && closeWall());
   window.fanalFigures = () => figuresOf(store, mosaic);
-  store.watch(["incidents", "incident", "lang", "focused"], () => {
+  store.watch(["incidents", "incident", "lang", "focused", "records", "outbox"], () => {
     const incident = shownIncident(store);
     const n = incident?.cameras.length ?? 0;
     count.textContent = n > 0 ? t("watch.count", { n }) : "";
@@ -64,8 +64,9 @@ export function mountWatch(element, ctx) {
     title.textContent = t("watch.title");
     wall.textContent = t("watch.wall");
     full.textContent = t("watch.fullscreen");
-    marks.textContent = t("watch.bookmarks", { n: incident?.bookmarks.length ?? 0 });
-    marks.hidden = (incident?.bookmarks.length ?? 0) === 0;
+    const marked = incident === undefined ? 0 : ctx.desk.keeper.bookmarks(incident.ref).length;
+    marks.textContent = t("watch.bookmarks", { n: marked });
+    marks.hidden = marked === 0;
   });
   addShortcuts(ctx, mosaic, { wall: () => openWall(ctx, actions), fullscreen: () => fullscreen(place) });
 }

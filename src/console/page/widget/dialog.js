@@ -54,7 +54,16 @@ export function openDialog({ title, testid, wide = false }, content) {
  * Asks once; resolves to whether it was confirmed.
  * @param {{title: string, text: string, lines?: string[], action: string, testid?: string}} of
  */
-export async function confirm({ title, text, lines = [], action, testid }) {
+export async function confirm(of) {
+  const { sure } = await choose(of);
+  return sure;
+}
+
+/**
+ * The same with another way to confirm, beside: `answer` says which.
+ * @param {{title: string, text: string, lines?: string[], action: string, other?: string, testid?: string}} of
+ */
+export async function choose({ title, text, lines = [], action, other, testid }) {
   const answer = await openDialog({ title, testid }, (close) => [
     h("p", { text }),
     ...(lines.length > 0 ? [h("ul", { class: "lines small" }, ...lines.map((line) => h("li", { text: line })))] : []),
@@ -62,6 +71,9 @@ export async function confirm({ title, text, lines = [], action, testid }) {
       "div",
       { class: "row dialog-actions" },
       h("button", { type: "button", on: { click: () => close(false) } }, t("desk.cancel")),
+      other === undefined
+        ? null
+        : h("button", { type: "button", "data-testid": "confirm-other", on: { click: () => close("other") } }, other),
       h(
         "button",
         {
@@ -75,7 +87,7 @@ export async function confirm({ title, text, lines = [], action, testid }) {
       ),
     ),
   ]);
-  return answer === true;
+  return { answer, sure: answer === true || answer === "other" };
 }
 
 /**

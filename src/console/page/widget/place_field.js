@@ -16,9 +16,9 @@ const MOST = 5;
  * The field. `found` gives the place of what it holds: the one that was chosen, else the first that
  * the receiver knows; throws a `RangeError` where there is none.
  * @param {Pick<Context, "api">} ctx
- * @param {{label: string, hint: string, given: Found}} of
+ * @param {{label: string, hint: string, given: Found, text?: string}} of `text`: an address to look up
  */
-export function placeField({ api }, { label, hint, given }) {
+export function placeField({ api }, { label, hint, given, text: written = "" }) {
   let chosen = given;
   let asked = 0;
   /** @type {number|undefined} */
@@ -29,7 +29,7 @@ export function placeField({ api }, { label, hint, given }) {
     spellcheck: "false",
     maxlength: 128,
     "data-testid": "incident-place",
-    value: given === null ? "" : (given.place ?? positionText(given.at)),
+    value: given === null ? written : (given.place ?? positionText(given.at)),
     on: { input: () => typed(), keydown: (event) => key(event) },
   });
   const made = field({ label, hint, input });

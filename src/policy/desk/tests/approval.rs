@@ -179,3 +179,58 @@ fn what_waits_for_a_person_keeps_nobody_else_out() {
     forwarded(&world.ask(&request));
     assert_eq!(told(&world.tell(1, waiting(&request, 120))).len(), 1);
 }
+
+#[test]
+fn a_request_that_its_operator_gives_up_is_gone_and_a_late_grant_is_given_back() {
+    let mut world = World::linked();
+    let (claims, request) = waits(&mut world);
+    let cancel = |world: &mut World, number: &str| {
+        let who = world.who(number, "CORG 13");
+        let done = world.desk.handle_cancel(claims.jti, &who);
+        (done, world.drain())
+    };
+    // Who signed it, and nobody else.
+    assert_eq!(cancel(&mut world, "4712").0, Err(None));
+    let stranger = world.who("4711", "CORG 84");
+    assert_eq!(world.desk.handle_cancel(claims.jti, &stranger), Err(None));
+    let (done, commands) = cancel(&mut world, "4711");
+    assert_eq!(done, Ok(()));
+    let told_gateway = ToGateway::Cancel {
+        request: claims.jti,
+        by: "4711".to_owned(),
+    };
+    assert_eq!(sent(&commands), [&told_gateway]);
+    assert!(matches!(&told(&commands)[..], [Progress::Refused(refusal)]
+            if refusal.reason == Reason::RequestCancelled));
+    assert_eq!(counted(&commands), [Some(Reason::RequestCancelled)]);
+    let journalled = |world: &World| {
+        let entries = world.entries.iter();
+        let cancelled = entries.filter(|(_, _, entry)| {
+            matches!(entry, Entry::Refused { refusal, .. }
+                if refusal.reason == Reason::RequestCancelled)
+        });
+        cancelled.count()
+    };
+    assert_eq!(journalled(&world), 1);
+    // Again, it changes nothing; the gateway's own word comes too late to.
+    let (done, commands) = cancel(&mut world, "4711");
+    assert_eq!((done, sent(&commands).len()), (Ok(()), 0));
+    world.tell(1, wait_ended(&claims, Reason::RequestCancelled));
+    assert_eq!(journalled(&world), 1);
+    // A gateway that did not hear of it is told again, also by a receiver that restarted.
+    world.restart();
+    world.link(2);
+    let commands = world.tell(2, waiting(&request, 90));
+    assert_eq!(sent(&commands), [&told_gateway]);
+    assert_eq!(told(&commands), []);
+    // One that approved it meanwhile gets its grant back.
+    let message = resume(&world, &request, &claims);
+    let commands = world.tell(2, message);
+    let back = ToGateway::Release {
+        grant: id(1),
+        by: CENTRE.to_owned(),
+        reason: Some(Reason::RequestCancelled),
+    };
+    assert_eq!(sent(&commands), [&back]);
+    assert!(allowed(&commands).is_empty() && world.desk.grant(id(1)).is_none());
+}

@@ -445,3 +445,37 @@ fn what_was_judged_before_the_commune_began_to_approve_is_refused() {
     assert_eq!(world.answer().unwrap_err().reason, Reason::ApprovalPending);
     assert!(world.running.is_empty());
 }
+
+#[test]
+fn a_request_that_its_operator_gives_up_waits_no_more_and_says_so() {
+    let mut world = World::with(approving());
+    let request = wait(&mut world, &[0]);
+    let now = world.now;
+    let cancel = |world: &mut World, number: usize| {
+        world
+            .gate
+            .handle_cancel(&centre(number), request, "4711", now);
+        world.settle();
+    };
+    cancel(&mut world, 1);
+    assert_eq!(world.gate.approvals_waiting(), 1, "another centre's word");
+    cancel(&mut world, 0);
+    assert_eq!(world.gate.approvals_waiting(), 0);
+    assert_eq!(
+        journalled(&world, request),
+        [(Reason::RequestCancelled, None)]
+    );
+    let refusal = wait_ended(&world, request).unwrap();
+    assert_eq!(refusal.reason, Reason::RequestCancelled);
+    let late = world
+        .gate
+        .handle_approve(request, "uid 7", now)
+        .unwrap_err();
+    assert_eq!(late.reason(), Reason::RequestCancelled);
+    assert!(
+        late.to_string()
+            .contains("waits no more: request_cancelled"),
+        "{late}"
+    );
+    assert!(world.cameras_running().is_empty());
+}
