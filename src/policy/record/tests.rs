@@ -114,6 +114,7 @@ impl World {
             agreement: "2026".to_owned(),
             settings: Sha256::ZERO,
             peer_head: None,
+            receiver: None,
         };
         self.take(seconds, &Entry::Grant(Box::new(entry)))
     }

@@ -454,7 +454,7 @@ fn a_request_that_its_operator_gives_up_waits_no_more_and_says_so() {
     let cancel = |world: &mut World, number: usize| {
         world
             .gate
-            .handle_cancel(&centre(number), request, "4711", now);
+            .handle_cancel(&receiver(number), request, "4711", now);
         world.settle();
     };
     cancel(&mut world, 1);
