@@ -230,7 +230,9 @@ mod tests {
             let text = filled(row.english, &values);
             assert_eq!(values_of(row, &text), places, "{}", row.english);
             let french = filled(row.french, &values);
-            for value in &values {
+            // The system's numbers say nothing to a person.
+            let is_system = row.english.contains("(os error {})");
+            for value in values.iter().filter(|_| !is_system) {
                 assert!(french.contains(value.as_str()), "{value}: {}", row.french);
             }
             assert!(!french.contains("{}"), "{}", row.french);

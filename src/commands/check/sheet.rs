@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(
             text,
             "\u{feff}nom;flux principal;remarque;à corriger\r\n\
-             Quai nord;rtsp://10.0.0.1/;\"a\nb\";est vide ; donnez un texte\r\n\
+             Quai nord;rtsp://10.0.0.1/;\"a\nb\";\"est vide ; donnez un texte\"\r\n\
              Port;rtsp://10.0.0.2/;x;main: no | its clock\r\n"
         );
         // The answer is a table again; a second check writes its column in the same place.

@@ -84,15 +84,6 @@ pub(super) static ROWS: &[Fault] = &[
     )
     .share(85),
     shown(
-        "fragments-never-start-of-slices",
-        "No fragment has the start bit; a picture has several slices.",
-        Script {
-            material: Material::Slices,
-            ..laws!((When::Each, Law::Fragments(Flaw::NoStart)))
-        },
-    )
-    .share(85),
-    shown(
         "packet-with-more-sources-than-bytes",
         "An RTP packet says 15 sources and has three bytes; another has half a source.",
         laws!(
