@@ -31,6 +31,11 @@ const REACHED: &[(&str, &str, &[Reason])] = &[
         ],
     ),
     (
+        "tests/it/several.rs",
+        "one_of_two_is_killed_under_fifty_relays_and_all_are_back_under_the_same_grants",
+        &[OtherReceiver],
+    ),
+    (
         "tests/it/authorise.rs",
         "an_agreement_ends_with_its_last_day_and_with_what_it_no_longer_says",
         &[AgreementNotInForce, AgreementChanged],

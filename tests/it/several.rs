@@ -339,6 +339,9 @@ async fn one_of_two_is_killed_under_fifty_relays_and_all_are_back_under_the_same
     assert_eq!(moved.len(), CAMERAS / OF_GRANT);
     assert_eq!(place.entries("second", "grant").len(), CAMERAS / OF_GRANT);
     assert_eq!(up.get(), 1, "up while any is");
+    let closed = &metrics.relays_closed_total;
+    let closed = closed.with_label_values(&[Reason::OtherReceiver.code()]);
+    assert_eq!(closed.get(), CAMERAS as u64);
 
     // It comes back, and shows the same; what works stays where it is.
     first.spawn(&place);

@@ -315,7 +315,7 @@ impl Gate {
     }
 }
 
-/// Which receiver of a centre signed a head that stands in the journal.
+/// Which receiver of a centre signed a head that the journal holds.
 fn signer_of(centre: &str, head: &str) -> Option<ReceiverId> {
     let centre = CentreId::new(centre.to_owned()).ok()?;
     let key = key_thumbprint(jws::chain(head).ok()?.first()?)?;

@@ -93,7 +93,7 @@ impl Moving {
 }
 
 impl Gate {
-    /// Whether a centre has one receiver: then whoever is linked is that one.
+    /// Whether a centre has one receiver: the one that is linked, whatever its key.
     pub(super) fn is_lone(&self, centre: &CentreId) -> bool {
         let agreements = self.rules.settings.agreements.iter();
         let of_centre = agreements.filter(|agreement| &agreement.centre == centre);

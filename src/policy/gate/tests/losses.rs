@@ -366,13 +366,10 @@ fn damage_that_a_look_finds_ends_what_lives_and_every_centre_is_told() {
         .handle_damaged(&damaged, Some("head"), Some("first line"), now);
     world.settle();
     assert_eq!(world.ended(grant), Some(Reason::JournalWentBack));
-    let told = world
-        .sent
-        .iter()
-        .filter_map(|(to, message)| match message {
-            ToReceiver::Journals(told) => Some((to.centre.to_string(), told.damaged.clone())),
-            _ => None,
-        });
+    let told = world.sent.iter().filter_map(|(to, message)| match message {
+        ToReceiver::Journals(told) => Some((to.centre.to_string(), told.damaged.clone())),
+        _ => None,
+    });
     let why = Some("2026-10.jsonl line 3: its digest".to_owned());
     let expected = [
         (centre(0).to_string(), why.clone()),
