@@ -357,9 +357,7 @@ impl Desk {
             present: request.present,
             start: Wall::from_seconds(recording.first_start),
             authority: designation.authority,
-            agreement: self
-                .agreement_of(&recording.commune, claims.grant)
-                .cloned(),
+            agreement: self.agreement_of(&recording.commune, claims.grant).cloned(),
             credentials: before.map_or(0, |held| held.view.credentials),
             expires: Wall::from_seconds(claims.expires),
             until: recording.until,

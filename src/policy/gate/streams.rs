@@ -11,7 +11,7 @@ use super::grant::Relay;
 use super::{Command, Gate, Permit};
 use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToReceiver};
-use crate::format::ids::{CameraId, ReceiverId, ProfileWish};
+use crate::format::ids::{CameraId, ProfileWish, ReceiverId};
 use crate::media::relay::{Profile, RelayId};
 use crate::reason::{Reason, Refusal};
 

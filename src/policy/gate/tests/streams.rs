@@ -49,7 +49,8 @@ impl World {
 
     fn state(&mut self, relay: RelayId, state: RelayState) {
         self.sent.clear();
-        self.gate.handle_relay_state(&receiver(0), relay, state, None);
+        self.gate
+            .handle_relay_state(&receiver(0), relay, state, None);
         self.settle();
     }
 
