@@ -6,6 +6,7 @@ import { detailText, problemText } from "/page/state/line_text.js";
 import { cameraName, communeName } from "/page/state/names.js";
 import { note } from "/page/state/records.js";
 import { agreementFor, grantOf, isMine, shownIncident, splitKey } from "/page/state/rules.js";
+import { markText } from "/page/watch/mark.js";
 import { moved } from "/page/watch/pages.js";
 import { fileName, imageHash, withTexts } from "/page/watch/png.js";
 import { toast } from "/page/widget/toasts.js";
