@@ -192,6 +192,16 @@ const KINDS: &[(&str, &str, &str)] = &[
         "Images passées à un autre récepteur",
         "Pictures moved to another receiver",
     ),
+    (
+        "incident",
+        "Intervention ouverte ou clôturée",
+        "Record of an incident opened or closed",
+    ),
+    (
+        "mark",
+        "Note ou repère d'une intervention",
+        "Note or bookmark of an incident",
+    ),
     ("ended", "Fin de l'autorisation", "Grant ended"),
     ("cut", "Coupure par la commune", "Cut by the commune"),
     ("allowed", "Coupure levée", "Cut lifted"),
