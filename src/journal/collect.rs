@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(found.unwrap().lines, 3);
         let what = &verified(&scratch).findings[0].what;
         assert_eq!(*what, verify::What::Removed { from: 2, to: 2 });
-        let mut changed = lines.clone();
+        let mut changed = lines;
         changed[1] = String::from_utf8(changed[1].clone())
             .unwrap()
             .replace("stopped", "stoppee")

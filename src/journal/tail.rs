@@ -91,10 +91,9 @@ impl Tail {
         };
         while !is_end(self) {
             let months = self.store.months()?;
-            let from = self.place.map_or(months.first(), |(at, _)| {
-                months.iter().find(|month| **month >= at)
-            });
-            let Some(month) = from.copied() else {
+            let from = self.place.map(|(at, _)| at);
+            let month = months.iter().copied().find(|month| Some(*month) >= from);
+            let Some(month) = month else {
                 return Ok(Step::End);
             };
             let offset = match self.place {

@@ -102,8 +102,8 @@ struct Held {
 
 impl Held {
     fn end(&self, now: Wall) -> Option<Wall> {
-        let expired = self.expires.plus(SLACK) <= now;
-        self.ended.or(expired.then_some(self.expires))
+        let is_over = self.expires.plus(SLACK) <= now;
+        self.ended.or_else(|| is_over.then_some(self.expires))
     }
 }
 

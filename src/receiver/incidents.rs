@@ -129,7 +129,7 @@ impl Incidents {
     pub(super) fn forget(&self) -> Option<impl FnOnce() + Send + use<>> {
         let gone = self.records().forget(self.shared.clock.now().wall);
         let texts = self.shared.texts.clone();
-        (!gone.is_empty()).then(|| move || texts.remove(&gone))
+        (!gone.is_empty()).then_some(move || texts.remove(&gone))
     }
 
     /// An operator opens or closes an incident's record.

@@ -422,7 +422,7 @@ fn an_anchor_holds_a_checkpoint_of_its_lines_by_the_logs_key() {
     // One of another tree or another log makes the anchor none.
     for (size, root, origin) in [
         (3, Sha256::ZERO, origin.clone()),
-        (2, tree.root(), origin.clone()),
+        (2, tree.root(), origin),
         (3, tree.root(), note::origin("berre-l-etang", "x")),
     ] {
         let text = Checkpoint { origin, size, root }.text();

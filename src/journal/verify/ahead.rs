@@ -67,6 +67,7 @@ impl Taken {
 }
 
 /// What is at a place of a file.
+#[allow(clippy::large_enum_variant)] // made and judged at once, never kept
 pub(super) enum Found<'a> {
     /// A line; none where the bytes are no line.
     Line(&'a [u8], Option<Taken>),

@@ -144,7 +144,7 @@ mod tests {
         );
         write(&mut cells, ROWS + 3, "A", ink, paper);
         fill(&mut cells, ROWS..ROWS + 2, ink);
-        assert!(cells.iter().any(|cell| *cell == ink));
+        assert!(cells.contains(&ink));
         assert_eq!(cells.len(), COLUMNS * ROWS);
     }
 

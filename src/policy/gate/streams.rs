@@ -123,7 +123,7 @@ impl Gate {
                         state: RelayState::Failed,
                         refusal: Some(refusal),
                     };
-                    return self.send(receiver, message);
+                    self.send(receiver, message);
                 }
             }
         } else {
