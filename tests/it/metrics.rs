@@ -53,6 +53,7 @@ pub fn full() -> [String; 2] {
         key: key.verifier().clone(),
     };
     gateway.witnesses.apply(std::slice::from_ref(&witness));
+    gateway.copies.expect(["copied"]);
     for counters in [
         &gateway.relay_bytes_total,
         &gateway.frames_total,
@@ -62,6 +63,7 @@ pub fn full() -> [String; 2] {
     }
     let receiver = Receiver::new([&CommuneId::new("berre-l-etang").unwrap()]).unwrap();
     receiver.witnesses.apply(&[witness]);
+    receiver.copies.expect(["copied"]);
     for counters in [&receiver.relay_bytes_total, &receiver.frames_total] {
         counters
             .with_label_values(&["berre-l-etang", "quai-nord"])
