@@ -344,6 +344,7 @@ impl Site {
             agreement: "Convention".to_owned(),
             settings: Sha256::ZERO,
             peer_head: Some(self.receiver.head(&self.centre, now)),
+            receiver: None,
         };
         self.gateway
             .add(now, &Entry::Grant(Box::new(here.clone())))?;
@@ -362,6 +363,7 @@ impl Site {
         let there = GrantEntry {
             proof: Some(self.commune.sign(GRANT_TYPE, &proof)),
             peer_head: Some(head),
+            receiver: None,
             ..here
         };
         self.receiver.add(now, &Entry::Grant(Box::new(there)))?;
@@ -417,6 +419,7 @@ impl Site {
             aud: commune,
             grant,
             iat: end.seconds(),
+            journal: None,
             part: Some(0),
             parts: Some(1),
             total: Some(viewings.len() as u64),

@@ -178,7 +178,7 @@ async fn ffmpeg_sees_card_picture_and_card_in_one_session() {
     card_and_picture_take_turns("ffmpeg", |url| {
         let text = format!(
             "-v error -rtsp_transport tcp -probesize 100000 -analyzeduration 100000 -i {url} \
-             -fps_mode passthrough -pix_fmt gray -f rawvideo -"
+             -fps_mode passthrough -enc_time_base 1/90000 -pix_fmt gray -f rawvideo -"
         );
         text.split_whitespace().map(str::to_owned).collect()
     })

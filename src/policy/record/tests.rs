@@ -252,7 +252,7 @@ fn another_unit_and_another_authority_see_nothing_of_it() {
     let unit = world.who.unit();
     let of_unit = Unit {
         name: "CORG 84".to_owned(),
-        ..unit.clone()
+        ..unit
     };
     let of_authority = Unit {
         authority: Sha256::ZERO,
