@@ -148,9 +148,8 @@ impl Desk {
         }
         self.take_password(grant, told.password.as_ref());
         let held = self.grants.get(&grant);
-        let is_recorded = held.is_some_and(|held| {
-            held.is_recorded && held.request.hash() == recording.request.hash()
-        });
+        let is_recorded =
+            held.is_some_and(|held| held.is_recorded_under(recording.request.hash()));
         if is_recorded {
             return self.resume_known(grant, recording.proof, recording.relays, now);
         }
@@ -213,7 +212,7 @@ impl Desk {
             former: before.former.clone(),
             permit: None,
             head: before.head.clone(),
-            is_recorded: true,
+            recorded: before.recorded,
         };
         let mut held = held;
         let view = std::sync::Arc::make_mut(&mut held.view);
@@ -232,7 +231,7 @@ impl Desk {
                 reason: Reason::OtherReceiver,
             });
         }
-        if before.is_recorded && !before.view.elsewhere {
+        if before.recorded.is_some() && !before.view.elsewhere {
             let centre = self.rules.centre.clone();
             let entry = Entry::Moved {
                 grant,
@@ -263,7 +262,7 @@ impl Desk {
             former: before.map_or_else(Vec::new, |before| before.former_of(designation)),
             permit: None,
             head: before.and_then(|before| before.head.clone()),
-            is_recorded: before.is_some_and(|before| before.is_recorded),
+            recorded: before.and_then(|before| before.recorded),
         }
     }
 
