@@ -322,6 +322,8 @@ impl Desk {
         self.confirm(&held);
         self.notify_grant(&held.view);
         self.hold(claims.grant, held);
+        // One who was revoked while the pictures went elsewhere has no URL here.
+        self.review_former(claims.grant, now);
         if is_taken_over {
             self.bound_former(claims.grant);
             self.take_over_viewings(claims.grant, &designation.operator.number, now);
