@@ -58,6 +58,14 @@ impl Desk {
             }
             return;
         }
+        if self
+            .forwarded
+            .is_cancelled(request.claims().jti, commune)
+        {
+            // Its operator gave the request up here, and another receiver brought the answer.
+            let by = request.designation().operator.number.clone();
+            return self.send_release(commune, grant, by, Reason::RequestCancelled);
+        }
         if let Err(refusal) = self.check_told(commune, &request, &proof, now) {
             tracing::warn!(%commune, %grant, %refusal, "a grant of another receiver that can't be");
             return;
