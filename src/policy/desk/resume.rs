@@ -72,6 +72,9 @@ impl Desk {
         }
         // Recorded there but not here: the answer was lost on its way, or its pictures went to
         // another receiver of the centre so far.
+        if is_held && !self.may_come(commune, grant, now) {
+            return;
+        }
         if !is_held && let Err(refusal) = self.check_resumed(commune, &request, grant) {
             tracing::warn!(%commune, %grant, %refusal, "a grant that can't go on here");
             return self.send_release(

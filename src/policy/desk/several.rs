@@ -80,7 +80,7 @@ impl Desk {
 
     /// Whether a grant may be told of.
     fn check_told(
-        &self,
+        &mut self,
         commune: &CommuneId,
         request: &Verified<RequestClaims>,
         proof: &Proof,
@@ -116,11 +116,15 @@ impl Desk {
             return broken("its request is answered");
         }
         let signed = Wall::from_seconds(claims.iat);
-        let granted = Wall::from_seconds(granted.start);
+        let (grant, granted) = (granted.grant, Wall::from_seconds(granted.start));
         if granted.since(signed) > GRANTED_WITHIN || signed.since(granted) > GRANTED_WITHIN {
             return broken("its request is too old");
         }
-        Ok(())
+        // The latest end that a grant of it may have.
+        let length = Duration::from_secs(claims.duration.into());
+        let over = signed.plus(GRANTED_WITHIN).plus(length);
+        let until = now.boot.plus(over.since(now.wall));
+        self.take_told(commune, claims.jti, grant, until)
     }
 
     fn recording_of(
@@ -161,6 +165,10 @@ impl Desk {
         if is_recorded {
             return self.resume_known(grant, recording.proof, recording.relays, now);
         }
+        if !self.may_come(&recording.commune, grant, now) {
+            return;
+        }
+        let held = self.grants.get(&grant);
         tracing::info!(%grant, commune = %recording.commune, "another receiver's grant comes here");
         if held.is_none() {
             // Shown, with its password, while the journal writes.
