@@ -67,6 +67,7 @@ pub(super) struct Live {
     pub(super) receipt: Receipt,
     /// The move of its pictures to another receiver that is under way.
     pub(super) moving: Option<super::several::Moving>,
+    pub(super) tries: super::several::Tries,
     /// Its RTSP password, once the receiver that has its pictures has told it.
     pub(super) password: Option<Secret>,
     /// `None` once the centre has confirmed.
@@ -244,6 +245,7 @@ impl Gate {
             proof,
             receipt,
             moving: None,
+            tries: super::several::Tries::default(),
             password: before.and_then(|before| before.password.clone()),
             confirmation,
         };

@@ -11,7 +11,7 @@
 //! that can take them the one with the fewest grants. First the gateway's journal holds the
 //! move, then the other receiver is asked, and once it has confirmed that its own journal holds the grant,
 //! the relay goes there: under the same grant, URL and password. One that does not confirm
-//! within [`MOVE_TIMEOUT`] is passed over. Where every link is silent the path of the commune
+//! within [`MOVE_TIMEOUT`] is passed over, and each try is followed by a longer pause. Where every link is silent the path of the commune
 //! itself is cut, and nothing moves.
 //!
 //! A centre with one address has one receiver: whatever key that shows, it is the one.
@@ -35,6 +35,9 @@ use crate::secret::Secret;
 pub const LOST_AFTER: Duration = Duration::from_secs(2);
 /// How long a receiver that is to take them may take to confirm.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause between two tries to move a grant's pictures doubles with each, so often at most:
+/// each try is a line in the journal.
+const DOUBLINGS: u32 = 5;
 /// Receivers of one centre that are remembered, links that are up apart.
 const REMEMBERED: usize = 64;
 
@@ -89,6 +92,29 @@ impl Moving {
     /// Whether this receiver's confirmation is waited for.
     pub(super) fn awaits(&self, from: &ReceiverId) -> bool {
         self.is_asked && &self.to == from
+    }
+}
+
+/// What was tried since a grant's receiver was lost.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tries {
+    count: u32,
+    /// When another one may begin.
+    next: Option<Boot>,
+    /// The receiver that did not confirm last.
+    failed: Option<ReceiverId>,
+}
+
+impl Tries {
+    fn may_try(&self, now: Now) -> bool {
+        self.next.is_none_or(|next| next <= now.boot)
+    }
+
+    /// One begins.
+    fn begin(&mut self, now: Now) {
+        let pause = MOVE_TIMEOUT * (1 << self.count.min(DOUBLINGS));
+        self.next = Some(now.boot.plus(pause));
+        self.count = self.count.saturating_add(1);
     }
 }
 
@@ -254,17 +280,22 @@ impl Gate {
                     is_lost
                 }
             };
-            let failed = match moving {
+            match moving {
                 Some(moving) if moving.until > now.boot => continue,
-                Some(moving) => {
-                    self.give_up_move(grant, &moving, is_lost);
-                    Some(moving.to)
-                }
-                None => None,
+                Some(moving) => self.give_up_move(grant, &moving, is_lost),
+                None => {}
+            }
+            let Some(live) = self.grants.get_mut(&grant) else {
+                continue;
             };
             if !is_lost {
+                live.tries = Tries::default();
                 continue;
             }
+            if !live.tries.may_try(now) {
+                continue;
+            }
+            let failed = live.tries.failed.clone();
             if let Some(to) = self.successor(&home, failed.as_ref()) {
                 self.begin_move(grant, to, now);
             }
@@ -284,6 +315,7 @@ impl Gate {
             until: now.boot.plus(MOVE_TIMEOUT),
             is_asked: false,
         });
+        live.tries.begin(now);
         let entry = Entry::Moved {
             grant,
             centre: to.centre.clone(),
@@ -324,6 +356,7 @@ impl Gate {
             return;
         };
         live.moving = None;
+        live.tries.failed = Some(moving.to.clone());
         let home = live.terms.receiver.clone();
         let is_pending = self.grants.values().any(|live| live.moving.is_some());
         if !is_pending {
@@ -350,6 +383,7 @@ impl Gate {
             return;
         };
         live.moving = None;
+        live.tries = Tries::default();
         let from = std::mem::replace(&mut live.terms.receiver, to.clone());
         let cameras = live.terms.granted.clone();
         if &from == to {
