@@ -393,7 +393,7 @@ impl Gate {
                 head,
             } => self.handle_confirm(from, grant, request, &head, now),
             ToGateway::Password { grant, password } => {
-                self.handle_password(from, grant, password);
+                self.handle_password(from, grant, password, now);
             }
             ToGateway::Release { grant, by, reason } => {
                 self.handle_release(from, grant, &by, reason, now);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{CONFIRM_TIMEOUT, Command, Gate, Permit};
+use crate::allowance::Allowance;
 use crate::clock::{Boot, Now, Wall};
 use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToReceiver};
@@ -70,6 +71,8 @@ pub(super) struct Live {
     pub(super) tries: super::several::Tries,
     /// Its RTSP password, once the receiver that has its pictures has told it.
     pub(super) password: Option<Secret>,
+    /// How often the other receivers may still be told of another one.
+    pub(super) passwords: Allowance,
     /// `None` once the centre has confirmed.
     pub(super) confirmation: Option<Confirmation>,
 }
@@ -247,6 +250,7 @@ impl Gate {
             moving: None,
             tries: super::several::Tries::default(),
             password: before.and_then(|before| before.password.clone()),
+            passwords: before.map_or_else(super::several::passwords, |before| before.passwords),
             confirmation,
         };
         let wanted = live.terms.granted.clone();

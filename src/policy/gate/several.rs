@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Command, Gate, Pending};
+use crate::allowance::Allowance;
 use crate::clock::{Boot, Now};
 use crate::format::control::{GrantTold, SEVERAL_RECEIVERS, ToReceiver};
 use crate::format::ids::{CameraId, CentreId, GrantId, ReceiverId};
@@ -40,6 +41,15 @@ const MOVE_TIMEOUT: Duration = Duration::from_secs(2);
 const DOUBLINGS: u32 = 5;
 /// Receivers of one centre that are remembered, links that are up apart.
 const REMEMBERED: usize = 64;
+
+/// A grant's password is told to the other receivers so often at once when it changes, and then
+/// with such pauses: each time costs as much as telling the grant.
+const PASSWORDS: (u32, Duration) = (16, Duration::from_secs(60));
+
+/// How often the others are told of a grant's password.
+pub(super) const fn passwords() -> Allowance {
+    Allowance::every(PASSWORDS.0, PASSWORDS.1)
+}
 
 /// What is known of receivers beside their links.
 #[derive(Debug, Default)]
@@ -455,7 +465,13 @@ impl Gate {
     }
 
     /// The RTSP password of a grant, for the centre's other receivers.
-    pub(super) fn handle_password(&mut self, from: &ReceiverId, grant: GrantId, told: Secret) {
+    pub(super) fn handle_password(
+        &mut self,
+        from: &ReceiverId,
+        grant: GrantId,
+        told: Secret,
+        now: Now,
+    ) {
         let Some(live) = self.grants.get_mut(&grant) else {
             return;
         };
@@ -468,8 +484,12 @@ impl Gate {
             return;
         }
         live.password = Some(told);
-        // Else the confirmation that follows tells of both.
-        if live.confirmation.is_none() && live.moving.is_none() {
+        // Else the confirmation that follows tells of both. One that changes too often is kept
+        // all the same: whoever is told of the grant next must not bring a former one back.
+        if live.confirmation.is_none()
+            && live.moving.is_none()
+            && live.passwords.take(1, now.boot.0)
+        {
             self.tell_others(grant);
         }
     }
