@@ -405,7 +405,7 @@ impl Gate {
                 relay,
                 first,
                 other,
-            } => self.handle_streams(from, relay, first, other),
+            } => self.handle_streams(from, relay, first, other, now),
             ToGateway::Snapshot(asked) => self.handle_snapshot(from, asked, now),
             ToGateway::Viewings { statement } => self.handle_viewings(from, &statement, now),
             ToGateway::Revocation { list } => {

@@ -152,6 +152,8 @@ pub(super) struct Relay {
     pub(super) other: Option<super::streams::Other>,
     /// Nobody needs the stream of this relay: the other one alone goes.
     pub(super) is_parked: bool,
+    /// How often its streams may still be changed.
+    pub(super) changes: Allowance,
 }
 
 impl Relay {
@@ -306,6 +308,7 @@ impl Gate {
                 refusal: None,
                 other: None,
                 is_parked: false,
+                changes: super::streams::changes(),
             },
         );
         self.commands.push_back(Command::StartRelay {
