@@ -34,6 +34,11 @@ use crate::secret::Secret;
 
 /// How long a receiver is down or silent before its grants' pictures go to another one.
 pub const LOST_AFTER: Duration = Duration::from_secs(2);
+/// A receiver that was not heard for so long, now or within [`HEARD_FOR`], takes none: where the
+/// commune's own line is cut all are silent, but not from the same moment on, nor to the same.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+/// How long it must have been heard.
+const HEARD_FOR: Duration = Duration::from_secs(1);
 /// How long a receiver that is to take them may take to confirm.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause between two tries to move a grant's pictures doubles with each, so often at most:
@@ -227,11 +232,21 @@ impl Gate {
         }
     }
 
-    /// How long answers of the receivers' links are overdue, for those that have pictures.
-    pub fn handle_silence(&mut self, receiver: &ReceiverId, silent_for: Duration) {
+    /// How long answers of a receiver's link are overdue.
+    pub fn handle_silence(&mut self, receiver: &ReceiverId, silent_for: Duration, now: Now) {
         if let Some(up) = self.links.get_mut(receiver) {
             up.silent_for = silent_for;
+            if silent_for >= HEARD_WITHIN {
+                up.doubted = Some(now.boot);
+            }
         }
+    }
+
+    /// Whether grants of a centre live: a link to it that carries none of their pictures must
+    /// tell whether it is heard, too.
+    pub fn has_grants_of(&self, centre: &CentreId) -> bool {
+        let mut live = self.grants.values();
+        live.any(|live| &live.terms.centre == centre)
     }
 
     /// Whether a receiver is lost: since when its link is down, or how long it is silent.
@@ -247,11 +262,19 @@ impl Gate {
 
     /// Who could take the pictures of a grant: linked, heard, and of a version that knows of
     /// others beside it; of several the one with the fewest grants.
-    fn successor(&self, of: &ReceiverId, but: Option<&ReceiverId>) -> Option<ReceiverId> {
+    fn successor(
+        &self,
+        of: &ReceiverId,
+        but: Option<&ReceiverId>,
+        now: Now,
+    ) -> Option<ReceiverId> {
         let able = self.links.iter().filter(|(receiver, up)| {
             receiver.centre == of.centre
                 && *receiver != of
-                && up.silent_for < LOST_AFTER
+                && up.silent_for < HEARD_WITHIN
+                && up
+                    .doubted
+                    .is_none_or(|at| now.boot.since(at) >= HEARD_FOR)
                 && up.minor.is_some_and(|minor| minor >= SEVERAL_RECEIVERS)
         });
         let busy = |receiver: &ReceiverId| {
@@ -306,7 +329,7 @@ impl Gate {
                 continue;
             }
             let failed = live.tries.failed.clone();
-            if let Some(to) = self.successor(&home, failed.as_ref()) {
+            if let Some(to) = self.successor(&home, failed.as_ref(), now) {
                 self.begin_move(grant, to, now);
             }
         }
