@@ -38,6 +38,7 @@ use crate::gateway::relay::Notice;
 use crate::journal::looks::Looks;
 use crate::journal::writer::Writer;
 use crate::link::dial::Dialer;
+use crate::link::silence::Standby;
 use crate::link::{Event, Link};
 use crate::media::relay::RelayId;
 use crate::media::sink::State;
@@ -112,6 +113,8 @@ pub(super) struct Brain {
     parts: Parts,
     /// The links that are up, each with its session.
     pub(super) links: BTreeMap<ReceiverId, (u64, Link)>,
+    /// What is known of those that carry nothing and may have to.
+    standby: BTreeMap<ReceiverId, Option<Standby>>,
     relays: BTreeMap<RelayId, (ReceiverId, CameraId)>,
     /// Relays that are to start, until the gate has no more commands.
     starts: Vec<Start>,
@@ -125,6 +128,7 @@ impl Brain {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
             links: BTreeMap::new(),
+            standby: BTreeMap::new(),
             relays: BTreeMap::new(),
             starts: Vec::new(),
             records: Records::new(parts.writer.clone(), parts.notify.clone()),
@@ -163,9 +167,7 @@ impl Brain {
                 }
                 // Ends are due whatever else there is to do.
                 () = timeout => {
-                    for (receiver, (_, link)) in &self.links {
-                        self.parts.gate.handle_silence(receiver, link.unheard());
-                    }
+                    self.tell_silence();
                     self.parts.gate.handle_timeout(self.parts.clock.now());
                 }
                 Some(ready) = self.records.next() => self.ready(ready),
@@ -202,6 +204,24 @@ impl Brain {
             Ready::Recorded((ticket, result, _)) => gate.handle_recorded(ticket, result, now),
             Ready::Line(receiver, line) => gate.handle_own_line(&receiver, &line, now),
             Ready::Done => {}
+        }
+    }
+
+    /// Tells the gate which links are heard: those that carry pictures know it, others are
+    /// asked while they may have to take some.
+    fn tell_silence(&mut self) {
+        let (gate, now) = (&mut self.parts.gate, self.parts.clock.now());
+        self.standby.retain(|of, _| self.links.contains_key(of));
+        for (receiver, (_, link)) in &self.links {
+            let stands_by = link.relays() == 0 && gate.has_grants_of(&receiver.centre);
+            let silent_for = if stands_by {
+                let standby = self.standby.entry(receiver.clone()).or_default();
+                link.ask(standby).max(link.unheard())
+            } else {
+                self.standby.remove(receiver);
+                link.unheard()
+            };
+            gate.handle_silence(receiver, silent_for, now);
         }
     }
 

@@ -41,7 +41,7 @@ use crate::clock::Boot;
 use crate::format::designation::key_thumbprint;
 use crate::format::ids::Sha256;
 use congestion::Known;
-use silence::{LOOK_EVERY, LOOK_IDLE, Silence};
+use silence::{LOOK_EVERY, LOOK_IDLE, Silence, Standby};
 use tokio::sync::watch;
 
 pub use ends::{GivesGroups, TakesGroups};
@@ -245,6 +245,16 @@ impl Link {
     /// How long an answer is overdue; zero where none is.
     pub fn unheard(&self) -> Duration {
         *self.unheard.borrow()
+    }
+
+    /// The same of a link that carries nothing: asks the peer, and tells how long its answers
+    /// have been missing since it is asked. To be called again within a second.
+    pub(crate) fn ask(&self, standby: &mut Option<Standby>) -> Duration {
+        let (now, received) = (Instant::now(), self.stats().received_bytes);
+        self.connection.probe();
+        standby
+            .get_or_insert_with(|| Standby::new(now, received))
+            .unheard(now, received)
     }
 
     /// SHA-256 of the key in the peer's certificate (SubjectPublicKeyInfo, DER).

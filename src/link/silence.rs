@@ -10,7 +10,8 @@
 //! [`LONGEST_CUT`](super::endpoint::LONGEST_CUT).
 //!
 //! A link without relays sends no probes and is over once it has heard nothing for
-//! [`IDLE_TIMEOUT`].
+//! [`IDLE_TIMEOUT`]. Only one that may have to take another receiver's pictures is asked, at
+//! times, whether it is heard ([`Standby`]).
 //!
 //! Pure: time and figures are passed in.
 
@@ -103,6 +104,32 @@ impl Silence {
     }
 }
 
+/// What is known of a link that carries nothing and is asked again and again.
+#[derive(Clone, Copy, Debug)]
+pub struct Standby {
+    /// When something came last, as far as that was looked at, and the bytes by then.
+    heard: Instant,
+    received: u64,
+}
+
+impl Standby {
+    /// A link that is asked for the first time.
+    pub const fn new(now: Instant, received: u64) -> Self {
+        Self {
+            heard: now,
+            received,
+        }
+    }
+
+    /// How long nothing has come, of which it was asked.
+    pub fn unheard(&mut self, now: Instant, received: u64) -> Duration {
+        if received != self.received {
+            (self.heard, self.received) = (now, received);
+        }
+        now.saturating_duration_since(self.heard)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +198,17 @@ mod tests {
         assert!(!silence.look(at(1_050), far(90, 10), true).is_silent);
         assert!(!silence.look(at(1_700), far(90, 10), true).is_silent);
         assert!(silence.look(at(2_250), far(90, 10), true).is_silent);
+    }
+
+    #[test]
+    fn a_link_that_is_asked_tells_how_long_nothing_came() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut standby = Standby::new(at(0), 100);
+        let mut unheard = |ms, received| standby.unheard(at(ms), received).as_millis();
+        let seen = [(500, 140), (1_000, 180), (1_500, 180), (3_000, 180), (3_500, 220)];
+        let seen = seen.map(|(ms, received)| unheard(ms, received));
+        assert_eq!(seen, [0, 0, 500, 2_000, 0]);
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod shown;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod told;
 mod viewing;
 mod vms;
 
@@ -690,14 +691,5 @@ impl Desk {
             self.rules.centre
         );
         Refusal::new(Reason::JournalUnavailable, detail)
-    }
-
-    /// Forgets what can matter no more.
-    fn forget(&mut self, now: Now) {
-        if self.ended.forget(now) {
-            self.version += 1;
-        }
-        request::forget(&mut self.asked, now);
-        self.forwarded.forget(now);
     }
 }

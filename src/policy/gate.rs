@@ -393,7 +393,7 @@ impl Gate {
                 head,
             } => self.handle_confirm(from, grant, request, &head, now),
             ToGateway::Password { grant, password } => {
-                self.handle_password(from, grant, password);
+                self.handle_password(from, grant, password, now);
             }
             ToGateway::Release { grant, by, reason } => {
                 self.handle_release(from, grant, &by, reason, now);
@@ -405,7 +405,7 @@ impl Gate {
                 relay,
                 first,
                 other,
-            } => self.handle_streams(from, relay, first, other),
+            } => self.handle_streams(from, relay, first, other, now),
             ToGateway::Snapshot(asked) => self.handle_snapshot(from, asked, now),
             ToGateway::Viewings { statement } => self.handle_viewings(from, &statement, now),
             ToGateway::Revocation { list } => {

@@ -164,6 +164,8 @@ pub(super) struct Peer {
     pub(super) resumes: Allowance,
     /// What came faster than that.
     pub(super) later: super::later::Later,
+    /// Grants that may still come here from other receivers.
+    pub(super) comes: Allowance,
     lines_taken: Allowance,
     lines_sent: Allowance,
     damage_told: Allowance,
@@ -189,6 +191,7 @@ impl Default for Peer {
             told: PerSecond::default(),
             resumes: Allowance::new(RESUMES.0, RESUMES.1),
             later: super::later::Later::default(),
+            comes: Allowance::every(super::told::COMES.0, super::told::COMES.1),
             lines_taken: Allowance::new(LINES_TAKEN.0, LINES_TAKEN.1),
             lines_sent: Allowance::every(LINES_SENT.0, LINES_SENT.1),
             damage_told: Allowance::every(DAMAGE_TOLD.0, DAMAGE_TOLD.1),

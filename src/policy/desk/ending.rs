@@ -59,7 +59,7 @@ impl Desk {
         let Some(held) = self.let_go(grant) else {
             return;
         };
-        let is_recorded = held.is_recorded;
+        let is_recorded = held.recorded.is_some();
         let view = Arc::unwrap_or_clone(held.view);
         self.commands.push_back(Command::EndGrant {
             grant,

@@ -25,6 +25,8 @@ const LIMIT: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct Forwarded {
     requests: BTreeMap<RequestId, Request>,
+    /// Those of other receivers.
+    pub(super) told: super::told::Told,
 }
 
 #[derive(Debug)]
@@ -111,6 +113,7 @@ impl Forwarded {
     /// Forgets those that are too old.
     pub(super) fn forget(&mut self, now: Now) {
         self.requests.retain(|_, known| known.until > now.boot);
+        self.told.forget(now);
     }
 
     fn insert(&mut self, request: RequestId, commune: &CommuneId, until: Boot) {

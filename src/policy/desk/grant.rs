@@ -242,7 +242,7 @@ impl Desk {
         }
         let grant = recording.proof.claims.grant;
         let held = self.grants.get(&grant);
-        if held.is_some_and(|held| held.request.hash() == recording.request.hash()) {
+        if held.is_some_and(|held| held.is_recorded_under(recording.request.hash())) {
             let entry = Box::new(Entry::Resumed { grant });
             self.record(entry, Pending::Grant(Box::new(recording)));
         } else {
@@ -315,13 +315,15 @@ impl Desk {
             former: former.unwrap_or_default(),
             permit: Some(permit),
             head: Some(receipt.head().to_owned()),
-            is_recorded: true,
+            recorded: Some(recording.request.hash()),
         };
         self.allow(&held);
         self.tell_password(&held);
         self.confirm(&held);
         self.notify_grant(&held.view);
         self.hold(claims.grant, held);
+        // One who was revoked while the pictures went elsewhere has no URL here.
+        self.review_former(claims.grant, now);
         if is_taken_over {
             self.bound_former(claims.grant);
             self.take_over_viewings(claims.grant, &designation.operator.number, now);

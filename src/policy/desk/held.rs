@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::shown::Grant;
 use super::{Desk, Permit};
 use crate::format::designation::{Designation, Verified};
-use crate::format::ids::{CameraId, CommuneId, GrantId};
+use crate::format::ids::{CameraId, CommuneId, GrantId, Sha256};
 use crate::format::statement::RequestClaims;
 use crate::media::relay::RelayId;
 
@@ -23,11 +23,17 @@ pub(super) struct Held {
     pub(super) permit: Option<Permit>,
     /// Own head that covers the newest entry.
     pub(super) head: Option<String>,
-    /// Whether this journal has it: its pictures came here, now or before.
-    pub(super) is_recorded: bool,
+    /// The newest of its requests that this journal holds: its pictures came here under that
+    /// one, now or before. `None`: the journal has nothing of it.
+    pub(super) recorded: Option<Sha256>,
 }
 
 impl Held {
+    /// Whether this journal holds the grant under this request: only then do pictures come.
+    pub(super) fn is_recorded_under(&self, request: Sha256) -> bool {
+        self.recorded == Some(request)
+    }
+
     /// Numbers of the operators who were given its RTSP URL under earlier requests.
     pub(super) fn holders(&self) -> Vec<String> {
         let former = self.former.iter();

@@ -310,12 +310,12 @@ impl Desk {
                 view.present.clone_from(&request.claims().present);
                 let held = Held {
                     view: Arc::new(view),
+                    recorded: Some(request.hash()),
                     request,
                     first_start: past.entry.first_start,
                     former: Vec::new(),
                     permit: None,
                     head: None,
-                    is_recorded: true,
                 };
                 self.hold(grant, held);
                 self.take_up_former(grant, past.former, now);

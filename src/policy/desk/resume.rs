@@ -66,11 +66,16 @@ impl Desk {
             .grants
             .get(&grant)
             .filter(|held| &held.view.commune == commune && held.request.hash() == request.hash());
-        if held.is_some() {
+        let is_held = held.is_some();
+        if held.is_some_and(|held| held.is_recorded_under(request.hash())) {
             return self.resume_known(grant, proof, relays, now);
         }
-        // Recorded there but not here: the answer was lost on its way.
-        if let Err(refusal) = self.check_resumed(commune, &request, grant) {
+        // Recorded there but not here: the answer was lost on its way, or its pictures went to
+        // another receiver of the centre so far.
+        if is_held && !self.may_come(commune, grant, now) {
+            return;
+        }
+        if !is_held && let Err(refusal) = self.check_resumed(commune, &request, grant) {
             tracing::warn!(%commune, %grant, %refusal, "a grant that can't go on here");
             return self.send_release(
                 commune,

@@ -58,6 +58,14 @@ impl Desk {
             }
             return;
         }
+        if self
+            .forwarded
+            .is_cancelled(request.claims().jti, commune)
+        {
+            // Its operator gave the request up here, and another receiver brought the answer.
+            let by = request.designation().operator.number.clone();
+            return self.send_release(commune, grant, by, Reason::RequestCancelled);
+        }
         if let Err(refusal) = self.check_told(commune, &request, &proof, now) {
             tracing::warn!(%commune, %grant, %refusal, "a grant of another receiver that can't be");
             return;
@@ -72,7 +80,7 @@ impl Desk {
 
     /// Whether a grant may be told of.
     fn check_told(
-        &self,
+        &mut self,
         commune: &CommuneId,
         request: &Verified<RequestClaims>,
         proof: &Proof,
@@ -108,11 +116,15 @@ impl Desk {
             return broken("its request is answered");
         }
         let signed = Wall::from_seconds(claims.iat);
-        let granted = Wall::from_seconds(granted.start);
+        let (grant, granted) = (granted.grant, Wall::from_seconds(granted.start));
         if granted.since(signed) > GRANTED_WITHIN || signed.since(granted) > GRANTED_WITHIN {
             return broken("its request is too old");
         }
-        Ok(())
+        // The latest end that a grant of it may have.
+        let length = Duration::from_secs(claims.duration.into());
+        let over = signed.plus(GRANTED_WITHIN).plus(length);
+        let until = now.boot.plus(over.since(now.wall));
+        self.take_told(commune, claims.jti, grant, until)
     }
 
     fn recording_of(
@@ -148,12 +160,15 @@ impl Desk {
         }
         self.take_password(grant, told.password.as_ref());
         let held = self.grants.get(&grant);
-        let is_recorded = held.is_some_and(|held| {
-            held.is_recorded && held.request.hash() == recording.request.hash()
-        });
+        let is_recorded =
+            held.is_some_and(|held| held.is_recorded_under(recording.request.hash()));
         if is_recorded {
             return self.resume_known(grant, recording.proof, recording.relays, now);
         }
+        if !self.may_come(&recording.commune, grant, now) {
+            return;
+        }
+        let held = self.grants.get(&grant);
         tracing::info!(%grant, commune = %recording.commune, "another receiver's grant comes here");
         if held.is_none() {
             // Shown, with its password, while the journal writes.
@@ -213,7 +228,7 @@ impl Desk {
             former: before.former.clone(),
             permit: None,
             head: before.head.clone(),
-            is_recorded: true,
+            recorded: before.recorded,
         };
         let mut held = held;
         let view = std::sync::Arc::make_mut(&mut held.view);
@@ -232,7 +247,7 @@ impl Desk {
                 reason: Reason::OtherReceiver,
             });
         }
-        if before.is_recorded && !before.view.elsewhere {
+        if before.recorded.is_some() && !before.view.elsewhere {
             let centre = self.rules.centre.clone();
             let entry = Entry::Moved {
                 grant,
@@ -263,7 +278,7 @@ impl Desk {
             former: before.map_or_else(Vec::new, |before| before.former_of(designation)),
             permit: None,
             head: before.and_then(|before| before.head.clone()),
-            is_recorded: before.is_some_and(|before| before.is_recorded),
+            recorded: before.and_then(|before| before.recorded),
         }
     }
 

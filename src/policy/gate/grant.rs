@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{CONFIRM_TIMEOUT, Command, Gate, Permit};
+use crate::allowance::Allowance;
 use crate::clock::{Boot, Now, Wall};
 use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToReceiver};
@@ -67,8 +68,11 @@ pub(super) struct Live {
     pub(super) receipt: Receipt,
     /// The move of its pictures to another receiver that is under way.
     pub(super) moving: Option<super::several::Moving>,
+    pub(super) tries: super::several::Tries,
     /// Its RTSP password, once the receiver that has its pictures has told it.
     pub(super) password: Option<Secret>,
+    /// How often the other receivers may still be told of another one.
+    pub(super) passwords: Allowance,
     /// `None` once the centre has confirmed.
     pub(super) confirmation: Option<Confirmation>,
 }
@@ -148,6 +152,8 @@ pub(super) struct Relay {
     pub(super) other: Option<super::streams::Other>,
     /// Nobody needs the stream of this relay: the other one alone goes.
     pub(super) is_parked: bool,
+    /// How often its streams may still be changed.
+    pub(super) changes: Allowance,
 }
 
 impl Relay {
@@ -244,7 +250,9 @@ impl Gate {
             proof,
             receipt,
             moving: None,
+            tries: super::several::Tries::default(),
             password: before.and_then(|before| before.password.clone()),
+            passwords: before.map_or_else(super::several::passwords, |before| before.passwords),
             confirmation,
         };
         let wanted = live.terms.granted.clone();
@@ -300,6 +308,7 @@ impl Gate {
                 refusal: None,
                 other: None,
                 is_parked: false,
+                changes: super::streams::changes(),
             },
         );
         self.commands.push_back(Command::StartRelay {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Command, Gate};
 use crate::allowance::Allowance;
-use crate::clock::Now;
+use crate::clock::{Boot, Now};
 use crate::config::settings::{Agreement, Approval};
 use crate::format::control::{
     AUTHORITIES, AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, Heads, Journals,
@@ -29,6 +29,8 @@ pub(super) struct Up {
     pub(super) minor: Option<u32>,
     /// How long an answer is overdue, as last told.
     pub(super) silent_for: Duration,
+    /// When that was last too long for it to take another receiver's pictures.
+    pub(super) doubted: Option<Boot>,
 }
 
 /// Revocation lists of a centre that are looked at, at once and in each second: one may have
@@ -90,6 +92,7 @@ impl Gate {
             session,
             minor: None,
             silent_for: Duration::ZERO,
+            doubted: None,
         };
         self.links.insert(receiver.clone(), up);
         self.several.linked(receiver);

@@ -18,6 +18,8 @@ use crate::reason::{Reason, Refusal};
 struct Past {
     entry: GrantEntry,
     confirmed: bool,
+    /// The receiver that was asked to take its pictures, until it confirmed.
+    asked: Option<Sha256>,
     cut: Option<(Scope, String)>,
     /// Cameras that were cut from it.
     dropped: BTreeMap<CameraId, Refusal>,
@@ -26,6 +28,17 @@ struct Past {
 }
 
 impl Past {
+    /// A receiver confirmed that its journal holds the grant: one that was asked to take the
+    /// pictures has them only from then on.
+    fn confirmed_by(&mut self, receiver: Option<&ReceiverId>) {
+        self.confirmed = true;
+        if let Some(receiver) = receiver
+            && self.asked == Some(receiver.key)
+        {
+            self.entry.receiver = self.asked.take();
+        }
+    }
+
     fn cut_by(&mut self, id: GrantId, scope: &Scope, by: &str) {
         let touched = match scope {
             Scope::Grant(grant) => &id == grant,
@@ -103,6 +116,7 @@ impl Gate {
                 let past = Past {
                     entry: (**entry).clone(),
                     confirmed: false,
+                    asked: None,
                     cut: None,
                     dropped: BTreeMap::new(),
                     before,
@@ -145,11 +159,13 @@ impl Gate {
                 centre,
                 head,
             } => {
-                if let Some(receiver) = signer_of(centre.as_str(), head) {
-                    self.witnesses.recover(&receiver, head);
+                let receiver = signer_of(centre.as_str(), head);
+                if let Some(receiver) = &receiver {
+                    self.witnesses.recover(receiver, head);
                 }
-                if let Some(past) = reading.grants.get_mut(grant) {
-                    past.confirmed |= &past.entry.centre == centre;
+                let past = reading.grants.get_mut(grant);
+                if let Some(past) = past.filter(|past| &past.entry.centre == centre) {
+                    past.confirmed_by(receiver.as_ref());
                 }
             }
             Entry::PeerHead { peer, head } => {
@@ -182,7 +198,9 @@ impl Gate {
                 grant, receiver, ..
             } => {
                 if let Some(past) = reading.grants.get_mut(grant) {
-                    past.entry.receiver = Some(*receiver);
+                    // A move to where they are is one that was given up.
+                    let is_home = past.entry.receiver == Some(*receiver);
+                    past.asked = (!is_home).then_some(*receiver);
                 }
             }
             Entry::Decision { jti, statement, .. } => {

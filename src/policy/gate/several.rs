@@ -11,7 +11,7 @@
 //! that can take them the one with the fewest grants. First the gateway's journal holds the
 //! move, then the other receiver is asked, and once it has confirmed that its own journal holds the grant,
 //! the relay goes there: under the same grant, URL and password. One that does not confirm
-//! within [`MOVE_TIMEOUT`] is passed over. Where every link is silent the path of the commune
+//! within [`MOVE_TIMEOUT`] is passed over, and each try is followed by a longer pause. Where every link is silent the path of the commune
 //! itself is cut, and nothing moves.
 //!
 //! A centre with one address has one receiver: whatever key that shows, it is the one.
@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Command, Gate, Pending};
+use crate::allowance::Allowance;
 use crate::clock::{Boot, Now};
 use crate::format::control::{GrantTold, SEVERAL_RECEIVERS, ToReceiver};
 use crate::format::ids::{CameraId, CentreId, GrantId, ReceiverId};
@@ -33,10 +34,27 @@ use crate::secret::Secret;
 
 /// How long a receiver is down or silent before its grants' pictures go to another one.
 pub const LOST_AFTER: Duration = Duration::from_secs(2);
+/// A receiver that was not heard for so long, now or within [`HEARD_FOR`], takes none: where the
+/// commune's own line is cut all are silent, but not from the same moment on, nor to the same.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+/// How long it must have been heard.
+const HEARD_FOR: Duration = Duration::from_secs(1);
 /// How long a receiver that is to take them may take to confirm.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause between two tries to move a grant's pictures doubles with each, so often at most:
+/// each try is a line in the journal.
+const DOUBLINGS: u32 = 5;
 /// Receivers of one centre that are remembered, links that are up apart.
 const REMEMBERED: usize = 64;
+
+/// A grant's password is told to the other receivers so often at once when it changes, and then
+/// with such pauses: each time costs as much as telling the grant.
+const PASSWORDS: (u32, Duration) = (16, Duration::from_secs(60));
+
+/// How often the others are told of a grant's password.
+pub(super) const fn passwords() -> Allowance {
+    Allowance::every(PASSWORDS.0, PASSWORDS.1)
+}
 
 /// What is known of receivers beside their links.
 #[derive(Debug, Default)]
@@ -89,6 +107,29 @@ impl Moving {
     /// Whether this receiver's confirmation is waited for.
     pub(super) fn awaits(&self, from: &ReceiverId) -> bool {
         self.is_asked && &self.to == from
+    }
+}
+
+/// What was tried since a grant's receiver was lost.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tries {
+    count: u32,
+    /// When another one may begin.
+    next: Option<Boot>,
+    /// The receiver that did not confirm last.
+    failed: Option<ReceiverId>,
+}
+
+impl Tries {
+    fn may_try(&self, now: Now) -> bool {
+        self.next.is_none_or(|next| next <= now.boot)
+    }
+
+    /// One begins.
+    fn begin(&mut self, now: Now) {
+        let pause = MOVE_TIMEOUT * (1 << self.count.min(DOUBLINGS));
+        self.next = Some(now.boot.plus(pause));
+        self.count = self.count.saturating_add(1);
     }
 }
 
@@ -191,11 +232,21 @@ impl Gate {
         }
     }
 
-    /// How long answers of the receivers' links are overdue, for those that have pictures.
-    pub fn handle_silence(&mut self, receiver: &ReceiverId, silent_for: Duration) {
+    /// How long answers of a receiver's link are overdue.
+    pub fn handle_silence(&mut self, receiver: &ReceiverId, silent_for: Duration, now: Now) {
         if let Some(up) = self.links.get_mut(receiver) {
             up.silent_for = silent_for;
+            if silent_for >= HEARD_WITHIN {
+                up.doubted = Some(now.boot);
+            }
         }
+    }
+
+    /// Whether grants of a centre live: a link to it that carries none of their pictures must
+    /// tell whether it is heard, too.
+    pub fn has_grants_of(&self, centre: &CentreId) -> bool {
+        let mut live = self.grants.values();
+        live.any(|live| &live.terms.centre == centre)
     }
 
     /// Whether a receiver is lost: since when its link is down, or how long it is silent.
@@ -211,11 +262,19 @@ impl Gate {
 
     /// Who could take the pictures of a grant: linked, heard, and of a version that knows of
     /// others beside it; of several the one with the fewest grants.
-    fn successor(&self, of: &ReceiverId, but: Option<&ReceiverId>) -> Option<ReceiverId> {
+    fn successor(
+        &self,
+        of: &ReceiverId,
+        but: Option<&ReceiverId>,
+        now: Now,
+    ) -> Option<ReceiverId> {
         let able = self.links.iter().filter(|(receiver, up)| {
             receiver.centre == of.centre
                 && *receiver != of
-                && up.silent_for < LOST_AFTER
+                && up.silent_for < HEARD_WITHIN
+                && up
+                    .doubted
+                    .is_none_or(|at| now.boot.since(at) >= HEARD_FOR)
                 && up.minor.is_some_and(|minor| minor >= SEVERAL_RECEIVERS)
         });
         let busy = |receiver: &ReceiverId| {
@@ -254,18 +313,23 @@ impl Gate {
                     is_lost
                 }
             };
-            let failed = match moving {
+            match moving {
                 Some(moving) if moving.until > now.boot => continue,
-                Some(moving) => {
-                    self.give_up_move(grant, &moving, is_lost);
-                    Some(moving.to)
-                }
-                None => None,
+                Some(moving) => self.give_up_move(grant, &moving, is_lost),
+                None => {}
+            }
+            let Some(live) = self.grants.get_mut(&grant) else {
+                continue;
             };
             if !is_lost {
+                live.tries = Tries::default();
                 continue;
             }
-            if let Some(to) = self.successor(&home, failed.as_ref()) {
+            if !live.tries.may_try(now) {
+                continue;
+            }
+            let failed = live.tries.failed.clone();
+            if let Some(to) = self.successor(&home, failed.as_ref(), now) {
                 self.begin_move(grant, to, now);
             }
         }
@@ -284,6 +348,7 @@ impl Gate {
             until: now.boot.plus(MOVE_TIMEOUT),
             is_asked: false,
         });
+        live.tries.begin(now);
         let entry = Entry::Moved {
             grant,
             centre: to.centre.clone(),
@@ -324,6 +389,7 @@ impl Gate {
             return;
         };
         live.moving = None;
+        live.tries.failed = Some(moving.to.clone());
         let home = live.terms.receiver.clone();
         let is_pending = self.grants.values().any(|live| live.moving.is_some());
         if !is_pending {
@@ -350,6 +416,7 @@ impl Gate {
             return;
         };
         live.moving = None;
+        live.tries = Tries::default();
         let from = std::mem::replace(&mut live.terms.receiver, to.clone());
         let cameras = live.terms.granted.clone();
         if &from == to {
@@ -421,7 +488,13 @@ impl Gate {
     }
 
     /// The RTSP password of a grant, for the centre's other receivers.
-    pub(super) fn handle_password(&mut self, from: &ReceiverId, grant: GrantId, told: Secret) {
+    pub(super) fn handle_password(
+        &mut self,
+        from: &ReceiverId,
+        grant: GrantId,
+        told: Secret,
+        now: Now,
+    ) {
         let Some(live) = self.grants.get_mut(&grant) else {
             return;
         };
@@ -434,8 +507,12 @@ impl Gate {
             return;
         }
         live.password = Some(told);
-        // Else the confirmation that follows tells of both.
-        if live.confirmation.is_none() && live.moving.is_none() {
+        // Else the confirmation that follows tells of both. One that changes too often is kept
+        // all the same: whoever is told of the grant next must not bring a former one back.
+        if live.confirmation.is_none()
+            && live.moving.is_none()
+            && live.passwords.take(1, now.boot.0)
+        {
             self.tell_others(grant);
         }
     }

@@ -6,14 +6,26 @@
 //! While nobody needs the first it is parked.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::grant::Relay;
 use super::{Command, Gate, Permit};
+use crate::allowance::Allowance;
+use crate::clock::Now;
 use crate::format::cause::Cause;
 use crate::format::control::{RelayState, ToReceiver};
 use crate::format::ids::{CameraId, ProfileWish, ReceiverId};
 use crate::media::relay::{Profile, RelayId};
 use crate::reason::{Reason, Refusal};
+
+/// A relay's streams are changed so often at once, and then with such pauses: each change opens
+/// or closes a session with the camera.
+const CHANGES: (u32, Duration) = (8, Duration::from_secs(2));
+
+/// How often a new relay's streams may be changed.
+pub(super) const fn changes() -> Allowance {
+    Allowance::every(CHANGES.0, CHANGES.1)
+}
 
 /// The camera's other stream on its way to a centre.
 #[derive(Debug)]
@@ -101,6 +113,7 @@ impl Gate {
         relay: RelayId,
         first: bool,
         other: bool,
+        now: Now,
     ) {
         let found = self
             .relays
@@ -114,6 +127,7 @@ impl Gate {
         let parks = other && !first;
         if other && held.other.is_none() {
             match self.may_carry_other(receiver, held, &key.1, parks) {
+                Ok(_) if !self.may_change(&key, now) => self.tell_streams(&key),
                 Ok(profile) => self.start_other(&key, profile, parks),
                 Err(refusal) => {
                     let message = ToReceiver::Other {
@@ -127,13 +141,22 @@ impl Gate {
                 }
             }
         } else {
-            self.park(&key, parks);
-            if !other {
-                self.stop_other(&key);
+            let changes = held.is_parked != parks || (!other && held.other.is_some());
+            if changes && self.may_change(&key, now) {
+                self.park(&key, parks);
+                if !other {
+                    self.stop_other(&key);
+                }
             }
             // Also where nothing changed: the centre may have missed it.
             self.tell_streams(&key);
         }
+    }
+
+    /// Whether a relay's streams may be changed now.
+    fn may_change(&mut self, key: &(ReceiverId, CameraId), now: Now) -> bool {
+        let held = self.relays.get_mut(key);
+        held.is_some_and(|held| held.changes.take(1, now.boot.0))
     }
 
     /// The stream that would go besides or instead.

@@ -238,11 +238,24 @@ fn every_receiver_is_told_and_a_lost_ones_pictures_move_once_both_journals_hold_
 fn a_silent_receiver_is_lost_unless_all_are_silent() {
     let mut centre = Centre::new();
     let grant = centre.granted(0, &[0]);
-    centre.world.gate.handle_silence(&of(0), LOST_AFTER);
-    centre.world.gate.handle_silence(&of(1), LOST_AFTER);
+    let now = centre.now();
+    centre.world.gate.handle_silence(&of(0), LOST_AFTER, now);
+    centre.world.gate.handle_silence(&of(1), LOST_AFTER, now);
     centre.world.advance(Duration::from_millis(500));
     assert_eq!(centre.moved(), [], "the commune's own line is cut");
-    centre.world.gate.handle_silence(&of(1), Duration::ZERO);
+    // Its silence is a little shorter than the first one's, or ends a little earlier.
+    let now = centre.now();
+    let shorter = LOST_AFTER - Duration::from_millis(300);
+    centre.world.gate.handle_silence(&of(1), shorter, now);
+    centre.world.advance(Duration::from_millis(500));
+    assert_eq!(centre.moved(), []);
+    let now = centre.now();
+    centre
+        .world
+        .gate
+        .handle_silence(&of(1), Duration::ZERO, now);
+    centre.world.advance(Duration::from_millis(400));
+    assert_eq!(centre.moved(), []);
     centre.world.advance(Duration::from_millis(500));
     centre.confirm(1, grant);
     assert_eq!(centre.home(grant), of(1));
@@ -410,7 +423,7 @@ impl Centre {
                 } else {
                     Duration::ZERO
                 };
-                self.world.gate.handle_silence(&of(number), silent);
+                self.world.gate.handle_silence(&of(number), silent, self.world.now);
             }
             Step::Confirm(by, grant) => {
                 if let Some(grant) = pick(&self.world, grant).filter(|_| self.is_up(by)) {
