@@ -1,6 +1,7 @@
 //! The receiver's API from outside, with a gateway that the test plays.
 
 mod console;
+mod events;
 mod incidents;
 pub(crate) mod live;
 mod local;

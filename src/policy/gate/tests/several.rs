@@ -423,7 +423,9 @@ impl Centre {
                 } else {
                     Duration::ZERO
                 };
-                self.world.gate.handle_silence(&of(number), silent, self.world.now);
+                self.world
+                    .gate
+                    .handle_silence(&of(number), silent, self.world.now);
             }
             Step::Confirm(by, grant) => {
                 if let Some(grant) = pick(&self.world, grant).filter(|_| self.is_up(by)) {
