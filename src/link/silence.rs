@@ -206,7 +206,13 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut standby = Standby::new(at(0), 100);
         let mut unheard = |ms, received| standby.unheard(at(ms), received).as_millis();
-        let seen = [(500, 140), (1_000, 180), (1_500, 180), (3_000, 180), (3_500, 220)];
+        let seen = [
+            (500, 140),
+            (1_000, 180),
+            (1_500, 180),
+            (3_000, 180),
+            (3_500, 220),
+        ];
         let seen = seen.map(|(ms, received)| unheard(ms, received));
         assert_eq!(seen, [0, 0, 500, 2_000, 0]);
     }

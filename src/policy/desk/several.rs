@@ -58,10 +58,7 @@ impl Desk {
             }
             return;
         }
-        if self
-            .forwarded
-            .is_cancelled(request.claims().jti, commune)
-        {
+        if self.forwarded.is_cancelled(request.claims().jti, commune) {
             // Its operator gave the request up here, and another receiver brought the answer.
             let by = request.designation().operator.number.clone();
             return self.send_release(commune, grant, by, Reason::RequestCancelled);
@@ -160,8 +157,7 @@ impl Desk {
         }
         self.take_password(grant, told.password.as_ref());
         let held = self.grants.get(&grant);
-        let is_recorded =
-            held.is_some_and(|held| held.is_recorded_under(recording.request.hash()));
+        let is_recorded = held.is_some_and(|held| held.is_recorded_under(recording.request.hash()));
         if is_recorded {
             return self.resume_known(grant, recording.proof, recording.relays, now);
         }

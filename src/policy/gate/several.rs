@@ -262,19 +262,12 @@ impl Gate {
 
     /// Who could take the pictures of a grant: linked, heard, and of a version that knows of
     /// others beside it; of several the one with the fewest grants.
-    fn successor(
-        &self,
-        of: &ReceiverId,
-        but: Option<&ReceiverId>,
-        now: Now,
-    ) -> Option<ReceiverId> {
+    fn successor(&self, of: &ReceiverId, but: Option<&ReceiverId>, now: Now) -> Option<ReceiverId> {
         let able = self.links.iter().filter(|(receiver, up)| {
             receiver.centre == of.centre
                 && *receiver != of
                 && up.silent_for < HEARD_WITHIN
-                && up
-                    .doubted
-                    .is_none_or(|at| now.boot.since(at) >= HEARD_FOR)
+                && up.doubted.is_none_or(|at| now.boot.since(at) >= HEARD_FOR)
                 && up.minor.is_some_and(|minor| minor >= SEVERAL_RECEIVERS)
         });
         let busy = |receiver: &ReceiverId| {
