@@ -269,3 +269,187 @@ fn an_operator_gives_a_grant_back_at_any_receiver() {
     assert!(matches!(sent(&commands)[..], [ToGateway::Release { .. }]));
     assert_eq!(kinds(&world), [""; 0]);
 }
+
+/// A renewal through another receiver, for more cameras: its request.
+fn renewed(world: &mut World, grant: GrantId) -> (RequestClaims, String) {
+    let mut claims = world.claims(&["port", "quay"]);
+    claims.renews = Some(grant);
+    let request = world.sign(&claims);
+    let message = told(world, &request, grant, &claims, false);
+    assert_eq!(allowed(&tell(world, message)), []);
+    (claims, request)
+}
+
+fn requests_written(world: &World) -> Vec<RequestId> {
+    let entries = world.entries.iter();
+    let written = entries.filter_map(|(_, _, entry)| match entry {
+        Entry::Grant(entry) => Some(entry.jti),
+        _ => None,
+    });
+    written.collect()
+}
+
+#[test]
+fn what_was_renewed_elsewhere_is_recorded_before_its_pictures_come_back() {
+    let mut world = world();
+    let first = world.claims(&["port"]);
+    let (request, ..) = world.granted_for(id(1), &first);
+    let away = told(&world, &request, id(1), &first, false);
+    tell(&mut world, away);
+    let (second, request) = renewed(&mut world, id(1));
+    let back = told(&world, &request, id(1), &second, true);
+    let commands = tell(&mut world, back);
+    assert_eq!(requests_written(&world), [first.jti, second.jti]);
+    let written = position(&commands, |one| matches!(one, Command::Record { .. }));
+    let allowed_at = position(&commands, |one| matches!(one, Command::Allow { .. }));
+    assert!(written < allowed_at);
+    assert_eq!(kinds(&world), ["grant", "moved", "grant"]);
+}
+
+#[test]
+fn a_grant_that_could_not_be_recorded_is_recorded_whole_later() {
+    let mut world = world();
+    let (claims, request) = of_another(&mut world, id(1));
+    world.broken = true;
+    let message = told(&world, &request, id(1), &claims, true);
+    assert_eq!(allowed(&tell(&mut world, message)), []);
+    world.broken = false;
+    let mut commands = Vec::new();
+    for _ in 0..30 {
+        commands.extend(world.after(Duration::from_secs(1)));
+    }
+    assert_eq!(allowed(&commands).len(), 1);
+    assert_eq!(kinds(&world), ["grant"]);
+}
+
+#[test]
+fn a_resume_of_one_that_was_elsewhere_is_recorded_whole() {
+    let mut world = world();
+    let (claims, request) = of_another(&mut world, id(1));
+    let message = told(&world, &request, id(1), &claims, true);
+    let resume = ToReceiver::Resume {
+        request: message.request,
+        proof: message.proof,
+        relays: message.relays,
+    };
+    let commands = world.tell(1, resume.clone());
+    assert_eq!(allowed(&commands).len(), 1);
+    assert_eq!(requests_written(&world), [claims.jti]);
+    world.tell(1, resume);
+    assert_eq!(kinds(&world), ["grant"]);
+}
+
+#[test]
+fn a_grant_of_a_request_that_was_given_up_here_is_given_back() {
+    let mut world = world();
+    let claims = world.claims(&["port"]);
+    let request = world.sign(&claims);
+    let now = world.now();
+    world.desk.forwarded.open(claims.jti, &commune(), now);
+    world.desk.forwarded.cancelled(claims.jti);
+    for here in [false, true] {
+        let message = told(&world, &request, id(1), &claims, here);
+        let commands = tell(&mut world, message);
+        let sent = sent(&commands);
+        let [ToGateway::Release { grant, by, reason }] = sent[..] else {
+            panic!("{sent:?}");
+        };
+        let reason = reason.unwrap();
+        assert_eq!(
+            (*grant, by.as_str(), reason),
+            (id(1), "4711", Reason::RequestCancelled)
+        );
+    }
+    assert!(world.desk.grant(id(1)).is_none());
+    assert_eq!(kinds(&world), [""; 0]);
+}
+
+#[test]
+fn a_request_of_another_receiver_is_one_grant() {
+    let mut world = world();
+    let (claims, request) = of_another(&mut world, id(1));
+    let other = |world: &mut World, session| {
+        for here in [false, true] {
+            let message = told(world, &request, id(2), &claims, here);
+            world.tell(session, ToReceiver::Grant(Box::new(message)));
+        }
+        assert!(world.desk.grant(id(2)).is_none());
+    };
+    other(&mut world, 1);
+    let message = told(&world, &request, id(1), &claims, true);
+    tell(&mut world, message);
+    // Of one in its journal it knows it after a restart, too.
+    world.restart();
+    linked(2, &mut world);
+    other(&mut world, 2);
+    assert_eq!(kinds(&world), ["grant"]);
+    world.desk.grants.clear();
+    world.desk.forwarded.told = told::Told::default();
+    let message = told(&world, &request, id(2), &claims, false);
+    world.tell(2, ToReceiver::Grant(Box::new(message)));
+    assert!(world.desk.grant(id(2)).is_some(), "it is else as any other");
+}
+
+#[test]
+fn one_communes_grants_of_other_receivers_have_a_share_and_come_at_a_pace() {
+    use super::super::told::{COMES, SHARE};
+    let mut world = world();
+    let burst = COMES.0 as usize;
+    for n in 0..SHARE + 3 {
+        let claims = world.claims(&["port"]);
+        let request = world.sign(&claims);
+        let message = told(&world, &request, id(1 + n as u128), &claims, n < burst + 3);
+        tell(&mut world, message);
+    }
+    assert_eq!(requests_written(&world).len(), burst);
+    assert_eq!(world.desk.grants.len(), SHARE);
+    // Those that did not come in time do when they are told again.
+    world.after(COMES.1);
+    let (grant, held) = world
+        .desk
+        .grants
+        .iter()
+        .find(|(_, held)| held.recorded.is_none())
+        .unwrap();
+    let (grant, request, claims) = (
+        *grant,
+        held.request.text().to_owned(),
+        held.request.claims().clone(),
+    );
+    for _ in 0..2 {
+        let message = told(&world, &request, grant, &claims, true);
+        tell(&mut world, message);
+    }
+    assert_eq!(requests_written(&world).len(), burst + 1);
+}
+
+#[test]
+fn one_who_was_revoked_while_the_pictures_were_elsewhere_has_no_url_when_they_come_back() {
+    let mut world = world();
+    world.granted(id(1), &["port"]);
+    let now = world.now();
+    let next = world.trial.simple_operator("4712", "CORG 13", now.wall);
+    let next = next.unwrap();
+    let next = Signer::from_pem(next.key.expose(), &next.certificate).unwrap();
+    let mut claims = world.claims(&["port"]);
+    claims.renews = Some(id(1));
+    let request = next.sign(REQUEST_TYPE, &claims);
+    for here in [true, false] {
+        let message = told(&world, &request, id(1), &claims, here);
+        tell(&mut world, message);
+    }
+    let certificate = world.operator_certificate.clone();
+    world.trial.revoke_operator(&certificate, now.wall).unwrap();
+    let revoked = rules(&world.trial, &world.receiver);
+    world.desk.handle_settings(revoked, now);
+    world.drain();
+    assert_eq!(world.desk.grant(id(1)).unwrap().credentials, 0);
+    let message = told(&world, &request, id(1), &claims, true);
+    tell(&mut world, message);
+    let changed = world.entries.iter().filter(|(_, _, entry)| {
+        matches!(entry, Entry::CredentialsChanged { operator, .. } if operator.number == "4711")
+    });
+    assert_eq!(changed.count(), 1);
+    let view = world.desk.grant(id(1)).unwrap();
+    assert_eq!((view.credentials, view.password.as_ref()), (1, None));
+}

@@ -286,6 +286,67 @@ fn one_that_does_not_confirm_is_passed_over_and_one_that_is_back_keeps_its_pictu
 }
 
 #[test]
+fn a_move_that_nobody_confirmed_before_a_restart_is_none() {
+    let mut centre = Centre::new();
+    let grant = centre.granted(0, &[0]);
+    centre.down(0);
+    centre.world.advance(LOST_AFTER);
+    assert_eq!(centre.moved(), [of(1).key]);
+    let Centre { world, .. } = centre;
+    let mut world = world.restarted(Duration::from_secs(1), several());
+    assert_eq!(world.gate.grants[&grant].terms.receiver, of(0));
+    // Given up: the first one is back, and another restart finds it so.
+    let back = Entry::Moved {
+        grant,
+        centre: super::centre(0),
+        receiver: of(0).key,
+    };
+    world.gate.handle_note(back);
+    world.settle();
+    let world = world.restarted(Duration::from_secs(1), several());
+    assert_eq!(world.gate.grants[&grant].terms.receiver, of(0));
+}
+
+#[test]
+fn tries_to_move_come_with_longer_and_longer_pauses() {
+    let mut centre = Centre::new();
+    let grant = centre.granted(0, &[0]);
+    centre.down(0);
+    centre.world.advance(LOST_AFTER);
+    for _ in 0..240 {
+        centre.world.advance(Duration::from_millis(500));
+    }
+    // At 0, 2, 6, 14, 30 and 62 s.
+    assert_eq!(centre.moved(), [of(1).key; 6]);
+    // Back, and lost again: at once as at first.
+    centre.up(0);
+    centre.world.advance(Duration::from_secs(4));
+    let before = centre.moved().len();
+    centre.down(0);
+    centre.world.advance(LOST_AFTER);
+    assert_eq!(centre.moved().len(), before + 1);
+    centre.confirm(1, grant);
+    assert_eq!(centre.home(grant), of(1));
+}
+
+#[test]
+fn a_password_that_changes_again_and_again_is_not_told_each_time() {
+    let mut centre = Centre::new();
+    let grant = centre.granted(0, &[0]);
+    centre.told(1);
+    for n in 0..50 {
+        let password = Secret::new(format!("password {n}"));
+        centre.say(0, ToGateway::Password { grant, password });
+    }
+    assert_eq!(centre.told(1).len(), 16);
+    // The newest one is what the next one to have the pictures is told.
+    centre.down(0);
+    centre.world.advance(LOST_AFTER);
+    let told = centre.told(1).pop().unwrap();
+    assert_eq!(told.password, Some(Secret::new("password 49")));
+}
+
+#[test]
 fn a_renewal_through_another_receiver_brings_the_pictures_there() {
     let mut centre = Centre::new();
     let grant = centre.granted(0, &[0, 1]);
@@ -491,7 +552,8 @@ proptest! {
         }
         centre.world.advance(Duration::from_secs(5));
         centre.up(2);
-        for _ in 0..6 {
+        // The pause after many tries is a minute and a few seconds.
+        for _ in 0..32 {
             centre.world.advance(Duration::from_millis(2_500));
             let live: Vec<GrantId> = centre.world.gate.grants.keys().copied().collect();
             for grant in live {

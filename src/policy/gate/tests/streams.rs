@@ -144,6 +144,29 @@ fn a_camera_with_one_stream_and_a_full_uplink_are_told() {
 }
 
 #[test]
+fn streams_are_changed_at_a_pace() {
+    let (mut world, _, first) = World::with_sub(settings());
+    let before = world.stopped.len();
+    for _ in 0..20 {
+        world.needs(first, true, true);
+        assert!(world.told_camera().is_some(), "it is told how they are");
+        world.needs(first, true, false);
+        assert!(world.told_camera().is_some());
+    }
+    assert_eq!((world.stopped.len() - before, world.running.len()), (4, 1));
+    world.advance(Duration::from_secs(2));
+    world.needs(first, true, true);
+    assert_eq!(world.running.len(), 2);
+    // What changes nothing costs nothing.
+    for _ in 0..20 {
+        world.needs(first, true, true);
+    }
+    world.advance(Duration::from_secs(2));
+    world.needs(first, true, false);
+    assert_eq!(world.running.len(), 1);
+}
+
+#[test]
 fn streams_of_others_and_of_nobody_are_left_alone() {
     let (mut world, _, first) = World::with_sub(settings());
     for (number, relay) in [(1, first), (0, RelayId(99))] {
