@@ -36,8 +36,9 @@ export class Keeper {
 
   /** Loads what the unit has; on each connection. */
   async load() {
-    const { api, store } = this.#ctx;
-    store.set("recordList", await api.get("incidents"));
+    const { store } = this.#ctx;
+    // A receiver of an older version has no records.
+    await this.#list();
     await this.#send();
     const kept = new Set(store.get("recordList").map(({ incident }) => incident));
     const wanted = [...store.get("incidents").keys()].filter((ref) => kept.has(ref));
