@@ -36,8 +36,9 @@ export class Keeper {
 
   /** Loads what the unit has; on each connection. */
   async load() {
-    const { api, store } = this.#ctx;
-    store.set("recordList", await api.get("incidents"));
+    const { store } = this.#ctx;
+    // A receiver of an older version has no records.
+    await this.#list();
     await this.#send();
     const kept = new Set(store.get("recordList").map(({ incident }) => incident));
     const wanted = [...store.get("incidents").keys()].filter((ref) => kept.has(ref));
@@ -235,10 +236,20 @@ export class Keeper {
    * @param {Unsent} one
    */
   async #sendOne({ ref, kind, id, body }) {
-    const { api } = this.#ctx;
-    const path = `incidents/${encodeURIComponent(ref)}${kind === "state" ? "" : `/${kind}/${id}`}`;
+    const { api, store } = this.#ctx;
+    const record = `incidents/${encodeURIComponent(ref)}`;
+    const path = kind === "state" ? record : `${record}/${kind}/${id}`;
+    const send = () => (body === null ? api.delete(path) : api.put(path, body));
+    /** @param {unknown} error */
+    const openFirst = async (error) => {
+      if (Problem.of(error).status !== 404 || kind === "state" || body === null) throw error;
+      // Its grants were asked at another receiver of the centre: this one has no record yet.
+      const grounds = store.get("incidents").get(ref)?.grounds;
+      this.#take(await api.put(record, grounds ? { state: "open", grounds } : { state: "open" }));
+      return send();
+    };
     try {
-      this.#take(await (body === null ? api.delete(path) : api.put(path, body)));
+      this.#take(await send().catch(openFirst));
       return true;
     } catch (error) {
       const problem = Problem.of(error);

@@ -1,6 +1,6 @@
 // The list of the marked spans, to note and to export.
 
-import { h, fill } from "/page/core/dom.js";
+import { h } from "/page/core/dom.js";
 import { download } from "/page/core/download.js";
 import { lang, t } from "/page/core/text.js";
 import { communeName, groundsLabel } from "/page/state/names.js";
@@ -22,14 +22,23 @@ export async function openBookmarks({ store, clock, desk }) {
     remove: (/** @type {Bookmark} */ mark) => keeper.withdraw(incident.ref, "bookmarks", mark.id),
     change: (/** @type {Bookmark} */ mark) => keeper.changeBookmark(incident.ref, mark),
   };
-  let shown = "";
+  /** @type {Map<string, ReturnType<typeof row>>} */
+  const rows = new Map();
+  // What is being written in one row stays when another one changes.
   const show = () => {
     const marks = keeper.bookmarks(incident.ref);
-    // A note that is being written is not drawn again.
-    const what = JSON.stringify(marks.map(({ id, from, to, pending }) => [id, from, to, pending]));
-    if (what === shown) return;
-    shown = what;
-    fill(list, ...marks.map((mark) => row(mark, communeName(store, mark.commune), on)));
+    const ids = new Set(marks.map(({ id }) => id));
+    for (const [id, { node }] of rows) {
+      if (ids.has(id)) continue;
+      node.remove();
+      rows.delete(id);
+    }
+    marks.forEach((mark, at) => {
+      const known = rows.get(mark.id) ?? row(mark, on);
+      rows.set(mark.id, known);
+      known.show(mark, communeName(store, mark.commune));
+      if (list.children[at] !== known.node) list.insertBefore(known.node, list.children[at] ?? null);
+    });
   };
   const save = () => {
     const marks = keeper.bookmarks(incident.ref).map((mark) => ({
@@ -65,13 +74,13 @@ export async function openBookmarks({ store, clock, desk }) {
 
 /**
  * @param {Bookmark} mark
- * @param {string} commune its name
  * @param {{remove: (mark: Bookmark) => void, change: (mark: Bookmark) => void}} on
  */
-function row(mark, commune, { remove, change: write }) {
+function row(mark, { remove, change: write }) {
+  let now = mark;
   const second = (/** @type {number} */ ms) => `${new Date(ms).toISOString().slice(0, 19)}Z`;
   const label = t("watch.bookmark.note");
-  const change = () => write({ ...mark, note: note.value });
+  const change = () => write({ ...now, note: note.value });
   const note = h("input", {
     value: mark.note,
     maxlength: 500,
@@ -79,12 +88,19 @@ function row(mark, commune, { remove, change: write }) {
     placeholder: label,
     on: { change },
   });
-  return h(
-    "li",
-    { class: "mark" },
-    h("strong", { text: [mark.name, commune, mark.pending ? t("record.pending") : ""].filter(Boolean).join(" · ") }),
-    h("span", { class: "small mono", text: `${second(mark.from)} → ${second(mark.to)}` }),
-    note,
-    h("button", { class: "plain", on: { click: () => remove(mark) } }, t("watch.bookmark.remove")),
-  );
+  const [name, span] = [h("strong", {}), h("span", { class: "small mono" })];
+  const button = h("button", { class: "plain", on: { click: () => remove(now) } }, t("watch.bookmark.remove"));
+  return {
+    node: h("li", { class: "mark" }, name, span, note, button),
+    /**
+     * @param {Bookmark} newer
+     * @param {string} commune its name
+     */
+    show(newer, commune) {
+      if (note.value === now.note) note.value = newer.note;
+      now = newer;
+      name.textContent = [newer.name, commune, newer.pending ? t("record.pending") : ""].filter(Boolean).join(" · ");
+      span.textContent = `${second(newer.from)} → ${second(newer.to)}`;
+    },
+  };
 }
