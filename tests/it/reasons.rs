@@ -32,7 +32,7 @@ const REACHED: &[(&str, &str, &[Reason])] = &[
     ),
     (
         "tests/it/several.rs",
-        "one_of_two_is_killed_under_fifty_relays_and_all_are_back_under_the_same_grants",
+        "one_of_two_is_killed_and_all_its_relays_are_back_under_the_same_grants",
         &[OtherReceiver],
     ),
     (
