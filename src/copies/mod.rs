@@ -105,6 +105,7 @@ impl Ready {
                 server: 0,
                 tail: None,
                 journal: None,
+                newest: None,
                 lines: VecDeque::new(),
                 copied: Stored::default(),
                 waits_since: None,
@@ -130,6 +131,8 @@ struct Driver {
     tail: Option<Tail>,
     /// The journal that is copied.
     journal: Option<Arc<str>>,
+    /// The journal that is written, as it was seen last.
+    newest: Option<String>,
     /// Lines that were read and are not in the stream, oldest first.
     lines: VecDeque<Copied>,
     /// The newest line of that journal in the stream.
@@ -220,6 +223,11 @@ impl Driver {
             if self.lines.is_empty() {
                 let seen = self.progress.borrow_and_update().clone();
                 let is_written = seen.seq > 0;
+                if self.newest != seen.journal {
+                    self.newest.clone_from(&seen.journal);
+                    // It may have begun in the same file, before the place that was read last.
+                    self.begin_again();
+                }
                 match self.read(seen).await? {
                     Step::Journal(journal) => self.enter(&mut nats, journal).await?,
                     Step::Lines(lines) => self.lines = lines.into(),
