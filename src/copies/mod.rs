@@ -105,6 +105,7 @@ impl Ready {
                 server: 0,
                 tail: None,
                 journal: None,
+                newest: None,
                 lines: VecDeque::new(),
                 copied: Stored::default(),
                 waits_since: None,
@@ -130,6 +131,8 @@ struct Driver {
     tail: Option<Tail>,
     /// The journal that is copied.
     journal: Option<Arc<str>>,
+    /// The journal that is written, as it was seen last.
+    newest: Option<String>,
     /// Lines that were read and are not in the stream, oldest first.
     lines: VecDeque<Copied>,
     /// The newest line of that journal in the stream.
@@ -219,6 +222,12 @@ impl Driver {
         loop {
             if self.lines.is_empty() {
                 let seen = self.progress.borrow_and_update().clone();
+                let is_written = seen.seq > 0;
+                if self.newest != seen.journal {
+                    self.newest.clone_from(&seen.journal);
+                    // It may have begun in the same file, before the place that was read last.
+                    self.begin_again();
+                }
                 match self.read(seen).await? {
                     Step::Journal(journal) => self.enter(&mut nats, journal).await?,
                     Step::Lines(lines) => self.lines = lines.into(),
@@ -226,6 +235,7 @@ impl Driver {
                         self.begin_again();
                         return Err(contradicts(format!("line {seq} of it is another here")));
                     }
+                    Step::End if is_written && self.journal.is_none() => return Err(nameless()),
                     Step::End => {
                         self.caught_up()?;
                         // The writer is held here too, so its end is never seen.
@@ -277,7 +287,7 @@ impl Driver {
 
     async fn publish(&mut self, nats: &mut Nats) -> Result<(), Trouble> {
         let (Some(line), Some(journal)) = (self.lines.front_mut(), self.journal.clone()) else {
-            return Ok(());
+            return Err(nameless());
         };
         let (seq, time) = (line.seq, line.time);
         let bytes = Bytes::copy_from_slice(&line.bytes);
@@ -428,6 +438,11 @@ impl Driver {
 
 fn contradicts(detail: String) -> Trouble {
     Trouble::new(Outcome::Contradicts, format!("the stream: {detail}"))
+}
+
+fn nameless() -> Trouble {
+    let detail = "no line says which journal it is; see `fanal journal verify`";
+    Trouble::new(Outcome::Unreadable, detail.to_owned())
 }
 
 /// In 0..1; without randomness all machines come back at once, which is bearable.

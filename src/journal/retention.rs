@@ -273,7 +273,10 @@ pub fn plan(known: Known<'_>, rule: Rule, now: Wall) -> Plan {
     };
     let month = oldest.month;
     let is_over = |time| rule.keep.is_over(time, now);
-    if !oldest.first_time.is_none_or(is_over) {
+    // Where no line tells its time, the month does.
+    let first_time = oldest.first_time;
+    let first_time = first_time.or_else(|| (oldest.lines > 0).then(|| month.start()));
+    if !first_time.is_none_or(is_over) {
         return Plan::Nothing;
     }
     if let Some(damage) = known.damage {
@@ -309,7 +312,7 @@ pub fn plan(known: Known<'_>, rule: Rule, now: Wall) -> Plan {
     };
     let awaited = Wall(now.0.saturating_sub(micros(COSIGNED_WITHIN)));
     let waits = |time| !rule.keep.is_over(time, awaited);
-    if rule.witnessed && oldest.first_time.is_some_and(waits) && !last.is_some_and(is_cosigned) {
+    if rule.witnessed && first_time.is_some_and(waits) && !last.is_some_and(is_cosigned) {
         let why = "no witness has cosigned its lines yet; see the check witnesses of /ready";
         return Plan::Held(month, why.to_owned());
     }

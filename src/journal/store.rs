@@ -29,6 +29,15 @@ impl Month {
         }
     }
 
+    /// When it begins.
+    pub fn start(self) -> Wall {
+        let (year, month) = (i16::try_from(self.year), i8::try_from(self.month));
+        let day = year.ok().zip(month.ok());
+        let day = day.and_then(|(year, month)| jiff::civil::Date::new(year, month, 1).ok());
+        let start = day.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok());
+        Wall(start.map_or(0, |start| start.timestamp().as_microsecond()))
+    }
+
     /// The month of a file of this name, `2026-11.jsonl`; none for any other name.
     pub fn from_file_name(name: &str) -> Option<Self> {
         let (year, month) = name.strip_suffix(".jsonl")?.split_once('-')?;

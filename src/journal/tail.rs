@@ -53,6 +53,8 @@ pub struct Tail {
     seq: u64,
     /// Lines up to this one are not wanted, and what it is.
     passed: (u64, Option<Sha256>),
+    /// From this month on no anchor names the lines before: it is not looked for at each line.
+    unanchored: Option<Month>,
 }
 
 impl std::fmt::Debug for Tail {
@@ -70,6 +72,7 @@ impl Tail {
             journal: None,
             seq: 0,
             passed: (0, None),
+            unanchored: None,
         }
     }
 
@@ -164,6 +167,10 @@ impl Tail {
                 return Ok(Some(Step::Journal(journal)));
             }
             self.place = after;
+            // Of which journal it is, nothing says.
+            if self.journal.is_none() {
+                continue;
+            }
             if line.header.seq <= self.seq {
                 continue;
             }
@@ -190,9 +197,10 @@ impl Tail {
         let id = if line.header.seq == 1 && line.header.prev == Sha256::ZERO {
             let frame = line.body.and_then(|body| reader::frame(body).ok());
             frame.and_then(|frame| frame.journal_id)
-        } else if self.journal.is_none() {
+        } else if self.journal.is_none() && self.unanchored.as_ref() != months.first() {
             // Its first lines were pruned: the anchor has the id.
             let anchor = retention::anchor(&mut *self.store, months)?;
+            self.unanchored = months.first().copied().filter(|_| anchor.is_none());
             anchor.map(|anchor| anchor.journal)
         } else {
             None
@@ -316,6 +324,20 @@ mod tests {
         std::fs::remove_file(directory.0.join("2026-10.jsonl")).unwrap();
         std::fs::remove_file(directory.0.join("2026-11.jsonl")).unwrap();
         assert_eq!(steps(&mut tail, &durable("00ff", 6)), ["5", "6"]);
+    }
+
+    #[test]
+    fn lines_before_any_readable_beginning_are_passed_over() {
+        let directory = Scratch::new("tail-beginning");
+        let file = directory.0.join("2026-11.jsonl");
+        let mut old = written(3, "00ff");
+        old[0] = b"{}\n".to_vec();
+        std::fs::write(&file, old.concat()).unwrap();
+        let mut tail = tail(&directory);
+        assert_eq!(steps(&mut tail, &durable("00ff", 3)), [""; 0]);
+        old.extend(written(2, "0a0a"));
+        std::fs::write(&file, old.concat()).unwrap();
+        assert_eq!(steps(&mut tail, &durable("0a0a", 2)), ["+0a0a", "1", "2"]);
     }
 
     #[test]

@@ -68,12 +68,12 @@ pub(super) fn read(
             next = time.plus(FORGET_EVERY);
         }
     });
-    if let Err(error) = taken {
-        tracing::error!(%error, "the journal can't be read for the records of incidents: they begin empty");
+    if let Err(error) = &taken {
+        tracing::error!(%error, "the journal can't be read for the records of incidents: they lack what was not read; no note is removed");
     }
     records.forget(now);
     let digests: BTreeSet<Sha256> = records.digests().collect();
-    records.set_texts(texts.sweep(&digests));
+    records.set_texts(texts.sweep(&digests, taken.is_ok()));
     Ok((records, texts))
 }
 

@@ -39,10 +39,12 @@ impl Texts {
         Ok(Self(path))
     }
 
-    /// Reads those with these digests and removes every other file.
-    pub(super) fn sweep(&self, digests: &BTreeSet<Sha256>) -> Vec<Text> {
+    /// Reads those with these digests; where they are all that the journal names (`is_whole`), removes
+    /// every other file.
+    pub(super) fn sweep(&self, digests: &BTreeSet<Sha256>, is_whole: bool) -> Vec<Text> {
         let names: BTreeSet<String> = digests.iter().map(Sha256::to_string).collect();
-        for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
+        let files = is_whole.then(|| std::fs::read_dir(&self.0));
+        for entry in files.into_iter().flatten().flatten().flatten() {
             let known = entry
                 .file_name()
                 .to_str()
@@ -144,7 +146,8 @@ mod tests {
         std::fs::write(&file, b"short").unwrap();
         std::fs::write(file.with_extension("new"), b"half").unwrap();
         let digests = BTreeSet::from([one.digest(), torn.digest(), Sha256::ZERO]);
-        assert_eq!(texts.sweep(&digests), std::slice::from_ref(&one));
+        assert!(texts.sweep(&BTreeSet::new(), false).is_empty());
+        assert_eq!(texts.sweep(&digests, true), std::slice::from_ref(&one));
         let left = std::fs::read_dir(directory.join("notes")).unwrap();
         assert_eq!(
             left.count(),
@@ -152,7 +155,7 @@ mod tests {
             "the torn one is kept for who looks into it"
         );
         texts.remove(&[one.digest(), torn.digest(), Sha256::ZERO]);
-        assert!(texts.sweep(&digests).is_empty());
+        assert!(texts.sweep(&digests, true).is_empty());
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

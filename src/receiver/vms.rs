@@ -135,7 +135,8 @@ impl Vms {
         })
     }
 
-    /// The grant under which a VMS may see the camera now; of several the one that lasts longest.
+    /// The grant under which a VMS may see the camera now; of several whose pictures come here
+    /// the one that lasts longest.
     fn grant(&self, place: &Place) -> Option<GrantId> {
         let table = self.table.borrow();
         let home = table.communes.get(&place.commune)?;
@@ -143,6 +144,7 @@ impl Vms {
         let shown = table.live().filter(|grant| {
             let part = grant.camera(&place.camera);
             grant.commune == place.commune
+                && !grant.elsewhere
                 && part.is_some_and(desk::GrantCamera::is_open)
                 && !grant.left(now).is_zero()
                 && home.lets_vms_see(grant)
@@ -293,7 +295,9 @@ impl Session {
             let home = table.communes.get(&self.place.commune);
             let stays = shown.is_some()
                 && table.grant(grant).is_some_and(|grant| {
-                    grant.end.is_none() && home.is_some_and(|home| home.lets_vms_see(grant))
+                    grant.end.is_none()
+                        && !grant.elsewhere
+                        && home.is_some_and(|home| home.lets_vms_see(grant))
                 });
             drop(table);
             if !stays {

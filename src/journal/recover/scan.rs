@@ -71,6 +71,8 @@ impl Extents {
     pub(super) fn damaged(&mut self, time: Option<Wall>) {
         if let Some(extent) = self.all.last_mut() {
             extent.lines += 1;
+            // Damage may have changed it too.
+            let time = time.filter(|time| Month::of(*time) == extent.month);
             extent.first_time = extent.first_time.into_iter().chain(time).min();
         }
     }
@@ -260,12 +262,13 @@ fn changed() -> io::Error {
     io::Error::other("the journal changed while it was read; it is tried again")
 }
 
-/// The time of a file's first line.
+/// The time of a file's first line; one of another month is damaged, or of a wrong clock.
 fn first_time(store: &mut dyn Store, month: Month) -> io::Result<Option<Wall>> {
     let mut lines = Lines::new(store.read(month)?);
     while let Some((_, content)) = lines.next_line()? {
         if let Content::Line(bytes) = content
             && let Ok(line) = Line::parse(bytes)
+            && Month::of(line.header.time) == month
         {
             return Ok(Some(line.header.time));
         }

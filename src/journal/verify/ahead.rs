@@ -97,7 +97,8 @@ impl Piece {
     /// The next lines; none at the end.
     fn read<R: Read>(lines: &mut Lines<R>) -> io::Result<Option<Self>> {
         let mut piece = Self::default();
-        while piece.bytes.len() < PIECE
+        // What stands for no bytes has a part too.
+        while piece.bytes.len() + 64 * piece.parts.len() < PIECE
             && let Some((place, content)) = lines.next_line()?
         {
             let part = match content {

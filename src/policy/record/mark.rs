@@ -8,7 +8,6 @@ use crate::format::designation::Designation;
 use crate::format::ids::{Incident, MarkId, Sha256};
 use crate::format::statement::Operator;
 use crate::journal::entry::{MarkEntry, Span};
-use crate::reason::{Reason, Refusal};
 
 /// A note or a bookmark as it is now.
 #[derive(Clone, Debug)]
@@ -187,8 +186,9 @@ impl Records {
     }
 }
 
+/// No pace: it stays so, and who asks is not to try again.
 fn full(detail: String) -> Denied {
-    Denied::Refused(Refusal::new(Reason::TooManyRequests, detail))
+    Denied::Conflict(format!("full: {detail}"))
 }
 
 fn check_text(text: &str, is_needed: bool) -> Result<(), Denied> {

@@ -355,7 +355,7 @@ fn what_is_marked_was_granted_and_texts_are_bounded() {
     }
     let more = world.note(MARKS as u128 + 1, "x");
     let refused = world.writes(3, &more);
-    assert!(matches!(refused, Err(Denied::Refused(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Denied::Conflict(_))), "{refused:?}");
 }
 
 #[test]
