@@ -28,14 +28,6 @@ pub(super) struct Wanted {
     pub(super) other: bool,
 }
 
-impl Wanted {
-    /// What a gateway gives unasked.
-    const UNASKED: Self = Self {
-        first: true,
-        other: false,
-    };
-}
-
 /// How the other stream is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Standing {
@@ -68,26 +60,15 @@ impl Users {
 }
 
 /// What is needed and what the gateway was told of it. Pure.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Needs {
     first: Users,
     other: Users,
     standing: Standing,
+    /// None: this gateway may still go by what a receiver told it before a restart.
     told: Option<Wanted>,
     /// When the gateway refused it for now.
     refused: Option<Boot>,
-}
-
-impl Default for Needs {
-    fn default() -> Self {
-        Self {
-            first: Users::default(),
-            other: Users::default(),
-            standing: Standing::default(),
-            told: Some(Wanted::UNASKED),
-            refused: None,
-        }
-    }
 }
 
 impl Needs {
@@ -132,7 +113,7 @@ impl Needs {
 
     /// What the gateway knew is lost.
     fn forget(&mut self) {
-        self.told.take_if(|told| *told != Wanted::UNASKED);
+        self.told = None;
         self.standing = Standing::Coming;
     }
 }
@@ -331,8 +312,8 @@ mod tests {
         let mut needs = Needs::default();
         assert_eq!(
             needs.settle(at(0)),
-            None,
-            "a gateway gives the first unasked"
+            wanted(true, false),
+            "a receiver that ran before may have told it something else"
         );
         needs.first.now = 1;
         needs.first.leave(at(0));
@@ -402,6 +383,7 @@ mod tests {
         assert_eq!(needs.settle(at(3)), wanted(true, true));
         let mut unasked = Needs::default();
         unasked.forget();
-        assert_eq!(unasked.settle(at(0)), None);
+        assert_eq!(unasked.settle(at(0)), wanted(true, false));
+        assert_eq!(unasked.settle(at(1)), None);
     }
 }

@@ -61,7 +61,8 @@ impl Brain {
                 };
                 return self.send(commune, &message);
             }
-            // One that is too old for it.
+            // One that is too old gives the first alone, unasked.
+            Some(false) if first && !other => return,
             Some(false) => (RelayState::Failed, Some(Reason::CodecUnsupported)),
             None => (RelayState::Retrying, Some(Reason::LinkLost)),
         };
