@@ -71,7 +71,7 @@ impl Workstation {
             address: address.trim_start_matches("http://").parse().unwrap(),
             secret: secret.to_owned(),
             terminal,
-            process: process,
+            process,
         }
     }
 
