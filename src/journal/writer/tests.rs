@@ -258,7 +258,7 @@ fn lines_for_peers_come_from_memory_or_from_the_files() {
 }
 
 #[test]
-fn a_removed_file_is_noticed_and_the_journal_begins_anew() {
+fn a_removed_file_is_noticed_and_the_journal_begins_again() {
     let directory = Scratch::new("removed");
     let trial = Trial::new(NOW).unwrap();
     runtime().block_on(async {

@@ -1,5 +1,5 @@
 //! What a VMS account of the centre may see: pictures of grants that are given under an agreement
-//! with `vms = true`. A VMS shows them to whoever sits at its wall, so the commune must have agreed
+//! with `vms = true`. A VMS shows them to everybody at its wall, so the commune must have agreed
 //! to that. The gateway says under which of its agreements it gave a grant; of one of which it does
 //! not say so, nothing is shown.
 

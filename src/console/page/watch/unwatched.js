@@ -14,7 +14,7 @@ const LOOK = 5_000;
 const NAMED = 3;
 
 /**
- * The signer's cameras of this page's own requests: whoever watches by a player asked by another way.
+ * The signer's cameras of this page's own requests: a person who watches by a player asked by another way.
  * @param {PageStore} store
  * @returns {{grant: string, key: string}[]}
  */
