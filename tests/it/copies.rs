@@ -394,7 +394,7 @@ async fn servers_that_are_away_full_or_unwilling_are_told_and_get_all_afterwards
     if !have("nats-server") {
         return;
     }
-    // Whoever comes without a password is the daemon, with the guide's permissions.
+    // A client without a password is the daemon, with the guide's permissions.
     let permissions = |publish: &str| {
         format!(
             "no_auth_user: fanal\nauthorization {{ users: [\

@@ -501,7 +501,7 @@ impl Gate {
         }
         live.password = Some(told);
         // Else the confirmation that follows tells of both. One that changes too often is kept
-        // all the same: whoever is told of the grant next must not bring a former one back.
+        // all the same: the receiver that is told of the grant next must not bring a former one back.
         if live.confirmation.is_none()
             && live.moving.is_none()
             && live.passwords.take(1, now.boot.0)

@@ -1,7 +1,7 @@
 //! Records of incidents, of the caller's unit alone: `GET incidents`, `GET|PUT incidents/{reference}`,
 //! `PUT|DELETE incidents/{reference}/notes/{id}` and `…/bookmarks/{id}`.
 //!
-//! A reference may hold `/`: it is one part of the path, percent-encoded. Whoever writes chooses the
+//! A reference may hold `/`: it is one part of the path, percent-encoded. The writer chooses the
 //! ids, so that a page may send again what may have been lost.
 
 use axum::Json;

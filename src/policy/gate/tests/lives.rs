@@ -48,7 +48,7 @@ fn a_cut_ends_and_holds_also_after_a_restart() {
 /// Two grants share camera 0 and one of them loses it: it hears of that while
 /// the other still holds the relay.
 #[test]
-fn each_grant_hears_that_a_camera_is_over_whoever_else_holds_it() {
+fn each_grant_hears_that_a_camera_is_over_if_others_hold_it_too() {
     let mut world = World::new();
     let first = world.granted(&[0, 1]);
     let second = world.granted(&[0, 2]);
