@@ -39,8 +39,6 @@ use xml::Element;
 
 /// The longest that asking takes, other streams of the device included.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// A device's clock that is off by less is not the cause of a refusal.
-const CLOCK_NEAR: i64 = 1_000_000;
 /// How often one request is answered again for a new challenge.
 const CHALLENGES_LIMIT: u32 = 2;
 /// Paths that are named to a person who has to choose among them.
@@ -425,16 +423,21 @@ impl Device {
     /// Reads the device's clock. `true`: it differs from what was taken for it, so
     /// that the time in a message, not its password, may be what was refused.
     async fn read_clock(&self, known: &mut Known) -> Result<bool, Error> {
+        let asked = self.clock.now().wall;
         let answer = self.post(known, &self.url, Ask::Time).await?;
+        let answered = self.clock.now().wall;
         let Ok(answer) = message::answer(&answer.body) else {
             return Ok(false);
         };
         let Some(theirs) = message::time(&answer) else {
             return Ok(false);
         };
-        let offset = theirs.0.saturating_sub(self.clock.now().wall.0);
-        let before = std::mem::replace(&mut known.offset, offset);
-        Ok((offset - before).abs() > CLOCK_NEAR)
+        let offset = message::clock_offset(theirs, asked, answered);
+        let differs = !offset.contains(&known.offset);
+        if differs {
+            known.offset = offset.start().midpoint(*offset.end());
+        }
+        Ok(differs)
     }
 }
 

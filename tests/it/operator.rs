@@ -27,6 +27,7 @@ const RULES: Rules = Rules {
 };
 
 use crate::support::site::Place;
+use crate::waiting::within;
 
 /// A call as it came: method, path, content type, verified claims of a request.
 #[derive(Debug)]
@@ -121,7 +122,8 @@ impl Centre {
     }
 
     async fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        let output = self.spawn(args).wait_with_output().await.unwrap();
+        let ended = self.spawn(args).wait_with_output();
+        let output = within("the command's end", ended).await.unwrap();
         (
             output.status.code(),
             String::from_utf8(output.stdout).unwrap(),
@@ -130,7 +132,7 @@ impl Centre {
     }
 
     async fn next(&mut self) -> Call {
-        self.calls.recv().await.unwrap()
+        within("a call", self.calls.recv()).await.unwrap()
     }
 }
 

@@ -5,6 +5,8 @@
 //! have it alone. Passwords go as WS-UsernameToken digests (OASIS WSS Username
 //! Token Profile 1.0: SHA-1 over nonce, time and password), never in clear.
 
+use std::ops::RangeInclusive;
+
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -32,6 +34,11 @@ const PROFILES_LIMIT: usize = 256;
 const URI_LIMIT: usize = 2048;
 /// Longest text of a camera's that is repeated to a person.
 const TEXT_LIMIT: usize = 160;
+
+/// Devices tell their time in whole seconds, µs.
+const SECOND: i64 = 1_000_000;
+/// A device's clock that is off by less is not the cause of a refusal, µs.
+const CLOCK_NEAR: i64 = 1_000_000;
 
 /// The version of the media service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,6 +287,15 @@ pub(super) fn time(answer: &Element) -> Option<Wall> {
     );
     let zoned = time.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
     Some(Wall(zoned.timestamp().as_microsecond()))
+}
+
+/// Between which offsets, in µs, a device's clock is from ours: it told its time in whole seconds,
+/// at some moment from `asked` to `answered`. A machine that is held up between these two sees no
+/// difference in it.
+pub(super) fn clock_offset(theirs: Wall, asked: Wall, answered: Wall) -> RangeInclusive<i64> {
+    let least = theirs.0.saturating_sub(answered.0);
+    let most = theirs.0.saturating_sub(asked.0).saturating_add(SECOND);
+    least.saturating_sub(CLOCK_NEAR)..=most.saturating_add(CLOCK_NEAR)
 }
 
 /// Whether what a device calls `uri` is the stream that the settings call `wanted`:

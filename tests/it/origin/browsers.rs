@@ -291,7 +291,10 @@ async fn nothing_is_framed(kind: Kind) {
             browser.evaluate(run).await,
             json!(["evil", null, "", "none"])
         );
-        browser.goto(&format!("{origin}/")).await;
+        // (Here too: of the frames of the page that goes.)
+        browser.try_goto(&format!("{origin}/")).await;
+        let loaded = "document.title === 'fanal' && document.readyState === 'complete'";
+        browser.until("the operator's page", loaded).await;
         assert!(between.was_asked("/page/app.js"));
         assert_eq!(
             browser.evaluate("localStorage.getItem('owned')").await,

@@ -146,12 +146,9 @@ async fn gstreamer_plays(kind: &str, depayload: &str, decode: &str) {
             "{kind}: {pictures} pictures; {}",
             ran.stderr
         );
-        if ran.success {
-            // It says good-bye as it should, and the server hears it.
-            server.wait_for(Notice::TearDown).await;
-        } else {
-            server.wait_for(Notice::Gone).await;
-        }
+        // The server sees it go. (Whether GStreamer gets to its TEARDOWN does not follow from
+        // how it ends: the thread that closes and the one that still reads race in it.)
+        server.wait_for_any(&[Notice::TearDown, Notice::Gone]).await;
     }
 }
 

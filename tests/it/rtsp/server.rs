@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::waiting::within;
+
 /// What the server at hand plays, to whom.
 #[derive(Debug)]
 pub struct Film {
@@ -71,7 +73,15 @@ impl Drop for Running {
 impl Running {
     /// Waits for a notice, over others.
     pub async fn wait_for(&mut self, wanted: Notice) {
-        while self.notices.recv().await.expect("server ended") != wanted {}
+        self.wait_for_any(&[wanted]).await;
+    }
+
+    /// Waits for one of these notices, over others.
+    pub async fn wait_for_any(&mut self, wanted: &[Notice]) {
+        within(&format!("{wanted:?}"), async {
+            while !wanted.contains(&self.notices.recv().await.expect("server ended")) {}
+        })
+        .await;
     }
 
     /// The URL of the picture, with credentials.

@@ -168,3 +168,19 @@ fn the_devices_clock_is_read() {
     assert_eq!(at(&good.replace("<tt:Month>9", "<tt:Month>13")), None);
     assert_eq!(at(""), None);
 }
+
+#[test]
+fn a_late_answer_is_no_difference_of_clocks() {
+    let at = Wall::from_seconds;
+    // Told at once, in whole seconds; then by a machine that was held up for a minute.
+    assert_eq!(
+        clock_offset(at(100), at(100), at(100)),
+        -1_000_000..=2_000_000
+    );
+    assert!(clock_offset(at(130), at(100), at(160)).contains(&0));
+    // Two hours late, and known as such from then on.
+    let late = clock_offset(at(100), at(7_300), at(7_300));
+    assert!(!late.contains(&0) && late.contains(&-7_200_000_000));
+    // Whatever a device tells, nothing overflows.
+    clock_offset(Wall(i64::MIN), Wall(i64::MAX), Wall(i64::MIN));
+}
