@@ -743,13 +743,30 @@ type WorkerOrder =
   | { type: "token"; token: string }
   | { type: "close" }
   | { type: "probe" }
-  | { type: "add"; camera: string; canvas: OffscreenCanvas }
+  | { type: "add"; camera: string; canvas: OffscreenCanvas; writable?: undefined }
+  | { type: "add"; camera: string; canvas?: undefined; writable: WritableStream<VideoFrame> }
   | { type: "remove" | "stop"; camera: string }
   | { type: "start"; camera: string; grant: string }
   | { type: "focus"; cameras: string[] }
   | { type: "size"; camera: string; width: number; height: number }
   | { type: "view"; camera: string; view: View }
   | { type: "snapshot"; camera: string; id: number; mark: string | null };
+
+/** A picture on its way to a screen. */
+interface Shown {
+  picture: VideoFrame | ImageBitmap;
+  view: View;
+  width: number;
+  height: number;
+  /** It is on its way. */
+  drawn: () => void;
+}
+
+/** Chromium's: a track that shows what is written (https://w3c.github.io/mediacapture-transform/). */
+declare class MediaStreamTrackGenerator extends MediaStreamTrack {
+  constructor(init: { kind: "video" });
+  readonly writable: WritableStream<VideoFrame>;
+}
 
 interface CameraEnd {
   type: "camera_end" | "camera_error";

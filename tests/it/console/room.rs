@@ -16,11 +16,11 @@ use crate::browser::{Browser, Kind, id};
 use crate::world::{COMMUNE, Plan, World};
 
 /// What the page shows of a camera: its tile's pixels as one number, and its frame counter.
-/// The canvas is drawn small onto another one, so it matters not how the page draws.
+/// The picture is drawn small onto a canvas, so it matters not how the page draws.
 const SEEN: &str = "(key) => {
   const tile = document.querySelector(`[data-testid=tile][data-camera='${key}']`);
-  const shown = tile?.querySelector('canvas');
-  if (!shown?.checkVisibility() || !shown.width) return null;
+  const shown = tile?.querySelector('canvas, video');
+  if (!shown?.checkVisibility() || !(shown.videoWidth ?? shown.width)) return null;
   const copy = new OffscreenCanvas(64, 36).getContext('2d', { willReadFrequently: true });
   copy.drawImage(shown, 0, 0, 64, 36);
   const bytes = copy.getImageData(0, 0, 64, 36).data;

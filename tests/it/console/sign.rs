@@ -144,7 +144,7 @@ async fn a_lock_hides_pictures_while_relays_run_on() {
     room.browser.click(&id("lock")).await;
     room.browser.shown(&id("unlock")).await;
     room.browser.gone(&tile("cam-001")).await;
-    room.browser.gone("canvas").await;
+    room.browser.gone(".tile-picture").await;
     room.browser.keep_screenshot("locked").await;
     assert_eq!(room.world.receiver_metrics.grants_active.get(), 1);
     room.browser.click(&id("unlock")).await;

@@ -1,5 +1,6 @@
 // The page's end of the worker: its socket's life, its orders and its reports.
 
+import { h } from "/page/core/dom.js";
 import { backoff } from "/page/core/events.js";
 
 const WORKER = "/page/watch/worker.js";
@@ -19,6 +20,14 @@ const policy = window.trustedTypes?.createPolicy("fanal", {
   },
 });
 const script = policy?.createScriptURL(WORKER) ?? WORKER;
+
+/** An element for pictures: the one that shows the most in this browser. */
+export function screen() {
+  if (!("MediaStreamTrackGenerator" in globalThis))
+    return h("canvas", { width: 640, height: 360, "aria-hidden": "true" });
+  const video = h("video", { "aria-hidden": "true", tabindex: "-1" });
+  return Object.assign(video, { muted: true, autoplay: true, playsInline: true, disablePictureInPicture: true });
+}
 
 /**
  * @typedef {object} LiveListeners
@@ -68,13 +77,20 @@ export class Live {
   }
 
   /**
-   * Takes a camera's canvas over.
+   * Shows a camera's pictures in an element of `screen`.
    * @param {string} camera
-   * @param {HTMLCanvasElement} canvas
+   * @param {HTMLCanvasElement|HTMLVideoElement} element
    */
-  add(camera, canvas) {
-    const own = canvas.transferControlToOffscreen();
-    this.#post({ type: "add", camera, canvas: own }, [own]);
+  add(camera, element) {
+    if (element instanceof HTMLCanvasElement) {
+      const canvas = element.transferControlToOffscreen();
+      this.#post({ type: "add", camera, canvas }, [canvas]);
+      return;
+    }
+    const track = new MediaStreamTrackGenerator({ kind: "video" });
+    element.srcObject = new MediaStream([track]);
+    const { writable } = track;
+    this.#post({ type: "add", camera, writable }, [writable]);
   }
 
   /** @param {string} camera */

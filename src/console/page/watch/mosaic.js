@@ -198,7 +198,7 @@ export class Mosaic {
       const tile = new Tile(key, this);
       this.#tiles.set(key, tile);
       this.element.append(tile.element);
-      this.live.add(key, tile.canvas);
+      this.live.add(key, tile.screen);
       changed = true;
       // Keys are meant for what was added last; of a mosaic that is drawn again, for its first.
       if (this.#isMain && (known > 0 || store.get("current") === null)) store.set("current", key);

@@ -4,6 +4,7 @@ import { h, fill } from "/page/core/dom.js";
 import { lang, t } from "/page/core/text.js";
 import { age, countdown, timeOfDay, utcTimeOfDay } from "/page/core/time_text.js";
 import { splitKey } from "/page/state/rules.js";
+import { screen } from "/page/watch/live.js";
 import { MARKS } from "/page/watch/mark.js";
 import { TAKEN_OVER, isPictured } from "/page/watch/tile_state.js";
 import { codecName, panned, zoomed } from "/page/watch/units.js";
@@ -74,7 +75,7 @@ export class Tile {
     this.mosaic = mosaic;
     /** @type {View} */
     this.view = WHOLE;
-    this.canvas = h("canvas", { width: 640, height: 360, "aria-hidden": "true" });
+    this.screen = screen();
     this.name = h("span", { class: "tile-name" });
     this.commune = h("span", { class: "tile-commune quiet" });
     this.profile = h("span", { class: "tile-profile small" });
@@ -120,7 +121,7 @@ export class Tile {
     this.picture = h(
       "div",
       { class: "tile-picture" },
-      this.canvas,
+      this.screen,
       this.watermark,
       h("div", { class: "tile-hatch", "aria-hidden": "true" }),
     );

@@ -1,4 +1,4 @@
-// Socket, decoders and canvases of all cameras, away from the page's own thread.
+// Socket, decoders and screens of all cameras, away from the page's own thread.
 //
 // All queues are bounded: a decoder's (`QUEUE_LIMIT`; above it pictures are dropped up to the next
 // key frame), the decoded pictures (the newest of each camera), the socket's (the receiver skips
@@ -6,7 +6,8 @@
 
 import { drawMark } from "/page/watch/mark.js";
 import { Pace } from "/page/watch/flow.js";
-import { codecFamily, crop, decoderConfig, readMessage, readUnit } from "/page/watch/units.js";
+import { CanvasScreen, TrackScreen } from "/page/watch/screen.js";
+import { codecFamily, decoderConfig, readMessage, readUnit } from "/page/watch/units.js";
 
 /** Pictures in a decoder's queue above which the rest of the group is dropped: a second. */
 const QUEUE_LIMIT = 25;
@@ -42,21 +43,14 @@ let decodes = null;
 let focus = [];
 let scriptMs = 0;
 let lastHeard = 0;
-let drawing = false;
-/** Streams to be drawn. @type {Set<Stream>} */
-const dirty = new Set();
 
-const schedule =
-  globalThis.requestAnimationFrame?.bind(globalThis) ?? ((/** @type {() => void} */ draw) => setTimeout(draw, 16));
-
-/** One camera: its decoder, its canvas, its counters. */
+/** One camera: its decoder, its screen, its counters. */
 class Stream {
   active = false;
   /** The grant that the page named. @type {string|null} */
   grant = null;
   /** @type {View} */
   view = { zoom: 1, x: 0.5, y: 0.5 };
-  size = { width: 640, height: 360 };
   counts = { received: 0, frames: 0, drawn: 0, dropped: 0, skipped: 0 };
   pace = new Pace();
   /** The receiver's number for the subscription, and the grant that it used. @type {number|null} */
@@ -95,13 +89,11 @@ class Stream {
 
   /**
    * @param {string} camera
-   * @param {OffscreenCanvas} canvas
+   * @param {CanvasScreen|TrackScreen} screen
    */
-  constructor(camera, canvas) {
+  constructor(camera, screen) {
     this.camera = camera;
-    this.canvas = canvas;
-    this.context = context2d(canvas, { alpha: false, desynchronized: true });
-    this.forget();
+    this.screen = screen;
   }
 
   /** Clears all that was seen. */
@@ -118,10 +110,7 @@ class Stream {
     this.height = 0;
     this.failures = 0;
     this.awaited = null;
-    this.context.fillStyle = "#000";
-    this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
-    // A canvas is shown as it was drawn when a frame ends: also an empty one.
-    dirty.delete(this);
+    this.screen.clear();
   }
 
   stop() {
@@ -273,23 +262,20 @@ class Stream {
   }
 
   redraw() {
-    if (this.last === null) return;
-    dirty.add(this);
-    if (drawing) return;
-    drawing = true;
-    schedule(drawAll);
+    if (this.last !== null) this.screen.show(this.#newest);
   }
 
-  draw() {
-    if (this.last === null) return;
-    const { canvas, width, height, size } = this;
-    // As many pixels as the tile shows, no more than the picture has.
-    const scale = Math.min(1, Math.max(size.width / width, size.height / height));
-    const [w, h] = [Math.max(2, Math.round(width * scale)), Math.max(2, Math.round(height * scale))];
-    if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
-    this.context.drawImage(this.last, ...crop(this.view, width, height), 0, 0, w, h);
-    this.counts.drawn += 1;
-  }
+  /** What is on the screen: the newest picture when its turn comes. @returns {Shown|null} */
+  #newest = () => {
+    const { last, view, width, height } = this;
+    if (last === null) return null;
+    const began = performance.now();
+    const drawn = () => {
+      this.counts.drawn += 1;
+      scriptMs += performance.now() - began;
+    };
+    return { picture: last, view, width, height, drawn };
+  };
 
   /** @returns {StreamFigures} */
   report() {
@@ -309,14 +295,6 @@ class Stream {
       ...counts,
     };
   }
-}
-
-function drawAll() {
-  const began = performance.now();
-  drawing = false;
-  for (const stream of dirty) stream.draw();
-  dirty.clear();
-  scriptMs += performance.now() - began;
 }
 
 /**
@@ -484,14 +462,16 @@ const orders = {
   open,
   close,
   token: ({ token }) => send({ type: "token", token }),
-  add: ({ camera, canvas }) => {
-    streams.set(camera, new Stream(camera, canvas));
+  add: ({ camera, canvas, writable }) => {
+    const screen = writable === undefined ? new CanvasScreen(canvas) : new TrackScreen(writable);
+    streams.set(camera, new Stream(camera, screen));
   },
   remove: ({ camera }) => {
     const stream = streams.get(camera);
     if (stream === undefined) return;
     if (stream.active) unsubscribe(stream);
     stream.forget();
+    stream.screen.end();
     streams.delete(camera);
   },
   probe: () => {
@@ -518,7 +498,7 @@ const orders = {
   size: ({ camera, width, height }) => {
     const stream = streams.get(camera);
     if (stream === undefined) return;
-    stream.size = { width, height };
+    stream.screen.size = { width, height };
     stream.redraw();
   },
   view: ({ camera, view }) => {
