@@ -290,7 +290,7 @@ impl Pair {
         self.link_down();
         self.desk = Desk::new(rules);
         let (entries, newest) = (self.centre.entries.clone(), Some(self.now.wall));
-        self.desk.handle_recovered(&entries, newest, self.now);
+        self.desk.handle_recovered(&entries, newest, None, self.now);
         self.pump();
     }
 

@@ -29,6 +29,7 @@ use super::hub::Hub;
 use super::incidents::Incidents;
 use super::listeners::Listeners;
 use super::reload::{Fetched, show_warnings};
+use super::watched::Watched;
 use super::{Addresses, viewing};
 use crate::clock::{Boot, Clock};
 use crate::config::settings::NoticeKind;
@@ -64,6 +65,7 @@ const FOCUS_LIMIT: usize = 256;
 pub(super) struct Brain {
     pub(super) desk: Desk,
     pub(super) credentials: Credentials,
+    pub(super) watched: Watched,
     pub(super) hub: Hub,
     pub(super) journal: Writer,
     pub(super) looks: Looks,
@@ -295,6 +297,7 @@ impl Brain {
                     how: viewing.how.to_owned(),
                     from: viewing.from,
                 };
+                self.watched.mark(now.wall);
                 self.desk.handle_viewing_started(viewer, now);
             }
             viewing::Event::ViewingEnded(viewing, reason) => {
@@ -564,6 +567,9 @@ impl Brain {
     /// Figures and health; and the clocks, should the loop never have been idle.
     fn look(&mut self) {
         let now = self.clock.now();
+        if self.desk.is_watched() {
+            self.watched.mark(now.wall);
+        }
         self.desk.handle_timeout(now);
         if let Some(removal) = self.incidents.forget() {
             self.records.beside(removal);

@@ -33,6 +33,7 @@ mod texts;
 mod viewer;
 pub mod viewing;
 mod vms;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -284,6 +285,7 @@ impl Receiver {
         let brain = brain::Brain {
             desk: core.desk,
             credentials: core.credentials,
+            watched: core.watched,
             hub,
             looks: Looks::new(core.journal.clone(), look_every),
             records: Records::new(core.journal.clone(), core.notify.clone()),
@@ -441,6 +443,7 @@ struct Core {
     credentials: credentials::Credentials,
     records: (record::Records, texts::Texts),
     authorities: Arc<[Authority]>,
+    watched: watched::Watched,
 }
 
 impl Core {
@@ -462,7 +465,8 @@ impl Core {
         let records = tokio::task::spawn_blocking(read).await;
         let records = records.map_err(|error| error.to_string())??;
         let mut desk = Desk::new(rulebook);
-        desk.handle_recovered(&recovered.entries, recovered.newest, now);
+        let (watched, watched_until) = watched::Watched::open(&settings.state_dir)?;
+        desk.handle_recovered(&recovered.entries, recovered.newest, watched_until, now);
         let notices = notify::Options {
             owner: notify::notice::Owner::Centre(settings.centre.clone()),
             clock: options.clock.clone(),
@@ -492,6 +496,7 @@ impl Core {
         }
         Ok(Self {
             credentials: credentials::Credentials::open(&settings.state_dir)?,
+            watched,
             records,
             settings,
             metrics,

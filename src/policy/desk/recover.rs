@@ -88,11 +88,13 @@ struct Reading {
 
 impl Desk {
     /// Takes up the journal's entries, oldest first, before any other input.
-    /// `newest` is the newest time in the journal, entries left out included.
+    /// `newest` is the newest time in the journal, entries left out included; `watched_until`, until when
+    /// somebody may have watched before this start, where that is known.
     pub fn handle_recovered(
         &mut self,
         entries: &[(u64, Wall, Entry)],
         newest: Option<Wall>,
+        watched_until: Option<Wall>,
         now: Now,
     ) {
         self.clock.recover(entries, newest);
@@ -100,7 +102,8 @@ impl Desk {
         for (seq, time, entry) in entries {
             self.read_entry(&mut reading, *seq, *time, entry, now);
         }
-        let stopped = self.clock.newest().unwrap_or(now.wall);
+        let written = self.clock.newest().unwrap_or(now.wall);
+        let stopped = watched_until.map_or(written, |until| written.max(until.min(now.wall)));
         for (start, watching) in std::mem::take(&mut reading.watching) {
             self.end_past_viewing(start, watching, stopped);
         }

@@ -63,6 +63,8 @@ struct World {
     entries: Vec<(u64, Wall, Entry)>,
     /// The journal fails while this is set.
     broken: bool,
+    /// Until when somebody may have watched before a restart.
+    watched_until: Option<Wall>,
     /// What the hub says it received under a grant that ends.
     figures: Figures,
 }
@@ -92,6 +94,7 @@ impl World {
             receipts: 0,
             entries: Vec::new(),
             broken: false,
+            watched_until: None,
             figures: Figures::default(),
         }
     }
@@ -140,7 +143,7 @@ impl World {
                     self.receipts += 1;
                     let wall = self.now().wall;
                     self.entries.push((self.receipts, wall, (**entry).clone()));
-                    Ok(Receipt::for_test(self.receipts))
+                    Ok(Receipt::for_test_at(self.receipts, wall))
                 };
                 let now = self.now();
                 self.desk.handle_recorded(*ticket, result, now);
@@ -259,7 +262,9 @@ impl World {
         self.desk = Desk::new(rules(&self.trial, &self.receiver));
         let now = self.now();
         let newest = self.entries.last().map(|(_, time, _)| *time);
-        self.desk.handle_recovered(&self.entries, newest, now);
+        let watched = self.watched_until;
+        self.desk
+            .handle_recovered(&self.entries, newest, watched, now);
         self.drain()
     }
 }

@@ -247,6 +247,11 @@ impl Desk {
             .push_back(Command::RefuseViewer { number, reason });
     }
 
+    /// Whether a viewing goes on, or is about to begin.
+    pub fn is_watched(&self) -> bool {
+        !self.viewings.open.is_empty()
+    }
+
     /// A viewer went: why it was ended, or `None` where it left by itself.
     pub fn handle_viewing_ended(&mut self, number: u64, reason: Option<Reason>, now: Now) {
         let Some(key) = self.viewings.of_viewer.remove(&number) else {
@@ -320,6 +325,10 @@ impl Desk {
         match result {
             Ok(receipt) => {
                 open.start = Some(receipt.seq());
+                if !open.is_admitted {
+                    // Its first picture comes after the line: the list for the commune has the line's time.
+                    open.since = open.since.max(receipt.time());
+                }
                 if open.left.is_none() {
                     open.is_admitted = true;
                     let number = open.viewer.number;
@@ -368,7 +377,7 @@ impl Desk {
             camera: viewer.camera,
             who: viewer.who,
             kind: viewer.how,
-            from: open.since.rfc3339(),
+            from: open.since.min(left.at).rfc3339(),
             to: left.at.rfc3339(),
             holders: open.holders,
             count: None,

@@ -26,6 +26,11 @@ async fn who_is_present_goes_with_a_handover_and_watching_goes_on_in_ones_own_na
     let before = grant(&colleague).await;
     assert_eq!(before["present"], json!([]));
     assert_eq!(before["granted"][0]["name"], "cam-001");
+    // That he watched it as well for a while says nothing of whose picture this is.
+    let also = colleague.granted(&["cam-001"]).await;
+    let also = format!("/api/v1/grants/{}", also["grant"].as_str().unwrap());
+    colleague.call(Method::DELETE, &also).await.unwrap();
+    room.browser.says("#incident", "terminée").await;
     let mut claims = colleague.claims(&["cam-001"], 600);
     claims.renews = Some(before["grant"].as_str().unwrap().parse().unwrap());
     claims.present = vec!["Brigadier Noir".to_owned()];
@@ -40,13 +45,18 @@ async fn who_is_present_goes_with_a_handover_and_watching_goes_on_in_ones_own_na
     room.browser.click(&id("tile-again")).await;
     room.moves("cam-001").await;
     assert_eq!(room.world.receiver_metrics.grants_active.get(), 2);
-    // Taking over asks who is present: the colleague's names are there.
+    // Taking over asks who is present: the colleague's names are there. What is taken over is shown,
+    // although its tile was closed.
+    let close = format!("{} {}", tile("cam-001"), id("tile-close"));
+    room.browser.click(&close).await;
+    room.browser.gone(&tile("cam-001")).await;
     room.browser.press("t").await;
     room.browser
         .says(&id("incident-present"), "Brigadier Noir")
         .await;
     room.browser.click(&id("take-over-submit")).await;
     room.browser.gone(&id("take-over")).await;
+    room.moves("cam-001").await;
     let entries = room.world.entries("gateway", "grant");
     let last = entries.last().unwrap();
     assert_eq!(last["recipients"], json!(["CORG 13", "Brigadier Noir"]));

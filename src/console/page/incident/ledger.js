@@ -132,6 +132,9 @@ export class Ledger {
     if (!incident.allGrounds.includes(grant.grounds)) incident.allGrounds.push(grant.grounds);
     if (isMine(grant, me) && incident.closedAt === null) {
       incident.mine = true;
+      // What a colleague held is watched from now on, also where its tile was closed here before.
+      if (before !== undefined && !isMine(before, me))
+        for (const { camera } of grant.granted) incident.removed.delete(`${grant.commune}/${camera}`);
       this.#showCameras(incident, grant);
     }
     const names = new Map(grant.granted.map(({ camera, name }) => [`${grant.commune}/${camera}`, name]));

@@ -67,6 +67,8 @@ export class Mosaic {
   #flows = new Map();
   /** Since when tiles have waited for a first picture. @type {Map<string, number>} */
   #startedAt = new Map();
+  /** The signer's newest grant for each tile. @type {Map<string, string>} */
+  #under = new Map();
   #page = 0;
   #pages = 1;
   /** The camera that a window of its own shows large. @type {string|null} */
@@ -163,7 +165,10 @@ export class Mosaic {
     if (incident === undefined) return undefined;
     const { commune, camera } = splitKey(key);
     const live = grantOf(key, incident, store.get("grants"), store.get("me"));
-    if (live) return live;
+    if (live) this.#under.set(key, live.grant);
+    // A colleague's other grants for the same camera say nothing of why this one has no picture.
+    const own = live ?? store.get("grants").get(this.#under.get(key) ?? "");
+    if (own) return own;
     return grantsOf(incident, store.get("grants"))
       .filter((grant) => grant.commune === commune && grant.granted.some((entry) => entry.camera === camera))
       .at(-1);
@@ -189,6 +194,7 @@ export class Mosaic {
       tile.element.remove();
       for (const known of [this.#tiles, this.#figures, this.#problems, this.#ends, this.#flows, this.#startedAt])
         known.delete(key);
+      this.#under.delete(key);
       changed = true;
       if (this.#isMain && store.get("current") === key) store.set("current", null);
     }

@@ -415,7 +415,7 @@ impl Site {
         }
         self.world.desk = Desk::new(rules);
         let (now, newest) = (self.world.now(), entries.iter().map(|entry| entry.1).max());
-        self.world.desk.handle_recovered(entries, newest, now);
+        self.world.desk.handle_recovered(entries, newest, None, now);
         self.is_linked = false;
         self.drain();
         if self.has_commune {

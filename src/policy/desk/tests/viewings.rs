@@ -227,6 +227,23 @@ fn who_comes_back_within_two_seconds_never_left() {
 }
 
 #[test]
+fn a_viewing_begins_in_the_list_when_it_begins_in_the_journal() {
+    let mut world = World::linked();
+    world.granted(id(1), &["port"]);
+    let now = world.now();
+    world.desk.handle_viewing_started(viewer(1, "port"), now);
+    // The disk is slow.
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(admitted(&world.drain()), [1]);
+    let written = world.entries.last().unwrap().1;
+    world.clock.advance(Duration::from_secs(60));
+    end(&mut world);
+    let sent = leave(&mut world, 1, Some(Reason::GrantCut));
+    let viewing = &parts(&world, &sent)[0].viewings[0];
+    assert_eq!(viewing.from, written.rfc3339());
+}
+
+#[test]
 fn who_leaves_before_the_journal_answered_is_not_let_in_and_listed_all_the_same() {
     let mut world = World::linked();
     world.granted(id(1), &["port"]);
@@ -280,6 +297,32 @@ fn the_commune_gets_every_one_of_more_viewings_than_can_be_told_singly() {
         camera("quai-nord"),
         "the hour that counts is told singly"
     );
+}
+
+#[test]
+fn who_watched_when_a_quiet_receiver_was_killed_watched_until_its_last_picture() {
+    for (killed_after, back_after, ends_after) in [(100, 50, 103), (100, 1, 101)] {
+        let mut world = World::linked();
+        world.granted(id(1), &["port"]);
+        start(&mut world, viewer(1, "port"));
+        let from = world.now().wall;
+        // Nothing is written while he watches.
+        let killed = from.plus(Duration::from_secs(killed_after));
+        world.watched_until = Some(killed.plus(Duration::from_secs(3)));
+        world
+            .clock
+            .advance(Duration::from_secs(killed_after + back_after));
+        world.restart();
+        let ends = world
+            .entries
+            .iter()
+            .filter_map(|(_, _, entry)| match entry {
+                Entry::ViewingEnded { at, .. } => Some(at.clone()),
+                _ => None,
+            });
+        let expected = from.plus(Duration::from_secs(ends_after)).rfc3339();
+        assert_eq!(ends.collect::<Vec<_>>(), [expected]);
+    }
 }
 
 #[test]
