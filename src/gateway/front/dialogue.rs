@@ -13,6 +13,7 @@ use url::Url;
 use super::challenge::{self, Signer, Way};
 use super::description::Description;
 use super::fix::{Fix, Fixes};
+use super::keepalive::Keepalive;
 use super::location::{self, Places, Uris};
 use super::message::Message;
 use super::pictures::{Habits, Track};
@@ -24,14 +25,6 @@ use crate::reason::Reason;
 
 /// The name under which cameras see the gateway.
 const USER_AGENT: &str = concat!("fanal/", env!("CARGO_PKG_VERSION"));
-
-/// Between two keep-alives where the camera names no timeout. RFC 2326 12.37 says
-/// 60 s; there are cameras that name none and hang up after 15 or 20 s.
-const KEEPALIVE: Duration = Duration::from_secs(7);
-
-/// Bounds of a third of the timeout that a camera names.
-const KEEPALIVE_LEAST: Duration = Duration::from_millis(300);
-const KEEPALIVE_MOST: Duration = Duration::from_secs(20);
 
 /// Further tries that a camera is given for one request: a redirect, other control
 /// URLs, a new nonce, the other transport.
@@ -186,8 +179,7 @@ pub(super) struct Dialogue {
     setup: usize,
     play: usize,
     session: Option<String>,
-    timeout: Option<Duration>,
-    public: Option<String>,
+    keepalive: Keepalive,
     track: Option<Track>,
     lane: Option<Lane>,
 }
@@ -241,8 +233,7 @@ impl Dialogue {
             setup: 0,
             play: 0,
             session: None,
-            timeout: None,
-            public: None,
+            keepalive: Keepalive::new(),
             track: None,
             lane: None,
             learned,
@@ -281,9 +272,7 @@ impl Dialogue {
 
     /// How often the session is kept alive.
     pub(super) fn keepalive_interval(&self) -> Duration {
-        self.timeout.map_or(KEEPALIVE, |timeout| {
-            (timeout / 3).clamp(KEEPALIVE_LEAST, KEEPALIVE_MOST)
-        })
+        self.keepalive.interval()
     }
 
     /// A new connection, to this address: nothing was asked on it.
@@ -304,7 +293,10 @@ impl Dialogue {
             Ask::Describe => ("DESCRIBE", location::request_uri(&self.asked)),
             Ask::Setup => ("SETUP", at(&self.uris.setup, self.setup)),
             Ask::Play => ("PLAY", at(&self.uris.play, self.play)),
-            Ask::KeepAlive => (self.keepalive(), at(&self.uris.play, self.play)),
+            Ask::KeepAlive => {
+                let method = self.keepalive.next(&self.learned.lock().refused);
+                (method, at(&self.uris.play, self.play))
+            }
             Ask::Teardown => ("TEARDOWN", at(&self.uris.play, self.play)),
         };
         let mut request = Message::request(method, &uri);
@@ -338,19 +330,6 @@ impl Dialogue {
             }
             _ => "RTP/AVP/TCP;unicast;interleaved=0-1".to_owned(),
         }
-    }
-
-    /// RFC 2326 has no keep-alive: these are what cameras know, in the order in which
-    /// they do it well. The first asks which of them this camera knows.
-    fn keepalive(&self) -> &'static str {
-        let Some(public) = &self.public else {
-            return "OPTIONS";
-        };
-        let knowledge = self.learned.lock();
-        ["GET_PARAMETER", "SET_PARAMETER"]
-            .into_iter()
-            .find(|method| public.contains(method) && !knowledge.refused.contains(method))
-            .unwrap_or("OPTIONS")
     }
 
     /// Whether this answer belongs to the request on its way: by its number, and where
@@ -520,7 +499,7 @@ impl Dialogue {
                 return Next::Again;
             }
             Ask::KeepAlive => {
-                let method = self.keepalive();
+                let method = self.keepalive.method();
                 fixes.note(Fix::Keepalive);
                 let mut knowledge = self.learned.lock();
                 if !knowledge.refused.contains(&method) {
@@ -557,9 +536,7 @@ impl Dialogue {
             }
             Ask::KeepAlive => {
                 if let Some(public) = answer.text("Public") {
-                    self.public = Some(public.to_ascii_uppercase());
-                } else if self.public.is_none() {
-                    self.public = Some(String::new());
+                    self.keepalive.note_public(&public);
                 }
                 Next::Accepted
             }
@@ -644,7 +621,7 @@ impl Dialogue {
             if name.trim().eq_ignore_ascii_case("timeout")
                 && let Ok(seconds @ 1..=86_400) = seconds
             {
-                self.timeout = Some(Duration::from_secs(seconds));
+                self.keepalive.note_timeout(Duration::from_secs(seconds));
             }
         }
     }

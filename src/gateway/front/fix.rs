@@ -115,6 +115,8 @@ fixes! {
     SourceChange "source-change" "its RTP source changes while it plays";
     /// RFC 3550 5.1: a packet is sent once.
     DuplicatePackets "duplicate-packets" "it sends RTP packets twice";
+    /// RFC 6184 5.1, RFC 7798 4.1, RFC 2435 3: the packets of a picture have one time.
+    PacketTimes "packet-times" "its packets of one picture name different times";
     /// RFC 8866 5.14: packets carry an announced type.
     PayloadType "payload-type" "it sends another RTP payload type than it announces";
     /// RFC 6184 5.6: a payload has content.

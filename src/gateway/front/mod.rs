@@ -2,7 +2,7 @@
 //!
 //! All cameras go through it. An RTSP client of ours, as lenient as the field demands,
 //! ends the camera's dialogue ([`message`], [`challenge`], [`description`],
-//! [`location`], [`dialogue`]), its RTP and its RTCP ([`pictures`]); retina opens a
+//! [`location`], [`dialogue`], [`keepalive`]), its RTP and its RTCP ([`pictures`]); retina opens a
 //! session with us over the loopback ([`plain`]) that is as the RFCs have it, for it
 //! has no way to be handed a socket. [`fix`] lists what is made up for, each row with
 //! a scripted camera in the tests and in `fanal simulate --fault`.
@@ -28,6 +28,7 @@ pub(super) mod challenge;
 mod conversation;
 mod description;
 mod dialogue;
+mod keepalive;
 mod location;
 mod loopback;
 mod media;

@@ -386,6 +386,11 @@ impl Connection {
             400
         } else if let Some((status, challenges)) = self.refusal(&camera, request) {
             lines.extend(challenges);
+            let page = script.guard.map_or("", |guard| guard.body);
+            if !page.is_empty() {
+                lines.push(format!("Content-Length: {}", page.len()));
+                page.clone_into(&mut body);
+            }
             if script.guard.is_some_and(|guard| guard.hangs_up) {
                 then = Then::HangUp;
             }

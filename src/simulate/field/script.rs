@@ -279,6 +279,8 @@ pub struct Guard {
     pub refuses_all: bool,
     /// Status of its refusal.
     pub status: u16,
+    /// Body of its refusal.
+    pub body: &'static str,
     /// Also a wrong `nc` is refused: it must count from 1 for each nonce.
     pub counts: bool,
 }
@@ -296,6 +298,7 @@ pub const GUARD: Guard = Guard {
     options_too: false,
     refuses_all: false,
     status: 401,
+    body: "",
     counts: false,
 };
 
@@ -416,6 +419,8 @@ pub enum Law {
     Source(u32),
     /// This much is added to the times from here on.
     Time(i32),
+    /// Each packet's time is this much more than that of the packet before.
+    Slope(i32),
     /// Bytes between two packets, in front of the picture's last packet.
     Stray(&'static [u8]),
     /// The length in front of the picture's last packet is wrong by this much.
@@ -440,6 +445,11 @@ pub enum Law {
     Sources(u8),
     /// A packet of another payload type before the picture.
     OtherType(u8, &'static [u8]),
+    /// The same in the middle of the picture.
+    OtherTypeInside(u8, &'static [u8]),
+    /// The same before the picture, with the number of the packet behind it, the marker bit
+    /// and the time of the picture before.
+    OtherTypeUncounted(u8, &'static [u8]),
     /// An RTP packet that is these bytes.
     Packet(&'static [u8]),
     /// A request of the camera's own; it wants an answer. `{url}`, `{session}`.
@@ -469,12 +479,18 @@ pub enum Flaw {
     Empty,
     /// Fragments but the first name another NAL unit type.
     OtherType,
+    /// Fragments but the first name another importance (H.265: another layer in time).
+    OtherPriority,
     /// The last fragment has the end bit and so has the one before.
     TwoEnds,
     /// All fragments have the start bit.
     AllStart,
     /// All fragments have the end bit.
     AllEnd,
+    /// No fragment of any NAL unit has the start bit.
+    NoneStart,
+    /// No fragment of any NAL unit has the end bit.
+    NoneEnd,
     /// All fragments name offset 0 (JPEG alone).
     AllAtZero,
 }
@@ -522,4 +538,8 @@ pub enum Tables {
     EveryTenth,
     /// Never: Q says them (1 to 99).
     Never,
+    /// One with each picture, for luma and chroma.
+    One,
+    /// Three with each picture, of which two are used.
+    Three,
 }

@@ -1,10 +1,13 @@
 //! Pictures to packets, with all that a [`Script`] says of them. Pure: the
 //! connection sends what comes out.
 
+mod flaws;
+
 use std::sync::Arc;
 
+use self::flaws::flawed;
 use super::pictures::{Clip, Picture};
-use super::script::{Extension, Flaw, InBand, Jpeg, Law, Marker, Numbers, Script, Tables, When};
+use super::script::{Extension, InBand, Jpeg, Law, Marker, Numbers, Script, Tables, When};
 use crate::media::unit::Codec;
 use crate::media::{h264, h265};
 
@@ -43,6 +46,8 @@ struct Packet {
     /// Its number is used, but it is not sent.
     lost: bool,
     payload_type: Option<u8>,
+    /// The packet behind it has its number too.
+    is_uncounted: bool,
     extension: Option<(u16, Vec<u8>)>,
     stray: &'static [u8],
     length: i16,
@@ -270,15 +275,15 @@ impl Stream {
                 payload.extend_from_slice(&[interval[0], interval[1], 0xff, 0xff]);
             }
             if at == 0 && form.quality >= 128 {
-                let full = match form.tables {
-                    Tables::EachPicture => true,
-                    Tables::EveryTenth => self.next.is_multiple_of(10),
-                    Tables::Never => false,
+                let count: u8 = match form.tables {
+                    Tables::EveryTenth if !self.next.is_multiple_of(10) => 0,
+                    Tables::EachPicture | Tables::EveryTenth => 2,
+                    Tables::Never => 0,
+                    Tables::One => 1,
+                    Tables::Three => 3,
                 };
-                payload.extend_from_slice(&[0, 0, 0, if full { 128 } else { 0 }]);
-                if full {
-                    payload.extend_from_slice(&tables());
-                }
+                payload.extend_from_slice(&[0, 0, 0, count * 64]);
+                payload.extend(tables().iter().cycle().take(usize::from(count) * 64));
             }
             let room = self.script.packet.saturating_sub(payload.len()).max(1);
             let end = (at + room).min(scan.len());
@@ -328,13 +333,29 @@ impl Stream {
                         packet.length = *off;
                     }
                 }
-                Law::OtherType(kind, payload) => packets.insert(
-                    0,
-                    Packet {
+                Law::OtherType(kind, payload) | Law::OtherTypeInside(kind, payload) => {
+                    let is_inside = matches!(law, Law::OtherTypeInside(..));
+                    let at = if is_inside { packets.len() / 2 } else { 0 };
+                    let packet = Packet {
                         payload_type: Some(*kind),
                         ..extra(payload, false)
-                    },
-                ),
+                    };
+                    packets.insert(at, packet);
+                }
+                Law::OtherTypeUncounted(kind, payload) => {
+                    let packet = Packet {
+                        payload_type: Some(*kind),
+                        is_uncounted: true,
+                        time: -(self.step as i32),
+                        ..extra(payload, true)
+                    };
+                    packets.insert(0, packet);
+                }
+                Law::Slope(ticks) => {
+                    for (packet, at) in packets.iter_mut().zip(0..) {
+                        packet.time += ticks * at;
+                    }
+                }
                 Law::HeaderExtension(profile, words) => {
                     for packet in packets.iter_mut() {
                         packet.extension = Some((*profile, words.to_vec()));
@@ -365,7 +386,7 @@ impl Stream {
         let mut written: Vec<Vec<Out>> = Vec::new();
         for packet in packets {
             let count = self.number;
-            self.number = count.wrapping_add(1);
+            self.number = count.wrapping_add(u16::from(!packet.is_uncounted));
             let (number, source) = match self.script.numbers {
                 Numbers::Right => (count, self.source),
                 Numbers::Twos => (count.wrapping_mul(2), self.source),
@@ -519,107 +540,6 @@ impl Packet {
     fn ending(mut self, ends: bool) -> Self {
         self.ends_unit = ends;
         self
-    }
-
-    /// Where its FU header stands, if it is a fragment.
-    fn edges_at(&self, codec: Codec) -> Option<usize> {
-        match codec {
-            Codec::H265 => (h265::nal_type(&self.payload) == h265::kind::FU).then_some(2),
-            Codec::H264 => (h264::nal_type(&self.payload) == 28).then_some(1),
-            Codec::Jpeg => None,
-        }
-    }
-
-    fn edges(&mut self, codec: Codec) -> Option<&mut u8> {
-        let at = self.edges_at(codec)?;
-        self.payload.get_mut(at)
-    }
-}
-
-/// Spoils the fragments at the picture's end.
-fn flawed(flaw: Flaw, codec: Codec, packets: &mut Vec<Packet>) {
-    let all = match flaw {
-        Flaw::AllStart => 0x80,
-        Flaw::AllEnd => 0x40,
-        _ => 0,
-    };
-    let edges = packets.iter_mut().filter_map(|packet| packet.edges(codec));
-    edges.for_each(|edges| *edges |= all);
-    let last = packets.len().saturating_sub(1);
-    let count = packets
-        .iter()
-        .rev()
-        .take_while(|packet| codec == Codec::Jpeg || packet.edges_at(codec).is_some())
-        .count();
-    // A picture that was not fragmented has nothing to spoil.
-    if count < 3 {
-        return;
-    }
-    let first = last + 1 - count;
-    let middle = first + count / 2;
-    let mut change = |at: usize, change: fn(u8) -> u8| {
-        if let Some(edges) = packets.get_mut(at).and_then(|packet| packet.edges(codec)) {
-            *edges = change(*edges);
-        }
-    };
-    match flaw {
-        Flaw::NoStart => change(first, |edges| edges & 0x7f),
-        Flaw::NoEnd => change(last, |edges| edges & 0xbf),
-        Flaw::TwoEnds => change(last - 1, |edges| edges | 0x40),
-        Flaw::OtherType => {
-            (first + 1..=last).for_each(|at| change(at, |edges| edges & 0xc0 | 1));
-        }
-        Flaw::AllStart | Flaw::AllEnd => {}
-        Flaw::AllAtZero => {
-            let jpeg = packets.iter_mut().filter(|_| codec == Codec::Jpeg);
-            let offsets = jpeg.filter_map(|packet| packet.payload.get_mut(1..4));
-            offsets.for_each(|offset| offset.fill(0));
-        }
-        Flaw::Restarted => {
-            if let Some(again) = packets.get(first).cloned() {
-                packets.insert(first, again);
-            }
-        }
-        Flaw::Single => {
-            let size = if codec == Codec::H265 { 3 } else { 2 };
-            let rest = packets.split_off(first);
-            let mut whole = Packet::default();
-            for (at, packet) in rest.into_iter().enumerate() {
-                let from = if at == 0 { 0 } else { size };
-                whole
-                    .payload
-                    .extend_from_slice(packet.payload.get(from..).unwrap_or_default());
-                whole.marker |= packet.marker;
-            }
-            if let Some(edges) = whole.edges(codec) {
-                *edges |= 0x40;
-            }
-            packets.push(whole);
-        }
-        Flaw::Hole => {
-            packets.remove(middle);
-        }
-        Flaw::Lost => {
-            if let Some(packet) = packets.get_mut(middle) {
-                packet.lost = true;
-            }
-        }
-        Flaw::NoLast => {
-            if let Some(packet) = packets.last_mut() {
-                packet.lost = true;
-            }
-        }
-        Flaw::Empty => {
-            if let Some(mut empty) = packets.get(first).cloned() {
-                empty
-                    .payload
-                    .truncate(if codec == Codec::H265 { 3 } else { 2 });
-                if let Some(edges) = empty.edges(codec) {
-                    *edges &= 0x3f;
-                }
-                packets.insert(middle, empty);
-            }
-        }
     }
 }
 

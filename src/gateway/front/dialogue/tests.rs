@@ -105,6 +105,7 @@ fn a_refused_keep_alive_is_not_sent_again() {
     dialogue.judge(Ask::KeepAlive, &public);
     for (method, status) in [
         ("GET_PARAMETER", 501),
+        ("OPTIONS", 200),
         ("SET_PARAMETER", 405),
         ("OPTIONS", 400),
     ] {

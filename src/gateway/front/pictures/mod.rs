@@ -222,7 +222,10 @@ impl Assembler {
                 };
             }
             self.accept(&read, packet, now);
-        } else if !self.foreign.settled && self.foreign.note(&read, packet, now) {
+        } else if self.foreign.settled {
+            self.order.note_other(&read);
+            self.release(None);
+        } else if self.foreign.note(&read, packet, now) {
             let (is_sound, version, payload_type) = form(&read);
             if payload_type != self.form.2 {
                 self.fixes.note(Fix::PayloadType);

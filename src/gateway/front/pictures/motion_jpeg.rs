@@ -180,13 +180,17 @@ impl MotionJpeg {
 
     pub(super) fn take(&mut self, packet: &Packet<'_>, now: Instant) {
         let payload = packet.payload;
-        if self
-            .picture
-            .as_ref()
-            .is_some_and(|it| it.time != packet.time)
+        let goes_on = self.goes_on(payload);
+        if let Some(picture) = &mut self.picture
+            && picture.time != packet.time
         {
-            self.unmarked |= self.picture.as_ref().is_some_and(|it| !it.is_marked);
-            self.finish();
+            if goes_on {
+                self.fixes.note(Fix::PacketTimes);
+                picture.time = packet.time;
+            } else {
+                self.unmarked |= !picture.is_marked;
+                self.finish();
+            }
         }
         let in_file = self.picture.as_ref().is_some_and(|it| it.is_file);
         if payload.is_empty() {
@@ -247,6 +251,15 @@ impl MotionJpeg {
             height: 0,
             problem: None,
         });
+    }
+
+    /// Whether a fragment begins exactly where the picture has come to, which has no end yet.
+    fn goes_on(&self, payload: &[u8]) -> bool {
+        self.picture.as_ref().is_some_and(|picture| {
+            let there = picture.data.len() - picture.start;
+            let is_open = !picture.is_file && !picture.is_marked && picture.problem.is_none();
+            is_open && there > 0 && Part::parse(payload).is_some_and(|part| part.offset == there)
+        })
     }
 
     /// The data of a fragment with offset 0 that goes on with the picture: that is not

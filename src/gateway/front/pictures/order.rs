@@ -57,6 +57,9 @@ pub(super) enum Verdict {
     Drop,
 }
 
+/// Packets that are no part of the track whose numbers are known.
+const OTHERS: usize = 32;
+
 /// A packet that waited.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -86,6 +89,9 @@ pub(super) struct Order {
     /// Numbers and fingerprints of the newest packets.
     recent: [(u16, u64); 32],
     recent_at: usize,
+    /// Numbers of the newest packets that are no part of the track: some cameras count them
+    /// with it, others give the track's next packet the same number.
+    others: VecDeque<u16>,
     /// Packets ahead of their turn, in order.
     held: VecDeque<Held>,
     bytes: usize,
@@ -119,6 +125,7 @@ impl Order {
             next: 0,
             recent: [(0, 0); 32],
             recent_at: 0,
+            others: VecDeque::new(),
             held: VecDeque::new(),
             bytes: 0,
             hold: HOLD,
@@ -133,8 +140,34 @@ impl Order {
         }
     }
 
+    /// Takes note of a packet that is no part of the track.
+    pub(super) fn note_other(&mut self, packet: &Packet<'_>) {
+        if self.ssrc != Some(packet.ssrc) {
+            return;
+        }
+        if packet.sequence == self.next && !self.held.is_empty() {
+            // It is what the packets behind it wait for.
+            self.next = self.next.wrapping_add(1);
+            return;
+        }
+        if self.others.len() >= OTHERS {
+            self.others.pop_front();
+        }
+        self.others.push_back(packet.sequence);
+    }
+
+    /// Nothing is missing where a packet of another kind has the number before this one's.
+    fn pass_over_others(&mut self, packet: &Packet<'_>) {
+        self.others.retain(|number| *number != packet.sequence);
+        while let Some(at) = self.others.iter().position(|number| *number == self.next) {
+            self.others.remove(at);
+            self.next = self.next.wrapping_add(1);
+        }
+    }
+
     /// Decides on a packet; `bytes` is the whole of it.
     pub(super) fn accept(&mut self, packet: &Packet<'_>, bytes: &[u8], now: Instant) -> Verdict {
+        self.pass_over_others(packet);
         match self.ssrc {
             None if self.unordered => {
                 self.next = packet.sequence;

@@ -195,6 +195,7 @@ impl Units {
         self.write(header);
         self.write(rest);
         self.close();
+        self.after_end = true;
     }
 
     /// Something of the picture came broken.
@@ -430,6 +431,9 @@ impl Units {
                 && head.continues(&before)
                 && (is_same_time || !is_field && self.goes_on(&head))
             {
+                if !is_same_time {
+                    self.fixes.note(Fix::PacketTimes);
+                }
                 self.continue_picture();
             } else {
                 self.prove_marker();

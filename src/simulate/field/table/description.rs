@@ -1,6 +1,6 @@
 //! The session description (SDP, RFC 4566).
 
-use super::super::script::{Material, PLAIN, Script};
+use super::super::script::{InBand, Material, PLAIN, Script};
 use super::{Fault, H264, H265, refused, row, shown};
 use crate::reason::Reason;
 use crate::simulate::field::Expect;
@@ -544,6 +544,128 @@ pub(super) static ROWS: &[Fault] = &[
             material: Material::Slices,
             sdp: concat!("{head}", "{video}", "m=multipart 0 RTP/AVP 9\r\n"),
             ..PLAIN
+        },
+    ),
+    shown(
+        "sdp-rtpmap-with-spaces",
+        "Spaces stand around the parts of its rtpmap.",
+        video(
+            "m=video 0 RTP/AVP 96\r\na=rtpmap: 96  H264/90000 \r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-fmtp-with-spaces",
+        "Spaces stand around the parts of its fmtp.",
+        video(
+            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode = 1 ; sprop-parameter-sets = {sprop} ; \r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-fmtp-in-capitals",
+        "Its fmtp is in capitals.",
+        video(
+            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 PACKETIZATION-MODE=1;SPROP-PARAMETER-SETS={sprop}\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-inactive",
+        "It says that its track is inactive.",
+        video(
+            "m=video 0 RTP/AVP 96\r\na=inactive\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-figures-odd",
+        "Its frame rate has a comma, its sizes are of no known form.",
+        video(
+            "m=video 0 RTP/AVP 96\r\na=framerate:25,0\r\na=x-dimensions:1920x1080\r\na=cliprect:0,0,0,0\r\na=framesize:96 0-0\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-port-negative",
+        "The port of its m= line is a negative number, its c= line has noise.",
+        video(
+            "m=video -1353744643 RTP/AVP 96\r\nc=IN IP4 '&\u{fe}\u{ff}\u{0}\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-protocol-with-feedback",
+        "Its m= line says RTP/AVPF.",
+        video(
+            "m=video 0 RTP/AVPF 96\r\na=rtcp-fb:* nack pli\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-protocol-of-udp",
+        "Its m= line says RTP/AVP/UDP, its c= line names a group and how far it reaches.",
+        video(
+            "m=video 49170/2 RTP/AVP/UDP 96\r\nc=IN IP4 239.1.2.3/127/3\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-codec-named-hevc",
+        "It calls H.265 HEVC.",
+        Script {
+            codec: H265,
+            video: Some(
+                "m=video 0 RTP/AVP 96\r\na=rtpmap:96 HEVC/90000\r\na=fmtp:96 {sets}\r\na=control:{control}\r\n",
+            ),
+            ..PLAIN
+        },
+    ),
+    shown(
+        "sdp-rtpmap-of-other-format",
+        "Its rtpmap and fmtp are of another format than its m= line.",
+        video(
+            "m=video 0 RTP/AVP 96\r\na=rtpmap:97 H264/90000\r\na=fmtp:97 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-format-not-sent",
+        "It announces format 97 and sends 96.",
+        video(
+            "m=video 0 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\na=fmtp:97 packetization-mode=1;sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-attributes-of-session",
+        "rtpmap and fmtp stand before its m= line.",
+        whole(
+            "v=0\r\no=- 1 1 IN IPV4 10.10.10.10\r\ns=\r\nt=0 0\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}\r\nm=video 0 RTP/AVP 96\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-profile-odd",
+        "Its profile-level-id is no number, and its fmtp ends with `;`.",
+        video(
+            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 profile-level-id=unknown;packetization-mode=;sprop-parameter-sets={sprop};\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-sets-of-other-units",
+        "The parameter sets of its description are units of other kinds.",
+        video(
+            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets=6QAAAA==,//8=,BgUBgA==\r\na=control:{control}\r\n",
+        ),
+    ),
+    shown(
+        "sdp-sets-with-start-codes",
+        "A start code is in front of the parameter sets of its description, which come nowhere else.",
+        Script {
+            in_band: InBand::Never,
+            ..video(
+                "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets=AAAAAAAB{sprop}\r\na=control:{control}\r\n",
+            )
+        },
+    ),
+    shown(
+        "sdp-sets-in-two-lines",
+        "Each of its two fmtp lines has a part of the parameters.",
+        Script {
+            in_band: InBand::Never,
+            ..video(
+                "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=fmtp:96 sprop-parameter-sets={sprop}\r\na=control:{control}\r\n",
+            )
         },
     ),
 ];

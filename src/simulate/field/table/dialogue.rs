@@ -453,6 +453,157 @@ pub(super) static ROWS: &[Fault] = &[
         },
     )
     .connections(3),
+    shown(
+        "status-line-with-tabs",
+        "Tabs stand between the parts of its status lines.",
+        Script {
+            status_line: "RTSP/1.0\t{status}\t{phrase}",
+            ..PLAIN
+        },
+    ),
+    shown(
+        "number-with-zeros",
+        "Its CSeq has zeros in front.",
+        Script {
+            cseq: "CSeq: 000{cseq}",
+            ..PLAIN
+        },
+    ),
+    shown(
+        "header-without-name",
+        "A header line of each answer begins with its colon.",
+        Script {
+            every: &[": nothing"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "says-close-and-goes-on",
+        "Each answer says Connection: close, and the connection stays.",
+        Script {
+            every: &["Connection: close"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "dates-broken",
+        "Dates of its answers are none.",
+        Script {
+            every: &["Date: 0000-00-00", "Expires: -1", "Cache-Control"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "length-twice",
+        "Content-Length is there twice.",
+        Script {
+            describe: &[
+                "Content-Base: {url}/",
+                "Content-Type: application/sdp",
+                "Content-Length: {length}",
+                "Content-Length: {length}",
+            ],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "length-with-plus",
+        "Content-Length has a plus and spaces.",
+        Script {
+            describe: &[
+                "Content-Base: {url}/",
+                "Content-Type: application/sdp",
+                "Content-Length:  +{length} ",
+            ],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "number-is-zero",
+        "The CSeq of all its answers is 0.",
+        Script {
+            cseq: "CSeq: 0",
+            ..PLAIN
+        },
+    ),
+    shown(
+        "number-glued-to-phrase",
+        "No space is between code and phrase: `RTSP/1.0 200OK`.",
+        Script {
+            status_line: "RTSP/1.0 {status}{phrase}",
+            ..PLAIN
+        },
+    ),
+    shown(
+        "hangs-up-at-options",
+        "It hangs up at OPTIONS.",
+        Script {
+            hangs_up: &["OPTIONS"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "length-missing",
+        "Its description comes without Content-Length.",
+        Script {
+            describe: &["Content-Base: {url}/", "Content-Type: application/sdp"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "length-of-zero",
+        "The Content-Length of its description is 0.",
+        Script {
+            describe: &[
+                "Content-Base: {url}/",
+                "Content-Type: application/sdp",
+                "Content-Length: 0",
+            ],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "length-too-large-by-far",
+        "The Content-Length of its description is ten times too large.",
+        Script {
+            describe: &[
+                "Content-Base: {url}/",
+                "Content-Type: application/sdp",
+                "Content-Length: {length}0",
+            ],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "length-at-every-answer",
+        "Each answer has a Content-Length of 0 and a Content-Type.",
+        Script {
+            options: &[
+                "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER",
+                "Content-Length: 0",
+            ],
+            setup: &[
+                "Session: {session};timeout=60",
+                "Transport: {transport}",
+                "Content-Type: application/sdp",
+                "Content-Length: 0",
+            ],
+            play: &[
+                "Session: {session}",
+                "Content-Type: application/sdp",
+                "Content-Length: 0",
+            ],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "packets-before-answers",
+        "A packet of another source comes before each answer, from DESCRIBE on.",
+        Script {
+            before_answer: "$\u{0}\u{0}\u{10}\u{80}\u{60}\u{0}\u{1}\u{0}\u{0}\u{0}\u{1}\u{9}\u{9}\u{9}\u{9}\u{6}\u{5}\u{1}\u{80}",
+            ..PLAIN
+        },
+    ),
 ];
 
 /// A header of 4,000 characters.

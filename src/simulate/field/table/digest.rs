@@ -397,4 +397,61 @@ pub(super) static ROWS: &[Fault] = &[
         "X-Own",
         asks!(r#"X-Own token="abc""#),
     ),
+    shown(
+        "digest-over-two-lines",
+        "Its challenge goes on in the next line.",
+        asks!("Digest realm=\"cam\",\r\n nonce=\"{nonce}\",\r\n\tqop=\"auth\""),
+    ),
+    shown(
+        "digest-twice-the-same",
+        "It sends the same challenge in two headers.",
+        asks!(
+            r#"Digest realm="cam", nonce="{nonce}", qop="auth""#,
+            r#"Digest realm="cam", nonce="{nonce}", qop="auth""#
+        ),
+    ),
+    shown(
+        "digest-quote-missing",
+        "The quotation mark behind its realm is missing.",
+        asks!(LENIENT; r#"Digest nonce="{nonce}", realm="cam"#),
+    ),
+    shown(
+        "digest-with-semicolons",
+        "Semicolons stand between the parts of its challenge.",
+        asks!(r#"Digest realm="cam"; nonce="{nonce}"; qop="auth""#),
+    ),
+    shown(
+        "digest-empty-algorithm",
+        "Its algorithm is empty, to be answered as MD5.",
+        asks!(LENIENT; r#"Digest realm="cam", nonce="{nonce}", algorithm="""#),
+    ),
+    shown(
+        "digest-always-stale",
+        "Every challenge says that the nonce is stale.",
+        asks!(r#"Digest realm="cam", nonce="{nonce}", stale=true, algorithm=MD5"#),
+    ),
+    shown(
+        "digest-with-a-page",
+        "A web page comes with its request for a password.",
+        Script {
+            guard: Some(Guard {
+                body: "<html><head><title>401 Unauthorized</title></head><body>\r\n\r\nRTSP/1.0 $</body></html>\r\n",
+                ..GUARD
+            }),
+            ..PLAIN
+        },
+    ),
+    refused(
+        "digest-without-challenge",
+        "It answers 401 and asks for nothing.",
+        &[Reason::CameraUnauthorized],
+        "",
+        Script {
+            guard: Some(Guard {
+                challenges: &[],
+                ..GUARD
+            }),
+            ..PLAIN
+        },
+    ),
 ];

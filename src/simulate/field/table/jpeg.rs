@@ -250,4 +250,34 @@ pub(super) static ROWS: &[Fault] = &[
             (When::Every(7), Law::Before(&[0; 4], false))
         ),
     ),
+    shown(
+        "jpeg-one-table",
+        "It sends one table, for luma and chroma.",
+        form(Jpeg {
+            tables: Tables::One,
+            ..USUAL
+        }),
+    ),
+    shown(
+        "jpeg-three-tables",
+        "It sends three tables, of which two are used.",
+        form(Jpeg {
+            tables: Tables::Three,
+            ..USUAL
+        }),
+    ),
+    shown(
+        "jpeg-other-payload-type",
+        "Its packets name payload type 96; it announces 26.",
+        Script {
+            codec: JPEG,
+            payload_type: Some(96),
+            ..PLAIN
+        },
+    ),
+    shown(
+        "jpeg-times-rise-inside-pictures",
+        "Each packet of a picture has a later time than the one before.",
+        laws!((When::Each, Law::Slope(3))),
+    ),
 ];

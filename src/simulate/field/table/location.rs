@@ -252,4 +252,49 @@ pub(super) static ROWS: &[Fault] = &[
             ..PLAIN
         },
     ),
+    shown(
+        "base-with-query",
+        "Its Content-Base has a query that the URL has not.",
+        Script {
+            describe: base!("Content-Base: {url}?token=69154&trackID=0"),
+            track: &["{url}?token=69154&trackID=0/{control}"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "base-with-two-slashes",
+        "Its Content-Base ends with two slashes, and SETUP is served there alone.",
+        Script {
+            describe: base!("Content-Base: {url}//"),
+            track: &["{url}//{control}"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "base-of-other-path",
+        "Its Content-Base names another path than the URL, and SETUP is served there alone.",
+        Script {
+            describe: base!("Content-Base: {url}/media/video1/"),
+            track: &["{url}/media/video1/{control}"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "control-with-base-in-it",
+        "Its control URL repeats the path.",
+        Script {
+            control: "{path}/trackID=1",
+            track: &["{url}/trackID=1"],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "control-without-port",
+        "Its control URL is whole and lacks the port.",
+        Script {
+            control: "rtsp://127.0.0.1{path}/trackID=1",
+            track: &["{control}", "{url}/trackID=1"],
+            ..PLAIN
+        },
+    ),
 ];

@@ -13,6 +13,17 @@ macro_rules! laws {
 
 const SEI: &[u8] = &[6, 5, 4, 0xaa, 0xaa, 0xaa, 0xaa, 0x80];
 const SEI_H265: &[u8] = &[0x4e, 1, 5, 4, 0xaa, 0xaa, 0xaa, 0xaa, 0x80];
+/// User data (ITU-T H.264 D.1.7) of 20,000 bytes and their length, 78 times 255 and 110.
+static HUGE_SEI: [u8; 20_082] = {
+    let mut unit = [0xaa; 20_082];
+    let mut at = 2;
+    while at < 80 {
+        unit[at] = 0xff;
+        at += 1;
+    }
+    (unit[0], unit[1], unit[80], unit[20_081]) = (6, 5, 110, 0x80);
+    unit
+};
 const DELIMITER: &[u8] = &[0x09, 0xf0];
 const DELIMITER_H265: &[u8] = &[0x46, 1, 0x50];
 
@@ -388,4 +399,86 @@ pub(super) static ROWS: &[Fault] = &[
             ..PLAIN
         },
     ),
+    shown(
+        "units-behind-the-end-h265",
+        "Each key picture ends with the units that say end of sequence and end of stream.",
+        laws!(H265; (When::Key, Law::Trail(&[0x48, 1])), (When::Key, Law::Trail(&[0x4a, 1]))),
+    ),
+    shown(
+        "broken-sets-between",
+        "Parameter sets of two bytes come before pictures.",
+        laws!(H264; (When::Every(5), Law::Before(&[0x67, 0xff], false)), (When::Every(7), Law::Before(&[0x68, 0x00], false))),
+    ),
+    shown(
+        "broken-sets-between-h265",
+        "Parameter sets of three bytes come before pictures.",
+        laws!(H265; (When::Every(5), Law::Before(&[0x40, 1, 0xff], false)), (When::Every(7), Law::Before(&[0x42, 1, 0xff], false)), (When::Every(9), Law::Before(&[0x44, 1, 0x00], false))),
+    ),
+    shown(
+        "sei-behind-marked",
+        "Two SEI follow each picture, each with its time and the marker bit.",
+        laws!(H264; (When::Each, Law::After(SEI, true)), (When::Each, Law::After(SEI, true))),
+    ),
+    shown(
+        "sei-behind-marked-h265",
+        "Two prefix SEI follow each picture, each with its time and the marker bit.",
+        laws!(H265; (When::Each, Law::After(SEI_H265, true)), (When::Each, Law::After(SEI_H265, true))),
+    ),
+    shown(
+        "sei-between-pictures-h265",
+        "A prefix SEI comes between pictures, with a time of its own and the marker bit.",
+        laws!(H265; (When::Every(5), Law::Between(SEI_H265, true))),
+    ),
+    shown(
+        "recovery-point-at-every-picture",
+        "Each picture says that decoding can begin with it, which is true of key pictures alone.",
+        laws!(H264; (When::Each, Law::Lead(&[6, 6, 1, 0xc4, 0x80]))),
+    ),
+    shown(
+        "sei-is-huge",
+        "An SEI of 20,000 bytes comes before pictures.",
+        laws!(H264; (When::Every(5), Law::Lead(&HUGE_SEI))),
+    ),
+    shown(
+        "sei-is-broken",
+        "SEI of one byte, without end and with a size beyond their own come before pictures.",
+        laws!(H264; (When::Every(5), Law::Lead(&[6])), (When::Every(6), Law::Lead(&[6, 0xff, 0xff])), (When::Every(7), Law::Lead(&[6, 5, 0xff, 0xff, 9, 1]))),
+    ),
+    shown(
+        "sei-is-broken-h265",
+        "SEI of two bytes, without end and with a size beyond their own come before pictures.",
+        laws!(H265; (When::Every(5), Law::Lead(&[0x4e, 1])), (When::Every(6), Law::Lead(&[0x4e, 1, 0xff, 0xff])), (When::Every(7), Law::Lead(&[0x4e, 1, 5, 0xff, 0xff, 9, 1]))),
+    ),
+    shown(
+        "slices-with-sets-between",
+        "Parameter sets come between the slices of a key picture, again.",
+        Script {
+            material: Material::Slices,
+            in_band: InBand::Always,
+            marker: Marker::EachUnit,
+            ..PLAIN
+        },
+    ),
+    shown(
+        "slices-without-marker-and-time",
+        "It sends several slices a picture, no marker bit, and all times are 0.",
+        Script {
+            material: Material::Slices,
+            marker: Marker::Never,
+            time_step: Some(0),
+            time_start: 0,
+            ..PLAIN
+        },
+    ),
+    shown(
+        "filler-before-key-pictures",
+        "Filler data come before each key picture, between its parameter sets and its slice.",
+        laws!(H264; (When::Key, Law::Lead(&[0x0c, 0xff, 0xff, 0xff, 0x80]))),
+    ),
+    shown(
+        "begins-inside-a-group",
+        "Its first picture is no key picture.",
+        laws!(None; (When::At(0), Law::LeftOut)),
+    )
+    .share(70),
 ];

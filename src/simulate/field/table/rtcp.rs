@@ -151,4 +151,53 @@ pub(super) static ROWS: &[Fault] = &[
     )
     .over(150)
     .real_time(),
+    shown(
+        "rtcp-receiver-report",
+        "It sends receiver reports, though it receives nothing.",
+        sends!(&[0x81, 201, 0, 7, 1, 2, 3, 4, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ),
+    shown(
+        "rtcp-feedback",
+        "It sends feedback messages: a lost packet, a picture lost, a bit rate.",
+        Script {
+            laws: &[
+                (When::Every(7), Law::Rtcp(&[0x81, 205, 0, 3, 1, 2, 3, 4, 1, 2, 3, 4, 0, 1, 0, 0])),
+                (When::Every(9), Law::Rtcp(&[0x81, 206, 0, 2, 1, 2, 3, 4, 1, 2, 3, 4])),
+            ],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "rtcp-extended-report",
+        "It sends an extended report of a kind that nobody knows.",
+        sends!(&[0x80, 207, 0, 3, 1, 2, 3, 4, 99, 0, 0, 1, 0, 0, 0, 0]),
+    ),
+    shown(
+        "rtcp-too-short",
+        "Packets of 0 to 7 bytes come on the channel of RTCP.",
+        Script {
+            laws: &[
+                (When::Every(5), Law::Rtcp(&[])),
+                (When::Every(6), Law::Rtcp(&[0x80])),
+                (When::Every(7), Law::Rtcp(&[0x80, 200, 0, 6, 1, 2, 3])),
+            ],
+            ..PLAIN
+        },
+    ),
+    shown(
+        "rtcp-with-extension",
+        "Its sender reports have an extension of the profile, and padding.",
+        sends!(b"\xa0\xc8\x00\x08\x01\x02\x03\x04\xe0\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x07\x07\x07\x07\x00\x00\x00\x04"),
+    ),
+    shown(
+        "rtcp-bye-of-other-source",
+        "It says BYE for another source, and for none.",
+        Script {
+            laws: &[
+                (When::Every(7), Law::Rtcp(&[0x81, 203, 0, 1, 9, 9, 9, 9])),
+                (When::Every(9), Law::Rtcp(&[0x80, 203, 0, 0])),
+            ],
+            ..PLAIN
+        },
+    ),
 ];

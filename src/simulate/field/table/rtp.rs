@@ -1,6 +1,6 @@
 //! Packets: numbers, times, fragments, framing (RFC 3550, RFC 6184, RFC 7798).
 
-use super::super::script::{Flaw, Law, Material, Numbers, PLAIN, Script, When};
+use super::super::script::{Flaw, Law, Marker, Material, Numbers, PLAIN, Script, When};
 use super::{Fault, H264, H265, shown};
 
 /// A camera with these laws.
@@ -83,6 +83,23 @@ pub(super) static ROWS: &[Fault] = &[
         laws!((When::Each, Law::Fragments(Flaw::NoStart))),
     )
     .share(85),
+    shown(
+        "fragments-none-start-of-slices",
+        "No fragment has the start bit; a picture has several slices.",
+        Script {
+            material: Material::Slices,
+            ..laws!((When::Each, Law::Fragments(Flaw::NoneStart)))
+        },
+    )
+    .share(85),
+    shown(
+        "fragments-none-end-of-slices",
+        "No fragment has the end bit; a picture has several slices.",
+        Script {
+            material: Material::Slices,
+            ..laws!((When::Each, Law::Fragments(Flaw::NoneEnd)))
+        },
+    ),
     shown(
         "packet-with-more-sources-than-bytes",
         "An RTP packet says 15 sources and has three bytes; another has half a source.",
@@ -545,5 +562,125 @@ pub(super) static ROWS: &[Fault] = &[
             packet: 20,
             ..PLAIN
         },
+    ),
+    shown(
+        "numbers-and-times-begin-at-zero",
+        "Its numbers and times begin at zero.",
+        Script {
+            first_number: 0,
+            time_start: 0,
+            ..SMALL
+        },
+    ),
+    shown(
+        "source-is-zero",
+        "The source of its packets is 0 from the second picture on.",
+        laws!((When::At(1), Law::Source(0))),
+    ),
+    shown(
+        "gathered-delimiter",
+        "A delimiter alone, and an SEI alone, come gathered before pictures.",
+        of!(H264; (When::Every(5), Law::Before(&[0x78, 0, 2, 9, 0xf0], false)), (When::Every(7), Law::Before(&[0x78, 0, 5, 6, 5, 1, 0xaa, 0x80], false))),
+    ),
+    shown(
+        "gathered-in-gathered",
+        "A gathered packet holds a gathered packet, another a fragment.",
+        of!(H264; (When::Every(5), Law::Before(&[0x78, 0, 4, 0x78, 0, 1, 9], false)), (When::Every(7), Law::Before(&[0x78, 0, 3, 0x7c, 0x85, 1], false))),
+    ),
+    shown(
+        "fragment-of-fragments",
+        "A fragment is of a gathered packet, another of a fragment.",
+        of!(H264; (When::Every(5), Law::Before(&[0x7c, 0x98, 1, 2, 3], false)), (When::Every(7), Law::Before(&[0x7c, 0xdc, 1, 2, 3], false))),
+    ),
+    shown(
+        "fragment-without-its-header",
+        "A fragment ends behind its first byte.",
+        of!(H264; (When::Every(5), Law::Before(&[0x7c], false))),
+    ),
+    shown(
+        "fragment-without-its-header-h265",
+        "A fragment ends behind its second byte.",
+        of!(H265; (When::Every(5), Law::Before(&[0x62, 1], false))),
+    ),
+    shown(
+        "fragments-of-other-priority",
+        "Fragments but the first name another importance, or another layer in time.",
+        laws!((When::Other, Law::Fragments(Flaw::OtherPriority))),
+    ),
+    shown(
+        "times-rise-inside-pictures",
+        "Each packet of a picture has a later time than the one before.",
+        laws!((When::Each, Law::Slope(3))),
+    ),
+    shown(
+        "times-rise-inside-pictures-of-slices",
+        "Each packet of a picture has a later time; a picture has several slices.",
+        Script {
+            material: Material::Slices,
+            ..laws!((When::Each, Law::Slope(3)))
+        },
+    ),
+    shown(
+        "times-rise-inside-pictures-without-marker",
+        "Each packet of a picture has a later time, and no packet has the marker bit.",
+        Script {
+            marker: Marker::Never,
+            ..laws!((When::Each, Law::Slope(3)))
+        },
+    ),
+    shown(
+        "other-payload-type-than-announced",
+        "Its packets name payload type 97; it announces 96.",
+        Script {
+            payload_type: Some(97),
+            ..SMALL
+        },
+    ),
+    shown(
+        "other-payload-type-with-still-number",
+        "Packets of another payload type come between, whose number stands still.",
+        laws!((
+            When::Each,
+            Law::Packet(&[0x80, 50, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 7, 7, 7, 7])
+        )),
+    ),
+    shown(
+        "stray-bytes-like-a-packet",
+        "Bytes that look like the head of a packet come between two packets.",
+        laws!((When::Every(15), Law::Stray(b"$\x00\x00\x10"))),
+    )
+    .share(85),
+    shown(
+        "stray-answer",
+        "An answer that nobody asked for comes between two packets.",
+        laws!((
+            When::Every(12),
+            Law::Stray(b"RTSP/1.0 200 OK\r\nCSeq: 4711\r\n\r\n")
+        )),
+    ),
+    shown(
+        "types-reserved-h265",
+        "Packets of reserved types come before and behind pictures.",
+        of!(H265; (When::Every(5), Law::Before(&[0x2c, 1, 0xaf, 2, 3, 4], false)), (When::Every(6), Law::Before(&[0x30, 1, 0xaf, 2, 3, 4], false)), (When::Every(7), Law::Before(&[0x52, 1, 2, 3], false)), (When::Every(8), Law::After(&[0x58, 1, 2, 3], true))),
+    ),
+    shown(
+        "layers-of-svc",
+        "A prefix comes before each slice and a slice of a higher layer behind it.",
+        of!(H264; (When::Each, Law::Lead(&[0x6e, 0x80, 0x80, 0x07, 0x40])), (When::Other, Law::Trail(&[0x74, 0x80, 0x80, 0x07, 0xb0, 1, 2, 3]))),
+    ),
+    shown(
+        "auxiliary-pictures",
+        "An auxiliary picture, an SPS extension and the set of a further view come with pictures.",
+        of!(H264; (When::Key, Law::Lead(&[0x6d, 0x88, 0x80])), (When::Key, Law::Lead(&[0x6f, 0x42, 0xc0, 0x1f, 0x8c])), (When::Each, Law::Trail(&[0x13, 0x9a, 1, 2, 3]))),
+    ),
+    shown(
+        "other-payload-type-inside-pictures",
+        "Packets of another payload type, counted with the others, come inside pictures.",
+        laws!((When::Each, Law::OtherTypeInside(107, &[0x3c; 60]))),
+    ),
+    shown(
+        "other-payload-type-uncounted",
+        "A packet of type 50 comes before each picture and has the number of the packet behind it.",
+        laws!((When::Each, Law::OtherTypeUncounted(50, &[0x55; 57]))),
     ),
 ];

@@ -305,4 +305,89 @@ pub(super) static ROWS: &[Fault] = &[
             ..PLAIN
         },
     ).over(290).real_time(),
+    shown(
+        "session-timeout-in-capitals",
+        "The timeout of its Session is named in capitals.",
+        Script { setup: session!("Session: {session};TIMEOUT=60"), ..PLAIN },
+    ),
+    shown(
+        "session-timeout-with-spaces",
+        "Spaces stand around the timeout of its Session.",
+        Script { setup: session!("Session: {session} ; timeout = 60"), ..PLAIN },
+    ),
+    shown(
+        "transport-ends-with-semicolon",
+        "Its Transport ends with two semicolons.",
+        Script { setup: transport!("Transport: {transport};;"), ..PLAIN },
+    ),
+    shown(
+        "range-of-clock",
+        "Its answer to PLAY has a Range of the wall clock, Scale and Speed.",
+        Script { play: &["Session: {session}", "Range: clock=20261130T000000Z-", "Scale: 1.0", "Speed: 1.000", "RTP-Info: url={track};seq={seq};rtptime={time}"], ..PLAIN },
+    ),
+    shown(
+        "session-twice",
+        "Its answer to SETUP has Session twice, once without timeout.",
+        Script { setup: &["Session: {session}", "Session: {session};timeout=60", "Transport: {transport}"], ..PLAIN },
+    ),
+    shown(
+        "transport-with-comma",
+        "A comma stands before the ssrc of its Transport.",
+        Script { setup: transport!("Transport: RTP/AVP/TCP;unicast;interleaved={first}-{second},ssrc=FFFFCCCC"), ..PLAIN },
+    ),
+    shown(
+        "transport-with-quotes",
+        "The values of its Transport are in quotation marks.",
+        Script { setup: transport!("Transport: RTP/AVP/TCP;unicast;interleaved=\"{first}-{second}\";mode=\"PLAY\""), ..PLAIN },
+    ),
+    shown(
+        "counts-options-alone",
+        "It answers GET_PARAMETER, and hangs up all the same when OPTIONS was not asked for 16 s.",
+        Script {
+            setup: session!("Session: {session};timeout=20"),
+            idle_limit: Some(Duration::from_secs(16)),
+            kept_by: &["OPTIONS", "DESCRIBE", "SETUP", "PLAY"],
+            ..PLAIN
+        },
+    ).over(350).real_time(),
+    shown(
+        "counts-get-parameter-alone",
+        "It answers OPTIONS, and hangs up all the same when GET_PARAMETER was not asked for 16 s.",
+        Script {
+            setup: session!("Session: {session};timeout=20"),
+            idle_limit: Some(Duration::from_secs(16)),
+            kept_by: &["GET_PARAMETER", "DESCRIBE", "SETUP", "PLAY"],
+            ..PLAIN
+        },
+    ).over(350).real_time(),
+    shown(
+        "silent-keep-alive",
+        "It names GET_PARAMETER and never answers it.",
+        Script {
+            setup: session!("Session: {session};timeout=6"),
+            silent: &["GET_PARAMETER"],
+            ..PLAIN
+        },
+    ).over(120).real_time(),
+    shown(
+        "hangs-up-at-get-parameter",
+        "It hangs up at GET_PARAMETER, which it does not name.",
+        Script {
+            options: &["Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN"],
+            setup: session!("Session: {session};timeout=6"),
+            hangs_up: &["GET_PARAMETER"],
+            ..PLAIN
+        },
+    ).over(120).real_time(),
+    shown(
+        "refuses-its-keep-alive-by-wrong-number",
+        "It names SET_PARAMETER and answers it with 400, as every request with the wrong CSeq.",
+        Script {
+            cseq: "CSeq: {more}",
+            options: &["Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, SET_PARAMETER"],
+            setup: session!("Session: {session};timeout=6"),
+            statuses: &[("SET_PARAMETER", 400)],
+            ..PLAIN
+        },
+    ).over(120).real_time(),
 ];

@@ -1,6 +1,6 @@
 //! RTP over UDP. These cameras refuse TCP.
 
-use super::super::script::{Flaw, Law, PLAIN, Script, When};
+use super::super::script::{Flaw, Law, Marker, Material, PLAIN, Script, When};
 use super::{Fault, shown};
 
 const UDP: Script = Script { udp: true, ..PLAIN };
@@ -91,6 +91,16 @@ pub(super) static ROWS: &[Fault] = &[
         },
     ),
     shown(
+        "udp-fragments-none-start-of-slices",
+        "No fragment has the start bit; a picture has several slices.",
+        Script {
+            material: Material::Slices,
+            packet: 90,
+            ..laws!((When::Each, Law::Fragments(Flaw::NoneStart)))
+        },
+    )
+    .share(85),
+    shown(
         "udp-fragments-all-end",
         "Every fragment has the end bit.",
         Script {
@@ -159,5 +169,54 @@ pub(super) static ROWS: &[Fault] = &[
             packet: 8_000,
             ..UDP
         },
+    ),
+    shown(
+        "udp-names-other-addresses",
+        "Its Transport names other addresses and other ports of the client than those it uses.",
+        transport!(
+            "Transport: RTP/AVP;unicast;source=192.0.2.7;destination=192.0.2.9;client_port=5000-5001;server_port={port}-{port2}"
+        ),
+    ),
+    shown(
+        "udp-with-comma",
+        "A comma stands before the ssrc of its Transport.",
+        transport!(
+            "Transport: RTP/AVP;unicast;client_port={first}-{second};server_port={port}-{port2},ssrc=FFFFCCCC"
+        ),
+    ),
+    shown(
+        "udp-says-multicast",
+        "Its Transport says multicast, and its packets come as was asked for.",
+        transport!(
+            "Transport: RTP/AVP;multicast;destination=239.1.2.3;port=5000-5001;ttl=16;client_port={first}-{second};server_port={port}-{port2}"
+        ),
+    ),
+    shown(
+        "udp-slices-without-marker",
+        "It sends several slices a picture and no marker bit.",
+        Script {
+            material: Material::Slices,
+            marker: Marker::Never,
+            ..UDP
+        },
+    ),
+    shown(
+        "udp-packets-lost",
+        "A packet of some pictures is lost, and those around it change places.",
+        laws!(
+            (When::Every(15), Law::Fragments(Flaw::Lost)),
+            (When::Every(6), Law::SwappedInPairs)
+        ),
+    )
+    .share(85),
+    shown(
+        "udp-other-payload-type-inside-pictures",
+        "Packets of another payload type, counted with the others, come inside pictures.",
+        laws!((When::Each, Law::OtherTypeInside(107, &[0x3c; 60]))),
+    ),
+    shown(
+        "udp-other-payload-type-uncounted",
+        "A packet of type 50 comes before each picture and has the number of the packet behind it.",
+        laws!((When::Each, Law::OtherTypeUncounted(50, &[0x55; 57]))),
     ),
 ];

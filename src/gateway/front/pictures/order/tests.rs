@@ -246,3 +246,53 @@ fn what_waits_is_bounded() {
         assert!(order.bytes <= HELD_BYTES + bytes.len());
     }
 }
+
+/// Numbers that came, those of other kinds of packets among them, at once.
+fn run_with_others(unordered: bool, came: &[(u16, bool)]) -> Vec<(u16, Gap)> {
+    let now = Instant::now();
+    let mut order = Order::new(unordered, Fixes::default());
+    let mut out = Vec::new();
+    for (sequence, is_other) in came {
+        let bytes = bytes(*sequence, 1, u8::from(*is_other));
+        let packet = Packet::parse(&bytes).unwrap();
+        if *is_other {
+            order.note_other(&packet);
+        } else if let Verdict::Take(gap) = order.accept(&packet, &bytes, now) {
+            out.push((*sequence, gap));
+        }
+        while let Some((held, gap)) = order.release(None) {
+            out.push((held.sequence, gap));
+        }
+    }
+    out
+}
+
+#[test]
+fn packets_of_other_kinds_leave_no_gaps_and_take_no_numbers() {
+    // The first over UDP waits for one that it overtook.
+    let start = [(1, false), (2, false), (3, false)];
+    let (is_other, own) = (true, false);
+    for unordered in [false, true] {
+        let order = |came: &[(u16, bool)]| {
+            let came = [&start, came].concat();
+            let out = run_with_others(unordered, &came);
+            assert!(out.iter().all(|(_, gap)| *gap == Gap::None), "{out:?}");
+            let numbers = out.iter().map(|(number, _)| *number);
+            numbers.filter(|number| *number > 3).collect::<Vec<_>>()
+        };
+        // Counted: one, two, and behind those that wait for it.
+        assert_eq!(order(&[(4, is_other), (5, own), (6, own)]), [5, 6]);
+        assert_eq!(order(&[(4, is_other), (5, is_other), (6, own)]), [6]);
+        assert_eq!(
+            order(&[(5, own), (6, own), (4, is_other), (7, own)]),
+            [5, 6, 7]
+        );
+        // Uncounted: the next one has that number too.
+        assert_eq!(order(&[(4, is_other), (4, own), (5, own)]), [4, 5]);
+        // A number of its own that stands still.
+        assert_eq!(
+            order(&[(900, is_other), (4, own), (900, is_other), (5, own)]),
+            [4, 5]
+        );
+    }
+}

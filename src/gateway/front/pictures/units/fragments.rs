@@ -92,6 +92,9 @@ impl Units {
                     self.close_marked();
                     return;
                 }
+                if open.time != self.time {
+                    self.fixes.note(Fix::PacketTimes);
+                }
                 self.unmark();
                 match self.lengths {
                     Some(_) => self.write_lengths(body),
