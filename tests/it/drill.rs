@@ -146,11 +146,7 @@ async fn a_camera_that_is_gone_is_found_before_it_is_needed() {
     until("neither answers", || up(&world, 0)).await;
     let failed = world.gateway_metrics.cameras.with_label_values(&["failed"]);
     until("both count as failed", || failed.get() == 2).await;
-    ready(
-        &world,
-        "2 do not answer: cam-001 (camera_unreachable), cam-002",
-    )
-    .await;
+    ready(&world, "2 do not answer: cam-001 (camera_refused), cam-002").await;
     // The centre hears it, and may ask for them all the same.
     let there = &world.receiver_metrics.commune_cameras;
     let there = there.with_label_values(&[COMMUNE, "failed"]);
@@ -158,7 +154,7 @@ async fn a_camera_that_is_gone_is_found_before_it_is_needed() {
     let martin = world.operator("13-1").await;
     let listed = martin.call(Method::GET, "/api/v1/cameras").await.unwrap();
     let listed = listed.as_array().unwrap();
-    let reason = |camera: &Value| camera["failed"]["reason"] == "camera_unreachable";
+    let reason = |camera: &Value| camera["failed"]["reason"] == "camera_refused";
     assert!(listed.iter().any(reason), "{listed:?}");
     assert!(listed.iter().all(|camera| camera["unusable"].is_null()));
     world.start_cameras().await;
@@ -218,7 +214,7 @@ async fn a_probe_asks_for_no_picture_and_tries_a_wrong_password_once() {
         )
     };
     let mut world = World::start(Plan {
-        cameras: 0,
+        cameras: 1,
         ..Plan::default()
     })
     .await;
