@@ -238,7 +238,12 @@ async fn a_probe_asks_for_no_picture_and_tries_a_wrong_password_once() {
     for camera in [&right, &wrong] {
         let methods: BTreeSet<String> = camera.seen().into_iter().map(|one| one.method).collect();
         let methods: Vec<&str> = methods.iter().map(String::as_str).collect();
-        assert_eq!(methods, ["DESCRIBE", "OPTIONS"]);
+        // This camera wants the password for OPTIONS already.
+        let expected: &[&str] = match camera.address == right.address {
+            true => &["DESCRIBE", "OPTIONS"],
+            false => &["OPTIONS"],
+        };
+        assert_eq!(methods, expected);
     }
     assert_eq!(right.seen()[0].method, "OPTIONS");
     world.stop().await;
