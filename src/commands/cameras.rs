@@ -119,11 +119,12 @@ fn print_table(cameras: &[Value]) {
     }
 }
 
-/// Whether it can be asked for now, else the reason.
+/// Whether it can be asked for now, else the reason; `failed`: it can, but failed its newest probe.
 fn state(camera: &Value) -> String {
     match &camera["unusable"]["reason"] {
         Value::String(reason) => text::shown(reason, 64),
         _ if camera["online"] == false => "commune_offline".to_owned(),
+        _ if camera["failed"].is_object() => "failed".to_owned(),
         _ => "usable".to_owned(),
     }
 }
@@ -143,6 +144,8 @@ mod tests {
     fn a_camera_says_whether_it_can_be_asked_for() {
         let camera = json!({"online": true});
         assert_eq!(state(&camera), "usable");
+        let camera = json!({"online": true, "failed": {"reason": "camera_unreachable"}});
+        assert_eq!(state(&camera), "failed");
         let camera = json!({"online": false});
         assert_eq!(state(&camera), "commune_offline");
         let camera = json!({"online": true, "unusable": {"reason": "mask_not_verified"}});

@@ -90,6 +90,14 @@ pub(super) fn check_all(
             ));
             camera.id = numbered(camera.id.as_str(), line);
         }
+        if camera.is_test() {
+            let text = format!(
+                "id {:?} is that of the gateway's own test camera; choose another",
+                Camera::TEST
+            );
+            problems.push((line, text));
+            camera.id = numbered(camera.id.as_str(), line);
+        }
         if !problems.is_empty() {
             for (line, text) in &problems {
                 reading.warn_of(&camera.id, (&file, *line), text, true);

@@ -9,7 +9,7 @@ use super::camera::{self, Entry};
 use super::notify::notify;
 use super::problem::{Lines, Reading};
 use super::section::{Root, Section};
-use super::settings::{Congestion, Credential, Gateway, Host, Uplink};
+use super::settings::{Camera, Congestion, Credential, Gateway, Host, Uplink};
 use super::{copies, csv, grounds, page, pem, raw, values, witness};
 use crate::format::ids::CommuneId;
 use crate::format::keep::Keep;
@@ -17,6 +17,8 @@ use crate::secret::Secret;
 
 /// Largest file of one password.
 const PASSWORD_LIMIT: u64 = 1024;
+/// Times between probes: the cameras of a recorder are asked one after the other.
+const PROBES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600));
 const DEFAULT_START_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Checks the whole file.
@@ -30,6 +32,7 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
     let notify = notify(root.section("notify", reading), reading);
     let copies = copies::read(root.section("copies", reading), reading);
     let uplink = uplink(root.section("uplink", reading), reading);
+    let probe = probe(root.section("health", reading), reading);
     let credentials = credentials(root.strict_entries("credential", reading), reading);
     let hosts = hosts(root.strict_entries("host", reading), reading);
     let grounds = grounds::read(&mut root, reading);
@@ -94,9 +97,9 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
     let agreements = agreement::check_all(agreements, &around, reading);
     let page = page.and_then(|page| page::check(page, &agreements, reading));
     let commune = commune?;
+    let name = name.unwrap_or_else(|| commune.to_string());
     Some(Gateway {
         cameras_file,
-        name: name.unwrap_or_else(|| commune.to_string()),
         contact,
         state_dir: state_dir?,
         metrics: metrics?,
@@ -113,6 +116,9 @@ pub(super) fn check(mut root: Root<'_>, reading: &mut Reading<'_>) -> Option<Gat
         uplink,
         hosts,
         cameras,
+        test_camera: Camera::test(&name)?,
+        name,
+        probe,
         grounds,
         warnings: reading.take_warnings(),
         commune,
@@ -154,6 +160,15 @@ pub(super) fn metrics(
         );
     }
     Some(address)
+}
+
+/// How often cameras are probed.
+fn probe(section: Section<raw::Health>, reading: &mut Reading<'_>) -> Option<Duration> {
+    let Section { raw, at } = section;
+    let (least, most) = PROBES;
+    reading.optional(&at, "probe", raw.probe, |every| {
+        values::duration(&every, least, most)
+    })
 }
 
 fn uplink(section: Section<raw::Uplink>, reading: &mut Reading<'_>) -> Uplink {

@@ -59,6 +59,8 @@ sections! {
     Copies "[copies]" {
         nats: Text, credentials_file: Text, authority: Text, stream: Text, plain: Option<bool>,
     }
+    /// `[health]`
+    Health "[health]" { probe: Text, }
     /// `[uplink]`
     Uplink "[uplink]" {
         max_bitrate: Text, min_per_relay: Text, congestion: Text, redundancy: Option<bool>,

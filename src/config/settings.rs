@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::civil::Date;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde::Serialize;
 
 use super::Problem;
@@ -63,6 +64,10 @@ pub struct Gateway {
     pub cameras_file: Option<PathBuf>,
     /// The cameras, invalid ones too, by id.
     pub cameras: BTreeMap<CameraId, Camera>,
+    /// The camera [`Camera::TEST`], which no file names.
+    pub test_camera: Camera,
+    /// How often cameras that nobody watches are probed; `None`: never.
+    pub probe: Option<Duration>,
     /// The grounds known here: fanal's list and `[[ground]]`.
     pub grounds: BTreeMap<String, Ground>,
     /// What is odd but no error, for the log, `fanal check` and `/ready`.
@@ -503,7 +508,8 @@ impl Agreement {
         patterns.iter().any(|pattern| fits(pattern, camera))
     }
 
-    /// Whether the agreement covers the camera at all, whatever the hour.
+    /// Whether the agreement covers the camera at all, whatever the hour and the grounds. Each
+    /// covers the test camera, unless it excepts it.
     pub fn covers(&self, camera: &Camera) -> bool {
         self.leaves_out(camera).is_none()
     }
@@ -515,12 +521,58 @@ impl Agreement {
         if let Some(pattern) = except.next() {
             return Some(LeftOut::Except(pattern));
         }
-        let is_named = self.cameras.iter().any(|pattern| fits(pattern, camera));
+        let is_named = camera.is_test() || self.cameras.iter().any(|pattern| fits(pattern, camera));
         (!is_named).then_some(LeftOut::NotNamed)
     }
 }
 
+impl Gateway {
+    /// A camera of the settings, or the test camera.
+    pub fn camera(&self, id: &CameraId) -> Option<&Camera> {
+        let test = Some(&self.test_camera).filter(|test| &test.id == id);
+        test.or_else(|| self.cameras.get(id))
+    }
+}
+
 impl Camera {
+    /// The id of the camera that each gateway draws itself, for drills.
+    pub const TEST: &str = "fanal-test";
+    /// The only grounds under which it is given.
+    pub const TEST_GROUNDS: &str = "drill";
+    /// Scheme of its URL, whose path is the commune's name. No file may have such a URL.
+    pub const TEST_SCHEME: &str = "fanal-test";
+
+    /// The test camera of a commune of this name. `None` cannot be: a test looks.
+    pub fn test(commune: &str) -> Option<Self> {
+        let mut main = url::Url::parse("fanal-test:x").ok()?;
+        main.set_path(&percent_encode(commune.as_bytes(), NON_ALPHANUMERIC).to_string());
+        Some(Self {
+            id: CameraId::new(Self::TEST).ok()?,
+            name: "Caméra d'essai fanal".to_owned(),
+            groups: Vec::new(),
+            streams: Ok(Streams {
+                main,
+                sub: None,
+                onvif: None,
+                credential: None,
+                transport: Transport::Tcp,
+                start_timeout: Duration::from_secs(10),
+                close_after: Duration::from_secs(1),
+                warm: false,
+            }),
+            position: None,
+            bearing: None,
+            field_of_view: None,
+            neighbours: Vec::new(),
+            mask_verified: true,
+        })
+    }
+
+    /// Whether it is that one.
+    pub fn is_test(&self) -> bool {
+        self.id.as_str() == Self::TEST
+    }
+
     /// Why this camera can't be relayed under any agreement, if so.
     pub fn unusable(&self) -> Option<Reason> {
         if self.streams.is_err() {

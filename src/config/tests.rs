@@ -795,3 +795,37 @@ fn whose_file_it_is() {
             .contains("not UTF-8")
     );
 }
+
+#[test]
+fn probes_are_set_and_the_test_camera_is_there_without_settings() {
+    let memory = Memory::new();
+    let settings = memory.gateway(GATEWAY).unwrap();
+    assert_eq!(settings.probe, None);
+    let id = CameraId::new(settings::Camera::TEST).unwrap();
+    assert!(!settings.cameras.contains_key(&id));
+    let test = settings.camera(&id).unwrap();
+    assert!(test.mask_verified && test.streams.is_ok());
+    let with =
+        |health: &str| memory.gateway(&GATEWAY.replacen("[tls]", &format!("{health}\n[tls]"), 1));
+    let probed = with("[health]\nprobe = \"6h\"").unwrap();
+    assert_eq!(probed.probe, Some(Duration::from_secs(6 * 3600)));
+    for wrong in ["500ms", "8d", "often"] {
+        let errors = with(&format!("[health]\nprobe = \"{wrong}\"")).unwrap_err();
+        assert!(errors.to_string().contains(":5: probe: "), "{errors}");
+    }
+    // Nobody's own camera passes for it.
+    let settings = memory
+        .gateway(&GATEWAY.replacen("id = \"quai-nord\"", "id = \"fanal-test\"", 1))
+        .unwrap();
+    let warnings = told(&settings.warnings);
+    assert!(
+        warnings.contains("id \"fanal-test\" is that of the gateway's own test camera"),
+        "{warnings}"
+    );
+    assert!(
+        settings
+            .cameras
+            .values()
+            .all(|camera| camera.streams.is_err() && !camera.is_test())
+    );
+}

@@ -106,6 +106,8 @@ interface CameraAnswer {
   field_of_view?: number | null;
   sub?: boolean;
   unusable?: { reason: string; since?: string; until?: string | null };
+  /** Why it failed its newest probe. */
+  failed?: { reason: string };
   /** Metres and degrees from north, from the camera whose neighbours are asked for. */
   distance?: number;
   direction?: number;

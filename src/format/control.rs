@@ -552,6 +552,9 @@ pub struct CameraInfo {
     /// Why it can't be relayed, no matter who asks (`camera_invalid`, `mask_not_verified`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusable: Option<Refusal>,
+    /// Why it failed the gateway's newest probe; it may be asked for all the same. Since 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Refusal>,
 }
 
 /// The state of a relay, as operators see it.

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attest::Attest;
 use super::frames::{Order, Start};
+use super::health::Health;
 use super::page::Ask;
 use super::socket::Asked;
 use crate::clock::Clock;
@@ -90,6 +91,8 @@ pub(super) struct Parts {
     pub(super) gate: Gate,
     pub(super) attest: Attest,
     pub(super) looks: Looks,
+    /// What probes found of the cameras.
+    pub(super) health: Health,
     pub(super) clock: Clock,
     pub(super) writer: Writer,
     pub(super) metrics: Arc<metrics::Gateway>,
@@ -186,7 +189,10 @@ impl Brain {
                     }
                 }
                 found = self.parts.looks.damage() => self.damaged(&found),
-                _ = health.tick() => self.attest(),
+                _ = health.tick() => {
+                    self.attest();
+                    self.tell_probed();
+                }
                 // Last, for there may be no end of them: a centre that makes noise
                 // must not keep the commune from its own settings and cuts.
                 Some(event) = inputs.events.recv() => self.event(event).await,
@@ -445,6 +451,18 @@ impl Brain {
         let _ = self.parts.orders.send(order).await;
     }
 
+    /// Tells the centres which cameras failed their newest probe: the reason alone, for the detail
+    /// is the commune's to know.
+    fn tell_probed(&mut self) {
+        let failed = self.parts.health.failed().into_iter();
+        let failed = failed
+            .map(|(camera, refusal)| (camera, refusal.reason))
+            .collect();
+        self.parts
+            .gate
+            .handle_probed(&failed, self.parts.clock.now());
+    }
+
     /// Gauges and `/ready`.
     fn report(&self) {
         let (gate, metrics) = (&self.parts.gate, &self.parts.metrics);
@@ -479,7 +497,8 @@ impl Brain {
             Check::of_losses(losses, self.parts.loaded.settings.relay_after_loss),
         );
         checks.set("link", self.link_check());
-        checks.set("cameras", self.camera_check());
+        let failed = self.parts.health.failed();
+        checks.set("cameras", self.camera_check(&failed));
         checks.set(
             "settings",
             match &self.reload_error {

@@ -18,11 +18,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::front::Sessions;
+use super::health::Health;
 use super::host::Hosts;
 use super::onvif::Devices;
 pub use super::session::Limits;
@@ -65,7 +67,11 @@ pub(super) struct Inner {
     pub(super) origin: Instant,
     pub(super) tasks: TaskTracker,
     /// Which cameras are open.
-    log: SessionLog,
+    pub(super) log: SessionLog,
+    /// The results of probes.
+    pub(super) health: Health,
+    /// Told of new settings.
+    changed: Arc<Notify>,
     stop: CancellationToken,
     state: Mutex<PoolState>,
     next_attachment: AtomicU64,
@@ -128,6 +134,17 @@ impl Pool {
         limits: Limits,
         log: SessionLog,
     ) -> Self {
+        Self::watched(settings, clock, metrics, limits, (log, Health::default()))
+    }
+
+    /// The same, which leaves the results of probes in `health`.
+    pub(super) fn watched(
+        settings: Arc<settings::Gateway>,
+        clock: Clock,
+        metrics: Arc<metrics::Gateway>,
+        limits: Limits,
+        (log, health): (SessionLog, Health),
+    ) -> Self {
         let hosts = Arc::new(Hosts::default());
         hosts.configure(&settings.hosts);
         let stop = CancellationToken::new();
@@ -142,6 +159,8 @@ impl Pool {
                 origin: Instant::now(),
                 tasks: TaskTracker::new(),
                 log,
+                health,
+                changed: Arc::default(),
                 stop,
                 state: Mutex::new(PoolState {
                     settings,
@@ -153,7 +172,8 @@ impl Pool {
                 next_attachment: AtomicU64::new(1),
             }),
         };
-        pool.inner.lock().count(&pool.inner.metrics);
+        let inner = &pool.inner;
+        inner.lock().count(&inner.health, &inner.metrics);
         pool
     }
 
@@ -220,7 +240,7 @@ impl Pool {
     /// Whether the camera has a sub-stream.
     pub(super) fn has_sub(&self, camera: &CameraId) -> bool {
         let state = self.inner.lock();
-        let entry = state.settings.cameras.get(camera);
+        let entry = state.settings.camera(camera);
         entry
             .and_then(|entry| entry.streams.as_ref().ok())
             .is_some_and(|streams| streams.sub.is_some())
@@ -259,6 +279,16 @@ impl Pool {
         self.inner.devices.forget();
         let mut state = self.inner.lock();
         state.settings = settings;
+        for camera in self.inner.health.keep(&state.settings) {
+            if !state.is_open(&camera) {
+                // An error says that there was no such series.
+                let _ = self
+                    .inner
+                    .metrics
+                    .camera_up
+                    .remove_label_values(&[camera.as_str()]);
+            }
+        }
         for ((camera, profile), stream) in &state.streams {
             stream.tell(match state.target(camera, *profile) {
                 Ok((target, timing, _)) => Change::Settings(target, timing),
@@ -274,9 +304,68 @@ impl Pool {
         for key in gone {
             state.streams.remove(&key);
         }
-        state.count(&self.inner.metrics);
+        state.count(&self.inner.health, &self.inner.metrics);
         drop(state);
+        self.inner.changed.notify_waiters();
         self.warm_up();
+    }
+
+    /// Probes cameras that nobody watches, as the settings want it, until [`Pool::shutdown`].
+    pub(super) async fn run_probes(&self) {
+        let probing = super::health::run(self.clone());
+        tokio::select! {
+            () = self.inner.stop.cancelled() => {}
+            () = probing => {}
+        }
+    }
+
+    /// Told of new settings.
+    pub(super) fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.inner.changed)
+    }
+
+    /// The settings that hold now.
+    pub(super) fn settings(&self) -> Arc<settings::Gateway> {
+        Arc::clone(&self.inner.lock().settings)
+    }
+
+    /// The cameras that nobody has open.
+    pub(super) fn idle_targets(&self) -> Vec<(CameraId, Arc<Target>)> {
+        let state = self.inner.lock();
+        let idle = state
+            .settings
+            .cameras
+            .keys()
+            .filter(|id| !state.is_open(id));
+        idle.filter_map(|id| Some((id.clone(), state.target(id, Profile::Main).ok()?.0)))
+            .collect()
+    }
+
+    /// Whether nobody has the camera open.
+    pub(super) fn is_idle(&self, camera: &CameraId) -> bool {
+        !self.inner.lock().is_open(camera)
+    }
+
+    /// What a probe needs.
+    pub(super) fn parts(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// The results of probes.
+    pub(super) fn health(&self) -> &Health {
+        &self.inner.health
+    }
+
+    /// A probe has a result.
+    pub(super) fn show_health(&self, camera: &CameraId) {
+        let state = self.inner.lock();
+        let metrics = &self.inner.metrics;
+        let known = self.inner.health.is_well(camera);
+        if let Some(is_well) = known.filter(|_| !state.is_open(camera)) {
+            let gauge = metrics.camera_up.with_label_values(&[camera.as_str()]);
+            gauge.set(i64::from(is_well));
+        }
+        state.count(&self.inner.health, metrics);
     }
 
     /// Keeps the warm cameras open until [`Pool::shutdown`], and the newest group
@@ -341,7 +430,11 @@ impl Inner {
     /// Notes a stream's phase for the metrics.
     pub(super) fn note_phase(&self, camera: &CameraId, profile: Profile, phase: Phase) {
         let mut state = self.lock();
-        let before = state.camera_state(camera);
+        let is_test = camera == &state.settings.test_camera.id;
+        if phase == Phase::Live {
+            self.health.is_live(camera, self.clock.now().boot);
+        }
+        let before = state.camera_state(camera, &self.health);
         let was_open = state.is_open(camera);
         let key = (camera.clone(), profile);
         if phase == Phase::Idle {
@@ -349,9 +442,9 @@ impl Inner {
         } else {
             state.phases.insert(key, phase);
         }
-        let after = state.camera_state(camera);
+        let after = state.camera_state(camera, &self.health);
         let is_open = state.is_open(camera);
-        let entry = state.settings.cameras.get(camera);
+        let entry = state.settings.camera(camera);
         let is_warm = entry.is_some_and(|entry| entry.streams.as_ref().is_ok_and(|s| s.warm));
         let now = self.clock.now().wall;
         // Under the lock, for main and sub streams have tasks of their own.
@@ -361,7 +454,8 @@ impl Inner {
             _ => {}
         }
         drop(state);
-        if before != after {
+        // The test camera is none of those that are counted.
+        if before != after && !is_test {
             let gauge =
                 |state: CameraState| self.metrics.cameras.with_label_values(&[state.as_str()]);
             gauge(before).dec();
@@ -389,7 +483,7 @@ impl PoolState {
         camera: &CameraId,
         profile: Profile,
     ) -> Result<(Arc<Target>, Settled, Profile), Refusal> {
-        let Some(entry) = self.settings.cameras.get(camera) else {
+        let Some(entry) = self.settings.camera(camera) else {
             return Err(Reason::CameraUnknown.into());
         };
         let Ok(streams) = &entry.streams else {
@@ -419,7 +513,7 @@ impl PoolState {
         is(Profile::Main) || is(Profile::Sub)
     }
 
-    fn camera_state(&self, camera: &CameraId) -> CameraState {
+    fn camera_state(&self, camera: &CameraId, health: &Health) -> CameraState {
         let of = |profile| match self.phases.get(&(camera.clone(), profile)) {
             None | Some(Phase::Idle) => CameraState::Idle,
             Some(Phase::Starting) => CameraState::Starting,
@@ -427,21 +521,24 @@ impl PoolState {
             Some(Phase::Retrying) => CameraState::Retrying,
             Some(Phase::Held) => CameraState::Failed,
         };
-        match (self.settings.cameras.get(camera), of(Profile::Main)) {
+        match (self.settings.camera(camera), of(Profile::Main)) {
             (Some(entry), _) if entry.streams.is_err() => CameraState::Invalid,
-            (_, CameraState::Idle) => of(Profile::Sub),
+            (_, CameraState::Idle) => match of(Profile::Sub) {
+                CameraState::Idle if health.is_well(camera) == Some(false) => CameraState::Failed,
+                sub => sub,
+            },
             (_, main) => main,
         }
     }
 
     /// Counts the cameras of all states again.
-    fn count(&self, metrics: &metrics::Gateway) {
+    fn count(&self, health: &Health, metrics: &metrics::Gateway) {
         for state in CameraState::ALL {
             let count = self
                 .settings
                 .cameras
                 .keys()
-                .filter(|camera| self.camera_state(camera) == state)
+                .filter(|camera| self.camera_state(camera, health) == state)
                 .count();
             metrics
                 .cameras

@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::camera::{Limits, Pool};
+use super::health::Health;
 use super::sessions::SessionLog;
 use super::turns::SharedLink;
 use super::uplink::{self, Share};
@@ -86,8 +87,8 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) metrics: Arc<metrics::Gateway>,
     pub(super) limits: Limits,
-    /// Which cameras are open, for the attestation.
-    pub(super) sessions: SessionLog,
+    /// Which cameras are open, for the attestation, and how they are.
+    pub(super) sessions: (SessionLog, Health),
     pub(super) dialer: Dialer,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) notices: mpsc::Sender<(RelayId, Notice)>,
@@ -142,7 +143,7 @@ async fn run(parts: Parts) -> Result<(), String> {
         capacity,
     } = parts;
     let initial = Arc::clone(&settings);
-    let pool = Pool::with_limits(
+    let pool = Pool::watched(
         settings,
         clock.clone(),
         Arc::clone(&metrics),
@@ -156,6 +157,8 @@ async fn run(parts: Parts) -> Result<(), String> {
     let mut warm = JoinSet::new();
     let warm_pool = pool.clone();
     warm.spawn(async move { warm_pool.run_warm().await });
+    let probed_pool = pool.clone();
+    warm.spawn(async move { probed_pool.run_probes().await });
     let share = Share::new(
         &initial,
         pool.clone(),

@@ -152,22 +152,25 @@ impl Hosts {
     /// A place and when to start; where there is none: what wakes those who wait, and the limit.
     fn try_enter(self: &Arc<Self>, host: &str) -> Result<(Place, Instant), (Arc<Notify>, u32)> {
         let mut state = self.lock();
-        let rule = state.rules.get(host);
-        let limit = rule.and_then(|rule| rule.max_sessions).unwrap_or(u32::MAX);
-        let interval = rule.map_or(START_INTERVAL, |rule| rule.start_interval);
+        let limit = state.limit(host);
         let entry = state.host(host);
         if entry.sessions >= limit {
             entry.pressure.notify_waiters();
             return Err((entry.freed.clone(), limit));
         }
         entry.sessions += 1;
-        let start = entry.next_start.max(Instant::now());
-        entry.next_start = start + interval;
+        let start = state.next_start(host);
         let place = Place {
             hosts: self.clone(),
             host: host.to_owned(),
         };
         Ok((place, start))
+    }
+
+    /// When a camera of the host may be asked for its description, which is no session: in the
+    /// pace of the starts. `None`: all sessions of the host are in use.
+    pub(crate) fn look(&self, host: &str) -> Option<Instant> {
+        self.has_room(host).then(|| self.lock().next_start(host))
     }
 
     /// Waits for a place among all starts that are under way.
@@ -207,9 +210,8 @@ impl Hosts {
     /// Whether a session could be opened now without another closing.
     pub(crate) fn has_room(&self, host: &str) -> bool {
         let state = self.lock();
-        let limit = state.rules.get(host).and_then(|rule| rule.max_sessions);
         let sessions = state.hosts.get(host).map_or(0, |host| host.sessions);
-        limit.is_none_or(|limit| sessions < limit)
+        sessions < state.limit(host)
     }
 
     /// What wakes a lingering stream of this host.
@@ -259,6 +261,22 @@ async fn sleep_until(due: Option<Instant>) {
 }
 
 impl State {
+    /// How many sessions the host allows at once.
+    fn limit(&self, host: &str) -> u32 {
+        let rule = self.rules.get(host);
+        rule.and_then(|rule| rule.max_sessions).unwrap_or(u32::MAX)
+    }
+
+    /// Takes the host's next start.
+    fn next_start(&mut self, host: &str) -> Instant {
+        let rule = self.rules.get(host);
+        let interval = rule.map_or(START_INTERVAL, |rule| rule.start_interval);
+        let entry = self.host(host);
+        let start = entry.next_start.max(Instant::now());
+        entry.next_start = start + interval;
+        start
+    }
+
     /// Lets in all for whom there is a place.
     fn admit(&mut self, now: Boot) {
         while let Some(ticket) = self.starts.poll_admitted(now) {
@@ -386,6 +404,21 @@ mod tests {
         );
         drop(place);
         assert!(hosts.enter("nvr", Duration::ZERO, busy_wait).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_look_takes_no_place_and_moves_nobody_from_a_full_host() {
+        let hosts = limited(1);
+        assert!(hosts.look("nvr").is_some());
+        let place = hosts.enter("nvr", Duration::ZERO, Duration::ZERO).await;
+        assert!(place.is_ok(), "the look took none");
+        let pressure = hosts.pressure("nvr");
+        let mut pressed = Box::pin(pressure.notified());
+        assert!(futures_util::poll!(&mut pressed).is_pending());
+        assert_eq!(hosts.look("nvr"), None);
+        assert!(futures_util::poll!(&mut pressed).is_pending());
+        drop(place);
+        assert!(hosts.look("nvr").is_some());
     }
 
     #[tokio::test]

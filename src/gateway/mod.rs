@@ -13,8 +13,10 @@ mod attest;
 mod brain;
 pub mod camera;
 mod cause;
+mod drawn;
 mod frames;
 pub mod front;
+mod health;
 mod host;
 pub mod onvif;
 mod page;
@@ -187,7 +189,7 @@ pub struct Gateway {
     addrs: LocalAddrs,
     handle: Handle,
     camera_limits: camera::Limits,
-    sessions: sessions::SessionLog,
+    sessions: (sessions::SessionLog, health::Health),
 }
 
 /// What is bound of the brain's inputs before the threads start.
@@ -289,6 +291,7 @@ impl Gateway {
         let (orders, order_receiver) = mpsc::channel(brain::ORDER_LIMIT);
         let (reloads, reload_receiver) = mpsc::channel(RELOAD_LIMIT);
         let sessions = sessions::SessionLog::default();
+        let health = health::Health::default();
         let centres = settings.agreements.iter().map(|one| &one.centre);
         let counts = (Arc::clone(&metrics), sessions.clone());
         let attest = attest::Attest::new(counts, centres, &recovered.entries, now);
@@ -326,6 +329,7 @@ impl Gateway {
             brain: brain::Parts {
                 gate,
                 attest,
+                health: health.clone(),
                 looks: Looks::new(writer.clone(), options.look_every),
                 clock,
                 writer,
@@ -355,7 +359,7 @@ impl Gateway {
             addrs,
             handle: Handle { reloads, checks },
             camera_limits: options.camera_limits,
-            sessions,
+            sessions: (sessions, health),
         })
     }
 

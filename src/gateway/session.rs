@@ -16,6 +16,7 @@ use retina::codec::{CodecItem, FrameFormat};
 use tokio_util::task::TaskTracker;
 
 use super::cause;
+use super::drawn::Drawing;
 use super::front::trace::Trace;
 use super::front::{self, Front, Learned, Note, Sessions};
 use super::host::{Hosts, Place, Start, Turn};
@@ -164,7 +165,16 @@ pub(crate) struct Opening {
 
 /// A session that plays. Dropping it sends TEARDOWN in the background;
 /// [`Session::close`] waits for it.
-pub(crate) struct Session {
+#[derive(Debug)]
+pub(crate) enum Session {
+    /// With a camera.
+    Camera(Box<Played>),
+    /// With the test camera, which is drawn here.
+    Drawn(Box<Drawing>),
+}
+
+/// A session with a camera.
+pub(crate) struct Played {
     demuxed: Pin<Box<Demuxed>>,
     front: Front,
     codec: Codec,
@@ -175,9 +185,9 @@ pub(crate) struct Session {
     _place: Place,
 }
 
-impl std::fmt::Debug for Session {
+impl std::fmt::Debug for Played {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
+        f.debug_struct("Played")
             .field("codec", &self.codec)
             .finish_non_exhaustive()
     }
@@ -205,27 +215,51 @@ impl Session {
     /// and for a place among all starts; then DESCRIBE, SETUP of the video track and
     /// PLAY through the [`Front`].
     pub(crate) async fn open(opening: Opening) -> Result<Self, Failure> {
+        if let Some(drawing) = Drawing::open(&opening.target.url, &opening.clock) {
+            opening.progress.reach(Step::NoPicture);
+            return Ok(Self::Drawn(Box::new(drawing)));
+        }
+        let played = Played::open(opening).await?;
+        Ok(Self::Camera(Box::new(played)))
+    }
+
+    /// The next picture. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Picture, Failure> {
+        match self {
+            Self::Camera(played) => played.next().await,
+            Self::Drawn(drawing) => Ok(drawing.next().await),
+        }
+    }
+
+    /// Ends the session and waits a little for the camera to confirm it.
+    pub(crate) async fn close(self) {
+        match self {
+            Self::Camera(played) => played.close().await,
+            Self::Drawn(_) => {}
+        }
+    }
+
+    /// The camera's clock less ours in µs, by its last sender report.
+    pub(crate) fn clock_offset(&self) -> Option<i64> {
+        match self {
+            Self::Camera(played) => played.front.clock_offset(),
+            Self::Drawn(_) => None,
+        }
+    }
+}
+
+impl Played {
+    async fn open(opening: Opening) -> Result<Self, Failure> {
         let limits = opening.limits;
         let place = opening
             .hosts
             .enter(opening.target.host(), limits.place, limits.busy)
             .await?;
-        let turn = match &opening.target.credential {
-            Some(credential) => Some(opening.turn(credential).await?),
-            None => None,
-        };
+        let turn = opening.turn().await?;
         // Held until it plays or has failed. After the turn: who waits for that takes
         // no place from others.
         let start = opening.begin().await;
-        let front = front::Opening {
-            target: opening.target.clone(),
-            turn,
-            limits,
-            progress: opening.progress.clone(),
-            learned: opening.learned.clone(),
-            trace: opening.trace.clone(),
-            clock: opening.clock.clone(),
-        };
+        let front = opening.front(turn);
         let front = Front::open(front, &opening.sessions, &opening.tasks).await?;
         let demuxed = match play(&front).await {
             Ok(demuxed) => demuxed,
@@ -249,8 +283,7 @@ impl Session {
         })
     }
 
-    /// The next picture. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Result<Picture, Failure> {
+    async fn next(&mut self) -> Result<Picture, Failure> {
         loop {
             let (stamp, data) = match self.demuxed.next().await {
                 Some(Ok(CodecItem::VideoFrame(frame))) => (
@@ -283,8 +316,7 @@ impl Session {
         }
     }
 
-    /// Ends the session and waits a little for the camera to confirm it.
-    pub(crate) async fn close(self) {
+    async fn close(self) {
         let Self {
             demuxed,
             front,
@@ -295,11 +327,6 @@ impl Session {
         } = self;
         drop((demuxed, front));
         sessions.wait_over(teardown).await;
-    }
-
-    /// The camera's clock less ours in µs, by its last sender report.
-    pub(crate) fn clock_offset(&self) -> Option<i64> {
-        self.front.clock_offset()
     }
 
     fn picture(&mut self, note: Note, data: Bytes) -> Picture {
@@ -322,7 +349,35 @@ impl Session {
     }
 }
 
+/// Asks a camera for its description: OPTIONS and DESCRIBE, never SETUP. It takes no place at the
+/// host and none among the starts, for a relay may want them meanwhile; where the host has no
+/// session left it is not asked at all.
+pub(crate) async fn look(opening: Opening) -> Result<(), Failure> {
+    let Some(begin) = opening.hosts.look(opening.target.host()) else {
+        return Err(cause::busy(
+            "its host has no session left",
+            opening.limits.busy,
+        ));
+    };
+    tokio::time::sleep_until(begin).await;
+    let turn = opening.turn().await?;
+    front::look(opening.front(turn)).await
+}
+
 impl Opening {
+    /// What the front needs of it.
+    fn front(&self, turn: Option<Turn>) -> front::Opening {
+        front::Opening {
+            target: self.target.clone(),
+            turn,
+            limits: self.limits,
+            progress: self.progress.clone(),
+            learned: self.learned.clone(),
+            trace: self.trace.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
     /// Waits for a place among all starts that are under way.
     async fn begin(&self) -> Start {
         let start = self.hosts.start().await;
@@ -335,11 +390,14 @@ impl Opening {
         start
     }
 
-    /// Waits for the right to try the password, while other cameras of the host try it.
-    async fn turn(&self, credential: &settings::Credential) -> Result<Turn, Failure> {
+    /// Waits for the right to try the password, where there is one, while other cameras of the host try it.
+    async fn turn(&self) -> Result<Option<Turn>, Failure> {
+        let Some(credential) = &self.target.credential else {
+            return Ok(None);
+        };
         let login = self.hosts.login(self.target.host(), &credential.username);
         match tokio::time::timeout(self.limits.describe + self.limits.place, login).await {
-            Ok(turn) => turn,
+            Ok(turn) => turn.map(Some),
             Err(_) => Err(cause::again(
                 Reason::CameraUnreachable,
                 "another camera of the same host and user does not answer; passwords are tried one at a time until one was right",

@@ -85,6 +85,11 @@ impl SessionLog {
         }
     }
 
+    /// A camera was looked at and not opened.
+    pub fn probed(&self, camera: &CameraId, from: Wall, to: Wall) {
+        self.lock().close(camera, (from, Why::Probe), to);
+    }
+
     /// All that was open since the last call; what is open yet goes on from `now`.
     pub fn take(&self, now: Wall) -> Taken {
         let mut state = self.lock();
@@ -160,6 +165,14 @@ mod tests {
         log.held_by(&camera(), grant(3), at(80));
         log.closed(&camera(), at(90));
         assert_eq!(rows(&log, 95), [(Why::Warm, "01:10 01:30".to_owned())]);
+    }
+
+    #[test]
+    fn looks_are_told_too() {
+        let log = SessionLog::default();
+        let at = Wall::from_seconds;
+        log.probed(&camera(), at(5), at(6));
+        assert_eq!(rows(&log, 10), [(Why::Probe, "00:05 00:06".to_owned())]);
     }
 
     #[test]

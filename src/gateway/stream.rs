@@ -520,8 +520,11 @@ impl Task {
         let labels = [camera.as_str()];
         let up = &self.pool.metrics.camera_up;
         if self.sinks.is_empty() {
-            // An error says that there was no such series.
-            let _ = up.remove_label_values(&labels);
+            match self.pool.health.is_well(camera) {
+                Some(is_well) => up.with_label_values(&labels).set(i64::from(is_well)),
+                // An error says that there was no such series.
+                None => drop(up.remove_label_values(&labels)),
+            }
         } else {
             up.with_label_values(&labels)
                 .set(i64::from(phase == Phase::Live));

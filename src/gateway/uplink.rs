@@ -233,7 +233,7 @@ impl Share {
         self.uplink.handle_limit(settings.uplink.max_bitrate);
         self.uplink.handle_reload();
         self.rates
-            .retain(|camera, _| settings.cameras.contains_key(camera));
+            .retain(|camera, _| settings.camera(camera).is_some());
         for (key, held) in &self.held {
             self.uplink
                 .handle_streams(key, self.pool.has_sub(&held.camera));

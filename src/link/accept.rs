@@ -408,6 +408,7 @@ impl Acceptor {
             // Its Down comes before our Up, unless the control plane is stuck.
             let _ = tokio::time::timeout(REPLACE_TIMEOUT, older.over.cancelled()).await;
         }
+        let end = connection.certificates().first().map(tls::not_after);
         let link = Link::new(connection, Arc::default());
         tracing::info!(
             commune = %name, session = number, address = %link.peer_address(),
@@ -416,6 +417,14 @@ impl Acceptor {
         self.parts.taker.link_up(&commune, &link);
         let up = self.parts.metrics.link_up.with_label_values(&[&name]);
         up.set(1);
+        if let Some(end) = end {
+            let ends = &self
+                .parts
+                .metrics
+                .commune_certificate_expiry_timestamp_seconds;
+            let ends = ends.with_label_values(&[name.as_str(), "link"]);
+            ends.set(end.seconds());
+        }
         let session = Session {
             peer: name.clone(),
             number,

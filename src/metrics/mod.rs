@@ -25,7 +25,7 @@ pub use copies::Copies;
 pub use ends::Ends;
 pub use gateway::{CameraState, Gateway};
 pub use lists::{Lists, revocation_check};
-pub use receiver::{RTSP_REFUSALS, Receiver, STREAM_REFUSALS, ViewerKind};
+pub use receiver::{COMMUNE_CAMERAS, RTSP_REFUSALS, Receiver, STREAM_REFUSALS, ViewerKind};
 pub use transport::Transport;
 pub use witnesses::Witnesses;
 

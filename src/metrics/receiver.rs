@@ -1,7 +1,8 @@
 //! The receiver's metrics.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
@@ -47,6 +48,14 @@ pub struct Receiver {
     pub link_up: IntGaugeVec,
     /// `commune`: 0 while its journal lacks lines that it signed, until that is accepted.
     pub commune_journal_intact: IntGaugeVec,
+    /// `commune`, `version`, `transport`: 1 while it is linked.
+    commune_info: IntGaugeVec,
+    /// `commune`, `state`: see [`COMMUNE_CAMERAS`].
+    pub commune_cameras: IntGaugeVec,
+    /// `commune`, `use`: of its gateway's newest link.
+    pub commune_certificate_expiry_timestamp_seconds: IntGaugeVec,
+    /// The labels under which each commune's `commune_info` is.
+    introduced: Mutex<BTreeMap<CommuneId, [String; 2]>>,
     /// Live grants.
     pub grants_active: IntGauge,
     /// `outcome` (`granted`, `refused`), `reason` (empty when `granted`).
@@ -98,6 +107,16 @@ pub const RTSP_REFUSALS: [&str; 11] = [
 /// Why a media stream is stopped: no live grant allows its relay; its kind or
 /// codec is not known here; its bytes break the protocol.
 pub const STREAM_REFUSALS: [&str; 3] = ["no_grant", "unknown_kind", "malformed"];
+
+/// The states of a commune's cameras at the centre: nothing is known against it, it failed its
+/// newest probe, or why nobody can have it; `unusable` for what only other versions say.
+pub const COMMUNE_CAMERAS: [&str; 5] = [
+    "usable",
+    "failed",
+    "camera_invalid",
+    "mask_not_verified",
+    "unusable",
+];
 
 /// How somebody watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +200,7 @@ impl Receiver {
             state_dir: Mutex::new(None),
             lists: Lists::default(),
             ends: Ends::default(),
+            introduced: Mutex::default(),
             config_last_reload_successful: r.gauge("config_last_reload_successful", "1 if the settings that run are those of the file.")?,
             state_free_bytes: r.gauge("state_free_bytes", "Free bytes on the file system of state_dir.")?,
             journal_entries_total: r.counter("journal_entries_total", "Journal entries made durable.")?,
@@ -192,6 +212,9 @@ impl Receiver {
             revocation_lists_older: r.gauge("revocation_lists_older", "Revocation lists in files that are older than lists seen before.")?,
             link_up: r.gauges("link_up", &["commune"], "1 while this commune's gateway is linked.")?,
             commune_journal_intact: r.gauges("commune_journal_intact", &["commune"], "0 while this commune's journal lacks lines that it signed, until that is accepted.")?,
+            commune_info: r.gauges("commune_info", &["commune", "version", "transport"], "1 while this commune's gateway is linked; fanal's version there, and what carries the link.")?,
+            commune_cameras: r.gauges("commune_cameras", &["commune", "state"], "Cameras that this commune announced, by whether they can be asked for.")?,
+            commune_certificate_expiry_timestamp_seconds: r.gauges("commune_certificate_expiry_timestamp_seconds", &["commune", "use"], "When this certificate of the commune ends, since the epoch; 0 before it has linked.")?,
             grants_active: r.gauge("grants_active", "Live grants.")?,
             requests_total: r.counters("requests_total", &["outcome", "reason"], "Requests answered.")?,
             relays_active: r.gauge("relays_active", "Cameras coming in.")?,
@@ -218,6 +241,13 @@ impl Receiver {
             .commune_journal_intact
             .with_label_values(&[commune.as_str()]);
         journal.set(1);
+        self.show_commune(commune, None);
+        for state in COMMUNE_CAMERAS {
+            self.commune_cameras
+                .with_label_values(&[commune.as_str(), state]);
+        }
+        self.commune_certificate_expiry_timestamp_seconds
+            .with_label_values(&[commune.as_str(), "link"]);
         for cause in STREAM_REFUSALS {
             self.streams_refused_total
                 .with_label_values(&[commune.as_str(), cause]);
@@ -238,6 +268,31 @@ impl Receiver {
         self.ends.take(pki::ends_of_receiver(settings), ends);
         let older = &self.revocation_lists_older;
         self.lists.take(pki::of_receiver(settings), ends, older);
+    }
+
+    /// What is known of a commune: its gateway's version, and what carries its link while it has
+    /// one. `None`: what was known stays.
+    pub fn show_commune(&self, commune: &CommuneId, told: Option<(&str, Option<&str>)>) {
+        let introduced = self.introduced.lock();
+        let mut introduced = introduced.unwrap_or_else(PoisonError::into_inner);
+        let known = introduced.get(commune);
+        let (version, transport) = match (told, known) {
+            (Some((version, transport)), _) => (version, transport),
+            (None, Some(_)) => return,
+            (None, None) => ("", None),
+        };
+        let labels = [version.to_owned(), transport.unwrap_or_default().to_owned()];
+        if known != Some(&labels) {
+            if let Some([version, transport]) = known {
+                let old = [commune.as_str(), version, transport];
+                // An error says that there was no such series: nothing to remove.
+                let _ = self.commune_info.remove_label_values(&old);
+            }
+            let gauge = [commune.as_str(), &labels[0], &labels[1]];
+            let gauge = self.commune_info.with_label_values(&gauge);
+            gauge.set(i64::from(transport.is_some()));
+            introduced.insert(commune.clone(), labels);
+        }
     }
 
     /// Counts an answered request; `Err`: why it was refused.

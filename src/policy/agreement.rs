@@ -79,7 +79,7 @@ pub fn judge(
     let grounds: Vec<&str> = agreement.grounds.iter().map(String::as_str).collect();
     check_grounds(&grounds, request)?;
     let end = end_by_duration(agreement, request, renewal, now)?;
-    let (granted, refused) = judge_cameras(agreement, &request.cameras, camera, relays);
+    let (granted, refused) = judge_cameras(agreement, request, camera, relays);
     if granted.is_empty() {
         let first = refused.into_iter().next();
         return Err(first.map_or_else(
@@ -396,15 +396,15 @@ fn end_by_duration(
 
 fn judge_cameras(
     agreement: &Agreement,
-    wanted: &[CameraId],
+    request: &RequestClaims,
     camera: &dyn Fn(&CameraId) -> Option<Camera>,
     relays: &BTreeSet<CameraId>,
 ) -> (Vec<CameraId>, Vec<RefusedCamera>) {
     let limit = usize::try_from(agreement.max_relays).unwrap_or(usize::MAX);
     let mut relayed = relays.len();
     let (mut granted, mut refused) = (Vec::new(), Vec::new());
-    for id in wanted {
-        let mut verdict = judge_camera(agreement, camera(id).as_ref());
+    for id in &request.cameras {
+        let mut verdict = judge_camera(agreement, camera(id).as_ref(), &request.grounds);
         // A camera that is relayed already costs no other relay.
         if verdict.is_ok() && !relays.contains(id) {
             if relayed < limit {
@@ -429,10 +429,18 @@ fn judge_cameras(
 
 /// Whether this camera may be relayed under the agreement at all. What is wrong
 /// with a camera's entry is the commune's to know: the centre gets the code.
-fn judge_camera(agreement: &Agreement, camera: Option<&Camera>) -> Result<(), Refusal> {
+fn judge_camera(
+    agreement: &Agreement,
+    camera: Option<&Camera>,
+    grounds: &str,
+) -> Result<(), Refusal> {
     let camera = camera.ok_or(Reason::CameraUnknown)?;
     if !agreement.covers(camera) {
         return Err(Reason::CameraNotCovered.into());
+    }
+    if camera.is_test() && grounds != Camera::TEST_GROUNDS {
+        let detail = format!("{} is given for {} alone", camera.id, Camera::TEST_GROUNDS);
+        return Err(Refusal::new(Reason::GroundsNotAllowed, detail));
     }
     camera
         .unusable()

@@ -17,6 +17,7 @@ mod approval;
 mod cut;
 pub mod decision;
 mod grant;
+mod health;
 mod link;
 mod record;
 mod recover;
@@ -280,6 +281,7 @@ pub struct Gate {
     links: BTreeMap<ReceiverId, link::Up>,
     peers: BTreeMap<ReceiverId, link::Peer>,
     several: several::Several,
+    probed: health::Probed,
     witnesses: Witnesses<ReceiverId>,
     ledger: Ledger<Pending, CentreId>,
     losses: Losses,
@@ -314,6 +316,7 @@ impl Gate {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             several: several::Several::default(),
+            probed: health::Probed::default(),
             witnesses: Witnesses::default(),
             ledger: Ledger::default(),
             capacity: None,

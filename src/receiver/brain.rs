@@ -103,6 +103,8 @@ pub(super) struct State {
     focus: BTreeMap<u64, Vec<(CommuneId, CameraId)>>,
     focused: BTreeMap<CommuneId, Vec<RelayId>>,
     shown: Option<u64>,
+    /// The communes' version that the metrics show.
+    pub(super) counted: Option<u64>,
     /// Whether a focus, or the relays that it may name, changed.
     is_focus_new: bool,
 }
@@ -590,6 +592,7 @@ impl Brain {
         let (health, owed) = (self.journal.health(), self.desk.owed());
         self.checks
             .set("journal", Check::of_journal(health, stats.intact, owed));
+        self.show_communes();
         let behind = self.desk.clock_behind(now);
         self.checks.set("clock", Check::of_clock(behind));
         let lists = self.metrics.lists.warnings(self.clock.now().wall);

@@ -15,6 +15,7 @@ pub mod atlas;
 mod brain;
 mod camera;
 mod card;
+mod communes;
 pub mod control;
 pub mod credentials;
 pub mod designations;

@@ -81,6 +81,10 @@ const RELOAD: &str = "fanal_gateway_config_last_reload_successful";
 const RELOAD_CENTRE: &str = "fanal_receiver_config_last_reload_successful";
 const INVALID: &str = r#"fanal_gateway_cameras{state="invalid"}"#;
 const FAILED: &str = r#"fanal_gateway_cameras{state="failed"}"#;
+const FAILED_THERE: &str = r#"fanal_receiver_commune_cameras{commune="berre",state="failed"}"#;
+const USABLE_THERE: &str = r#"fanal_receiver_commune_cameras{commune="berre",state="usable"}"#;
+const ENDS_THERE: &str =
+    r#"fanal_receiver_commune_certificate_expiry_timestamp_seconds{commune="berre",use="link"}"#;
 const UNAUTHORIZED: &str =
     r#"fanal_gateway_camera_starts_total{outcome="failed",reason="camera_unauthorized"}"#;
 const UNREACHABLE: &str =
@@ -205,6 +209,34 @@ const CASES: &[Case] = &[
         "FanalCameraSettingsInvalid",
         &[(INVALID, "0x30"), (FAILED, "2x30")],
         20,
+        0,
+    ),
+    case("FanalCameraFailed", &[(FAILED, "0x5 2x30")], 15, 0),
+    case("FanalCameraFailed", &[(FAILED, "0x5 2x30")], 22, 1),
+    case("FanalCameraFailed", &[(FAILED_THERE, "0x5 2x30")], 22, 1),
+    case(
+        "FanalCameraFailed",
+        &[(INVALID, "2x30"), (USABLE_THERE, "9x30")],
+        22,
+        0,
+    ),
+    case(
+        "FanalCommuneCertificateEndsSoon",
+        &[(ENDS_THERE, DAYS_13)],
+        90,
+        1,
+    ),
+    case(
+        "FanalCommuneCertificateEndsSoon",
+        &[(ENDS_THERE, DAYS_15)],
+        90,
+        0,
+    ),
+    // It has never linked.
+    case(
+        "FanalCommuneCertificateEndsSoon",
+        &[(ENDS_THERE, "0x130")],
+        90,
         0,
     ),
     case(

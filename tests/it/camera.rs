@@ -201,6 +201,8 @@ pub fn gateway(cameras: Vec<(&str, settings::Streams)>) -> settings::Gateway {
         },
         hosts: Vec::new(),
         cameras: cameras.collect::<BTreeMap<_, _>>(),
+        test_camera: settings::Camera::test("Berre").unwrap(),
+        probe: None,
         grounds: BTreeMap::new(),
         warnings: Vec::new(),
     }

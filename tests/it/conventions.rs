@@ -466,6 +466,7 @@ const UNTRANSLATED: &[&str] = &[
     "src/config/camera.rs: line-N is an id",
     "src/config/csv.rs: to fix",
     "src/config/section.rs: unknown field",
+    "src/gateway/session.rs: its host has no session left",
     "src/config/section.rs: missing field",
     "src/commands/check.rs: Example: check the settings",
     "src/commands/check.rs: fanal check",

@@ -19,6 +19,7 @@ mod console;
 mod conventions;
 mod copies;
 mod dashboards;
+mod drill;
 mod field;
 mod gstreamer;
 mod guides;

@@ -69,6 +69,8 @@ pub fn full() -> [String; 2] {
             .with_label_values(&["berre-l-etang", "quai-nord"])
             .inc();
     }
+    let berre = CommuneId::new("berre-l-etang").unwrap();
+    receiver.show_commune(&berre, Some(("1.2.3", Some("quic"))));
     let labels = ["berre-l-etang", "quai-nord"];
     receiver
         .newest_frame_age_seconds

@@ -46,6 +46,8 @@ pub struct Plan {
     pub options: fn(&mut simulate::Options),
     /// Text for each `[[camera]]` table.
     pub camera: String,
+    /// The agreement's grounds.
+    pub grounds: &'static str,
     /// More keys of `[[agreement]]`.
     pub agreement: String,
     /// More of gateway.toml, at its end.
@@ -77,6 +79,7 @@ impl Default for Plan {
             cameras: 2,
             options: |_| (),
             camera: "close_after = \"200ms\"\n".to_owned(),
+            grounds: r#"["burglary", "pursuit"]"#,
             agreement: String::new(),
             gateway: String::new(),
             receiver: String::new(),
@@ -444,7 +447,7 @@ fn write_gateway(
     file.agreement()
         .text("reference", "Convention d'essai")
         .set("units", r#"["CORG 13"]"#)
-        .set("grounds", r#"["burglary", "pursuit"]"#)
+        .set("grounds", plan.grounds)
         .set("max_relays", 300)
         .lines(&plan.agreement);
     for (id, url, sub) in cameras {

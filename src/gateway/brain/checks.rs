@@ -1,9 +1,12 @@
 //! What `/ready` says of the links and the cameras.
 
+use std::collections::BTreeMap;
+
 use super::Brain;
-use crate::format::ids::CentreId;
+use crate::format::ids::{CameraId, CentreId};
 use crate::link::transport::Transport;
 use crate::metrics::health::Check;
+use crate::reason::Refusal;
 
 impl Brain {
     pub(super) fn link_check(&self) -> Check {
@@ -53,20 +56,30 @@ impl Brain {
         self.links.keys().any(|receiver| &receiver.centre == centre)
     }
 
-    pub(super) fn camera_check(&self) -> Check {
+    pub(super) fn camera_check(&self, failed: &BTreeMap<CameraId, Refusal>) -> Check {
         let cameras = self.parts.loaded.settings.cameras.values();
         let invalid: Vec<&str> = cameras
             .filter(|camera| camera.streams.is_err())
             .map(|camera| camera.id.as_str())
             .collect();
-        if invalid.is_empty() {
+        let named: Vec<String> = failed
+            .iter()
+            .take(20)
+            .map(|(camera, refusal)| format!("{camera} ({})", refusal.reason))
+            .collect();
+        let silent = format!("{} do not answer: {}", failed.len(), named.join(", "));
+        if invalid.is_empty() && failed.is_empty() {
             Check::ok("")
+        } else if invalid.is_empty() {
+            let remedy = "fanal check --config FILE --cameras tries each and says what to do";
+            Check::warning(silent, remedy)
         } else {
             let named: Vec<&str> = invalid.iter().take(20).copied().collect();
-            Check::warning(
-                format!("{} entries are wrong: {}", invalid.len(), named.join(", ")),
-                "fanal check --config FILE explains each",
-            )
+            let mut detail = format!("{} entries are wrong: {}", invalid.len(), named.join(", "));
+            if !failed.is_empty() {
+                detail = format!("{detail}; {silent}");
+            }
+            Check::warning(detail, "fanal check --config FILE --cameras explains each")
         }
     }
 }

@@ -90,7 +90,7 @@ impl Brain {
     }
 
     fn name_of(&self, camera: &CameraId) -> String {
-        let camera_of = self.parts.loaded.settings.cameras.get(camera);
+        let camera_of = self.parts.loaded.settings.camera(camera);
         camera_of.map_or_else(|| camera.to_string(), |camera| camera.name.clone())
     }
 
@@ -127,7 +127,10 @@ impl Brain {
                     (CameraState::Relayed(row.state), cause)
                 }
                 (Ok(_), None) if !camera.mask_verified => (CameraState::Other("masks"), None),
-                (Ok(_), None) => (CameraState::Other("idle"), None),
+                (Ok(_), None) => match self.parts.health.cause(&camera.id) {
+                    Some(refusal) => (CameraState::Other("failed"), Some(refusal.to_string())),
+                    None => (CameraState::Other("idle"), None),
+                },
             };
             CameraView {
                 camera: camera.id.clone(),

@@ -135,18 +135,29 @@ impl Conversation {
         self.teardown().await;
     }
 
-    /// Connects, asks for the description and sets the track up.
-    async fn start(&mut self) -> Result<(TcpListener, Ready), Failure> {
-        let limits = self.opening.limits;
+    /// Connects and asks for the description, OPTIONS first, and for nothing more.
+    pub(super) async fn look(mut self) -> Result<(), Failure> {
+        (self.dialogue.greets, self.dialogue.greeted) = (true, true);
+        self.describe().await
+    }
+
+    async fn describe(&mut self) -> Result<(), Failure> {
+        let limit = self.opening.limits.describe;
         let described = async {
             self.connect().await?;
             self.opening.progress.reach(Step::Describing);
             self.exchange(Ask::Describe).await
         };
-        match tokio::time::timeout(limits.describe, described).await {
-            Ok(described) => described?,
-            Err(_) => return Err(self.too_slow(limits.describe)),
+        match tokio::time::timeout(limit, described).await {
+            Ok(described) => described,
+            Err(_) => Err(self.too_slow(limit)),
         }
+    }
+
+    /// Connects, asks for the description and sets the track up.
+    async fn start(&mut self) -> Result<(TcpListener, Ready), Failure> {
+        let limits = self.opening.limits;
+        self.describe().await?;
         self.opening.progress.reach(Step::SettingUp);
         match tokio::time::timeout(limits.setup, self.exchange(Ask::Setup)).await {
             Ok(set_up) => set_up?,

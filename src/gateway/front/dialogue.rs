@@ -164,8 +164,8 @@ pub(super) struct Dialogue {
     accept: bool,
     range: bool,
     /// The next request for a description is OPTIONS before it, which some cameras want.
-    greets: bool,
-    greeted: bool,
+    pub(super) greets: bool,
+    pub(super) greeted: bool,
     /// An answer came on this connection that was not the end of the matter.
     answered: bool,
     /// How the first of several tries was refused.

@@ -119,6 +119,14 @@ impl Shared {
     }
 }
 
+/// Asks a camera for its description, OPTIONS first, and sets nothing up.
+///
+/// # Errors
+/// Why it can't be described, for the operator.
+pub(super) async fn look(opening: Opening) -> Result<(), Failure> {
+    Conversation::new(opening, Shared::default()).look().await
+}
+
 /// A session with a camera that is set up. Dropped, it sends TEARDOWN in the background.
 #[derive(Debug)]
 pub(super) struct Front {

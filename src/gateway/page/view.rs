@@ -78,7 +78,8 @@ pub(in crate::gateway) enum CameraState {
 pub(in crate::gateway) struct CameraView {
     pub(in crate::gateway) camera: CameraId,
     pub(in crate::gateway) name: String,
-    /// `idle`, `invalid` (its entry is wrong), `masks` (nobody verified them), or its relay's.
+    /// `idle`, `failed` (it did not answer when it was looked at), `invalid` (its entry is wrong),
+    /// `masks` (nobody verified them), or its relay's.
     pub(in crate::gateway) state: CameraState,
     /// The cause, where it is not well.
     #[serde(skip_serializing_if = "Option::is_none")]

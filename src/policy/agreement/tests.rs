@@ -151,6 +151,34 @@ impl Case {
 }
 
 #[test]
+fn the_test_camera_is_given_for_drills_alone() {
+    let judge = |case: &Case| {
+        let test = Camera::test("Berre-l'Étang").unwrap();
+        let all = |id: &CameraId| {
+            if *id == test.id {
+                Some(test.clone())
+            } else {
+                camera(id)
+            }
+        };
+        let (agreement, request, relays) = (&case.agreement, &case.request, &case.relays);
+        judge(agreement, request, "CORG 13", &all, relays, None, case.now)
+    };
+    let mut case = Case::new(&["fanal-test"]);
+    case.agreement.cameras = vec!["nothing".to_owned()];
+    case.agreement.grounds = vec!["burglary".to_owned(), "drill".to_owned()];
+    assert_eq!(judge(&case).unwrap_err().reason, Reason::GroundsNotAllowed);
+    case.request.grounds = "drill".to_owned();
+    let granted = judge(&case).unwrap().granted;
+    assert_eq!(granted, [camera_id("fanal-test")], "without being named");
+    case.agreement.except = vec!["fanal-*".to_owned()];
+    assert_eq!(judge(&case).unwrap_err().reason, Reason::CameraNotCovered);
+    case.agreement.except.clear();
+    case.agreement.grounds = vec!["burglary".to_owned()];
+    assert_eq!(judge(&case).unwrap_err().reason, Reason::GroundsNotAllowed);
+}
+
+#[test]
 fn each_camera_gets_its_own_verdict() {
     let mut case = Case::new(&[
         "ghost", "cam-1", "ecole-2", "villa", "broken", "unmasked", "cam-2",

@@ -54,6 +54,8 @@ pub struct Commune {
     pub name: Option<String>,
     /// Whom to call.
     pub contact: Option<String>,
+    /// fanal's version at its gateway, by the newest link.
+    pub version: Option<String>,
     /// What its agreements with this centre say; `None`: not told yet.
     pub agreements: Option<Arc<[AgreementInfo]>>,
     /// The cameras they cover, by id; `None`: not told yet.
@@ -364,15 +366,17 @@ impl Desk {
         }
         peer.minor = Some(hello.minor);
         peer.receiver = hello.receiver;
-        let (name, contact) = (Some(hello.name), hello.contact);
+        let (name, contact, version) = (Some(hello.name), hello.contact, Some(hello.version));
         let known = &peer.view;
         let is_news = known.name != name
             || known.contact != contact
+            || known.version != version
             || known.agreements.as_deref() != Some(&hello.agreements[..]);
         if is_news {
             let view = Arc::make_mut(&mut peer.view);
             view.name = name;
             view.contact = contact;
+            view.version = version;
             view.agreements = Some(hello.agreements.into());
         }
         // Only now is it known how its gateway takes them.
@@ -635,11 +639,11 @@ fn head_claims(text: &str) -> Option<HeadClaims> {
 fn bytes_of(info: &CameraInfo) -> usize {
     let texts = info.groups.iter().chain(&info.neighbours);
     let texts = texts.map(|text| size_of::<String>() + text.len());
-    let refusal = info.unusable.as_ref();
-    let detail = refusal.map_or(0, |refusal| refusal.detail.len());
+    let refusals = info.unusable.iter().chain(&info.failed);
+    let details = refusals.map(|refusal| refusal.detail.len());
     size_of::<CameraInfo>()
         + info.id.as_str().len()
         + info.name.len()
         + texts.sum::<usize>()
-        + detail
+        + details.sum::<usize>()
 }

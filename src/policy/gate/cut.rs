@@ -226,7 +226,7 @@ impl Gate {
     /// A name nobody knows is a slip of the pen: nothing must look cut by it.
     fn known(&self, scope: &Scope) -> Result<(), CutError> {
         match scope {
-            Scope::Camera(camera) if !self.rules.settings.cameras.contains_key(camera) => {
+            Scope::Camera(camera) if self.rules.settings.camera(camera).is_none() => {
                 Err(CutError::CameraUnknown(camera.clone()))
             }
             Scope::Centre(centre) if !self.rules.centres.contains_key(centre) => {

@@ -366,7 +366,7 @@ impl Gate {
 
     /// Whether a camera has a smaller stream.
     pub(super) fn has_sub(&self, camera: &CameraId) -> bool {
-        let camera = self.rules.settings.cameras.get(camera);
+        let camera = self.rules.settings.camera(camera);
         camera
             .and_then(|camera| camera.streams.as_ref().ok())
             .is_some_and(|streams| streams.sub.is_some())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Command, Gate};
 use crate::allowance::Allowance;
 use crate::clock::{Boot, Now};
-use crate::config::settings::{Agreement, Approval};
+use crate::config::settings::{Agreement, Approval, Camera};
 use crate::format::control::{
     AUTHORITIES, AgreementInfo, CAMERA_PAGE, CameraInfo, GatewayHello, GroundInfo, Heads, Journals,
     ReceiverHello, ToReceiver, VERSION,
@@ -409,10 +409,18 @@ impl Gate {
             .iter()
             .filter(|agreement| &agreement.centre == centre)
             .collect();
+        // The test camera only where somebody may ask for it.
+        let drills = agreements.iter().any(|agreement| {
+            let mut grounds = agreement.grounds.iter();
+            agreement.covers(&settings.test_camera)
+                && grounds.any(|grounds| grounds == Camera::TEST_GROUNDS)
+        });
+        let test = drills.then_some(&settings.test_camera);
         let cameras: Vec<CameraInfo> = settings
             .cameras
             .values()
             .filter(|camera| agreements.iter().any(|agreement| agreement.covers(camera)))
+            .chain(test)
             .map(|camera| CameraInfo {
                 id: camera.id.clone(),
                 name: camera.name.clone(),
@@ -429,6 +437,7 @@ impl Gate {
                     .iter()
                     .any(|agreement| agreement.vms && agreement.covers(camera)),
                 unusable: camera.unusable().map(Refusal::from),
+                failed: self.probed.failed(&camera.id).map(Refusal::from),
             })
             .collect();
         let pages = cameras.len().div_ceil(CAMERA_PAGE).max(1);

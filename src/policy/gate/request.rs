@@ -515,7 +515,7 @@ impl Gate {
             question.except,
             question.among,
         );
-        let camera = |id: &CameraId| self.rules.settings.cameras.get(id).cloned();
+        let camera = |id: &CameraId| self.rules.settings.camera(id).cloned();
         let mut verdict = judge(
             agreement,
             &claims,

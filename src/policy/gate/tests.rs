@@ -188,6 +188,8 @@ pub(in crate::policy) fn settings() -> Gateway {
         },
         hosts: Vec::new(),
         cameras: (0..10).map(|n| (camera_id(n), camera(n))).collect(),
+        test_camera: Camera::test("Berre-l'Étang").unwrap(),
+        probe: None,
         grounds: BTreeMap::from([(
             "assault".to_owned(),
             Ground {

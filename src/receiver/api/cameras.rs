@@ -12,6 +12,7 @@ use super::geometry::{bad, circle, contains, distance, point, polygon};
 use super::neighbours::Middle;
 use super::sheet;
 use crate::clock::Wall;
+use crate::config::settings::Camera;
 use crate::format::control::{AgreementInfo, CameraInfo};
 use crate::format::designation::Designation;
 use crate::format::ids::CommuneId;
@@ -250,12 +251,18 @@ pub(super) async fn search(
             }
         }
     }
-    // Lists come sorted by commune and id; the sort by distance keeps that order.
-    found.sort_by(|one, other| match (one.distance, other.distance) {
+    // Lists come sorted by commune and id; the sort by distance keeps that order. Cameras of
+    // drills come last: nobody looks for them.
+    let by_distance = |one: &CameraView, other: &CameraView| match (one.distance, other.distance) {
         (Some(one), Some(other)) => one.total_cmp(&other),
         (Some(_), None) => std::cmp::Ordering::Less,
         (None, Some(_)) => std::cmp::Ordering::Greater,
         (None, None) => std::cmp::Ordering::Equal,
+    };
+    let is_test = |camera: &CameraView| camera.info.id.as_str() == Camera::TEST;
+    found.sort_by(|one, other| {
+        let tests = is_test(one).cmp(&is_test(other));
+        tests.then_with(|| by_distance(one, other))
     });
     found.truncate(filter.limit);
     if is_sheet {
@@ -362,6 +369,7 @@ mod tests {
             sub: false,
             vms: false,
             unusable: None,
+            failed: None,
         }
     }
 

@@ -106,6 +106,7 @@ mod tests {
             sub: false,
             vms: false,
             unusable: None,
+            failed: None,
         }
     }
 

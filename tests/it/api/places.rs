@@ -182,6 +182,7 @@ async fn cameras_say_since_when_they_cant_be_used() {
     let mut events = site::Events::listen(&site, &site.token(&operator)).await;
     let invalid = |id: &str, reason: Reason| CameraInfo {
         unusable: Some(Refusal::from(reason)),
+        failed: None,
         ..site::info(id, [43.47, 5.17])
     };
     let send = |gateway: &site::Gateway, cameras: Vec<CameraInfo>| {

@@ -646,5 +646,6 @@ pub fn info(id: &str, position: [f64; 2]) -> CameraInfo {
         sub: false,
         vms: false,
         unusable: None,
+        failed: None,
     }
 }

@@ -30,6 +30,9 @@ import { refill, steady } from "/page/widget/redraw.js";
 /** Rows that a digit can choose. */
 const DIGITS = 9;
 
+/** The camera that each gateway draws itself, for drills. */
+const TEST_CAMERA = "fanal-test";
+
 /** A list whose rows are reached by arrows, and by the digits that are drawn on them. */
 export class ResultList {
   #ctx;
@@ -147,6 +150,7 @@ export class ResultList {
     /** @param {KeyboardEvent} event */
     const keydown = (event) => this.#key(event, index, key);
     const offers = isWatched ? [] : desk.otherGrounds(key);
+    const isTest = camera.camera === TEST_CAMERA;
     return h(
       "li",
       { class: isMarked ? "marked" : "" },
@@ -174,6 +178,10 @@ export class ResultList {
         h("span", { class: "result-side small", text: side }),
         why ? h("span", { class: "result-why small", text: why }) : null,
         needs === null ? null : h("span", { class: "result-why small", text: t("find.approval", needs) }),
+        !isWatched && !isBlocked && camera.failed
+          ? h("span", { class: "result-why small", text: t("find.failed") })
+          : null,
+        isTest ? h("span", { class: "result-side quiet small", text: t("find.test") }) : null,
       ),
       offers.length === 0
         ? null

@@ -25,7 +25,7 @@ fn messages(world: &World, id: u64, waits: RequestId, grant: GrantId) -> Vec<Val
     hello["agreements"][0]["approval_exempt"] = json!(["fire"]);
     let cameras = json!([{
         "id": "quai-nord", "name": "Quai", "groups": ["a"], "position": [1.0, 2.0], "bearing": 1.0,
-        "field_of_view": 1.0, "neighbours": ["quai-sud", "rognac/quai"], "unusable": refusal,
+        "field_of_view": 1.0, "neighbours": ["quai-sud", "rognac/quai"], "unusable": refusal, "failed": refusal,
     }]);
     vec![
         json!({ "type": "refused", "id": id, "reason": "internal", "detail": "because", "cameras": [camera] }),

@@ -307,6 +307,7 @@ fn a_commune_that_changes_all_the_time_wakes_those_who_listen_seldom() {
             sub: false,
             vms: false,
             unusable: None,
+            failed: None,
         }],
     };
     let mut told = 0;
@@ -337,6 +338,7 @@ fn a_camera_list_that_is_too_large_is_not_taken() {
             sub: false,
             vms: false,
             unusable: None,
+            failed: None,
         });
         ToReceiver::Cameras {
             page,

@@ -421,3 +421,72 @@ fn a_smaller_stream_is_taken_where_there_is_one() {
         .collect();
     assert_eq!(profiles, [Profile::Main, Profile::Sub]);
 }
+
+#[test]
+fn centres_hear_which_cameras_failed_their_probe_and_not_too_often() {
+    let mut world = World::new();
+    world.sent.clear();
+    let lists = |world: &mut World| {
+        let sent = std::mem::take(&mut world.sent);
+        let lists = sent.into_iter().filter_map(|(_, message)| match message {
+            ToReceiver::Cameras { cameras, .. } => Some(cameras),
+            _ => None,
+        });
+        lists.collect::<Vec<_>>()
+    };
+    let tell = |world: &mut World, failed: &[(usize, Reason)]| {
+        let failed = failed.iter();
+        let failed = failed.map(|(number, reason)| (camera_id(*number), *reason));
+        world.gate.handle_probed(&failed.collect(), world.now);
+        world.settle();
+        lists(world)
+    };
+    let linked = world.gate.links.len();
+    assert_eq!(tell(&mut world, &[]).len(), 0, "all well, as before");
+    let told = tell(&mut world, &[(1, Reason::CameraUnreachable)]);
+    assert_eq!(told.len(), linked);
+    for list in told {
+        let failed = list.iter().filter_map(|info| info.failed.as_ref());
+        assert_eq!(
+            failed.collect::<Vec<_>>(),
+            [&Reason::CameraUnreachable.into()]
+        );
+        assert!(list[1].failed.is_some() && list[1].unusable.is_none());
+    }
+    // A failed probe refuses nobody.
+    world.granted(&[1]);
+    lists(&mut world);
+    let both = [
+        (1, Reason::CameraUnreachable),
+        (2, Reason::CameraUnauthorized),
+    ];
+    world.advance(Duration::from_secs(59));
+    assert_eq!(tell(&mut world, &both).len(), 0);
+    world.advance(Duration::from_secs(1));
+    assert_eq!(tell(&mut world, &both).len(), linked);
+    world.advance(Duration::from_secs(3_600));
+    assert_eq!(tell(&mut world, &both).len(), 0, "nothing new");
+}
+
+#[test]
+fn the_test_camera_is_announced_where_drills_are_agreed() {
+    let announced = |grounds: &[&str]| {
+        let mut world = World::new();
+        let mut settings = settings();
+        for agreement in &mut settings.agreements {
+            agreement.grounds = grounds.iter().map(|one| (*one).to_owned()).collect();
+        }
+        world.sent.clear();
+        world.gate.handle_settings(rules(settings), world.now);
+        world.settle();
+        let mut sent = world.sent.iter();
+        sent.any(|(_, message)| match message {
+            ToReceiver::Cameras { cameras, .. } => {
+                cameras.iter().any(|info| info.id.as_str() == Camera::TEST)
+            }
+            _ => false,
+        })
+    };
+    assert!(announced(&["assault", "drill"]));
+    assert!(!announced(&["assault"]));
+}
