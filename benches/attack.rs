@@ -8,7 +8,10 @@
 //! - the link's port: datagrams like QUIC's and like parity, TCP that is no TLS, half a handshake;
 //! - the gateway's own UDP ports: the same datagrams;
 //! - from inside: a neighbour's gateway with its own certificate, which floods control messages,
-//!   streams and datagrams, and links again whenever it is thrown out.
+//!   streams and datagrams, and links again whenever it is thrown out;
+//! - from above: receivers of further centres, with certificates and agreements of their own and an
+//!   operator who signs for them, which say what no honest one would, ask and confirm falsely, read
+//!   nothing, stop streams, send datagrams, and take links only to drop them.
 //!
 //! All arguments, and the same in a debug build:
 //!
@@ -18,7 +21,7 @@
 //! `--rate` bounds each kind's attempts in a second, since attacker and attacked share the machine;
 //! 0: as many as it can. Printed, for each window: the share of the cameras' pictures that was
 //! shown, how late they were, what the daemons use, and what was tried. The exit status is 1 where a
-//! daemon ended, uses more memory than its unit allows, or shows nothing.
+//! daemon ended, used more memory than its unit allows, sent a byte outside a grant, or shows nothing.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 use std::net::SocketAddr;
@@ -39,6 +42,8 @@ mod outside;
 mod parts;
 #[path = "attack/tried.rs"]
 mod tried;
+#[path = "attack/turned.rs"]
+mod turned;
 
 use doors::Doors;
 use parts::process::{self, Process, descriptors};
@@ -118,6 +123,10 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let place = settings.file("");
     let unused: SocketAddr = "127.0.0.1:0".parse()?;
     settings.write_gateway(NEIGHBOUR, &place, NEIGHBOUR, unused)?;
+    for kind in 0..turned::KINDS.len() {
+        settings.further_centre(&turned::centre(kind))?;
+    }
+    settings.further_operator(turned::ACCOMPLICE, "900001")?;
     let site = Site::run(settings)?;
     println!(
         "{} cameras, {} minutes, {} attempts a second and kind, seed {}; logs in {}",
@@ -128,7 +137,7 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
         site.directory().display()
     );
     println!(
-        "window            shown   p50 ms   p99 ms   max ms   gateway MB fds   receiver MB fds"
+        "window            shown   p50 ms   p99 ms   max ms   gateway MB peak fds  disk MB   receiver MB peak fds"
     );
     let quiet = QUIET.min(Duration::from_secs_f64(options.minutes * 60.0));
     let mut is_well = window(&site, &simulator.urls, quiet, None)?;
@@ -172,20 +181,35 @@ fn window(
     let gateway = (site.gateway.usage()?, descriptors(site.gateway.id())?);
     let receiver = (site.receiver.usage()?, descriptors(site.receiver.id())?);
     println!(
-        "{:<7} {seconds:>6} s  {:>5.1} %  {p50:>7.1}  {p99:>7.1}  {most:>7.1}   {:>10.0} {:>3}   {:>11.0} {:>3}",
-        name,
+        "{name:<7} {seconds:>6} s  {:>5.1} %  {p50:>7.1}  {p99:>7.1}  {most:>7.1}   {:>10.0} {:>4.0} {:>3}  {:>7.1}   {:>11.0} {:>4.0} {:>3}",
         seen.share * 100.0,
         gateway.0.memory,
+        gateway.0.peak,
         gateway.1,
+        written(site)?,
         receiver.0.memory,
+        receiver.0.peak,
         receiver.1
     );
     if let Some(tried) = tried {
         println!("  tried: {}", tried.trim());
     }
-    let is_small = gateway.0.memory < MEMORY[0] && receiver.0.memory < MEMORY[1];
+    let is_small = gateway.0.peak < MEMORY[0] && receiver.0.peak < MEMORY[1];
     if !is_small {
         println!("  a daemon uses more memory than its unit allows");
     }
-    Ok(is_small && seen.share > 0.0 && seen.altered == 0)
+    let ungranted = site.scrape()?[0].sum("fanal_gateway_ungranted_bytes_total");
+    if ungranted > 0.0 {
+        println!("  {ungranted} bytes left the gateway outside a grant");
+    }
+    Ok(is_small && ungranted == 0.0 && seen.share > 0.0 && seen.altered == 0)
+}
+
+/// What the gateway has on disk: its journal and its log, MB.
+fn written(site: &Site) -> anyhow::Result<f64> {
+    let mut bytes = site.settings().file("gateway.log").metadata()?.len();
+    for file in std::fs::read_dir(site.settings().file("gateway").join("journal"))? {
+        bytes += file?.metadata()?.len();
+    }
+    Ok(bytes as f64 / 1e6)
 }

@@ -31,7 +31,7 @@
 //! | | [`notify`] | notices of what happened: the log, and one HTTPS address | clock config connect durable format journal pki reason secret |
 //! | | [`copies`] | the journal's lines go to NATS JetStream | background clock config format journal metrics pki |
 //! | | [`certs`] | authorities and certificates: `fanal certs`, trial sites | clock durable format secret |
-//! | | [`witness`] | checkpoints of the journal go to thirds who cosign them | background clock config format http journal metrics policy |
+//! | | [`witness`] | checkpoints of the journal go to thirds who cosign them | background clock config format http journal metrics notify policy |
 //! | how they meet | [`link`] | QUIC with mutual TLS; knows who gives groups and who takes them as two traits | allowance clock config connect format media metrics pki reason |
 //! | | [`records`] | what both control tasks do with their journals: entries in flight, lines read aside | format journal link notify policy |
 //! | | [`rtsp`] | RTSP server: the receiver's output, the simulator's cameras | attempts clock connect digest media reason secret |

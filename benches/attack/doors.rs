@@ -18,9 +18,11 @@ pub(crate) struct Doors {
     pub(crate) link: SocketAddr,
     /// The gateway's UDP ports.
     pub(crate) gateway: Vec<SocketAddr>,
-    /// Where the neighbour's certificate and key are.
+    /// Where the neighbour's certificate and key are, and those of the turned receivers.
     pub(crate) place: PathBuf,
     pub(crate) neighbour: String,
+    /// Names of the cameras.
+    pub(crate) cameras: Vec<String>,
     pub(crate) rate: u32,
     pub(crate) seed: u64,
     pub(crate) seconds: u64,
@@ -42,6 +44,7 @@ impl Doors {
             gateway: udp_ports(site.gateway.id())?,
             place: site.settings().file(""),
             neighbour: NEIGHBOUR.to_owned(),
+            cameras: granted.iter().map(|(name, _)| name.clone()).collect(),
             rate,
             seed,
             seconds,

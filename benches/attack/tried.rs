@@ -9,7 +9,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::chance::Chance;
 use crate::doors::Doors;
-use crate::{inside, outside};
+use crate::{inside, outside, turned};
 
 /// Attempts of a kind, and those that came as far as they could.
 #[derive(Debug, Default)]
@@ -81,33 +81,42 @@ pub(crate) fn run(doors: &Doors) -> anyhow::Result<()> {
         let end = Instant::now() + Duration::from_secs(doors.seconds);
         let mut tasks = JoinSet::new();
         let mut counts: Vec<(&str, Arc<Count>)> = Vec::new();
-        for (number, name) in outside::KINDS
-            .iter()
-            .chain(&inside::KINDS)
-            .copied()
-            .enumerate()
-        {
+        let names = [&outside::KINDS[..], &inside::KINDS, &turned::KINDS].concat();
+        for (number, name) in names.into_iter().enumerate() {
             let count = Arc::new(Count::default());
             counts.push((name, Arc::clone(&count)));
             let pace = Pace::new(doors.rate, end);
             let chance = Chance::new(doors.seed.wrapping_add(number as u64));
             let doors = doors.clone();
             tasks.spawn(async move {
-                match number.checked_sub(outside::KINDS.len()) {
-                    None => outside::attack(number, &doors, pace, chance, &count).await,
-                    Some(number) => inside::attack(number, &doors, pace, chance, &count).await,
+                let inside = number.checked_sub(outside::KINDS.len());
+                let turned = inside.and_then(|number| number.checked_sub(inside::KINDS.len()));
+                match (inside, turned) {
+                    (_, Some(kind)) => {
+                        return turned::attack(kind, &doors, pace, chance, &count).await;
+                    }
+                    (Some(kind), _) => inside::attack(kind, &doors, pace, chance, &count).await,
+                    _ => outside::attack(number, &doors, pace, chance, &count).await,
                 }
+                Ok(())
             });
         }
         // Those that hold connections open end with the time, whatever they wait for.
-        let all = async { while tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout_at(end + Duration::from_secs(2), all).await;
+        let all = async {
+            while let Some(ended) = tasks.join_next().await {
+                ended??;
+            }
+            anyhow::Ok(())
+        };
+        if let Ok(ended) = tokio::time::timeout_at(end + Duration::from_secs(2), all).await {
+            ended?;
+        }
         let all = counts.iter().map(|(name, count)| {
             let (tried, done) = (&count.tried, &count.done);
             let (tried, done) = (tried.load(Ordering::Relaxed), done.load(Ordering::Relaxed));
             format!("{name} {tried} ({done} got in)")
         });
         println!("{}", all.collect::<Vec<_>>().join(", "));
-    });
-    Ok(())
+        Ok(())
+    })
 }

@@ -22,7 +22,9 @@ pub(crate) struct Process {
 pub(crate) struct Usage {
     pub(crate) cpu: f64,
     pub(crate) memory: f64,
-    /// Of that its own, and not the program's pages.
+    /// The most that ever were.
+    pub(crate) peak: f64,
+    /// Of the former its own, and not the program's pages.
     pub(crate) own_memory: f64,
 }
 
@@ -132,6 +134,7 @@ impl Process {
         Ok(Usage {
             cpu: ticks / TICKS,
             memory: megabytes("VmRSS:")?,
+            peak: megabytes("VmHWM:")?,
             own_memory: megabytes("RssAnon:")?,
         })
     }

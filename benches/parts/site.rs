@@ -204,6 +204,35 @@ impl Settings {
         Ok(place.join(file))
     }
 
+    /// A further centre that the commune's gateway has an agreement with: its certificate, and
+    /// its settings, CENTRE.toml, for a receiver of the bench's own.
+    pub(crate) fn further_centre(&self, centre: &str) -> anyhow::Result<()> {
+        let place = self.directory.path();
+        identity(place, centre, &self.trial.machine(centre)?)?;
+        let link = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        let mut file = ReceiverFile::of(centre);
+        std::fs::create_dir_all(self.file(centre))?;
+        file.top.text("state_dir", self.file(centre).display());
+        file.listening(link, tcp_port()?, tcp_port()?);
+        write(place, &format!("{centre}.toml"), &file.to_string())?;
+        let mut agreement = agreement(centre, link);
+        agreement
+            .text("reference", format!("Convention {centre}"))
+            .set("grounds", r#"["drill"]"#)
+            .set("snapshots", true)
+            .set("max_relays", 2000);
+        let gateway = std::fs::read_to_string(self.file("gateway.toml"))?;
+        write(place, "gateway.toml", &(gateway + &agreement.to_string()))?;
+        Ok(())
+    }
+
+    /// An operator besides the one who requests, `NAME.pem` and `NAME.key`.
+    pub(crate) fn further_operator(&self, name: &str, number: &str) -> anyhow::Result<()> {
+        let now = Clock::system().now().wall;
+        let operator = self.trial.simple_operator(number, "CORG 90", now)?;
+        identity(self.directory.path(), name, &operator)
+    }
+
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use self::words::Words;
 use super::Usage;
-use super::paper::{cells_of, head, row, table_head, text};
+use super::paper::{Lang, cells_of, head, row, table_head, text};
 use crate::config::settings::{Agreement, Approval, Camera, Gateway, Hours, Transport};
 use crate::config::{self, Daemon, Disk};
 
@@ -36,12 +36,6 @@ pub struct DossierArgs {
     lang: Lang,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Lang {
-    Fr,
-    En,
-}
-
 /// Runs `fanal dossier`.
 ///
 /// # Errors
@@ -54,10 +48,7 @@ pub fn run(args: DossierArgs) -> anyhow::Result<ExitCode> {
         return Err(Usage(text.to_owned()).into());
     }
     let loaded = config::load_gateway_from(&args.config, &disk).map_err(wrong)?;
-    let words = match args.lang {
-        Lang::Fr => &words::FRENCH,
-        Lang::En => &words::ENGLISH,
-    };
+    let words = args.lang.of(&words::FRENCH, &words::ENGLISH);
     print!(
         "{}",
         page(&loaded.settings, words, &loaded.hash.to_string())
@@ -144,7 +135,7 @@ impl Facts<'_> {
         for (name, value) in values {
             said = said.replace(name, &value);
         }
-        if self.words.french {
+        if self.words.lang == Lang::Fr {
             // No line begins with what French puts a space before.
             for mark in [":", ";", "»"] {
                 said = said.replace(&format!(" {mark}"), &format!("\u{a0}{mark}"));
@@ -281,13 +272,7 @@ impl Facts<'_> {
     /// The label of a ground.
     fn ground<'s>(&'s self, id: &'s str) -> &'s str {
         let known = self.settings.grounds.get(id);
-        known.map_or(id, |ground| {
-            if self.words.french {
-                &ground.fr
-            } else {
-                &ground.en
-            }
-        })
+        known.map_or(id, |ground| self.words.lang.of(&ground.fr, &ground.en))
     }
 
     fn cameras(&self, html: &mut String) {

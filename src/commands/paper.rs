@@ -4,13 +4,72 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use clap::ValueEnum;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
+use crate::config::grounds::GROUNDS;
 use crate::format::ids::Sha256;
+use crate::reason::Reason;
 
 const STYLE: &str = include_str!("paper.css");
 
+/// The language of a paper, and what all papers say alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::commands) enum Lang {
+    Fr,
+    En,
+}
+
+impl Lang {
+    /// Of the same in French and in English.
+    pub(in crate::commands) fn of<T>(self, french: T, english: T) -> T {
+        match self {
+            Self::Fr => french,
+            Self::En => english,
+        }
+    }
+
+    /// Between a name and what it says: French has a space before it.
+    pub(in crate::commands) fn colon(self) -> &'static str {
+        self.of("\u{a0}: ", ": ")
+    }
+
+    /// A time as the zone's people write it.
+    pub(in crate::commands) fn time(self, time: Timestamp, zone: &TimeZone) -> String {
+        let form = self.of("%d/%m/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S");
+        time.to_zoned(zone.clone()).strftime(form).to_string()
+    }
+
+    /// The French or English word for a name of this table; the name where it has none.
+    pub(in crate::commands) fn pick<'a>(
+        self,
+        table: &[(&str, &'static str, &'static str)],
+        name: &'a str,
+    ) -> &'a str {
+        let known = table.iter().find(|(known, ..)| *known == name);
+        known.map_or(name, |(_, french, english)| self.of(*french, *english))
+    }
+
+    /// The label of a ground; its id where the commune made it itself.
+    pub(in crate::commands) fn ground(self, id: &str) -> &str {
+        self.pick(GROUNDS, id)
+    }
+
+    /// What happened, as the reason's own sentence says.
+    pub(in crate::commands) fn reason(self, reason: Reason) -> &'static str {
+        self.of(reason.french(), reason.english())
+    }
+
+    /// The same from a code; the code where this version does not know it.
+    pub(in crate::commands) fn reason_of(self, code: &str) -> &str {
+        Reason::from_code(code).map_or(code, |reason| self.reason(reason))
+    }
+}
+
 /// Begins a page; its title is of these parts.
-pub(in crate::commands) fn head(lang: &str, title: &[&str]) -> String {
+pub(in crate::commands) fn head(lang: Lang, title: &[&str]) -> String {
+    let lang = lang.of("fr", "en");
     let hash = STANDARD.encode(Sha256::of(STYLE.as_bytes()).0);
     format!(
         "<!doctype html><html lang=\"{lang}\"><head><meta charset=\"utf-8\">\

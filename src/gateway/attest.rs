@@ -163,13 +163,14 @@ impl Attest {
     }
 
     /// Whether the period is to end: at midnight (UTC) where the clock can be right, after 24
-    /// hours, or where there is much to tell.
+    /// hours, where there is much to tell, or at once where bytes left outside a grant.
     pub(super) fn is_due(&self, now: Now, is_plausible: bool) -> bool {
         let day = |wall: Wall| wall.seconds().div_euclid(86_400);
         let is_midnight = is_plausible && day(now.wall) > day(self.since.wall);
         is_midnight
             || self.age(now.boot) >= LONGEST
             || self.new.max(self.sessions.len()) >= ROWS_DUE
+            || self.centres.values().any(Centre::has_outside)
     }
 
     fn age(&self, now: Boot) -> Duration {
@@ -256,6 +257,12 @@ impl Centre {
             rows: BTreeMap::new(),
             relays: BTreeMap::new(),
         }
+    }
+
+    /// Whether bytes left outside any grant that were not told yet.
+    fn has_outside(&self) -> bool {
+        let mut rows = self.rows.values();
+        rows.any(|row| row.meter.counted().outside > row.told.outside)
     }
 
     /// The rows that have something to tell, those beyond the bound added up, and the bytes that
@@ -442,6 +449,18 @@ mod tests {
             attest.count(&centre("corg-13"), RelayId(number), id, &camera("quai"));
         }
         assert!(attest.is_due(now(DAY + 101), true));
+    }
+
+    #[test]
+    fn bytes_outside_a_grant_end_the_period_at_once() {
+        let mut attest = attest(&[], 100);
+        let meter = attest.count(&centre("corg-13"), RelayId(1), grant(1), &camera("quai"));
+        assert!(!attest.is_due(now(101), true));
+        meter.pass_outside(7);
+        assert!(attest.is_due(now(101), true));
+        let told = take(&mut attest, 101);
+        assert_eq!(told.iter().map(|one| one.ungranted).sum::<u64>(), 7);
+        assert!(!attest.is_due(now(101), true), "told once");
     }
 
     #[test]

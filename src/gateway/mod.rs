@@ -313,6 +313,7 @@ impl Gateway {
             clock: clock.clone(),
             metrics: metrics.witnesses.clone(),
             checks: checks.clone(),
+            notices: notices.clone(),
             known: witness::Known::of(&recovered.entries),
         };
         let (witnesses, ready) = witness::ready(witnesses, &settings.witnesses);

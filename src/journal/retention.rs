@@ -173,12 +173,22 @@ pub struct Extent {
     pub month: Month,
     /// How many lines its file has.
     pub lines: u64,
-    /// The time of its earliest line.
+    /// The time of its earliest line, of those whose time lies in the month.
     pub first_time: Option<Wall>,
     /// The journals that have lines in it, the oldest first.
     pub segments: Vec<Segment>,
     /// Entries up to this one, in the order they were read, are in this month or before.
     pub order: u64,
+}
+
+impl Extent {
+    /// One line more, with its time where that can be read. A time of another month comes of
+    /// damage or of a clock that was set back: how old the line is, the others tell.
+    pub(super) fn add(&mut self, time: Option<Wall>) {
+        self.lines += 1;
+        let time = time.filter(|time| Month::of(*time) == self.month);
+        self.first_time = self.first_time.into_iter().chain(time).min();
+    }
 }
 
 /// A journal's lines in a month.

@@ -157,7 +157,7 @@ impl Notices {
         self.shared.lock().teller.tell(entry)
     }
 
-    /// That this machine's own journal lost lines.
+    /// That this machine's own journal lost lines, or is not what a witness saw.
     pub fn own_loss(&self) {
         let told = self.shared.lock().teller.own_loss();
         self.push(told);

@@ -184,6 +184,11 @@ impl Teller {
                 let about = self.owner.about(Some(peer));
                 (NoticeKind::Alarm, about, Some(Reason::JournalWentBack))
             }
+            // Nothing is ever to be counted there: it is a fault of fanal's own.
+            Entry::Attestation(told) if told.ungranted > 0 => {
+                let about = self.owner.about(Some(told.centre.as_str()));
+                (NoticeKind::Alarm, about, Some(Reason::Internal))
+            }
             Entry::Interrupted { .. } => {
                 let about = self.owner.about(None);
                 (NoticeKind::Alarm, about, Some(Reason::JournalUnavailable))
@@ -192,7 +197,7 @@ impl Teller {
         })
     }
 
-    /// That this machine's own journal lost lines.
+    /// That this machine's own journal lost lines, or is not what a witness saw.
     pub fn own_loss(&self) -> (NoticeKind, About, Option<Reason>) {
         let about = self.owner.about(None);
         (NoticeKind::Alarm, about, Some(Reason::JournalWentBack))
@@ -315,6 +320,25 @@ mod tests {
             )
         );
         assert_eq!(told(&mut teller, json!({ "kind": "stopped" })), None);
+    }
+
+    #[test]
+    fn bytes_outside_a_grant_are_an_alarm() {
+        let mut teller = Teller::new(Owner::Commune(CommuneId::new("berre").unwrap()));
+        let attestation = |ungranted: u64| {
+            json!({
+                "kind": "attestation", "from": "2026-11-18T00:00:00.000Z",
+                "to": "2026-11-19T00:00:00.000Z", "centre": "corg-13", "link_sent": 9,
+                "control_sent": 1, "media": [], "ungranted": ungranted, "idle_seconds": 0,
+                "camera_sessions": [],
+            })
+        };
+        assert_eq!(told(&mut teller, attestation(0)), None);
+        let alarm = told(&mut teller, attestation(1)).unwrap();
+        assert_eq!(
+            (&alarm["type"], &alarm["reason"], &alarm["centre"]),
+            (&json!("alarm"), &json!("internal"), &json!("corg-13"))
+        );
     }
 
     #[test]

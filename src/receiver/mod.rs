@@ -245,6 +245,7 @@ impl Receiver {
             clock: clock.clone(),
             metrics: metrics.witnesses.clone(),
             checks: checks.clone(),
+            notices: core.notify.clone(),
             known: core.known,
         };
         let (witnesses, ready) = witness::ready(witnesses, &settings.witnesses);

@@ -35,6 +35,7 @@ use crate::journal::entry::Entry;
 use crate::journal::writer::{Progress, Writer};
 use crate::metrics::Witnesses;
 use crate::metrics::health::{Check, Checks};
+use crate::notify::Notices;
 use crate::policy::cosigning::{Cosigning, Due, Outcome, Written};
 
 /// How long after a failure the key or the files are tried again.
@@ -55,6 +56,8 @@ pub struct Parts {
     pub metrics: Witnesses,
     /// Gets the check `witnesses`.
     pub checks: Checks,
+    /// Hears of a journal that is not what a witness saw.
+    pub notices: Notices,
     /// What the journal held at the start.
     pub known: Known,
 }
@@ -409,6 +412,7 @@ impl Driver {
                 let is_new = old.is_none_or(|(old, _)| old != outcome);
                 if is_new && outcome.is_alarm() {
                     tracing::error!(witness = name, size, %detail, remedy, "the journal is not what a witness saw");
+                    self.parts.notices.own_loss();
                 } else if is_new {
                     tracing::warn!(witness = name, size, outcome = outcome.as_str(), %detail, remedy, "a witness does not cosign; nothing waits for it");
                 }

@@ -158,7 +158,7 @@ impl Worker {
             self.note(|done| done.cuts += 1);
         } else if self.chance.percent(50) {
             let path = format!("/api/v1/grants/{}", grant["grant"].as_str()?);
-            let released = self.operator.call(Method::DELETE, &path);
+            let released = self.operator.client.call(Method::DELETE, &path);
             within("an answer", released).await.ok()?;
         }
         Some(())
@@ -314,6 +314,10 @@ impl Site {
             }
         };
         within("the link", linked).await;
+        // A worker goes on whatever is not answered: one that is over failed.
+        if let Some(ended) = self.workers.try_join_next() {
+            panic!("a worker ended: {ended:?}");
+        }
         self.starts.send_modify(|starts| *starts += 1);
     }
 

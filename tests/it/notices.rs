@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fanal::clock::{Clock, ManualClock, Wall};
 use fanal::config::settings::{NoticeKind, Notify};
+use fanal::format::note::{Kind, NoteSigner};
 use fanal::format::pem;
 use fanal::notify::notice::{About, Owner};
 use fanal::notify::{Notices, Options};
@@ -20,8 +21,8 @@ use prometheus::{IntCounterVec, Opts};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -145,7 +146,10 @@ impl Server {
                 let (tls, replies, give) = (tls.clone(), Arc::clone(&replies), give.clone());
                 connections.spawn(async move {
                     // A client that checks the certificate first may go.
-                    let _ = serve(stream, tls, &replies, give).await;
+                    let Ok(stream) = tls.accept(stream).await else {
+                        return;
+                    };
+                    let _ = serve(stream, &replies, give).await;
                 });
             }
         });
@@ -191,12 +195,10 @@ fn secret() -> String {
 
 /// One request of a connection.
 async fn serve(
-    stream: TcpStream,
-    tls: TlsAcceptor,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     replies: &Mutex<VecDeque<Reply>>,
     give: mpsc::Sender<Got>,
 ) -> std::io::Result<()> {
-    let mut stream = tls.accept(stream).await?;
     let mut text = String::new();
     let got = loop {
         let mut part = vec![0; 64 * 1024];
@@ -503,6 +505,47 @@ async fn the_own_journal_that_was_changed_is_told_outside() {
     }
     world.start_receiver().await;
     world.start_gateway().await;
+    for (server, id) in [(&mut commune, "commune"), (&mut centre, "centre")] {
+        let told = server.next().await.json();
+        assert_eq!(
+            (&told["type"], &told["reason"]),
+            (&"alarm".into(), &"journal_went_back".into())
+        );
+        assert!(told[id].is_string(), "{told}");
+    }
+    world.stop().await;
+}
+
+/// A witness that holds another tree than each that it is shown; its section in the settings.
+async fn contradicting_witness() -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let key = NoteSigner::new("example.com/w", Kind::Witness, [1; 32]).unwrap();
+    let section = format!(
+        "[[witness]]\nname = \"Préfecture\"\nurl = \"http://{}/\"\nkey = \"{}\"\n",
+        listener.local_addr().unwrap(),
+        key.verifier()
+    );
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (give, _got) = mpsc::channel(GOT_LIMIT);
+        while let Ok((stream, _)) = listener.accept().await {
+            let inconsistent = Mutex::new(VecDeque::from([Reply::Status(422)]));
+            let _ = serve(stream, &inconsistent, give.clone()).await;
+        }
+    });
+    (section, tasks)
+}
+
+#[tokio::test]
+async fn a_journal_that_is_not_what_a_witness_saw_is_told_outside_by_both_ends() {
+    let (mut commune, mut centre) = (Server::start(&[]).await, Server::start(&[]).await);
+    let (witness, _task) = contradicting_witness().await;
+    let world = World::start(Plan {
+        gateway: commune.section() + &witness,
+        receiver: centre.section() + &witness,
+        ..Plan::default()
+    })
+    .await;
     for (server, id) in [(&mut commune, "commune"), (&mut centre, "centre")] {
         let told = server.next().await.json();
         assert_eq!(

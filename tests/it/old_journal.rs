@@ -13,8 +13,9 @@ use fanal::journal::store::Disk;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Writes `state/journal` of this owner, of this many months before today, a line each ten days;
-/// its certificate and key are in `keys`.
+/// Writes `state/journal` of this owner, of this many months before today, a line each ten days
+/// and one of today, so that what is written next begins no month; its certificate and key are in
+/// `keys`.
 pub fn write(state: &Path, owner: &'static str, keys: &Path, months: u32) -> PathBuf {
     let directory = state.join("journal");
     let days = months * 31;
@@ -26,7 +27,7 @@ pub fn write(state: &Path, owner: &'static str, keys: &Path, months: u32) -> Pat
     let opened = Log::open(Parts {
         store: Box::new(Disk::create(&directory).unwrap()),
         owner: owner.to_owned(),
-        clock,
+        clock: clock.clone(),
         random: Box::new(|bytes| getrandom::fill(bytes).map_err(std::io::Error::other)),
         sign: Box::new(move |head| signer.sign(HEAD_TYPE, head)),
     });
@@ -44,6 +45,8 @@ pub fn write(state: &Path, owner: &'static str, keys: &Path, months: u32) -> Pat
             .unwrap();
         hand.advance(DAY * 10);
     }
+    hand.advance(now.since(clock.now().wall));
+    log.commit(&[encode(&Entry::Stopped {}).unwrap()]).unwrap();
     directory
 }
 

@@ -1,10 +1,11 @@
 //! What the annexes say, in French and English. `{name}` is replaced by a figure of the settings;
 //! passages in square brackets are for the commune.
 
+use crate::commands::paper::Lang;
+
 /// The words of a language.
 pub(super) struct Words {
-    pub(super) lang: &'static str,
-    pub(super) french: bool,
+    pub(super) lang: Lang,
     pub(super) title: &'static str,
     pub(super) draft: &'static str,
     pub(super) brackets: &'static str,
@@ -76,8 +77,7 @@ pub(super) struct Words {
 }
 
 pub(super) const FRENCH: Words = Words {
-    lang: "fr",
-    french: true,
+    lang: Lang::Fr,
     title: "Consultation à distance de la vidéoprotection : annexes au dossier",
     draft: "Projet à l'attention du conseil juridique de la commune. Ce document décrit les réglages en vigueur et le fonctionnement du logiciel ; il ne vaut ni avis juridique ni engagement avant sa relecture et sa signature.",
     brackets: "Les passages entre crochets sont à compléter par la commune. Le dispositif d'enregistrement de la commune n'est pas décrit ici : il relève de l'autorisation préfectorale existante.",
@@ -243,8 +243,7 @@ pub(super) const FRENCH: Words = Words {
 };
 
 pub(super) const ENGLISH: Words = Words {
-    lang: "en",
-    french: false,
+    lang: Lang::En,
     title: "Remote viewing of video protection: annexes to the file",
     draft: "Draft for the commune's lawyer. This document describes the settings in force and what the software does; it is neither legal advice nor a commitment before it has been reviewed and signed.",
     brackets: "Passages in square brackets are for the commune to fill in. The commune's own recording system is not described here: it is covered by the prefect's existing authorisation. The authorities want the French version.",

@@ -15,11 +15,11 @@ use jiff::tz::TimeZone;
 
 use self::words::Words;
 use super::authorities;
-use super::report::{self, Lang};
+use super::report;
 use super::seal::{self, SignArgs};
 use crate::clock::{Clock, Wall};
 use crate::commands::Usage;
-use crate::commands::paper::{head, row, table_head, text};
+use crate::commands::paper::{Lang, head, row, table_head, text};
 use crate::journal::entry::Entry;
 use crate::journal::export::{self, Kept, Part, Selector};
 use crate::journal::reader;
@@ -164,8 +164,7 @@ impl View {
         let Ok(time) = jiff::Timestamp::from_microsecond(time.0) else {
             return String::new();
         };
-        let zoned = time.to_zoned(self.zone.clone());
-        zoned.strftime(self.words.time).to_string()
+        self.words.lang.time(time, &self.zone)
     }
 
     /// The transcript up to its first line.
@@ -274,7 +273,7 @@ impl View {
             other => detail.push(format!(
                 "{}{}{}",
                 self.words.field(name),
-                self.words.colon,
+                self.words.lang.colon(),
                 self.value(name, other)
             )),
         }
@@ -284,7 +283,8 @@ impl View {
         use serde_json::Value;
         match value {
             Value::String(said) => match name {
-                "grounds" | "reason" => self.words.known(name, said).to_owned(),
+                "grounds" => self.words.lang.ground(said).to_owned(),
+                "reason" => self.words.lang.reason_of(said).to_owned(),
                 _ => said.parse::<jiff::Timestamp>().map_or_else(
                     |_| said.clone(),
                     |time| self.time(Wall(time.as_microsecond())),

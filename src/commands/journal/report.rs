@@ -16,6 +16,7 @@ use self::words::Words;
 use super::authorities;
 use super::seal::{self, SignArgs};
 use crate::commands::Usage;
+use crate::commands::paper::Lang;
 use crate::journal::report::{self, Public, Report};
 use crate::journal::store::Month;
 use crate::journal::verify::Options;
@@ -56,13 +57,6 @@ enum Format {
     Html,
     Csv,
     Json,
-}
-
-/// The language of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::commands) enum Lang {
-    Fr,
-    En,
 }
 
 pub(super) fn month(written: &str) -> Result<Month, String> {
@@ -124,8 +118,7 @@ impl View {
         let Ok(time) = text.parse::<jiff::Timestamp>() else {
             return text.to_owned();
         };
-        let zoned = time.to_zoned(self.zone.clone());
-        zoned.strftime(self.words.time).to_string()
+        self.words.lang.time(time, &self.zone)
     }
 
     fn duration(seconds: u64) -> String {

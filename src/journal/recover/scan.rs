@@ -70,10 +70,7 @@ impl Extents {
     /// A line of it that does not verify, with its time where that can be read.
     pub(super) fn damaged(&mut self, time: Option<Wall>) {
         if let Some(extent) = self.all.last_mut() {
-            extent.lines += 1;
-            // Damage may have changed it too.
-            let time = time.filter(|time| Month::of(*time) == extent.month);
-            extent.first_time = extent.first_time.into_iter().chain(time).min();
+            extent.add(time);
         }
     }
 
@@ -82,10 +79,8 @@ impl Extents {
         let Some(extent) = self.all.last_mut() else {
             return;
         };
-        extent.lines += 1;
+        extent.add(Some(line.header.time));
         extent.order = order;
-        let time = line.header.time;
-        extent.first_time = Some(extent.first_time.map_or(time, |first| first.min(time)));
         let Some((journal, end)) = verified else {
             return;
         };

@@ -615,3 +615,22 @@ async fn the_daily_task_waits_for_a_clock_that_is_steady() {
     assert!(!is_steady(at(0, 0), at(86_400, 3_600)), "set forward");
     assert!(!is_steady(at(86_400, 0), at(3_600, 3_600)), "set back");
 }
+
+#[test]
+fn a_month_whose_lines_tell_no_time_of_it_goes_no_earlier_than_its_own_time_says() {
+    let bench = Bench::new();
+    drop(bench.months(&[resumed(9)], 1));
+    let month = Month::of(START);
+    let text = String::from_utf8(bench.sim.content(month)).unwrap();
+    let earlier = text.replacen("2026-11", "2006-11", 1);
+    assert_ne!(text, earlier);
+    let none = "{}\n".repeat(3);
+    for damaged in [earlier, none] {
+        bench.sim.replace(month, damaged.as_bytes());
+        let scan = Scan::whole(&mut bench.sim.clone()).unwrap();
+        let plan = |now| scan.plan(bench.rule(false), now);
+        assert_eq!(plan(bench.clock.now().wall), Plan::Nothing);
+        let over = month.start().plus(DAY * 400);
+        assert!(matches!(plan(over), Plan::Held(of, _) if of == month));
+    }
+}

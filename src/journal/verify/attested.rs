@@ -140,17 +140,22 @@ struct Figures {
 impl Figures {
     /// Takes what an attestation tells to be received out of what was signed.
     fn take(&mut self, told: u64) -> Result<u64, String> {
-        // A restart may have kept some from being attested: any run of them counts.
-        let sum = |run: &[u64]| run.iter().fold(0u64, |sum, one| sum.saturating_add(*one));
-        let runs = (0..self.signed.len()).flat_map(|to| (0..=to).map(move |from| from..to + 1));
-        let Some(run) = runs
-            .into_iter()
-            .find(|run| sum(&self.signed[run.clone()]) == told)
-        else {
+        // A restart may have kept some from being attested: any run of them counts, the first
+        // that ends, and of those the longest.
+        let (mut from, mut sum) = (0, 0_u128);
+        let run_end = self.signed.iter().enumerate().find_map(|(to, bytes)| {
+            sum += u128::from(*bytes);
+            while sum > u128::from(told) {
+                sum -= u128::from(self.signed[from]);
+                from += 1;
+            }
+            (from <= to && sum == u128::from(told)).then_some(to + 1)
+        });
+        let Some(run_end) = run_end else {
             let newest = self.signed.last();
             return Err(newest.map_or_else(|| "nothing".to_owned(), u64::to_string));
         };
-        self.signed.drain(..run.end);
+        self.signed.drain(..run_end);
         self.received = self.received.saturating_add(told);
         Ok(self.received)
     }

@@ -1,8 +1,6 @@
 //! What a transcript says, in French and English.
 
 use super::Lang;
-use crate::config::grounds::GROUNDS;
-use crate::reason::Reason;
 
 /// Members of bodies that only a program reads: they are in the signed original.
 pub(super) const LEFT_TO_THE_ORIGINAL: &[&str] = &[
@@ -28,10 +26,7 @@ pub(super) const TIMES: &[&str] = &["start", "first_start", "expires", "iat", "c
 
 /// The words of a language.
 pub(super) struct Words {
-    pub(super) lang: &'static str,
-    french: bool,
-    pub(super) time: &'static str,
-    pub(super) colon: &'static str,
+    pub(super) lang: Lang,
     pub(super) title: &'static str,
     pub(super) period: &'static str,
     pub(super) only: &'static str,
@@ -55,10 +50,7 @@ pub(super) struct Words {
 }
 
 const FRENCH: Words = Words {
-    lang: "fr",
-    french: true,
-    time: "%d/%m/%Y %H:%M:%S",
-    colon: "\u{a0}: ",
+    lang: Lang::Fr,
     title: "Transcription du journal de vidéoprotection",
     period: "Période (mois, heure universelle)",
     only: "Uniquement ce qui concerne",
@@ -82,10 +74,7 @@ const FRENCH: Words = Words {
 };
 
 const ENGLISH: Words = Words {
-    lang: "en",
-    french: false,
-    time: "%Y-%m-%d %H:%M:%S",
-    colon: ": ",
+    lang: Lang::En,
     title: "Transcript of the video protection journal",
     period: "Period (months, UTC)",
     only: "Only what concerns",
@@ -110,44 +99,18 @@ const ENGLISH: Words = Words {
 
 /// The words of this language.
 pub(super) fn of(lang: Lang) -> &'static Words {
-    match lang {
-        Lang::Fr => &FRENCH,
-        Lang::En => &ENGLISH,
-    }
+    lang.of(&FRENCH, &ENGLISH)
 }
 
 impl Words {
     /// What a kind of entry is.
     pub(super) fn kind<'a>(&self, kind: &'a str) -> &'a str {
-        self.pick(KINDS, kind)
+        self.lang.pick(KINDS, kind)
     }
 
     /// A member of a body.
     pub(super) fn field<'a>(&self, name: &'a str) -> &'a str {
-        self.pick(FIELDS, name)
-    }
-
-    /// Grounds and reasons by their code; the code where this version does not know it.
-    pub(super) fn known<'a>(&self, name: &str, code: &'a str) -> &'a str {
-        if name == "grounds" {
-            return self.pick(GROUNDS, code);
-        }
-        let pick = |reason: Reason| {
-            if self.french {
-                reason.french()
-            } else {
-                reason.english()
-            }
-        };
-        Reason::from_code(code).map_or(code, pick)
-    }
-
-    fn pick<'a>(&self, table: &[(&str, &'static str, &'static str)], name: &'a str) -> &'a str {
-        let known = table.iter().find(|(known, ..)| *known == name);
-        known.map_or(
-            name,
-            |(_, french, english)| if self.french { french } else { english },
-        )
+        self.lang.pick(FIELDS, name)
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the attestations come to, in one sentence for people.
 
+use crate::commands::paper::Lang;
 use crate::journal::verify::attested::Attested;
 
-/// The sentence in this language, `fr` or `en`.
-pub(super) fn sentence(attested: &Attested, lang: &str) -> String {
-    if lang != "fr" {
+/// The sentence in this language.
+pub(super) fn sentence(attested: &Attested, lang: Lang) -> String {
+    if lang == Lang::En {
         return attested.to_string();
     }
     let Attested {
@@ -63,8 +64,8 @@ mod tests {
             ungranted: 0,
             faults: 0,
         };
-        assert_eq!(sentence(&attested, "en"), attested.to_string());
-        let said = sentence(&attested, "fr");
+        assert_eq!(sentence(&attested, Lang::En), attested.to_string());
+        let said = sentence(&attested, Lang::Fr);
         assert!(
             said.starts_with(
                 "Du A au D, rien n'est parti vers corg-13 hors d'une autorisation\u{a0}: 10"
@@ -76,7 +77,7 @@ mod tests {
             to: "C".to_owned(),
         });
         attested.faults = 2;
-        let said = sentence(&attested, "fr");
+        let said = sentence(&attested, Lang::Fr);
         assert!(
             said.contains(
                 ", sauf du B au C, quand rien n'a été compté et ce que disent 2 constats"

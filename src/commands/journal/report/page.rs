@@ -29,7 +29,7 @@ pub(super) fn page(report: &Report, view: &View) -> String {
         text(&report.month),
         text(owner),
         words.zone,
-        words.colon,
+        words.lang.colon(),
         text(zone),
     );
     verification(&mut html, report, words);
@@ -78,7 +78,12 @@ pub(super) fn public_rows(public: &Public, words: &Words) -> Vec<(String, String
     let mut rows = vec![(words.grants.to_owned(), number(public.grants))];
     for (ground, count) in &public.grounds {
         rows.push((
-            format!("{}{}{}", words.grounds, words.colon, words.ground(ground)),
+            format!(
+                "{}{}{}",
+                words.grounds,
+                words.lang.colon(),
+                words.ground(ground)
+            ),
             count.to_string(),
         ));
     }
@@ -90,7 +95,7 @@ pub(super) fn public_rows(public: &Public, words: &Words) -> Vec<(String, String
     rows.push((words.refused.to_owned(), number(public.refusals)));
     for (code, count) in &public.refusals_by_reason {
         rows.push((
-            format!("{}{}{}", words.reason, words.colon, words.code(code)),
+            format!("{}{}{}", words.reason, words.lang.colon(), words.code(code)),
             count.to_string(),
         ));
     }
@@ -236,7 +241,7 @@ fn one(html: &mut String, grant: &Grant, view: &View) {
             format!(
                 "{}{}{}",
                 one.camera,
-                words.colon,
+                words.lang.colon(),
                 words.reason(one.refusal.reason)
             )
         });

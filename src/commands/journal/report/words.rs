@@ -1,19 +1,13 @@
 //! What reports say, in French and English.
 
 use super::Lang;
-use crate::config::grounds::GROUNDS;
 use crate::reason::Reason;
 
 /// The words of a language.
 pub(super) struct Words {
-    pub(super) lang: &'static str,
-    french: bool,
+    pub(super) lang: Lang,
     /// Of a table's cells: spreadsheets set to French read semicolons.
     pub(super) delimiter: u8,
-    /// How times are written.
-    pub(super) time: &'static str,
-    /// Between a name and what it says: French has a space before it.
-    pub(super) colon: &'static str,
     pub(super) title: &'static str,
     pub(super) public_title: &'static str,
     pub(super) of_commune: &'static str,
@@ -73,11 +67,8 @@ pub(super) struct Words {
 }
 
 const FRENCH: Words = Words {
-    lang: "fr",
-    french: true,
+    lang: Lang::Fr,
     delimiter: b';',
-    time: "%d/%m/%Y %H:%M:%S",
-    colon: "\u{a0}: ",
     title: "Consultations de vidéoprotection",
     public_title: "Vidéoprotection : consultations à distance du mois",
     of_commune: "Journal de la commune",
@@ -154,11 +145,8 @@ const FRENCH: Words = Words {
 };
 
 const ENGLISH: Words = Words {
-    lang: "en",
-    french: false,
+    lang: Lang::En,
     delimiter: b',',
-    time: "%Y-%m-%d %H:%M:%S",
-    colon: ": ",
     title: "Video protection: who looked",
     public_title: "Video protection: remote viewing this month",
     of_commune: "Journal of the commune",
@@ -236,39 +224,28 @@ const ENGLISH: Words = Words {
 
 /// The words of this language.
 pub(super) fn of(lang: Lang) -> &'static Words {
-    match lang {
-        Lang::Fr => &FRENCH,
-        Lang::En => &ENGLISH,
-    }
+    lang.of(&FRENCH, &ENGLISH)
 }
 
 impl Words {
-    /// The label of a ground; its id where the commune made it itself.
+    /// The label of a ground, or of those that are counted together.
     pub(super) fn ground<'a>(&self, id: &'a str) -> &'a str {
-        if id == "other" {
-            return self.other;
+        match id {
+            "other" => self.other,
+            id => self.lang.ground(id),
         }
-        let known = GROUNDS.iter().find(|(known, ..)| *known == id);
-        known.map_or(
-            id,
-            |(_, french, english)| if self.french { french } else { english },
-        )
     }
 
     /// What happened, as the reasons' own sentence says.
     pub(super) fn reason(&self, reason: Reason) -> &'static str {
-        if self.french {
-            reason.french()
-        } else {
-            reason.english()
-        }
+        self.lang.reason(reason)
     }
 
-    /// The same from a code; the code where this version does not know it.
+    /// The same from a code, or of those that are counted together.
     pub(super) fn code<'a>(&self, code: &'a str) -> &'a str {
-        if code == "other" {
-            return self.other;
+        match code {
+            "other" => self.other,
+            code => self.lang.reason_of(code),
         }
-        Reason::from_code(code).map_or(code, |reason| self.reason(reason))
     }
 }

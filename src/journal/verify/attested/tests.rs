@@ -286,3 +286,36 @@ fn nobody_is_accused_where_something_was_not_counted_or_is_counted_elsewhere() {
         none
     );
 }
+
+fn signed(signed: &[u64]) -> Figures {
+    Figures {
+        signed: signed.to_vec(),
+        ..Figures::default()
+    }
+}
+
+/// Each figure of a grant's many lists is looked at once or twice, not once for each pair.
+#[test]
+fn a_figure_that_nobody_signed_is_found_missing_at_once() {
+    let mut figures = signed(&vec![1; 100_000]);
+    assert_eq!(figures.take(100_001), Err("1".to_owned()));
+    assert_eq!(figures.take(99_999), Ok(99_999));
+    assert_eq!(figures.signed, [1]);
+    assert_eq!(signed(&[]).take(0), Err("nothing".to_owned()));
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_run_that_ends_first_is_taken_and_of_those_the_longest(
+        all in proptest::collection::vec(0_u64..4, 0..8),
+        told in 0_u64..12,
+    ) {
+        let runs = (0..all.len()).flat_map(|to| (0..=to).map(move |from| from..to + 1));
+        let run = { runs }.find(|run| all[run.clone()].iter().sum::<u64>() == told);
+        let mut figures = signed(&all);
+        let taken = figures.take(told);
+        proptest::prop_assert_eq!(taken.is_ok(), run.is_some());
+        let end = run.map_or(0, |run| run.end);
+        proptest::prop_assert_eq!(&figures.signed[..], &all[end..]);
+    }
+}
