@@ -383,7 +383,7 @@ fn the_readme_is_short_and_begins_with_what_ci_runs() {
         .collect();
     assert_eq!(commands, ["cargo run --release -- demo", "cargo test"]);
     let ci = std::fs::read_to_string(tree(".ci/run")).unwrap();
-    assert!(ci.contains("\nstep \"test\" cargo test\n"));
+    assert!(ci.contains("\nstep \"test\" timeout --verbose --kill-after 30 3600 cargo test\n"));
     assert!(ci.contains("\nstep \"demo\" cargo run --locked --release -- demo --for 20s\n"));
 }
 
