@@ -313,12 +313,28 @@ impl Site {
                 }
             }
         };
-        within("the link", linked).await;
+        if tokio::time::timeout(PATIENCE, linked).await.is_err() {
+            let logs = ["receiver", "gateway"].map(|name| self.log_end(name));
+            panic!(
+                "no link within {} s:\n{}",
+                PATIENCE.as_secs(),
+                logs.concat()
+            );
+        }
         // A worker goes on whatever is not answered: one that is over failed.
         if let Some(ended) = self.workers.try_join_next() {
             panic!("a worker ended: {ended:?}");
         }
         self.starts.send_modify(|starts| *starts += 1);
+    }
+
+    /// The last lines of a daemon's log.
+    fn log_end(&self, name: &str) -> String {
+        let path = self.world.directory.path(&format!("{name}.log"));
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let end = &lines[lines.len().saturating_sub(40)..];
+        format!("{name}:\n{}\n", end.join("\n"))
     }
 
     fn journal(&self, name: &str) -> PathBuf {

@@ -57,6 +57,8 @@ pub(super) struct Segment {
     pub(super) left_out: Vec<(u64, u64)>,
     /// The journal that this one continues, and how far that one came.
     pub(super) continues: Option<(String, u64)>,
+    /// The daemon's starts: number of the line, and the time of the line before it.
+    starts: Vec<(u64, Wall)>,
 }
 
 impl Segment {
@@ -64,6 +66,13 @@ impl Segment {
     pub(super) fn leaves_out(&self, from: u64, to: u64) -> bool {
         let at = self.left_out.partition_point(|(_, last)| *last < from);
         self.left_out.get(at).is_some_and(|(first, _)| *first <= to)
+    }
+
+    /// Until when the daemon that wrote this line went on writing.
+    pub(super) fn run_end(&self, seq: u64) -> Wall {
+        let next = self.starts.partition_point(|(start, _)| *start <= seq);
+        let next = self.starts.get(next);
+        next.map_or(self.last_time, |(_, before)| *before)
     }
 }
 
@@ -408,6 +417,10 @@ impl Gatherer<'_> {
         let segment = &mut self.all.segments[seen.journal];
         segment.id = id.or_else(|| segment.id.take());
         segment.first = segment.first.min(header.seq);
+        if matches!(seen.entry, Some(Entry::Started { .. })) {
+            segment.starts.push((header.seq, segment.last_time));
+            self.budget.take(size_of::<(u64, Wall)>());
+        }
         if header.seq >= segment.last {
             segment.last = header.seq;
             segment.last_time = header.time;

@@ -583,7 +583,16 @@ impl<'a> Grant<'a> {
             Side::Commune => self.commune,
             Side::Centre => self.centre,
         };
-        if self.last_time(other) > said.fact.time.plus(STILL_WITHIN) {
+        let until = said.fact.time.plus(STILL_WITHIN);
+        let segment = &self.gathered.segments[said.fact.at.segment];
+        if other == Side::Commune && segment.run_end(said.seq()) <= until {
+            // It asks the commune once its own line is durable, and says what came of it.
+            let centre = self.centre;
+            let what = format!(
+                "only here: still {id} is not in {name}'s journal; {centre} ended before it said whether it was given"
+            );
+            self.unwitnessed(said, what)
+        } else if self.last_time(other) > until {
             let what =
                 format!("missing: still {id} is not in {name}'s journal, or its body is left out");
             self.find(said, what)

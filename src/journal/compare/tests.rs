@@ -1008,11 +1008,8 @@ fn a_journal_that_goes_on_under_another_id_after_a_failure_is_followed() {
     assert_convicts_nobody(&report, Verdict::Contradiction, "lost lines");
 }
 
-#[test]
-fn stills_are_with_both() {
-    let mut pair = Pair::new();
-    let grant = pair.grant();
-    let with = |captured: &str, picture: Option<&[u8]>| Entry::Snapshot {
+fn still(grant: GrantId, captured: &str, picture: Option<&[u8]>) -> Entry {
+    Entry::Snapshot {
         sha256: picture.map(Sha256::of),
         snapshot: crate::format::ids::SnapshotId(uuid::Uuid::from_u128(7)),
         grant,
@@ -1024,7 +1021,49 @@ fn stills_are_with_both() {
             number: "13-1".to_owned(),
             unit: "CORG 13".to_owned(),
         },
+    }
+}
+
+/// A centre that is killed between its own line and the commune's answer gave nothing, and could
+/// not write that down.
+#[test]
+fn a_still_of_a_centre_that_ended_at_that_moment_is_missing_nowhere() {
+    let started = Entry::Started {
+        by: CENTRE.to_owned(),
+        version: "test".to_owned(),
+        settings: Sha256::ZERO,
+        certificate: String::new(),
     };
+    for (went_on, starts, verdict) in [
+        (false, true, Verdict::UnwitnessedTail),
+        (false, false, Verdict::UnwitnessedTail),
+        (true, true, Verdict::Contradiction),
+    ] {
+        let mut pair = Pair::new();
+        let grant = pair.grant();
+        let asked = still(grant, "2026-11-30T00:00:01.000Z", Some(b"picture"));
+        pair.receiver.add(pair.now, &asked);
+        if went_on {
+            pair.later(120);
+            pair.receiver.add(pair.now, &Entry::Stopped {});
+        }
+        pair.later(3_600);
+        if starts {
+            pair.receiver.add(pair.now, &started);
+            pair.exchange();
+        } else {
+            pair.gateway.add(pair.now, &Entry::Stopped {});
+        }
+        let report = pair.compare();
+        assert_convicts_nobody(&report, verdict, &format!("{went_on} {starts}"));
+    }
+}
+
+#[test]
+fn stills_are_with_both() {
+    let mut pair = Pair::new();
+    let grant = pair.grant();
+    let with = |captured: &str, picture: Option<&[u8]>| still(grant, captured, picture);
     let still = |captured: &str| with(captured, Some(b"picture"));
     let now = pair.now;
     pair.receiver.add(now, &still("2026-11-30T00:00:01.000Z"));
