@@ -272,7 +272,7 @@ mod tests {
             health.note(&camera, target.clone(), None, at(3_630)),
             Some(Line::Back)
         );
-        assert_eq!(health.note(&camera, target.clone(), None, at(3_640)), None);
+        assert_eq!(health.note(&camera, target, None, at(3_640)), None);
         assert!(health.failed().is_empty());
     }
 }
