@@ -506,7 +506,10 @@ impl Conversation {
             }
             match self.judge(Ask::KeepAlive, &answer) {
                 // A new nonce: the next is signed with it.
-                Next::Again => self.keep_alive().await?,
+                Next::Again => {
+                    self.dialogue.repeat_keepalive();
+                    self.keep_alive().await?;
+                }
                 Next::Accepted | Next::Reconnect => {}
                 // It plays on, or the watch over pictures will tell.
                 Next::Failed(failure) => {

@@ -284,6 +284,11 @@ impl Dialogue {
         self.greets = self.greeted;
     }
 
+    /// The keep-alive that goes out next is the last one, signed for a new challenge.
+    pub(super) const fn repeat_keepalive(&mut self) {
+        self.keepalive.repeat();
+    }
+
     /// The next request, with its number. `cnonce` is random.
     pub(super) fn request(&mut self, ask: Ask, cnonce: [u8; 8]) -> Message {
         self.sequence = self.sequence.wrapping_add(1);

@@ -21,6 +21,8 @@ pub(super) struct Keepalive {
     /// The methods that the camera names, in capitals.
     public: Option<String>,
     method: &'static str,
+    /// It is sent again, signed for a new challenge.
+    is_repeated: bool,
 }
 
 impl Keepalive {
@@ -30,6 +32,7 @@ impl Keepalive {
             timeout: None,
             public: None,
             method: "OPTIONS",
+            is_repeated: false,
         }
     }
 
@@ -49,6 +52,11 @@ impl Keepalive {
         self.public = Some(public.to_ascii_uppercase());
     }
 
+    /// The camera wants the same again, signed for its new challenge: no turn of the other's.
+    pub(super) const fn repeat(&mut self) {
+        self.is_repeated = true;
+    }
+
     /// The method sent last.
     pub(super) const fn method(&self) -> &'static str {
         self.method
@@ -59,6 +67,9 @@ impl Keepalive {
     /// OPTIONS alone, and cameras that count all but OPTIONS: with a third of the timeout
     /// between two, either comes in time. `refused`: what this camera refused.
     pub(super) fn next(&mut self, refused: &[&'static str]) -> &'static str {
+        if std::mem::take(&mut self.is_repeated) {
+            return self.method;
+        }
         let named = |method: &&str| self.public.as_ref().is_some_and(|all| all.contains(method));
         let other = METHODS
             .into_iter()
@@ -85,6 +96,13 @@ mod tests {
         assert_eq!(four(&["OPTIONS"]), [get; 4]);
         assert_eq!(four(&[get, set]), ["OPTIONS"; 4]);
         assert_eq!(four(&[get, set, "OPTIONS"]), ["OPTIONS"; 4]);
+        // A camera whose nonces serve once challenges each: the other does not take its turn.
+        let mut signed_again = || {
+            let first = keepalive.next(&[]);
+            keepalive.repeat();
+            [first, keepalive.next(&[])]
+        };
+        assert_eq!([signed_again(), signed_again()], [[get; 2], ["OPTIONS"; 2]]);
     }
 
     #[test]
