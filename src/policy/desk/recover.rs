@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::held::Held;
 use super::list::{Figures, Part};
@@ -57,6 +58,17 @@ impl Past {
         }
         past
     }
+
+    fn length(&self) -> Duration {
+        let seconds = self.entry.expires.saturating_sub(self.entry.start);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    }
+
+    /// Its end: the one that was written, or else the one that it was given.
+    fn until(&self) -> Wall {
+        let given = self.recorded.plus(self.length());
+        self.ended.map_or(given, |(_, at)| at.min(given))
+    }
 }
 
 /// A viewing as the entries tell it so far.
@@ -105,6 +117,10 @@ impl Desk {
         let written = self.clock.newest().unwrap_or(now.wall);
         let stopped = watched_until.map_or(written, |until| written.max(until.min(now.wall)));
         for (start, watching) in std::mem::take(&mut reading.watching) {
+            // Nobody watches longer than the grant lasted.
+            let grant = reading.grants.get(&watching.grant);
+            let stopped = grant.map_or(stopped, |past| stopped.min(past.until()));
+            let stopped = stopped.max(watching.since);
             self.end_past_viewing(start, watching, stopped);
         }
         for (grant, past) in reading.grants {
@@ -289,8 +305,7 @@ impl Desk {
     /// A grant without an end waits for its gateway to send its proof again;
     /// what ended stays ended.
     fn take_up(&mut self, grant: GrantId, past: Past, is_taken: bool, now: Now) {
-        let seconds = past.entry.expires.saturating_sub(past.entry.start);
-        let length = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        let length = past.length();
         let until = past.recorded.plus(length);
         let left = self.clock.left(until, now).min(length);
         let deadline = now.boot.plus(left);

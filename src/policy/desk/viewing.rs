@@ -447,7 +447,7 @@ impl Desk {
             camera: open.viewer.camera.clone(),
             who: open.viewer.who.clone(),
             kind: open.viewer.how.clone(),
-            from: open.since.rfc3339(),
+            from: open.since.min(now.wall).rfc3339(),
             to: now.wall.rfc3339(),
             holders: open.holders.clone(),
             count: None,

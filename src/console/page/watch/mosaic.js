@@ -167,7 +167,8 @@ export class Mosaic {
     const live = grantOf(key, incident, store.get("grants"), store.get("me"));
     if (live) this.#under.set(key, live.grant);
     // A colleague's other grants for the same camera say nothing of why this one has no picture.
-    const own = live ?? store.get("grants").get(this.#under.get(key) ?? "");
+    const under = this.#under.get(key) ?? "";
+    const own = live ?? (incident.grants.has(under) ? store.get("grants").get(under) : undefined);
     if (own) return own;
     return grantsOf(incident, store.get("grants"))
       .filter((grant) => grant.commune === commune && grant.granted.some((entry) => entry.camera === camera))

@@ -90,11 +90,8 @@ export class TrackScreen {
     }
     const shown = picture();
     if (shown === null) return;
-    const { width, height, view } = shown;
-    // Colours have half the pixels: the edges are even.
-    const [x, y, w, h] = crop(view, width, height).map((edge) => 2 * Math.floor(edge / 2));
-    const visibleRect = { x, y, width: Math.max(2, w), height: Math.max(2, h) };
-    this.#write(new VideoFrame(shown.picture, { timestamp: now(), ...(view.zoom > 1 && { visibleRect }) }));
+    const zoomed = shown.view.zoom > 1 && { visibleRect: part(shown) };
+    this.#write(new VideoFrame(shown.picture, { timestamp: now(), ...zoomed }));
     shown.drawn();
   }
 
@@ -121,6 +118,19 @@ export class TrackScreen {
     this.#next = null;
     this.#writer.close().catch(() => {});
   }
+}
+
+/**
+ * What a view shows of a picture, in the picture's own pixels: those of some cameras are not square.
+ * @param {Shown} shown
+ * @returns {DOMRectInit}
+ */
+function part(shown) {
+  const whole = "visibleRect" in shown.picture ? shown.picture.visibleRect : null;
+  const { x: left, y: top, width, height } = whole ?? new DOMRect(0, 0, shown.width, shown.height);
+  // Colours have half the pixels: the edges are even.
+  const [x, y, w, h] = crop(shown.view, width, height).map((edge) => 2 * Math.floor(edge / 2));
+  return { x: left + x, y: top + y, width: Math.max(2, w), height: Math.max(2, h) };
 }
 
 /** A track's pictures go on in time, whatever the camera's do. µs. */

@@ -301,7 +301,8 @@ fn the_commune_gets_every_one_of_more_viewings_than_can_be_told_singly() {
 
 #[test]
 fn who_watched_when_a_quiet_receiver_was_killed_watched_until_its_last_picture() {
-    for (killed_after, back_after, ends_after) in [(100, 50, 103), (100, 1, 101)] {
+    // The grant is of ten minutes.
+    for (killed_after, back_after, ends_after) in [(100, 50, 103), (100, 1, 101), (599, 60, 600)] {
         let mut world = World::linked();
         world.granted(id(1), &["port"]);
         start(&mut world, viewer(1, "port"));
