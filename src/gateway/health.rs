@@ -10,7 +10,7 @@
 //! | hosts that are asked at once | [`HOSTS`] | the others wait |
 //! | lines in the log | one for each camera and change of cause, then one an hour | the others are dropped |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -185,20 +185,34 @@ async fn round(pool: &Pool, settings: &Arc<settings::Gateway>, all: bool) {
     let hosts = futures_util::stream::iter(hosts.into_values());
     hosts
         .for_each_concurrent(HOSTS, |cameras| async move {
+            // Users whose password was sent and no answer has judged. Not every host says of a wrong one
+            // that it is: tried once a round, it locks no account.
+            let mut doubted = BTreeSet::new();
             for (camera, target) in cameras {
                 if !Arc::ptr_eq(&pool.settings(), settings) {
                     return;
                 }
+                let user = target.credential.as_ref().map(|one| one.username.clone());
+                let is_doubted = user.as_ref().is_some_and(|user| doubted.contains(user));
                 // It may have been opened meanwhile.
-                if pool.is_idle(&camera) {
-                    probe(pool, &camera, target).await;
+                if !is_doubted && pool.is_idle(&camera) {
+                    let host = target.host().to_owned();
+                    let answered = probe(pool, settings, &camera, target).await;
+                    let hosts = &pool.parts().hosts;
+                    doubted.extend(user.filter(|user| answered && hosts.is_doubted(&host, user)));
                 }
             }
         })
         .await;
 }
 
-async fn probe(pool: &Pool, camera: &CameraId, target: Arc<Target>) {
+/// `true`: the camera answered, whatever it said.
+async fn probe(
+    pool: &Pool,
+    settings: &Arc<settings::Gateway>,
+    camera: &CameraId,
+    target: Arc<Target>,
+) -> bool {
     let parts = pool.parts();
     let from = parts.clock.now().wall;
     let progress = Arc::new(Progress::default());
@@ -219,15 +233,23 @@ async fn probe(pool: &Pool, camera: &CameraId, target: Arc<Target>) {
     if !progress.reached().is_empty() {
         parts.log.probed(camera, from, now.wall);
     }
+    if !Arc::ptr_eq(&pool.settings(), settings) {
+        return false; // It may be gone, or have another address or password.
+    }
     let cause = match found {
         Ok(()) => None,
         // Its host has no session left: that says nothing of the camera.
-        Err(failure) if failure.refusal.reason == Reason::CameraBusy => return,
-        Err(failure) if failure.refusal.reason == Reason::ShuttingDown => return,
+        Err(failure) if failure.refusal.reason == Reason::CameraBusy => return false,
+        Err(failure) if failure.refusal.reason == Reason::ShuttingDown => return false,
         Err(failure) => Some(failure.refusal),
     };
+    let silent = [Reason::CameraUnreachable, Reason::CameraRefused];
+    let answered = cause
+        .as_ref()
+        .is_none_or(|cause| !silent.contains(&cause.reason));
     log(camera, parts.health.note(camera, target, cause, now.boot));
     pool.show_health(camera);
+    answered
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ struct State {
     rules: HashMap<String, settings::Host>,
     hosts: HashMap<String, Host>,
     starts: Starts,
+    /// How often settings were read.
+    generation: u64,
     /// Told that a start has its place.
     admitted: HashMap<Ticket, oneshot::Sender<()>>,
 }
@@ -92,6 +94,8 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub(crate) struct Turn {
     hosts: Arc<Hosts>,
+    /// Of the settings that it was given under.
+    generation: u64,
     host: String,
     user: String,
     _permit: OwnedSemaphorePermit,
@@ -101,6 +105,7 @@ impl Hosts {
     /// The limits of these settings; passwords are tried again.
     pub(crate) fn configure(&self, rules: &[settings::Host]) {
         let mut state = self.lock();
+        state.generation += 1;
         state.rules = rules
             .iter()
             .map(|rule| (rule.address.clone(), rule.clone()))
@@ -173,6 +178,13 @@ impl Hosts {
         self.has_room(host).then(|| self.lock().next_start(host))
     }
 
+    /// Whether the host has said neither that this user's password is right nor that it is wrong.
+    pub(crate) fn is_doubted(&self, host: &str, user: &str) -> bool {
+        let state = self.lock();
+        let login = state.hosts.get(host).and_then(|host| host.logins.get(user));
+        login.is_none_or(|login| !login.proven && login.held.is_none())
+    }
+
     /// Waits for a place among all starts that are under way.
     pub(crate) async fn start(self: &Arc<Self>) -> Start {
         let (admit, mut admitted) = oneshot::channel();
@@ -237,6 +249,7 @@ impl Hosts {
             login.refused()?;
             if login.proven || wanted == LOGINS {
                 return Ok(Turn {
+                    generation: state.generation,
                     hosts: self.clone(),
                     host: host.to_owned(),
                     user: user.to_owned(),
@@ -337,6 +350,9 @@ impl Turn {
     /// The password is right, sent in this way.
     pub(in crate::gateway) fn accepted(self, way: Option<Way>) {
         let mut state = self.hosts.lock();
+        if state.generation != self.generation {
+            return;
+        }
         let login = state.host(&self.host).login(&self.user);
         login.proven = true;
         login.way = way.or(login.way);
@@ -345,6 +361,9 @@ impl Turn {
     /// The password was refused: nobody tries it again until settings change.
     pub(crate) fn refused(self, refusal: &Refusal) {
         let mut state = self.hosts.lock();
+        if state.generation != self.generation {
+            return; // It may have been the password of before.
+        }
         let login = state.host(&self.host).login(&self.user);
         login.proven = false;
         login.held = Some(refusal.clone());
@@ -454,7 +473,12 @@ mod tests {
         let refused = waiting.await.unwrap().err().unwrap();
         assert_eq!(refused.retry, Retry::Hold);
         assert!(hosts.login("nvr", "viewer").await.is_ok());
+        assert!(!hosts.is_doubted("nvr", "admin") && hosts.is_doubted("nvr", "viewer"));
         hosts.configure(&[]);
+        // Tried before the password was corrected, answered after.
+        let late = hosts.login("nvr", "admin").await.unwrap();
+        hosts.configure(&[]);
+        late.refused(&Reason::CameraUnauthorized.into());
         let turn = hosts.login("nvr", "admin").await.unwrap();
         turn.accepted(None);
         let both = (

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Between two where the camera names no timeout. RFC 2326 12.37 says 60 s; there are
 /// cameras that name none and hang up after 15 or 20 s.
-const USUAL: Duration = Duration::from_secs(7);
+const USUAL: Duration = Duration::from_secs(5);
 
 /// Bounds of a third of the timeout that a camera names.
 const LEAST: Duration = Duration::from_millis(300);
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_third_of_the_timeout_is_between_two() {
         let mut keepalive = Keepalive::new();
-        assert_eq!(keepalive.interval().as_secs(), 7);
+        assert_eq!(keepalive.interval().as_secs(), 5);
         for (timeout, interval) in [
             (0, 300),
             (1, 333),

@@ -39,12 +39,12 @@ fn asked(dialogue: &mut Dialogue, ask: Ask) -> (String, String) {
 #[test]
 fn sessions_are_read_with_patience_and_kept_alive_in_time() {
     for (text, id, least) in [
-        ("77", "77", 7_000),
+        ("77", "77", 5_000),
         ("77;timeout=60", "77", 20_000),
         ("77 ; foo=bar; Timeout = 30", "77", 10_000),
-        ("77;timeout=0", "77", 7_000),
+        ("77;timeout=0", "77", 5_000),
         ("77;timeout=1", "77", 333),
-        ("77;timeout=99999999999999999999", "77", 7_000),
+        ("77;timeout=99999999999999999999", "77", 5_000),
     ] {
         let mut dialogue = dialogue(Transport::Tcp);
         describe(&mut dialogue);

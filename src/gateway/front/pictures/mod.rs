@@ -223,7 +223,11 @@ impl Assembler {
             }
             self.accept(&read, packet, now);
         } else if self.foreign.settled {
-            self.order.note_other(&read);
+            let (is_sound, _, payload_type) = form(&read);
+            // One of the track's own with a damaged header is lost.
+            if is_sound && payload_type != self.form.2 {
+                self.order.note_other(&read);
+            }
             self.release(None);
         } else if self.foreign.note(&read, packet, now) {
             let (is_sound, version, payload_type) = form(&read);

@@ -60,6 +60,8 @@ pub(super) struct MotionJpeg {
     /// Fragments that are not the first name offset 0 too.
     at_zero: bool,
     lost: bool,
+    /// Packets are missing before the one that comes now.
+    hole: bool,
     configuration: Option<Arc<Configuration>>,
     ready: VecDeque<Picture>,
     /// Why the newest pictures were not given out, and how many.
@@ -154,6 +156,7 @@ impl MotionJpeg {
             unmarked: false,
             at_zero: false,
             lost: false,
+            hole: false,
             configuration: None,
             ready: VecDeque::new(),
             unshown: None,
@@ -164,6 +167,7 @@ impl MotionJpeg {
     pub(super) fn gap(&mut self, gap: Gap) {
         if gap == Gap::Lost {
             self.lost = true;
+            self.hole = true;
         }
         if self
             .picture
@@ -180,7 +184,8 @@ impl MotionJpeg {
 
     pub(super) fn take(&mut self, packet: &Packet<'_>, now: Instant) {
         let payload = packet.payload;
-        let goes_on = self.goes_on(payload);
+        // Behind a hole the same offset may be another picture's.
+        let goes_on = !std::mem::take(&mut self.hole) && self.goes_on(payload);
         if let Some(picture) = &mut self.picture
             && picture.time != packet.time
         {

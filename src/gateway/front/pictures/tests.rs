@@ -683,6 +683,7 @@ fn what_is_lost_costs_its_picture() {
     let sources = h264(4);
     for (name, lose) in [
         ("a middle fragment", 2_usize),
+        ("the header of a middle fragment", 2),
         ("the first packet", 0),
         ("the last packet", usize::MAX),
     ] {
@@ -696,7 +697,14 @@ fn what_is_lost_costs_its_picture() {
             camera.slices(&source.slices);
             if number == 12 || number == 20 {
                 let at = (from + lose.min(1_000_000)).min(camera.out.len() - 1);
-                camera.out.remove(at);
+                if name.contains("header") {
+                    // An extension that ends behind the packet.
+                    let (packet, _) = &mut camera.out[at];
+                    packet[0] |= 0x10;
+                    packet[14..16].fill(0xff);
+                } else {
+                    camera.out.remove(at);
+                }
             }
             camera.advance();
         }

@@ -196,6 +196,27 @@ fn a_picture_with_a_hole_is_not_shown() {
     }
 }
 
+/// The end of one picture and the start of the next are lost: the offsets alone go on.
+#[test]
+fn two_moments_are_not_joined_over_a_hole() {
+    for is_told in [true, false] {
+        let mut sender = Sender::new();
+        sender.packet(0, &scan(1_000), false);
+        sender.time += 9_000;
+        sender.packet(1_000, &scan(1_000), true);
+        let now = Instant::now();
+        let mut jpeg = MotionJpeg::new(None, Fixes::default());
+        jpeg.take(&Packet::parse(&sender.out[0]).unwrap(), now);
+        if is_told {
+            jpeg.gap(Gap::Lost);
+        }
+        jpeg.take(&Packet::parse(&sender.out[1]).unwrap(), now);
+        jpeg.expire(now + Duration::from_secs(1));
+        let is_joined = std::iter::from_fn(|| jpeg.pop()).any(|one| one.data.len() > 2_000);
+        assert_eq!(is_joined, !is_told);
+    }
+}
+
 /// A name, the packets' size, their extension, the description's size, the scan, and the
 /// size that is found.
 type SizeCase = (
