@@ -155,7 +155,14 @@ impl Desk {
         if self.join_pending(&recording.request, &recording.relays) {
             return;
         }
-        self.take_password(grant, told.password.as_ref());
+        // One that was changed here, for somebody who lost his right, may not have reached the gateway.
+        let is_changed_here = self
+            .grants
+            .get(&grant)
+            .is_some_and(|held| !held.view.elsewhere && held.view.credentials > 0);
+        if !is_changed_here {
+            self.take_password(grant, told.password.as_ref());
+        }
         let held = self.grants.get(&grant);
         let is_recorded = held.is_some_and(|held| held.is_recorded_under(recording.request.hash()));
         if is_recorded {

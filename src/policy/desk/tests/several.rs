@@ -139,6 +139,24 @@ fn it_comes_here_once_it_is_recorded_and_confirmed() {
 }
 
 #[test]
+fn a_password_that_was_changed_here_is_not_undone_by_a_gateway_that_missed_it() {
+    let mut world = world();
+    let claims = world.claims(&["port"]);
+    let (request, ..) = world.granted_for(id(1), &claims);
+    // As for a former holder who was revoked, while the link was lost or the daemon down.
+    let holder = world.desk.grant(id(1)).unwrap().operator.clone();
+    world
+        .desk
+        .change_credentials(id(1), &holder, Reason::DesignationRevoked);
+    world.drain();
+    let message = told(&world, &request, id(1), &claims, true);
+    let commands = tell(&mut world, message);
+    assert_eq!(world.desk.grant(id(1)).unwrap().password, None);
+    let tells = |one: &Command| matches!(one, Command::TellPassword { .. });
+    assert!(commands.iter().any(tells), "the gateway learns the new one");
+}
+
+#[test]
 fn what_goes_elsewhere_ends_viewers_and_is_accounted_for_at_the_end() {
     let mut world = world();
     let claims = world.claims(&["port"]);
