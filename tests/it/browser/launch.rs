@@ -27,7 +27,7 @@ pub struct Process {
     /// What it writes must be read, or it stops.
     readers: JoinSet<()>,
     /// Its profile, cache and home.
-    _home: Place,
+    home: Place,
 }
 
 impl Process {
@@ -35,7 +35,7 @@ impl Process {
         Self {
             child: command.spawn().unwrap(),
             readers: JoinSet::new(),
-            _home: home,
+            home,
         }
     }
 
@@ -90,18 +90,32 @@ fn command(program: &str, home: &Path) -> Command {
     command
 }
 
+/// A driver, and the port that it listens on.
+async fn chromedriver() -> (Process, u16) {
+    // It takes a free port of IPv6 and then wants the same one of IPv4, which another program may
+    // have got: it says so and ends.
+    const TAKEN: &str = "IPv4 port not available";
+    for _ in 0..8 {
+        let home = Place::new();
+        let mut command = command("chromedriver", &home.path(""));
+        command
+            .args(["--port=0", "--log-level=SEVERE"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut process = Process::spawn(&mut command, home);
+        let output = process.child.stdout.take().unwrap();
+        match said(output, "successfully on port ", &mut process.readers).await {
+            Ok(said) => return (process, said.trim_end_matches('.').parse().unwrap()),
+            Err(ended) => assert!(ended.contains(TAKEN), "{ended}"),
+        }
+    }
+    panic!("chromedriver finds no port that both families have free");
+}
+
 async fn chromium() -> Launched {
-    let home = Place::new();
-    let profile = format!("--user-data-dir={}", home.path("profile").display());
-    let mut command = command("chromedriver", &home.path(""));
-    command
-        .args(["--port=0", "--log-level=SEVERE"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut process = Process::spawn(&mut command, home);
-    let output = process.child.stdout.take().unwrap();
-    let said = said(output, "successfully on port ", &mut process.readers).await;
-    let port: u16 = said.trim_end_matches('.').parse().unwrap();
+    let (process, port) = chromedriver().await;
+    let profile = process.home.path("profile");
+    let profile = format!("--user-data-dir={}", profile.display());
     let mut arguments = vec![
         "--headless=new",
         profile.as_str(),
@@ -174,6 +188,7 @@ async fn firefox() -> Launched {
     let output = process.child.stderr.take().unwrap();
     let words = "WebDriver BiDi listening on ";
     let address = said(output, words, &mut process.readers).await;
+    let address = address.unwrap_or_else(|ended| panic!("{ended}"));
     let mut connection = Connection::open(&format!("{address}/session")).await;
     let wanted = json!({ "capabilities": { "alwaysMatch": {
         "unhandledPromptBehavior": { "default": "ignore" },
@@ -186,24 +201,24 @@ async fn firefox() -> Launched {
     }
 }
 
-/// Waits for a line with `words`; gives what is behind them. The rest is read and
-/// thrown away until the end.
+/// Waits for a line with `words`; gives what is behind them, or what was said where it ended without
+/// them. The rest is read and thrown away until the end.
 async fn said(
     output: impl AsyncRead + Unpin + Send + 'static,
     words: &str,
     readers: &mut JoinSet<()>,
-) -> String {
+) -> Result<String, String> {
     let mut lines = BufReader::new(output).lines();
     let found = async {
         let mut before = String::new();
         while let Some(line) = lines.next_line().await.unwrap() {
             if let Some((_, behind)) = line.split_once(words) {
-                return behind.trim().to_owned();
+                return Ok(behind.trim().to_owned());
             }
             before.push_str(&line);
             before.push('\n');
         }
-        panic!("the browser ended without “{words}”: {before}");
+        Err(format!("the browser ended without “{words}”: {before}"))
     };
     let found = tokio::time::timeout(PATIENCE, found).await;
     let found = found.unwrap_or_else(|_| panic!("the browser does not say “{words}”"));
